@@ -1,0 +1,1 @@
+"""The correction itself: arrays in, arrays out."""

@@ -1,0 +1,23 @@
+"""Every error that jwst_modfix raises on purpose."""
+
+__all__ = ["AlreadyCorrectedError", "AssociationError", "ExposureError", "ModuleOffsetError", "ReferenceTableError"]
+
+
+class ModuleOffsetError(Exception):
+    """Base class of every error that jwst_modfix raises on purpose."""
+
+
+class ReferenceTableError(ModuleOffsetError, ValueError):
+    """A module-offset table breaks its schema or contradicts itself."""
+
+
+class ExposureError(ModuleOffsetError, ValueError):
+    """An exposure is not one that the correction is meant for."""
+
+
+class AlreadyCorrectedError(ExposureError):
+    """An exposure carries a module-offset correction already."""
+
+
+class AssociationError(ModuleOffsetError, ValueError):
+    """Members of an association are missing, unreadable or no science images."""
