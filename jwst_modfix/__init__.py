@@ -17,7 +17,7 @@ _HOMES = {
     "ModuleOffsetError": "jwst_modfix.errors",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name):

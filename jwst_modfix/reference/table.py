@@ -1,8 +1,10 @@
 """The coefficient table in memory: rows, lookups and the gauge. It knows no file and no data model."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from jwst_modfix.errors import ReferenceTableError
 
@@ -60,6 +62,11 @@ class OffsetRow:
     def key(self):
         """``(array, filter, pupil)``, which is unique in a table."""
         return (self.array, self.filter, self.pupil)
+
+    @property
+    def label(self):
+        """Name of the row in messages."""
+        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,20 +149,28 @@ class OffsetTable:
 
     def __post_init__(self):
         problems = [
-            f"row {row}: stands {count} times; one row for each array, filter and pupil"
-            for row, count in Counter(row.key for row in self.rows).items()
+            f"{label} stands {count} times; there must be one row for each array, filter and pupil"
+            for label, count in Counter(row.label for row in self.rows).items()
             if count > 1
         ]
         if self.gradient is None:
             problems += [
-                f"row {row.key}: has a slope ({row.slope:g}), and the table has no gradient block to say its direction"
+                f"{row.label} has a slope ({row.slope:g}), and the table has no gradient block to say its direction"
                 for row in self.rows
                 if row.slope is not None
             ]
         if problems:
             raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
 
-    def row(self, array, filter, pupil="CLEAR"):  # noqa: A002
+    @property
+    def digest(self):
+        """First 12 hexadecimal digits of the SHA-256 of the coefficients: not of the comments, layout or metadata."""
+        content = asdict(self)
+        del content["name"]
+        content["rows"] = sorted(content["rows"], key=lambda row: (row["array"], row["filter"], row["pupil"]))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def row(self, array, filter, pupil="CLEAR"):
         """
         Find the row of an array ID, filter and pupil.
 

@@ -1,0 +1,198 @@
+"""The reference file as a data model: validated on opening and on saving, text without binary blocks."""
+
+import os
+from importlib import resources
+from pathlib import Path, PurePath
+
+from asdf.tags.core import AsdfObject
+from stdatamodels.jwst.datamodels import ReferenceFileModel
+
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.files import written_whole
+from jwst_modfix.reference.rules import SCHEMA_URI, SCHEMA_VERSION
+from jwst_modfix.reference.text import read_tree, write_tree
+from jwst_modfix.reference.tree import table_from_tree, tree_from_table, without_empty
+
+__all__ = ["ENVIRONMENT_VARIABLE", "PACKAGED_TABLE", "REFTYPE", "ModuleOffsetModel", "choose_reference"]
+
+REFTYPE = "moduleoffset"
+ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
+PACKAGED_TABLE = resources.files("jwst_modfix.reference") / "tables" / "ma2023_table2.asdf"
+
+_BLOCKS = ("meta", "baseline", "gradient", "valid_for", "offsets")
+
+
+class ModuleOffsetModel(ReferenceFileModel):
+    """
+    Reference file of module A/B flux offsets and gradients (``reftype: moduleoffset``).
+
+    The file is plain YAML in an ASDF file, to be read and edited in a text editor. It is checked when it is opened
+    and when it is saved.
+
+    Parameters
+    ----------
+    init : str, pathlib.Path, dict, ModuleOffsetModel or None
+        An ASDF file, its tree, another model, or None for an empty model to be filled.
+    **kwargs : dict
+        Passed to `~stdatamodels.jwst.datamodels.ReferenceFileModel`.
+
+    Raises
+    ------
+    ReferenceTableError
+        The file cannot be read, or breaks a rule; names the file, the row (array, filter, pupil) and the field.
+    """
+
+    schema_url = SCHEMA_URI
+
+    def __init__(self, init=None, **kwargs):
+        path = init if isinstance(init, str | PurePath) else None
+        if path is not None:
+            init = read_tree(path)
+        if isinstance(init, dict):
+            init = AsdfObject(without_empty({k: v for k, v in init.items() if k not in ("asdf_library", "history")}))
+            table_from_tree(init, str(path or "table"))
+        super().__init__(init, **kwargs)
+        if path is not None:
+            self.meta.filename = PurePath(path).name
+
+    @classmethod
+    def from_table(cls, table, **meta):
+        """
+        Make a reference file of a table.
+
+        Parameters
+        ----------
+        table : OffsetTable
+            The table.
+        **meta : dict
+            ``description``, ``author``, ``pedigree``, ``useafter``, and optionally ``history`` (list of str) and
+            ``derivation`` (dict).
+
+        Returns
+        -------
+        ModuleOffsetModel
+            The model, checked.
+
+        Raises
+        ------
+        ReferenceTableError
+            A field of ``meta`` is missing, or a value of the table breaks a rule.
+        """
+        fixed = {"reftype": REFTYPE, "schema_version": SCHEMA_VERSION, "telescope": "JWST"}
+        model = cls({"meta": {**fixed, "instrument": {"name": "NIRCAM"}, **meta}, **tree_from_table(table)})
+        model.meta.filename = table.name
+        return model
+
+    @property
+    def table(self):
+        """
+        The table in memory.
+
+        Returns
+        -------
+        OffsetTable
+            The checked table, named after the file.
+        """
+        return table_from_tree(self._plain_tree(), self._name)
+
+    @property
+    def override_handle(self):
+        """
+        Name of the table, where stpipe and our headers would show a file's.
+
+        Returns
+        -------
+        str
+            The file's name.
+        """
+        return self._name
+
+    def validate(self):
+        """
+        Check the model against the schema.
+
+        Raises
+        ------
+        ReferenceTableError
+            A rule is broken; the message lists every place.
+        """
+        if "offsets" in self._instance:
+            table_from_tree(self._plain_tree(), self._name)
+
+    def to_asdf(self, init, *args, **kwargs):
+        """
+        Write the file as text, with the keys in the order in which a person reads them.
+
+        Parameters
+        ----------
+        init : str
+            Path of the file.
+        *args, **kwargs
+            Accepted as the base class does; there is nothing to choose.
+        """
+        self.on_save(init)
+        self.validate()
+        write_tree(self._plain_tree(), init)
+
+    def save(self, path, dir_path=None, *args, **kwargs):
+        """
+        Write the file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            Name of the file, ending in ``.asdf``.
+        dir_path : str, optional
+            Folder, over the one in ``path``.
+        *args, **kwargs
+            Passed to `to_asdf`.
+
+        Returns
+        -------
+        str
+            The path written.
+
+        Raises
+        ------
+        ReferenceTableError
+            The name does not end in ``.asdf``, or the table breaks a rule.
+        """
+        target = Path(dir_path or Path(path).parent) / Path(path).name
+        if target.suffix != ".asdf":
+            raise ReferenceTableError(f"{target}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+        table_from_tree(self._plain_tree(), target.name)
+        with written_whole(target) as partial:
+            super().save(str(partial), None, *args, **kwargs)
+        return str(target)
+
+    def _plain_tree(self):
+        return without_empty({key: self._instance[key] for key in _BLOCKS if key in self._instance})
+
+    @property
+    def _name(self):
+        return self.meta.filename or "table"
+
+
+def choose_reference(override=None):
+    """
+    Choose the table: the user's own, else the environment's, else the packaged one.
+
+    Parameters
+    ----------
+    override : str, pathlib.Path, ModuleOffsetModel or None
+        The step parameter ``override_moduleoffset``.
+
+    Returns
+    -------
+    OffsetTable
+        The table, checked.
+
+    Raises
+    ------
+    ReferenceTableError
+        The chosen file cannot be read or breaks a rule.
+    """
+    if isinstance(override, ModuleOffsetModel):
+        return override.table
+    chosen = override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE
+    return ModuleOffsetModel(chosen).table
