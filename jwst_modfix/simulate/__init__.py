@@ -1,0 +1,56 @@
+"""
+Simulated multi-epoch NIRCam exposures with a known error of the calibration.
+
+The exposures have the geometry of the observatory's SIAF and go through calwebb_image3. On the command
+line: ``python -m jwst_modfix.simulate --help``. In Python::
+
+    rng = np.random.default_rng(1)
+    exposures = plan_exposures(JWIDF_EPOCHS, filters=["F444W"])
+    simulate_dataset("data", exposures, rng, field="jwidf")
+
+This is the only room that imports `pysiaf`, which comes with ``pip install "jwst-modfix[sim]"``.
+"""
+
+from jwst_modfix.simulate.attitude import MODULE_MIDPOINT, Attitude
+from jwst_modfix.simulate.bands import BANDS, Band
+from jwst_modfix.simulate.dataset import Dataset, simulate_dataset
+from jwst_modfix.simulate.electronics import Effects
+from jwst_modfix.simulate.exposure import calibration_factor, simulate_exposure
+from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
+from jwst_modfix.simulate.measurements import draw_measurements, observe_sources, simulate_measurements
+from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
+from jwst_modfix.simulate.scene import Population, make_scene, scene_around
+from jwst_modfix.simulate.siaf import DETECTORS
+from jwst_modfix.simulate.subarray import Subarray, cut_subarray, named_subarray
+from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth
+
+__all__ = [
+    "BANDS",
+    "DETECTORS",
+    "JWIDF_EPOCHS",
+    "MA2023_TABLE",
+    "MODULE_MIDPOINT",
+    "Attitude",
+    "Band",
+    "CalibrationTruth",
+    "Dataset",
+    "DetectorGeometry",
+    "Effects",
+    "Epoch",
+    "Exposure",
+    "Population",
+    "Subarray",
+    "calibration_factor",
+    "cut_subarray",
+    "detector_geometry",
+    "dither_pattern",
+    "draw_measurements",
+    "make_scene",
+    "named_subarray",
+    "observe_sources",
+    "plan_exposures",
+    "scene_around",
+    "simulate_dataset",
+    "simulate_exposure",
+    "simulate_measurements",
+]

@@ -1,0 +1,141 @@
+"""Measurements without pixels: the same sky, geometry and truth as the exposures, straight to magnitudes."""
+
+import numpy as np
+from astropy.table import Table
+
+from jwst_modfix.simulate.electronics import noise_equivalent_flux
+from jwst_modfix.simulate.render import locate_sources, true_flux
+from jwst_modfix.simulate.truth import CalibrationTruth
+
+__all__ = ["draw_measurements", "observe_sources", "simulate_measurements"]
+
+_ZERO_POINT = 3631e-6  # MJy at 0 mag AB
+_MAG_PER_FRACTION = 2.5 / np.log(10)
+_EDGE = 8.0  # pixels: sources nearer to an edge are not measured
+
+
+def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
+    """
+    Find what every exposure sees of every source, before noise.
+
+    Parameters
+    ----------
+    scene : astropy.table.Table
+        The sky, as from `make_scene`.
+    exposures : sequence of Exposure
+        The exposures.
+    truth : CalibrationTruth, optional
+        The error of the calibration; that of Ma et al. (2023) unless given.
+    faintest : float
+        Leave out sources that are fainter [AB].
+
+    Returns
+    -------
+    astropy.table.Table
+        One row per source and exposure: ``source`` (row of the scene), ``exposure`` (its place in
+        `exposures`), ``epoch``, ``detector``, ``array``, ``module``, ``filter``, ``pupil``, ``v2``, ``v3``
+        [arcsec], ``ra``, ``dec`` [deg], ``x``, ``y`` [0-indexed full-frame pixel], ``true_mag`` (the source
+        in that epoch), ``magnitude_error`` (z + g u + t), ``noise`` (standard error) [mag] and ``variable``.
+    """
+    truth = truth or CalibrationTruth()
+    seen = [_observe(scene, exposure, truth, faintest) for exposure in exposures]
+    counts = [len(columns["source"]) for columns in seen]
+    table = Table({name: np.concatenate([columns[name] for columns in seen]) for name in seen[0]})
+    table["exposure"] = np.repeat(np.arange(len(seen)), counts)
+    for name, values in _exposure_columns(exposures).items():
+        table[name] = np.repeat(values, counts)
+    for name in ("ra", "dec", "variable"):
+        table[name] = np.asarray(scene[name])[table["source"]]
+    return table
+
+
+def draw_measurements(observed, rng, *, scatter=0.003, outlier_fraction=0.0, outlier_amplitude=0.3):
+    """
+    Draw one realisation of the measurements.
+
+    Parameters
+    ----------
+    observed : astropy.table.Table
+        As from `observe_sources`.
+    rng : numpy.random.Generator
+        Source of the noise.
+    scatter : float
+        Scatter that photon noise does not explain, such as that of the flat field [mag].
+    outlier_fraction : float
+        Fraction of the measurements that are wrong.
+    outlier_amplitude : float
+        Standard deviation of their errors [mag].
+
+    Returns
+    -------
+    astropy.table.Table
+        `observed` with ``mag``, ``mag_err`` (photon noise and scatter) [mag] and ``outlier``.
+    """
+    number = len(observed)
+    measured = observed.copy(copy_data=False)
+    error = np.hypot(observed["noise"], scatter)
+    outlier = rng.random(number) < outlier_fraction
+    deviation = error * rng.standard_normal(number)
+    deviation[outlier] += rng.normal(0, outlier_amplitude, outlier.sum())
+    measured["mag"] = observed["true_mag"] + observed["magnitude_error"] + deviation
+    measured["mag_err"] = error
+    measured["outlier"] = outlier
+    return measured
+
+
+def simulate_measurements(scene, exposures, rng, *, truth=None, faintest=np.inf, **noise):
+    """
+    Simulate the measurements of every source in every exposure, with no pixels.
+
+    Parameters
+    ----------
+    scene : astropy.table.Table
+        The sky, as from `make_scene`.
+    exposures : sequence of Exposure
+        The exposures.
+    rng : numpy.random.Generator
+        Source of the noise.
+    truth : CalibrationTruth, optional
+        The error of the calibration; that of Ma et al. (2023) unless given.
+    faintest : float
+        Leave out sources that are fainter [AB].
+    **noise
+        As for `draw_measurements`; call that again on the same `observe_sources` for more realisations.
+
+    Returns
+    -------
+    astropy.table.Table
+        The columns of `observe_sources` and of `draw_measurements`.
+    """
+    return draw_measurements(observe_sources(scene, exposures, truth=truth, faintest=faintest), rng, **noise)
+
+
+def _observe(scene, exposure, truth, faintest):
+    sources = locate_sources(scene, exposure, margin=-_EDGE)
+    flux = true_flux(scene, exposure)[sources.rows]
+    magnitude = -2.5 * np.log10(flux / _ZERO_POINT)
+    error = truth.magnitude_error(exposure, x=sources.x, y=sources.y, v2=sources.v2, v3=sources.v3)
+    bright = magnitude <= faintest
+    columns = {
+        "source": sources.rows,
+        "x": sources.x,
+        "y": sources.y,
+        "v2": sources.v2,
+        "v3": sources.v3,
+        "true_mag": magnitude,
+        "magnitude_error": np.broadcast_to(error, magnitude.shape),
+        "noise": _MAG_PER_FRACTION * noise_equivalent_flux(flux, exposure) / flux,
+    }
+    return {name: values[bright] for name, values in columns.items()}
+
+
+def _exposure_columns(exposures):
+    """Columns that are the same for a whole exposure, one value for each."""
+    return {
+        "epoch": [exposure.epoch.name for exposure in exposures],
+        "detector": [exposure.geometry.detector for exposure in exposures],
+        "array": [exposure.geometry.array for exposure in exposures],
+        "module": [exposure.geometry.module for exposure in exposures],
+        "filter": [exposure.band.filter for exposure in exposures],
+        "pupil": [exposure.band.pupil for exposure in exposures],
+    }

@@ -1,0 +1,220 @@
+"""Epochs, dithers and the exposures that they make."""
+
+from dataclasses import dataclass
+
+from astropy.time import Time
+
+from jwst_modfix.simulate.attitude import MODULE_MIDPOINT, Attitude
+from jwst_modfix.simulate.bands import Band
+from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
+from jwst_modfix.simulate.siaf import DETECTORS
+
+__all__ = ["DITHERS", "JWIDF_EPOCHS", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
+
+_SECONDS_PER_DAY = 86400.0
+_OVERHEAD = 120.0  # seconds between exposures
+
+# FULLBOX 6TIGHT moves by about +-24.5" along V2 and +-6.3" along V3: with six exposures both modules
+# fill the 5.9' x 2.4' of the JWIDF (Ma et al. 2023, Sec. 2). The offsets have that extent; they are not
+# the observatory's table.
+_FULLBOX_6TIGHT = (
+    (-24.53, -6.31),
+    (-18.27, -0.12),
+    (-24.34, 6.08),
+    (24.47, -6.14),
+    (18.16, 0.15),
+    (24.29, 6.27),
+)
+
+DITHERS = {"FULLBOX-6TIGHT": _FULLBOX_6TIGHT}
+"""Offsets of dither patterns by name [arcsec along V2, V3]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """
+    One visit of the field.
+
+    Parameters
+    ----------
+    name : str
+        Name of the epoch, used in file names: letters and digits.
+    date : str
+        Start, in ISO format.
+    roll : float
+        Position angle of the V3 axis at the centre of the field [deg]. The observatory's V3PA is that at the
+        boresight, which differs by up to 0.3 deg at the declination of the JWIDF.
+    ra, dec : float
+        Where the midpoint of the two modules looks before dithers [deg]; the JWIDF unless given.
+    offset : tuple of float
+        Error of the pointing, along V2 and V3 [arcsec]: the WCS knows of it.
+    """
+
+    name: str
+    date: str
+    roll: float
+    ra: float = 265.035
+    dec: float = 68.974
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+JWIDF_EPOCHS = (
+    Epoch(name="ep1", date="2022-07-08", roll=161.0),
+    Epoch(name="ep2", date="2023-01-06", roll=341.0),
+    Epoch(name="ep3", date="2023-07-06", roll=161.0),
+)
+"""The three epochs of the JWIDF (Ma et al. 2023, Sec. 2), whose modules swap places."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """
+    One exposure of one detector.
+
+    Parameters
+    ----------
+    epoch : Epoch
+        The epoch.
+    band : Band
+        The band.
+    geometry : DetectorGeometry
+        The detector.
+    attitude : Attitude
+        The pointing, with its dither.
+    start : float
+        Start of the exposure [MJD, UTC].
+    duration : float
+        Effective exposure time [s].
+    program, observation, activity, number, dithers : int
+        Program, observation, activity, and which one of so many dithers it is.
+    """
+
+    epoch: Epoch
+    band: Band
+    geometry: DetectorGeometry
+    attitude: Attitude
+    start: float
+    duration: float
+    program: int
+    observation: int
+    activity: int
+    number: int
+    dithers: int
+
+    @property
+    def name(self):
+        """Name of the exposure without suffix, such as ``jw02738001001_02101_00001_nrca1``."""
+        visit = f"jw{self.program:05d}{self.observation:03d}001"
+        return f"{visit}_021{self.activity:02d}_{self.number:05d}_{self.geometry.detector.lower()}"
+
+    @property
+    def filename(self):
+        """Name of the ``_cal`` file."""
+        return f"{self.name}_cal.fits"
+
+
+def dither_pattern(points):
+    """
+    Offsets of a simple dither pattern.
+
+    Parameters
+    ----------
+    points : int
+        Number of points; 6 gives FULLBOX 6TIGHT, fewer its points from both sides in turn, more repeat it
+        with subpixel moves.
+
+    Returns
+    -------
+    list of tuple of float
+        Offsets [arcsec along V2, V3]; no move for a single point.
+    """
+    if points == 1:
+        return [(0.0, 0.0)]
+    order = (0, 5, 2, 3, 1, 4) if points < 6 else range(6)
+    turns = [(_FULLBOX_6TIGHT[order[i % 6]], i // 6) for i in range(points)]
+    return [(v2 + 0.257 * turn, v3 + 0.331 * turn) for (v2, v3), turn in turns]
+
+
+def plan_exposures(
+    epochs=JWIDF_EPOCHS,
+    *,
+    filters=("F150W", "F200W", "F356W", "F444W"),
+    detectors=None,
+    dithers=_FULLBOX_6TIGHT,
+    duration=526.1,
+    program=2738,
+):
+    """
+    Lay out every exposure of a set of observations.
+
+    Parameters
+    ----------
+    epochs : sequence of Epoch
+        The epochs, in the order of time.
+    filters : sequence of str
+        Names of the bands.
+    detectors : sequence of str, optional
+        Names of the detectors; each band takes those of its channel. All ten unless given.
+    dithers : sequence of tuple of float
+        Offsets [arcsec along V2, V3], in each epoch and band.
+    duration : float
+        Effective exposure time [s]; the default is that of SHALLOW4 with ten groups.
+    program : int
+        Program number, for the names of files.
+
+    Returns
+    -------
+    tuple of Exposure
+        By epoch, band, dither and detector.
+    """
+    geometries = [detector_geometry(detector) for detector in detectors or DETECTORS]
+    return tuple(
+        Exposure(
+            epoch=epoch,
+            band=band,
+            geometry=geometry,
+            attitude=dithered_attitude(epoch, offset),
+            start=_start(epoch, activity, number, len(dithers), duration),
+            duration=duration,
+            program=program,
+            observation=observation,
+            activity=activity,
+            number=number,
+            dithers=len(dithers),
+        )
+        for observation, epoch in enumerate(epochs, 1)
+        for activity, band in enumerate((Band.named(name) for name in filters), 1)
+        for number, offset in enumerate(dithers, 1)
+        for geometry in geometries
+        if geometry.channel == band.channel
+    )
+
+
+def dithered_attitude(epoch, offset):
+    """
+    Attitude of a dither.
+
+    Parameters
+    ----------
+    epoch : Epoch
+        The epoch: field, roll and pointing error.
+    offset : tuple of float
+        How far the telescope moves along V2, V3 [arcsec].
+
+    Returns
+    -------
+    Attitude
+        The attitude; its roll is that of the epoch at the dithered position.
+    """
+    v2 = offset[0] + epoch.offset[0]
+    v3 = offset[1] + epoch.offset[1]
+    undithered = Attitude(ra=epoch.ra, dec=epoch.dec, roll=epoch.roll)
+    ra, dec = undithered.v2v3_to_sky(MODULE_MIDPOINT[0] + v2, MODULE_MIDPOINT[1] + v3)
+    roll = undithered.roll_at(MODULE_MIDPOINT[0] + v2, MODULE_MIDPOINT[1] + v3)
+    return Attitude(ra=float(ra), dec=float(dec), roll=roll)
+
+
+def _start(epoch, activity, number, dithers, duration):
+    """Start of an exposure [MJD]: one after another, bands in turn."""
+    before = (activity - 1) * dithers + number - 1
+    return Time(epoch.date, scale="utc").mjd + before * (duration + _OVERHEAD) / _SECONDS_PER_DAY

@@ -1,0 +1,193 @@
+"""Sources onto pixels: the share of each source's flux that falls on each pixel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from jwst_modfix.simulate.attitude import offset_on_sky
+from jwst_modfix.simulate.geometry import FULL_FRAME
+from jwst_modfix.simulate.profiles import PROFILES, point_spread_function
+from jwst_modfix.simulate.scene import magnitude_column, variation_column
+
+__all__ = ["SourcesOnDetector", "draw_sources", "locate_sources", "true_flux"]
+
+_REACH = 4.5  # standard deviations: half the width of a stamp, whose sum is set to the flux
+
+_MARGIN = 150.0  # pixels: sources this far outside still shine in
+_ZERO_POINT = 3631e-6  # MJy at 0 mag AB
+_PIXEL_VARIANCE = 1 / 12  # of a square pixel's own width, pixel^2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourcesOnDetector:
+    """
+    The sources of a scene that an exposure sees, or nearly sees.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (n,)
+        Rows of the scene.
+    x, y : ndarray, shape (n,)
+        Full-frame pixel coordinates, 0-indexed.
+    v2, v3 : ndarray, shape (n,)
+        Telescope coordinates [arcsec].
+    """
+
+    rows: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    v2: np.ndarray
+    v3: np.ndarray
+
+
+def locate_sources(scene, exposure, margin=_MARGIN):
+    """
+    Find the sources of a scene on the detector of an exposure.
+
+    Parameters
+    ----------
+    scene : astropy.table.Table
+        As from `~jwst_modfix.simulate.make_scene`.
+    exposure : Exposure
+        The exposure.
+    margin : float
+        How far outside the full frame to look [pixel]; negative for inside.
+
+    Returns
+    -------
+    SourcesOnDetector
+        The sources and their places.
+    """
+    geometry = exposure.geometry
+    v2, v3 = exposure.attitude.sky_to_v2v3(np.asarray(scene["ra"]), np.asarray(scene["dec"]))
+    reach = (FULL_FRAME / 2 * np.sqrt(2) + margin) * max(geometry.pixel_scales) * 1.05
+    near = np.flatnonzero(np.hypot(v2 - geometry.v2_ref, v3 - geometry.v3_ref) < reach)
+    x, y = geometry.v2v3_to_pixel(v2[near], v3[near])
+    edge = FULL_FRAME - 0.5 + margin
+    inside = (x > -0.5 - margin) & (x < edge) & (y > -0.5 - margin) & (y < edge)
+    rows = near[inside]
+    return SourcesOnDetector(rows=rows, x=x[inside], y=y[inside], v2=v2[rows], v3=v3[rows])
+
+
+def true_flux(scene, exposure):
+    """
+    Compute the true flux of every source of a scene in an exposure's band and epoch.
+
+    Parameters
+    ----------
+    scene : astropy.table.Table
+        As from `~jwst_modfix.simulate.make_scene`.
+    exposure : Exposure
+        The exposure.
+
+    Returns
+    -------
+    ndarray, shape (number of sources,)
+        Flux [MJy].
+    """
+    magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
+    variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
+    return _ZERO_POINT * 10 ** (-0.4 * (magnitude + variation))
+
+
+def draw_sources(scene, exposure):
+    """
+    Draw the sources of a scene onto a full frame.
+
+    Parameters
+    ----------
+    scene : astropy.table.Table
+        As from `~jwst_modfix.simulate.make_scene`.
+    exposure : Exposure
+        The exposure.
+
+    Returns
+    -------
+    ndarray, shape (2048, 2048)
+        Flux in each pixel [MJy]; a source that lies wholly inside sums to its flux.
+    """
+    image = np.zeros((FULL_FRAME, FULL_FRAME))
+    sources = locate_sources(scene, exposure)
+    flux = true_flux(scene, exposure)[sources.rows]
+    types = np.asarray(scene["type"])[sources.rows]
+    psf = point_spread_function(exposure.band.fwhm)
+    scale = np.sqrt(exposure.geometry.nominal_area)
+    for i in np.flatnonzero(types == "star"):
+        _add_star(image, sources.x[i], sources.y[i], flux[i], psf, scale)
+    galaxies = np.flatnonzero(types != "star")
+    if galaxies.size:
+        shapes = _pixel_shapes(scene[sources.rows[galaxies]], exposure)
+        for i, shape in zip(galaxies, shapes, strict=True):
+            _add_galaxy(image, sources.x[i], sources.y[i], flux[i], shape, PROFILES[types[i]], psf, scale)
+    return image
+
+
+def _pixel_shapes(galaxies, exposure):
+    """Covariances of galaxies of one half-light radius, in pixels, shape (n, 2, 2)."""
+    ra, dec = np.asarray(galaxies["ra"]), np.asarray(galaxies["dec"])
+    angle = np.deg2rad(np.asarray(galaxies["position_angle"]))
+    radius = np.asarray(galaxies["half_light_radius"])
+    major = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * radius[:, None]
+    minor = np.stack([-np.cos(angle), np.sin(angle)], axis=-1) * radius[:, None]
+    minor *= np.asarray(galaxies["axis_ratio"])[:, None]
+    on_sky = np.stack([major, minor], axis=-1)
+    on_pixels = _sky_to_pixel_jacobian(exposure, ra, dec) @ on_sky
+    return on_pixels @ np.swapaxes(on_pixels, -1, -2)
+
+
+def _sky_to_pixel_jacobian(exposure, ra, dec, step=0.5):
+    """Pixels per arcsec east and north at sky positions, shape (n, 2, 2)."""
+
+    def to_pixel(east, north):
+        moved = [offset_on_sky(*position, east, north) for position in zip(ra, dec, strict=True)]
+        return exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*np.transpose(moved)))
+
+    east = (to_pixel(step, 0.0) - to_pixel(-step, 0.0)) / (2 * step)
+    north = (to_pixel(0.0, step) - to_pixel(0.0, -step)) / (2 * step)
+    return np.stack([east, north], axis=-1).transpose(1, 0, 2)
+
+
+def _add_star(image, x, y, flux, psf, scale):
+    """Add a point source, its Gaussians integrated over each pixel."""
+    for weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
+        columns, rows = _stamp(x, sigma), _stamp(y, sigma)
+        stamp = np.outer(_integrate(rows - y, sigma), _integrate(columns - x, sigma))
+        _add_stamp(image, columns, rows, weight * flux, stamp)
+
+
+def _add_galaxy(image, x, y, flux, shape, profile, psf, scale):
+    """Add a galaxy: each Gaussian of its profile with each of the PSF."""
+    for profile_weight, radius in zip(profile.weights, profile.sigmas, strict=True):
+        for psf_weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
+            covariance = radius**2 * shape + (sigma**2 + _PIXEL_VARIANCE) * np.eye(2)
+            columns = _stamp(x, np.sqrt(covariance[0, 0]))
+            rows = _stamp(y, np.sqrt(covariance[1, 1]))
+            stamp = _gaussian(columns - x, rows - y, covariance)
+            _add_stamp(image, columns, rows, profile_weight * psf_weight * flux, stamp)
+
+
+def _stamp(center, sigma):
+    """Pixels within reach of a centre along one axis."""
+    half = int(np.ceil(_REACH * sigma)) + 1
+    return np.arange(round(float(center)) - half, round(float(center)) + half + 1)
+
+
+def _integrate(offset, sigma):
+    return ndtr((offset + 0.5) / sigma) - ndtr((offset - 0.5) / sigma)
+
+
+def _gaussian(dx, dy, covariance):
+    inverse = np.linalg.inv(covariance)
+    cross = np.exp(-inverse[0, 1] * np.outer(dy, dx))
+    return cross * np.exp(-0.5 * inverse[0, 0] * dx**2) * np.exp(-0.5 * inverse[1, 1] * dy**2)[:, None]
+
+
+def _add_stamp(image, columns, rows, flux, stamp):
+    """Add a stamp that holds the flux, cut where it hangs over the edge."""
+    on_x = slice(*np.searchsorted(columns, [0, image.shape[1]]))
+    on_y = slice(*np.searchsorted(rows, [0, image.shape[0]]))
+    columns, rows = columns[on_x], rows[on_y]
+    if columns.size and rows.size:
+        here = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        here += stamp[on_y, on_x] * (flux / stamp.sum())

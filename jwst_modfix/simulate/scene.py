@@ -1,0 +1,245 @@
+"""The sky that every exposure looks at: stars and galaxies, with colours, some of them variable."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+
+from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.simulate.attitude import offset_on_sky
+from jwst_modfix.simulate.bands import Band
+
+__all__ = ["Population", "SceneError", "magnitude_column", "make_scene", "scene_around", "variation_column"]
+
+_REFERENCE_WAVELENGTH = 2.0  # micron: magnitudes are drawn there
+_COUNT_MAGNITUDE = 22.0  # AB: the density counts sources brighter than this
+
+_FIELD_MARGIN = 10.0  # arcsec beyond the outermost corner
+
+
+class SceneError(ModuleOffsetError, ValueError):
+    """A population of sources that cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """
+    What kind of sources there are, and how many.
+
+    Parameters
+    ----------
+    density : float
+        Sources brighter than 22 AB per square arcmin.
+    brightest, faintest : float
+        Range of magnitudes at 2 micron [AB].
+    count_slope : float
+        Slope of the number counts [dex/mag].
+    star_fraction : float
+        Fraction of the sources that are stars.
+    variable_fraction : float
+        Fraction of the sources that vary between epochs.
+    variable_amplitude : float
+        Standard deviation of their magnitudes between epochs [mag].
+    """
+
+    density: float = 20.0
+    brightest: float = 16.0
+    faintest: float = 25.5
+    count_slope: float = 0.3
+    star_fraction: float = 0.25
+    variable_fraction: float = 0.03
+    variable_amplitude: float = 0.2
+
+    def __post_init__(self):
+        if self.density <= 0:
+            raise SceneError(f"density: more than 0 per square arcmin; got {self.density:g}")
+        if self.brightest >= self.faintest:
+            raise SceneError(
+                f"brightest: brighter than faintest ({self.faintest:g} AB); got {self.brightest:g} AB"
+            )
+        for name in ("star_fraction", "variable_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SceneError(f"{name}: from 0 to 1; got {getattr(self, name):g}")
+
+    @property
+    def surface_density(self):
+        """Sources of every magnitude per square arcmin."""
+        return self.density * (self._counts(self.faintest) - self._counts(self.brightest))
+
+    def _counts(self, magnitude):
+        """Count sources brighter than a magnitude, in units of those brighter than 22 AB."""
+        return 10 ** (self.count_slope * (magnitude - _COUNT_MAGNITUDE))
+
+    def draw_magnitudes(self, rng, number):
+        """
+        Draw magnitudes from the number counts.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        number : int
+            How many.
+
+        Returns
+        -------
+        ndarray, shape (number,)
+            Magnitudes at 2 micron [AB].
+        """
+        counts = rng.uniform(self._counts(self.brightest), self._counts(self.faintest), number)
+        return _COUNT_MAGNITUDE + np.log10(counts) / self.count_slope
+
+
+def magnitude_column(filter):
+    """
+    Name of the column of true magnitudes of a filter.
+
+    Parameters
+    ----------
+    filter : str
+        Name of the band.
+
+    Returns
+    -------
+    str
+        Such as ``"mag_F200W"``.
+    """
+    return f"mag_{filter}"
+
+
+def variation_column(epoch):
+    """
+    Name of the column of true variations in an epoch.
+
+    Parameters
+    ----------
+    epoch : str
+        Name of the epoch.
+
+    Returns
+    -------
+    str
+        Such as ``"variation_ep1"``; the same in every filter.
+    """
+    return f"variation_{epoch}"
+
+
+def make_scene(rng, *, ra, dec, radius, filters, epochs, population=None):
+    """
+    Draw a catalogue of sources in a circle on the sky.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    ra, dec : float
+        Centre [deg].
+    radius : float
+        Radius [arcsec].
+    filters : sequence of str
+        Names of the bands to give magnitudes in.
+    epochs : sequence of str
+        Names of the epochs to give variations in.
+    population : Population, optional
+        What kind of sources, and how many.
+
+    Returns
+    -------
+    astropy.table.Table
+        One row per source: ``id``, ``ra``, ``dec`` [deg], ``type``, ``half_light_radius`` [arcsec],
+        ``axis_ratio``, ``position_angle`` [deg], ``variable``, ``mag_<filter>`` [AB] and
+        ``variation_<epoch>`` [mag].
+    """
+    population = population or Population()
+    number = rng.poisson(population.surface_density * np.pi * (radius / 60) ** 2)
+    magnitude = population.draw_magnitudes(rng, number)
+    scene = Table({"id": np.arange(1, number + 1)}, meta={"ra": ra, "dec": dec, "radius": radius})
+    scene["ra"], scene["dec"] = _draw_positions(rng, number, ra, dec, radius)
+    _add_shapes(rng, scene, magnitude, population.star_fraction)
+    _add_magnitudes(rng, scene, magnitude, filters)
+    _add_variations(rng, scene, epochs, population)
+    _add_units(scene)
+    return scene
+
+
+def scene_around(rng, exposures, population=None):
+    """
+    Draw the catalogue that covers a set of exposures.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    exposures : sequence of Exposure
+        The exposures.
+    population : Population, optional
+        What kind of sources, and how many.
+
+    Returns
+    -------
+    astropy.table.Table
+        As from `make_scene`, with every filter and epoch of the exposures.
+    """
+    ra, dec = exposures[0].epoch.ra, exposures[0].epoch.dec
+    return make_scene(
+        rng,
+        ra=ra,
+        dec=dec,
+        radius=max(_reach(exposure, ra, dec) for exposure in exposures) + _FIELD_MARGIN,
+        filters=list(dict.fromkeys(exposure.band.name for exposure in exposures)),
+        epochs=list(dict.fromkeys(exposure.epoch.name for exposure in exposures)),
+        population=population,
+    )
+
+
+def _reach(exposure, ra, dec):
+    """Distance of an exposure's outermost corner from a sky position [arcsec]."""
+    v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 0, 2047, 2047]), np.array([0, 2047, 0, 2047]))
+    center_v2, center_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
+    return float(np.hypot(v2 - center_v2, v3 - center_v3).max())
+
+
+def _draw_positions(rng, number, ra, dec, radius):
+    distance = radius * np.sqrt(rng.uniform(size=number))
+    angle = rng.uniform(0, 2 * np.pi, number)
+    return offset_on_sky(ra, dec, distance * np.cos(angle), distance * np.sin(angle))
+
+
+def _add_shapes(rng, scene, magnitude, star_fraction):
+    """Add types and shapes; sizes of galaxies follow their magnitudes, with a scatter of 0.2 dex."""
+    number = len(scene)
+    is_star = rng.uniform(size=number) < star_fraction
+    is_disk = rng.uniform(size=number) < 0.8
+    size = 0.25 * 10 ** (-0.1 * (magnitude - 23) + rng.normal(0, 0.2, number))
+    axis_ratio, angle = rng.uniform(0.25, 1, number), rng.uniform(0, 180, number)
+    scene["type"] = np.where(is_star, "star", np.where(is_disk, "exponential", "devaucouleurs"))
+    scene["half_light_radius"] = np.where(is_star, 0, np.clip(size, 0.08, 1.5))
+    scene["axis_ratio"] = np.where(is_star, 1, axis_ratio)
+    scene["position_angle"] = np.where(is_star, 0, angle)
+
+
+def _add_magnitudes(rng, scene, magnitude, filters):
+    """Add magnitudes on power-law spectra: stars blue, galaxies of every colour."""
+    number = len(scene)
+    is_star = scene["type"] == "star"
+    blue = np.where(is_star, rng.normal(1.5, 0.4, number), rng.normal(-0.3, 0.7, number))
+    for name in filters:
+        wavelengths = Band.named(name).wavelength / _REFERENCE_WAVELENGTH
+        scene[magnitude_column(name)] = magnitude + blue * np.log10(wavelengths)
+
+
+def _add_variations(rng, scene, epochs, population):
+    number = len(scene)
+    scene["variable"] = rng.uniform(size=number) < population.variable_fraction
+    for epoch in epochs:
+        variation = rng.normal(0, population.variable_amplitude, number)
+        scene[variation_column(epoch)] = np.where(scene["variable"], variation, 0.0)
+
+
+def _add_units(scene):
+    units = {"ra": "deg", "dec": "deg", "half_light_radius": "arcsec", "position_angle": "deg"}
+    for name in scene.colnames:
+        if name.startswith(("mag_", "variation_")):
+            units[name] = "mag"
+    for name, unit in units.items():
+        scene[name].unit = unit

@@ -1,0 +1,155 @@
+"""The calibration error that is put into the data: m = M + z + g u + t, per pixel or per source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.simulate.attitude import MODULE_MIDPOINT
+
+__all__ = ["MA2023_TABLE", "CalibrationTruth", "gradient_coordinate"]
+
+_MA2023 = (
+    ("1", "F150W", 0.01296, 0.00155, None, None),
+    ("1", "F200W", 0.01534, 0.00111, None, None),
+    ("2", "F150W", -0.04342, 0.00148, None, None),
+    ("2", "F200W", -0.05267, 0.00117, None, None),
+    ("3", "F150W", 0.02193, 0.00228, None, None),
+    ("3", "F200W", 0.01397, 0.00113, None, None),
+    ("4", "F150W", -0.05013, 0.00231, None, None),
+    ("4", "F200W", -0.03045, 0.00158, None, None),
+    ("long", "F356W", 0.00874, 0.00110, 0.00300, 0.00075),
+    ("long", "F444W", -0.01654, 0.00128, 0.00433, 0.00090),
+)
+
+MA2023_TABLE = OffsetTable(
+    rows=tuple(
+        OffsetRow(array=array, filter=band, offset=offset, offset_error=error, slope=k, slope_error=k_error)
+        for array, band, offset, error, k, k_error in _MA2023
+    ),
+    gradient=Gradient(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT, exposure_share=0.5),
+    name="Ma et al. (2023), Table 2",
+)
+"""Table 2 of Ma et al. (2023): the truth that is injected unless another is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationTruth:
+    """
+    What is wrong with the simulated calibration.
+
+    Parameters
+    ----------
+    table : OffsetTable
+        Zero-point errors z and gradients g; an array, filter and pupil without a row has none.
+    epoch_terms : mapping
+        t [mag] by ``(epoch, filter name)``, or by epoch for every filter; 0 where there is none.
+    """
+
+    table: OffsetTable = MA2023_TABLE
+    epoch_terms: Mapping = field(default_factory=dict)
+
+    def epoch_term(self, epoch, band):
+        """
+        Term of an epoch.
+
+        Parameters
+        ----------
+        epoch : str
+            Name of the epoch.
+        band : Band
+            The band.
+
+        Returns
+        -------
+        float
+            t [mag].
+        """
+        return self.epoch_terms.get((epoch, band.name), self.epoch_terms.get(epoch, 0.0))
+
+    def magnitude_error(self, exposure, *, x, y, v2, v3):
+        """
+        Error of the measured magnitude, z + g u + t: positive where sources look too faint.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            The exposure.
+        x, y : array_like
+            Full-frame pixel coordinates, 0-indexed.
+        v2, v3 : array_like
+            The same places in the telescope frame [arcsec].
+
+        Returns
+        -------
+        float or ndarray
+            Error [mag]; a single number where the array has no gradient.
+        """
+        geometry, band = exposure.geometry, exposure.band
+        constant = self.epoch_term(exposure.epoch.name, band)
+        row = self.table.row(geometry.array, band.filter, band.pupil)
+        if row is None:
+            return constant
+        constant += self.table.zero_point(row, geometry.module)
+        slope = self.table.exposure_slope(row)
+        if slope == 0:
+            return constant
+        u = gradient_coordinate(self.table, row, exposure, x=x, y=y, v2=v2, v3=v3)
+        return constant + slope * u
+
+
+def gradient_coordinate(table, row, exposure, *, x, y, v2, v3):
+    """
+    Coordinate u along a row's gradient, from its origin, in the gradient's frame.
+
+    Parameters
+    ----------
+    table : OffsetTable
+        The table that says the frame and the origin.
+    row : OffsetRow
+        The row, which may have a direction of its own.
+    exposure : Exposure
+        The exposure: its detector's pixel scales and its attitude.
+    x, y : array_like
+        Full-frame pixel coordinates, 0-indexed.
+    v2, v3 : array_like
+        The same places in the telescope frame [arcsec].
+
+    Returns
+    -------
+    ndarray
+        u [arcmin].
+    """
+    sin, cos = np.sin(np.deg2rad(table.direction(row))), np.cos(np.deg2rad(table.direction(row)))
+    first, second = table.gradient.origin
+    if table.gradient.frame == "focal_plane":
+        return ((v2 - first) * sin + (v3 - second) * cos) / 60
+    if table.gradient.frame == "detector":
+        scale_x, scale_y = exposure.geometry.pixel_scales
+        return ((x - first) * scale_x * cos + (y - second) * scale_y * sin) / 60
+    xi, eta = tangent_plane(*exposure.attitude.v2v3_to_sky(v2, v3), first, second)
+    return (xi * sin + eta * cos) / 60
+
+
+def tangent_plane(ra, dec, ra_0, dec_0):
+    """
+    Gnomonic offsets of sky positions from an origin.
+
+    Parameters
+    ----------
+    ra, dec : array_like
+        Sky positions [deg].
+    ra_0, dec_0 : float
+        The origin [deg].
+
+    Returns
+    -------
+    xi, eta : ndarray
+        Offsets east and north [arcsec].
+    """
+    d_ra, dec, dec_0 = np.deg2rad(ra - ra_0), np.deg2rad(dec), np.deg2rad(dec_0)
+    depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(d_ra)
+    xi = np.cos(dec) * np.sin(d_ra) / depth
+    eta = (np.cos(dec_0) * np.sin(dec) - np.sin(dec_0) * np.cos(dec) * np.cos(d_ra)) / depth
+    return np.rad2deg(xi) * 3600, np.rad2deg(eta) * 3600
