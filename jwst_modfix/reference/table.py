@@ -202,7 +202,7 @@ class OffsetTable:
         float
             z [mag], with z_A - z_B = ``row.offset`` and the baseline's z = 0.
         """
-        return _GAUGE[self.baseline][module] * row.offset
+        return _GAUGE[self.baseline][module] * row.offset + 0.0  # and no negative zero
 
     def exposure_slope(self, row):
         """
