@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 .PHONY: demo test clean
 
 demo: $(VENV)/installed
-	PYTHONPATH=examples $(BIN)/python -m two_epochs demo
+	$(BIN)/python examples/two_epochs demo
 
 test: $(VENV)/installed
 	$(BIN)/ruff check .
