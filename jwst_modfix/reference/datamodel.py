@@ -19,7 +19,7 @@ REFTYPE = "moduleoffset"
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = resources.files("jwst_modfix.reference") / "tables" / "ma2023_table2.asdf"
 
-_BLOCKS = ("meta", "baseline", "gradient", "valid_for", "offsets")
+_OF_ASDF = ("asdf_library", "history")  # written by the asdf library, none of the table's
 
 
 class ModuleOffsetModel(ReferenceFileModel):
@@ -49,7 +49,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         if path is not None:
             init = read_tree(path)
         if isinstance(init, dict):
-            init = AsdfObject(without_empty({k: v for k, v in init.items() if k not in ("asdf_library", "history")}))
+            init = AsdfObject(_plain(init))
             table_from_tree(init, str(path or "table"))
         super().__init__(init, **kwargs)
         if path is not None:
@@ -166,11 +166,16 @@ class ModuleOffsetModel(ReferenceFileModel):
         return str(target)
 
     def _plain_tree(self):
-        return without_empty({key: self._instance[key] for key in _BLOCKS if key in self._instance})
+        return _plain(self._instance)
 
     @property
     def _name(self):
         return self.meta.filename or "table"
+
+
+def _plain(tree):
+    """Copy the tree of a table, without what is empty and what the asdf library adds."""
+    return without_empty({key: value for key, value in tree.items() if key not in _OF_ASDF})
 
 
 def choose_reference(override=None):

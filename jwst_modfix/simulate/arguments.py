@@ -184,9 +184,7 @@ def offset(text):
         raise argparse.ArgumentTypeError(f"{rule}, with an array of {', '.join(ARRAYS)}; got {text!r}")
     where, values = Band.named(band(name)), _floats(values, text, rule)
     slope = {"slope": values[1], "slope_error": 0.0} if len(values) == 2 else {}
-    return OffsetRow(
-        array=array, filter=where.filter, pupil=where.pupil, offset=values[0], offset_error=0.0, **slope
-    )
+    return OffsetRow(array=array, filter=where.filter, pupil=where.pupil, offset=values[0], offset_error=0.0, **slope)
 
 
 def gradient(text):
@@ -266,9 +264,7 @@ def _read_dates(words):
 
 
 def _refuse_epochs(words):
-    raise ArgumentError(
-        f"--epochs: a number of at least 1, or dates such as 2023-01-06; got {' '.join(words)}"
-    )
+    raise ArgumentError(f"--epochs: a number of at least 1, or dates such as 2023-01-06; got {' '.join(words)}")
 
 
 def _read_detectors(words):

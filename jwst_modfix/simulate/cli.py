@@ -54,12 +54,8 @@ def make_parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output", metavar="OUT", help="directory to write to; made where it does not exist")
-    parser.add_argument(
-        "--field", default="field", help="name of the field, for names of files [%(default)s]"
-    )
-    parser.add_argument(
-        "--seed", type=arguments.whole(0), default=1, help="seed of sources and noise [%(default)s]"
-    )
+    parser.add_argument("--field", default="field", help="name of the field, for names of files [%(default)s]")
+    parser.add_argument("--seed", type=arguments.whole(0), default=1, help="seed of sources and noise [%(default)s]")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_observations(parser.add_argument_group("observations"))
     _add_sources(parser.add_argument_group("sources"))

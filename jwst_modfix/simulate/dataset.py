@@ -91,9 +91,7 @@ def simulate_dataset(
     scene = scene_around(rng, exposures, population) if scene is None else scene
     paths = []
     for exposure, noise in zip(exposures, rng.spawn(len(exposures)), strict=True):
-        with simulate_exposure(
-            exposure, scene, noise, truth=truth, effects=effects, context=context
-        ) as model:
+        with simulate_exposure(exposure, scene, noise, truth=truth, effects=effects, context=context) as model:
             paths.append(_save(model, output_dir / exposure.filename, subarray))
         log.info("Wrote %s: %s, %s", exposure.filename, exposure.epoch.name, exposure.band.name)
     return Dataset(

@@ -142,9 +142,7 @@ def detect(brightness, exposure, rng, effects):
     lost = (dq & _DO_NOT_USE) != 0
     for array in (data, err, var_poisson, var_rnoise, var_flat):
         array[lost] = np.nan
-    return Pixels(
-        data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat
-    )
+    return Pixels(data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat)
 
 
 def noise_equivalent_flux(flux, exposure):

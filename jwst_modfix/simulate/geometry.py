@@ -217,9 +217,7 @@ def detector_geometry(detector):
     """
     aperture = read_aperture(detector)
     degree = aperture.Sci2IdlDeg
-    matrices = {
-        name: _as_matrix(values, degree) for name, values in aperture.get_polynomial_coefficients().items()
-    }
+    matrices = {name: _as_matrix(values, degree) for name, values in aperture.get_polynomial_coefficients().items()}
     return DetectorGeometry(
         detector=detector,
         aperture=aperture.AperName,

@@ -54,9 +54,7 @@ class Population:
         if self.density <= 0:
             raise SceneError(f"density: more than 0 per square arcmin; got {self.density:g}")
         if self.brightest >= self.faintest:
-            raise SceneError(
-                f"brightest: brighter than faintest ({self.faintest:g} AB); got {self.brightest:g} AB"
-            )
+            raise SceneError(f"brightest: brighter than faintest ({self.faintest:g} AB); got {self.brightest:g} AB")
         for name in ("star_fraction", "variable_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SceneError(f"{name}: from 0 to 1; got {getattr(self, name):g}")

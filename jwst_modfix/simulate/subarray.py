@@ -46,8 +46,7 @@ class Subarray:
             first, length = getattr(self, start), getattr(self, size)
             if first < 1 or length < 1 or first + length - 1 > FULL_FRAME:
                 raise SubarrayError(
-                    f"{start}, {size}: pixels 1 to {FULL_FRAME}, at least one; "
-                    f"got {length} pixels from {first}"
+                    f"{start}, {size}: pixels 1 to {FULL_FRAME}, at least one; got {length} pixels from {first}"
                 )
 
     @property

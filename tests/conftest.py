@@ -1,0 +1,48 @@
+"""Exposures for the tests: simulated with the real SIAF geometry, without noise unless a test asks for it."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from jwst_modfix import simulate
+
+
+@functools.cache
+def _simulated(detector, band, roll):
+    """One full-frame exposure of a few sources with the calibration of Table 2; not to be changed."""
+    epochs = [simulate.Epoch(name="ep1", date="2022-07-08", roll=roll)]
+    exposures = simulate.plan_exposures(epochs, filters=[band], detectors=[detector], dithers=1)
+    rng = np.random.default_rng(2311)
+    scene = simulate.scene_around(rng, exposures, simulate.Population(density=1.0, faintest=22.0))
+    model = simulate.simulate_exposure(exposures[0], scene, rng)
+    model.meta.filename = exposures[0].filename
+    return model
+
+
+@pytest.fixture
+def make_exposure():
+    """
+    Give a function that makes a fresh exposure.
+
+    ``make_exposure(detector, band, subarray=(xstart, ystart, xsize, ysize), roll=...)``; without a subarray it is
+    the full frame.
+    """
+
+    def make(detector="NRCALONG", band="F444W", subarray=None, roll=161.0):
+        model = _simulated(detector, band, roll)
+        if subarray is None:
+            return model.copy()
+        names = ("xstart", "ystart", "xsize", "ysize")
+        part = simulate.Subarray(name="SUBTEST", **dict(zip(names, subarray, strict=True)))
+        cut = simulate.cut_subarray(model, part)
+        cut.meta.filename = model.meta.filename
+        return cut
+
+    return make
+
+
+@pytest.fixture
+def small_exposure(make_exposure):
+    """Give a function that makes a fresh exposure of 64 x 48 pixels."""
+    return functools.partial(make_exposure, subarray=(701, 401, 64, 48))

@@ -1,0 +1,64 @@
+"""Reading the text of a reference file: what is not clear text is refused, with file and line."""
+
+import pytest
+
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.reference.text import read_tree, write_tree
+
+HEAD = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
+
+
+def write(path, text, end="...\n"):
+    path.write_bytes((HEAD + text + end).encode())
+    return path
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    tree = {"b": {"first": 1.5e-7, "name": "a: b"}, "a": [{"array": "1", "offset": -0.25}, "text"]}
+    write_tree(tree, tmp_path / "t.asdf")
+    assert read_tree(tmp_path / "t.asdf") == tree
+    assert list(read_tree(tmp_path / "t.asdf")) == ["b", "a"]
+
+
+def test_line_ends_of_windows_editors_are_read(tmp_path):
+    path = write(tmp_path / "t.asdf", "a: 1\nb: text\n")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_tree(path) == {"a": 1, "b": "text"}
+
+
+def test_tags_of_asdf_and_dates_become_plain_values(tmp_path):
+    path = write(tmp_path / "t.asdf", "software: !core/software-1.0.0 {name: asdf}\nday: 2022-07-08\n")
+    assert read_tree(path) == {"software": {"name": "asdf"}, "day": "2022-07-08"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"SIMPLE  =", "is not an ASDF file: it must begin with '#ASDF', got b'SIMPLE  ='"),
+        (b"", "is not an ASDF file"),
+        (HEAD.encode() + b"a: 1\n", r"is cut short: the end marker '\.\.\.'"),
+        (HEAD.encode() + b"a: \xff\xfe\n...\n", "is not UTF-8 text"),
+        (HEAD.encode() + b"- 1\n...\n", "must hold a mapping of keys to values, got list"),
+        (HEAD.encode() + b"a: [1\n...\n", "cannot be read as YAML: .*line 7"),
+        (HEAD.encode() + b"a: 1\nb: 2\na: 3\n...\n", "key 'a' stands twice .line 8"),
+        (HEAD.encode() + b"a: &x [1]\nb: *x\n...\n", r"aliases \(\*\) are not allowed .line 7"),
+        (HEAD.encode() + b"a: {<<: {b: 1}}\n...\n", "a key must be plain text .line 6"),
+        (HEAD.encode() + b"a: " + b"[" * 5000 + b"]" * 5000 + b"\n...\n", "nested too deeply"),
+        (
+            HEAD.encode() + b"a: !!python/object/apply:os.getcwd []\n...\n",
+            "as YAML: could not determine",
+        ),
+        (b"#ASDF 1.0.0\n" + b"#" * (17 * 1024**2), "is larger than 16777216 bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unclear_text_is_refused_with_its_file(tmp_path, content, message):
+    path = tmp_path / "table.asdf"
+    path.write_bytes(content)
+    with pytest.raises(ReferenceTableError, match=f"table.asdf: .*{message}"):
+        read_tree(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ReferenceTableError, match="nowhere.asdf: cannot be read: No such file"):
+        read_tree(tmp_path / "nowhere.asdf")

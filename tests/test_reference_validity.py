@@ -1,0 +1,122 @@
+"""Which exposures a table is meant for, and the words for the others."""
+
+import dataclasses
+
+import pytest
+
+from jwst_modfix.reference.datamodel import choose_reference
+from jwst_modfix.reference.table import Validity
+from jwst_modfix.reference.validity import Exposure, find_invalid, find_missing
+
+GOOD = Exposure(
+    name="jw.fits",
+    instrument="NIRCAM",
+    detector="NRCALONG",
+    module="A",
+    exp_type="NRC_IMAGE",
+    filter="F444W",
+    pupil="CLEAR",
+    unit="MJy/sr",
+    context="jwst_1130.pmap",
+    photom="crds://jwst_nircam_photom_0157.fits",
+    flat="crds://jwst_nircam_flat_0574.fits",
+    is_tso=False,
+    shape=(2048, 2048),
+    subarray_start=(1, 1),
+    subarray_size=(2048, 2048),
+    frames=("detector", "v2v3", "world"),
+)
+
+
+def invalid(exposure=GOOD, valid_for=None, needs_slope=True, **changes):
+    table = choose_reference()
+    table = dataclasses.replace(table, valid_for=valid_for) if valid_for else table
+    return "; ".join(find_invalid(table, dataclasses.replace(exposure, **changes), needs_slope=needs_slope))
+
+
+def test_a_good_exposure_has_no_reason():
+    assert invalid() == ""
+    assert find_missing(choose_reference(), GOOD) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"exp_type": "NRC_WFSS"}, "EXP_TYPE is NRC_WFSS, and only NRC_IMAGE is imaging"),
+        ({"exp_type": "NRC_CORON"}, "EXP_TYPE is NRC_CORON"),
+        ({"exp_type": "NRC_TSIMAGE"}, "EXP_TYPE is NRC_TSIMAGE"),
+        ({"exp_type": None}, "EXP_TYPE is None"),
+        ({"is_tso": True}, "time-series observation"),
+        ({"shape": (5, 64, 2048)}, "the data have shape"),
+        ({"module": "MULTIPLE", "detector": "MULTIPLE"}, "DETECTOR is MULTIPLE, not one of NRCA1-4"),
+        ({"module": "MULTIPLE"}, "MODULE is MULTIPLE, and NRCALONG is of module A"),
+        ({"module": "B"}, "MODULE is B, and NRCALONG is of module A"),
+        ({"unit": "DN/s"}, "BUNIT is DN/s, not MJy/sr: the photom step has not been run"),
+        ({"context": "jwst_0995.pmap"}, "CRDS_CTX is jwst_0995.pmap, and the table is valid for jwst_1130.pmap"),
+        ({"context": None}, "CRDS_CTX is None"),
+        ({"frames": ()}, "no WCS with a v2v3 frame, which the slope needs"),
+        ({"shape": (100, 100)}, r"shape (100, 100) and the subarray keywords SUBSIZE2, SUBSIZE1 say (2048, 2048)"),
+        ({"subarray_start": (None, 1)}, "SUBSTRT1, SUBSTRT2 are (None, 1)"),
+    ],
+)
+def test_the_reason_is_in_words(changes, words):
+    assert words in invalid(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"frames": ()}, {"shape": (100, 100)}, {"subarray_start": (None, 1)}])
+def test_geometry_matters_only_to_a_slope(changes):
+    assert invalid(needs_slope=False, **changes) == ""
+
+
+@pytest.mark.parametrize(
+    ("context", "is_within"),
+    [
+        ("jwst_0995.pmap", True),  # as text it would come after jwst_1130
+        ("jwst_0990.pmap", True),
+        ("jwst_0989.pmap", False),
+        ("jwst_1130.pmap", True),
+        ("jwst_1131.pmap", False),
+        ("jwst_10000.pmap", False),
+        ("jwst_edit.pmap", False),
+        ("", False),
+    ],
+)
+def test_contexts_are_compared_by_number(context, is_within):
+    between = Validity(context_first="jwst_0990.pmap", context_last="jwst_1130.pmap")
+    assert (invalid(valid_for=between, context=context) == "") == is_within
+
+
+def test_one_end_of_the_contexts_may_be_open():
+    assert invalid(valid_for=Validity(context_first="jwst_1000.pmap"), context="jwst_1500.pmap") == ""
+    assert invalid(valid_for=Validity(context_last="jwst_1000.pmap"), context="jwst_0900.pmap") == ""
+    assert "valid for any to jwst_1000.pmap" in invalid(valid_for=Validity(context_last="jwst_1000.pmap"))
+
+
+@pytest.mark.parametrize(
+    "name", ["jwst_nircam_photom_0157.fits", "crds://jwst_nircam_photom_0157.fits", "/a/jwst_nircam_photom_0157.fits"]
+)
+def test_reference_files_are_compared_by_their_names(name):
+    assert invalid(valid_for=Validity(photom=(name,)), context=None) == ""
+    assert (
+        "R_PHOTOM is jwst_nircam_photom_0111.fits, and the table is valid for jwst_nircam_photom_0157.fits"
+        in invalid(valid_for=Validity(photom=(name,)), photom="crds://jwst_nircam_photom_0111.fits")
+    )
+
+
+def test_a_flat_must_be_one_of_the_named():
+    flats = Validity(flat=("jwst_nircam_flat_0573.fits", "jwst_nircam_flat_0574.fits"))
+    assert invalid(valid_for=flats) == ""
+    assert "R_FLAT is None" in invalid(valid_for=flats, flat=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"instrument": "MIRI"}, "instrument is MIRI, and the table is for NIRCAM"),
+        ({"filter": "F277W"}, "ma2023_table2.asdf has no row for array=long, filter=F277W, pupil=CLEAR"),
+        ({"pupil": "F405N"}, "no row for array=long, filter=F444W, pupil=F405N"),
+        ({"detector": "NRCA1"}, "no row for array=1, filter=F444W"),
+    ],
+)
+def test_a_missing_row_is_named(changes, words):
+    assert words in find_missing(choose_reference(), dataclasses.replace(GOOD, **changes))
