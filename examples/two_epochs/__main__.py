@@ -7,18 +7,15 @@ table that corrects is never looked at by the measurement.
 
 import argparse
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import matplotlib as mpl
 import yaml
+from commands import correct, simulate
 from comparison import compare_modules, fit_comparison
 from pictures import draw_comparison
 
-_HERE = Path(__file__).resolve().parent
-_CONFIG = _HERE.parents[1] / "config" / "modfix.cfg"
 _ARRAYS = {"F200W": ("1", "2", "3", "4"), "F444W": ("long",)}
 _SUFFIXES = {"before": "cal", "after": "modfix"}
 _SIGNIFICANT = 3.0  # sigma
@@ -39,8 +36,7 @@ def main():
     folder = Path(arguments.folder).absolute()
     results, truths = {}, {}
     for band in _ARRAYS:
-        _simulate(folder / band, band, arguments.seed)
-        _correct(folder / band, band)
+        _prepare(folder / band, band, arguments.seed)
         results |= _measure(folder / band, band)
         truths |= _read_truth(folder / band)
         if band != "F444W" and not arguments.keep:
@@ -61,22 +57,13 @@ def _read_arguments():
     return parser.parse_args()
 
 
-def _simulate(folder, band, seed):
+def _prepare(folder, band, seed):
+    """Simulate a band, and correct it as a user would."""
     _say(f"Simulating two epochs in {band}, arrays {', '.join(_ARRAYS[band])} of both modules ...")
-    options = ["--epochs", "2", "--dithers", "1", "--filters", band, "--field", "demo", "--seed", seed, "--quiet"]
-    subprocess.run([sys.executable, "-m", "jwst_modfix.simulate", str(folder), *options], check=True)
-
-
-def _correct(folder, band):
-    """Run what a user would run, its log in a file."""
-    command = ["strun", str(_CONFIG), f"demo_{band}_image3_asn.json"]
-    _say(f"Correcting: strun config/modfix.cfg {command[-1]}")
-    command[0] = str(Path(sys.executable).with_name("strun"))
-    log = folder / "strun.log"
-    with log.open("w") as file:
-        done = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-        raise SystemExit(f"strun failed; the end of {log}:\n{log.read_text()[-2000:]}")
+    simulate(folder, "--epochs", "2", "--dithers", "1", "--filters", band, "--seed", seed)
+    association = f"demo_{band}_image3_asn.json"
+    _say(f"Correcting: strun config/modfix.cfg {association}")
+    correct(folder, association)
 
 
 def _measure(folder, band):
