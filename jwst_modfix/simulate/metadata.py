@@ -176,29 +176,7 @@ def _wcsinfo(exposure):
         "v3_ref": geometry.v3_ref,
         "v3yangle": geometry.v3_idl_yangle,
         "vparity": geometry.parity,
-        "wcsaxes": 2,
-        "crval1": ra,
-        "crval2": dec,
-        "crpix1": geometry.x_ref + 1,
-        "crpix2": geometry.y_ref + 1,
-        "ctype1": "RA---TAN",
-        "ctype2": "DEC--TAN",
-        "cunit1": "deg",
-        "cunit2": "deg",
-        **_linear_terms(geometry, roll),
     }
-
-
-def _linear_terms(geometry, roll):
-    """FITS's scales and rotation at the reference pixel, for those who read no gWCS."""
-    sin, cos = np.sin(np.deg2rad(roll)), np.cos(np.deg2rad(roll))
-    to_sky = np.array([[cos, sin], [-sin, cos]]) @ geometry.idl_to_v2v3
-    matrix = to_sky @ np.stack([geometry.sci_to_idl[:, 1, 0], geometry.sci_to_idl[:, 0, 1]], axis=-1)
-    scales = np.hypot(*matrix)
-    terms = {f"pc{i + 1}_{j + 1}": float(matrix[i, j] / scales[j]) for i in range(2) for j in range(2)}
-    # CDELT multiplies rows, not columns: the pixels are square enough (1%) to take their mean.
-    mean = float(np.sqrt(scales.prod())) / 3600
-    return {**terms, "cdelt1": mean, "cdelt2": mean}
 
 
 def _photometry(exposure):
