@@ -1,4 +1,4 @@
-"""Sources on pixels: the truth is the magnitude in the catalogue, and number counts that are drawn by hand."""
+"""Sources on pixels: the truth is the magnitude in the catalogue, and the asked number counts."""
 
 import numpy as np
 import pytest

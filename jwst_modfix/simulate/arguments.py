@@ -354,4 +354,4 @@ def _read_subarray(text, exposures):
         xstart, ystart, xsize, ysize = (int(part) for part in text.split(","))
     except ValueError:
         raise ArgumentError(f"--subarray: XSTART,YSTART,XSIZE,YSIZE in whole pixels; got {text}") from None
-    return Subarray(name="SUBARRAY", xstart=xstart, ystart=ystart, xsize=xsize, ysize=ysize)
+    return Subarray(xstart=xstart, ystart=ystart, xsize=xsize, ysize=ysize)

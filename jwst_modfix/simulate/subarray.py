@@ -26,19 +26,19 @@ class Subarray:
 
     Parameters
     ----------
-    name : str
-        Name, as in the ``SUBARRAY`` keyword.
     xstart, ystart : int
         First column and row, 1-indexed, as in ``SUBSTRT1`` and ``SUBSTRT2``.
     xsize, ysize : int
         Number of columns and rows.
+    name : str
+        Name, as in the ``SUBARRAY`` keyword, which allows no others.
     """
 
-    name: str
     xstart: int
     ystart: int
     xsize: int
     ysize: int
+    name: str = "GENERIC"
 
     def __post_init__(self):
         for start, size in (("xstart", "xsize"), ("ystart", "ysize")):
