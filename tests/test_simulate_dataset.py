@@ -12,6 +12,8 @@ from astropy.table import Table
 from jwst.associations import load_asn
 from stdatamodels.jwst.datamodels import ImageModel
 
+from jwst_modfix.reference.datamodel import ModuleOffsetModel
+from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
     CalibrationTruth,
@@ -89,9 +91,7 @@ def test_truth_holds_table_epoch_terms_and_pointings(dataset):
 
 def test_sources_are_beside_the_data(dataset):
     sources = Table.read(dataset.sources)
-    assert {"id", "ra", "dec", "type", "variable", "mag_F356W", "mag_F444W", "variation_ep2"} <= set(
-        sources.colnames
-    )
+    assert {"id", "ra", "dec", "type", "variable", "mag_F356W", "mag_F444W", "variation_ep2"} <= set(sources.colnames)
     assert sources["ra"].unit == "deg"
     assert len(sources) > 20
 
@@ -100,6 +100,25 @@ def test_subarrays_are_written(dataset):
     with ImageModel(dataset.exposures[0]) as model:
         assert model.data.shape == (64, 64)
         assert model.meta.subarray.name == "GENERIC"
+
+
+def test_reference_file_is_the_truth(tmp_path):
+    """A table of one row and a gradient, through its file and the command line into the truth file."""
+    row = OffsetRow(
+        array="long", filter="F444W", pupil="F405N", offset=0.03, offset_error=0.001, slope=0.004, slope_error=0.001
+    )
+    gradient = Gradient(frame="detector", direction=90.0, origin=(1023.5, 1023.5), exposure_share=1.0)
+    table = OffsetTable(rows=(row,), gradient=gradient, baseline="mean")
+    model = ModuleOffsetModel.from_table(
+        table, description="A test", author="us", pedigree="DUMMY", useafter="2022-01-01T00:00:00"
+    )
+    model.save(tmp_path / "mine.asdf")
+    arguments = ["--filters", "F405N", "--epochs", "1", "--dithers", "1", "--table", str(tmp_path / "mine.asdf")]
+    main([str(tmp_path), *arguments, "--subarray", "1,1,16,16", *FAINT, "--quiet"])
+    truth = yaml.safe_load((tmp_path / "field_truth.yaml").read_text())["table"]
+    assert (truth["baseline"], truth["gradient"]["frame"]) == ("mean", "detector")
+    assert truth["rows"][0]["offset"] == 0.03
+    assert len(truth["rows"]) == 1
 
 
 @pytest.mark.parametrize("seed", [3])
@@ -163,6 +182,7 @@ def test_command_line_does_as_it_is_told(tmp_path, caplog):
             "--epoch-term: a filter of F150W, F200W, F356W, F444W; got F115W",
         ),
         (["--epoch-term", "0.1"], "argument --epoch-term: EPOCH[:FILTER]:MAG"),
+        (["--table", "no.asdf"], "--table: a module-offset reference file (ASDF); there is no file no.asdf"),
         (["--subarray", "SUB641"], "subarray: one that the SIAF has for NRCA1"),
         (["--subarray", "1,2,3"], "--subarray: XSTART,YSTART,XSIZE,YSIZE in whole pixels; got 1,2,3"),
         (["--subarray", "1,1,4096,10"], "xstart, xsize: pixels 1 to 2048"),
@@ -187,7 +207,5 @@ def test_module_runs_quietly_and_explains_itself():
     assert result.stderr == ""
     assert "examples:" in result.stdout
     code = "from jwst_modfix.simulate import detector_geometry as d; d('NRCA1')"
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout + result.stderr == ""

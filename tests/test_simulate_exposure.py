@@ -8,9 +8,11 @@ from astropy.wcs import WCS
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
+from jwst_modfix.reference.datamodel import ModuleOffsetModel, choose_reference
 from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
+    MA2023_TABLE,
     MODULE_MIDPOINT,
     CalibrationTruth,
     Effects,
@@ -24,6 +26,7 @@ from jwst_modfix.simulate import (
     simulate_exposure,
 )
 from jwst_modfix.simulate.subarray import SubarrayError
+from jwst_modfix.steps.module_offset import ModuleOffsetStep
 
 PERFECT = CalibrationTruth(table=OffsetTable(rows=()))
 SKY_ONLY = Effects(noise=False, bad_pixels=False, saturation=False)
@@ -53,9 +56,7 @@ def nothing(exposure):
 def measure(model, x, y):
     """Magnitude in a wide box: flux is sum(data AREA) PIXAR_SR (science.md)."""
     box = np.s_[round(float(y)) - 60 : round(float(y)) + 61, round(float(x)) - 60 : round(float(x)) + 61]
-    flux = (
-        model.data[box].astype(float) * model.area[box]
-    ).sum() * model.meta.photometry.pixelarea_steradians
+    flux = (model.data[box].astype(float) * model.area[box]).sum() * model.meta.photometry.pixelarea_steradians
     return -2.5 * np.log10(flux / 3631e-6)
 
 
@@ -72,9 +73,7 @@ def sky():
     """Noise and sky alone, perfectly calibrated."""
     exposure = one_exposure("NRCA4", "F150W")
     effects = Effects(bad_pixels=False)
-    return simulate_exposure(
-        exposure, nothing(exposure), np.random.default_rng(6), truth=PERFECT, effects=effects
-    )
+    return simulate_exposure(exposure, nothing(exposure), np.random.default_rng(6), truth=PERFECT, effects=effects)
 
 
 @pytest.mark.parametrize(("detector", "filter"), [("NRCA2", "F115W"), ("NRCBLONG", "F405N")])
@@ -184,6 +183,43 @@ def test_row_has_its_own_direction():
     assert error(exposure, truth)[60, 30] == pytest.approx(0.02 * (v3 - MODULE_MIDPOINT[1]) / 60)
 
 
+def test_default_truth_is_the_packaged_table(monkeypatch):
+    """Two copies of Table 2 of Ma et al. (2023), each typed from the paper."""
+    monkeypatch.delenv("JWST_MODFIX_REFERENCE", raising=False)
+    table = choose_reference()
+    expected = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in table.rows}
+    found = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in MA2023_TABLE.rows}
+    assert found == expected
+    np.testing.assert_allclose(MA2023_TABLE.gradient.origin, table.gradient.origin, atol=0.05)
+    assert (table.gradient.frame, table.gradient.direction) == ("focal_plane", 90)
+
+
+@pytest.mark.parametrize(
+    ("frame", "direction", "origin"),
+    [
+        ("focal_plane", 70.0, (10.0, -480.0)),
+        ("detector", 200.0, (300.0, 1500.0)),
+        ("sky", 72.0, (JWIDF_EPOCHS[0].ra, JWIDF_EPOCHS[0].dec)),
+    ],
+)
+def test_step_takes_out_what_was_put_in(frame, direction, origin):
+    """The correction and the simulation share no code for the coordinate u: right together, right apart."""
+    row = OffsetRow(array="long", filter="F444W", offset=0.05, offset_error=0.001, slope=0.03, slope_error=0.001)
+    gradient = Gradient(frame=frame, direction=direction, origin=origin, exposure_share=0.5)
+    table = OffsetTable(rows=(row,), gradient=gradient)
+    exposure = one_exposure("NRCALONG", "F444W", epoch=1)
+    right, wrong = (
+        simulate_exposure(exposure, nothing(exposure), None, truth=truth, effects=SKY_ONLY)
+        for truth in (PERFECT, CalibrationTruth(table=table))
+    )
+    reference = ModuleOffsetModel.from_table(
+        table, description="A test", author="us", pedigree="DUMMY", useafter="2022-01-01T00:00:00"
+    )
+    corrected = ModuleOffsetStep.call(wrong, override_moduleoffset=reference)
+    for name, tolerance in {"data": 2e-6, "err": 2e-6, "var_poisson": 5e-6}.items():
+        np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
+
+
 def test_noise_has_the_size_that_err_says(sky):
     band_sky = 0.21
     deviations = (sky.data.astype(float) - band_sky) / sky.err
@@ -215,9 +251,7 @@ def test_calibration_error_scales_values_once_and_variances_twice():
 def test_same_seed_same_exposure():
     exposure = one_exposure()
     scene = nothing(exposure)
-    first, again, other = (
-        simulate_exposure(exposure, scene, np.random.default_rng(seed)).data for seed in (1, 1, 2)
-    )
+    first, again, other = (simulate_exposure(exposure, scene, np.random.default_rng(seed)).data for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.nanmax(np.abs(first - other)) > 0
 
@@ -240,9 +274,7 @@ def test_bad_pixels_belong_to_the_detector(model):
     np.testing.assert_array_equal(*dead)
 
 
-@pytest.mark.parametrize(
-    ("magnitude", "flagged", "lost"), [(14.0, True, True), (18.5, True, False), (21, 0, 0)]
-)
+@pytest.mark.parametrize(("magnitude", "flagged", "lost"), [(14.0, True, True), (18.5, True, False), (21, 0, 0)])
 def test_bright_cores_are_saturated(magnitude, flagged, lost):
     """Lost when the first of ten groups holds more than 58000 electrons, flagged when the last one does."""
     exposure = one_exposure("NRCALONG")
@@ -258,9 +290,7 @@ def test_bright_cores_are_saturated(magnitude, flagged, lost):
 def test_cosmic_rays_are_many_sigma_and_not_flagged():
     exposure = one_exposure("NRCB1", "F200W")
     effects = Effects(bad_pixels=False, cosmic_rays=200)
-    model = simulate_exposure(
-        exposure, nothing(exposure), np.random.default_rng(3), truth=PERFECT, effects=effects
-    )
+    model = simulate_exposure(exposure, nothing(exposure), np.random.default_rng(3), truth=PERFECT, effects=effects)
     hits = (model.data - exposure.band.sky) / model.err > 7
     assert np.count_nonzero(hits) == pytest.approx(200, abs=3)
     assert not model.dq.any()
@@ -322,9 +352,7 @@ def test_subarray_keeps_pixels_and_sky(model):
     cut.validate()
     np.testing.assert_array_equal(cut.data, model.data[300:350, 100:300])
     np.testing.assert_allclose(cut.meta.wcs(7.0, 9.0), model.meta.wcs(107.0, 309.0), rtol=1e-13)
-    np.testing.assert_allclose(
-        cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)]
-    )
+    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)])
     assert (cut.meta.subarray.name, cut.meta.subarray.xstart, cut.meta.subarray.ysize) == ("GENERIC", 101, 50)
     assert (model.meta.subarray.name, model.data.shape) == ("FULL", (2048, 2048))
     assert cut.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region

@@ -58,9 +58,7 @@ def test_v2_decreases_with_x_everywhere(geometry):
 
 def test_pixel_area_is_the_area_of_its_quadrilateral(geometry):
     x, y = 1500.0, 200.0
-    v2, v3 = geometry.pixel_to_v2v3(
-        x + np.array([-0.5, 0.5, 0.5, -0.5]), y + np.array([-0.5, -0.5, 0.5, 0.5])
-    )
+    v2, v3 = geometry.pixel_to_v2v3(x + np.array([-0.5, 0.5, 0.5, -0.5]), y + np.array([-0.5, -0.5, 0.5, 0.5]))
     shoelace = abs(np.dot(v2, np.roll(v3, 1)) - np.dot(v3, np.roll(v2, 1))) / 2
     area = geometry.pixel_area(np.array([x]), np.array([y]))
     np.testing.assert_allclose(area, shoelace, rtol=1e-6)
@@ -95,9 +93,7 @@ def test_attitude_is_that_of_the_pipeline(roll, dec):
 
 def test_attitude_inverts():
     attitude = Attitude(ra=10.0, dec=-45.0, roll=77.0)
-    np.testing.assert_allclose(
-        attitude.sky_to_v2v3(*attitude.v2v3_to_sky(-88.0, -470.0)), [-88, -470], atol=1e-8
-    )
+    np.testing.assert_allclose(attitude.sky_to_v2v3(*attitude.v2v3_to_sky(-88.0, -470.0)), [-88, -470], atol=1e-8)
 
 
 def test_offset_on_sky_goes_east_and_north():
@@ -124,9 +120,7 @@ def test_modules_swap_places_when_the_telescope_turns_by_180_deg(array):
 
 def test_plus_v2_points_along_the_field_in_the_second_epoch():
     """science.md: V3PA 341 puts +V2 at PA 71 deg, with module A on the north-east half."""
-    exposure = plan_exposures([JWIDF_EPOCHS[1]], filters=["F444W"], detectors=["NRCALONG"], dithers=[(0, 0)])[
-        0
-    ]
+    exposure = plan_exposures([JWIDF_EPOCHS[1]], filters=["F444W"], detectors=["NRCALONG"], dithers=[(0, 0)])[0]
     ra, dec = exposure.attitude.v2v3_to_sky(exposure.geometry.v2_ref, exposure.geometry.v3_ref)
     east = (ra - exposure.epoch.ra) * np.cos(np.deg2rad(dec))
     north = dec - exposure.epoch.dec

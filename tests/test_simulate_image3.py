@@ -66,9 +66,7 @@ def test_two_exposures_make_a_mosaic_with_the_right_fluxes(image3, tmp_path):
     sources = Table.read(dataset.sources)
     with ImageModel(path) as mosaic:
         assert mosaic.meta.cal_step.resample == "COMPLETE"
-        x, y = mosaic.meta.wcs.invert(
-            np.asarray(sources["ra"]), np.asarray(sources["dec"]), with_bounding_box=False
-        )
+        x, y = mosaic.meta.wcs.invert(np.asarray(sources["ra"]), np.asarray(sources["dec"]), with_bounding_box=False)
         inside = (x > 200) & (x < mosaic.data.shape[1] - 200) & (y > 200) & (y < mosaic.data.shape[0] - 200)
         found = np.array([aperture_flux(mosaic, row["ra"], row["dec"]) for row in sources[inside]])
     expected = 3631e-6 * 10 ** (-0.4 * np.asarray(sources["mag_F444W"][inside]))
@@ -79,9 +77,7 @@ def test_two_exposures_make_a_mosaic_with_the_right_fluxes(image3, tmp_path):
 def test_subarrays_of_two_epochs_and_modules_go_through(image3, tmp_path):
     """A1 in the first epoch and B1 in the second look at the same patch: 640 pixels wide, or 20 arcsec."""
     exposures = [
-        plan_exposures([epoch], filters=["F200W"], detectors=[f"NRC{module}1"], dithers=[(0, 0)], program=n)[
-            0
-        ]
+        plan_exposures([epoch], filters=["F200W"], detectors=[f"NRC{module}1"], dithers=[(0, 0)], program=n)[0]
         for n, (epoch, module) in enumerate(zip(JWIDF_EPOCHS, "AB", strict=False), 1)
     ]
     dataset = simulate_dataset(

@@ -123,9 +123,7 @@ def test_sources_fill_the_circle_evenly():
 def test_variable_sources_vary_and_others_do_not():
     population = Population(variable_fraction=0.2, variable_amplitude=0.1)
     rng = np.random.default_rng(3)
-    scene = make_scene(
-        rng, ra=1, dec=2, radius=400, filters=["F200W"], epochs=["a", "b"], population=population
-    )
+    scene = make_scene(rng, ra=1, dec=2, radius=400, filters=["F200W"], epochs=["a", "b"], population=population)
     assert scene["variable"].mean() == pytest.approx(0.2, abs=0.02)
     assert np.std(scene["variation_a"][scene["variable"]]) == pytest.approx(0.1, rel=0.05)
     assert not np.any(scene["variation_b"][~scene["variable"]])

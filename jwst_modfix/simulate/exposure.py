@@ -28,8 +28,8 @@ def simulate_exposure(exposure, scene, rng, *, truth=None, effects=None, context
         The exposure, as from `plan_exposures`.
     scene : astropy.table.Table
         The sky, as from `make_scene`.
-    rng : numpy.random.Generator
-        Source of the noise.
+    rng : numpy.random.Generator or None
+        Source of the noise and cosmic rays; None will do where `effects` has neither.
     truth : CalibrationTruth, optional
         The error of the calibration; that of Ma et al. (2023) unless given.
     effects : Effects, optional

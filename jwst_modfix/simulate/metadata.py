@@ -17,6 +17,9 @@ _FRAMES = 4
 _FRAME_TIME = 10.73677  # seconds
 _GROUP_TIME = 53.68385  # seconds
 
+# Every other array is mounted upside down.
+_READ_ALONG_MINUS_X = ("NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4")
+
 _COMPLETE = (
     *("group_scale", "dq_init", "saturation", "superbias", "refpix", "linearity", "dark_sub", "jump"),
     *("ramp_fit", "gain_scale", "assign_wcs", "flat_field", "photom"),
@@ -45,7 +48,7 @@ def exposure_metadata(exposure, context):
         "instrument": _instrument(exposure),
         "observation": _observation(exposure),
         "aperture": {"name": exposure.geometry.aperture, "pps_name": "NRCALL_FULL"},
-        "subarray": _subarray(),
+        "subarray": _subarray(exposure),
         "dither": _dither(exposure),
         "pointing": _pointing(exposure),
         "wcsinfo": _wcsinfo(exposure),
@@ -139,9 +142,17 @@ def _observation(exposure):
     }
 
 
-def _subarray():
-    sizes = dict.fromkeys(("xsize", "ysize"), FULL_FRAME)
-    return {"name": "FULL", "xstart": 1, "ystart": 1, **sizes, "fastaxis": -1, "slowaxis": 2}
+def _subarray(exposure):
+    axes = (-1, 2) if exposure.geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
+    return {
+        "name": "FULL",
+        "xstart": 1,
+        "ystart": 1,
+        "xsize": FULL_FRAME,
+        "ysize": FULL_FRAME,
+        "fastaxis": axes[0],
+        "slowaxis": axes[1],
+    }
 
 
 def _dither(exposure):

@@ -50,7 +50,7 @@ class Subarray:
 
     @property
     def slices(self):
-        """Rows and columns of the full frame, 0-indexed."""
+        """The rows and columns of the full frame, 0-indexed."""
         rows = slice(self.ystart - 1, self.ystart - 1 + self.ysize)
         return rows, slice(self.xstart - 1, self.xstart - 1 + self.xsize)
 
