@@ -7,7 +7,8 @@ import sys
 import numpy as np
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.simulate import arguments
+from jwst_modfix.simulate import readers
+from jwst_modfix.simulate.arguments import read_request
 from jwst_modfix.simulate.dataset import simulate_dataset
 
 __all__ = ["main", "make_parser"]
@@ -55,7 +56,7 @@ def make_parser():
     )
     parser.add_argument("output", metavar="OUT", help="directory to write to; made where it does not exist")
     parser.add_argument("--field", default="field", help="name of the field, for names of files [%(default)s]")
-    parser.add_argument("--seed", type=arguments.whole(0), default=1, help="seed of sources and noise [%(default)s]")
+    parser.add_argument("--seed", type=readers.whole(0), default=1, help="seed of sources and noise [%(default)s]")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_observations(parser.add_argument_group("observations"))
     _add_sources(parser.add_argument_group("sources"))
@@ -69,29 +70,29 @@ def _add_observations(group):
     add("--epochs", nargs="+", default=["3"], metavar="N|DATE", help="number of epochs, or their dates [3]")
     add("--roll", nargs="+", type=float, metavar="DEG", help="PA of V3 of each epoch [161, 341, 161, ...]")
     add("--ra", type=float, default=265.035, help="centre of the field [%(default)s deg]")
-    add("--dec", type=arguments.number(-90, 90), default=68.974, help="centre of the field [%(default)s deg]")
+    add("--dec", type=readers.number(-90, 90), default=68.974, help="centre of the field [%(default)s deg]")
     add(
         "--filters",
         nargs="+",
-        type=arguments.band,
+        type=readers.band,
         default=["F150W", "F200W", "F356W", "F444W"],
         help="bands; F405N and its like by their own names [F150W F200W F356W F444W]",
     )
     add("--arrays", nargs="+", help="1 to 4 or long, of both modules, or detectors such as nrca1 [all]")
-    add("--dithers", type=arguments.whole(1), default=6, help="exposures per epoch and filter [%(default)s]")
-    add("--exposure-time", type=arguments.number(1), default=526.1, help="of each [%(default)s s]")
+    add("--dithers", type=readers.whole(1), default=6, help="exposures per epoch and filter [%(default)s]")
+    add("--exposure-time", type=readers.number(1), default=526.1, help="of each [%(default)s s]")
     add("--subarray", help="keep this part of each detector: SUB640, or XSTART,YSTART,XSIZE,YSIZE [FULL]")
     add("--context", default="jwst_1130.pmap", help="CRDS context to write in the files [%(default)s]")
 
 
 def _add_sources(group):
     add = group.add_argument
-    add("--density", type=arguments.number(0), default=20.0, help="per arcmin^2, to 22 AB [%(default)s]")
+    add("--density", type=readers.number(0), default=20.0, help="per arcmin^2, to 22 AB [%(default)s]")
     add("--faintest", type=float, default=25.5, help="faintest sources [%(default)s AB]")
-    fraction = arguments.number(0, 1)
+    fraction = readers.number(0, 1)
     add("--star-fraction", type=fraction, default=0.25, help="of the sources [%(default)s]")
     add("--variable-fraction", type=fraction, default=0.03, help="of the sources [%(default)s]")
-    add("--variable-amplitude", type=arguments.number(0), default=0.2, help="rms [%(default)s mag]")
+    add("--variable-amplitude", type=readers.number(0), default=0.2, help="rms [%(default)s mag]")
 
 
 def _add_calibration(group):
@@ -100,13 +101,13 @@ def _add_calibration(group):
     add(
         "--offset",
         action="append",
-        type=arguments.offset,
+        type=readers.offset,
         metavar="ARRAY:FILTER:MAG[:SLOPE]",
         help="Delta_AB [mag] and k [mag/arcmin] of an array ID, instead of a table; may be repeated",
     )
     add(
         "--gradient",
-        type=arguments.gradient,
+        type=readers.gradient,
         metavar="FRAME:DIRECTION:X:Y:SHARE",
         help="frame (focal_plane, detector or sky), direction [deg], origin and share of an exposure, for "
         "--offset [focal_plane:90:-1.738131:-492.431332:0.5]",
@@ -115,7 +116,7 @@ def _add_calibration(group):
     add(
         "--epoch-term",
         action="append",
-        type=arguments.epoch_term,
+        type=readers.epoch_term,
         default=[],
         metavar="EPOCH[:FILTER]:MAG",
         help="term t of an epoch, ep1, ep2, ..., in one filter or in all; may be repeated",
@@ -126,7 +127,7 @@ def _add_effects(group):
     for name in ("noise", "sky", "bad-pixels", "saturation"):
         group.add_argument(f"--no-{name}", action="store_true", help=f"leave {name.replace('-', ' ')} out")
     group.add_argument(
-        "--cosmic-rays", type=arguments.whole(0), default=0, help="unflagged hits per exposure [%(default)s]"
+        "--cosmic-rays", type=readers.whole(0), default=0, help="unflagged hits per exposure [%(default)s]"
     )
 
 
@@ -148,7 +149,7 @@ def main(argv=None):
     given = parser.parse_args(argv)
     _configure_logging(given.quiet)
     try:
-        request = arguments.read_request(given)
+        request = read_request(given)
         _run(given, request)
     except ModuleOffsetError as error:
         parser.error(str(error))

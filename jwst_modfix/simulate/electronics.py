@@ -137,7 +137,8 @@ def detect(brightness, exposure, rng, effects):
     var_flat = (_FLAT_ERROR * brightness) ** 2
     data = _add_noise(brightness, electrons, exposure, rng) if effects.noise else brightness.copy()
     err = np.sqrt(var_poisson + var_rnoise + var_flat)
-    _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
+    if effects.cosmic_rays:
+        _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
     dq = _flag(electrons, exposure, effects)
     lost = (dq & _DO_NOT_USE) != 0
     for array in (data, err, var_poisson, var_rnoise, var_flat):

@@ -1,7 +1,6 @@
 """One simulated ``_cal`` exposure: sky, sources, noise, flags, metadata and the error of the calibration."""
 
 import numpy as np
-from jwst.assign_wcs.util import update_s_region_imaging
 from stdatamodels.jwst.datamodels import ImageModel
 
 from jwst_modfix.simulate.electronics import Effects, detect
@@ -9,7 +8,7 @@ from jwst_modfix.simulate.geometry import FULL_FRAME
 from jwst_modfix.simulate.metadata import exposure_metadata
 from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.truth import CalibrationTruth
-from jwst_modfix.simulate.wcs import build_wcs
+from jwst_modfix.simulate.wcs import assign_wcs
 
 __all__ = ["DEFAULT_CONTEXT", "calibration_factor", "simulate_exposure"]
 
@@ -29,8 +28,8 @@ def simulate_exposure(exposure, scene, rng, *, truth=None, effects=None, context
         The exposure, as from `plan_exposures`.
     scene : astropy.table.Table
         The sky, as from `make_scene`.
-    rng : numpy.random.Generator
-        Source of the noise.
+    rng : numpy.random.Generator or None
+        Source of the noise and cosmic rays; None will do where `effects` has neither.
     truth : CalibrationTruth, optional
         The error of the calibration; that of Ma et al. (2023) unless given.
     effects : Effects, optional
@@ -87,6 +86,5 @@ def _assemble(exposure, pixels, area, factor, context):
         area=np.float32(area),
     )
     model.update({"meta": exposure_metadata(exposure, context)})
-    model.meta.wcs = build_wcs(model, exposure.geometry)
-    update_s_region_imaging(model)
+    assign_wcs(model, exposure.geometry)
     return model

@@ -17,6 +17,9 @@ _FRAMES = 4
 _FRAME_TIME = 10.73677  # seconds
 _GROUP_TIME = 53.68385  # seconds
 
+# Every other array is mounted upside down.
+_READ_ALONG_MINUS_X = ("NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4")
+
 _COMPLETE = (
     *("group_scale", "dq_init", "saturation", "superbias", "refpix", "linearity", "dark_sub", "jump"),
     *("ramp_fit", "gain_scale", "assign_wcs", "flat_field", "photom"),
@@ -45,7 +48,7 @@ def exposure_metadata(exposure, context):
         "instrument": _instrument(exposure),
         "observation": _observation(exposure),
         "aperture": {"name": exposure.geometry.aperture, "pps_name": "NRCALL_FULL"},
-        "subarray": _subarray(),
+        "subarray": _subarray(exposure),
         "dither": _dither(exposure),
         "pointing": _pointing(exposure),
         "wcsinfo": _wcsinfo(exposure),
@@ -139,9 +142,17 @@ def _observation(exposure):
     }
 
 
-def _subarray():
-    sizes = dict.fromkeys(("xsize", "ysize"), FULL_FRAME)
-    return {"name": "FULL", "xstart": 1, "ystart": 1, **sizes, "fastaxis": -1, "slowaxis": 2}
+def _subarray(exposure):
+    axes = (-1, 2) if exposure.geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
+    return {
+        "name": "FULL",
+        "xstart": 1,
+        "ystart": 1,
+        "xsize": FULL_FRAME,
+        "ysize": FULL_FRAME,
+        "fastaxis": axes[0],
+        "slowaxis": axes[1],
+    }
 
 
 def _dither(exposure):
@@ -176,29 +187,7 @@ def _wcsinfo(exposure):
         "v3_ref": geometry.v3_ref,
         "v3yangle": geometry.v3_idl_yangle,
         "vparity": geometry.parity,
-        "wcsaxes": 2,
-        "crval1": ra,
-        "crval2": dec,
-        "crpix1": geometry.x_ref + 1,
-        "crpix2": geometry.y_ref + 1,
-        "ctype1": "RA---TAN",
-        "ctype2": "DEC--TAN",
-        "cunit1": "deg",
-        "cunit2": "deg",
-        **_linear_terms(geometry, roll),
     }
-
-
-def _linear_terms(geometry, roll):
-    """FITS's scales and rotation at the reference pixel, for those who read no gWCS."""
-    sin, cos = np.sin(np.deg2rad(roll)), np.cos(np.deg2rad(roll))
-    to_sky = np.array([[cos, sin], [-sin, cos]]) @ geometry.idl_to_v2v3
-    matrix = to_sky @ np.stack([geometry.sci_to_idl[:, 1, 0], geometry.sci_to_idl[:, 0, 1]], axis=-1)
-    scales = np.hypot(*matrix)
-    terms = {f"pc{i + 1}_{j + 1}": float(matrix[i, j] / scales[j]) for i in range(2) for j in range(2)}
-    # CDELT multiplies rows, not columns: the pixels are square enough (1%) to take their mean.
-    mean = float(np.sqrt(scales.prod())) / 3600
-    return {**terms, "cdelt1": mean, "cdelt2": mean}
 
 
 def _photometry(exposure):

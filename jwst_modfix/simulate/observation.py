@@ -9,7 +9,7 @@ from jwst_modfix.simulate.bands import Band
 from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
 from jwst_modfix.simulate.siaf import DETECTORS
 
-__all__ = ["DITHERS", "JWIDF_EPOCHS", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
+__all__ = ["JWIDF_EPOCHS", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
 
 _SECONDS_PER_DAY = 86400.0
 _OVERHEAD = 120.0  # seconds between exposures
@@ -25,9 +25,6 @@ _FULLBOX_6TIGHT = (
     (18.16, 0.15),
     (24.29, 6.27),
 )
-
-DITHERS = {"FULLBOX-6TIGHT": _FULLBOX_6TIGHT}
-"""Offsets of dither patterns by name [arcsec along V2, V3]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +100,7 @@ class Exposure:
 
     @property
     def name(self):
-        """Name of the exposure without suffix, such as ``jw02738001001_02101_00001_nrca1``."""
+        """The name without suffix, such as ``jw02738001001_02101_00001_nrca1``."""
         visit = f"jw{self.program:05d}{self.observation:03d}001"
         return f"{visit}_021{self.activity:02d}_{self.number:05d}_{self.geometry.detector.lower()}"
 
@@ -140,7 +137,7 @@ def plan_exposures(
     *,
     filters=("F150W", "F200W", "F356W", "F444W"),
     detectors=None,
-    dithers=_FULLBOX_6TIGHT,
+    dithers=6,
     duration=526.1,
     program=2738,
 ):
@@ -155,8 +152,9 @@ def plan_exposures(
         Names of the bands.
     detectors : sequence of str, optional
         Names of the detectors; each band takes those of its channel. All ten unless given.
-    dithers : sequence of tuple of float
-        Offsets [arcsec along V2, V3], in each epoch and band.
+    dithers : int or sequence of tuple of float
+        How many exposures of each epoch and band, as in `dither_pattern`, or their offsets
+        [arcsec along V2, V3].
     duration : float
         Effective exposure time [s]; the default is that of SHALLOW4 with ten groups.
     program : int
@@ -167,6 +165,7 @@ def plan_exposures(
     tuple of Exposure
         By epoch, band, dither and detector.
     """
+    dithers = dither_pattern(dithers) if isinstance(dithers, int) else dithers
     geometries = [detector_geometry(detector) for detector in detectors or DETECTORS]
     return tuple(
         Exposure(

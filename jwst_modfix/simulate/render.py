@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from jwst_modfix.simulate.attitude import offset_on_sky
 from jwst_modfix.simulate.geometry import FULL_FRAME
 from jwst_modfix.simulate.profiles import PROFILES, point_spread_function
 from jwst_modfix.simulate.scene import magnitude_column, variation_column
@@ -137,11 +136,11 @@ def _pixel_shapes(galaxies, exposure):
 
 
 def _sky_to_pixel_jacobian(exposure, ra, dec, step=0.5):
-    """Pixels per arcsec east and north at sky positions, shape (n, 2, 2)."""
+    """Pixels per arcsec east and north at sky positions, by differences over a step [arcsec]: (n, 2, 2)."""
 
     def to_pixel(east, north):
-        moved = [offset_on_sky(*position, east, north) for position in zip(ra, dec, strict=True)]
-        return exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*np.transpose(moved)))
+        moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
+        return exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved))
 
     east = (to_pixel(step, 0.0) - to_pixel(-step, 0.0)) / (2 * step)
     north = (to_pixel(0.0, step) - to_pixel(0.0, -step)) / (2 * step)

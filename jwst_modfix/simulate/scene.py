@@ -61,7 +61,7 @@ class Population:
 
     @property
     def surface_density(self):
-        """Sources of every magnitude per square arcmin."""
+        """Number of sources of every magnitude per square arcmin."""
         return self.density * (self._counts(self.faintest) - self._counts(self.brightest))
 
     def _counts(self, magnitude):

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jwst.assign_wcs.util import update_s_region_imaging
 from stdatamodels.jwst.datamodels import ImageModel
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.simulate.geometry import FULL_FRAME, detector_geometry
 from jwst_modfix.simulate.siaf import read_subarray
-from jwst_modfix.simulate.wcs import build_wcs
+from jwst_modfix.simulate.wcs import assign_wcs
 
 __all__ = ["Subarray", "SubarrayError", "cut_subarray", "named_subarray"]
 
@@ -27,19 +26,19 @@ class Subarray:
 
     Parameters
     ----------
-    name : str
-        Name, as in the ``SUBARRAY`` keyword.
     xstart, ystart : int
         First column and row, 1-indexed, as in ``SUBSTRT1`` and ``SUBSTRT2``.
     xsize, ysize : int
         Number of columns and rows.
+    name : str
+        Name, as in the ``SUBARRAY`` keyword, which allows no others.
     """
 
-    name: str
     xstart: int
     ystart: int
     xsize: int
     ysize: int
+    name: str = "GENERIC"
 
     def __post_init__(self):
         for start, size in (("xstart", "xsize"), ("ystart", "ysize")):
@@ -51,7 +50,7 @@ class Subarray:
 
     @property
     def slices(self):
-        """Rows and columns of the full frame, 0-indexed."""
+        """The rows and columns of the full frame, 0-indexed."""
         rows = slice(self.ystart - 1, self.ystart - 1 + self.ysize)
         return rows, slice(self.xstart - 1, self.xstart - 1 + self.xsize)
 
@@ -104,7 +103,7 @@ def cut_subarray(model, subarray):
     Returns
     -------
     stdatamodels.jwst.datamodels.ImageModel
-        The subarray. ``meta.wcsinfo`` keeps the reference point of the full frame.
+        The subarray; V2_REF, V3_REF and RA_REF, DEC_REF stay those of the full frame.
     """
     detector = model.meta.instrument.detector
     if isinstance(subarray, str):
@@ -113,8 +112,5 @@ def cut_subarray(model, subarray):
     cut.update(model)
     for name in ("name", "xstart", "ystart", "xsize", "ysize"):
         setattr(cut.meta.subarray, name, getattr(subarray, name))
-    cut.meta.wcsinfo.crpix1 = model.meta.wcsinfo.crpix1 - (subarray.xstart - 1)
-    cut.meta.wcsinfo.crpix2 = model.meta.wcsinfo.crpix2 - (subarray.ystart - 1)
-    cut.meta.wcs = build_wcs(cut, detector_geometry(detector))
-    update_s_region_imaging(cut)
+    assign_wcs(cut, detector_geometry(detector))
     return cut

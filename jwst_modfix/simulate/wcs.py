@@ -6,8 +6,25 @@ from astropy.modeling.models import AffineTransformation2D, Identity, Mapping, P
 from gwcs import coordinate_frames
 from gwcs.wcs import WCS
 from jwst.assign_wcs.pointing import v23tosky
+from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
 
-__all__ = ["build_distortion", "build_wcs"]
+__all__ = ["assign_wcs", "build_distortion", "build_wcs"]
+
+
+def assign_wcs(model, geometry):
+    """
+    Give a model its WCS, its footprint and the approximation for FITS, as the assign_wcs step does.
+
+    Parameters
+    ----------
+    model : stdatamodels.jwst.datamodels.ImageModel
+        The model, with ``meta.wcsinfo`` and ``meta.subarray`` filled in; changed in place.
+    geometry : DetectorGeometry
+        The detector.
+    """
+    model.meta.wcs = build_wcs(model, geometry)
+    update_s_region_imaging(model)
+    update_fits_wcsinfo(model)
 
 
 def build_wcs(model, geometry):

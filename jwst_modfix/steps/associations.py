@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jwst.associations import load_asn
-from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import written_whole
 
-__all__ = ["Association", "AssociationLibrary", "read_association", "write_association"]
+__all__ = ["Association", "is_science", "read_association", "write_association"]
 
 
 @dataclass(frozen=True)
@@ -64,46 +63,6 @@ class Association:
             Its absolute path.
         """
         return Path(os.path.abspath(self.folder / member["expname"]))  # noqa: PTH100 - keeps links
-
-
-class AssociationLibrary(ModelLibrary):
-    """
-    Library of an association's science members.
-
-    Other members, which may be catalogues, are never opened.
-
-    Parameters
-    ----------
-    association : Association
-        The association.
-    on_disk : bool
-        Whether exposures live in files rather than in memory.
-    is_final : bool
-        Whether the members are results on disk, with nothing left to record in them.
-    """
-
-    def __init__(self, association, *, on_disk, is_final=False):
-        content = json.loads(json.dumps(association.content))
-        product = content["products"][0]
-        product["members"] = [
-            {**member, "expname": str(association.path(member))} for member in product["members"] if is_science(member)
-        ]
-        super().__init__(content, on_disk=on_disk)
-        self.is_final = is_final
-
-    def finalize_result(self, step, reference_files_used):
-        """
-        Record the step in each member, where that has not been done on writing.
-
-        Parameters
-        ----------
-        step : stpipe.Step
-            The step.
-        reference_files_used : list of tuple
-            Reference files by type.
-        """
-        if not self.is_final:
-            super().finalize_result(step, reference_files_used)
 
 
 def is_science(member):

@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import logging
+from collections import Counter
 from dataclasses import dataclass
 
 from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor, undo_factor
@@ -10,11 +11,9 @@ from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing
-from jwst_modfix.steps.exposures import describe_model
 from jwst_modfix.steps.geometry import gradient_coordinate
-from jwst_modfix.steps.provenance import clear_record, mark_skipped, read_factor, read_record, write_record
 
-__all__ = ["Correction", "Decision"]
+__all__ = ["Correction", "Decision", "log_decision", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ class Decision:
     action : {'apply', 'skip', 'refuse'}
         Correct it (or undo its correction), pass it on as it is, or end with an error.
     reason : str
-        Why it is not applied, in words.
+        Why it is not applied, or what was done, in words.
     level : int
         Level of the log line.
     """
@@ -67,101 +66,100 @@ class Correction:
     on_invalid: str = "skip"
     on_missing: str = "skip"
 
-    def decide(self, state):
+    def decide(self, opened, *, headers_only=False):
         """
         Decide what to do with an exposure.
 
         Parameters
         ----------
-        state : MemberState
-            The exposure, and what we did to it before.
+        opened : OpenExposure
+            The exposure.
+        headers_only : bool
+            Judge by the headers, which is quick, and leave the WCS for later.
 
         Returns
         -------
         Decision
             The action and its reason.
         """
-        return self._decide_undo(state) if self.inverse else self._decide_apply(state)
+        return self._decide_undo(opened) if self.inverse else self._decide_apply(opened, headers_only)
 
-    def _decide_undo(self, state):
-        if state.status == "COMPLETE":
-            return Decision("apply")
-        if state.status == "SKIPPED":
-            return Decision("skip", "the correction had skipped it, there is nothing to undo")
-        return Decision("refuse", "was not corrected (S_MODOFF is not COMPLETE), so there is nothing to undo")
-
-    def _decide_apply(self, state):
-        if state.status == "COMPLETE":
-            return Decision(
-                "refuse",
-                f"was corrected before, {state.history}; a second correction would be wrong. To undo the first, run "
-                "the step with inverse = True",
-            )
-        exposure = state.exposure
-        if missing := find_missing(self.table, exposure):
-            return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        if invalid := find_invalid(self.table, exposure, needs_slope=self._slope(exposure) != 0):
-            level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
-            return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
-        return Decision("apply")
-
-    def run(self, model):
+    def run(self, opened):
         """
-        Correct an exposure in place, or mark it as skipped, and say so in one log line.
+        Correct an exposure in place, or mark it as skipped.
 
         Parameters
         ----------
-        model : stdatamodels.jwst.datamodels.JwstDataModel
+        opened : OpenExposure
             The exposure.
 
         Returns
         -------
         Decision
-            What was done.
+            What was done, in words.
 
         Raises
         ------
         ExposureError
             The exposure is refused; it is unchanged.
         """
-        state = describe_model(model)
-        decision = self.decide(state)
-        name = state.exposure.name
+        decision = self.decide(opened)
         if decision.action == "refuse":
-            raise ExposureError(f"{name}: {decision.reason}")
+            raise ExposureError(f"{opened.describe(headers_only=True).name}: {decision.reason}")
         if decision.action == "skip":
-            self._skip(model)
-            log.log(decision.level, "%s: SKIPPED: %s", name, decision.reason)
-        else:
-            done = self._undo(model) if self.inverse else self._apply(model, state.exposure)
-            log.info("%s: %s", name, done)
-        return decision
+            opened.clear_mark() if self.inverse else opened.mark_skipped()
+            return decision
+        return self._undo(opened) if self.inverse else self._apply(opened)
 
-    def _skip(self, model):
-        clear_record(model) if self.inverse else mark_skipped(model)
+    def _decide_undo(self, opened):
+        if opened.status == "COMPLETE":
+            return Decision("apply")
+        if opened.status == "SKIPPED":
+            return Decision("skip", "the correction had skipped it, there is nothing to undo")
+        return Decision("refuse", "was not corrected (S_MODOFF is not COMPLETE), so there is nothing to undo")
 
-    def _apply(self, model, exposure):
+    def _decide_apply(self, opened, headers_only):
+        if opened.status == "COMPLETE":
+            return Decision(
+                "refuse",
+                f"was corrected before, {opened.history}; a second correction would be wrong. To undo the first, run "
+                "the step with inverse = True",
+            )
+        exposure = opened.describe(headers_only=True)
+        if missing := find_missing(self.table, exposure):
+            return Decision("refuse" if self.on_missing == "error" else "skip", missing)
+        needs_slope = self._slope(exposure) != 0
+        if needs_slope and not headers_only:
+            exposure = opened.describe()
+        if invalid := find_invalid(self.table, exposure, needs_slope=needs_slope):
+            level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
+            return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
+        return Decision("apply")
+
+    def _apply(self, opened):
+        exposure = opened.describe(headers_only=True)
         row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
         record = self._record(row, exposure)
-        factor_map = _factor_map(model, record)
-        apply_factor(factor_map, *_arrays(model))
-        _scale_photometry(model, factor_map.centre)
-        write_record(model, record, factor_map)
+        factor_map = _factor_map(opened, record)
+        apply_factor(factor_map, *opened.arrays())
+        opened.scale_photometry(factor_map.centre)
+        opened.mark_complete(record, factor_map)
         _warn_of_photmjsr(row, exposure)
-        return f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.5f} mag/arcmin"
+        return Decision(
+            "apply", f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.5f} mag/arcmin"
+        )
 
-    def _undo(self, model):
+    def _undo(self, opened):
         try:
-            record = read_record(model)
+            record = opened.record()
         except KeyError as error:
-            raise ExposureError(
-                f"{model.meta.filename}: cannot be undone: the header card {error} of the correction is missing"
-            ) from None
-        factor_map = read_factor(model) or _factor_map(model, record)
-        undo_factor(factor_map, *_arrays(model))
-        _scale_photometry(model, 1 / factor_map.centre)
-        clear_record(model)
-        return f"undid {record.table} of {record.date}"
+            name = opened.describe(headers_only=True).name
+            raise ExposureError(f"{name}: cannot be undone: the card {error} of the correction is missing") from None
+        factor_map = opened.factor() or _factor_map(opened, record)
+        undo_factor(factor_map, *opened.arrays())
+        opened.scale_photometry(1 / factor_map.centre)
+        opened.clear_mark()
+        return Decision("apply", f"undid {record.table} of {record.date}")
 
     def _slope(self, exposure):
         """Gradient g to take out of an exposure [mag/arcmin]."""
@@ -183,43 +181,20 @@ class Correction:
         return AppliedOffset(
             table=table.name,
             digest=table.digest,
-            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=importlib.metadata.version("jwst-modfix"),
             zero_point=table.zero_point(row, exposure.module) if self.apply_offset else 0.0,
             **gradient,
         )
 
 
-def _factor_map(model, record):
+def _factor_map(opened, record):
     """Factor 10**(0.4 m_sys) with m_sys = z + g u over the pixels of an exposure."""
+    exposure = opened.describe(headers_only=True)
     if record.slope == 0:
-        return FactorMap.constant(record.zero_point, model.shape)
-    u = gradient_coordinate(model, record.frame, record.origin, record.direction)
-    return fit_factor(lambda x, y: record.zero_point + record.slope * u(x, y), model.shape)
-
-
-def _arrays(model):
-    """Arrays that take the factor, and arrays that take its square; absent ones stay absent."""
-    return tuple(
-        [_array(model, name) for name in names if model.instance.get(name) is not None]
-        for names in (("data", "err"), ("var_poisson", "var_rnoise", "var_flat"))
-    )
-
-
-def _array(model, name):
-    array = getattr(model, name)
-    if array.shape != model.shape:
-        raise ExposureError(f"{model.meta.filename}: {name} has shape {array.shape}, and data has {model.shape}")
-    return array
-
-
-def _scale_photometry(model, factor):
-    """Keep data / PHOTMJSR in DN/s."""
-    photometry = model.meta.photometry
-    for name in ("conversion_megajanskys", "conversion_microjanskys"):
-        value = getattr(photometry, name, None)
-        if value is not None:
-            setattr(photometry, name, value * factor)
+        return FactorMap.constant(record.zero_point, exposure.shape)
+    u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction)
+    return fit_factor(lambda x, y: record.zero_point + record.slope * u(x, y), exposure.shape)
 
 
 def _warn_of_photmjsr(row, exposure):
@@ -232,3 +207,41 @@ def _warn_of_photmjsr(row, exposure):
             row.label,
             derived,
         )
+
+
+def log_decision(name, decision):
+    """
+    Say in one log line what was done with an exposure.
+
+    Parameters
+    ----------
+    name : str
+        Name of its file.
+    decision : Decision
+        What was done.
+
+    Returns
+    -------
+    str
+        The line.
+    """
+    line = f"{name}: {'SKIPPED: ' if decision.action == 'skip' else ''}{decision.reason}"
+    log.log(decision.level, "%s", line)
+    return line
+
+
+def summarize(decisions):
+    """
+    Say how many exposures were corrected, and why others were not.
+
+    Parameters
+    ----------
+    decisions : list of Decision
+        What was done with each exposure.
+    """
+    skipped = Counter(decision.reason for decision in decisions if decision.action == "skip")
+    done = len(decisions) - skipped.total()
+    level = logging.INFO if done else logging.WARNING
+    log.log(level, "%d of %d exposures done, %d skipped", done, len(decisions), skipped.total())
+    for reason, count in skipped.most_common() if len(decisions) > 1 else ():
+        log.log(level, "  %d skipped: %s", count, reason)

@@ -10,14 +10,16 @@ __all__ = ["gradient_coordinate"]
 _FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 
-def gradient_coordinate(model, frame, origin, direction):
+def gradient_coordinate(wcs, exposure, frame, origin, direction):
     """
     Make the function that gives u at the pixels of an exposure.
 
     Parameters
     ----------
-    model : stdatamodels.jwst.datamodels.ImageModel
-        The exposure, with its gWCS.
+    wcs : gwcs.WCS
+        The exposure's WCS.
+    exposure : Exposure
+        Its description.
     frame : {'focal_plane', 'detector', 'sky'}
         The frame that the gradient is fixed to.
     origin : tuple of float
@@ -34,38 +36,37 @@ def gradient_coordinate(model, frame, origin, direction):
     -----
     The WCS is evaluated outside its bounding box too: distortion is a polynomial, and edge pixels need a factor.
     """
-    locate = {"focal_plane": _on_focal_plane, "detector": _on_detector, "sky": _on_sky}[frame](model)
+    locate = {"focal_plane": _on_focal_plane, "detector": _on_detector, "sky": _on_sky}[frame](wcs, exposure)
 
     def coordinate(x, y):
         u = locate(x, y, origin, direction)
         if not np.all(np.isfinite(u)):
-            raise ExposureError(f"{model.meta.filename}: the WCS gives no position at some pixels of the array")
+            raise ExposureError(f"{exposure.name}: the WCS gives no position at some pixels of the array")
         return u
 
     return coordinate
 
 
-def _on_focal_plane(model):
-    to_v2v3 = model.meta.wcs.get_transform("detector", "v2v3")
+def _on_focal_plane(wcs, _exposure):
+    to_v2v3 = wcs.get_transform("detector", "v2v3")
     return lambda x, y, origin, direction: along_focal_plane(*to_v2v3(x, y), origin, direction)
 
 
-def _on_sky(model):
-    wcs = model.meta.wcs
+def _on_sky(wcs, _exposure):
     to_sky = wcs.get_transform("detector", wcs.output_frame.name)
     return lambda x, y, origin, direction: along_sky(*to_sky(x, y), origin, direction)
 
 
-def _on_detector(model):
+def _on_detector(wcs, exposure):
     """Pixels of the full frame, in arcmin by the size of the pixel at its centre along x and y."""
-    x0, y0 = model.meta.subarray.xstart - 1, model.meta.subarray.ystart - 1
-    scale = _pixel_scale(model, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
+    x0, y0 = (start - 1 for start in exposure.subarray_start)
+    scale = _pixel_scale(wcs, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
     return lambda x, y, origin, direction: along_detector(x + x0, y + y0, origin, direction, scale)
 
 
-def _pixel_scale(model, x, y):
+def _pixel_scale(wcs, x, y):
     """Size of a pixel along x and y [arcsec], in the focal plane, at one place."""
-    to_v2v3 = model.meta.wcs.get_transform("detector", "v2v3")
+    to_v2v3 = wcs.get_transform("detector", "v2v3")
     step = np.array([-0.5, 0.5])
     along_x = np.diff(to_v2v3(x + step, np.full(2, y)))
     along_y = np.diff(to_v2v3(np.full(2, x), y + step))

@@ -1,9 +1,7 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
-import copy
 import logging
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +11,15 @@ from jwst.stpipe import Step as JwstStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
+from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import written_whole
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference
-from jwst_modfix.steps.associations import AssociationLibrary, read_association, write_association
-from jwst_modfix.steps.correct import Correction
-from jwst_modfix.steps.exposures import describe_file, describe_model
+from jwst_modfix.steps.associations import read_association, write_association
+from jwst_modfix.steps.correct import Correction, log_decision, summarize
+from jwst_modfix.steps.fits_exposure import open_fits
+from jwst_modfix.steps.inputs import refuse_together
+from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
+from jwst_modfix.steps.model_exposure import ModelExposure
 
 __all__ = ["ModuleOffsetStep"]
 
@@ -201,84 +202,83 @@ class ModuleOffsetStep(JwstStep):
 
     def _process_models(self, inputs, correction):
         """Correct files and models one by one; the list of results has their order."""
-        paths = [Path(self.make_input_path(str(item))) for item in inputs if isinstance(item, str | Path)]
-        self._inputs.update(path.resolve() for path in paths)
-        states = [_describe(item, self.make_input_path) for item in inputs]
-        _refuse_together(states, correction, "input")
+        inputs = [self._locate(item) for item in inputs]
+        self._inputs.update(item.resolve() for item in inputs if isinstance(item, Path))
+        refuse_together(inputs, correction)
         models = [self._own_copy(item) for item in inputs]
-        _summarize(correction.run(model) for model in models)
+        self._run(models, correction)
         return models
+
+    def _locate(self, item):
+        return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
 
     def _own_copy(self, item):
         """Open a file, or copy a model unless it belongs to the pipeline that runs us."""
-        if isinstance(item, str | Path):
-            return datamodels.open(self.make_input_path(str(item)))
+        if isinstance(item, Path):
+            return datamodels.open(item)
         return item.copy() if self.parent is None else item
 
     def _process_container(self, container, correction):
-        _refuse_together([_describe(model) for model in container], correction, "input")
+        refuse_together(container, correction)
         container = self.prepare_output(container)
-        _summarize(correction.run(model) for model in container)
+        self._run(container, correction)
         return container
 
     def _process_library(self, library, correction):
-        states = _describe_library(library)
-        _refuse_together(states.values(), correction, "library")
+        with library:
+            indices = library.indices_for_exptype("science")
+            refuse_together(_borrowed(library, indices, modify=False), correction)
         if self.parent is None:
-            library = _copy_library(library)
-        _summarize(self._run_in_library(library, index, correction) for index in states)
+            library = copy_library(library)
+        with library:
+            self._run(_borrowed(library, indices), correction)
         return library
 
-    def _run_in_library(self, library, index, correction):
-        with library:
-            model = library.borrow(index)
-            try:
-                return correction.run(model)
-            finally:
-                library.shelve(model, index)
+    def _run(self, models, correction):
+        """Correct models in place, with a log line each."""
+        decisions = []
+        for model in models:
+            decisions.append(correction.run(ModelExposure(model)))
+            log_decision(model.meta.filename, decisions[-1])
+        summarize(decisions)
 
     def _process_association(self, association, correction):
-        states = self._check_members(association, correction)
-        if not self.save_results:
-            library = AssociationLibrary(association, on_disk=not self.in_memory)
-            _summarize(self._run_in_library(library, index, correction) for index in range(len(library)))
-            return library
+        problems = [f"{path}: no such file" for path in association.others if not path.is_file()]
+        refuse_together(association.science, correction, where=association.stem, problems=problems)
+        if self.save_results:
+            return self._write_association(association, correction)
+        library = AssociationLibrary(association, on_disk=not self.in_memory)
+        with library:
+            self._run(_borrowed(library, range(len(library))), correction)
+        return library
+
+    def _write_association(self, association, correction):
+        """Correct and write one member after the other, so that one exposure is in memory at a time."""
         if self.output_file:
             raise ModuleOffsetError(
                 f"output_file is {self.output_file!r}, and an association has one output file a member: "
                 "set output_dir and suffix instead"
             )
-        return self._write_association(association, states, correction)
-
-    def _check_members(self, association, correction):
-        """Describe every science member, and report all that is wrong with the members at once."""
-        problems = [f"{path}: no such file" for path in association.others if not path.is_file()]
-        states = {}
-        for path in association.science:
-            try:
-                states[path] = _describe(path)
-            except ExposureError as error:
-                problems.append(str(error))
-        if problems:
-            raise AssociationError(f"{association.stem}: {len(problems)} bad members: " + "; ".join(problems))
-        _refuse_together(states.values(), correction, association.stem)
-        return states
-
-    def _write_association(self, association, states, correction):
-        """Correct and write one member after the other, so that one exposure is in memory at a time."""
-        self._inputs = {path.resolve() for path in states}
-        renamed = {path: self._output_path(path.name) for path in states}
+        self._inputs = {path.resolve() for path in association.science}
+        renamed = {path: self._output_path(path.name) for path in association.science}
         self._refuse_collisions(renamed)
-        _summarize(self._correct_file(path, target, correction) for path, target in renamed.items())
-        name = f"{association.stem}_{self.suffix}_asn.json"
-        target = Path(self._output_path("x")).parent / name
+        summarize([self._correct_file(path, target, correction) for path, target in renamed.items()])
+        target = self._output_path("any").with_name(f"{association.stem}_{self.suffix}_asn.json")
         write_association(association, renamed, target)
-        log.info("Wrote the association of %d corrected members: %s", len(renamed), target)
+        log.info("Wrote the association of %d members: %s", len(renamed), target)
         return AssociationLibrary(read_association(target), on_disk=not self.in_memory, is_final=True)
 
     def _correct_file(self, path, target, correction):
+        if path.suffix == target.suffix == ".fits":
+            with open_fits(path) as opened:
+                decision = correction.run(opened)
+                line = log_decision(path.name, decision)
+                with written_whole(target) as partial:
+                    opened.save(partial, line)
+            return decision
         with datamodels.open(path) as model:
-            decision = correction.run(model)
+            decision = correction.run(ModelExposure(model))
+            log_decision(path.name, decision)
             self.finalize_result(model, [])
             self._save_whole(model, target)
         return decision
@@ -294,6 +294,7 @@ class ModuleOffsetStep(JwstStep):
         return Path(self.make_output_path(basepath=str(basename), suffix=self.suffix)).absolute()
 
     def _refuse_collisions(self, renamed):
+        """Refuse outputs that would overwrite one another, or an input."""
         problems = [
             f"{target} would be written for {count} members"
             for target, count in Counter(renamed.values()).items()
@@ -308,72 +309,11 @@ class ModuleOffsetStep(JwstStep):
             raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
 
 
-def _describe(item, make_input_path=str):
-    """Describe a model, or a file by its headers (an ASDF file has none, and is opened)."""
-    if isinstance(item, JwstDataModel):
-        return describe_model(item)
-    path = Path(make_input_path(str(item)))
-    if path.suffix.lower() == ".fits":
-        return describe_file(path)
-    try:
-        with datamodels.open(path) as model:
-            return describe_model(model)
-    except FileNotFoundError:
-        raise ExposureError(f"{path}: no such file") from None
-    except Exception as error:  # whatever the readers of other formats raise
-        raise ExposureError(f"{path}: cannot be read as a JWST data model: {error}") from error
-
-
-def _describe_library(library):
-    """Describe the science members of a library, by their index."""
-    states = {}
-    with library:
-        for index in library.indices_for_exptype("science"):
-            model = library.borrow(index)
-            states[index] = describe_model(model)
-            library.shelve(model, index, modify=False)
-    return states
-
-
-def _copy_library(library):
-    """Copy a library, so that a caller's is left alone."""
-    if not library.on_disk:
-        return copy.deepcopy(library)
-    folder = tempfile.TemporaryDirectory(dir=".", prefix=".modfix-")
-    content = copy.deepcopy(dict(library._asn))
-    with library:
-        for index, member in enumerate(content["products"][0]["members"]):
-            model = library.borrow(index)
-            place = Path(folder.name) / f"{index}"
-            place.mkdir()
-            member["expname"] = str((place / (model.meta.filename or "model.fits")).resolve())
-            model.save(member["expname"])
-            library.shelve(model, index, modify=False)
-    duplicate = ModelLibrary(content, on_disk=True)
-    duplicate._modfix_folder = folder  # lives as long as the library
-    return duplicate
-
-
-def _refuse_together(states, correction, where):
-    """Report every exposure that must be refused, in one error."""
-    states = list(states)
-    refused = [
-        (state, decision.reason)
-        for state, decision in ((state, correction.decide(state)) for state in states)
-        if decision.action == "refuse"
-    ]
-    if not refused:
-        return
-    twice = all(state.status == "COMPLETE" for state, _ in refused) and not correction.inverse
-    error = AlreadyCorrectedError if twice else ExposureError
-    lines = "; ".join(f"{state.exposure.name}: {reason}" for state, reason in refused)
-    raise error(lines if len(states) == 1 else f"{where}: {len(refused)} of {len(states)} exposures refused: {lines}")
-
-
-def _summarize(decisions):
-    """Run through all exposures, and say at the end how many were corrected and why others were not."""
-    decisions = list(decisions)
-    skipped = Counter(decision.reason for decision in decisions if decision.action == "skip")
-    log.info("%d of %d exposures done, %d skipped", len(decisions) - skipped.total(), len(decisions), skipped.total())
-    for reason, count in skipped.most_common():
-        log.info("  %d skipped: %s", count, reason)
+def _borrowed(library, indices, *, modify=True):
+    """Borrow one model after the other from an open library, and give each back."""
+    for index in indices:
+        model = library.borrow(index)
+        try:
+            yield model
+        finally:
+            library.shelve(model, index, modify=modify)

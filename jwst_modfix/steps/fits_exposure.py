@@ -1,0 +1,182 @@
+"""A FITS file of a data model, open for correction: what is not ours to change is copied as it is."""
+
+import contextlib
+import functools
+import io
+import warnings
+from pathlib import Path
+
+import asdf
+import numpy as np
+from astropy.io import fits
+from astropy.time import Time
+
+from jwst_modfix.errors import ExposureError
+from jwst_modfix.reference.validity import Exposure
+from jwst_modfix.steps.asdf_text import get_node, replace_nodes
+from jwst_modfix.steps.keywords import FIELDS, PHOTOMETRY, SUBARRAY
+from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
+
+__all__ = ["FitsExposure", "open_fits"]
+
+_HDU_OF_ARRAY = {
+    "data": "SCI",
+    "err": "ERR",
+    "var_poisson": "VAR_POISSON",
+    "var_rnoise": "VAR_RNOISE",
+    "var_flat": "VAR_FLAT",
+}
+
+
+@contextlib.contextmanager
+def open_fits(path):
+    """
+    Open the FITS file of a data model.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file; it is not changed.
+
+    Yields
+    ------
+    FitsExposure
+        The open exposure.
+
+    Raises
+    ------
+    ExposureError
+        The file is missing, unreadable, cut short or no science image; names the file and the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="File may have been truncated")
+            hdulist = fits.open(path, memmap=True, lazy_load_hdus=False, do_not_scale_image_data=True)
+    except FileNotFoundError:
+        raise ExposureError(f"{path}: no such file") from None
+    except (OSError, UserWarning, fits.VerifyError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
+    with hdulist:
+        if "DATAMODL" not in hdulist[0].header:
+            raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
+        if "SCI" not in hdulist or not hdulist["SCI"].is_image:
+            raise ExposureError(f"{path}: is not a science image: it has no SCI image")
+        yield FitsExposure(hdulist, Path(path).name)
+
+
+class FitsExposure(OpenExposure):
+    """
+    An open FITS file, whose correction is written to another file.
+
+    Parameters
+    ----------
+    hdulist : astropy.io.fits.HDUList
+        The file, mapped into memory: changes of its arrays stay in memory.
+    name : str
+        Its name.
+    """
+
+    def __init__(self, hdulist, name):
+        self._hdulist = hdulist
+        self._name = name
+        self._nodes = {}
+
+    def describe(self, *, headers_only=False):  # noqa: D102 - inherited
+        headers = {"PRIMARY": self._primary, "SCI": self._science}
+        return Exposure(
+            name=self._name,
+            shape=self._hdulist["SCI"].shape,
+            **{field: headers[hdu].get(key) for field, _, key, hdu in FIELDS},
+            **{field: tuple(self._primary.get(key) for _, key in pair) for field, pair in SUBARRAY.items()},
+            frames=None if headers_only else self._frames,
+        )
+
+    def arrays(self):  # noqa: D102 - inherited
+        return tuple(
+            [self._array(_HDU_OF_ARRAY[n]) for n in names if _HDU_OF_ARRAY[n] in self._hdulist]
+            for names in ARRAYS_BY_POWER
+        )
+
+    def scale_photometry(self, factor):  # noqa: D102 - inherited
+        for path, key in PHOTOMETRY:
+            if isinstance(self._science.get(key), float):
+                self._science[key] *= factor
+                self._nodes[f"meta.{path}"] = self._science[key]
+
+    def cards(self):  # noqa: D102 - inherited
+        return {key: self._primary[key] for key in self._primary if self.is_ours(key)}
+
+    def replace_cards(self, cards):  # noqa: D102 - inherited
+        for key in self.cards():
+            del self._primary[key]
+        for card in cards:
+            self._primary.append(card, end=True)
+
+    def read_node(self):  # noqa: D102 - inherited
+        return get_node(self._asdf_bytes, "meta.module_offset") or {}
+
+    def write_node(self, status, node):  # noqa: D102 - inherited
+        self._nodes |= {"meta.cal_step.module_offset": status, "meta.module_offset": node or None}
+
+    def save(self, path, log_line=None):
+        """
+        Write the exposure, corrected or marked, to another file.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file to write.
+        log_line : str, optional
+            What was done, for the file's own log of the step.
+        """
+        self._primary["FILENAME"] = path.name
+        self._primary["DATE"] = Time.now().isot
+        nodes = {**self._nodes, "meta.filename": path.name, "meta.date": self._primary["DATE"]}
+        if log_line:
+            nodes["cal_logs.module_offset"] = [log_line]
+        if "ASDF" in self._hdulist:
+            self._hdulist["ASDF"] = _asdf_hdu(replace_nodes(self._asdf_bytes, nodes))
+        for hdu in self._hdulist:
+            if "CHECKSUM" in hdu.header or "DATASUM" in hdu.header:
+                hdu.add_checksum()
+        self._hdulist.writeto(path)
+
+    @property
+    def _primary(self):
+        return self._hdulist[0].header
+
+    @property
+    def _science(self):
+        return self._hdulist["SCI"].header
+
+    def _array(self, hdu):
+        array = self._hdulist[hdu].data
+        shape = self._hdulist["SCI"].shape
+        if array.shape != shape:
+            raise ExposureError(f"{self._name}: {hdu} has shape {array.shape}, and SCI has {shape}")
+        return array
+
+    @functools.cached_property
+    def _asdf_bytes(self):
+        return self._hdulist["ASDF"].data["ASDF_METADATA"].tobytes() if "ASDF" in self._hdulist else b""
+
+    @functools.cached_property
+    def wcs(self):  # noqa: D102 - inherited
+        if not self._asdf_bytes:
+            return None
+        try:
+            with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
+                return file.tree.get("meta", {}).get("wcs")
+        except Exception as error:  # whatever the converters of a damaged tree raise
+            raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
+
+    @property
+    def _frames(self):
+        return () if self.wcs is None else tuple(self.wcs.available_frames)
+
+
+def _asdf_hdu(content):
+    """Put an ASDF file into a binary table of one row, as stdatamodels does."""
+    data = np.frombuffer(content, dtype=np.uint8)[None, :]
+    column = fits.Column(array=data, format=f"{len(content)}B", name="ASDF_METADATA")
+    return fits.BinTableHDU.from_columns([column], name="ASDF")

@@ -1,0 +1,31 @@
+"""Where the facts of an exposure stand: attribute of the data model's meta, FITS keyword, HDU."""
+
+__all__ = ["FIELDS", "PHOTOMETRY", "SUBARRAY"]
+
+FIELDS = (
+    ("instrument", "instrument.name", "INSTRUME", "PRIMARY"),
+    ("detector", "instrument.detector", "DETECTOR", "PRIMARY"),
+    ("module", "instrument.module", "MODULE", "PRIMARY"),
+    ("exp_type", "exposure.type", "EXP_TYPE", "PRIMARY"),
+    ("filter", "instrument.filter", "FILTER", "PRIMARY"),
+    ("pupil", "instrument.pupil", "PUPIL", "PRIMARY"),
+    ("unit", "bunit_data", "BUNIT", "SCI"),
+    ("context", "ref_file.crds.context_used", "CRDS_CTX", "PRIMARY"),
+    ("photom", "ref_file.photom.name", "R_PHOTOM", "PRIMARY"),
+    ("flat", "ref_file.flat.name", "R_FLAT", "PRIMARY"),
+    ("is_tso", "visit.tsovisit", "TSOVISIT", "PRIMARY"),
+    ("photmjsr", "photometry.conversion_megajanskys", "PHOTMJSR", "SCI"),
+)
+"""Field of `~jwst_modfix.reference.validity.Exposure`, attribute, keyword, HDU."""
+
+SUBARRAY = {
+    "subarray_start": (("subarray.xstart", "SUBSTRT1"), ("subarray.ystart", "SUBSTRT2")),
+    "subarray_size": (("subarray.xsize", "SUBSIZE1"), ("subarray.ysize", "SUBSIZE2")),
+}
+"""Field of `~jwst_modfix.reference.validity.Exposure`: attribute and keyword along x and y."""
+
+PHOTOMETRY = (
+    ("photometry.conversion_megajanskys", "PHOTMJSR"),
+    ("photometry.conversion_microjanskys", "PHOTUJA2"),
+)
+"""Attribute and keyword of the factors from DN/s that follow the correction."""

@@ -1,0 +1,88 @@
+"""Libraries of exposures: made of an association, and copied."""
+
+import copy
+import json
+import tempfile
+from pathlib import Path
+
+from jwst.datamodels import ModelLibrary
+
+from jwst_modfix.steps.associations import is_science
+
+__all__ = ["AssociationLibrary", "copy_library"]
+
+
+class AssociationLibrary(ModelLibrary):
+    """
+    Library of an association's science members.
+
+    Other members, which may be catalogues, are never opened.
+
+    Parameters
+    ----------
+    association : Association
+        The association.
+    on_disk : bool
+        Whether exposures live in files rather than in memory.
+    is_final : bool
+        Whether the members are results on disk, with nothing left to record in them.
+    """
+
+    def __init__(self, association, *, on_disk, is_final=False):
+        content = json.loads(json.dumps(association.content))
+        product = content["products"][0]
+        product["members"] = [
+            {**member, "expname": str(association.path(member))} for member in product["members"] if is_science(member)
+        ]
+        super().__init__(content, on_disk=on_disk)
+        self.is_final = is_final
+
+    def finalize_result(self, step, reference_files_used):
+        """
+        Record the step in each member, where that has not been done on writing.
+
+        Parameters
+        ----------
+        step : stpipe.Step
+            The step.
+        reference_files_used : list of tuple
+            Reference files by type.
+        """
+        if not self.is_final:
+            super().finalize_result(step, reference_files_used)
+
+
+def copy_library(library):
+    """
+    Copy a library, so that the caller's is left alone.
+
+    Parameters
+    ----------
+    library : jwst.datamodels.ModelLibrary
+        A library, in memory or on disk.
+
+    Returns
+    -------
+    jwst.datamodels.ModelLibrary
+        One of the same kind; on disk, its exposures are in a temporary folder that goes with it.
+    """
+    if not library.on_disk:
+        return copy.deepcopy(library)
+    folder = tempfile.TemporaryDirectory(dir=".", prefix=".modfix-")
+    content = json.loads(json.dumps(library.asn, default=_as_plain))
+    with library:
+        for index, member in enumerate(content["products"][0]["members"]):
+            model = library.borrow(index)
+            place = Path(folder.name) / f"{index}"
+            place.mkdir()
+            member["expname"] = str((place / (model.meta.filename or "model.fits")).resolve())
+            model.save(member["expname"])
+            library.shelve(model, index, modify=False)
+    duplicate = ModelLibrary(content, on_disk=True)
+    duplicate.modfix_folder = folder  # lives as long as the library
+    return duplicate
+
+
+def _as_plain(node):
+    """Unwrap the read-only mappings of a library's association."""
+    return dict(node)

@@ -1,0 +1,368 @@
+"""Exposures: the truth is the injected table, the catalogue's magnitudes and the noise model."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from stdatamodels.jwst.datamodels import ImageModel
+from stdatamodels.jwst.datamodels.dqflags import pixel as flags
+
+from jwst_modfix.reference.datamodel import ModuleOffsetModel, choose_reference
+from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.simulate import (
+    JWIDF_EPOCHS,
+    MA2023_TABLE,
+    MODULE_MIDPOINT,
+    CalibrationTruth,
+    Effects,
+    Population,
+    Subarray,
+    calibration_factor,
+    cut_subarray,
+    named_subarray,
+    plan_exposures,
+    scene_around,
+    simulate_exposure,
+)
+from jwst_modfix.simulate.subarray import SubarrayError
+from jwst_modfix.steps.module_offset import ModuleOffsetStep
+
+PERFECT = CalibrationTruth(table=OffsetTable(rows=()))
+SKY_ONLY = Effects(noise=False, bad_pixels=False, saturation=False)
+
+
+def one_exposure(detector="NRCALONG", filter="F444W", epoch=0, **options):
+    options = {"dithers": [(0, 0)], **options}
+    return plan_exposures([JWIDF_EPOCHS[epoch]], filters=[filter], detectors=[detector], **options)[0]
+
+
+def stars(exposure, x, y, magnitude=20.0):
+    """Stars at pixels of an exposure, with the same magnitude in every epoch."""
+    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
+    scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
+    scene["type"], scene["half_light_radius"] = "star", 0.0
+    scene["axis_ratio"], scene["position_angle"], scene["variable"] = 1.0, 0.0, False
+    scene[f"mag_{exposure.band.name}"] = magnitude
+    for epoch in JWIDF_EPOCHS:
+        scene[f"variation_{epoch.name}"] = 0.0
+    return scene
+
+
+def nothing(exposure):
+    return stars(exposure, [], [])
+
+
+def measure(model, x, y):
+    """Magnitude in a wide box: flux is sum(data AREA) PIXAR_SR (science.md)."""
+    box = np.s_[round(float(y)) - 60 : round(float(y)) + 61, round(float(x)) - 60 : round(float(x)) + 61]
+    flux = (model.data[box].astype(float) * model.area[box]).sum() * model.meta.photometry.pixelarea_steradians
+    return -2.5 * np.log10(flux / 3631e-6)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A whole exposure, with every effect."""
+    exposure = one_exposure("NRCB2", "F200W")
+    rng = np.random.default_rng(4)
+    return simulate_exposure(exposure, scene_around(rng, [exposure], Population(density=5)), rng)
+
+
+@pytest.fixture(scope="module")
+def sky():
+    """Noise and sky alone, perfectly calibrated."""
+    exposure = one_exposure("NRCA4", "F150W")
+    effects = Effects(bad_pixels=False)
+    return simulate_exposure(exposure, nothing(exposure), np.random.default_rng(6), truth=PERFECT, effects=effects)
+
+
+@pytest.mark.parametrize(("detector", "filter"), [("NRCA2", "F115W"), ("NRCBLONG", "F405N")])
+def test_flux_in_the_file_is_that_of_the_catalogue(detector, filter):
+    exposure = one_exposure(detector, filter)
+    x, y = [90.2, 1000.5, 1950.8], [1950.4, 1000.1, 90.9]
+    model = simulate_exposure(exposure, stars(exposure, x, y), None, truth=PERFECT, effects=Effects.none())
+    found = [measure(model, *position) for position in zip(x, y, strict=True)]
+    np.testing.assert_allclose(found, 20, atol=1e-5)
+
+
+def test_offset_of_the_table_is_measured_between_the_modules():
+    """Table 2 of Ma et al. (2023), array 2, F200W: m_A - m_B = -0.05267 mag."""
+    a, b = one_exposure("NRCA2", "F200W", epoch=0), one_exposure("NRCB2", "F200W", epoch=1)
+    scene = stars(a, [700.0, 1300.0], [800.0, 1200.0])
+    found = []
+    for exposure in (a, b):
+        model = simulate_exposure(exposure, scene, None, effects=Effects.none())
+        places = exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(scene["ra"], scene["dec"]))
+        found.append([measure(model, x, y) for x, y in np.transpose(places)])
+    np.testing.assert_allclose(np.subtract(*found), -0.05267, atol=1e-5)
+
+
+def test_long_wavelength_flip_gives_slope_k_along_the_field():
+    """Ma et al. (2023), Eq. 9: m_A - m_B = Delta_AB + k d, with d along PA 71 from the middle."""
+    a, b = one_exposure("NRCALONG", epoch=1), one_exposure("NRCBLONG", epoch=0)
+    scene = stars(a, [200.0, 1000.0, 1800.0], [1000.0, 1100.0, 900.0])
+    east = (scene["ra"] - a.epoch.ra) * np.cos(np.deg2rad(scene["dec"])) * 60
+    north = (scene["dec"] - a.epoch.dec) * 60
+    d = east * np.sin(np.deg2rad(71)) + north * np.cos(np.deg2rad(71))
+    found = []
+    for exposure in (a, b):
+        model = simulate_exposure(exposure, scene, None, effects=Effects.none())
+        places = exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(scene["ra"], scene["dec"]))
+        found.append([measure(model, x, y) for x, y in np.transpose(places)])
+    np.testing.assert_allclose(np.subtract(*found), -0.01654 + 0.00433 * d, atol=5e-5)
+
+
+def test_sky_is_scaled_by_the_same_error_as_the_sources():
+    exposure = one_exposure("NRCA2", "F200W")
+    model = simulate_exposure(exposure, nothing(exposure), None, effects=SKY_ONLY)
+    np.testing.assert_allclose(model.data, exposure.band.sky * 10 ** (0.4 * 0.05267), rtol=1e-6)
+
+
+def test_epoch_term_makes_sources_fainter_and_falls_back_to_all_filters():
+    exposure = one_exposure("NRCB3", "F200W", epoch=1)
+    for terms in ({("ep2", "F200W"): 0.1, "ep2": 0.5}, {"ep2": 0.1}):
+        truth = CalibrationTruth(epoch_terms=terms)
+        assert calibration_factor(exposure, truth) == pytest.approx(10**-0.04)
+    assert calibration_factor(one_exposure("NRCB3", "F200W"), truth) == 1
+
+
+@pytest.mark.parametrize(("baseline", "a", "b"), [("B", 0.04, 0), ("A", 0, -0.04), ("mean", 0.02, -0.02)])
+def test_baseline_shares_the_offset(baseline, a, b):
+    row = OffsetRow(array="1", filter="F444W", pupil="F405N", offset=0.04, offset_error=0)
+    rows = (row, OffsetRow(array="long", filter="F444W", pupil="F405N", offset=0.04, offset_error=0))
+    truth = CalibrationTruth(table=OffsetTable(rows=rows, baseline=baseline))
+    found = [calibration_factor(one_exposure(f"NRC{m}LONG", "F405N"), truth) for m in "AB"]
+    np.testing.assert_allclose(found, 10 ** (-0.4 * np.array([a, b])))
+    assert calibration_factor(one_exposure("NRCALONG", "F444W"), truth) == 1
+
+
+def gradient_truth(**gradient):
+    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02)
+    return CalibrationTruth(table=OffsetTable(rows=(row,), gradient=Gradient(**gradient, exposure_share=0.5)))
+
+
+def error(exposure, truth):
+    return -2.5 * np.log10(calibration_factor(exposure, truth))
+
+
+def test_focal_plane_gradient_is_zero_at_its_origin_and_grows_with_v2():
+    truth = gradient_truth(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT)
+    for detector in ("NRCALONG", "NRCBLONG"):
+        exposure = one_exposure(detector)
+        v2, _ = exposure.geometry.grid_to_v2v3(np.arange(2048.0), np.arange(2048.0))
+        np.testing.assert_allclose(error(exposure, truth), 0.01 * (v2 - MODULE_MIDPOINT[0]) / 60, atol=1e-12)
+
+
+def test_detector_gradient_counts_from_its_pixel_in_arcmin():
+    """A pixel of NRCALONG is 0.06276 by 0.06306 arcsec in the middle (SIAF)."""
+    exposure = one_exposure("NRCALONG")
+    along_x = error(exposure, gradient_truth(frame="detector", direction=0.0, origin=(100.0, 0.0)))
+    assert along_x[500, 100] == pytest.approx(0, abs=1e-12)
+    assert along_x[500, 1100] == pytest.approx(0.01 * 1000 * 0.062755 / 60, rel=1e-4)
+    along_y = error(exposure, gradient_truth(frame="detector", direction=90.0, origin=(0.0, 0.0)))
+    assert along_y[1000, 500] == pytest.approx(0.01 * 1000 * 0.063059 / 60, rel=1e-4)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_sky_gradient_is_fixed_to_the_sky(epoch):
+    """Toward PA 90 it grows eastward, whatever the roll."""
+    center = JWIDF_EPOCHS[0].ra, JWIDF_EPOCHS[0].dec
+    exposure = one_exposure("NRCALONG", epoch=epoch)
+    found = error(exposure, gradient_truth(frame="sky", direction=90.0, origin=center))
+    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(300.0, 1200.0))
+    east = (ra - center[0]) * np.cos(np.deg2rad(dec)) * 60
+    assert found[1200, 300] == pytest.approx(0.01 * east, rel=1e-4)
+
+
+def test_row_has_its_own_direction():
+    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02, direction=0.0)
+    gradient = Gradient(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT, exposure_share=1.0)
+    truth = CalibrationTruth(table=OffsetTable(rows=(row,), gradient=gradient))
+    exposure = one_exposure("NRCALONG")
+    _, v3 = exposure.geometry.pixel_to_v2v3(30.0, 60.0)
+    assert error(exposure, truth)[60, 30] == pytest.approx(0.02 * (v3 - MODULE_MIDPOINT[1]) / 60)
+
+
+def test_default_truth_is_the_packaged_table(monkeypatch):
+    """Two copies of Table 2 of Ma et al. (2023), each typed from the paper."""
+    monkeypatch.delenv("JWST_MODFIX_REFERENCE", raising=False)
+    table = choose_reference()
+    expected = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in table.rows}
+    found = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in MA2023_TABLE.rows}
+    assert found == expected
+    np.testing.assert_allclose(MA2023_TABLE.gradient.origin, table.gradient.origin, atol=0.05)
+    assert (table.gradient.frame, table.gradient.direction) == ("focal_plane", 90)
+
+
+@pytest.mark.parametrize(
+    ("frame", "direction", "origin"),
+    [
+        ("focal_plane", 70.0, (10.0, -480.0)),
+        ("detector", 200.0, (300.0, 1500.0)),
+        ("sky", 72.0, (JWIDF_EPOCHS[0].ra, JWIDF_EPOCHS[0].dec)),
+    ],
+)
+def test_step_takes_out_what_was_put_in(frame, direction, origin):
+    """The correction and the simulation share no code for the coordinate u: right together, right apart."""
+    row = OffsetRow(array="long", filter="F444W", offset=0.05, offset_error=0.001, slope=0.03, slope_error=0.001)
+    gradient = Gradient(frame=frame, direction=direction, origin=origin, exposure_share=0.5)
+    table = OffsetTable(rows=(row,), gradient=gradient)
+    exposure = one_exposure("NRCALONG", "F444W", epoch=1)
+    right, wrong = (
+        simulate_exposure(exposure, nothing(exposure), None, truth=truth, effects=SKY_ONLY)
+        for truth in (PERFECT, CalibrationTruth(table=table))
+    )
+    reference = ModuleOffsetModel.from_table(
+        table, description="A test", author="us", pedigree="DUMMY", useafter="2022-01-01T00:00:00"
+    )
+    corrected = ModuleOffsetStep.call(wrong, override_moduleoffset=reference)
+    for name, tolerance in {"data": 2e-6, "err": 2e-6, "var_poisson": 5e-6}.items():
+        np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
+
+
+def test_noise_has_the_size_that_err_says(sky):
+    band_sky = 0.21
+    deviations = (sky.data.astype(float) - band_sky) / sky.err
+    assert deviations.mean() == pytest.approx(0, abs=0.003)
+    assert deviations.std() == pytest.approx(1, abs=0.003)
+
+
+def test_variances_add_up_and_follow_the_electrons(sky):
+    """F150W on A4: a sky of 0.21 MJy/sr, 2.05 electrons per DN, 526.1 s, 9 electrons of read noise."""
+    parts = sky.var_poisson.astype(float) + sky.var_rnoise + sky.var_flat
+    np.testing.assert_allclose(sky.err**2, parts, rtol=1e-5)
+    per_electron = sky.meta.photometry.conversion_megajanskys / (2.05 * 526.1)
+    np.testing.assert_allclose(sky.var_poisson, 0.21 * per_electron, rtol=1e-3)
+    np.testing.assert_allclose(sky.var_rnoise, (9 * per_electron) ** 2, rtol=1e-5)
+
+
+def test_calibration_error_scales_values_once_and_variances_twice():
+    exposure = one_exposure("NRCA2", "F200W")
+    pair = [
+        simulate_exposure(exposure, nothing(exposure), np.random.default_rng(1), truth=truth)
+        for truth in (PERFECT, CalibrationTruth())
+    ]
+    factor = 10 ** (0.4 * 0.05267)
+    for name, power in {"data": 1, "err": 1, "var_poisson": 2, "var_rnoise": 2, "var_flat": 2}.items():
+        right, wrong = (getattr(model, name) for model in pair)
+        np.testing.assert_allclose(wrong, right * factor**power, rtol=1e-5)
+
+
+def test_same_seed_same_exposure():
+    exposure = one_exposure()
+    scene = nothing(exposure)
+    first, again, other = (simulate_exposure(exposure, scene, np.random.default_rng(seed)).data for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.nanmax(np.abs(first - other)) > 0
+
+
+def test_bad_pixels_are_flagged_and_not_a_number(model):
+    lost = (model.dq & flags["DO_NOT_USE"]) > 0
+    for name in ("data", "err", "var_poisson", "var_rnoise", "var_flat"):
+        np.testing.assert_array_equal(np.isnan(getattr(model, name)), lost)
+    border = np.ones(lost.shape, bool)
+    border[4:-4, 4:-4] = False
+    assert np.all(model.dq[border] & flags["REFERENCE_PIXEL"])
+    assert np.mean((model.dq & flags["DEAD"]) > 0) == pytest.approx(0.003, rel=0.1)
+    assert np.mean((model.dq & flags["HOT"]) > 0) == pytest.approx(0.001, rel=0.1)
+
+
+def test_bad_pixels_belong_to_the_detector(model):
+    exposure = one_exposure("NRCB2", "F150W", epoch=1)
+    other = simulate_exposure(exposure, nothing(exposure), np.random.default_rng(9))
+    dead = [(each.dq & flags["DEAD"]) > 0 for each in (model, other)]
+    np.testing.assert_array_equal(*dead)
+
+
+@pytest.mark.parametrize(("magnitude", "flagged", "lost"), [(14.0, True, True), (18.5, True, False), (21, 0, 0)])
+def test_bright_cores_are_saturated(magnitude, flagged, lost):
+    """Lost when the first of ten groups holds more than 58000 electrons, flagged when the last one does."""
+    exposure = one_exposure("NRCALONG")
+    effects = Effects(noise=False, bad_pixels=False)
+    model = simulate_exposure(
+        exposure, stars(exposure, [1000.0], [1000.0], magnitude), None, truth=PERFECT, effects=effects
+    )
+    assert bool(model.dq[1000, 1000] & flags["SATURATED"]) == bool(flagged)
+    assert np.isnan(model.data[1000, 1000]) == bool(lost)
+    assert model.dq[1000, 1500] == 0
+
+
+def test_cosmic_rays_are_many_sigma_and_not_flagged():
+    exposure = one_exposure("NRCB1", "F200W")
+    effects = Effects(bad_pixels=False, cosmic_rays=200)
+    model = simulate_exposure(exposure, nothing(exposure), np.random.default_rng(3), truth=PERFECT, effects=effects)
+    hits = (model.data - exposure.band.sky) / model.err > 7
+    assert np.count_nonzero(hits) == pytest.approx(200, abs=3)
+    assert not model.dq.any()
+
+
+def test_arrays_have_the_types_of_a_cal_file(model):
+    for name in ("data", "err", "var_poisson", "var_rnoise", "var_flat", "area"):
+        assert getattr(model, name).dtype == np.float32
+        assert getattr(model, name).shape == (2048, 2048)
+    assert model.dq.dtype == np.uint32
+
+
+def test_file_validates_and_reads_back(model, tmp_path):
+    """With warnings as errors, a value that breaks the schema raises."""
+    path = tmp_path / model.meta.filename
+    model.save(path)
+    with ImageModel(path) as read:
+        read.validate()
+        assert path.name == "jw02738001001_02101_00001_nrcb2_cal.fits"
+        assert read.meta.instrument.detector == "NRCB2"
+        assert read.meta.ref_file.crds.context_used == "jwst_1130.pmap"
+        assert read.meta.cal_step.photom == "COMPLETE"
+        assert read.meta.exposure.start_time < read.meta.exposure.mid_time < read.meta.exposure.end_time
+        np.testing.assert_allclose(read.meta.wcs(5.0, 6.0), model.meta.wcs(5.0, 6.0), rtol=1e-14)
+    header = fits.getheader(path)
+    wanted = {"FILTER": "F200W", "PUPIL": "CLEAR", "MODULE": "B", "CHANNEL": "SHORT", "SUBARRAY": "FULL"}
+    assert {key: header[key] for key in wanted} == wanted
+    assert (header["EXP_TYPE"], header["DATE-OBS"]) == ("NRC_IMAGE", "2022-07-08")
+
+
+def test_fits_header_agrees_with_the_gwcs(model, tmp_path):
+    """Within 0.01 pixel, which the SIP approximation of the pipeline allows."""
+    model.save(tmp_path / "a_cal.fits")
+    x, y = np.random.default_rng(1).uniform(0, 2047, (2, 50))
+    approximate = WCS(fits.getheader(tmp_path / "a_cal.fits", "SCI")).all_pix2world(x, y, 0)
+    np.testing.assert_allclose(model.meta.wcs.invert(*approximate), [x, y], atol=0.02)
+
+
+def test_gwcs_is_the_geometry_and_makes_the_round_trip(model):
+    exposure = one_exposure("NRCB2", "F200W")
+    x, y = np.random.default_rng(2).uniform(-0.5, 2047.5, (2, 300))
+    assert model.meta.wcs.available_frames == ["detector", "v2v3", "v2v3vacorr", "world"]
+    v2v3 = model.meta.wcs.get_transform("detector", "v2v3")(x, y)
+    np.testing.assert_allclose(v2v3, exposure.geometry.pixel_to_v2v3(x, y), atol=1e-9)
+    sky = model.meta.wcs(x, y)
+    np.testing.assert_allclose(sky, exposure.attitude.v2v3_to_sky(*v2v3), atol=1e-10)
+    np.testing.assert_allclose(model.meta.wcs.invert(*sky), [x, y], atol=1e-3)
+
+
+def test_named_subarrays_are_those_of_the_siaf():
+    """SUB640 lies in the corner of a short-wavelength array that is nearest to the middle of its module."""
+    corner = Subarray(name="SUB640", xstart=1409, ystart=1409, xsize=640, ysize=640)
+    assert named_subarray("SUB640", "NRCA1") == corner
+    assert named_subarray("SUB640", "NRCALONG").xstart == 705
+
+
+def test_subarray_keeps_pixels_and_sky(model):
+    cut = cut_subarray(model, Subarray(xstart=101, ystart=301, xsize=200, ysize=50))
+    cut.validate()
+    np.testing.assert_array_equal(cut.data, model.data[300:350, 100:300])
+    np.testing.assert_allclose(cut.meta.wcs(7.0, 9.0), model.meta.wcs(107.0, 309.0), rtol=1e-13)
+    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)])
+    assert (cut.meta.subarray.name, cut.meta.subarray.xstart, cut.meta.subarray.ysize) == ("GENERIC", 101, 50)
+    assert (model.meta.subarray.name, model.data.shape) == ("FULL", (2048, 2048))
+    assert cut.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region
+
+
+def test_subarray_off_the_detector_is_refused():
+    with pytest.raises(SubarrayError, match=r"xstart, xsize: pixels 1 to 2048, .*; got 100 pixels from 2000"):
+        Subarray(xstart=2000, ystart=1, xsize=100, ysize=10)
+
+
+def test_unknown_subarray_is_refused(model):
+    with pytest.raises(SubarrayError, match=r"subarray: one that the SIAF has for NRCB2, .*; got 'SUB641'"):
+        cut_subarray(model, "SUB641")

@@ -1,0 +1,122 @@
+"""Measurements without pixels: the truth is the injected table and the noise that is asked for."""
+
+import time
+
+import numpy as np
+import pytest
+
+from jwst_modfix.simulate import (
+    JWIDF_EPOCHS,
+    CalibrationTruth,
+    Population,
+    dither_pattern,
+    draw_measurements,
+    observe_sources,
+    plan_exposures,
+    scene_around,
+    simulate_measurements,
+)
+
+
+@pytest.fixture(scope="module")
+def exposures():
+    return plan_exposures(JWIDF_EPOCHS, filters=["F200W", "F444W"], dithers=dither_pattern(2))
+
+
+@pytest.fixture(scope="module")
+def scene(exposures):
+    return scene_around(np.random.default_rng(1), exposures, Population(variable_fraction=0.1))
+
+
+@pytest.fixture(scope="module")
+def observed(scene, exposures):
+    return observe_sources(scene, exposures, faintest=24)
+
+
+def test_places_are_those_of_the_geometry(observed, scene, exposures):
+    for row in observed[:: len(observed) // 40]:
+        exposure = exposures[row["exposure"]]
+        assert (row["detector"], row["module"]) == (exposure.geometry.detector, exposure.geometry.module)
+        v2v3 = exposure.geometry.pixel_to_v2v3(row["x"], row["y"])
+        np.testing.assert_allclose([row["v2"], row["v3"]], v2v3, atol=1e-6)
+        np.testing.assert_allclose(exposure.attitude.v2v3_to_sky(*v2v3), [row["ra"], row["dec"]], atol=1e-9)
+        assert row["ra"] == scene["ra"][row["source"]]
+
+
+def test_sources_are_on_the_detector_and_bright(observed):
+    assert min(observed["x"].min(), observed["y"].min()) > 7
+    assert max(observed["x"].max(), observed["y"].max()) < 2040
+    assert observed["true_mag"].max() <= 24
+
+
+def test_every_source_on_a_detector_is_there(observed, scene, exposures):
+    """Counted by brute force in one exposure."""
+    exposure = exposures[-1]
+    v2v3 = exposure.attitude.sky_to_v2v3(np.asarray(scene["ra"]), np.asarray(scene["dec"]))
+    x, y = exposure.geometry.v2v3_to_pixel(*v2v3)
+    inside = (x > 7.5) & (x < 2039.5) & (y > 7.5) & (y < 2039.5)
+    bright = scene["mag_F444W"] + scene["variation_ep3"] <= 24
+    assert np.count_nonzero(observed["exposure"] == len(exposures) - 1) == np.count_nonzero(inside & bright)
+
+
+def test_magnitude_error_is_that_of_the_table(observed):
+    """Ma et al. (2023), Table 2: array 2 in F200W, and the long array in F444W along +V2 with half of k."""
+    array = observed[(observed["array"] == "2") & (observed["module"] == "A")]
+    np.testing.assert_allclose(array["magnitude_error"], -0.05267)
+    long = observed[observed["array"] == "long"]
+    expected = -0.01654 * (long["module"] == "A") + 0.00433 / 2 * (long["v2"] + 1.738131) / 60
+    np.testing.assert_allclose(long["magnitude_error"], expected, atol=1e-12)
+
+
+def test_epoch_term_is_in_its_epoch_alone(scene, exposures, observed):
+    truth = CalibrationTruth(epoch_terms={("ep3", "F200W"): 0.02})
+    shifted = observe_sources(scene, exposures, truth=truth, faintest=24)
+    shift = shifted["magnitude_error"] - observed["magnitude_error"]
+    chosen = (observed["epoch"] == "ep3") & (observed["filter"] == "F200W")
+    np.testing.assert_allclose(shift, np.where(chosen, 0.02, 0), atol=1e-12)
+
+
+def test_variable_sources_differ_between_epochs(observed, scene):
+    epoch = scene["variation_ep2"][observed["source"]]
+    chosen = (observed["epoch"] == "ep2") & (observed["filter"] == "F444W")
+    expected = scene["mag_F444W"][observed["source"]] + epoch
+    np.testing.assert_allclose(observed["true_mag"][chosen], expected[chosen], atol=1e-9)
+
+
+def test_scatter_is_as_large_as_the_errors_say(observed):
+    measured = draw_measurements(observed, np.random.default_rng(3), scatter=0.01)
+    pull = (measured["mag"] - measured["true_mag"] - measured["magnitude_error"]) / measured["mag_err"]
+    assert pull.mean() == pytest.approx(0, abs=4 / np.sqrt(len(pull)))
+    assert pull.std() == pytest.approx(1, abs=4 / np.sqrt(2 * len(pull)))
+    assert measured["mag_err"].min() >= 0.01
+
+
+def test_outliers_are_marked(observed):
+    rng = np.random.default_rng(3)
+    measured = draw_measurements(observed, rng, outlier_fraction=0.05, outlier_amplitude=1.0)
+    deviation = np.abs(measured["mag"] - measured["true_mag"] - measured["magnitude_error"])
+    assert measured["outlier"].mean() == pytest.approx(0.05, abs=0.01)
+    assert np.median(deviation[measured["outlier"]]) > 0.3
+
+
+def test_realisations_share_the_observation_and_differ_in_noise(observed):
+    first, again, other = (draw_measurements(observed, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first["mag"], again["mag"])
+    assert np.any(first["mag"] != other["mag"])
+    assert "mag" not in observed.colnames
+
+
+def test_simulate_measurements_does_both(scene, exposures):
+    table = simulate_measurements(scene, exposures[:4], np.random.default_rng(1), faintest=22, scatter=0.0)
+    assert {"mag", "mag_err", "outlier", "variable", "epoch", "v2"} <= set(table.colnames)
+    np.testing.assert_array_equal(table["mag_err"], table["noise"])
+
+
+def test_a_million_measurements_take_seconds():
+    exposures = plan_exposures(JWIDF_EPOCHS, filters=["F200W", "F444W"])
+    rng = np.random.default_rng(1)
+    scene = scene_around(rng, exposures, Population(density=280))
+    begin = time.perf_counter()
+    table = simulate_measurements(scene, exposures, rng)
+    assert len(table) > 1_000_000
+    assert time.perf_counter() - begin < 30

@@ -1,0 +1,183 @@
+"""Sources on pixels: the truth is the magnitude in the catalogue, and the asked number counts."""
+
+import numpy as np
+import pytest
+from astropy.modeling.models import Sersic1D
+from astropy.table import Table
+
+from jwst_modfix.simulate import (
+    BANDS,
+    DETECTORS,
+    JWIDF_EPOCHS,
+    Band,
+    Population,
+    detector_geometry,
+    make_scene,
+    plan_exposures,
+    scene_around,
+)
+from jwst_modfix.simulate.bands import UnknownBandError
+from jwst_modfix.simulate.profiles import PROFILES, point_spread_function
+from jwst_modfix.simulate.render import draw_sources
+from jwst_modfix.simulate.scene import SceneError
+
+FLUX_20 = 3631e-6 * 10**-8  # MJy of 20 mag AB
+
+
+def one_exposure(detector, filter):
+    return plan_exposures([JWIDF_EPOCHS[0]], filters=[filter], detectors=[detector], dithers=[(0, 0)])[0]
+
+
+def sources_at(exposure, x, y, type="star"):
+    """A catalogue of sources of 20 mag at pixels of an exposure."""
+    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
+    scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
+    scene["type"] = type
+    scene["half_light_radius"] = 0.0 if type == "star" else 0.3
+    scene["axis_ratio"], scene["position_angle"], scene["variable"] = 0.4, 30.0, False
+    scene[f"mag_{exposure.band.name}"] = 20.0
+    scene[f"variation_{exposure.epoch.name}"] = 0.0
+    return scene
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_flux_of_stars_is_right_at_every_subpixel_position(detector):
+    """The shortest band of each channel, whose PSF is the least well sampled."""
+    exposure = one_exposure(detector, "F250M" if "LONG" in detector else "F070W")
+    corners = np.array([120.0, 1900.0])
+    x, y = (axis.ravel() for axis in np.meshgrid([*corners, 1000.25], [*corners, 1000.75]))
+    image = draw_sources(sources_at(exposure, x + 0.37, y - 0.21), exposure)
+    for column, row in zip(x.astype(int), y.astype(int), strict=True):
+        flux = image[row - 100 : row + 101, column - 100 : column + 101].sum()
+        assert flux == pytest.approx(FLUX_20, rel=1e-6)
+
+
+@pytest.mark.parametrize("type", ["star", "exponential", "devaucouleurs"])
+@pytest.mark.parametrize("detector", ["NRCA3", "NRCBLONG"])
+def test_flux_and_center_of_every_type(detector, type):
+    exposure = one_exposure(detector, "F444W" if "LONG" in detector else "F150W")
+    image = draw_sources(sources_at(exposure, [900.3], [1100.8], type), exposure)
+    y, x = np.arange(2048)[:, None], np.arange(2048)
+    assert image.sum() == pytest.approx(FLUX_20, rel=1e-6)
+    assert (image * x).sum() / image.sum() == pytest.approx(900.3, abs=1e-3)
+    assert (image * y).sum() / image.sum() == pytest.approx(1100.8, abs=1e-3)
+
+
+def test_source_on_the_edge_keeps_the_half_that_is_on_the_detector():
+    exposure = one_exposure("NRCALONG", "F444W")
+    image = draw_sources(sources_at(exposure, [-0.5], [1000.0]), exposure)
+    assert image.sum() == pytest.approx(FLUX_20 / 2, rel=1e-3)
+
+
+def test_galaxy_has_the_position_angle_and_axis_ratio_of_its_row():
+    """Second moments on the sky, less those of the PSF."""
+    exposure = one_exposure("NRCALONG", "F444W")
+    scene = sources_at(exposure, [1000.0], [1000.0], "exponential")
+    image = draw_sources(scene, exposure) - draw_sources(sources_at(exposure, [1000.0], [1000.0]), exposure)
+    y, x = np.mgrid[700:1301, 700:1301].astype(float)
+    weights = image[700:1301, 700:1301] / FLUX_20
+    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(x, y))
+    east = (ra - scene["ra"][0]) * np.cos(np.deg2rad(scene["dec"][0])) * 3600
+    north = (dec - scene["dec"][0]) * 3600
+    ee, nn, en = ((weights * product).sum() for product in (east**2, north**2, east * north))
+    assert np.rad2deg(np.arctan2(2 * en, nn - ee) / 2) == pytest.approx(30, abs=1)
+    root = np.hypot((nn - ee) / 2, en)
+    ratio = np.sqrt(((nn + ee) / 2 - root) / ((nn + ee) / 2 + root))
+    assert ratio == pytest.approx(0.4, abs=0.02)
+
+
+@pytest.mark.parametrize(("type", "index"), [("exponential", 1), ("devaucouleurs", 4)])
+def test_profiles_follow_sersic(type, index):
+    """Within 5% between 0.3 and 2.5 half-light radii, where the profiles hold most of their light."""
+    mixture = PROFILES[type]
+    radius = np.linspace(0.3, 2.5, 50)[:, None]
+    brightness = mixture.weights / mixture.sigmas**2 * np.exp(-0.5 * (radius / mixture.sigmas) ** 2)
+    ratio = brightness.sum(axis=1) / Sersic1D(amplitude=1, r_eff=1, n=index)(radius[:, 0])
+    np.testing.assert_allclose(ratio / np.median(ratio), 1, atol=0.05)
+
+
+def test_psf_is_as_wide_as_it_says():
+    psf = point_spread_function(0.145)
+    assert psf.weights.sum() == pytest.approx(1)
+    half = (psf.weights / psf.sigmas**2 * np.exp(-0.5 * (0.0725 / psf.sigmas) ** 2)).sum()
+    assert half / (psf.weights / psf.sigmas**2).sum() == pytest.approx(0.5, abs=0.03)
+
+
+def test_density_counts_sources_brighter_than_22():
+    rng = np.random.default_rng(2)
+    scene = make_scene(rng, ra=10, dec=20, radius=600, filters=["F200W"], epochs=["ep1"])
+    expected = 20 * np.pi * 10**2
+    brighter = np.count_nonzero(scene["mag_F200W"] < 22)
+    # Those brighter than 16 AB are left out, and colours mix a little across the limit.
+    assert brighter == pytest.approx(expected, abs=4 * np.sqrt(expected) + 0.02 * expected)
+
+
+def test_sources_fill_the_circle_evenly():
+    scene = make_scene(np.random.default_rng(2), ra=0, dec=-60, radius=300, filters=["F200W"], epochs=["ep1"])
+    east = (scene["ra"].value + 180) % 360 - 180
+    distance = np.hypot(east * np.cos(np.deg2rad(-60)), scene["dec"].value + 60) * 3600
+    assert distance.max() < 301
+    assert np.count_nonzero(distance < 300 / np.sqrt(2)) / len(scene) == pytest.approx(0.5, abs=0.02)
+
+
+def test_variable_sources_vary_and_others_do_not():
+    population = Population(variable_fraction=0.2, variable_amplitude=0.1)
+    rng = np.random.default_rng(3)
+    scene = make_scene(rng, ra=1, dec=2, radius=400, filters=["F200W"], epochs=["a", "b"], population=population)
+    assert scene["variable"].mean() == pytest.approx(0.2, abs=0.02)
+    assert np.std(scene["variation_a"][scene["variable"]]) == pytest.approx(0.1, rel=0.05)
+    assert not np.any(scene["variation_b"][~scene["variable"]])
+
+
+def test_scene_around_covers_every_exposure():
+    exposures = plan_exposures(filters=["F444W"])
+    scene = scene_around(np.random.default_rng(1), exposures, Population(density=1))
+    center = scene.meta["ra"], scene.meta["dec"]
+    for exposure in exposures:
+        v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 2047]), np.array([0, 2047]))
+        middle = exposure.attitude.sky_to_v2v3(*center)
+        assert np.hypot(v2 - middle[0], v3 - middle[1]).max() < scene.meta["radius"]
+    assert {"mag_F444W", "variation_ep1", "variation_ep2", "variation_ep3"} <= set(scene.colnames)
+
+
+def test_scene_is_reproducible_by_its_seed():
+    first, again, other = (
+        make_scene(np.random.default_rng(seed), ra=1, dec=2, radius=100, filters=["F200W"], epochs=["a"])
+        for seed in (7, 7, 8)
+    )
+    assert np.all(first == again)
+    assert len(first) != len(other) or not np.allclose(first["ra"], other["ra"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"density": 0}, r"density: more than 0 per square arcmin; got 0"),
+        ({"brightest": 27}, r"brightest: brighter than faintest \(25\.5 AB\); got 27 AB"),
+        ({"variable_fraction": 1.5}, r"variable_fraction: from 0 to 1; got 1\.5"),
+    ],
+)
+def test_impossible_populations_are_refused(wrong, message):
+    with pytest.raises(SceneError, match=message):
+        Population(**wrong)
+
+
+def test_bands_of_the_pupil_wheel():
+    assert (Band.named("F405N").filter, Band.named("F405N").pupil) == ("F444W", "F405N")
+    assert (Band.named("F200W").filter, Band.named("F200W").pupil) == ("F200W", "CLEAR")
+    assert {band.channel for band in BANDS.values()} == {"SHORT", "LONG"}
+
+
+def test_unknown_band_is_refused():
+    with pytest.raises(UnknownBandError, match=r"filter: one of F070W.*; got 'F606W'"):
+        Band.named("F606W")
+
+
+def test_fwhm_is_that_measured_in_flight():
+    """F150W 0.050, F200W 0.066, F356W 0.115 and F444W 0.145 arcsec."""
+    found = [Band.named(name).fwhm for name in ("F150W", "F200W", "F356W", "F444W")]
+    np.testing.assert_allclose(found, [0.050, 0.066, 0.115, 0.145], rtol=0.03)
+
+
+def test_geometry_is_read_once():
+    assert detector_geometry("NRCA1") is detector_geometry("NRCA1")
