@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from astropy.io import fits
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "two_epochs"))
@@ -60,7 +61,10 @@ def draw(mosaics):
         axes.set_xlabel("along the field [arcmin]")
     panels[0].set_ylabel("across [arcmin]")
     figure.colorbar(image, ax=panels, orientation="horizontal", shrink=0.35, aspect=40, label="F444W [kJy/sr]")
-    figure.savefig(PICTURE, dpi=110, pil_kwargs={"optimize": True})
+    figure.savefig(PICTURE, dpi=110)
+    with Image.open(PICTURE) as picture:
+        palette = picture.convert("RGB").quantize(128)
+    palette.save(PICTURE, optimize=True)
 
 
 if __name__ == "__main__":
