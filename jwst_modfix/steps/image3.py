@@ -4,7 +4,6 @@ import logging
 from typing import ClassVar
 
 from jwst.pipeline import Image3Pipeline
-from jwst.stpipe import JwstPipeline
 
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 
@@ -13,7 +12,7 @@ __all__ = ["ModuleOffsetImage3Pipeline"]
 log = logging.getLogger(__name__)
 
 
-class ModuleOffsetImage3Pipeline(Image3Pipeline, JwstPipeline):
+class ModuleOffsetImage3Pipeline(Image3Pipeline):
     """
     Combine NIRCam images of both modules on one flux scale.
 
