@@ -225,7 +225,7 @@ def test_an_association_is_undone_whole(folder, pair):
     for model in pair:
         with fits.open(Path("back") / model.meta.filename.replace("_cal", "_unmodfix")) as hdulist:
             np.testing.assert_allclose(hdulist["SCI"].data, model.data, rtol=3e-7)
-    assert Path("back/set_modfix_unmodfix_asn.json").exists()
+    assert Path("back/set_unmodfix_asn.json").exists()
 
 
 def test_all_bad_members_are_reported_at_once_and_nothing_is_written(folder, pair):
