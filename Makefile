@@ -1,0 +1,36 @@
+# Two commands that set everything up, on a machine with nothing but Python 3.11 or later:
+#     make demo    simulate two epochs, correct them, and measure A - B before and after
+#     make test    check the style, the docstrings and the behaviour
+# Another interpreter: make test PYTHON=/path/to/python3.12
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first that is new enough and can make a virtual environment.
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+    $$python -c "$(SUITABLE)" >/dev/null 2>&1 && { echo $$python; break; }; done)
+
+.PHONY: demo test clean
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/two_epochs demo
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(find jwst_modfix -name '*.py')
+	$(BIN)/python -m pytest
+
+$(VENV)/installed: pyproject.toml
+	@$(or $(PYTHON),false) -c "$(SUITABLE)" || { \
+	    echo "Needs Python 3.11 or later with its venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+	    echo "Name the interpreter if it is not on the PATH: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo

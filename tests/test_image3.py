@@ -1,0 +1,100 @@
+"""Three ways into the stock calwebb_image3, one mosaic: that of exposures that were corrected before."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from commands import CONFIG, CommandError, combine, correct, simulate
+from stdatamodels.jwst import datamodels
+
+pytestmark = pytest.mark.slow
+
+ASSOCIATION = "demo_F444W_image3_asn.json"
+NO_CATALOG = "--steps.source_catalog.skip=true"  # its aperture corrections come from CRDS
+NO_TWEAK = "--steps.tweakreg.skip=true"
+HOOK = "--steps.tweakreg.pre_hooks=jwst_modfix.ModuleOffsetStep,"  # the comma makes it a list
+PIPELINE = str(CONFIG / "calwebb_image3_modfix.cfg")
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory):
+    """Two epochs of 400 x 400 pixels of both long-wavelength arrays: each patch is seen by both modules."""
+    folder = tmp_path_factory.mktemp("image3")
+    options = ["--epochs", "2", "--dithers", "1", "--filters", "F444W", "--subarray", "824,824,400,400"]
+    simulate(folder, *options, "--density", "150", "--seed", "3")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(data_set):
+    """Give the mosaic of the corrected association, tweakreg skipped."""
+    return read_mosaic(combine(data_set, correct(data_set, ASSOCIATION), "expected", NO_CATALOG, NO_TWEAK))
+
+
+def read_mosaic(path):
+    with datamodels.open(path) as mosaic:
+        return np.array(mosaic.data), np.array(mosaic.err), mosaic.meta.cal_step.tweakreg
+
+
+def assert_same(mosaic, expected):
+    assert np.isfinite(expected[0]).mean() > 0.2
+    for array, other in zip(mosaic[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(array, other, rtol=1e-6, atol=0, equal_nan=True)
+
+
+def test_uncorrected_mosaic_is_another(data_set, expected):
+    """The comparisons below can fail: with Table 2 for F444W an uncorrected mosaic is 0.3 to 1.2 per cent off."""
+    data = read_mosaic(combine(data_set, ASSOCIATION, "plain", NO_CATALOG, NO_TWEAK))[0]
+    assert np.nanmedian(np.abs(data / expected[0] - 1)) > 1e-3
+
+
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_hook_gives_the_mosaic_of_corrected_exposures(data_set, expected, in_memory):
+    options = [HOOK, f"--in_memory={in_memory}", NO_CATALOG, NO_TWEAK]
+    assert_same(read_mosaic(combine(data_set, ASSOCIATION, f"hook_{in_memory}", *options)), expected)
+
+
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_pipeline_gives_the_mosaic_of_corrected_exposures(data_set, expected, in_memory):
+    options = [f"--in_memory={in_memory}", NO_CATALOG, NO_TWEAK]
+    path = combine(data_set, ASSOCIATION, f"pipeline_{in_memory}", *options, pipeline=PIPELINE)
+    assert_same(read_mosaic(path), expected)
+
+
+def test_pipeline_takes_the_parameters_of_our_step(data_set):
+    """Without offset and with slope only, the mosaic is not that of the whole correction, and nothing is refused."""
+    options = ["--steps.module_offset.apply_offset=false", NO_CATALOG, NO_TWEAK]
+    path = combine(data_set, ASSOCIATION, "slope_only", *options, pipeline=PIPELINE)
+    with datamodels.open(path) as mosaic:
+        assert mosaic.meta.cal_step.resample == "COMPLETE"
+    log = (data_set / "slope_only.log").read_text()
+    assert log.count("took out offset +0.00000 mag, gradient +0.00216 mag/arcmin") == 4
+
+
+def test_tweakreg_and_all_other_steps_run_after_the_correction(data_set):
+    """With stars to align on, tweakreg runs too; the mosaics of hook and pipeline are that of corrected exposures."""
+    corrected = combine(data_set, correct(data_set, ASSOCIATION), "tweaked", NO_CATALOG)
+    hooked = combine(data_set, ASSOCIATION, "tweaked_hook", HOOK, NO_CATALOG)
+    piped = combine(data_set, ASSOCIATION, "tweaked_pipeline", NO_CATALOG, pipeline=PIPELINE)
+    reference = read_mosaic(corrected)
+    assert reference[2] == "COMPLETE"
+    assert_same(read_mosaic(hooked), reference)
+    assert_same(read_mosaic(piped), reference)
+
+
+def test_pipeline_refuses_exposures_that_were_corrected(data_set):
+    with pytest.raises(CommandError, match="was corrected before, by ma2023_table2.asdf"):
+        combine(data_set, correct(data_set, ASSOCIATION), "twice", NO_CATALOG, NO_TWEAK, pipeline=PIPELINE)
+
+
+def test_members_in_another_folder_are_found(data_set, tmp_path, expected):
+    """The corrected association of exposures that are somewhere else feeds the stock pipeline as it is."""
+    content = json.loads((data_set / ASSOCIATION).read_text())
+    (tmp_path / "raw").mkdir()
+    for member in content["products"][0]["members"]:
+        shutil.copy(data_set / member["expname"], tmp_path / "raw")
+        member["expname"] = f"raw/{member['expname']}"
+    (tmp_path / ASSOCIATION).write_text(json.dumps(content))
+    association = correct(tmp_path, ASSOCIATION)
+    assert_same(read_mosaic(combine(tmp_path, association, "elsewhere", NO_CATALOG, NO_TWEAK)), expected)
