@@ -34,7 +34,7 @@ def make_exposure():
         if subarray is None:
             return model.copy()
         names = ("xstart", "ystart", "xsize", "ysize")
-        part = simulate.Subarray(name="SUBTEST", **dict(zip(names, subarray, strict=True)))
+        part = simulate.Subarray(**dict(zip(names, subarray, strict=True)))
         cut = simulate.cut_subarray(model, part)
         cut.meta.filename = model.meta.filename
         return cut

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from jwst.associations import load_asn
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import written_whole
 
-__all__ = ["Association", "is_science", "read_association", "write_association"]
+__all__ = ["Association", "is_science", "plain_copy", "read_association", "write_association"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def read_association(source):
         It cannot be read, is none, or has no science member.
     """
     if isinstance(source, Mapping):
-        content, folder = json.loads(json.dumps(dict(source))), Path.cwd()
+        content, folder = plain_copy(source), Path.cwd()
         name = content.get("table_name") or "association"
     else:
         content, folder, name = _load(Path(source)), Path(source).parent, str(source)
@@ -126,7 +127,7 @@ def write_association(association, renamed, path):
     path : pathlib.Path
         The file to write.
     """
-    content = json.loads(json.dumps(association.content))
+    content = plain_copy(association.content)
     for product in content["products"]:
         for member in product["members"]:
             target = renamed.get(association.path(member), association.path(member))
@@ -135,9 +136,27 @@ def write_association(association, renamed, path):
         partial.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
+def plain_copy(content):
+    """
+    Copy an association.
+
+    Parameters
+    ----------
+    content : Mapping
+        The association; its parts may be any mappings.
+
+    Returns
+    -------
+    dict
+        A copy of plain dicts and lists.
+    """
+    return json.loads(json.dumps(content, default=dict))
+
+
 def _load(path):
     try:
-        with path.open() as file:
+        with path.open() as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Input association file contains path information")
             return dict(load_asn(file))
     except FileNotFoundError:
         raise AssociationError(f"{path}: no such file") from None

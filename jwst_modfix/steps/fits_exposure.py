@@ -48,20 +48,26 @@ def open_fits(path):
     ExposureError
         The file is missing, unreadable, cut short or no science image; names the file and the reason.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="File may have been truncated")
-            hdulist = fits.open(path, memmap=True, lazy_load_hdus=False, do_not_scale_image_data=True)
-    except FileNotFoundError:
-        raise ExposureError(f"{path}: no such file") from None
-    except (OSError, UserWarning, fits.VerifyError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
-    with hdulist:
+    path = Path(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            hdulist = stack.enter_context(_read_headers(stack.enter_context(path.open("rb"))))
+        except FileNotFoundError:
+            raise ExposureError(f"{path}: no such file") from None
+        except (OSError, UserWarning, fits.VerifyError, KeyError, ValueError, TypeError, IndexError) as error:
+            raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
         if "DATAMODL" not in hdulist[0].header:
             raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
         if "SCI" not in hdulist or not hdulist["SCI"].is_image:
             raise ExposureError(f"{path}: is not a science image: it has no SCI image")
-        yield FitsExposure(hdulist, Path(path).name)
+        yield FitsExposure(hdulist, path.name)
+
+
+def _read_headers(file):
+    """Read every header, and so find a file that is cut short; leave arrays mapped and integers as stored."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="File may have been truncated")
+        return fits.open(file, memmap=True, lazy_load_hdus=False, do_not_scale_image_data=True)
 
 
 class FitsExposure(OpenExposure):
@@ -134,11 +140,11 @@ class FitsExposure(OpenExposure):
         nodes = {**self._nodes, "meta.filename": path.name, "meta.date": self._primary["DATE"]}
         if log_line:
             nodes["cal_logs.module_offset"] = [log_line]
+        with_checksum = [i for i, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]
         if "ASDF" in self._hdulist:
             self._hdulist["ASDF"] = _asdf_hdu(replace_nodes(self._asdf_bytes, nodes))
-        for hdu in self._hdulist:
-            if "CHECKSUM" in hdu.header or "DATASUM" in hdu.header:
-                hdu.add_checksum()
+        for index in with_checksum:
+            self._hdulist[index].add_checksum()
         self._hdulist.writeto(path)
 
     @property

@@ -1,13 +1,13 @@
 """Libraries of exposures: made of an association, and copied."""
 
 import copy
-import json
 import tempfile
+import weakref
 from pathlib import Path
 
 from jwst.datamodels import ModelLibrary
 
-from jwst_modfix.steps.associations import is_science
+from jwst_modfix.steps.associations import is_science, plain_copy
 
 __all__ = ["AssociationLibrary", "copy_library"]
 
@@ -29,7 +29,7 @@ class AssociationLibrary(ModelLibrary):
     """
 
     def __init__(self, association, *, on_disk, is_final=False):
-        content = json.loads(json.dumps(association.content))
+        content = plain_copy(association.content)
         product = content["products"][0]
         product["members"] = [
             {**member, "expname": str(association.path(member))} for member in product["members"] if is_science(member)
@@ -69,7 +69,7 @@ def copy_library(library):
     if not library.on_disk:
         return copy.deepcopy(library)
     folder = tempfile.TemporaryDirectory(dir=".", prefix=".modfix-")
-    content = json.loads(json.dumps(library.asn, default=_as_plain))
+    content = plain_copy(library.asn)
     with library:
         for index, member in enumerate(content["products"][0]["members"]):
             model = library.borrow(index)
@@ -79,10 +79,5 @@ def copy_library(library):
             model.save(member["expname"])
             library.shelve(model, index, modify=False)
     duplicate = ModelLibrary(content, on_disk=True)
-    duplicate.modfix_folder = folder  # lives as long as the library
+    weakref.finalize(duplicate, folder.cleanup)
     return duplicate
-
-
-def _as_plain(node):
-    """Unwrap the read-only mappings of a library's association."""
-    return dict(node)

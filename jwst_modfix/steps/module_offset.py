@@ -263,7 +263,8 @@ class ModuleOffsetStep(JwstStep):
         renamed = {path: self._output_path(path.name) for path in association.science}
         self._refuse_collisions(renamed)
         summarize([self._correct_file(path, target, correction) for path, target in renamed.items()])
-        target = self._output_path("any").with_name(f"{association.stem}_{self.suffix}_asn.json")
+        stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
+        target = self._output_path("any").with_name(f"{stem}_{self.suffix}_asn.json")
         write_association(association, renamed, target)
         log.info("Wrote the association of %d members: %s", len(renamed), target)
         return AssociationLibrary(read_association(target), on_disk=not self.in_memory, is_final=True)

@@ -1,0 +1,50 @@
+"""The released recipe's numbers, on its own choices: what it does, written again here, against the step."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from jwst_modfix import ModuleOffsetStep
+from jwst_modfix.reference.datamodel import PACKAGED_TABLE, choose_reference
+
+RECIPE_TABLE = PACKAGED_TABLE.parent / "released_recipe.asdf"
+PUBLISHED = {
+    ("NRCA1", "F150W"): (0.01296, 0.0),
+    ("NRCA2", "F200W"): (-0.05267, 0.0),
+    ("NRCA3", "F150W"): (0.02193, 0.0),
+    ("NRCB4", "F200W"): (0.0, 0.0),
+    ("NRCALONG", "F356W"): (0.00874, 0.00300),
+    ("NRCALONG", "F444W"): (-0.01654, 0.00433),
+    ("NRCBLONG", "F444W"): (0.0, 0.00433),
+}
+
+
+def recipe(path, dmag, slope, epoch):
+    """Scale SCI as the recipe does: 64-bit, the slope along columns from column 0, in its second epoch only."""
+    with fits.open(path) as hdulist:
+        data = hdulist["SCI"].data * 10 ** (dmag / 2.5)
+        if slope and epoch == 2:
+            scale = WCS(hdulist["SCI"].header).proj_plane_pixel_scales()[0].to_value(u.arcmin)
+            data = data * 10 ** (-slope * np.arange(data.shape[1]) * scale / 2.5)
+    return data
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize(("detector", "band"), PUBLISHED)
+@pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")  # MJD keywords that repeat the dates
+def test_the_recipe_is_reproduced(make_exposure, tmp_path, detector, band, epoch):
+    path = tmp_path / "jw_cal.fits"
+    make_exposure(detector, band).save(str(path))
+    dmag, slope = PUBLISHED[detector, band]
+    result = ModuleOffsetStep.call(str(path), override_moduleoffset=str(RECIPE_TABLE), apply_slope=epoch == 2)
+    np.testing.assert_allclose(result.data, recipe(path, dmag, slope, epoch), rtol=1e-6)
+
+
+def test_our_choices_and_the_recipes_differ_only_in_the_gradient():
+    ours, recipes = choose_reference(), choose_reference(RECIPE_TABLE)
+    assert ours.rows == recipes.rows
+    assert dataclasses.replace(recipes, gradient=ours.gradient, name=ours.name) == ours

@@ -1,0 +1,300 @@
+"""One exposure: what is scaled and what is not, the same for models and files, and its undo."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from stdatamodels.jwst import datamodels
+
+from jwst_modfix.errors import ExposureError
+from jwst_modfix.reference.datamodel import choose_reference
+from jwst_modfix.steps.correct import Correction
+from jwst_modfix.steps.fits_exposure import open_fits
+from jwst_modfix.steps.model_exposure import ModelExposure
+
+SCALED = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
+TABLE = choose_reference()
+
+
+def correct(model, **options):
+    decision = Correction(**{"table": TABLE, **options}).run(ModelExposure(model))
+    return model, decision
+
+
+def correct_file(path, target, **options):
+    with open_fits(path) as opened:
+        decision = Correction(**{"table": TABLE, **options}).run(opened)
+        opened.save(target)
+    return decision
+
+
+def truth(model, z, g):
+    """Factor of each pixel, from the exposure's WCS at every pixel; V2 toward +V2 of -1.74 arcsec."""
+    y, x = np.indices(model.shape, dtype=float)
+    v2, _ = model.meta.wcs.get_transform("detector", "v2v3")(x, y)
+    return 10 ** (0.4 * (z + g * (v2 + 1.74) / 60))
+
+
+@pytest.mark.parametrize(
+    ("detector", "band", "z", "g"),
+    [
+        ("NRCALONG", "F444W", -0.01654, 0.00433 / 2),
+        ("NRCBLONG", "F444W", 0.0, 0.00433 / 2),
+        ("NRCA2", "F200W", -0.05267, 0.0),
+        ("NRCB2", "F200W", 0.0, 0.0),
+    ],
+)
+def test_data_and_err_take_the_factor_and_variances_its_square(small_exposure, detector, band, z, g):
+    before = small_exposure(detector, band)
+    after, _ = correct(before.copy())
+    factor = truth(before, z, g)
+    for name in SCALED:
+        power = 2 if name.startswith("var") else 1
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name) * factor**power, rtol=4e-7)
+        assert getattr(after, name).dtype == np.float32
+    np.testing.assert_array_equal(after.dq, before.dq)
+    np.testing.assert_array_equal(after.area, before.area)
+
+
+def test_nan_stays_where_it_is_and_nowhere_else(small_exposure):
+    before = small_exposure()
+    before.data[3, 5] = np.nan
+    after, _ = correct(before.copy())
+    np.testing.assert_array_equal(np.isnan(after.data), np.isnan(before.data))
+
+
+def test_absent_arrays_stay_absent(small_exposure):
+    model = small_exposure()
+    for name in ("var_flat", "var_rnoise"):
+        del model.instance[name]
+    after, _ = correct(model)
+    assert not {"var_flat", "var_rnoise", "zeropoint", "pathloss_point"} & set(after.instance)
+
+
+def test_photmjsr_keeps_counts_per_second_for_an_offset(small_exposure):
+    before = small_exposure("NRCA2", "F200W")
+    after, _ = correct(before.copy())
+    old, new = before.meta.photometry, after.meta.photometry
+    np.testing.assert_allclose(
+        after.data / new.conversion_megajanskys, before.data / old.conversion_megajanskys, rtol=3e-7
+    )
+    assert new.conversion_megajanskys / old.conversion_megajanskys == pytest.approx(10 ** (0.4 * -0.05267))
+    assert new.conversion_microjanskys / old.conversion_microjanskys == pytest.approx(10 ** (0.4 * -0.05267))
+    assert new.pixelarea_steradians == old.pixelarea_steradians
+
+
+def test_photmjsr_has_the_factor_at_the_centre_where_there_is_a_gradient(small_exposure):
+    before = small_exposure()
+    after, _ = correct(before.copy())
+    ny, nx = before.shape
+    v2, _ = before.meta.wcs.get_transform("detector", "v2v3")((nx - 1) / 2, (ny - 1) / 2)
+    centre = 10 ** (0.4 * (-0.01654 + 0.00433 / 2 * (v2 + 1.74) / 60))
+    ratio = after.meta.photometry.conversion_megajanskys / before.meta.photometry.conversion_megajanskys
+    assert ratio == pytest.approx(centre, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "z", "g"), [({"apply_slope": False}, -0.01654, 0.0), ({"apply_offset": False}, 0.0, 0.002165)]
+)
+def test_offset_and_slope_can_be_applied_alone(small_exposure, options, z, g):
+    before = small_exposure()
+    after, _ = correct(before.copy(), **options)
+    np.testing.assert_allclose(after.data, before.data * truth(before, z, g), rtol=3e-7)
+
+
+@pytest.mark.parametrize(("baseline", "z_a", "z_b"), [("A", 0.0, 0.05267), ("mean", -0.026335, 0.026335)])
+def test_the_baseline_says_which_module_is_scaled(small_exposure, baseline, z_a, z_b):
+    table = dataclasses.replace(TABLE, baseline=baseline)
+    for detector, z in (("NRCA2", z_a), ("NRCB2", z_b)):
+        before = small_exposure(detector, "F200W")
+        after, _ = correct(before.copy(), table=table)
+        np.testing.assert_allclose(after.data, before.data * 10 ** (0.4 * z), rtol=3e-7)
+
+
+def test_the_simulated_error_is_taken_out(make_exposure):
+    # The simulation put Table 2 on the sky by its own geometry; its noiseless truth has the same sky in A and B.
+    levels = {}
+    for detector in ("NRCA4", "NRCB4"):
+        model = make_exposure(detector, "F150W", (1, 1, 512, 512))
+        before = float(np.nanmedian(model.data))
+        levels[detector] = before, float(np.nanmedian(correct(model)[0].data))
+    offset = [-2.5 * np.log10(levels["NRCA4"][i] / levels["NRCB4"][i]) for i in (0, 1)]
+    assert offset[0] == pytest.approx(-0.05013, abs=1e-3)
+    assert offset[1] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_record_says_what_was_done(small_exposure):
+    model, decision = correct(small_exposure())
+    opened = ModelExposure(model)
+    record = opened.record()
+    assert (record.table, record.digest) == ("ma2023_table2.asdf", TABLE.digest)
+    assert (record.zero_point, record.slope) == (-0.01654, 0.002165)
+    assert (record.frame, record.direction, record.origin) == ("focal_plane", 90.0, (-1.74, -492.4))
+    assert opened.status == model.meta.cal_step.module_offset == "COMPLETE"
+    assert model.meta.ref_file.crds.context_used == "jwst_1130.pmap"
+    assert decision.reason == "took out offset -0.01654 mag, gradient +0.00216 mag/arcmin"
+
+
+def test_never_twice_and_the_refusal_says_by_which_table_and_how_to_undo(small_exposure):
+    model, _ = correct(small_exposure())
+    before = model.copy()
+    with pytest.raises(
+        ExposureError, match=r"_cal.fits: was corrected before, by ma2023_table2.asdf on 20.*inverse = True"
+    ):
+        correct(model)
+    np.testing.assert_array_equal(model.data, before.data)
+
+
+def test_only_what_was_corrected_can_be_undone(small_exposure):
+    with pytest.raises(
+        ExposureError, match="was not corrected .S_MODOFF is not COMPLETE., so there is nothing to undo"
+    ):
+        correct(small_exposure(), inverse=True)
+
+
+@pytest.mark.parametrize("frame", ["focal_plane", "detector", "sky"])
+def test_undo_gives_the_input_whatever_table_is_in_use(small_exposure, frame):
+    gradient = dataclasses.replace(TABLE.gradient, frame=frame, direction=30.0, origin=(265.0, 69.0))
+    before = small_exposure()
+    after, _ = correct(before.copy(), table=dataclasses.replace(TABLE, gradient=gradient))
+    undone, decision = correct(after, inverse=True)  # by the packaged table, which plays no part
+    for name in SCALED:
+        np.testing.assert_allclose(getattr(undone, name), getattr(before, name), rtol=3e-7)
+    photometry = undone.meta.photometry
+    assert photometry.conversion_megajanskys == pytest.approx(before.meta.photometry.conversion_megajanskys, rel=1e-14)
+    assert "module_offset" not in undone.meta.cal_step.instance
+    assert not [card for card in undone.instance["extra_fits"]["PRIMARY"]["header"] if "MOD" in card[0]]
+    assert decision.reason.startswith("undid ma2023_table2.asdf of 20")
+
+
+def test_undo_needs_only_the_cards(small_exposure):
+    before = small_exposure()
+    after, _ = correct(before.copy())
+    del after.meta.instance["module_offset"]  # as after a tool that drops unknown entries of the ASDF tree
+    undone, _ = correct(after, inverse=True)
+    np.testing.assert_allclose(undone.data, before.data, rtol=3e-7)
+
+
+def test_undo_without_its_cards_is_refused(small_exposure):
+    after, _ = correct(small_exposure())
+    header = after.instance["extra_fits"]["PRIMARY"]["header"]
+    after.instance["extra_fits"]["PRIMARY"]["header"] = [card for card in header if card[0] != "MODFOFF"]
+    with pytest.raises(ExposureError, match="cannot be undone: the card 'MODFOFF' of the correction is missing"):
+        correct(after, inverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: setattr(m.meta.exposure, "type", "NRC_WFSS"), "EXP_TYPE is NRC_WFSS"),
+        (lambda m: setattr(m.meta.instrument, "module", "MULTIPLE"), "MODULE is MULTIPLE"),
+        (lambda m: setattr(m.meta.instrument, "filter", "F277W"), "has no row for array=long, filter=F277W"),
+        (lambda m: setattr(m.meta.ref_file.crds, "context_used", "jwst_0995.pmap"), "CRDS_CTX is jwst_0995.pmap"),
+        (lambda m: setattr(m, "bunit", None) or setattr(m.meta, "bunit_data", "DN/s"), "BUNIT is DN/s"),
+        (lambda m: m.meta.instance.pop("wcs"), "no WCS with a v2v3 frame"),
+        (lambda m: setattr(m.meta.subarray, "xsize", 2048), r"shape \(48, 64\) and the subarray keywords"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*bunit.*:stdatamodels.exceptions.ValidationWarning")
+def test_an_exposure_that_the_table_is_not_meant_for_is_skipped_or_refused(small_exposure, tmp_path, change, words):
+    model = small_exposure()
+    change(model)
+    before = model.copy()
+    model.save(str(tmp_path / "in_cal.fits"))
+    strict = {"on_invalid": "error", "on_missing": "error"}
+    with pytest.raises(ExposureError, match=words):
+        correct(model.copy(), **strict)
+    with pytest.raises(ExposureError, match=words):
+        correct_file(tmp_path / "in_cal.fits", tmp_path / "refused.fits", **strict)
+    skipped, decision = correct(model)
+    assert (decision.action, skipped.meta.cal_step.module_offset) == ("skip", "SKIPPED")
+    for name in SCALED:
+        np.testing.assert_array_equal(getattr(skipped, name), getattr(before, name))
+    decision = correct_file(tmp_path / "in_cal.fits", tmp_path / "out.fits")
+    assert decision.action == "skip"
+    with fits.open(tmp_path / "out.fits") as hdulist:
+        assert hdulist[0].header["S_MODOFF"] == "SKIPPED"
+        np.testing.assert_array_equal(hdulist["SCI"].data, before.data)
+
+
+def test_an_array_of_another_shape_is_refused(small_exposure):
+    model = small_exposure()
+    model.var_flat = np.ones((3, 3), np.float32)
+    with pytest.raises(ExposureError, match=r"var_flat has shape \(3, 3\), and data has \(48, 64\)"):
+        correct(model)
+
+
+def test_a_file_is_corrected_like_its_model(small_exposure, tmp_path):
+    small_exposure().save(str(tmp_path / "jw_cal.fits"))
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "file.fits")
+    with datamodels.open(tmp_path / "jw_cal.fits") as model:
+        correct(model)
+        model.save(str(tmp_path / "model.fits"))
+    ours = ["DATE", "FILENAME", "MODFDATE", "NAXIS1", "TFORM1"]
+    difference = fits.FITSDiff(
+        tmp_path / "file.fits", tmp_path / "model.fits", ignore_keywords=ours, ignore_hdus=["ASDF"]
+    )
+    assert difference.identical, difference.report()
+    with datamodels.open(tmp_path / "file.fits") as one, datamodels.open(tmp_path / "model.fits") as other:
+        assert one.meta.cal_step.instance == other.meta.cal_step.instance
+        assert one.meta.module_offset.instance == other.meta.module_offset.instance
+        assert one.meta.photometry.instance == other.meta.photometry.instance
+        assert one.meta.wcs(3, 4) == other.meta.wcs(3, 4)
+
+
+def test_a_file_is_never_changed_in_place(small_exposure, tmp_path):
+    path = tmp_path / "jw_cal.fits"
+    small_exposure().save(str(path))
+    shutil.copy(path, tmp_path / "before.fits")
+    correct_file(path, tmp_path / "out.fits")
+    assert path.read_bytes() == (tmp_path / "before.fits").read_bytes()
+
+
+def test_every_other_card_hdu_and_asdf_entry_of_a_file_is_kept(small_exposure, tmp_path):
+    model = small_exposure()
+    model.instance["extra_fits"] = {
+        "PRIMARY": {"header": [["MYCARD", 42, "mine"]]},
+        "NOTES": {"header": [["A", 1, ""]]},
+    }
+    model.meta.my_node = {"list": [1, 2.5, "three"], "nested": {"flag": True}}
+    model.save(str(tmp_path / "jw_cal.fits"))
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
+    with fits.open(tmp_path / "jw_cal.fits") as before, fits.open(tmp_path / "out.fits") as after:
+        assert [hdu.name for hdu in before] == [hdu.name for hdu in after]
+        changed = {"SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "ASDF"}
+        for one, other in zip(before, after, strict=True):
+            assert kept_cards(one) == kept_cards(other)
+            assert one.name in changed or np.array_equal(one.data, other.data), one.name
+    with datamodels.open(tmp_path / "out.fits") as model:
+        assert model.meta.my_node.instance == {"list": [1, 2.5, "three"], "nested": {"flag": True}}
+        correct(model, inverse=True)
+        assert ["MYCARD", 42, "mine"] in [list(card) for card in model.extra_fits.PRIMARY.header]
+
+
+CHANGED_CARDS = [
+    "DATE", "FILENAME", "PHOTMJSR", "PHOTUJA2", "NAXIS1", "TFORM1", "S_MODOFF", "R_MODOFF", "MODFHASH", "MODFDATE",
+    "MODFVER", "MODFOFF", "MODFSLP", "MODFFRAM", "MODFDIR", "MODFORG1", "MODFORG2",
+]  # fmt: skip
+
+
+def kept_cards(hdu):
+    return [tuple(card) for card in hdu.header.cards if card.keyword not in CHANGED_CARDS]
+
+
+def test_checksums_of_a_file_stay_true(small_exposure, tmp_path):
+    small_exposure().save(str(tmp_path / "plain_cal.fits"))
+    with fits.open(tmp_path / "plain_cal.fits") as hdulist:
+        hdulist.writeto(tmp_path / "jw_cal.fits", checksum=True)
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
+    with fits.open(tmp_path / "out.fits", checksum=True) as hdulist:  # a wrong sum warns, and a warning is an error
+        assert "CHECKSUM" in hdulist["SCI"].header
+        for hdu in hdulist:
+            assert hdu.verify_checksum() == 1, hdu.name
+
+
+def test_a_table_derived_at_another_photmjsr_is_applied_with_a_warning(small_exposure, caplog):
+    row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": 1.0, "B": 1.0})
+    correct(small_exposure("NRCA2", "F200W"), table=dataclasses.replace(TABLE, rows=(row,)))
+    assert "was derived at 1: check that the table fits this calibration" in caplog.text
