@@ -63,7 +63,7 @@ def draw(mosaics):
     figure.colorbar(image, ax=panels, orientation="horizontal", shrink=0.35, aspect=40, label="F444W [kJy/sr]")
     figure.savefig(PICTURE, dpi=110)
     with Image.open(PICTURE) as picture:
-        palette = picture.convert("RGB").quantize(128)
+        palette = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
     palette.save(PICTURE, optimize=True)
 
 
