@@ -30,7 +30,7 @@ def _walk(schema, prefix=""):
 
 
 def _describe(name, field, required):
-    text = " ".join(field.get("description", "").split())
+    text = " ".join(field.get("description", "").split()).replace("Unit - none.", "").replace("Unit - ", "Unit: ")
     item = nodes.definition_list_item()
     item += nodes.term("", "", nodes.literal("", name), nodes.Text("" if required else "  (optional)"))
     item += nodes.definition("", nodes.paragraph("", f"{field['title']}. {text}"))
