@@ -1,0 +1,344 @@
+"""One robust solution of the network of all measurements of a filter: ``method='network'``."""
+
+import warnings
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.stats import chi2
+
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
+from jwst_modfix.reference.table import ARRAYS
+from jwst_modfix.solution.links import check_linked, count_links
+from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
+from jwst_modfix.solution.robust_fit import fit_robust
+from jwst_modfix.solution.separability import find_separable
+from jwst_modfix.solution.terms import build_model
+
+__all__ = ["NetworkSolution", "solve_network"]
+
+_SLOPES = {"long": ("long",), "all": ARRAYS, "none": ()}
+_TIME_TERMS = ("auto", "fit", "zero")
+# time_term='auto' leaves the epoch terms out only where both hold: chance alone exceeds their chi-square this
+# often, and leaving them out moves no offset or slope by more than this part of its error. A mere test of
+# significance would bias offsets that hang on the epoch terms, where those are small but not zero.
+_EPOCH_PROBABILITY = 0.05
+_HARMLESS_SHIFT = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkSolution:
+    """
+    Zero points, gradients and epoch terms of one filter and pupil.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        The measurements that were fitted: all that are not reserved.
+    model : Model
+        All terms that were asked for, and the reduced system.
+    fitted : numpy.ndarray of bool, shape (n_terms,)
+        Terms that are determined and were solved for.
+    fit : RobustFit
+        Values, covariance, residuals, weights and rejections.
+    links : LinkReport
+        What is linked to what.
+    status : tuple of TermStatus
+        What became of each offset, slope and epoch term.
+    direction : float
+        Direction of the gradients [deg], where it is not fitted.
+    origin : tuple of float
+        (V2, V3) where u = 0 [arcsec].
+    fit_direction : bool
+        Whether two components of each gradient were fitted.
+    level_group : dict
+        For each array ID, the number of the group of arrays within which its level counts.
+    """
+
+    measurements: object
+    model: object
+    fitted: np.ndarray
+    fit: object
+    links: object
+    status: tuple
+    direction: float
+    origin: tuple
+    fit_direction: bool
+    level_group: dict = field(default_factory=dict)
+
+    @property
+    def names(self):
+        """Short names of all terms."""
+        return tuple(term.name for term in self.model.terms)
+
+    @property
+    def values(self):
+        """Values of all terms [mag or mag/arcmin]; 0 where fixed."""
+        return self.fit.values
+
+    @property
+    def covariance(self):
+        """Covariance of all terms; 0 where fixed."""
+        return self.fit.covariance
+
+    @property
+    def sigma_int(self):
+        """Intrinsic scatter of one measurement [mag]."""
+        return self.fit.sigma_int
+
+    @property
+    def rejected(self):
+        """Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source."""
+        return self.fit.rejected
+
+    @property
+    def chi2(self):
+        """Sum of squared residuals over variances, sigma_int included."""
+        return self.fit.chi2
+
+    @property
+    def n_measurements(self):
+        """Number of measurements used."""
+        return int(np.count_nonzero(self.fit.rejected == 0))
+
+    @property
+    def n_sources(self):
+        """Number of sources used."""
+        return len(np.unique(self.measurements.source[self.fit.rejected == 0]))
+
+    @property
+    def dof(self):
+        """Degrees of freedom: measurements less sources less determined terms."""
+        return self.n_measurements - self.n_sources - int(self.fitted.sum())
+
+    def value(self, name):
+        """
+        Look up one term by its name.
+
+        Parameters
+        ----------
+        name : str
+            Name such as ``"offset[long]"``.
+
+        Returns
+        -------
+        value, error : float
+            Value and standard error; NaN for both where the term was not determined.
+
+        Raises
+        ------
+        KeyError
+            No term has that name.
+        """
+        if name not in self.names:
+            raise KeyError(f"no term {name!r}; there are {', '.join(self.names)}")
+        number = self.names.index(name)
+        known = self.fitted[number]
+        if not known:
+            return np.nan, np.nan
+        return float(self.values[number]), float(np.sqrt(self.covariance[number, number]))
+
+    def epoch_terms(self):
+        """
+        List the epoch terms.
+
+        Returns
+        -------
+        dict
+            Epoch to (t, error) [mag]; (0, 0) in the first epoch and where the term is fixed to 0.
+        """
+        found = {int(epoch): (0.0, 0.0) for epoch in self.model.epochs}
+        for number in np.flatnonzero(self.model.mask("epoch") & self.fitted):
+            error = np.sqrt(self.covariance[number, number])
+            found[self.model.terms[number].epoch] = (float(self.values[number]), float(error))
+        return found
+
+    def predict(self, measurements):
+        """
+        Systematic error z + g u + t of any measurements of this filter, with the baseline ``'mean'``.
+
+        Parameters
+        ----------
+        measurements : Measurements
+            Measurements by detectors and in epochs of this solution.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n,)
+            What to subtract from the magnitudes [mag]; an array's own level included.
+
+        Raises
+        ------
+        MeasurementsError
+            An array, module or epoch has no part in the solution.
+        """
+        number = {term.name: i for i, term in enumerate(self.model.terms)}
+        total = np.zeros(len(measurements))
+        for code, array in enumerate(ARRAYS):
+            mine = measurements.array_code == code
+            if mine.any():
+                total[mine] = self._predict_array(measurements.select(mine), array, number)
+        for epoch in np.unique(measurements.epoch):
+            if epoch not in self.model.epochs:
+                raise MeasurementsError(f"epoch {epoch} has no part in the solution")
+            if f"epoch[{epoch}]" in number:
+                total[measurements.epoch == epoch] += self.values[number[f"epoch[{epoch}]"]]
+        return total
+
+    def _predict_array(self, measurements, array, number):
+        if f"level[{array}]" not in number:
+            raise MeasurementsError(f"array {array} has no part in the solution")
+        side = np.where(measurements.module_code == 0, 0.5, -0.5)
+        total = self.values[number[f"level[{array}]"]] + side * self._or_zero(f"offset[{array}]", number)
+        for kind, angle in (("slope", self.direction), ("slope_V2", 90.0), ("slope_V3", 0.0)):
+            u = measurements.coordinate(angle, self.origin)
+            total = total + 0.5 * u * self._or_zero(f"{kind}[{array}]", number)
+            for code, module in enumerate("AB"):
+                mine = measurements.module_code == code
+                total = total + 0.5 * u * mine * self._or_zero(f"{kind}[{array} {module}]", number)
+        return total
+
+    def _or_zero(self, name, number):
+        return self.values[number[name]] if name in number else 0.0
+
+
+def solve_network(
+    measurements,
+    *,
+    fit_slope="long",
+    time_term="auto",
+    direction=DIRECTION,
+    origin=ORIGIN,
+    fit_direction=False,
+    per_module=False,
+    robust=True,
+    scatter=True,
+):
+    """
+    Solve m = M_source + z + g u + t for one filter and pupil (the general form of Ma et al. 2023, Eq. 3-10).
+
+    Magnitudes of sources are eliminated, and the offsets Delta_AB = z_A - z_B, slopes k = 2 g and epoch terms
+    are solved for together by Huber's estimator (see `fit_robust`). Levels of arrays, the mean of their two
+    zero points, are free; their sum is 0 in each group of linked arrays.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        All measurements; reserved ones stay out.
+    fit_slope : {'long', 'all', 'none'}, optional
+        Array IDs that have a gradient.
+    time_term : {'auto', 'fit', 'zero'}, optional
+        Whether epochs have a term; ``'auto'``: unless it is insignificant and leaving it out changes nothing.
+    direction : float, optional
+        Direction of the gradients [deg], from +V3 toward +V2.
+    origin : tuple of float, optional
+        (V2, V3) where u = 0 [arcsec].
+    fit_direction : bool, optional
+        Fit two components of each gradient, along V2 and V3.
+    per_module : bool, optional
+        One gradient for each module, as a diagnostic.
+    robust, scatter : bool, optional
+        False: plain weighted least squares, and errors as given.
+
+    Returns
+    -------
+    NetworkSolution
+        The solution.
+
+    Raises
+    ------
+    NoSolutionError
+        No sources, one module only, one epoch without dithers, or no overlap between the modules.
+    MeasurementsError
+        An option is not known.
+
+    Warns
+    -----
+    DegenerateTermWarning
+        A term is not separable at these pointings, or hangs on nothing: it is fixed to 0 or left out.
+    """
+    _check_options(fit_slope, time_term)
+    mine = measurements.select(~measurements.reserved)
+    links = count_links(mine)
+    check_linked(mine, links)
+    model = build_model(
+        mine, slope_arrays=_SLOPES[fit_slope], direction=direction, origin=origin,
+        fit_direction=fit_direction, per_module=per_module,
+    )  # fmt: skip
+    roles = find_separable(model, links, mine.mag_error, fit_epochs=time_term != "zero")
+    for status in roles.status:
+        if not status.is_fitted:
+            warnings.warn(f"{mine.filter}+{mine.pupil}: {status.words}", DegenerateTermWarning, stacklevel=2)
+    fit = fit_robust(
+        model, roles.fitted | roles.nuisance, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter
+    )
+    solution = NetworkSolution(
+        measurements=mine, model=model, fitted=roles.fitted, fit=fit, links=links, status=roles.status,
+        direction=direction, origin=origin, fit_direction=fit_direction,
+    )  # fmt: skip
+    if time_term == "auto":
+        solution = _without_idle_epochs(solution, roles, robust, scatter)
+    return _centre_levels(_check_still_linked(solution))
+
+
+def _check_options(fit_slope, time_term):
+    if fit_slope not in _SLOPES:
+        raise MeasurementsError(f"fit_slope must be one of {', '.join(_SLOPES)}; got {fit_slope!r}")
+    if time_term not in _TIME_TERMS:
+        raise MeasurementsError(f"time_term must be one of {', '.join(_TIME_TERMS)}; got {time_term!r}")
+
+
+def _without_idle_epochs(solution, roles, robust, scatter):
+    """Solve again without the epoch terms where the data do not demand them."""
+    epochs = solution.model.mask("epoch") & solution.fitted
+    if not epochs.any() or _epochs_are_needed(solution, epochs):
+        return solution
+    mine, fitted = solution.measurements, solution.fitted & ~epochs
+    free = fitted | roles.nuisance
+    fit = fit_robust(
+        solution.model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter
+    )
+    return replace(solution, fit=fit, fitted=fitted)
+
+
+def _epochs_are_needed(solution, epochs):
+    """Whether epoch terms are significant, or an offset or slope hangs on them (Wald test, restricted fit)."""
+    covariance, values = solution.covariance, solution.values
+    solved = np.linalg.solve(covariance[np.ix_(epochs, epochs)], values[epochs])
+    if values[epochs] @ solved > chi2.isf(_EPOCH_PROBABILITY, epochs.sum()):
+        return True
+    others = solution.fitted & ~epochs
+    shift = covariance[np.ix_(others, epochs)] @ solved
+    return bool((np.abs(shift) > _HARMLESS_SHIFT * np.sqrt(np.diag(covariance)[others])).any())
+
+
+def _check_still_linked(solution):
+    """Refuse a solution whose links were all rejected: its value 0 would stand for nothing."""
+    mine, used = solution.measurements, solution.fit.rejected == 0
+    error = np.sqrt(np.diag(solution.covariance))
+    lost = solution.fitted & ~(error > 0)
+    if not used.any() or lost[solution.model.mask("offset")].any():
+        share = 1 - used.mean()
+        raise NoSolutionError(
+            f"measurements in {mine.filter}+{mine.pupil}: {share:.0%} were rejected as outliers or variable sources,"
+            " and what is left does not tie the modules"
+        )
+    return replace(solution, fitted=solution.fitted & ~lost)
+
+
+def _centre_levels(solution):
+    """Gauge of the levels: their sum is 0 in each group of linked arrays."""
+    levels = np.flatnonzero(solution.model.mask("level"))
+    arrays = [solution.model.terms[i].array for i in levels]
+    groups = {}
+    for detector, group in zip(solution.links.detectors, solution.links.detector_group, strict=True):
+        groups.setdefault(detector.split()[0], int(group))
+    project = np.eye(len(solution.values))
+    for group in set(groups.values()):
+        members = [i for i, array in zip(levels, arrays, strict=True) if groups[array] == group]
+        project[np.ix_(members, members)] -= 1 / len(members)
+    fit = replace(
+        solution.fit,
+        values=project @ solution.values,
+        covariance=project @ solution.covariance @ project.T,
+    )
+    return replace(solution, fit=fit, level_group=groups)
