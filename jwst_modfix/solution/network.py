@@ -11,7 +11,12 @@ from jwst_modfix.reference.table import ARRAYS
 from jwst_modfix.solution.links import check_linked, count_links
 from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
 from jwst_modfix.solution.robust_fit import fit_robust
-from jwst_modfix.solution.separability import find_separable
+from jwst_modfix.solution.separability import (
+    MIN_SOURCES,
+    count_effective_sources,
+    find_separable,
+    too_few_sources,
+)
 from jwst_modfix.solution.terms import build_model
 
 __all__ = ["NetworkSolution", "solve_network"]
@@ -277,7 +282,7 @@ def solve_network(
     )  # fmt: skip
     if time_term == "auto":
         solution = _without_idle_epochs(solution, roles, robust, scatter)
-    return _centre_levels(_check_still_linked(solution))
+    return _centre_levels(_recount(solution, roles))
 
 
 def _check_options(fit_slope, time_term):
@@ -311,18 +316,38 @@ def _epochs_are_needed(solution, epochs):
     return bool((np.abs(shift) > _HARMLESS_SHIFT * np.sqrt(np.diag(covariance)[others])).any())
 
 
-def _check_still_linked(solution):
+def _recount(solution, roles):
+    """
+    Count again the sources behind each term, outliers and variable sources left out.
+
+    Errors from few sources are too small, more often than not: they get the standard deviation of Student's t with
+    one degree of freedom less than there are sources. Terms with too few sources are left out.
+    """
+    wanted = np.flatnonzero(solution.fitted)
+    free = solution.fitted | roles.nuisance
+    counts = count_effective_sources(solution.model, solution.links, solution.fit.derivative, free, wanted)
+    fitted, factor, status = solution.fitted.copy(), np.ones(len(free)), {s.term: s for s in solution.status}
+    for number, count in counts.items():
+        term = solution.model.terms[number]
+        freedom = max(count, MIN_SOURCES) - 1
+        factor[number] = np.sqrt(freedom / (freedom - 2))
+        status[term] = replace(status[term], effective_sources=count)
+        if count < MIN_SOURCES:
+            fitted[number], status[term] = False, too_few_sources(term, count)
+            warnings.warn(status[term].words, DegenerateTermWarning, stacklevel=3)
+    _check_still_linked(solution, fitted)
+    fit = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
+    return replace(solution, fit=fit, fitted=fitted, status=tuple(status.values()))
+
+
+def _check_still_linked(solution, fitted):
     """Refuse a solution whose links were all rejected: its value 0 would stand for nothing."""
     mine, used = solution.measurements, solution.fit.rejected == 0
-    error = np.sqrt(np.diag(solution.covariance))
-    lost = solution.fitted & ~(error > 0)
-    if not used.any() or lost[solution.model.mask("offset")].any():
-        share = 1 - used.mean()
+    if not (fitted & solution.model.mask("offset")).any():
         raise NoSolutionError(
-            f"measurements in {mine.filter}+{mine.pupil}: {share:.0%} were rejected as outliers or variable sources,"
-            " and what is left does not tie the modules"
+            f"measurements in {mine.filter}+{mine.pupil}: {1 - used.mean():.0%} were rejected as outliers or variable"
+            " sources, and what is left does not tie the modules"
         )
-    return replace(solution, fitted=solution.fitted & ~lost)
 
 
 def _centre_levels(solution):

@@ -15,7 +15,9 @@ __all__ = [
     "MIN_SOURCES",
     "Separability",
     "TermStatus",
+    "count_effective_sources",
     "find_separable",
+    "too_few_sources",
 ]
 
 # A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
@@ -24,8 +26,11 @@ MAX_INFLATION = 100.0
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # an expected error of that size (four times it for slopes) tells nothing.
 MAX_OFFSET_ERROR = 0.05
-# The scatter of fewer sources gives no error to trust: of ten, it is known to a quarter.
-MIN_SOURCES = 10
+# The scatter of fewer sources gives no error to trust: that of five, Student's t with 4 degrees of freedom, is
+# the last whose fourth moment one could hope to see.
+MIN_SOURCES = 5
+# Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a pass each.
+_COUNTED_EPOCHS = 30
 MAX_SLOPE_ERROR = 0.02
 
 
@@ -49,6 +54,8 @@ class TermStatus:
         for lack of information.
     effective_sources : float
         Number of sources that share the information evenly and would give as much.
+    partners : tuple of str
+        Names of the terms that it is not separable from: they hold only if this one is 0.
     """
 
     term: Term
@@ -57,6 +64,7 @@ class TermStatus:
     correlation: float = 0.0
     expected_error: float = np.inf
     effective_sources: float = 0.0
+    partners: tuple = ()
 
     @property
     def is_fitted(self):
@@ -76,7 +84,7 @@ class Separability:
     fitted : numpy.ndarray of bool, shape (n_terms,)
         Terms that are determined.
     nuisance : numpy.ndarray of bool, shape (n_terms,)
-        Terms that are left free without being determined: levels, and offsets with no link.
+        Terms that are left free without being determined: levels, offsets with no link, terms that are vague.
     """
 
     status: tuple
@@ -88,8 +96,9 @@ def find_separable(model, links, mag_error, fit_epochs=True):
     """
     Admit the terms one by one: offsets, then epoch terms, then slopes.
 
-    A term is admitted where the measurements hold information on it and it does not take that of terms of
-    another kind. Information is that of the reduced normal matrix; levels of arrays are always left free.
+    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
+    that hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but left out
+    of the result, so that the others' errors hold. Levels of arrays are always left free.
 
     Parameters
     ----------
@@ -119,13 +128,14 @@ def find_separable(model, links, mag_error, fit_epochs=True):
     while True:
         reduced = _eliminate(matrix, gram, nuisance)
         admitted = _admit_all(model, reduced, gram, nuisance, refused, fit_epochs)
-        counts = _effective_sources(model, matrix, gram, weight, admitted, nuisance)
-        weak = [i for i in admitted if counts[i] < MIN_SOURCES]
-        if not weak:
+        free = np.isin(np.arange(len(model.terms)), admitted) | nuisance
+        counts = count_effective_sources(model, links, weight, free, admitted)
+        vague = _vaguest(model.terms, reduced, admitted, counts)
+        if vague is None:
             break
-        for number in weak[-1:]:
-            nuisance[number] |= model.terms[number].kind == "offset"
-            refused[number] = _too_few(model.terms[number], counts[number])
+        number = model.terms.index(vague.term)
+        nuisance[number] = True
+        refused = {number: vague} | {i: r for i, r in refused.items() if nuisance[i]}
     fitted = np.isin(np.arange(len(model.terms)), admitted)
     return Separability(_statuses(model, links, reduced, admitted, refused, counts), fitted, nuisance)
 
@@ -148,20 +158,74 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     return admitted
 
 
-def _effective_sources(model, matrix, gram, weight, admitted, nuisance):
-    """Effective number of sources behind each admitted term."""
-    free = np.isin(np.arange(len(matrix)), admitted) | nuisance
-    here, T = np.ix_(free, free), model.transform[:, free]
-    inverse, _ = generalised_inverse(matrix[here], gram[here])
+def count_effective_sources(model, links, weight, free, wanted):
+    """
+    Count the sources that terms hang on.
+
+    Parameters
+    ----------
+    model : Model
+        All terms.
+    links : LinkReport
+        Links of the same measurements.
+    weight : numpy.ndarray, shape (n,)
+        Weight of each measurement [1/mag^2].
+    free : numpy.ndarray of bool, shape (n_terms,)
+        Terms that are solved for.
+    wanted : sequence of int
+        Terms to count for.
+
+    Returns
+    -------
+    dict
+        Number of the term to its effective number of sources.
+    """
+    T = model.transform[:, free]
+    matrix, gram = (T.T @ part @ T for part in model.system.normal_matrix(weight))
+    inverse, _ = generalised_inverse(matrix, gram)
     place = np.cumsum(free) - 1
-    return {
-        number: model.system.effective_sources(weight, T @ inverse[:, place[number]]) for number in admitted
-    }
+    counts = {}
+    for number in wanted:
+        term = model.terms[number]
+        if term.kind == "epoch" and len(model.epochs) > _COUNTED_EPOCHS:
+            counts[number] = float(links.shared_epochs[links.epochs.index(term.epoch)].max())
+        else:
+            counts[number] = model.system.effective_sources(weight, T @ inverse[:, place[number]])
+    return counts
 
 
-def _too_few(term, count):
-    words = f"{term.words}: hangs on {count:.1f} sources in effect; {MIN_SOURCES} are needed"
+def too_few_sources(term, count):
+    """
+    Say that a term hangs on too few sources.
+
+    Parameters
+    ----------
+    term : Term
+        The term.
+    count : float
+        Its effective number of sources.
+
+    Returns
+    -------
+    TermStatus
+        Its status.
+    """
+    words = f"{term.words}: hangs on {count:.1f} sources in effect, {MIN_SOURCES} are needed; it is left out"
     return TermStatus(term, "no information", words, effective_sources=count)
+
+
+def _vaguest(terms, reduced, admitted, counts):
+    """The term to leave out of the result next, for it hangs on too few sources or has too large an error."""
+    error = np.sqrt(np.diag(np.linalg.inv(reduced[np.ix_(admitted, admitted)])))
+    for number, expected in sorted(zip(admitted, error, strict=True), key=lambda pair: counts[pair[0]]):
+        term, count = terms[number], counts[number]
+        if count < MIN_SOURCES:
+            return too_few_sources(term, count)
+        limit, unit = (MAX_SLOPE_ERROR, "mag/arcmin") if term.is_slope else (MAX_OFFSET_ERROR, "mag")
+        if expected > limit:
+            words = f"{term.words}: expected error {expected:.3f} {unit} tells nothing; it is left out"
+            return TermStatus(term, "no information", words, 0.0, float(expected), count)
+    return None
 
 
 def _candidates(model, fit_epochs):
@@ -203,18 +267,15 @@ def _admit(terms, reduced, gram, admitted, number):
     if left > NULL_SHARE * own:
         inflation[[_same_kind(terms[j], term) for j in admitted]] = 1.0
     worst = int(np.argmax(inflation))
+    if inflation[worst] < MAX_INFLATION:
+        return None
     correlation = float(np.sqrt(1 - 1 / inflation[worst]))
-    if inflation[worst] >= MAX_INFLATION:
-        words = (
-            f"{term.words} and {terms[admitted[worst]].words} are not separable: correlation {correlation:.3f} at"
-            f" these pointings; the {term.words} is fixed to 0"
-        )
-        return TermStatus(term, "not separable", words, correlation)
-    error = 1 / np.sqrt(left)
-    if term.is_slope and error > MAX_SLOPE_ERROR:
-        words = f"{term.words}: expected error {error:.3f} mag/arcmin tells nothing; it is fixed to 0"
-        return TermStatus(term, "no information", words, correlation, float(error))
-    return None
+    words = (
+        f"{term.words} and {terms[admitted[worst]].words} are not separable: correlation {correlation:.3f} at"
+        f" these pointings; the {term.words} is fixed to 0"
+    )
+    partners = tuple(terms[j].name for j, i in zip(admitted, inflation, strict=True) if i >= MAX_INFLATION)
+    return TermStatus(term, "not separable", words, correlation, partners=partners)
 
 
 def _no_information(term):
