@@ -33,7 +33,7 @@ class Bootstrap:
 
     @property
     def covariance(self):
-        """Covariance of the draws, by the median absolute deviation where a draw lost a link."""
+        """Covariance of the draws."""
         return np.cov(self.draws, rowvar=False)
 
 
@@ -41,8 +41,10 @@ def bootstrap_sources(solution, rng, n_draws=200):
     """
     Draw sources with replacement and solve again, starting from the solution.
 
-    Each draw gives every source a Poisson(1) number of copies, and takes one Newton step of the robust equations
-    with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. No photometry and no re-weighting is repeated.
+    Each draw gives every source a Poisson(1) number of copies, and takes one Newton step of the robust
+    equations
+    with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. No photometry and no re-weighting is
+    repeated.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def _step(matrix, score):
 
 
 def _resample(solution, T, rng, n_draws):
-    """Sums over copies of sources of their normal matrices and scores, for all draws."""
+    """Add up, over copies of sources, their normal matrices and scores, for all draws."""
     system, fit = solution.model.system, solution.fit
     order = np.argsort(system.source, kind="stable")
     edges = np.searchsorted(system.source[order], np.arange(system.n_sources + 1))
@@ -101,7 +103,7 @@ def _resample(solution, T, rng, n_draws):
 
 
 def _source_parts(system, T, rows, starts, fit):
-    """Normal matrix and score of each source, from its rows."""
+    """Find the normal matrix and the score of each source from its rows."""
     D = np.zeros((len(rows), T.shape[1]))
     for column, value in zip(system.columns, system.values, strict=True):
         D += T[column[rows]] * (1.0 if value is None else value[rows, None])

@@ -91,7 +91,9 @@ class LinkReport:
             One sentence for each detector without a link and for each gap between epochs.
         """
         lonely = [row["detector"].split() for row in self.rows() if row["other"] is None]
-        said = [f"array {array} module {module} has no common source with any other" for array, module in lonely]
+        said = [
+            f"array {array} module {module} has no common source with any other" for array, module in lonely
+        ]
         for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
             members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
             said.append(f"epochs {', '.join(members)} have no common source with epoch {self.epochs[0]}")
@@ -152,8 +154,8 @@ def check_linked(measurements, links):
         raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
     if links.repeated == 0 and len(links.epochs) == 1:
         raise NoSolutionError(
-            f"{place}: one epoch (epoch {links.epochs[0]}) and no dithers: none of {links.n_sources} sources is"
-            " measured twice"
+            f"{place}: one epoch (epoch {links.epochs[0]}) and no dithers: none of {links.n_sources} sources"
+            " is measured twice"
         )
     if links.repeated == 0:
         raise NoSolutionError(f"{place}: no overlap: none of {links.n_sources} sources is measured twice")
@@ -161,11 +163,13 @@ def check_linked(measurements, links):
     for detector, group in zip(links.detectors, links.detector_group, strict=True):
         sides[MODULES.index(detector.split()[1])].add(int(group))
     if not sides[0] & sides[1]:
-        raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
+        raise NoSolutionError(
+            f"{place}: no overlap: no array of module A shares sources with one of module B"
+        )
 
 
 def _shared(source, label):
-    """Number of sources that each pair of labels shares."""
+    """Count the sources that each pair of labels shares."""
     ones = np.ones(len(source), dtype=np.int64)
     n_labels = int(label.max()) + 1 if len(label) else 0
     n_sources = int(source.max()) + 1 if len(source) else 0
@@ -175,7 +179,7 @@ def _shared(source, label):
 
 
 def _groups(shared):
-    """Connected components of a matrix of shared sources."""
+    """Find the connected components of a matrix of shared sources."""
     if shared.size == 0:
         return np.zeros(0, dtype=int)
     return connected_components(sparse.csr_array(shared), directed=False)[1]

@@ -10,7 +10,8 @@ from jwst_modfix.reference.table import ARRAYS, MODULES
 
 __all__ = ["DIRECTION", "EXPOSURE_SHARE", "ORIGIN", "Measurements", "focal_plane_coordinate"]
 
-# Midpoint of the two long-wavelength arrays [arcsec], from the SIAF reference points of NRCA5_FULL and NRCB5_FULL.
+# Midpoint of the two long-wavelength arrays [arcsec], from the SIAF reference points of NRCA5_FULL and
+# NRCB5_FULL.
 ORIGIN = (-1.74, -492.4)
 # The zero-point error grows toward +V2: degrees from +V3 toward +V2.
 DIRECTION = 90.0

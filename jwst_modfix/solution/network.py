@@ -274,7 +274,13 @@ def solve_network(
         if not status.is_fitted:
             warnings.warn(f"{mine.filter}+{mine.pupil}: {status.words}", DegenerateTermWarning, stacklevel=2)
     fit = fit_robust(
-        model, roles.fitted | roles.nuisance, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter
+        model,
+        roles.fitted | roles.nuisance,
+        mine.mag,
+        mine.mag_error,
+        mine.epoch,
+        robust=robust,
+        scatter=scatter,
     )
     solution = NetworkSolution(
         measurements=mine, model=model, fitted=roles.fitted, fit=fit, links=links, status=roles.status,
@@ -306,7 +312,7 @@ def _without_idle_epochs(solution, roles, robust, scatter):
 
 
 def _epochs_are_needed(solution, epochs):
-    """Whether epoch terms are significant, or an offset or slope hangs on them (Wald test, restricted fit)."""
+    """Tell whether epoch terms are significant, or an offset or slope hangs on them (Wald test)."""
     covariance, values = solution.covariance, solution.values
     solved = np.linalg.solve(covariance[np.ix_(epochs, epochs)], values[epochs])
     if values[epochs] @ solved > chi2.isf(_EPOCH_PROBABILITY, epochs.sum()):
@@ -320,9 +326,11 @@ def _recount(solution, roles):
     """
     Count again the sources behind each term, outliers and variable sources left out.
 
-    Errors from few sources are too small, more often than not: they get the standard deviation of Student's t with
+    Errors from few sources are too small, more often than not: they get the standard deviation of Student's
+    t with
     one degree of freedom less than there are sources. Terms with too few sources are left out.
     """
+    _check_still_linked(solution)
     wanted = np.flatnonzero(solution.fitted)
     free = solution.fitted | roles.nuisance
     counts = count_effective_sources(solution.model, solution.links, solution.fit.derivative, free, wanted)
@@ -335,18 +343,18 @@ def _recount(solution, roles):
         if count < MIN_SOURCES:
             fitted[number], status[term] = False, too_few_sources(term, count)
             warnings.warn(status[term].words, DegenerateTermWarning, stacklevel=3)
-    _check_still_linked(solution, fitted)
     fit = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
     return replace(solution, fit=fit, fitted=fitted, status=tuple(status.values()))
 
 
-def _check_still_linked(solution, fitted):
+def _check_still_linked(solution):
     """Refuse a solution whose links were all rejected: its value 0 would stand for nothing."""
     mine, used = solution.measurements, solution.fit.rejected == 0
-    if not (fitted & solution.model.mask("offset")).any():
+    error = np.sqrt(np.diag(solution.covariance))
+    if not used.any() or not error[solution.model.mask("offset")].any():
         raise NoSolutionError(
-            f"measurements in {mine.filter}+{mine.pupil}: {1 - used.mean():.0%} were rejected as outliers or variable"
-            " sources, and what is left does not tie the modules"
+            f"measurements in {mine.filter}+{mine.pupil}: {1 - used.mean():.0%} were rejected as outliers or"
+            " variable sources, and what is left does not tie the modules"
         )
 
 

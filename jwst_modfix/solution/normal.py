@@ -165,7 +165,7 @@ class ReducedSystem:
 
     def predict(self, beta):
         """
-        What the global terms add to each row.
+        Compute what the global terms add to each row.
 
         Parameters
         ----------
@@ -194,7 +194,8 @@ class ReducedSystem:
         Returns
         -------
         numpy.ndarray, shape (n_sources,)
-            ``trace(N_s N^-1)`` of the source's part N_s of the normal matrix N; they add up to the number of terms.
+            ``trace(N_s N^-1)`` of the source's part N_s of the normal matrix N; they add up to the number of
+            terms.
         """
         quadratic = np.zeros(len(self.source))
         slots = list(zip(self.columns, self.values, strict=True))
@@ -222,7 +223,8 @@ class ReducedSystem:
         Returns
         -------
         float
-            ``(sum p)^2 / sum p^2`` of the sources' shares p of the term's information: 1 where it hangs on one.
+            ``(sum p)^2 / sum p^2`` of the sources' shares p of the term's information: 1 where it hangs on
+            one.
         """
         pull = self.predict(influence)
         mean = self.source_mean(weight, pull)

@@ -1,4 +1,4 @@
-"""The paper's own solution from pairs of epochs and patches: ``method='pairs'`` (Ma et al. 2023, Eq. 5-10)."""
+"""The paper's own solution, from pairs of epochs and patches: Eq. 5-10 of Ma et al. (2023)."""
 
 from dataclasses import dataclass
 
@@ -131,9 +131,12 @@ def solve_pairs(
     """
     Solve for each array ID from pairs of epochs, the way of the paper.
 
-    Magnitudes are averaged for each source, epoch, array and module. Patch p holds sources seen by B then A, q by
-    A then B. Eq. 7-8 separate Delta_AB and Delta_time by medians; Eq. 9-10 fit ``Delta_p = k d + Delta_AB`` and
-    ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of epochs.
+    Magnitudes are averaged for each source, epoch, array and module. Patch p holds sources seen by B then A,
+    q by
+    A then B. Eq. 7-8 separate Delta_AB and Delta_time by medians; Eq. 9-10 fit ``Delta_p = k d + Delta_AB``
+    and
+    ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of
+    epochs.
 
     Parameters
     ----------
@@ -168,9 +171,10 @@ def solve_pairs(
             sloped = fit_slope == "all" or (fit_slope == "long" and array == "long")
             found[array] = _fit(array, pairs, sloped, time_term == "fit", robust)
     if not found:
+        place = f"measurements in {measurements.filter}+{measurements.pupil}"
         raise NoSolutionError(
-            f"measurements in {measurements.filter}+{measurements.pupil}: no array has a patch seen by B then A and"
-            f" one seen by A then B, each with {_MIN_SOURCES} sources; method='pairs' needs both"
+            f"{place}: no array has a patch seen by B then A"
+            f" and one seen by A then B, each with {_MIN_SOURCES} sources; method='pairs' needs both"
         )
     return found
 

@@ -76,7 +76,8 @@ def validate(solution, measurements):
     Returns
     -------
     tuple of Residual
-        One for each array ID whose offset both determine; empty where the reserved sources do not tie the modules.
+        One for each array ID whose offset both determine; empty where the reserved sources do not tie the
+        modules.
     """
     reserved = measurements.select(measurements.reserved)
     known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(
@@ -94,7 +95,11 @@ def validate(solution, measurements):
 
 
 def _in_both(solution, again, name):
-    return name.startswith("offset") and np.isfinite(solution.value(name)[1]) and np.isfinite(again.value(name)[1])
+    return (
+        name.startswith("offset")
+        and np.isfinite(solution.value(name)[1])
+        and np.isfinite(again.value(name)[1])
+    )
 
 
 def _residual(solution, again, name):

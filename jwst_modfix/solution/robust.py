@@ -8,7 +8,8 @@ __all__ = ["HUBER_TUNING", "fit_scatter", "huber_derivative", "huber_weight", "m
 
 # 95 % efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
 HUBER_TUNING = 1.345
-# The scatter of this many residuals is known to 0.1 %: more would cost time and tell nothing. A prime, so that
+# The scatter of this many residuals is known to 0.1 %: more would cost time and tell nothing. A prime, so
+# that
 # an even pick does not fall in step with the dithers of a sorted table.
 _SCATTER_SAMPLE = 499_979
 
@@ -34,7 +35,7 @@ def huber_weight(residual, tuning=HUBER_TUNING):
 
 def huber_derivative(residual, tuning=HUBER_TUNING):
     """
-    Derivative of Huber's psi.
+    Differentiate Huber's psi.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def huber_derivative(residual, tuning=HUBER_TUNING):
 
 def mean_square_huber(tuning=HUBER_TUNING):
     """
-    Expectation of psi(e)^2 for e of a unit Gaussian.
+    Compute the expectation of psi(e)^2 for e of a unit Gaussian.
 
     Parameters
     ----------

@@ -106,11 +106,16 @@ def fit_robust(model, free, mag, mag_error, epoch, *, robust=True, scatter=True)
     """
     Solve for the free terms.
 
-    Huber's estimator for the terms and the sources' magnitudes together, by iterated re-weighting. The scatter
-    sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement beyond
-    5 sigma; a source, whole, with two such (and more than a tenth of its measurements), or whose epochs scatter
-    with a chi-square that chance exceeds once in 10^4. The covariance is the sandwich ``H^-1 (sum U U^T) H^-1``
-    over sources (Huber 1967), each ``U U^T`` divided by 1 - leverage of its source (Bell & McCaffrey 2002, with
+    Huber's estimator for the terms and the sources' magnitudes together, by iterated re-weighting. The
+    scatter
+    sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement
+    beyond
+    5 sigma; a source, whole, with two such (and more than a tenth of its measurements), or whose epochs
+    scatter
+    with a chi-square that chance exceeds once in 10^4. The covariance is the sandwich ``H^-1 (sum U U^T)
+    H^-1``
+    over sources (Huber 1967), each ``U U^T`` divided by 1 - leverage of its source (Bell & McCaffrey 2002,
+    with
     the trace for the matrix): it holds for correlated residuals of one source as well.
 
     Parameters
@@ -144,7 +149,7 @@ def fit_robust(model, free, mag, mag_error, epoch, *, robust=True, scatter=True)
 
 
 def _single(system):
-    """Sources measured once say nothing of the terms."""
+    """Mark sources measured once, which say nothing of the terms."""
     count = np.bincount(system.source)
     return np.where(count[system.source] < 2, SINGLE, USED).astype(np.int8)
 
@@ -153,7 +158,9 @@ def _start(data, rejected):
     n = len(data.mag)
     scale = np.ones(n)
     theta = np.zeros(data.transform.shape[1])
-    residual = data.mag - data.system.source_mean((rejected == USED) / data.error**2, data.mag)[data.system.source]
+    residual = (
+        data.mag - data.system.source_mean((rejected == USED) / data.error**2, data.mag)[data.system.source]
+    )
     return _State(theta, residual, scale, scale, scale, 0.0, 1.0, 0)
 
 
@@ -238,13 +245,13 @@ def _against_source(data, state, base):
 
 
 def _fallback(system, weight, base):
-    """The weights, or the plain ones in sources that have none left."""
+    """Take the weights, or the plain ones in sources that have none left."""
     empty = np.bincount(system.source, weight, system.n_sources)[system.source] == 0
     return np.where(empty, base, weight)
 
 
 def _scatters(data, base, state):
-    """Sources whose epoch means (or measurements, within one epoch) scatter far more than their errors."""
+    """Find sources whose epoch means scatter far more than their errors."""
     source, n = data.system.source, data.system.n_sources
     residual = data.mag - data.system.predict(data.transform @ state.theta)
     residual = residual - data.system.source_mean(base, residual)[source]

@@ -20,16 +20,18 @@ __all__ = [
     "too_few_sources",
 ]
 
-# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
+# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its
+# error
 # ten times larger: what is then called its value is the model's assumption, not the data's.
 MAX_INFLATION = 100.0
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # an expected error of that size (four times it for slopes) tells nothing.
 MAX_OFFSET_ERROR = 0.05
-# The scatter of fewer sources gives no error to trust: that of five, Student's t with 4 degrees of freedom, is
-# the last whose fourth moment one could hope to see.
-MIN_SOURCES = 5
-# Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a pass each.
+# The scatter of fewer sources gives no error to trust (of ten, it is known to a quarter), and one variable
+# source among them passes for an offset.
+MIN_SOURCES = 10
+# Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a
+# pass each.
 _COUNTED_EPOCHS = 30
 MAX_SLOPE_ERROR = 0.02
 
@@ -96,8 +98,10 @@ def find_separable(model, links, mag_error, fit_epochs=True):
     """
     Admit the terms one by one: offsets, then epoch terms, then slopes.
 
-    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
-    that hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but left out
+    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A
+    term
+    that hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but
+    left out
     of the result, so that the others' errors hold. Levels of arrays are always left free.
 
     Parameters
@@ -123,8 +127,13 @@ def find_separable(model, links, mag_error, fit_epochs=True):
     """
     T, weight = model.transform, 1 / mag_error**2
     matrix, gram = (T.T @ part @ T for part in model.system.normal_matrix(weight))
-    nuisance = model.mask("level") | _undetermined_offsets(model, matrix, gram)
-    refused = {}
+    unknown = _undetermined_offsets(model, matrix, gram)
+    if (unknown == model.mask("offset")).all():
+        raise NoSolutionError(
+            "no chain of common sources ties an array of module A to its namesake in B to better than"
+            f" {MAX_OFFSET_ERROR} mag"
+        )
+    nuisance, refused = model.mask("level") | unknown, {}
     while True:
         reduced = _eliminate(matrix, gram, nuisance)
         admitted = _admit_all(model, reduced, gram, nuisance, refused, fit_epochs)
@@ -144,10 +153,7 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     """Admit what can be admitted; write the reasons against the others into ``refused``."""
     admitted = [int(i) for i in np.flatnonzero(model.mask("offset") & ~nuisance)]
     if not admitted:
-        raise NoSolutionError(
-            f"no chain of {MIN_SOURCES} common sources or more ties an array of module A to its namesake in B to"
-            f" better than {MAX_OFFSET_ERROR} mag"
-        )
+        return []
     for number in _candidates(model, fit_epochs):
         if number not in refused:
             status = _admit(model.terms, reduced, gram, admitted, number)
@@ -215,7 +221,7 @@ def too_few_sources(term, count):
 
 
 def _vaguest(terms, reduced, admitted, counts):
-    """The term to leave out of the result next, for it hangs on too few sources or has too large an error."""
+    """Pick the next term to leave out: it hangs on too few sources, or its error is too large."""
     error = np.sqrt(np.diag(np.linalg.inv(reduced[np.ix_(admitted, admitted)])))
     for number, expected in sorted(zip(admitted, error, strict=True), key=lambda pair: counts[pair[0]]):
         term, count = terms[number], counts[number]
@@ -302,11 +308,15 @@ def _statuses(model, links, reduced, admitted, refused, counts):
             place = admitted.index(number)
             others = [j for j, k in enumerate(admitted) if not _same_kind(model.terms[k], term)]
             largest = float(correlation[place, others].max(initial=0.0))
-            found.append(_fitted_status(term, links, largest, float(error[place]), counts[number]))
+            values = largest, float(error[place]), counts[number]
+            found.append(_fitted_status(term, links, *values))
         elif term.kind == "offset":
-            words = f"{term.words}: no chain of common sources ties its two modules to better than {MAX_OFFSET_ERROR} mag"
-            found.append(TermStatus(term, "no information", words))
+            found.append(TermStatus(term, "no information", _unlinked(term)))
     return tuple(found)
+
+
+def _unlinked(term):
+    return f"{term.words}: no chain of common sources ties its modules to better than {MAX_OFFSET_ERROR} mag"
 
 
 def _fitted_status(term, links, correlation, error, count):

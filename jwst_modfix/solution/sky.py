@@ -25,7 +25,8 @@ class SkyOffset:
     array : str
         Array ID.
     offset, offset_error : float
-        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from the
+        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from
+        the
         levels' own errors where those are larger.
     n_exposures : int
         Number of exposures in which both modules were measured.
@@ -64,7 +65,8 @@ def sky_offsets(time, array, module, level, error):
     """
     Compare the modules' sky levels exposure by exposure.
 
-    The sky is taken to be equally bright over both modules, so that stray light, scattered light and gradients of
+    The sky is taken to be equally bright over both modules, so that stray light, scattered light and
+    gradients of
     the background enter in full: a check, not a measurement to correct by.
 
     Parameters
@@ -96,7 +98,9 @@ def sky_offsets(time, array, module, level, error):
         ratio, ratio_error = _ratios(time, level, error, array == name, module)
         if len(ratio):
             value, value_error = _robust_mean(ratio, ratio_error)
-            found[name] = SkyOffset(array=name, offset=value, offset_error=value_error, n_exposures=len(ratio))
+            found[name] = SkyOffset(
+                array=name, offset=value, offset_error=value_error, n_exposures=len(ratio)
+            )
     if not found:
         raise NoSolutionError("sky levels: no array has levels of both modules at one time")
     return found
@@ -176,7 +180,6 @@ def _robust_mean(values, errors):
 
 
 def _disagreement(found):
-    return (
-        f"array {found.array}: the sky says {found.sky * 1e3:.1f} +- {found.sky_error * 1e3:.1f} mmag, the sources"
-        f" {found.sources * 1e3:.1f} +- {found.sources_error * 1e3:.1f} mmag: {abs(found.sigmas):.1f} sigma apart"
-    )
+    sky = f"{found.sky * 1e3:.1f} +- {found.sky_error * 1e3:.1f} mmag"
+    sources = f"{found.sources * 1e3:.1f} +- {found.sources_error * 1e3:.1f} mmag"
+    return f"array {found.array}: the sky says {sky}, the sources {sources}: {abs(found.sigmas):.1f} sigma"

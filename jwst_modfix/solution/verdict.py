@@ -13,7 +13,7 @@ __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_array
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
 # Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
 TOLERANCE = 0.001
-# "Not needed" may be said only with an error as small as this: 3 sigma is then below the 1 % that users ask for.
+# "Not needed" takes an error as small as this: 3 sigma is then below the 1 % that users ask for.
 LARGEST_ERROR = 0.003
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
 _ACROSS = np.array([0.3, 1.45, 2.6])
@@ -64,8 +64,10 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     """
     Give each array ID its verdict.
 
-    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square reaches
-    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
+    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square
+    reaches
+    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed``
+    where it
     does not and its error is at most ``largest_error`` all over the field; else ``not determined``. So is an
     offset that holds only if a term that could not be separated is 0.
 
@@ -91,7 +93,8 @@ def offset_table(solution, significance=3.0, baseline="B", name="solution", **li
     """
     Turn a solution into a coefficient table.
 
-    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
+    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with
+    their errors.
 
     Parameters
     ----------
@@ -140,7 +143,9 @@ def _judge(solution, array, significance, tolerance, largest_error):
     status = {found.term.name: found for found in solution.status}
     own = status[f"offset[{array}]"]
     if not own.is_fitted:
-        return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
+        return ArrayResult(
+            array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources
+        )
     measured = _measured(solution, array)
     sigmas, size, error = _strength(solution, array)
     verdict, words = _verdict(sigmas, size, error, significance, tolerance, largest_error)
@@ -168,7 +173,7 @@ def _terms(solution, array):
 
 
 def _strength(solution, array):
-    """Joint significance [Gaussian sigmas], largest difference and its largest error across the field [mag]."""
+    """Find the joint significance [sigmas], the largest difference and its largest error [mag]."""
     mine = _terms(solution, array)
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     joint = values @ np.linalg.solve(covariance, values)
@@ -192,7 +197,9 @@ def _verdict(sigmas, size, error, significance, tolerance, largest_error):
     if sigmas >= significance and size > tolerance:
         return NEEDED, f"the modules differ by up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma"
     if error <= largest_error:
-        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
+        words = (
+            f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
+        )
         return NOT_NEEDED, words
     words = f"an error of {error * 1e3:.1f} mmag; at most {largest_error * 1e3:.1f} mmag would tell"
     return NOT_DETERMINED, words
@@ -217,7 +224,8 @@ def _fitted_direction(solution, array, least=3.0):
     """
     Slope and direction from the components along V2 and V3.
 
-    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased upward and
+    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased
+    upward and
     its direction is noise, and the component along the given direction is quoted instead.
     """
     names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
