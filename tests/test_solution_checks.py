@@ -48,7 +48,7 @@ def test_reserves_whole_sources():
 
 
 def test_reserved_sources_are_corrected():
-    """Truth: the residual is 0 within its errors, with pulls of unit width, epoch terms and slope included."""
+    """Truth: the residual is 0 within its errors, with pulls of unit width, epoch terms included."""
     truth = Truth(offset=TABLE_2_SW.offset, epoch=(0.0, 0.008, -0.006), level={"1": 0.02})
     sigmas = []
     for seed in range(40):

@@ -39,7 +39,7 @@ def dense_design(m, names):
 def mixed(seed=1, **options):
     """SW and LW arrays in one table, so that several slopes, offsets and epochs are solved together."""
     truth = Truth(offset=TABLE_2_SW.offset, slope={"1": 0.004, "3": -0.003}, epoch=EPOCHS)
-    return simulate(np.random.default_rng(seed), truth, Survey(density=8, **options))
+    return simulate(np.random.default_rng(seed), truth, Survey(density=20, **options))
 
 
 def test_least_squares_equals_dense_lstsq():
@@ -66,8 +66,8 @@ def test_huber_equals_statsmodels():
     ours = solve_network(m, fit_slope="none", time_term="fit")
     used = ours.rejected == 0
     kept = ours.measurements.select(used)
-    # Theirs is Huber's estimator too, but with residuals not standardised for leverage and a MAD for the scale:
-    # the two agree to a part of the error, not to rounding.
+    # Theirs is Huber's estimator too, but with residuals not standardised for leverage and a MAD for the
+    # scale: the two agree to a part of the error, not to rounding.
     total = np.hypot(kept.mag_error, ours.sigma_int)
     X = dense_design(kept, ours.names)
     with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from jwst_modfix.solution.separability import (
 )
 from jwst_modfix.solution.terms import build_model
 
-__all__ = ["NetworkSolution", "solve_network"]
+__all__ = ["NetworkSolution", "fit_network", "solve_network"]
 
 _SLOPES = {"long": ("long",), "all": ARRAYS, "none": ()}
 _TIME_TERMS = ("auto", "fit", "zero")
@@ -217,6 +217,7 @@ def solve_network(
     per_module=False,
     robust=True,
     scatter=True,
+    min_sources=MIN_SOURCES,
 ):
     """
     Solve m = M_source + z + g u + t for one filter and pupil (the general form of Ma et al. 2023, Eq. 3-10).
@@ -243,6 +244,8 @@ def solve_network(
         One gradient for each module, as a diagnostic.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
+    min_sources : int, optional
+        Effective number of sources that a term must hang on, above 3.
 
     Returns
     -------
@@ -262,6 +265,51 @@ def solve_network(
         A term is not separable at these pointings, or hangs on nothing: it is fixed to 0 or left out.
     """
     _check_options(fit_slope, time_term)
+    solution = fit_network(
+        measurements, fit_slope=fit_slope, time_term=time_term, direction=direction, origin=origin,
+        fit_direction=fit_direction, per_module=per_module, robust=robust, scatter=scatter,
+        min_sources=min_sources,
+    )  # fmt: skip
+    place = f"{measurements.filter}+{measurements.pupil}"
+    for status in solution.status:
+        if status.is_degenerate:
+            warnings.warn(f"{place}: {status.words}", DegenerateTermWarning, stacklevel=2)
+    return solution
+
+
+def fit_network(
+    measurements,
+    *,
+    fit_slope,
+    time_term,
+    direction=DIRECTION,
+    origin=ORIGIN,
+    fit_direction=False,
+    per_module=False,
+    robust=True,
+    scatter=True,
+    min_sources=MIN_SOURCES,
+):
+    """
+    Do the work of `solve_network`, and leave it to the caller to speak of degeneracies.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        All measurements; reserved ones stay out.
+    fit_slope, time_term, direction, origin, fit_direction, per_module, robust, scatter, min_sources
+        As for `solve_network`.
+
+    Returns
+    -------
+    NetworkSolution
+        The solution.
+
+    Raises
+    ------
+    NoSolutionError
+        As for `solve_network`.
+    """
     mine = measurements.select(~measurements.reserved)
     links = count_links(mine)
     check_linked(mine, links)
@@ -269,26 +317,16 @@ def solve_network(
         mine, slope_arrays=_SLOPES[fit_slope], direction=direction, origin=origin,
         fit_direction=fit_direction, per_module=per_module,
     )  # fmt: skip
-    roles = find_separable(model, links, mine.mag_error, fit_epochs=time_term != "zero")
-    for status in roles.status:
-        if not status.is_fitted:
-            warnings.warn(f"{mine.filter}+{mine.pupil}: {status.words}", DegenerateTermWarning, stacklevel=2)
-    fit = fit_robust(
-        model,
-        roles.fitted | roles.nuisance,
-        mine.mag,
-        mine.mag_error,
-        mine.epoch,
-        robust=robust,
-        scatter=scatter,
-    )
+    roles = find_separable(model, links, mine.mag_error, time_term != "zero", min_sources)
+    free = roles.fitted | roles.nuisance
+    fit = fit_robust(model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter)
     solution = NetworkSolution(
         measurements=mine, model=model, fitted=roles.fitted, fit=fit, links=links, status=roles.status,
         direction=direction, origin=origin, fit_direction=fit_direction,
     )  # fmt: skip
     if time_term == "auto":
         solution = _without_idle_epochs(solution, roles, robust, scatter)
-    return _centre_levels(_recount(solution, roles))
+    return _centre_levels(_recount(solution, roles, min_sources))
 
 
 def _check_options(fit_slope, time_term):
@@ -308,7 +346,19 @@ def _without_idle_epochs(solution, roles, robust, scatter):
     fit = fit_robust(
         solution.model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter
     )
-    return replace(solution, fit=fit, fitted=fitted)
+    status = tuple(_say_idle(solution, found) for found in solution.status)
+    return replace(solution, fit=fit, fitted=fitted, status=status)
+
+
+def _say_idle(solution, status):
+    """Keep the value that an idle epoch term had, in words."""
+    if status.term.kind != "epoch" or not status.is_fitted:
+        return status
+    value, error = (1e3 * part for part in solution.value(status.term.name))
+    words = (
+        f"{status.term.words}: {value:.2f} +- {error:.2f} mmag, not demanded by the data; it is fixed to 0"
+    )
+    return replace(status, status="idle", words=words)
 
 
 def _epochs_are_needed(solution, epochs):
@@ -322,7 +372,7 @@ def _epochs_are_needed(solution, epochs):
     return bool((np.abs(shift) > _HARMLESS_SHIFT * np.sqrt(np.diag(covariance)[others])).any())
 
 
-def _recount(solution, roles):
+def _recount(solution, roles, min_sources):
     """
     Count again the sources behind each term, outliers and variable sources left out.
 
@@ -337,12 +387,11 @@ def _recount(solution, roles):
     fitted, factor, status = solution.fitted.copy(), np.ones(len(free)), {s.term: s for s in solution.status}
     for number, count in counts.items():
         term = solution.model.terms[number]
-        freedom = max(count, MIN_SOURCES) - 1
+        freedom = max(count, min_sources) - 1
         factor[number] = np.sqrt(freedom / (freedom - 2))
         status[term] = replace(status[term], effective_sources=count)
-        if count < MIN_SOURCES:
-            fitted[number], status[term] = False, too_few_sources(term, count)
-            warnings.warn(status[term].words, DegenerateTermWarning, stacklevel=3)
+        if count < min_sources:
+            fitted[number], status[term] = False, too_few_sources(term, count, min_sources)
     fit = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
     return replace(solution, fit=fit, fitted=fitted, status=tuple(status.values()))
 

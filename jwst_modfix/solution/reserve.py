@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.solution.network import solve_network
+from jwst_modfix.solution.network import fit_network
 
 __all__ = ["Residual", "reserve_sources", "validate"]
+
+# A fifth of the sources is few: a check may do with less than a result does, for its errors are Student's.
+_MIN_SOURCES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Residual:
 
 def reserve_sources(measurements, rng, share=0.2):
     """
-    Reserve a share of the sources, drawn at random among those measured by both modules or not alike.
+    Reserve a share of the sources, drawn at random, whole with all their measurements.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def validate(solution, measurements):
         reserved, mag=reserved.mag - solution.predict(reserved), reserved=np.zeros(len(reserved), dtype=bool)
     )
     try:
-        again = solve_network(left, fit_slope="none", time_term="zero")
+        again = fit_network(left, fit_slope="none", time_term="zero", min_sources=_MIN_SOURCES)
     except NoSolutionError:
         return ()
     return tuple(_residual(solution, again, name) for name in again.names if _in_both(solution, again, name))

@@ -45,8 +45,9 @@ class TermStatus:
     ----------
     term : Term
         The term.
-    status : {'free', 'tied', 'not separable', 'no information'}
-        Free, known only through a chain of other arrays, or fixed for one of two reasons.
+    status : {'free', 'tied', 'idle', 'not separable', 'no information'}
+        Free, known only through a chain of other arrays, separable but not demanded by the data, or left out
+        for one of two reasons.
     words : str
         The reason in words; empty where the term is free.
     correlation : float
@@ -73,6 +74,11 @@ class TermStatus:
         """Whether the term enters the fit as determined."""
         return self.status in ("free", "tied")
 
+    @property
+    def is_degenerate(self):
+        """Whether these pointings do not determine the term."""
+        return self.status in ("not separable", "no information")
+
 
 @dataclass(frozen=True, eq=False)
 class Separability:
@@ -94,7 +100,7 @@ class Separability:
     nuisance: np.ndarray
 
 
-def find_separable(model, links, mag_error, fit_epochs=True):
+def find_separable(model, links, mag_error, fit_epochs=True, min_sources=MIN_SOURCES):
     """
     Admit the terms one by one: offsets, then epoch terms, then slopes.
 
@@ -114,6 +120,8 @@ def find_separable(model, links, mag_error, fit_epochs=True):
         Errors of the measurements [mag].
     fit_epochs : bool, optional
         False: epoch terms are 0 by decree, and stand in no report.
+    min_sources : int, optional
+        Effective number of sources that a term must hang on.
 
     Returns
     -------
@@ -139,7 +147,7 @@ def find_separable(model, links, mag_error, fit_epochs=True):
         admitted = _admit_all(model, reduced, gram, nuisance, refused, fit_epochs)
         free = np.isin(np.arange(len(model.terms)), admitted) | nuisance
         counts = count_effective_sources(model, links, weight, free, admitted)
-        vague = _vaguest(model.terms, reduced, admitted, counts)
+        vague = _vaguest(model.terms, reduced, admitted, counts, min_sources)
         if vague is None:
             break
         number = model.terms.index(vague.term)
@@ -200,7 +208,7 @@ def count_effective_sources(model, links, weight, free, wanted):
     return counts
 
 
-def too_few_sources(term, count):
+def too_few_sources(term, count, needed):
     """
     Say that a term hangs on too few sources.
 
@@ -210,23 +218,25 @@ def too_few_sources(term, count):
         The term.
     count : float
         Its effective number of sources.
+    needed : int
+        The number that it should hang on.
 
     Returns
     -------
     TermStatus
         Its status.
     """
-    words = f"{term.words}: hangs on {count:.1f} sources in effect, {MIN_SOURCES} are needed; it is left out"
+    words = f"{term.words}: hangs on {count:.1f} sources in effect, {needed} are needed; it is left out"
     return TermStatus(term, "no information", words, effective_sources=count)
 
 
-def _vaguest(terms, reduced, admitted, counts):
+def _vaguest(terms, reduced, admitted, counts, min_sources):
     """Pick the next term to leave out: it hangs on too few sources, or its error is too large."""
     error = np.sqrt(np.diag(np.linalg.inv(reduced[np.ix_(admitted, admitted)])))
     for number, expected in sorted(zip(admitted, error, strict=True), key=lambda pair: counts[pair[0]]):
         term, count = terms[number], counts[number]
-        if count < MIN_SOURCES:
-            return too_few_sources(term, count)
+        if count < min_sources:
+            return too_few_sources(term, count, min_sources)
         limit, unit = (MAX_SLOPE_ERROR, "mag/arcmin") if term.is_slope else (MAX_OFFSET_ERROR, "mag")
         if expected > limit:
             words = f"{term.words}: expected error {expected:.3f} {unit} tells nothing; it is left out"
