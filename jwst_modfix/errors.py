@@ -1,6 +1,16 @@
 """Every error that jwst_modfix raises on purpose."""
 
-__all__ = ["AlreadyCorrectedError", "AssociationError", "ExposureError", "ModuleOffsetError", "ReferenceTableError"]
+__all__ = [
+    "AlreadyCorrectedError",
+    "AssociationError",
+    "DegenerateTermWarning",
+    "ExposureError",
+    "MeasurementsError",
+    "ModuleOffsetError",
+    "NoSolutionError",
+    "ReferenceTableError",
+    "SkyDisagreementWarning",
+]
 
 
 class ModuleOffsetError(Exception):
@@ -21,3 +31,19 @@ class AlreadyCorrectedError(ExposureError):
 
 class AssociationError(ModuleOffsetError, ValueError):
     """Members of an association are missing, unreadable or no science images."""
+
+
+class MeasurementsError(ModuleOffsetError, ValueError):
+    """A table of measurements has columns of unequal length, values that are not finite or unknown names."""
+
+
+class NoSolutionError(ModuleOffsetError, ValueError):
+    """The measurements, sound as they are, hold no information on the offset between the modules."""
+
+
+class DegenerateTermWarning(UserWarning):
+    """A term of the model is not separable at these pointings and was fixed or left out."""
+
+
+class SkyDisagreementWarning(UserWarning):
+    """The sky levels and the sources disagree on an offset beyond their errors."""

@@ -2,7 +2,7 @@
 
 import yaml
 
-__all__ = ["get_node", "replace_nodes"]
+__all__ = ["AsdfText"]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -10,93 +10,98 @@ _END = b"\n...\n"
 _BLOCK_INDEX = b"#ASDF BLOCK INDEX"  # offsets of blocks, optional, and wrong as soon as the YAML changes its length
 
 
-def get_node(content, path):
+class AsdfText:
     """
-    Read one entry.
+    The YAML of an ASDF file, entry by entry.
 
     Parameters
     ----------
     content : bytes
         An ASDF file.
-    path : str
-        Keys down to the entry, joined by dots.
-
-    Returns
-    -------
-    object or None
-        Plain value; None where there is none.
     """
-    if not content:
-        return None
-    node = _compose(content)
-    for key in path.split("."):
-        pair = _find(node, key)
-        if pair is None:
-            return None
-        node = pair[1]
-    loader = _LOADER("")
-    try:
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
 
+    def __init__(self, content):
+        end = content.index(_END) + len(_END)
+        self._header = content[: content.index(b"%YAML")]
+        self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
+        self._root = yaml.compose(content[:end], Loader=_LOADER)
 
-def replace_nodes(content, values):
-    """
-    Replace entries.
+    def get(self, path):
+        """
+        Read one entry.
 
-    Parameters
-    ----------
-    content : bytes
-        An ASDF file.
-    values : dict
-        Keys joined by dots to plain values; None takes an entry away.
+        Parameters
+        ----------
+        path : str
+            Keys down to the entry, joined by dots.
 
-    Returns
-    -------
-    bytes
-        The file with these entries and all others as they were.
-    """
-    root = _compose(content)
-    represent = yaml.SafeDumper("", default_flow_style=None).represent_data
-    for path, value in values.items():
-        _replace(root, path.split("."), None if value is None else represent(value))
-    header = content[: content.index(b"%YAML")]
-    text = yaml.serialize(
-        root,
-        Dumper=_DUMPER,
-        encoding="utf-8",
-        explicit_start=True,
-        explicit_end=True,
-        version=(1, 1),
-        tags={"!": "tag:stsci.edu:asdf/"},
-        allow_unicode=True,
-    )
-    blocks = content[content.index(_END) + len(_END) :].partition(_BLOCK_INDEX)[0]
-    return header + text + blocks
+        Returns
+        -------
+        object or None
+            Plain value; None where there is none.
+        """
+        node = self._root
+        for key in path.split("."):
+            pair = _find(node, key)
+            if pair is None:
+                return None
+            node = pair[1]
+        loader = _LOADER("")
+        try:
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
 
+    def replace(self, path, value):
+        """
+        Replace one entry.
 
-def _compose(content):
-    return yaml.compose(content[: content.index(_END) + len(_END)], Loader=_LOADER)
+        Parameters
+        ----------
+        path : str
+            Keys down to the entry, joined by dots; parents come into being where they are missing.
+        value : object or None
+            Plain value; None takes the entry away.
+        """
+        *parents, last = path.split(".")
+        node = self._root
+        for key in parents:
+            pair = _find(node, key)
+            if pair is None:
+                if value is None:
+                    return
+                pair = (_key(key), yaml.MappingNode("tag:yaml.org,2002:map", []))
+                node.value.append(pair)
+            node = pair[1]
+        node.value = [pair for pair in node.value if pair[0].value != last]
+        if value is not None:
+            new = yaml.SafeDumper("", default_flow_style=None).represent_data(value)
+            node.value.append((_key(last), new))
+
+    def to_bytes(self):
+        """
+        Write the file.
+
+        Returns
+        -------
+        bytes
+            The file, with the entries replaced and the binary blocks as they were.
+        """
+        text = yaml.serialize(
+            self._root,
+            Dumper=_DUMPER,
+            encoding="utf-8",
+            explicit_start=True,
+            explicit_end=True,
+            version=(1, 1),
+            tags={"!": "tag:stsci.edu:asdf/"},
+            allow_unicode=True,
+        )
+        return self._header + text + self._blocks
 
 
 def _find(node, key):
     return next((pair for pair in node.value if pair[0].value == key), None)
-
-
-def _replace(node, keys, new):
-    *parents, last = keys
-    for key in parents:
-        pair = _find(node, key)
-        if pair is None:
-            if new is None:
-                return
-            pair = (_key(key), yaml.MappingNode("tag:yaml.org,2002:map", []))
-            node.value.append(pair)
-        node = pair[1]
-    node.value = [pair for pair in node.value if pair[0].value != last]
-    if new is not None:
-        node.value.append((_key(last), new))
 
 
 def _key(name):

@@ -10,10 +10,11 @@ import asdf
 import numpy as np
 from astropy.io import fits
 from astropy.time import Time
+from jwst.datamodels.utils import attrs_to_group_id
 
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.validity import Exposure
-from jwst_modfix.steps.asdf_text import get_node, replace_nodes
+from jwst_modfix.steps.asdf_text import AsdfText
 from jwst_modfix.steps.keywords import FIELDS, PHOTOMETRY, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
 
@@ -25,6 +26,17 @@ _HDU_OF_ARRAY = {
     "var_poisson": "VAR_POISSON",
     "var_rnoise": "VAR_RNOISE",
     "var_flat": "VAR_FLAT",
+}
+
+
+_OBSERVATION = {
+    "program_number": "PROGRAM",
+    "observation_number": "OBSERVTN",
+    "visit_number": "VISIT",
+    "visit_group": "VISITGRP",
+    "sequence_id": "SEQ_ID",
+    "activity_id": "ACT_ID",
+    "exposure_number": "EXPOSURE",
 }
 
 
@@ -85,7 +97,6 @@ class FitsExposure(OpenExposure):
     def __init__(self, hdulist, name):
         self._hdulist = hdulist
         self._name = name
-        self._nodes = {}
 
     def describe(self, *, headers_only=False):  # noqa: D102 - inherited
         headers = {"PRIMARY": self._primary, "SCI": self._science}
@@ -107,7 +118,7 @@ class FitsExposure(OpenExposure):
         for path, key in PHOTOMETRY:
             if isinstance(self._science.get(key), float):
                 self._science[key] *= factor
-                self._nodes[f"meta.{path}"] = self._science[key]
+                self._replace_node(f"meta.{path}", self._science[key])
 
     def cards(self):  # noqa: D102 - inherited
         return {key: self._primary[key] for key in self._primary if self.is_ours(key)}
@@ -119,10 +130,20 @@ class FitsExposure(OpenExposure):
             self._primary.append(card, end=True)
 
     def read_node(self):  # noqa: D102 - inherited
-        return get_node(self._asdf_bytes, "meta.module_offset") or {}
+        return (self._asdf and self._asdf.get("meta.module_offset")) or {}
 
     def write_node(self, status, node):  # noqa: D102 - inherited
-        self._nodes |= {"meta.cal_step.module_offset": status, "meta.module_offset": node or None}
+        self._replace_node("meta.cal_step.module_offset", status)
+        self._replace_node("meta.module_offset", node or None)
+
+    @property
+    def group_id(self):
+        """Identifier that the detectors of one exposure share, as the jwst package makes it; None without keywords."""
+        given = self._asdf and self._asdf.get("meta.group_id")
+        try:
+            return given or attrs_to_group_id({name: self._primary[key] for name, key in _OBSERVATION.items()})
+        except KeyError:
+            return None
 
     def save(self, path, log_line=None):
         """
@@ -137,12 +158,13 @@ class FitsExposure(OpenExposure):
         """
         self._primary["FILENAME"] = path.name
         self._primary["DATE"] = Time.now().isot
-        nodes = {**self._nodes, "meta.filename": path.name, "meta.date": self._primary["DATE"]}
+        self._replace_node("meta.filename", path.name)
+        self._replace_node("meta.date", self._primary["DATE"])
         if log_line:
-            nodes["cal_logs.module_offset"] = [log_line]
+            self._replace_node("cal_logs.module_offset", [log_line])
         with_checksum = [i for i, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]
-        if "ASDF" in self._hdulist:
-            self._hdulist["ASDF"] = _asdf_hdu(replace_nodes(self._asdf_bytes, nodes))
+        if self._asdf:
+            self._hdulist["ASDF"] = _asdf_hdu(self._asdf.to_bytes())
         for index in with_checksum:
             self._hdulist[index].add_checksum()
         self._hdulist.writeto(path)
@@ -167,12 +189,22 @@ class FitsExposure(OpenExposure):
         return self._hdulist["ASDF"].data["ASDF_METADATA"].tobytes() if "ASDF" in self._hdulist else b""
 
     @functools.cached_property
+    def _asdf(self):
+        return AsdfText(self._asdf_bytes) if self._asdf_bytes else None
+
+    def _replace_node(self, path, value):
+        if self._asdf:
+            self._asdf.replace(path, value)
+
+    @functools.cached_property
     def wcs(self):  # noqa: D102 - inherited
         if not self._asdf_bytes:
             return None
         try:
-            with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
-                return file.tree.get("meta", {}).get("wcs")
+            with asdf.config_context() as config:
+                config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
+                with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
+                    return file.tree.get("meta", {}).get("wcs")
         except Exception as error:  # whatever the converters of a damaged tree raise
             raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
 

@@ -24,18 +24,22 @@ class AssociationLibrary(ModelLibrary):
         The association.
     on_disk : bool
         Whether exposures live in files rather than in memory.
-    is_final : bool
-        Whether the members are results on disk, with nothing left to record in them.
+    group_ids : dict, optional
+        Path of a science member to the identifier of its exposure, where known. Given only for members that are
+        results on disk, with nothing left to record in them.
     """
 
-    def __init__(self, association, *, on_disk, is_final=False):
+    def __init__(self, association, *, on_disk, group_ids=None):
         content = plain_copy(association.content)
         product = content["products"][0]
-        product["members"] = [
-            {**member, "expname": str(association.path(member))} for member in product["members"] if is_science(member)
-        ]
+        product["members"] = [member for member in product["members"] if is_science(member)]
+        for member in product["members"]:
+            path = association.path(member)
+            member["expname"] = str(path)
+            if group_ids and group_ids.get(path):
+                member.setdefault("group_id", group_ids[path])
         super().__init__(content, on_disk=on_disk)
-        self.is_final = is_final
+        self.is_final = group_ids is not None
 
     def finalize_result(self, step, reference_files_used):
         """

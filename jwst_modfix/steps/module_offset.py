@@ -262,12 +262,14 @@ class ModuleOffsetStep(JwstStep):
         self._inputs = {path.resolve() for path in association.science}
         renamed = {path: self._output_path(path.name) for path in association.science}
         self._refuse_collisions(renamed)
-        summarize([self._correct_file(path, target, correction) for path, target in renamed.items()])
+        done = {target: self._correct_file(path, target, correction) for path, target in renamed.items()}
+        summarize([decision for decision, _ in done.values()])
         stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
         target = self._output_path("any").with_name(f"{stem}_{self.suffix}_asn.json")
         write_association(association, renamed, target)
         log.info("Wrote the association of %d members: %s", len(renamed), target)
-        return AssociationLibrary(read_association(target), on_disk=not self.in_memory, is_final=True)
+        group_ids = {path: group_id for path, (_, group_id) in done.items()}
+        return AssociationLibrary(read_association(target), on_disk=not self.in_memory, group_ids=group_ids)
 
     def _correct_file(self, path, target, correction):
         if path.suffix == target.suffix == ".fits":
@@ -276,13 +278,13 @@ class ModuleOffsetStep(JwstStep):
                 line = log_decision(path.name, decision)
                 with written_whole(target) as partial:
                     opened.save(partial, line)
-            return decision
+                return decision, opened.group_id
         with datamodels.open(path) as model:
             decision = correction.run(ModelExposure(model))
             log_decision(path.name, decision)
             self.finalize_result(model, [])
             self._save_whole(model, target)
-        return decision
+        return decision, None
 
     def _save_whole(self, model, target):
         if target.resolve() in self._inputs:

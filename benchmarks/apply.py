@@ -1,0 +1,180 @@
+"""
+Cost of the correction: one exposure in memory, a set of files beside other ways to do it, and its memory.
+
+Run ``python benchmarks/apply.py FOLDER`` with the project installed; FOLDER takes a few GB of simulated exposures.
+Every time is given beside that of a peer in the same run, as machines differ and drift.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+
+
+def main():
+    """Run what was asked for, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder for the exposures; made where it does not exist")
+    parser.add_argument("--exposures", type=int, default=24, help="exposures of the comparison of files [24]")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of each measurement, in turn [5]")
+    parser.add_argument("--only", choices=["memory", "files", "rss"], help="one of the three measurements only")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    if given.only in (None, "memory"):
+        in_memory(given.repeats)
+    if given.only in (None, "files"):
+        files(given.folder, given.exposures, given.repeats)
+    if given.only in (None, "rss"):
+        peak_memory(given.folder, 60)
+
+
+def simulated(detector="NRCALONG", band="F444W"):
+    """Simulate one full-frame exposure."""
+    from jwst_modfix import simulate
+
+    rng = np.random.default_rng(1)
+    exposures = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:1], filters=[band], detectors=[detector], dithers=1)
+    model = simulate.simulate_exposure(exposures[0], simulate.scene_around(rng, exposures), rng)
+    model.meta.filename = exposures[0].filename
+    return model
+
+
+def in_memory(repeats):
+    """Correct a model with a gradient, beside evaluating its WCS at every pixel."""
+    from jwst_modfix.reference.datamodel import choose_reference
+    from jwst_modfix.steps.correct import Correction
+    from jwst_modfix.steps.model_exposure import ModelExposure
+
+    model, table, times = simulated(), choose_reference(), {"correction": [], "every pixel": []}
+    names = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
+    for _ in range(repeats + 1):
+        copy = model.copy()
+        times["correction"].append(timed(lambda copy=copy: Correction(table=table).run(ModelExposure(copy))))
+        copy = model.copy()
+
+        def every_pixel(copy=copy):
+            y, x = np.indices(copy.shape, dtype=float)
+            v2, _ = copy.meta.wcs.get_transform("detector", "v2v3")(x, y)
+            factor = (10 ** (0.4 * (-0.01654 + 0.00433 / 2 * (v2 + 1.74) / 60))).astype(np.float32)
+            for name in names:
+                getattr(copy, name)[:] *= factor if name in ("data", "err") else factor**2
+
+        times["every pixel"].append(timed(every_pixel))
+    report("one 2048 x 2048 model in memory, with gradient, five arrays [s]", {k: v[1:] for k, v in times.items()})
+
+
+RECIPE = """
+import sys
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+table = {("nrcalong", "F444W"): (-0.01654, 0.00433), ("nrcblong", "F444W"): (0.0, 0.00433)}
+for name in sys.argv[2:]:
+    with fits.open(name) as hdulist:
+        header = hdulist[0].header
+        dmag, slope = table[header["DETECTOR"].lower(), header["FILTER"]]
+        data = hdulist[1].data * 10 ** (dmag / 2.5)
+        scale = WCS(hdulist[1].header).proj_plane_pixel_scales()[0].to_value("arcmin")
+        hdulist[1].data = data * 10 ** (-slope * np.arange(data.shape[1]) * scale / 2.5)
+        hdulist.writeto(sys.argv[1] + "/" + name.rsplit("/", 1)[-1].replace("_cal", "_cal_scaled"), overwrite=True)
+"""
+
+
+def files(folder, count, repeats):
+    """Whole processes on many files: strun, an astropy script that does what the released recipe does, and cp."""
+    association = make_files(folder, count)
+    inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))]
+    commands = {
+        "strun modfix.cfg": [strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"],
+        "astropy script": [sys.executable, "-W", "ignore", "-c", RECIPE, f"{folder}/out", *inputs],
+        "cp": ["cp", *inputs, f"{folder}/out"],
+    }
+    times = {name: [] for name in commands}
+    for _ in range(repeats):
+        for name, command in commands.items():
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            (folder / "out").mkdir()
+            os.sync()
+            times[name].append(timed(lambda command=command: run(command)))
+    report(f"{count} files of 117 MB, whole process [s]", times)
+
+
+def peak_memory(folder, count):
+    """Peak resident memory of strun on an association of many exposures."""
+    association = make_files(folder, count)
+    run([strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"])
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    print(f"\npeak resident memory of any process so far, strun on {count} exposures among them: {peak:.2f} GiB")
+    shutil.rmtree(folder / "out", ignore_errors=True)
+
+
+def make_files(folder, count):
+    """Write so many exposures, half of each module, as copies of two, and their association."""
+    place = folder / "in"
+    place.mkdir(exist_ok=True)
+    originals = []
+    for detector in ("NRCALONG", "NRCBLONG"):
+        path = folder / f"{detector}.fits"
+        if not path.exists():
+            simulated(detector).save(str(path))
+        originals.append(path)
+    members = []
+    for index in range(count):
+        original = originals[index % 2]
+        path = place / f"jw00001001001_02101_{index:05d}_{original.stem.lower()}_cal.fits"
+        if not path.exists():
+            shutil.copyfile(original, path)
+        members.append({"expname": path.name, "exptype": "science"})
+    content = {
+        "asn_type": "image3",
+        "asn_rule": "candidate",
+        "program": "1",
+        "products": [{"name": "p", "members": members}],
+    }
+    (place / f"set{count}_asn.json").write_text(json.dumps(content))
+    return place / f"set{count}_asn.json"
+
+
+def strun():
+    """Find the pipeline's command beside this Python."""
+    return str(Path(sys.executable).with_name("strun"))
+
+
+def run(command):
+    """Run a command, and show what it says where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+
+
+def timed(function):
+    """Wall time of a call [s]."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def report(title, times):
+    """Print minimum, median and maximum of each, and the ratio of the first to it, pair by pair."""
+    print(f"\n{title}\n{'':20s}{'min':>9s}{'median':>9s}{'max':>9s}   ratio of the first to it (min, median, max)")
+    first = next(iter(times.values()))
+    for name, values in times.items():
+        ratios = sorted(a / b for a, b in zip(first, values, strict=True))
+        middle = statistics.median(ratios)
+        spread = f"{min(values):9.3f}{statistics.median(values):9.3f}{max(values):9.3f}"
+        print(f"{name:20s}{spread}   {ratios[0]:.2f} {middle:.2f} {ratios[-1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

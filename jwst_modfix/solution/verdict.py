@@ -1,0 +1,247 @@
+"""From a solution to rows of the coefficient table: what is needed, what is not, what is not known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.solution.measurements import EXPOSURE_SHARE
+
+__all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_arrays", "offset_table"]
+
+NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
+# Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
+TOLERANCE = 0.001
+# "Not needed" takes an error as small as this: 3 sigma is then below the 1 % that users ask for.
+LARGEST_ERROR = 0.003
+# Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
+_ACROSS = np.array([0.3, 1.45, 2.6])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayResult:
+    """
+    Result of one array ID, with a verdict.
+
+    Parameters
+    ----------
+    array : str
+        Array ID.
+    verdict : {'needed', 'not needed', 'not determined'}
+        Whether the data ask for a correction.
+    words : str
+        Why, in words.
+    offset, offset_error : float or None
+        Delta_AB and its error [mag]; None where no value is to be had.
+    slope, slope_error : float or None
+        k and its error [mag/arcmin]; None where not fitted.
+    direction, direction_error : float or None
+        Direction of the gradient and its error [deg], where fitted and significant.
+    correlation : float
+        Correlation of offset and slope.
+    significance : float
+        Joint significance of offset and slope, as Gaussian sigmas.
+    n_sources : float
+        Effective number of sources behind the offset.
+    """
+
+    array: str
+    verdict: str
+    words: str
+    offset: float | None = None
+    offset_error: float | None = None
+    slope: float | None = None
+    slope_error: float | None = None
+    direction: float | None = None
+    direction_error: float | None = None
+    correlation: float = 0.0
+    significance: float = 0.0
+    n_sources: float = 0.0
+
+
+def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=LARGEST_ERROR):
+    """
+    Give each array ID its verdict.
+
+    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square
+    reaches
+    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed``
+    where it
+    does not and its error is at most ``largest_error`` all over the field; else ``not determined``. So is an
+    offset that holds only if a term that could not be separated is 0.
+
+    Parameters
+    ----------
+    solution : NetworkSolution
+        The solution.
+    significance : float, optional
+        Gaussian sigmas from which a row is non-zero.
+    tolerance, largest_error : float, optional
+        Differences that do not matter, and the error with which absence can be claimed [mag].
+
+    Returns
+    -------
+    tuple of ArrayResult
+        One for each array ID that has measurements in both modules.
+    """
+    arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
+    return tuple(_judge(solution, array, significance, tolerance, largest_error) for array in arrays)
+
+
+def offset_table(solution, significance=3.0, baseline="B", name="solution", **limits):
+    """
+    Turn a solution into a coefficient table.
+
+    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with
+    their errors.
+
+    Parameters
+    ----------
+    solution : NetworkSolution
+        The solution.
+    significance : float, optional
+        Gaussian sigmas from which a row is non-zero.
+    baseline : {'B', 'A', 'mean'}, optional
+        The module whose flux scale is kept.
+    name : str, optional
+        Name of the table.
+    **limits
+        ``tolerance`` and ``largest_error`` of `judge_arrays`.
+
+    Returns
+    -------
+    OffsetTable
+        The table; its gradient block says direction, origin and share.
+    """
+    results = judge_arrays(solution, significance, **limits)
+    rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
+    gradient = Gradient(
+        frame="focal_plane",
+        direction=solution.direction,
+        origin=tuple(solution.origin),
+        exposure_share=EXPOSURE_SHARE,
+    )
+    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, name=name)
+
+
+def _row(solution, result):
+    zero = 1.0 if result.verdict == NEEDED else 0.0
+    return OffsetRow(
+        array=result.array,
+        filter=solution.measurements.filter,
+        pupil=solution.measurements.pupil,
+        offset=zero * result.offset,
+        offset_error=result.offset_error,
+        slope=None if result.slope is None else zero * result.slope,
+        slope_error=result.slope_error,
+        direction=result.direction,
+    )
+
+
+def _judge(solution, array, significance, tolerance, largest_error):
+    status = {found.term.name: found for found in solution.status}
+    own = status[f"offset[{array}]"]
+    if not own.is_fitted:
+        return ArrayResult(
+            array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources
+        )
+    measured = _measured(solution, array)
+    sigmas, size, error = _strength(solution, array)
+    verdict, words = _verdict(sigmas, size, error, significance, tolerance, largest_error)
+    blocking = [s.words for s in solution.status if own.term.name in s.partners]
+    if blocking:
+        verdict, words = NOT_DETERMINED, "; ".join(blocking)
+    return ArrayResult(
+        array=array,
+        verdict=verdict,
+        words=words,
+        significance=sigmas,
+        n_sources=own.effective_sources,
+        **measured,
+    )
+
+
+def _terms(solution, array):
+    """Numbers of the array's offset and slopes that are determined."""
+    terms = solution.model.terms
+    return [
+        i
+        for i in np.flatnonzero(solution.fitted)
+        if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)
+    ]
+
+
+def _strength(solution, array):
+    """Find the joint significance [sigmas], the largest difference and its largest error [mag]."""
+    mine = _terms(solution, array)
+    values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
+    joint = values @ np.linalg.solve(covariance, values)
+    sigmas = float(norm.isf(max(chi2.sf(joint, len(mine)) / 2, 1e-300)))
+    along = [_lever(solution.model.terms[i], solution.direction) for i in mine]
+    contrast = np.array([[1.0 if lever is None else lever * d for lever in along] for d in _ACROSS])
+    size = np.abs(contrast @ values).max()
+    error = np.sqrt(np.einsum("ij,jk,ik->i", contrast, covariance, contrast)).max()
+    return sigmas, float(size), float(error)
+
+
+def _lever(term, direction):
+    """Share of a slope that acts along V2, where the modules lie; None for an offset."""
+    if term.kind == "offset":
+        return None
+    share = {"slope": np.sin(np.deg2rad(direction)), "slope_V2": 1.0, "slope_V3": 0.0}[term.kind]
+    return share if term.module is None else 0.5 * share
+
+
+def _verdict(sigmas, size, error, significance, tolerance, largest_error):
+    if sigmas >= significance and size > tolerance:
+        return NEEDED, f"the modules differ by up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma"
+    if error <= largest_error:
+        words = (
+            f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
+        )
+        return NOT_NEEDED, words
+    words = f"an error of {error * 1e3:.1f} mmag; at most {largest_error * 1e3:.1f} mmag would tell"
+    return NOT_DETERMINED, words
+
+
+def _measured(solution, array):
+    """Offset, slope and direction of the array, as fields of its result."""
+    offset, offset_error = solution.value(f"offset[{array}]")
+    found = {"offset": offset, "offset_error": offset_error}
+    if solution.fit_direction:
+        return found | _fitted_direction(solution, array)
+    name = f"slope[{array}]"
+    if name in solution.names and np.isfinite(solution.value(name)[0]):
+        slope, slope_error = solution.value(name)
+        shared = solution.covariance[solution.names.index(name), solution.names.index(f"offset[{array}]")]
+        found |= {"slope": slope, "slope_error": slope_error}
+        found["correlation"] = float(shared / (slope_error * offset_error))
+    return found
+
+
+def _fitted_direction(solution, array, least=3.0):
+    """
+    Slope and direction from the components along V2 and V3.
+
+    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased
+    upward and
+    its direction is noise, and the component along the given direction is quoted instead.
+    """
+    names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
+    if not all(name in solution.names and np.isfinite(solution.value(name)[0]) for name in names):
+        return {}
+    mine = [solution.names.index(name) for name in names]
+    values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
+    angle = np.deg2rad(solution.direction)
+    along = np.array([np.sin(angle), np.cos(angle)])
+    if values @ np.linalg.solve(covariance, values) < chi2.isf(2 * norm.sf(least), 2):
+        return {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
+    slope = float(np.hypot(*values))
+    along, across = values / slope, np.array([values[1], -values[0]]) / slope
+    return {
+        "slope": slope,
+        "slope_error": float(np.sqrt(along @ covariance @ along)),
+        "direction": float(np.rad2deg(np.arctan2(*values)) % 360),
+        "direction_error": float(np.rad2deg(np.sqrt(across @ covariance @ across) / slope)),
+    }

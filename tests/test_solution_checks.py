@@ -1,0 +1,172 @@
+"""Bootstrap, reserved sources, sky levels and verdicts, each against a truth of its own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+
+from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.solution.bootstrap import bootstrap_sources
+from jwst_modfix.solution.network import solve_network
+from jwst_modfix.solution.reserve import reserve_sources, validate
+from jwst_modfix.solution.sky import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.solution.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
+
+LW = ("long",)
+HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
+
+
+def test_bootstrap_agrees_with_the_covariance():
+    """Truth: at 1000 sources both are good to 10 %."""
+    truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
+    solution = solve_network(
+        simulate(np.random.default_rng(1), truth, Survey(arrays=LW, density=100, **HARD))
+    )
+    found = bootstrap_sources(solution, np.random.default_rng(2), 400)
+    assert found.names == ("offset[long]", "slope[long]", "epoch[1]", "epoch[2]")
+    assert (np.abs(found.ratio - 1) < 0.15).all()
+    mine = solution.covariance[np.ix_(solution.fitted, solution.fitted)]
+    ours = mine[0, 1] / np.sqrt(mine[0, 0] * mine[1, 1])
+    assert np.corrcoef(found.draws.T)[0, 1] == pytest.approx(ours, abs=0.1)
+
+
+def test_bootstrap_is_seeded():
+    solution = solve_network(simulate(np.random.default_rng(3), TABLE_2_LW, Survey(arrays=LW)))
+    one, again, other = (bootstrap_sources(solution, np.random.default_rng(s), 10).draws for s in (4, 4, 5))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_reserves_whole_sources():
+    m = reserve_sources(simulate(np.random.default_rng(6), TABLE_2_SW, Survey()), np.random.default_rng(7))
+    reserved = set(m.source[m.reserved].tolist())
+    assert not reserved & set(m.source[~m.reserved].tolist())
+    assert len(reserved) == round(0.2 * len(np.unique(m.source)))
+    with pytest.raises(MeasurementsError, match="share of reserved sources must be from 0 to below 1; got 1"):
+        reserve_sources(m, np.random.default_rng(7), share=1)
+
+
+def test_reserved_sources_are_corrected():
+    """Truth: the residual is 0 within its errors, with pulls of unit width, epoch terms included."""
+    truth = Truth(offset=TABLE_2_SW.offset, epoch=(0.0, 0.008, -0.006), level={"1": 0.02})
+    sigmas = []
+    for seed in range(40):
+        m = simulate(np.random.default_rng([8, seed]), truth, Survey(density=40, **HARD))
+        m = reserve_sources(m, np.random.default_rng(seed))
+        sigmas += [found.sigmas for found in validate(solve_network(m), m)]
+    assert len(sigmas) > 130
+    assert abs(np.mean(sigmas)) < 0.25
+    assert 0.85 < np.std(sigmas) < 1.15
+
+
+def test_reserved_sources_show_a_wrong_correction():
+    """Truth: a solution 10 mmag off leaves those 10 mmag, with its sign."""
+    m = reserve_sources(
+        simulate(np.random.default_rng(9), TABLE_2_LW, Survey(arrays=LW, density=60)),
+        np.random.default_rng(1),
+    )
+    solution = solve_network(m)
+    values = solution.values.copy()
+    values[solution.names.index("offset[long]")] -= 0.010
+    (left,) = validate(replace(solution, fit=replace(solution.fit, values=values)), m)
+    assert left.residual == pytest.approx(0.010, abs=4 * left.residual_error)
+    assert left.sigmas > 5
+
+
+def sky(offset, seed=1, n=12):
+    """Levels in n exposures: A reads fainter by the offset; one exposure has a bad sky."""
+    rng = np.random.default_rng(seed)
+    background = rng.uniform(0.2, 0.3, n)
+    A = background * 10 ** (-0.4 * offset) * (1 + 0.002 * rng.standard_normal(n))
+    A[3] *= 1.5
+    level = np.concatenate([A, background])
+    return (
+        np.tile(np.arange(n), 2),
+        np.repeat(["long"], 2 * n),
+        np.repeat(["A", "B"], n),
+        level,
+        0.002 * level,
+    )
+
+
+def test_sky_recovers_the_offset_and_its_sign():
+    found = sky_offsets(*sky(0.03))["long"]
+    assert found.n_exposures == 12
+    assert abs(found.offset - 0.03) < 3.5 * found.offset_error < 0.006
+
+
+def test_sky_disagreement_is_said():
+    results = judge_arrays(solve_network(simulate(np.random.default_rng(10), TABLE_2_LW, Survey(arrays=LW))))
+    with pytest.warns(
+        SkyDisagreementWarning, match=r"array long: the sky says (29|3\d)\.\d \+- .* the sources -1"
+    ):
+        (found,) = compare_sky(sky_offsets(*sky(0.03)), results)
+    assert found.sigmas > 3
+    (found,) = compare_sky(sky_offsets(*sky(results[0].offset)), results)
+    assert abs(found.sigmas) < 3
+    assert compare_sky({"1": SkyOffset(array="1", offset=0, offset_error=1, n_exposures=2)}, results) == ()
+
+
+def test_sky_refuses():
+    time, array, module, level, error = sky(0.0)
+    with pytest.raises(MeasurementsError, match="level must be positive and finite; row 0 has -1"):
+        sky_offsets(time, array, module, np.full(24, -1.0), error)
+    with pytest.raises(MeasurementsError, match="columns must have one length"):
+        sky_offsets(time, array, module, level, error[:3])
+    with pytest.raises(NoSolutionError, match="no array has levels of both modules at one time"):
+        sky_offsets(np.arange(24), array, module, level, error)
+
+
+def test_verdict_needed_with_table():
+    """Truth: Table 2 is needed, and enters with its signs; the other arrays' truth is nothing."""
+    truth = Truth(offset={"1": 0.015, "2": -0.05, "3": 0.0, "4": 0.0})
+    solution = solve_network(simulate(np.random.default_rng(11), truth, Survey(density=60)))
+    verdicts = {r.array: r.verdict for r in judge_arrays(solution)}
+    assert verdicts == {"1": NEEDED, "2": NEEDED, "3": NOT_NEEDED, "4": NOT_NEEDED}
+    table = offset_table(solution, name="test")
+    assert table.row("2", "F200W").offset == pytest.approx(-0.05, abs=0.002)
+    assert table.row("3", "F200W").offset == 0.0
+    assert 0 < table.row("3", "F200W").offset_error < 0.001
+
+
+def test_table_carries_the_gradient():
+    """Truth: z_A at u is offset + share * slope * u, in the table's own words."""
+    solution = solve_network(simulate(np.random.default_rng(12), TABLE_2_LW, Survey(arrays=LW)))
+    table = offset_table(solution)
+    (row,) = table.rows
+    assert table.exposure_slope(row) == pytest.approx(0.00433 / 2, abs=4 * row.slope_error)
+    assert (table.gradient.frame, table.gradient.direction) == ("focal_plane", 90.0)
+    assert table.direction(row) == 90.0
+
+
+def test_table_carries_a_fitted_direction():
+    """Truth: 60 degrees from +V3 toward +V2; where there is no gradient, no direction is quoted."""
+    for slope, known in ((0.01, True), (0.0, False)):
+        truth = replace(TABLE_2_LW, slope={"long": slope}, direction=60.0)
+        survey = Survey(rolls=(0.0, 90.0, 180.0), arrays=LW, density=60)
+        (result,) = judge_arrays(
+            solve_network(simulate(np.random.default_rng(13), truth, survey), fit_direction=True)
+        )
+        assert (result.direction is not None) == known
+        assert abs(result.slope - slope) < 4 * result.slope_error
+        if known:
+            assert abs(result.direction - 60) < 4 * result.direction_error < 40
+
+
+def test_closed_loop_needs_nothing():
+    """Truth: measurements corrected by the solution have nothing left."""
+    for truth, arrays in ((TABLE_2_SW, SW), (TABLE_2_LW, LW)):
+        m = simulate(np.random.default_rng(14), truth, Survey(arrays=arrays, **HARD))
+        left = solve_network(replace(m, mag=m.mag - solve_network(m).predict(m)))
+        for result in judge_arrays(left):
+            assert abs(result.offset) < 1e-4
+            assert result.verdict == NOT_NEEDED
+
+
+def test_verdict_not_determined_where_errors_are_large():
+    m = simulate(np.random.default_rng(15), Truth(offset={"1": 0.0}), Survey(arrays=("1",), scatter=0.05))
+    (result,) = judge_arrays(solve_network(m))
+    assert result.verdict == NOT_DETERMINED
+    assert "at most 3.0 mmag would tell" in result.words
+    assert offset_table(solve_network(m)).rows == ()

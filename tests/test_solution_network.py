@@ -1,0 +1,288 @@
+"""The network solution against dense algebra, against statsmodels, and against the truth of simulations."""
+
+import warnings
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
+from jwst_modfix.solution.measurements import ORIGIN
+from jwst_modfix.solution.network import solve_network
+from jwst_modfix.solution.robust_fit import OUTLIER, VARIABLE
+
+LW = ("long",)
+EPOCHS = (0.0, 0.008, -0.006, 0.005)
+HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
+
+
+def dense_design(m, names):
+    """The model of science.md written out term by term, one column for each source and term."""
+    X = []
+    for name in names:
+        kind, inside = name[:-1].split("[")
+        here = m.array == inside
+        if kind == "offset":
+            X.append(here * np.where(m.module == "A", 0.5, -0.5))
+        elif kind == "level":
+            X.append(here * 1.0)
+        elif kind == "slope":
+            X.append(here * 0.5 * (m.V2 - ORIGIN[0]) / 60)
+        else:
+            X.append((m.epoch == int(inside)) * 1.0)
+    sources = (m.source[:, None] == np.unique(m.source)).astype(float)
+    return np.column_stack([*X, sources])
+
+
+def mixed(seed=1, **options):
+    """SW and LW arrays in one table, so that several slopes, offsets and epochs are solved together."""
+    truth = Truth(offset=TABLE_2_SW.offset, slope={"1": 0.004, "3": -0.003}, epoch=EPOCHS)
+    return simulate(np.random.default_rng(seed), truth, Survey(density=20, **options))
+
+
+def test_least_squares_equals_dense_lstsq():
+    m = mixed()
+    solution = solve_network(m, fit_slope="all", time_term="fit", robust=False, scatter=False)
+    X = dense_design(m, solution.names)
+    theta = np.linalg.lstsq(X / m.mag_error[:, None], m.mag / m.mag_error, rcond=None)[0]
+    covariance = np.linalg.pinv(X.T @ (X / m.mag_error[:, None] ** 2), rcond=1e-12)
+    for i, name in enumerate(solution.names):
+        if not name.startswith("level"):
+            assert solution.values[i] == pytest.approx(theta[i], abs=1e-8)
+            # the solution's errors are those of Student's t for the sources there are
+            freedom = (
+                solution.status[[s.term.name for s in solution.status].index(name)].effective_sources - 1
+            )
+            expected = np.sqrt(covariance[i, i] * freedom / (freedom - 2))
+            assert solution.value(name)[1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_huber_equals_statsmodels():
+    sm = pytest.importorskip("statsmodels.api", reason="statsmodels is an outside check, not a dependency")
+    m = mixed(outlier_share=0.02)
+    m = m.select(np.bincount(m.source)[m.source] > 1)
+    ours = solve_network(m, fit_slope="none", time_term="fit")
+    used = ours.rejected == 0
+    kept = ours.measurements.select(used)
+    # Theirs is Huber's estimator too, but with residuals not standardised for leverage and a MAD for the
+    # scale: the two agree to a part of the error, not to rounding.
+    total = np.hypot(kept.mag_error, ours.sigma_int)
+    X = dense_design(kept, ours.names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rlm = sm.RLM(kept.mag / total, X / total[:, None], M=sm.robust.norms.HuberT(1.345)).fit(maxiter=200)
+    for i, name in enumerate(ours.names):
+        if not name.startswith("level"):
+            assert abs(ours.values[i] - rlm.params[i]) < 0.5 * ours.value(name)[1], name
+
+
+def collect(truth, survey, n=100, seed=0, **options):
+    """Pulls of every term over realisations."""
+    pulls = defaultdict(list)
+    for i in range(n):
+        m = simulate(np.random.default_rng([seed, i]), truth, survey)
+        solution = solve_network(m, **options)
+        for term in solution.model.terms:
+            known = {"offset": truth.offset, "slope": truth.slope, "epoch": dict(enumerate(truth.epoch))}
+            if term.kind in known:
+                true = known[term.kind][term.epoch if term.kind == "epoch" else term.array]
+                value, error = solution.value(term.name)
+                if np.isfinite(value):
+                    pulls[term.name].append((value - true) / error)
+    return pulls
+
+
+def check_pulls(pulls, names, n):
+    for name in names:
+        assert len(pulls[name]) >= 0.95 * n, name
+        assert abs(np.mean(pulls[name])) < 0.2, name
+        assert 0.85 < np.std(pulls[name], ddof=1) < 1.15, name
+
+
+N = 160  # the mean of a pull is then known to 0.08 and its width to 0.06
+OFFSETS = [f"offset[{x}]" for x in SW]
+
+
+@pytest.mark.parametrize("rolls", [(0.0, 180.0, 0.0), (94.0, 274.0), (0.0, 174.0), (0.0, 184.0, 94.0)])
+def test_pulls_short_wavelength(rolls):
+    truth = replace(TABLE_2_SW, epoch=EPOCHS)
+    pulls = collect(truth, Survey(rolls=rolls, **HARD), N, seed=11)
+    check_pulls(pulls, [*OFFSETS, *(f"epoch[{e}]" for e in range(1, len(rolls)))], N)
+
+
+@pytest.mark.parametrize("rolls", [(0.0, 180.0, 0.0), (0.0, 94.0), (0.0, 174.0), (0.0, 184.0)])
+def test_pulls_long_wavelength(rolls):
+    truth = replace(TABLE_2_LW, epoch=EPOCHS)
+    pulls = collect(truth, Survey(rolls=rolls, arrays=LW, **HARD), N, seed=12)
+    check_pulls(pulls, ["offset[long]", "slope[long]", "epoch[1]"], N)
+
+
+def test_pulls_quarter_turn_short_wavelength():
+    """At 94 degrees only the inner arrays overlap; outer ones are tied through few sources or not at all."""
+    truth = replace(TABLE_2_SW, epoch=EPOCHS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        pulls = collect(truth, Survey(rolls=(0.0, 94.0), **HARD), N, seed=13)
+    check_pulls(pulls, ["offset[3]", "offset[4]", "epoch[1]"], N)
+    assert max(map(abs, pulls["offset[1]"] + pulls["offset[2]"]), default=0.0) < 5
+
+
+def test_pulls_dithers_only():
+    wide = ((0.0, 0.0), (60.0, 10.0), (-60.0, -10.0), (90.0, 0.0))
+    pulls = collect(TABLE_2_LW, Survey(rolls=(0.0,), dithers=wide, arrays=LW, **HARD), N, seed=14)
+    check_pulls(pulls, ["offset[long]", "slope[long]"], N)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_jwidf_errors_are_small(seed):
+    """Issue: SW offsets within 3 sigma of the truth with sigma <= 0.8 mmag; LW 2 mmag and 1 mmag/arcmin."""
+    rng = np.random.default_rng([15, seed])
+    sw = replace(TABLE_2_SW, epoch=EPOCHS, offset={x: rng.uniform(-0.05, 0.05) for x in SW})
+    solution = solve_network(simulate(rng, sw, Survey(**HARD)))
+    for array, true in sw.offset.items():
+        value, error = solution.value(f"offset[{array}]")
+        assert abs(value - true) < 3.5 * error
+        assert error <= 0.8e-3
+    lw = replace(TABLE_2_LW, epoch=EPOCHS, slope={"long": rng.uniform(-0.006, 0.006)})
+    solution = solve_network(simulate(rng, lw, Survey(arrays=LW, **HARD)))
+    for name, true, limit in (("offset", lw.offset, 2e-3), ("slope", lw.slope, 1e-3)):
+        value, error = solution.value(f"{name}[long]")
+        assert abs(value - true["long"]) < 3.5 * error
+        assert error <= limit
+
+
+def test_finds_scatter_outliers_and_variable_sources():
+    """Truth: 3 mmag scatter on errors of 1 mmag; one blunder of 0.5 mag; one source changes by 0.1 mag."""
+    m = simulate(np.random.default_rng(16), TABLE_2_SW, Survey(error=(0.001, 0.001), scatter=0.003))
+    mag = m.mag.copy()
+    visits = np.bincount(m.source)
+    blunder, variable = np.flatnonzero(visits == 6)[[0, 5]]
+    row = np.flatnonzero(m.source == blunder)[2]
+    mag[row] += 0.5
+    mag[(m.source == variable) & (m.epoch == 1)] += 0.1
+    solution = solve_network(replace(m, mag=mag))
+    assert solution.sigma_int == pytest.approx(0.003, rel=0.1)
+    assert solution.rejected[row] == OUTLIER
+    assert np.count_nonzero(solution.rejected[m.source == blunder]) == 1
+    assert (solution.rejected[m.source == variable] == VARIABLE).all()
+    assert np.mean(solution.rejected == VARIABLE) < 0.02
+    assert 0.8 < solution.chi2 / solution.dof < 1.2
+
+
+def test_errors_that_are_too_large_do_not_inflate_the_result():
+    """Truth: errors stated ten times too large. The sandwich takes the scatter that there is."""
+    m = simulate(np.random.default_rng(17), TABLE_2_SW, Survey())
+    true = solve_network(m, time_term="zero")
+    wide = solve_network(replace(m, mag_error=10 * m.mag_error), time_term="zero")
+    assert wide.fit.error_scale == pytest.approx(0.1, rel=0.15)
+    for name in OFFSETS:
+        assert wide.value(name)[1] == pytest.approx(true.value(name)[1], rel=0.05)
+
+
+def test_sign_of_offset_and_slope():
+    """Truth: A fainter than B by 0.1 mag and zero points that grow by 0.02 mag/arcmin of 2 u toward +V2."""
+    truth = Truth(offset={"long": 0.1}, slope={"long": 0.02})
+    solution = solve_network(simulate(np.random.default_rng(18), truth, Survey(arrays=LW)))
+    assert solution.value("offset[long]")[0] == pytest.approx(0.1, abs=0.004)
+    assert solution.value("slope[long]")[0] == pytest.approx(0.02, abs=0.003)
+
+
+def test_direction_is_fitted():
+    """Truth: the gradient points 60 degrees from +V3 toward +V2."""
+    truth = replace(TABLE_2_LW, slope={"long": 0.01}, direction=60.0, epoch=EPOCHS)
+    m = simulate(np.random.default_rng(19), truth, Survey(rolls=(0.0, 90.0, 180.0), arrays=LW, density=60))
+    solution = solve_network(m, fit_direction=True)
+    for name, true in (("slope_V2[long]", np.sin(np.pi / 3)), ("slope_V3[long]", np.cos(np.pi / 3))):
+        value, error = solution.value(name)
+        assert abs(value - 0.01 * true) < 4 * error
+        assert error < 0.001
+
+
+def test_one_gradient_per_module():
+    """Truth: one gradient in both modules, so the diagnostic's two agree with it."""
+    truth = replace(TABLE_2_LW, slope={"long": 0.01})
+    wide = ((0.0, 0.0), (50.0, 10.0), (-50.0, -10.0))
+    m = simulate(np.random.default_rng(20), truth, Survey(dithers=wide, arrays=LW, density=40))
+    solution = solve_network(m, per_module=True)
+    for module in "AB":
+        value, error = solution.value(f"slope[long {module}]")
+        assert abs(value - 0.01) < 4 * error
+
+
+def test_levels_of_arrays_come_from_dithers():
+    """Truth: array 1 is 20 mmag fainter than array 2 in both modules; the sum over the group is 0."""
+    truth = replace(TABLE_2_SW, level={"1": 0.02})
+    wide = ((0.0, 0.0), (40.0, 30.0), (-40.0, -30.0), (0.0, 60.0))
+    solution = solve_network(simulate(np.random.default_rng(21), truth, Survey(dithers=wide)))
+    levels = {x: solution.values[solution.names.index(f"level[{x}]")] for x in SW}
+    assert levels["1"] - levels["2"] == pytest.approx(0.02, abs=0.002)
+    assert sum(levels.values()) == pytest.approx(0.0, abs=1e-12)
+    assert set(solution.level_group.values()) == {0}
+
+
+def test_idle_epoch_terms_are_left_out_and_real_ones_kept():
+    """Truth: in most realisations without epoch terms auto leaves them out; 8 mmag are kept always."""
+    left_out = 0
+    for seed in range(20):
+        m = simulate(np.random.default_rng([22, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0)))
+        left_out += not np.isfinite(solve_network(m).value("epoch[1]")[0])
+        m = simulate(np.random.default_rng([22, seed]), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW))
+        assert np.isfinite(solve_network(m).value("epoch[1]")[0])
+    assert left_out >= 12
+
+
+def test_epoch_terms_of_decree():
+    m = simulate(np.random.default_rng(23), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW))
+    assert solve_network(m, time_term="zero").epoch_terms() == {0: (0.0, 0.0), 1: (0.0, 0.0), 2: (0.0, 0.0)}
+    value, error = solve_network(m, time_term="fit").epoch_terms()[1]
+    assert abs(value - EPOCHS[1]) < 4 * error < 0.003
+
+
+def test_reserved_sources_do_not_enter():
+    m = simulate(np.random.default_rng(24), TABLE_2_SW, Survey())
+    spoiled = m.source % 5 == 0
+    mag = np.where(spoiled & (m.module == "A"), m.mag + 1.0, m.mag)
+    clean = solve_network(m.select(~spoiled))
+    reserved = solve_network(replace(m, mag=mag, reserved=spoiled))
+    np.testing.assert_allclose(reserved.values, clean.values, atol=1e-9)
+
+
+def test_order_of_measurements_does_not_matter():
+    m = simulate(np.random.default_rng(25), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW, **HARD))
+    shuffled = m.select(np.random.default_rng(0).permutation(len(m)))
+    np.testing.assert_allclose(solve_network(shuffled).values, solve_network(m).values, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("survey", "words"),
+    [
+        (Survey(density=0), r"F200W\+CLEAR: there is no source"),
+        (Survey(modules=("A",)), "all are of module A; an offset needs both modules"),
+        (
+            Survey(rolls=(0.0,), dithers=((0.0, 0.0),), arrays=LW),
+            "one epoch .epoch 0. and no dithers: none of",
+        ),
+        (
+            Survey(rolls=(0.0, 0.0), dithers=((0.0, 0.0),), shifts=((0, 0), (0, 220)), arrays=LW, margin=500),
+            "no overlap: none of .* sources is measured twice",
+        ),
+        (
+            Survey(rolls=(0.0, 0.0), arrays=LW),
+            "no overlap: no array of module A shares sources with one of module B",
+        ),
+    ],
+)
+def test_refuses_what_holds_no_offset(survey, words):
+    m = simulate(np.random.default_rng(26), TABLE_2_LW, survey)
+    with pytest.raises(NoSolutionError, match=words):
+        solve_network(m)
+
+
+def test_refuses_unknown_options():
+    m = simulate(np.random.default_rng(27), TABLE_2_LW, Survey(arrays=LW, density=2))
+    with pytest.raises(MeasurementsError, match="fit_slope must be one of long, all, none; got 'some'"):
+        solve_network(m, fit_slope="some")
+    with pytest.raises(MeasurementsError, match="time_term must be one of auto, fit, zero; got 'maybe'"):
+        solve_network(m, time_term="maybe")

@@ -1,0 +1,81 @@
+"""The paper's method: its equations on exact numbers, its agreement with the network, its errors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+
+from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.solution.network import solve_network
+from jwst_modfix.solution.pairs import solve_pairs
+
+LW = ("long",)
+HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
+
+
+def test_equations_7_and_8_on_exact_numbers():
+    """Truth: Delta_p = t + Delta_AB and Delta_q = t - Delta_AB, without noise."""
+    truth = Truth(offset={"1": 0.02}, epoch=(0.0, 0.007))
+    survey = Survey(rolls=(0.0, 180.0), arrays=("1",), error=(1e-6, 1e-6))
+    (pair,) = solve_pairs(simulate(np.random.default_rng(1), truth, survey))["1"].pairs
+    assert pair.epochs == (0, 1)
+    assert pair.median_p == pytest.approx(0.027, abs=1e-5)
+    assert pair.median_q == pytest.approx(-0.013, abs=1e-5)
+    assert pair.offset == pytest.approx(0.02, abs=1e-5)
+    assert pair.time == pytest.approx(0.007, abs=1e-5)
+
+
+def test_equations_9_and_10_on_exact_numbers():
+    """Truth: Delta_p = k d + Delta_AB, so that the median is not Delta_AB, and the joint fit is."""
+    truth = Truth(offset={"long": -0.01654}, slope={"long": 0.00433})
+    survey = Survey(rolls=(0.0, 180.0), arrays=LW, error=(1e-6, 1e-6))
+    solution = solve_pairs(simulate(np.random.default_rng(2), truth, survey), time_term="zero")["long"]
+    assert solution.value("offset")[0] == pytest.approx(-0.01654, abs=1e-5)
+    assert solution.value("slope")[0] == pytest.approx(0.00433, abs=1e-5)
+    (pair,) = solution.pairs
+    assert pair.offset == pytest.approx(-0.01654 + 0.00433 * np.mean(np.abs(pair.d)), abs=3e-4)
+    assert (pair.d[pair.sign > 0] > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_the_network(seed):
+    """Truth: one data set; the two differ by far less than the 3 sigma of either."""
+    epoch = (0.0, 0.006, -0.007)
+    m = simulate(np.random.default_rng([3, seed]), replace(TABLE_2_SW, epoch=epoch), Survey(**HARD))
+    network, pairs = solve_network(m), solve_pairs(m)
+    for array in SW:
+        (one, error), (other, other_error) = network.value(f"offset[{array}]"), pairs[array].value("offset")
+        assert abs(one - other) < 1.5 * error
+        assert other_error == pytest.approx(error, rel=0.5)
+    m = simulate(
+        np.random.default_rng([4, seed]), replace(TABLE_2_LW, epoch=epoch), Survey(arrays=LW, **HARD)
+    )
+    network, pairs = solve_network(m), solve_pairs(m)["long"]
+    for name in ("offset", "slope"):
+        (one, error), (other, _) = network.value(f"{name}[long]"), pairs.value(name)
+        assert abs(one - other) < 1.5 * error
+
+
+def test_pulls():
+    """Truth: Table 2, with variable sources and blunders."""
+    pulls = {"offset": [], "slope": []}
+    for seed in range(200):
+        m = simulate(
+            np.random.default_rng([5, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0), **HARD)
+        )
+        solution = solve_pairs(m)["long"]
+        for name, true in (("offset", -0.01654), ("slope", 0.00433)):
+            value, error = solution.value(name)
+            pulls[name].append((value - true) / error)
+    for found in pulls.values():
+        assert abs(np.mean(found)) < 0.2
+        assert 0.85 < np.std(found) < 1.15
+
+
+def test_refuses_one_roll():
+    m = simulate(np.random.default_rng(6), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 0.0)))
+    with pytest.raises(
+        NoSolutionError, match="no array has a patch seen by B then A and one seen by A then B"
+    ):
+        solve_pairs(m)
