@@ -64,9 +64,7 @@ def simulate(rng, truth, survey):
                     continue
                 inside = (box[0] < V2) & (box[1] > V2) & (box[2] < V3) & (box[3] > V3)
                 found = np.flatnonzero(inside)
-                z = truth.offset.get(array, 0.0) * (0.5 if module == "A" else -0.5) + truth.level.get(
-                    array, 0.0
-                )
+                z = truth.offset.get(array, 0.0) * (0.5 if module == "A" else -0.5) + truth.level.get(array, 0.0)
                 angle = np.deg2rad(truth.direction)
                 u = ((V2 - ORIGIN[0]) * np.sin(angle) + (V3 - ORIGIN[1]) * np.cos(angle))[found] / 60
                 noise = rng.standard_normal(len(found)) * np.hypot(quality[found], survey.scatter)
@@ -88,9 +86,7 @@ def _focal_plane(sky, roll, centre, dither):
 def _table(rows):
     def stack(column, kind):
         filled = [np.broadcast_to(np.asarray(r[column]), len(r[0])) for r in rows]
-        return (
-            np.concatenate([*filled, np.zeros(0)]).astype(kind) if kind is not str else np.concatenate(filled)
-        )
+        return np.concatenate([*filled, np.zeros(0)]).astype(kind) if kind is not str else np.concatenate(filled)
 
     return Measurements(
         source=stack(0, int),

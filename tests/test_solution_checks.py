@@ -20,9 +20,7 @@ HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
 def test_bootstrap_agrees_with_the_covariance():
     """Truth: at 1000 sources both are good to 10 %."""
     truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
-    solution = solve_network(
-        simulate(np.random.default_rng(1), truth, Survey(arrays=LW, density=100, **HARD))
-    )
+    solution = solve_network(simulate(np.random.default_rng(1), truth, Survey(arrays=LW, density=100, **HARD)))
     found = bootstrap_sources(solution, np.random.default_rng(2), 400)
     assert found.names == ("offset[long]", "slope[long]", "epoch[1]", "epoch[2]")
     assert (np.abs(found.ratio - 1) < 0.15).all()
@@ -98,9 +96,7 @@ def test_sky_recovers_the_offset_and_its_sign():
 
 def test_sky_disagreement_is_said():
     results = judge_arrays(solve_network(simulate(np.random.default_rng(10), TABLE_2_LW, Survey(arrays=LW))))
-    with pytest.warns(
-        SkyDisagreementWarning, match=r"array long: the sky says (29|3\d)\.\d \+- .* the sources -1"
-    ):
+    with pytest.warns(SkyDisagreementWarning, match=r"array long: the sky says (29|3\d)\.\d \+- .* the sources -1"):
         (found,) = compare_sky(sky_offsets(*sky(0.03)), results)
     assert found.sigmas > 3
     (found,) = compare_sky(sky_offsets(*sky(results[0].offset)), results)
@@ -145,9 +141,7 @@ def test_table_carries_a_fitted_direction():
     for slope, known in ((0.01, True), (0.0, False)):
         truth = replace(TABLE_2_LW, slope={"long": slope}, direction=60.0)
         survey = Survey(rolls=(0.0, 90.0, 180.0), arrays=LW, density=60)
-        (result,) = judge_arrays(
-            solve_network(simulate(np.random.default_rng(13), truth, survey), fit_direction=True)
-        )
+        (result,) = judge_arrays(solve_network(simulate(np.random.default_rng(13), truth, survey), fit_direction=True))
         assert (result.direction is not None) == known
         assert abs(result.slope - slope) < 4 * result.slope_error
         if known:

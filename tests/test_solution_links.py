@@ -34,9 +34,7 @@ def test_counts_shared_sources():
     """Truth: counted by sets."""
     m = simulated(TABLE_2_SW)
     links = count_links(m)
-    by_detector = {
-        f"{x} {M}": set(m.source[(m.array == x) & (m.module == M)].tolist()) for x in "1234" for M in "AB"
-    }
+    by_detector = {f"{x} {M}": set(m.source[(m.array == x) & (m.module == M)].tolist()) for x in "1234" for M in "AB"}
     for i, one in enumerate(links.detectors):
         for j, other in enumerate(links.detectors):
             assert links.shared[i, j] == len(by_detector[one] & by_detector[other])
@@ -76,9 +74,7 @@ def test_offset_tied_through_other_arrays():
 def test_one_patch_does_not_separate_epoch_and_offset():
     """Truth: seen by A then B only, Delta = -Delta_AB + t: Eq. 7 and 8 need both patches."""
     m = one_side(simulated(TABLE_2_SW, rolls=(0.0, 180.0), dithers=NO_DITHER, arrays=("2",), density=60))
-    with pytest.warns(
-        DegenerateTermWarning, match=r"term of epoch 1 and offset of array 2 are not separable: corr"
-    ):
+    with pytest.warns(DegenerateTermWarning, match=r"term of epoch 1 and offset of array 2 are not separable: corr"):
         solution = solve_network(m)
     assert status(solution, "epoch[1]").status == "not separable"
     (result,) = judge_arrays(solution)
@@ -93,9 +89,7 @@ def test_one_patch_of_a_narrow_strip_does_not_separate_slope_and_offset():
     """Truth: in a strip 0.1 arcmin wide the slope is an offset: d is one number there."""
     m = simulated(TABLE_2_LW, rolls=(0.0, 180.0), dithers=NO_DITHER, arrays=LW, density=200)
     m = m.select(np.abs(np.abs(m.V2) - 90) < 5)
-    with pytest.warns(
-        DegenerateTermWarning, match=r"slope of array long and offset of array long are not separable"
-    ):
+    with pytest.warns(DegenerateTermWarning, match=r"slope of array long and offset of array long are not separable"):
         solution = solve_network(m)
     found = status(solution, "slope[long]")
     assert found.status == "not separable"
@@ -127,9 +121,7 @@ def test_few_sources_are_not_enough():
     m = simulated(TABLE_2_SW, rolls=(0.0, 180.0), dithers=NO_DITHER, arrays=("1",), density=60)
     both = np.intersect1d(m.source[m.module == "A"], m.source[m.module == "B"])
     m = m.select(np.isin(m.source, both[:4]))
-    with pytest.warns(
-        DegenerateTermWarning, match=r"offset of array 1: hangs on .* sources in effect, 10 are needed"
-    ):
+    with pytest.warns(DegenerateTermWarning, match=r"offset of array 1: hangs on .* sources in effect, 10 are needed"):
         solution = solve_network(m)
     assert judge_arrays(solution)[0].verdict == NOT_DETERMINED
 

@@ -29,9 +29,7 @@ def test_u_is_one_arcmin_60_arcsec_toward_v2():
 
 
 def test_direction_counts_from_v3_toward_v2():
-    u = focal_plane_coordinate(
-        ORIGIN[0] + np.array([60.0, 0.0]), ORIGIN[1] + np.array([0.0, 60.0]), direction=0.0
-    )
+    u = focal_plane_coordinate(ORIGIN[0] + np.array([60.0, 0.0]), ORIGIN[1] + np.array([0.0, 60.0]), direction=0.0)
     np.testing.assert_allclose(u, [0.0, 1.0], atol=1e-12)
     u = focal_plane_coordinate([ORIGIN[0] + 60.0], [ORIGIN[1] + 60.0], direction=30.0)
     np.testing.assert_allclose(u, 0.5 + np.sqrt(3) / 2)

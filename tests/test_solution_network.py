@@ -52,9 +52,7 @@ def test_least_squares_equals_dense_lstsq():
         if not name.startswith("level"):
             assert solution.values[i] == pytest.approx(theta[i], abs=1e-8)
             # the solution's errors are those of Student's t for the sources there are
-            freedom = (
-                solution.status[[s.term.name for s in solution.status].index(name)].effective_sources - 1
-            )
+            freedom = solution.status[[s.term.name for s in solution.status].index(name)].effective_sources - 1
             expected = np.sqrt(covariance[i, i] * freedom / (freedom - 2))
             assert solution.value(name)[1] == pytest.approx(expected, rel=1e-5)
 

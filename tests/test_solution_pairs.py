@@ -48,9 +48,7 @@ def test_agrees_with_the_network(seed):
         (one, error), (other, other_error) = network.value(f"offset[{array}]"), pairs[array].value("offset")
         assert abs(one - other) < 1.5 * error
         assert other_error == pytest.approx(error, rel=0.5)
-    m = simulate(
-        np.random.default_rng([4, seed]), replace(TABLE_2_LW, epoch=epoch), Survey(arrays=LW, **HARD)
-    )
+    m = simulate(np.random.default_rng([4, seed]), replace(TABLE_2_LW, epoch=epoch), Survey(arrays=LW, **HARD))
     network, pairs = solve_network(m), solve_pairs(m)["long"]
     for name in ("offset", "slope"):
         (one, error), (other, _) = network.value(f"{name}[long]"), pairs.value(name)
@@ -61,9 +59,7 @@ def test_pulls():
     """Truth: Table 2, with variable sources and blunders."""
     pulls = {"offset": [], "slope": []}
     for seed in range(200):
-        m = simulate(
-            np.random.default_rng([5, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0), **HARD)
-        )
+        m = simulate(np.random.default_rng([5, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0), **HARD))
         solution = solve_pairs(m)["long"]
         for name, true in (("offset", -0.01654), ("slope", 0.00433)):
             value, error = solution.value(name)
@@ -75,7 +71,5 @@ def test_pulls():
 
 def test_refuses_one_roll():
     m = simulate(np.random.default_rng(6), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 0.0)))
-    with pytest.raises(
-        NoSolutionError, match="no array has a patch seen by B then A and one seen by A then B"
-    ):
+    with pytest.raises(NoSolutionError, match="no array has a patch seen by B then A and one seen by A then B"):
         solve_pairs(m)

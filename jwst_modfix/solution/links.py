@@ -91,9 +91,7 @@ class LinkReport:
             One sentence for each detector without a link and for each gap between epochs.
         """
         lonely = [row["detector"].split() for row in self.rows() if row["other"] is None]
-        said = [
-            f"array {array} module {module} has no common source with any other" for array, module in lonely
-        ]
+        said = [f"array {array} module {module} has no common source with any other" for array, module in lonely]
         for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
             members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
             said.append(f"epochs {', '.join(members)} have no common source with epoch {self.epochs[0]}")
@@ -163,9 +161,7 @@ def check_linked(measurements, links):
     for detector, group in zip(links.detectors, links.detector_group, strict=True):
         sides[MODULES.index(detector.split()[1])].add(int(group))
     if not sides[0] & sides[1]:
-        raise NoSolutionError(
-            f"{place}: no overlap: no array of module A shares sources with one of module B"
-        )
+        raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
 
 
 def _shared(source, label):

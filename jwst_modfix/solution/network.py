@@ -164,9 +164,7 @@ def _without_idle_epochs(solution, roles, robust, scatter):
         return solution
     mine, fitted = solution.measurements, solution.fitted & ~epochs
     free = fitted | roles.nuisance
-    fit = fit_robust(
-        solution.model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter
-    )
+    fit = fit_robust(solution.model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter)
     status = tuple(_say_idle(solution, found) for found in solution.status)
     return replace(solution, fit=fit, fitted=fitted, status=status)
 
@@ -176,9 +174,7 @@ def _say_idle(solution, status):
     if status.term.kind != "epoch" or not status.is_fitted:
         return status
     value, error = (1e3 * part for part in solution.value(status.term.name))
-    words = (
-        f"{status.term.words}: {value:.2f} +- {error:.2f} mmag, not demanded by the data; it is fixed to 0"
-    )
+    words = f"{status.term.words}: {value:.2f} +- {error:.2f} mmag, not demanded by the data; it is fixed to 0"
     return replace(status, status="idle", words=words)
 
 

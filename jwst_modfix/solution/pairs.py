@@ -125,9 +125,7 @@ class PairSolution:
         return float(self.values[number]), float(np.sqrt(self.covariance[number, number]))
 
 
-def solve_pairs(
-    measurements, *, fit_slope="long", time_term="fit", direction=DIRECTION, origin=ORIGIN, robust=True
-):
+def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DIRECTION, origin=ORIGIN, robust=True):
     """
     Solve for each array ID from pairs of epochs, the way of the paper.
 

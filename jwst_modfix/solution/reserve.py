@@ -83,9 +83,7 @@ def validate(solution, measurements):
         modules.
     """
     reserved = measurements.select(measurements.reserved)
-    known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(
-        reserved.detector, solution.measurements.detector
-    )
+    known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)
     reserved = reserved.select(known)
     left = replace(
         reserved, mag=reserved.mag - solution.predict(reserved), reserved=np.zeros(len(reserved), dtype=bool)
@@ -98,11 +96,7 @@ def validate(solution, measurements):
 
 
 def _in_both(solution, again, name):
-    return (
-        name.startswith("offset")
-        and np.isfinite(solution.value(name)[1])
-        and np.isfinite(again.value(name)[1])
-    )
+    return name.startswith("offset") and np.isfinite(solution.value(name)[1]) and np.isfinite(again.value(name)[1])
 
 
 def _residual(solution, again, name):

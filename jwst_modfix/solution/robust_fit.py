@@ -170,9 +170,7 @@ def _start(data, rejected):
     n = len(data.mag)
     scale = np.ones(n)
     theta = np.zeros(data.transform.shape[1])
-    residual = (
-        data.mag - data.system.source_mean((rejected == USED) / data.error**2, data.mag)[data.system.source]
-    )
+    residual = data.mag - data.system.source_mean((rejected == USED) / data.error**2, data.mag)[data.system.source]
     return _State(theta, residual, scale, scale, scale, 0.0, 1.0, 0)
 
 

@@ -98,9 +98,7 @@ def sky_offsets(time, array, module, level, error):
         ratio, ratio_error = _ratios(time, level, error, array == name, module)
         if len(ratio):
             value, value_error = _robust_mean(ratio, ratio_error)
-            found[name] = SkyOffset(
-                array=name, offset=value, offset_error=value_error, n_exposures=len(ratio)
-            )
+            found[name] = SkyOffset(array=name, offset=value, offset_error=value_error, n_exposures=len(ratio))
     if not found:
         raise NoSolutionError("sky levels: no array has levels of both modules at one time")
     return found

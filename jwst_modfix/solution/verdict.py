@@ -143,9 +143,7 @@ def _judge(solution, array, significance, tolerance, largest_error):
     status = {found.term.name: found for found in solution.status}
     own = status[f"offset[{array}]"]
     if not own.is_fitted:
-        return ArrayResult(
-            array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources
-        )
+        return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
     measured = _measured(solution, array)
     sigmas, size, error = _strength(solution, array)
     verdict, words = _verdict(sigmas, size, error, significance, tolerance, largest_error)
@@ -197,9 +195,7 @@ def _verdict(sigmas, size, error, significance, tolerance, largest_error):
     if sigmas >= significance and size > tolerance:
         return NEEDED, f"the modules differ by up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma"
     if error <= largest_error:
-        words = (
-            f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
-        )
+        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
         return NOT_NEEDED, words
     words = f"an error of {error * 1e3:.1f} mmag; at most {largest_error * 1e3:.1f} mmag would tell"
     return NOT_DETERMINED, words

@@ -13,7 +13,7 @@ from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing
 from jwst_modfix.steps.geometry import gradient_coordinate
 
-__all__ = ["Correction", "Decision", "log_decision", "summarize"]
+__all__ = ["Correction", "Decision", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,22 @@ class Decision:
     action: str
     reason: str = ""
     level: int = logging.INFO
+
+    def line(self, name):
+        """
+        Say in one line what was done with an exposure.
+
+        Parameters
+        ----------
+        name : str
+            Name of its file.
+
+        Returns
+        -------
+        str
+            The line.
+        """
+        return f"{name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,27 +223,6 @@ def _warn_of_photmjsr(row, exposure):
             row.label,
             derived,
         )
-
-
-def log_decision(name, decision):
-    """
-    Say in one log line what was done with an exposure.
-
-    Parameters
-    ----------
-    name : str
-        Name of its file.
-    decision : Decision
-        What was done.
-
-    Returns
-    -------
-    str
-        The line.
-    """
-    line = f"{name}: {'SKIPPED: ' if decision.action == 'skip' else ''}{decision.reason}"
-    log.log(decision.level, "%s", line)
-    return line
 
 
 def summarize(decisions):

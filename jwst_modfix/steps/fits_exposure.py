@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import warnings
 from pathlib import Path
 
 import asdf
@@ -76,10 +75,12 @@ def open_fits(path):
 
 
 def _read_headers(file):
-    """Read every header, and so find a file that is cut short; leave arrays mapped and integers as stored."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="File may have been truncated")
-        return fits.open(file, memmap=True, lazy_load_hdus=False, do_not_scale_image_data=True)
+    """Read every header, leave integers as stored, and find a file that is cut short."""
+    hdulist = fits.open(file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
+    last, size = hdulist[-1].fileinfo(), file.seek(0, io.SEEK_END)
+    if last["datLoc"] + last["datSpan"] > size:
+        raise OSError(f"it is cut short: {size} of {last['datLoc'] + last['datSpan']} bytes are there")
+    return hdulist
 
 
 class FitsExposure(OpenExposure):
@@ -89,7 +90,7 @@ class FitsExposure(OpenExposure):
     Parameters
     ----------
     hdulist : astropy.io.fits.HDUList
-        The file, mapped into memory: changes of its arrays stay in memory.
+        The file; changes of its arrays stay in memory.
     name : str
         Its name.
     """

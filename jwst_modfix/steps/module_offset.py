@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer, ModelLibrary
@@ -15,7 +16,7 @@ from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import written_whole
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference
 from jwst_modfix.steps.associations import read_association, write_association
-from jwst_modfix.steps.correct import Correction, log_decision, summarize
+from jwst_modfix.steps.correct import Correction, summarize
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import refuse_together
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
@@ -239,7 +240,7 @@ class ModuleOffsetStep(JwstStep):
         decisions = []
         for model in models:
             decisions.append(correction.run(ModelExposure(model)))
-            log_decision(model.meta.filename, decisions[-1])
+            log.log(decisions[-1].level, decisions[-1].line(model.meta.filename))
         summarize(decisions)
 
     def _process_association(self, association, correction):
@@ -253,7 +254,7 @@ class ModuleOffsetStep(JwstStep):
         return library
 
     def _write_association(self, association, correction):
-        """Correct and write one member after the other, so that one exposure is in memory at a time."""
+        """Correct and write one member after the other, so that two exposures are in memory at most."""
         if self.output_file:
             raise ModuleOffsetError(
                 f"output_file is {self.output_file!r}, and an association has one output file a member: "
@@ -262,26 +263,28 @@ class ModuleOffsetStep(JwstStep):
         self._inputs = {path.resolve() for path in association.science}
         renamed = {path: self._output_path(path.name) for path in association.science}
         self._refuse_collisions(renamed)
-        done = {target: self._correct_file(path, target, correction) for path, target in renamed.items()}
-        summarize([decision for decision, _ in done.values()])
+        decisions, group_ids = [], {}
+        jobs = [(path, target, correction) for path, target in renamed.items()]
+        for (path, target, _), (decision, group_id) in zip(jobs, _overlapped(self._correct_file, jobs), strict=True):
+            log.log(decision.level, decision.line(path.name))
+            decisions.append(decision)
+            group_ids[target] = group_id
+        summarize(decisions)
         stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
         target = self._output_path("any").with_name(f"{stem}_{self.suffix}_asn.json")
         write_association(association, renamed, target)
         log.info("Wrote the association of %d members: %s", len(renamed), target)
-        group_ids = {path: group_id for path, (_, group_id) in done.items()}
         return AssociationLibrary(read_association(target), on_disk=not self.in_memory, group_ids=group_ids)
 
     def _correct_file(self, path, target, correction):
         if path.suffix == target.suffix == ".fits":
             with open_fits(path) as opened:
                 decision = correction.run(opened)
-                line = log_decision(path.name, decision)
                 with written_whole(target) as partial:
-                    opened.save(partial, line)
+                    opened.save(partial, decision.line(path.name))
                 return decision, opened.group_id
         with datamodels.open(path) as model:
             decision = correction.run(ModelExposure(model))
-            log_decision(path.name, decision)
             self.finalize_result(model, [])
             self._save_whole(model, target)
         return decision, None
@@ -310,6 +313,17 @@ class ModuleOffsetStep(JwstStep):
         ]
         if problems:
             raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
+
+
+def _overlapped(function, jobs):
+    """Do one job while the file of another is read or written; yield results in order, and stop at an error."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        futures = [pool.submit(function, *job) for job in jobs]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _borrowed(library, indices, *, modify=True):
