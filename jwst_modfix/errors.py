@@ -1,6 +1,6 @@
 """Every error that jwst_modfix raises on purpose."""
 
-__all__ = ["AlreadyCorrectedError", "AssociationError", "ExposureError", "ModuleOffsetError", "ReferenceTableError"]
+__all__ = ["AlreadyCorrectedError", "AssociationError", "ExposureError", "ModuleOffsetError", "PhotometryError", "ReferenceTableError"]
 
 
 class ModuleOffsetError(Exception):
@@ -21,3 +21,7 @@ class AlreadyCorrectedError(ExposureError):
 
 class AssociationError(ModuleOffsetError, ValueError):
     """Members of an association are missing, unreadable or no science images."""
+
+
+class PhotometryError(ModuleOffsetError, ValueError):
+    """Pixels or a user's photometry from which no table of measurements can be made."""
