@@ -10,6 +10,7 @@ This is the only room that imports `photutils`::
 """
 
 from jwst_modfix.photometry.apertures import Aperture, default_aperture
+from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
 from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
 from jwst_modfix.photometry.flags import UNUSABLE, Flag
@@ -31,6 +32,7 @@ __all__ = [
     "group_epochs",
     "measure_exposures",
     "measure_sources",
+    "read_catalogues",
     "read_header",
     "select_measurements",
 ]

@@ -113,7 +113,7 @@ def measure_source(frame, x, y, scale, aperture):
     x, y : float
         Place of the source [0-indexed pixel].
     scale : numpy.ndarray, shape (2, 2)
-        Local scale of the WCS [arcsec/pixel], as from ``Frame.scale``.
+        Local scale of the WCS [arcsec/pixel], as from ``SkyGeometry.scale``.
     aperture : Aperture
         The aperture.
 

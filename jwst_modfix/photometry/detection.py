@@ -70,7 +70,7 @@ def detect(frame):
     x, y = start[good].T
     sigma = _WINDOW[frame.header.channel] / np.sqrt(frame.header.pixar_sr) * np.deg2rad(1 / 3600)
     x, y = refine_centroids(image, x, y, sigma)
-    ra, dec = frame.to_sky(x, y)
+    ra, dec = frame.geometry.to_sky(x, y)
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
 
 

@@ -15,7 +15,7 @@ from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.photometry.measurements import COLUMNS, JANSKY_AT_ZERO, make_measurements
 from jwst_modfix.photometry.merging import merge_detections
 
-__all__ = ["Photometry", "find_sources", "make_exposures", "measure_exposures", "measure_sources"]
+__all__ = ["Photometry", "check_overlap", "find_sources", "make_exposures", "measure_exposures", "measure_sources"]
 
 _FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 
@@ -135,7 +135,7 @@ def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter):
         results.append((found.sky, found.shift, len(found.rows)))
         del frame
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    _check_overlap(columns, headers)
+    check_overlap(columns, headers)
     meta = {"epochs": list(epochs.names), "exposures": [header.name for header in headers]}
     exposures = make_exposures(headers, epochs, *zip(*results, strict=True))
     return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)
@@ -178,7 +178,7 @@ def make_exposures(headers, epochs, skies, shifts, counts):
 def _columns(frame, found, sources, number, epoch):
     """Columns of one exposure's measurements."""
     header, n = frame.header, len(found.rows)
-    v2, v3 = frame.to_v2v3(found.x, found.y) if n else (found.x, found.y)
+    v2, v3 = frame.geometry.to_v2v3(found.x, found.y) if n else (found.x, found.y)
     columns = {name: [getattr(one, name) for one in found.fluxes] for name in ("flux", "flux_error", "sky", "masked")}
     columns |= {name: [getattr(one, name) for one in found.fluxes] for name in ("compactness", "flags")}
     columns |= {"source": found.rows, "RA": sources.ra[found.rows], "Dec": sources.dec[found.rows]}
@@ -190,8 +190,22 @@ def _columns(frame, found, sources, number, epoch):
     return {name: np.asarray(values, dtype=kinds[name]) for name, values in columns.items()}
 
 
-def _check_overlap(columns, headers):
-    """Refuse exposures that share no source: nothing can be compared."""
+def check_overlap(columns, headers):
+    """
+    Refuse exposures that share no source: nothing can be compared.
+
+    Parameters
+    ----------
+    columns : dict
+        ``source``, ``filter`` and ``pupil`` of each measurement.
+    headers : sequence of ExposureHeader
+        The exposures.
+
+    Raises
+    ------
+    PhotometryError
+        No source is seen by two exposures in one filter.
+    """
     keys = np.char.add(np.char.add(columns["filter"], "+"), columns["pupil"])
     for band in np.unique(keys):
         if np.unique(columns["source"][keys == band], return_counts=True)[1].max() > 1:

@@ -68,12 +68,12 @@ def measure_frame(frame, sources, aperture):
     """
     sky = measure_sky(frame)
     shift = find_pointing_error(frame, sources, sky.level)
-    x, y = frame.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
+    x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
     ny, nx = frame.data.shape
     inside = (np.abs(x - (nx - 1) / 2) < nx / 2 - _MARGIN) & (np.abs(y - (ny - 1) / 2) < ny / 2 - _MARGIN)
     rows = np.flatnonzero(inside)
     x, y = x[rows], y[rows]
-    scales = frame.scale(x, y)
+    scales = frame.geometry.scale(x, y)
     fluxes = [measure_source(frame, *place, aperture) for place in zip(x, y, scales, strict=True)]
     return ForcedPhotometry(rows=rows, x=x, y=y, fluxes=fluxes, shift=shift, sky=sky)
 
@@ -103,5 +103,5 @@ def find_pointing_error(frame, sources, level):
         return 0.0, 0.0
     x, y = np.reshape(SourceCatalog(image, segments).centroid, (-1, 2)).T
     good = np.isfinite(x) & np.isfinite(y)
-    east, north = find_shift(*frame.to_sky(x[good], y[good]), sources.ra, sources.dec)
+    east, north = find_shift(*frame.geometry.to_sky(x[good], y[good]), sources.ra, sources.dec)
     return -east, -north

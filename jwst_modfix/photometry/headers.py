@@ -152,7 +152,8 @@ def find_mixed(headers):
     for key, members in groups.items():
         for field, keyword in _CALIBRATION:
             lines += _differing(" ".join(key), keyword, [_base(getattr(header, field)) for header in members])
-    return lines + list(_differing("all exposures", "S_MODOFF", [str(header.status == "COMPLETE") for header in headers]))
+    corrected = [str(header.status == "COMPLETE") for header in headers]
+    return lines + list(_differing("all exposures", "S_MODOFF=COMPLETE", corrected))
 
 
 def _describe(path, primary, sci):

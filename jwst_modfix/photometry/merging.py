@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.photometry.geometry import offsets
 
 __all__ = ["SourceList", "find_shift", "measure_isolation", "merge_detections"]
 
