@@ -1,6 +1,13 @@
 """Every error that jwst_modfix raises on purpose."""
 
-__all__ = ["AlreadyCorrectedError", "AssociationError", "ExposureError", "ModuleOffsetError", "PhotometryError", "ReferenceTableError"]
+__all__ = [
+    "AlreadyCorrectedError",
+    "AssociationError",
+    "ExposureError",
+    "ModuleOffsetError",
+    "PhotometryError",
+    "ReferenceTableError",
+]
 
 
 class ModuleOffsetError(Exception):

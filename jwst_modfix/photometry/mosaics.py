@@ -1,4 +1,4 @@
-"""``photometry='mosaic'``: isophotal fluxes in mosaics, with the first epoch's segments on every epoch (Ma et al. 2023)."""
+"""``photometry='mosaic'``: isophotal fluxes in mosaics, the first epoch's segments on every epoch (Ma et al. 2023)."""
 
 from dataclasses import dataclass
 
@@ -70,8 +70,8 @@ class Segments:
         The source that each belongs to, 0 to m - 1.
     ra, dec : numpy.ndarray, shape (m,)
         Places of the sources, their centres of light [deg].
-    flux : numpy.ndarray, shape (m,)
-        Their fluxes where they were detected [Jy].
+    isolation : numpy.ndarray, shape (m,)
+        Distance to the nearest source on the mosaic of a tenth of the flux or more, however faint [arcsec].
     """
 
     columns: np.ndarray
@@ -79,7 +79,7 @@ class Segments:
     source: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
-    flux: np.ndarray
+    isolation: np.ndarray
 
 
 def measure_mosaics(mosaics, epochs, *, faintest=_FAINTEST):
@@ -159,18 +159,24 @@ def find_segments(mosaic, background, known, *, faintest=_FAINTEST):
     rows, columns = np.nonzero(labels)
     label = labels[rows, columns]
     light = image[rows, columns].astype(float)
+    if not rows.size:
+        return Segments(columns=columns, rows=rows, source=label, **dict.fromkeys(("ra", "dec", "isolation"), light))
     flux = np.bincount(label, light) * mosaic.header.pixar_sr * _MICRO
-    keep = flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
-    taken = np.isin(_codes(columns + mosaic.corner[0], rows + mosaic.corner[1]), _known_codes(known))
-    keep &= np.bincount(label, taken, minlength=len(flux)) == 0
-    inside = keep[label]
-    rows, columns, light = rows[inside], columns[inside], light[inside]
-    source = np.unique(label[inside], return_inverse=True)[1]
-    total = np.bincount(source, light)
-    x, y = np.bincount(source, light * columns) / total, np.bincount(source, light * rows) / total
-    ra, dec = mosaic.wcs(x, y, with_bounding_box=False) if x.size else (x, y)
+    total = np.bincount(label, light)
+    total[total <= 0] = np.nan
+    x, y = np.bincount(label, light * columns) / total, np.bincount(label, light * rows) / total
+    ra, dec = mosaic.wcs(x, y, with_bounding_box=False)
+    isolation = np.full(len(flux), np.inf)
+    placed = np.flatnonzero(np.isfinite(ra) & (np.arange(len(flux)) > 0))
+    if placed.size:
+        isolation[placed] = measure_isolation(ra[placed], dec[placed], flux[placed], 0.1)
     columns, rows = columns + mosaic.corner[0], rows + mosaic.corner[1]
-    return Segments(columns=columns, rows=rows, source=source, ra=ra, dec=dec, flux=flux[keep])
+    taken = np.isin(_codes(columns, rows), _known_codes(known))
+    keep = (flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)) & (np.bincount(label, taken, len(flux)) == 0)
+    inside = keep[label]
+    source = np.unique(label[inside], return_inverse=True)[1]
+    places = {"ra": ra[keep], "dec": dec[keep], "isolation": isolation[keep]}
+    return Segments(columns=columns[inside], rows=rows[inside], source=source, **places)
 
 
 def measure_segments(mosaic, background, segments):
@@ -208,8 +214,8 @@ def measure_segments(mosaic, background, segments):
         values["masked"] > _MOST_MASKED, int(Flag.MASKED), 0
     )
     values["flags"] |= np.where(values["flux"] <= 0, int(Flag.NEGATIVE), 0)
-    values["isolation"] = measure_isolation(segments.ra, segments.dec, segments.flux, 0.1) if count else np.empty(0)
-    values |= {"RA": segments.ra, "Dec": segments.dec, "compactness": np.full(count, np.nan)}
+    values |= {"RA": segments.ra, "Dec": segments.dec, "isolation": segments.isolation}
+    values["compactness"] = np.full(count, np.nan)
     values |= _mean_places(mosaic.members, segments.ra, segments.dec)
     keep = np.isfinite(values["V2"]) & (np.bincount(segments.source, outside, count) == 0) & (values["masked"] < 0.5)
     columns = {name: value[keep] for name, value in values.items()} | {"source": np.flatnonzero(keep)}
@@ -252,5 +258,5 @@ def _mean_places(members, ra, dec):
 
 
 def _unique_numbers(source, place, band, found):
-    """Number sources across bands and mosaics."""
+    """Make numbers of sources unique across bands and mosaics."""
     return source + 2**24 * (place + 2**10 * list(found).index(band))

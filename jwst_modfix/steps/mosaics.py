@@ -16,6 +16,13 @@ _PIXEL_SCALE = {"SHORT": 0.031, "LONG": 0.063}  # arcsec
 _PADDING = 4  # pixels
 
 
+class _ResampleUnsaturated(ResampleStep):
+    """The resample step, with saturated pixels left out."""
+
+    def get_drizpars(self):
+        return super().get_drizpars() | {"good_bits": "~DO_NOT_USE+NON_SCIENCE+SATURATED"}
+
+
 def make_mosaics(headers, epochs):
     """
     Make the mosaics, one at a time.
@@ -58,9 +65,9 @@ def _resample(members, epoch, center, corners):
     x, y = _tangent_plane(*corners, *center)
     first = np.floor(np.array([(-x / scale).min(), (y / scale).min()])).astype(int) - _PADDING
     last = np.ceil(np.array([(-x / scale).max(), (y / scale).max()])).astype(int) + _PADDING
-    step = ResampleStep(
+    step = _ResampleUnsaturated(
         crval=list(center), crpix=(-first).astype(float).tolist(), rotation=0.0, pixel_scale=scale,
-        output_shape=(last - first + 1).tolist(), good_bits="~DO_NOT_USE+SATURATED", weight_type="ivm",
+        output_shape=(last - first + 1).tolist(), weight_type="ivm",
         blendheaders=False, report_var=False, enable_ctx=False,
     )  # fmt: skip
     models = [ImageModel(str(header.path)) for header in members]
