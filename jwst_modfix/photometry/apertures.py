@@ -15,7 +15,8 @@ __all__ = ["Aperture", "ApertureFlux", "default_aperture", "measure_source"]
 _MEDIAN_LOSS = np.pi / 2  # variance of a median over that of a mean
 _LEAST_SKY = 0.3  # share of the annulus that must be left
 _MOST_FILLED = 0.02  # of the flux
-_FILL_ERROR = 0.3  # of what is filled in
+_FILL_ERROR = 0.15  # of what is filled in
+_ERR_TOLERANCE = 1.1  # faint sources in the annulus make it scatter a little more than err says
 _CENTRE = 0.15  # of the radius: a masked pixel there is fatal
 
 
@@ -103,8 +104,8 @@ def measure_source(frame, x, y, scale, aperture):
 
     Masked pixels take the value of their counterpart on the other side of the source (`fill_masked`); a share of that
     goes into the error, and where it is more than 2% of the flux, or where the centre is masked, the flag MASKED says
-    not to use the measurement. The error has the pixels' ``err``, what the annulus scatters more than its ``err``
-    says, and the error of the local sky.
+    not to use the measurement. The error has the pixels' ``err``, the error of the local sky, and what the annulus
+    scatters by more than a tenth above its ``err``.
 
     Parameters
     ----------
@@ -185,8 +186,10 @@ def _local_sky(values, errors):
     if kept.size < 2:
         return np.nan, np.nan, np.nan
     variance = kept.var()
-    return float(np.median(kept)), np.sqrt(_MEDIAN_LOSS * variance / kept.size), max(
-        0.0, float(variance - np.median(errors) ** 2)
+    return (
+        float(np.median(kept)),
+        np.sqrt(_MEDIAN_LOSS * variance / kept.size),
+        max(0.0, float(variance - (_ERR_TOLERANCE * np.median(errors)) ** 2)),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from astropy.units import UnitConversionError
+from astropy.units import Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import SkyLevel
@@ -119,9 +119,8 @@ def _numbers(path, table, name):
     """Read a column as finite numbers, in our unit."""
     column = table[name]
     try:
-        if column.unit is not None and name in _UNITS:
-            column = column.quantity.to(_UNITS[name]) if hasattr(column, "quantity") else column.to(_UNITS[name])
-        values = np.ma.filled(np.ma.masked_array(column, getattr(table[name], "mask", None), dtype=float), np.nan)
+        factor = 1.0 if column.unit is None or name not in _UNITS else Unit(column.unit).to(_UNITS[name])
+        values = np.ma.filled(np.ma.masked_array(column, dtype=float), np.nan) * factor
     except (UnitConversionError, TypeError, ValueError) as error:
         unit = _UNITS.get(name, "pixels")
         raise PhotometryError(f"{path}: column {name} must hold numbers, in {unit}: {error}") from error
@@ -138,7 +137,7 @@ def _refuse(path, name, wrong, rule, values):
 def _find_exposures(path, column, headers):
     """Place of each row's exposure among the headers, by its file name or the beginning of it."""
     places = {}
-    for i, name in enumerate(np.asarray(column).astype(str)):
+    for i, name in enumerate(np.asarray(column).astype(str).tolist()):
         if name in places:
             continue
         exact = [k for k, header in enumerate(headers) if Path(name).name == header.name]
@@ -147,7 +146,7 @@ def _find_exposures(path, column, headers):
             what = f"{len(found)} members" if found else "no member"
             raise PhotometryError(f"{path}: column exposure must name one member; row {i + 1}, {name!r}, names {what}")
         places[name] = found[0]
-    return np.array([places[name] for name in np.asarray(column).astype(str)])
+    return np.array([places[name] for name in np.asarray(column).astype(str).tolist()])
 
 
 def _locate(header, pixels, first, second):
