@@ -25,7 +25,7 @@ _SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000,
 
 @pytest.fixture(scope="module")
 def exposures(tmp_path_factory):
-    """Both modules' array 1 in two epochs turned by 180 deg, so that each sees what the other saw; 1000 x 1000 pixels."""
+    """Array 1 of both modules in two epochs turned by 180 deg: each sees what the other saw; 1000 x 1000 pixels."""
     folder = tmp_path_factory.mktemp("exposures")
     row = OffsetRow(array="1", filter="F200W", offset=OFFSET, offset_error=0.0)
     planned = simulate.plan_exposures(
@@ -75,7 +75,7 @@ def difference(table, selection):
             deltas.append(means[0] - means[1])
             variances.append(sum(1 / w.sum() for w in weights))
     weights = 1 / np.array(variances)
-    return np.average(deltas, weights=weights), weights.sum() ** -0.5, np.array(deltas) / np.sqrt(variances)
+    return np.average(deltas, weights=weights), weights.sum() ** -0.5, (np.array(deltas) - OFFSET) / np.sqrt(variances)
 
 
 def test_offset_between_the_modules_is_measured(photometry):
@@ -98,7 +98,7 @@ def test_fluxes_are_those_of_the_stars(photometry, exposures):
         apart = np.hypot((stars["ra"] - row["RA"]) * np.cos(np.radians(row["Dec"])), stars["dec"] - row["Dec"]) * 3600
         if len(apart) and apart.min() < 0.02:
             magnitude = stars["mag_F200W"][np.argmin(apart)]
-            ratios.append(row["flux"] / (3631 * 10 ** (-0.4 * (magnitude - OFFSET / 2))))
+            ratios.append(row["flux"] / (3631 * 10 ** (-0.4 * magnitude)))
     assert len(ratios) >= 3
     assert np.median(ratios) == pytest.approx(0.96, abs=0.03)
     assert np.ptp(ratios) < 0.05
@@ -116,11 +116,11 @@ def test_places_are_those_of_the_geometry(photometry, exposures):
 
 
 def test_sky_level_is_that_of_the_band_times_the_error_of_the_calibration(photometry):
-    # The truth: the band's sky, too faint in A by half the offset, too bright in B; sources add a little.
+    # The truth: the band's sky, and in A, that is put wrong by the whole offset, less; sources add a little.
     sky = simulate.Band.named("F200W").sky
     for row in photometry.exposures:
-        expected = sky * 10 ** (0.4 * OFFSET / 2 * (1 if row["module"] == "B" else -1))
-        assert row["sky"] == pytest.approx(expected, rel=0.01)
+        expected = sky * 10 ** (-0.4 * OFFSET * (row["module"] == "A"))
+        assert row["sky"] == pytest.approx(expected, rel=0.005)
         assert 0 < row["sky_error"] < 0.005 * sky
 
 
