@@ -1,14 +1,16 @@
 """Sources of one exposure: where they are, and about how bright."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
+from photutils.utils.exceptions import NoDetectionsWarning
 
 from jwst_modfix.photometry.background import map_background
 from jwst_modfix.photometry.centroids import refine_centroids
 
-__all__ = ["Detections", "detect"]
+__all__ = ["Detections", "detect", "fill_lone_pixels", "find_connected"]
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 6  # pixels
@@ -58,7 +60,7 @@ def detect(frame):
     """
     background = map_background(frame)
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
-    segments = detect_sources(image, _THRESHOLD * background.noise, _CONNECTED)
+    segments = find_connected(image, _THRESHOLD * background.noise, _CONNECTED)
     names = {"exposure": frame.header.name, "band": f"{frame.header.filter}+{frame.header.pupil}"}
     if segments is None:
         return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
@@ -72,6 +74,29 @@ def detect(frame):
     x, y = refine_centroids(image, x, y, sigma)
     ra, dec = frame.geometry.to_sky(x, y)
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
+
+
+def find_connected(image, threshold, connected):
+    """
+    Find connected pixels above a threshold.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (ny, nx)
+        Values.
+    threshold : float
+        What they must exceed.
+    connected : int
+        Least number of pixels.
+
+    Returns
+    -------
+    photutils.segmentation.SegmentationImage or None
+        The segments; None, and no warning, where there are none.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        return detect_sources(image, threshold, connected)
 
 
 def fill_lone_pixels(image):

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from photutils.segmentation import SourceCatalog, detect_sources
+from photutils.segmentation import SourceCatalog
 
 from jwst_modfix.photometry.apertures import ApertureFlux, measure_source
 from jwst_modfix.photometry.background import SkyLevel, measure_sky
-from jwst_modfix.photometry.detection import fill_lone_pixels
+from jwst_modfix.photometry.detection import fill_lone_pixels, find_connected
 from jwst_modfix.photometry.merging import find_shift, shift_on_sky
 
 __all__ = ["ForcedPhotometry", "measure_frame"]
@@ -98,7 +98,7 @@ def find_pointing_error(frame, sources, level):
     """
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.nan_to_num(level)))
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
-    segments = detect_sources(image, _BRIGHT * noise, _CONNECTED) if np.isfinite(noise) else None
+    segments = find_connected(image, _BRIGHT * noise, _CONNECTED) if np.isfinite(noise) else None
     if segments is None:
         return 0.0, 0.0
     x, y = np.reshape(SourceCatalog(image, segments).centroid, (-1, 2)).T

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from photutils.segmentation import deblend_sources, detect_sources
+from photutils.segmentation import deblend_sources
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import map_background, measure_sky
-from jwst_modfix.photometry.detection import fill_lone_pixels
+from jwst_modfix.photometry.detection import fill_lone_pixels, find_connected
 from jwst_modfix.photometry.exposures import Photometry, check_overlap, make_exposures
 from jwst_modfix.photometry.flags import Flag
 from jwst_modfix.photometry.frames import read_geometry
@@ -226,7 +226,7 @@ def measure_segments(mosaic, background, segments):
 
 def _label(image, noise):
     """Label of the deblended source that each pixel belongs to, 0 for none."""
-    segments = detect_sources(image, _THRESHOLD * noise, _CONNECTED)
+    segments = find_connected(image, _THRESHOLD * noise, _CONNECTED)
     if segments is None:
         return np.zeros(image.shape, int)
     return deblend_sources(image, segments, _CONNECTED, progress_bar=False).data
