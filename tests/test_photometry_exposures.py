@@ -246,6 +246,16 @@ def test_wrong_pixels_are_refused(exposures, epochs, tmp_path, change, message):
     assert "wrong_cal.fits" in str(caught.value)
 
 
+def test_field_with_no_source_is_refused(exposures, tmp_path):
+    def empty(hdulist):
+        noise = np.random.default_rng(8).normal(0.2, 0.01, hdulist["SCI"].data.shape)
+        hdulist["SCI"].data[:] = noise
+
+    header = read_header(alter(exposures[0][0], tmp_path, empty))
+    with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposures: wrong_cal\.fits"):
+        find_sources([header])
+
+
 def test_exposures_that_do_not_overlap_are_refused(exposures):
     headers = exposures[0][:2]  # both modules in one epoch, side by side
     epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
