@@ -12,7 +12,7 @@ from jwst_modfix.photometry.headers import ExposureHeader
 
 APERTURE = Aperture(radius=0.3, inner=0.75, outer=1.2)
 SCALE = np.diag([-0.031, 0.0308])  # arcsec per pixel
-PIXAR_SR = 2.3e-14
+PIXAR_SR = 2.37e-14
 SHAPE = (121, 131)
 NOISE = 0.01
 
@@ -92,6 +92,23 @@ def test_error_is_that_of_the_pixels_and_of_the_sky():
         fluxes.append(one.flux)
         errors.append(one.flux_error)
     assert np.std(fluxes) / np.median(errors) == pytest.approx(1.0, abs=0.13)  # three times 1/sqrt(600)
+
+
+def test_error_has_that_of_the_local_sky():
+    # The truth: with an annulus smaller than the aperture, the scatter of the fluxes, half of which is the sky's.
+    rng = np.random.default_rng(15)
+    narrow = Aperture(radius=0.3, inner=0.31, outer=0.38)
+    frames = [make_frame(rng.normal(0.2, NOISE, SHAPE)) for _ in range(300)]
+    found = [measure_source(frame, 60.0, 60.0, SCALE, narrow) for frame in frames]
+    ratio = np.std([one.flux for one in found]) / np.median([one.flux_error for one in found])
+    assert ratio == pytest.approx(1.0, abs=0.13)
+
+
+def test_annulus_that_is_mostly_masked_is_flagged():
+    x, y = np.meshgrid(np.arange(SHAPE[1]) - 60.0, np.arange(SHAPE[0]) - 60.0)
+    bad = np.hypot(x, y) > 26
+    image = np.where(bad, np.nan, draw(60.0, 60.0, 2e-6))
+    assert measure_source(make_frame(image, bad), 60.0, 60.0, SCALE, APERTURE).flags == Flag.SKY
 
 
 def test_error_grows_where_the_annulus_scatters_more_than_err_says():

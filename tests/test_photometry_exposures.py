@@ -140,10 +140,10 @@ def test_pointing_error_is_taken_out(exposures, epochs, photometry, tmp_path):
     moved = [*exposures[0][:3], read_header(tmp_path / header.name)]
     again = measure_exposures(moved, epochs)
     assert np.hypot(again.exposures["shift_east"][3], again.exposures["shift_north"][3]) == pytest.approx(0.4, abs=0.01)
-    first, second = (select_measurements(one.measurements) for one in (photometry, again))
-    assert difference(again.measurements, second)[0] == pytest.approx(
-        difference(photometry.measurements, first)[0], abs=0.001
-    )
+    fluxes = [one.measurements["flux"][one.measurements["exposure"] == 3] for one in (photometry, again)]
+    assert len(fluxes[0]) == len(fluxes[1])
+    ratios = np.asarray(fluxes[1] / fluxes[0])
+    assert np.nanmedian(np.abs(ratios - 1)) < 0.001
 
 
 def shift(v2):
