@@ -8,6 +8,7 @@ __all__ = [
     "MeasurementsError",
     "ModuleOffsetError",
     "NoSolutionError",
+    "PhotometryError",
     "ReferenceTableError",
     "SkyDisagreementWarning",
 ]
@@ -47,3 +48,7 @@ class DegenerateTermWarning(UserWarning):
 
 class SkyDisagreementWarning(UserWarning):
     """The sky levels and the sources disagree on an offset beyond their errors."""
+
+
+class PhotometryError(ModuleOffsetError, ValueError):
+    """Pixels or a user's photometry from which no table of measurements can be made."""

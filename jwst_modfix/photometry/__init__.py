@@ -1,0 +1,38 @@
+"""
+From pixels, or from a user's own catalogues, to one table of measurements.
+
+This is the only room that imports `photutils`::
+
+    headers = [read_header(path) for path in paths]
+    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    photometry = measure_exposures(headers, epochs)
+    selection = select_measurements(photometry.measurements)
+"""
+
+from jwst_modfix.photometry.apertures import Aperture, default_aperture
+from jwst_modfix.photometry.catalogues import read_catalogues
+from jwst_modfix.photometry.epochs import Epochs, group_epochs
+from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
+from jwst_modfix.photometry.flags import UNUSABLE, Flag
+from jwst_modfix.photometry.headers import ExposureHeader, find_mixed, read_header
+from jwst_modfix.photometry.selection import Criteria, Selection, select_measurements
+
+__all__ = [
+    "UNUSABLE",
+    "Aperture",
+    "Criteria",
+    "Epochs",
+    "ExposureHeader",
+    "Flag",
+    "Photometry",
+    "Selection",
+    "default_aperture",
+    "find_mixed",
+    "find_sources",
+    "group_epochs",
+    "measure_exposures",
+    "measure_sources",
+    "read_catalogues",
+    "read_header",
+    "select_measurements",
+]

@@ -1,0 +1,124 @@
+"""Sources of one exposure: where they are, and about how bright."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
+from photutils.utils.exceptions import NoDetectionsWarning
+
+from jwst_modfix.photometry.background import map_background
+from jwst_modfix.photometry.centroids import refine_centroids
+
+__all__ = ["Detections", "detect", "fill_lone_pixels", "find_connected"]
+
+_THRESHOLD = 3.0  # standard deviations of a pixel
+_CONNECTED = 6  # pixels
+_WINDOW = {"SHORT": 0.05, "LONG": 0.10}  # arcsec: standard deviation of the window of centroids
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detections:
+    """
+    Sources detected in one exposure.
+
+    Parameters
+    ----------
+    exposure : str
+        Name of the exposure.
+    band : str
+        Its filter and pupil.
+    ra, dec : numpy.ndarray, shape (n,)
+        On the sky, by the exposure's own WCS [deg].
+    flux : numpy.ndarray, shape (n,)
+        Isophotal flux [Jy].
+    """
+
+    exposure: str
+    band: str
+    ra: np.ndarray
+    dec: np.ndarray
+    flux: np.ndarray
+
+    def __len__(self):
+        return len(self.ra)
+
+
+def detect(frame):
+    """
+    Detect the sources of an exposure: background, threshold, deblending, centroids.
+
+    Parameters
+    ----------
+    frame : Frame
+        The exposure.
+
+    Returns
+    -------
+    Detections
+        Its sources; there may be none.
+    """
+    background = map_background(frame)
+    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
+    segments = find_connected(image, _THRESHOLD * background.noise, _CONNECTED)
+    names = {"exposure": frame.header.name, "band": f"{frame.header.filter}+{frame.header.pupil}"}
+    if segments is None:
+        return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
+    segments = deblend_sources(image, segments, _CONNECTED, progress_bar=False)
+    catalogue = SourceCatalog(image * frame.area, segments)
+    flux = np.atleast_1d(catalogue.segment_flux) * frame.jansky
+    start = np.reshape(catalogue.centroid, (-1, 2))
+    good = (flux > 0) & np.isfinite(start).all(axis=1)
+    x, y = start[good].T
+    sigma = _WINDOW[frame.header.channel] / np.sqrt(frame.header.pixar_sr) * np.deg2rad(1 / 3600)
+    x, y = refine_centroids(image, x, y, sigma)
+    ra, dec = frame.geometry.to_sky(x, y)
+    return Detections(**names, ra=ra, dec=dec, flux=flux[good])
+
+
+def find_connected(image, threshold, connected):
+    """
+    Find connected pixels above a threshold.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (ny, nx)
+        Values.
+    threshold : float
+        What they must exceed.
+    connected : int
+        Least number of pixels.
+
+    Returns
+    -------
+    photutils.segmentation.SegmentationImage or None
+        The segments; None, and no warning, where there are none.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        return detect_sources(image, threshold, connected)
+
+
+def fill_lone_pixels(image):
+    """
+    Fill pixels that hold nothing with the mean of their good neighbours, and with 0 where there are none.
+
+    Good enough to find a source that a bad pixel would break in two; not for its flux.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (ny, nx)
+        Values, not-a-number where there is none.
+
+    Returns
+    -------
+    numpy.ndarray, shape (ny, nx)
+        A copy with a number everywhere.
+    """
+    rows, columns = np.nonzero(~np.isfinite(image))
+    padded = np.pad(image, 1, constant_values=np.nan)
+    around = [padded[rows + dy, columns + dx] for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    good = np.isfinite(around)
+    filled = image.copy()
+    filled[rows, columns] = np.where(good, around, 0).sum(axis=0) / np.maximum(good.sum(axis=0), 1)
+    return filled

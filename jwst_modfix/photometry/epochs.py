@@ -1,0 +1,96 @@
+"""Which exposures belong to one epoch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.time import Time
+
+from jwst_modfix.errors import PhotometryError
+
+__all__ = ["Epochs", "group_epochs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """
+    Exposures by epoch.
+
+    Parameters
+    ----------
+    number : numpy.ndarray of int, shape (n,)
+        Epoch of each exposure: 0 for the first in time, and so on.
+    names : tuple of str
+        Name of each epoch.
+    """
+
+    number: np.ndarray
+    names: tuple[str, ...]
+
+
+def group_epochs(mjd, roll, names=None, *, gap_days=30.0, roll_tolerance=5.0):
+    """
+    Group exposures into epochs, numbered in the order of time.
+
+    By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or where
+    its roll differs by more than the tolerance from that of the epoch's first.
+
+    Parameters
+    ----------
+    mjd : array_like, shape (n,)
+        Times [day].
+    roll : array_like, shape (n,)
+        Position angles of V3 [deg]; compared modulo 360.
+    names : sequence of str, optional
+        Epoch of each exposure, from the association; None for those without.
+    gap_days : float
+        The longest time between exposures of one epoch [day].
+    roll_tolerance : float
+        The largest difference of roll within one epoch [deg].
+
+    Returns
+    -------
+    Epochs
+        The epoch of each exposure, in the order given. Those found from times are named by their first date.
+
+    Raises
+    ------
+    PhotometryError
+        Some exposures have a name and some have not, or a time, an angle or a limit is not finite.
+    """
+    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
+    _check(mjd, roll, gap_days, roll_tolerance)
+    names = [None] * len(mjd) if names is None else [name if name is None else str(name) for name in names]
+    if all(name is None for name in names):
+        names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
+    elif None in names:
+        raise PhotometryError(
+            f"epoch: must be given for every member or for none; {names.count(None)} of {len(names)} have none, "
+            f"the first is member {names.index(None) + 1}"
+        )
+    return _number(mjd, names)
+
+
+def _check(mjd, roll, gap_days, roll_tolerance):
+    for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
+        if not value > 0:
+            raise PhotometryError(f"{name}: must be more than 0; got {value}")
+    for name, values in (("mjd", mjd), ("roll", roll)):
+        if not np.isfinite(values).all():
+            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
+
+
+def _name_by_time(mjd, roll, gap_days, roll_tolerance):
+    names, first, last = [None] * len(mjd), None, None
+    for i in np.argsort(mjd, kind="stable"):
+        turned = first is not None and abs((roll[i] - roll[first] + 180) % 360 - 180) > roll_tolerance
+        if first is None or turned or mjd[i] - mjd[last] > gap_days:
+            first = i
+        last = i
+        names[i] = first
+    return [Time(mjd[first], format="mjd").isot[:16] for first in names]
+
+
+def _number(mjd, names):
+    unique = sorted(set(names), key=lambda name: min(t for t, other in zip(mjd, names, strict=True) if other == name))
+    place = {name: i for i, name in enumerate(unique)}
+    return Epochs(np.array([place[name] for name in names], int), tuple(unique))

@@ -1,0 +1,60 @@
+"""Truth: epochs that a person would tell apart."""
+
+import numpy as np
+import pytest
+
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry.epochs import group_epochs
+
+
+def test_gap_in_time_ends_an_epoch_whatever_the_order():
+    epochs = group_epochs([60180.0, 60000.0, 60181.0, 60000.5], [10, 10, 10, 10])
+    np.testing.assert_array_equal(epochs.number, [1, 0, 1, 0])
+    assert epochs.names == ("2023-02-25T00:00", "2023-08-24T00:00")
+
+
+def test_slow_program_without_a_gap_is_one_epoch():
+    epochs = group_epochs(np.arange(0, 200, 25.0) + 60000, np.full(8, 33.0))
+    assert set(epochs.number) == {0}
+
+
+def test_change_of_roll_ends_an_epoch():
+    epochs = group_epochs([60000, 60001, 60002, 60003], [30, 31, 124, 125])
+    np.testing.assert_array_equal(epochs.number, [0, 0, 1, 1])
+
+
+def test_rolls_are_compared_modulo_360():
+    assert set(group_epochs([60000, 60001, 60002], [359.0, 1.0, -1.0]).number) == {0}
+
+
+def test_limits_are_the_callers():
+    assert set(group_epochs([60000, 60040], [0, 8], gap_days=50, roll_tolerance=10).number) == {0}
+    assert set(group_epochs([60000, 60004], [0, 0], gap_days=3).number) == {0, 1}
+
+
+def test_names_of_the_association_come_first_numbered_by_time():
+    epochs = group_epochs([60500, 60000, 60501], [0, 0, 170], names=["late", "early", "late"])
+    np.testing.assert_array_equal(epochs.number, [1, 0, 1])
+    assert epochs.names == ("early", "late")
+
+
+def test_names_for_some_only_are_refused():
+    with pytest.raises(PhotometryError, match="for every member or for none; 1 of 2 have none, the first is member 2"):
+        group_epochs([1, 2], [0, 0], names=["a", None])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gap_days": 0}, "gap_days: must be more than 0; got 0"),
+        ({"roll_tolerance": -1}, "roll_tolerance: must be more than 0; got -1"),
+    ],
+)
+def test_limits_must_be_positive(arguments, message):
+    with pytest.raises(PhotometryError, match=message):
+        group_epochs([1, 2], [0, 0], **arguments)
+
+
+def test_times_must_be_finite():
+    with pytest.raises(PhotometryError, match="mjd: must be finite; that of exposure 1 is not"):
+        group_epochs([1, np.nan], [0, 0])

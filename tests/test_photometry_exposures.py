@@ -1,0 +1,270 @@
+"""Truth: the simulator's fluxes, and a calibration with no error or with one that is put in."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from jwst_modfix import simulate
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry import (
+    Criteria,
+    find_mixed,
+    find_sources,
+    group_epochs,
+    measure_exposures,
+    read_catalogues,
+    read_header,
+    select_measurements,
+)
+from jwst_modfix.reference.table import OffsetRow, OffsetTable
+
+OFFSET = 0.04  # mag: Delta_AB put in
+_SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
+
+
+@pytest.fixture(scope="module")
+def exposures(tmp_path_factory):
+    """Array 1 of both modules in two epochs turned by 180 deg: each sees what the other saw; 1000 x 1000 pixels."""
+    folder = tmp_path_factory.mktemp("exposures")
+    row = OffsetRow(array="1", filter="F200W", offset=OFFSET, offset_error=0.0)
+    planned = simulate.plan_exposures(
+        simulate.JWIDF_EPOCHS[:2], filters=["F200W"], detectors=["NRCA1", "NRCB1"], dithers=[(0.0, 0.0)], duration=800.0
+    )
+    population = simulate.Population(
+        density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
+    )
+    rng = np.random.default_rng(42)
+    simulate.simulate_dataset(
+        folder, planned, rng, population=population, subarray=_SUBARRAY,
+        truth=simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test")),
+    )  # fmt: skip
+    return [read_header(path) for path in sorted(folder.glob("*_cal.fits"))], folder
+
+
+@pytest.fixture(scope="module")
+def epochs(exposures):
+    headers = exposures[0]
+    return group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+
+
+@pytest.fixture(scope="module")
+def photometry(exposures, epochs):
+    return measure_exposures(exposures[0], epochs)
+
+
+def alter(header, folder, change):
+    """A copy of an exposure's file with something wrong."""
+    path = folder / "wrong_cal.fits"
+    with fits.open(header.path) as hdulist:
+        change(hdulist)
+        hdulist.writeto(path, overwrite=True)
+    return path
+
+
+def difference(table, selection):
+    """Weighted mean over sources of A - B, its error, and the pulls of the sources."""
+    table = table[selection.mask]
+    deltas, variances = [], []
+    for source in np.unique(table["source"]):
+        rows = table[table["source"] == source]
+        sides = [rows[rows["module"] == module] for module in "AB"]
+        if all(len(side) for side in sides):
+            weights = [1 / np.asarray(side["mag_error"]) ** 2 for side in sides]
+            means = [np.average(side["mag"], weights=w) for side, w in zip(sides, weights, strict=True)]
+            deltas.append(means[0] - means[1])
+            variances.append(sum(1 / w.sum() for w in weights))
+    weights = 1 / np.array(variances)
+    return np.average(deltas, weights=weights), weights.sum() ** -0.5, (np.array(deltas) - OFFSET) / np.sqrt(variances)
+
+
+def test_offset_between_the_modules_is_measured(photometry):
+    # The truth: Delta_AB as it was put in; also a baseline for the errors, whose pulls have width 1.
+    selection = select_measurements(photometry.measurements, Criteria(snr=50, faintest=23.0))
+    delta, error, pulls = difference(photometry.measurements, selection)
+    assert len(pulls) > 10
+    assert error < 0.0025
+    assert delta == pytest.approx(OFFSET, abs=3.5 * error)
+    assert np.std(pulls) < 1.7
+
+
+def test_fluxes_are_those_of_the_stars(photometry, exposures):
+    # The truth: an aperture of 0.30" holds 96% of the simulator's PSF at 2 micron, and the same of each star.
+    scene = Table.read(next(exposures[1].glob("*_sources.ecsv")))
+    stars = scene[(scene["type"] == "star") & (scene["mag_F200W"] < 22)]
+    table = photometry.measurements[select_measurements(photometry.measurements).mask]
+    ratios = []
+    for row in table[table["module"] == "B"]:
+        apart = np.hypot((stars["ra"] - row["RA"]) * np.cos(np.radians(row["Dec"])), stars["dec"] - row["Dec"]) * 3600
+        if len(apart) and apart.min() < 0.02:
+            magnitude = stars["mag_F200W"][np.argmin(apart)]
+            ratios.append(row["flux"] / (3631 * 10 ** (-0.4 * magnitude)))
+    assert len(ratios) >= 3
+    assert np.median(ratios) == pytest.approx(0.96, abs=0.03)
+    assert np.ptp(ratios) < 0.05
+
+
+def test_places_are_those_of_the_geometry(photometry, exposures):
+    # The truth: SIAF, by way of the simulator.
+    table = photometry.measurements
+    for detector in ("NRCA1", "NRCB1"):
+        rows = table[table["module"] == detector[3]]
+        v2, v3 = simulate.detector_geometry(detector).pixel_to_v2v3(np.asarray(rows["x"]), np.asarray(rows["y"]))
+        assert np.abs(v2 - rows["V2"]).max() < 1e-6
+        assert np.abs(v3 - rows["V3"]).max() < 1e-6
+        assert rows["x"].min() > 523  # full frame, not the subarray
+
+
+def test_sky_level_is_that_of_the_band_times_the_error_of_the_calibration(photometry):
+    # The truth: the band's sky, and in A, that is put wrong by the whole offset, less; sources add a little.
+    sky = simulate.Band.named("F200W").sky
+    for row in photometry.exposures:
+        expected = sky * 10 ** (-0.4 * OFFSET * (row["module"] == "A"))
+        assert row["sky"] == pytest.approx(expected, rel=0.005)
+        assert 0 < row["sky_error"] < 0.005 * sky
+
+
+def test_order_of_exposures_does_not_change_the_sources(exposures, photometry):
+    headers = exposures[0]
+    backwards = find_sources(headers[::-1])
+    assert set(photometry.measurements["RA"]) <= set(backwards.ra)
+
+
+def test_pointing_error_is_taken_out(exposures, epochs, photometry, tmp_path):
+    # The truth: the same magnitudes, though one exposure's WCS is wrong by 0.4".
+    header = exposures[0][3]
+    with simulate_open(header) as model:
+        frames = model.meta.wcs
+        frames.insert_transform("v2v3", shift(0.4), after=True)
+        model.save(tmp_path / header.name)
+    moved = [*exposures[0][:3], read_header(tmp_path / header.name)]
+    again = measure_exposures(moved, epochs)
+    assert np.hypot(again.exposures["shift_east"][3], again.exposures["shift_north"][3]) == pytest.approx(0.4, abs=0.01)
+    fluxes = [one.measurements["flux"][one.measurements["exposure"] == 3] for one in (photometry, again)]
+    assert len(fluxes[0]) == len(fluxes[1])
+    ratios = np.asarray(fluxes[1] / fluxes[0])
+    assert np.nanmedian(np.abs(ratios - 1)) < 0.001
+
+
+def shift(v2):
+    from astropy.modeling.models import Identity, Shift
+
+    return Shift(v2) & Identity(1)
+
+
+def simulate_open(header):
+    from stdatamodels.jwst.datamodels import ImageModel
+
+    return ImageModel(str(header.path))
+
+
+def test_users_catalogue_gives_the_same_measurements(exposures, epochs, photometry, tmp_path):
+    # The truth: our own table, written the way a user would, as magnitudes at pixels and as fluxes on the sky.
+    ours = photometry.measurements[np.isfinite(photometry.measurements["mag"])]
+    names = np.array([header.name for header in exposures[0]])[ours["exposure"]]
+    user = Table({"source": ours["source"].astype(str), "exposure": names, "mag": ours["mag"]})
+    user["mag_error"] = ours["mag_error"]
+    user["x"], user["y"] = ours["x"] - 524, ours["y"] - 524
+    user.write(tmp_path / "user.ecsv")
+    read = read_catalogues([tmp_path / "user.ecsv"], exposures[0], epochs).measurements
+    assert len(read) == len(ours)
+    for name, tolerance in (("V2", 1e-6), ("V3", 1e-6), ("mag", 1e-9), ("mag_error", 1e-9), ("x", 1e-9)):
+        assert np.abs(np.sort(read[name]) - np.sort(ours[name])).max() < tolerance
+    on_sky = Table({"source": ours["source"], "exposure": names, "flux": ours["flux"].to("uJy")})
+    on_sky["flux_error"], on_sky["RA"], on_sky["Dec"] = ours["flux_error"].to("uJy"), ours["RA"], ours["Dec"]
+    on_sky.write(tmp_path / "user.fits")
+    read = read_catalogues([tmp_path / "user.fits"], exposures[0], epochs).measurements
+    assert np.abs(np.sort(read["mag"]) - np.sort(ours["mag"])).max() < 1e-9
+    assert np.abs(np.sort(read["V2"]) - np.sort(ours["V2"])).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mag": None}, "must have the columns mag and mag_error or flux and flux_error; it has source"),
+        ({"source": None}, "must have the columns source; it has"),
+        ({"x": None}, "must have the columns x and y or RA and Dec"),
+        ({"mag": [20.0, np.nan]}, "column mag must be finite; row 2 has nan"),
+        ({"mag_error": [0.01, -0.1]}, "column mag_error must be more than 0; row 2 has -0.1"),
+        ({"exposure": ["jw02738001001_02101_00001_nrca1", "other"]}, "row 2, 'other', names no member"),
+        ({"mag": ["bright", "faint"]}, "column mag must hold numbers, in mag"),
+    ],
+)
+def test_wrong_catalogues_are_refused(exposures, epochs, tmp_path, change, message):
+    columns = {"source": [1, 1], "exposure": [header.name for header in exposures[0][:2]], "x": [9.0, 9.0]}
+    columns |= {"y": [9.0, 9.0], "mag": [20.0, 20.0], "mag_error": [0.01, 0.01]} | change
+    Table({name: value for name, value in columns.items() if value is not None}).write(tmp_path / "user.ecsv")
+    with pytest.raises(PhotometryError, match=message) as caught:
+        read_catalogues([tmp_path / "user.ecsv"], exposures[0], epochs)
+    assert "user.ecsv" in str(caught.value)
+
+
+def test_catalogue_of_unknown_format_is_refused(exposures, epochs, tmp_path):
+    with pytest.raises(PhotometryError, match=r"user\.txt: must be one of \.ecsv, \.fits, \.parquet; got \.txt"):
+        read_catalogues([tmp_path / "user.txt"], exposures[0], epochs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h[0].header.set("INSTRUME", "MIRI"), "must be of NIRCam .* got INSTRUME MIRI"),
+        (lambda h: h[0].header.set("EXP_TYPE", "NRC_WFSS"), "EXP_TYPE must be NRC_IMAGE; got NRC_WFSS"),
+        (lambda h: h["SCI"].header.set("BUNIT", "DN/s"), "BUNIT must be MJy/sr; got DN/s"),
+        (lambda h: h["SCI"].header.remove("PIXAR_SR"), "must tell pixar_sr; they do not"),
+        (lambda h: h.pop("SCI"), "has no SCI extension"),
+        (lambda h: h.pop("ASDF"), "has no gWCS"),
+    ],
+)
+def test_wrong_headers_are_refused(exposures, tmp_path, change, message):
+    path = alter(exposures[0][0], tmp_path, change)
+    with pytest.raises(PhotometryError, match=message) as caught:
+        read_header(path)
+    assert "wrong_cal.fits" in str(caught.value)
+
+
+def test_missing_and_truncated_files_are_refused(exposures, tmp_path):
+    with pytest.raises(PhotometryError, match=r"none_cal\.fits: no such file"):
+        read_header(tmp_path / "none_cal.fits")
+    path = tmp_path / "cut_cal.fits"
+    content = exposures[0][0].path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PhotometryError, match=r"cut_cal\.fits: cannot be read as FITS"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h["SCI"].data.fill(np.nan), "has no good pixel"),
+        (lambda h: h.pop("AREA"), "must have the extensions SCI, ERR, DQ and AREA; it has no AREA"),
+    ],
+)
+def test_wrong_pixels_are_refused(exposures, epochs, tmp_path, change, message):
+    header = read_header(alter(exposures[0][0], tmp_path, change))
+    with pytest.raises(PhotometryError, match=message) as caught:
+        measure_exposures([header, *exposures[0][1:]], epochs)
+    assert "wrong_cal.fits" in str(caught.value)
+
+
+def test_field_with_no_source_is_refused(exposures, tmp_path):
+    def empty(hdulist):
+        noise = np.random.default_rng(8).normal(0.2, 0.01, hdulist["SCI"].data.shape)
+        hdulist["SCI"].data[:] = noise
+
+    header = read_header(alter(exposures[0][0], tmp_path, empty))
+    with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposures: wrong_cal\.fits"):
+        find_sources([header])
+
+
+def test_exposures_that_do_not_overlap_are_refused(exposures):
+    headers = exposures[0][:2]  # both modules in one epoch, side by side
+    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    with pytest.raises(PhotometryError, match=r"must overlap on the sky; no two in one filter share a source: jw"):
+        measure_exposures(headers, epochs)
+
+
+def test_mixed_calibrations_are_listed(exposures, tmp_path):
+    assert find_mixed(exposures[0]) == []
+    other = read_header(alter(exposures[0][0], tmp_path, lambda h: h[0].header.set("CRDS_CTX", "jwst_1489.pmap")))
+    lines = find_mixed([*exposures[0], other])
+    assert lines == ["NRCA1 F200W CLEAR: CRDS_CTX is jwst_1130.pmap (2 exposures), jwst_1489.pmap (1 exposures)"]

@@ -1,0 +1,82 @@
+"""Truth: tables whose good rows are known."""
+
+import numpy as np
+import pytest
+
+from jwst_modfix.photometry import Criteria, Flag, select_measurements
+from jwst_modfix.photometry.measurements import COLUMNS, make_measurements, to_magnitudes
+
+
+def make_table(**given):
+    """Two sources in four exposures, bright and clean unless something else is given."""
+    n = 8
+    columns = {name: np.zeros(n, kind) for name, kind, _, _ in COLUMNS}
+    columns |= {"source": np.repeat([0, 1], 4), "exposure": np.tile(np.arange(4), 2), "isolation": np.full(n, 9.0)}
+    columns |= {"flux": np.full(n, 1e-5), "flux_error": np.full(n, 2e-8), "filter": np.full(n, "F200W")}
+    columns |= {"compactness": np.full(n, 0.8)}
+    return make_measurements(columns | given)
+
+
+def test_clean_bright_measurements_are_all_selected():
+    selection = select_measurements(make_table())
+    assert selection.mask.all()
+    assert set(selection.rejected.values()) == {0}
+
+
+@pytest.mark.parametrize("flag", [Flag.EDGE, Flag.MASKED, Flag.SKY, Flag.NEGATIVE])
+def test_flag_rejects_one_measurement(flag):
+    selection = select_measurements(make_table(flags=np.array([0, flag, 0, 0, 0, 0, 0, 0])))
+    np.testing.assert_array_equal(selection.mask, [1, 0, 1, 1, 1, 1, 1, 1])
+    assert selection.rejected[flag.name.lower()] == 1
+
+
+def test_filled_pixels_alone_do_not_reject():
+    assert select_measurements(make_table(flags=np.full(8, Flag.FILLED))).mask.all()
+
+
+def test_saturation_in_one_exposure_rejects_the_source():
+    selection = select_measurements(make_table(flags=np.array([0, Flag.SATURATED, 0, 0, 0, 0, 0, 0])))
+    np.testing.assert_array_equal(selection.mask, [0, 0, 0, 0, 1, 1, 1, 1])
+
+
+def test_limits_are_judged_for_the_source_not_for_the_measurement():
+    # The truth: noise must not decide which measurements of a source near the limit are kept, or its mean is biased.
+    limit = 3631 * 10 ** (-0.4 * 22.0)
+    flux = np.array([1.02, 0.98, 1.03, 1.01, 0.97, 1.01, 0.98, 0.99]) * limit
+    selection = select_measurements(make_table(flux=flux, flux_error=flux / 300))
+    np.testing.assert_array_equal(selection.mask, [1, 1, 1, 1, 0, 0, 0, 0])
+    assert selection.rejected["faint"] == 4
+
+
+def test_signal_to_noise_isolation_and_compactness():
+    n = np.repeat([1.0, 0.0], 4).astype(bool)
+    noisy = make_table(flux_error=np.where(n, 2e-8, 2e-7))
+    np.testing.assert_array_equal(select_measurements(noisy).mask, n)
+    np.testing.assert_array_equal(select_measurements(make_table(isolation=np.where(n, 2.0, 0.5))).mask, n)
+    extended = make_table(compactness=np.where(n, 0.8, 0.5))
+    assert select_measurements(extended).mask.all()
+    np.testing.assert_array_equal(select_measurements(extended, Criteria(compactness=0.7)).mask, n)
+
+
+def test_source_with_one_good_measurement_is_left_out():
+    flags = np.array([0, 1, 1, 1, 0, 0, 0, 0])
+    selection = select_measurements(make_table(flags=flags))
+    np.testing.assert_array_equal(selection.mask, [0, 0, 0, 0, 1, 1, 1, 1])
+    assert selection.rejected["single"] == 1
+
+
+def test_ab_magnitudes():
+    # The truth: 3631 Jy is 0 mag AB; an error of 1% is 0.010857 mag.
+    mag, error = to_magnitudes([3631.0, 3.631e-6, -1.0], [36.31, 3.631e-8, 1.0])
+    assert mag[:2] == pytest.approx([0.0, 22.5])
+    assert error[:2] == pytest.approx([0.010857, 0.010857], rel=1e-4)
+    assert np.isnan(mag[2])
+
+
+def test_table_comes_back_from_ecsv(tmp_path):
+    table = make_table()
+    table.write(tmp_path / "m.ecsv")
+    read = type(table).read(tmp_path / "m.ecsv")
+    assert read["flux"].unit == "Jy"
+    assert read["V2"].description == "Focal-plane coordinate V2"
+    np.testing.assert_array_equal(read["mag"], table["mag"])
