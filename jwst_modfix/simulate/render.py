@@ -111,15 +111,21 @@ def draw_sources(scene, exposure):
     flux = true_flux(scene, exposure)[sources.rows]
     types = np.asarray(scene["type"])[sources.rows]
     psf = point_spread_function(exposure.band.fwhm)
-    scale = np.sqrt(exposure.geometry.nominal_area)
+    scale = _pixel_scales(scene[sources.rows], exposure)
     for i in np.flatnonzero(types == "star"):
-        _add_star(image, sources.x[i], sources.y[i], flux[i], psf, scale)
+        _add_star(image, sources.x[i], sources.y[i], flux[i], psf, scale[i])
     galaxies = np.flatnonzero(types != "star")
     if galaxies.size:
         shapes = _pixel_shapes(scene[sources.rows[galaxies]], exposure)
         for i, shape in zip(galaxies, shapes, strict=True):
-            _add_galaxy(image, sources.x[i], sources.y[i], flux[i], shape, PROFILES[types[i]], psf, scale)
+            _add_galaxy(image, sources.x[i], sources.y[i], flux[i], shape, PROFILES[types[i]], psf, scale[i])
     return image
+
+
+def _pixel_scales(sources, exposure):
+    """Local size of a pixel at each source [arcsec], as the PSF is fixed on the sky and not in pixels."""
+    jacobian = _sky_to_pixel_jacobian(exposure, np.asarray(sources["ra"]), np.asarray(sources["dec"]))
+    return 1 / np.sqrt(np.abs(np.linalg.det(jacobian)))
 
 
 def _pixel_shapes(galaxies, exposure):
