@@ -222,8 +222,27 @@ def test_an_exposure_that_the_table_is_not_meant_for_is_skipped_or_refused(small
 def test_an_array_of_another_shape_is_refused(small_exposure):
     model = small_exposure()
     model.var_flat = np.ones((3, 3), np.float32)
-    with pytest.raises(ExposureError, match=r"var_flat has shape \(3, 3\), and data has \(48, 64\)"):
+    with pytest.raises(ExposureError, match=r"var_flat has shape \(3, 3\), and the data have \(48, 64\)"):
         correct(model)
+
+
+def test_whole_numbers_are_refused(small_exposure, tmp_path):
+    path = tmp_path / "jw_cal.fits"
+    small_exposure().save(str(path))
+    with fits.open(path, mode="update") as hdulist:
+        hdulist["ERR"].data = np.ones((48, 64), np.int16)
+    with pytest.raises(ExposureError, match="jw_cal.fits: ERR must hold floating-point numbers, got >?i"):
+        correct_file(path, tmp_path / "out.fits")
+
+
+def test_never_twice_though_a_tool_dropped_the_cards(small_exposure, tmp_path):
+    model, _ = correct(small_exposure())
+    model.instance["extra_fits"] = {}
+    model.save(str(tmp_path / "jw_cal.fits"))
+    with pytest.raises(ExposureError, match="was corrected before"):
+        correct(model)
+    with pytest.raises(ExposureError, match="was corrected before"):
+        correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
 
 
 def test_a_file_is_corrected_like_its_model(small_exposure, tmp_path):

@@ -133,6 +133,9 @@ class FitsExposure(OpenExposure):
     def read_node(self):  # noqa: D102 - inherited
         return (self._asdf and self._asdf.get("meta.module_offset")) or {}
 
+    def read_status_node(self):  # noqa: D102 - inherited
+        return self._asdf and self._asdf.get("meta.cal_step.module_offset")
+
     def write_node(self, status, node):  # noqa: D102 - inherited
         self._replace_node("meta.cal_step.module_offset", status)
         self._replace_node("meta.module_offset", node or None)
@@ -179,11 +182,7 @@ class FitsExposure(OpenExposure):
         return self._hdulist["SCI"].header
 
     def _array(self, hdu):
-        array = self._hdulist[hdu].data
-        shape = self._hdulist["SCI"].shape
-        if array.shape != shape:
-            raise ExposureError(f"{self._name}: {hdu} has shape {array.shape}, and SCI has {shape}")
-        return array
+        return self.check_array(self._hdulist[hdu].data, hdu, self._hdulist["SCI"].shape, self._name)
 
     @functools.cached_property
     def _asdf_bytes(self):

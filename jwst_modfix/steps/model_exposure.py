@@ -2,7 +2,6 @@
 
 import functools
 
-from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.keywords import FIELDS, PHOTOMETRY, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
@@ -61,6 +60,9 @@ class ModelExposure(OpenExposure):
     def read_node(self):  # noqa: D102 - inherited
         return self.model.meta.instance.get("module_offset", {})
 
+    def read_status_node(self):  # noqa: D102 - inherited
+        return self._meta("cal_step.module_offset")
+
     def write_node(self, status, node):  # noqa: D102 - inherited
         meta = self.model.meta.instance
         steps = meta.setdefault("cal_step", {})
@@ -75,11 +77,7 @@ class ModelExposure(OpenExposure):
         return self.model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
 
     def _array(self, name):
-        array = getattr(self.model, name)
-        if array.shape != self.model.shape:
-            name_of_file = self.model.meta.filename
-            raise ExposureError(f"{name_of_file}: {name} has shape {array.shape}, and data has {self.model.shape}")
-        return array
+        return self.check_array(getattr(self.model, name), name, self.model.shape, self.model.meta.filename)
 
     def _meta(self, path):
         """Look up ``meta.<path>``; None where a part of it is missing."""

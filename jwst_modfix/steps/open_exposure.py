@@ -6,6 +6,7 @@ import numpy as np
 
 from jwst_modfix.correction.factor import FactorMap
 from jwst_modfix.correction.record import STATUS_KEYWORD, AppliedOffset, all_keywords
+from jwst_modfix.errors import ExposureError
 
 __all__ = ["ARRAYS_BY_POWER", "OpenExposure"]
 
@@ -104,6 +105,17 @@ class OpenExposure(abc.ABC):
         """
 
     @abc.abstractmethod
+    def read_status_node(self):
+        """
+        Read the status that the ASDF tree keeps.
+
+        Returns
+        -------
+        str or None
+            ``meta.cal_step.module_offset``.
+        """
+
+    @abc.abstractmethod
     def write_node(self, status, node):
         """
         Set the status and the coefficients in the ASDF tree.
@@ -118,8 +130,8 @@ class OpenExposure(abc.ABC):
 
     @property
     def status(self):
-        """``"COMPLETE"``, ``"SKIPPED"`` or None."""
-        return self.cards().get(STATUS_KEYWORD)
+        """``"COMPLETE"``, ``"SKIPPED"`` or None; either of the two places counts, lest a correction be repeated."""
+        return self.cards().get(STATUS_KEYWORD) or self.read_status_node()
 
     @property
     def history(self):
@@ -181,6 +193,38 @@ class OpenExposure(abc.ABC):
         """Take every trace of a correction away."""
         self.replace_cards([])
         self.write_node(None, {})
+
+    @staticmethod
+    def check_array(array, name, shape, exposure):
+        """
+        Refuse an array that the factor does not fit.
+
+        Parameters
+        ----------
+        array : numpy.ndarray
+            The array.
+        name : str
+            Its name, for the message.
+        shape : tuple of int
+            Shape of the data.
+        exposure : str
+            Name of the exposure, for the message.
+
+        Returns
+        -------
+        numpy.ndarray
+            The array.
+
+        Raises
+        ------
+        ExposureError
+            Its shape is not that of the data, or it holds no floating-point numbers.
+        """
+        if array.shape != shape:
+            raise ExposureError(f"{exposure}: {name} has shape {array.shape}, and the data have {shape}")
+        if array.dtype.kind != "f":
+            raise ExposureError(f"{exposure}: {name} must hold floating-point numbers, got {array.dtype}")
+        return array
 
     @staticmethod
     def is_ours(keyword):
