@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 
-__all__ = ["FactorMap", "apply_factor", "fit_factor", "undo_factor"]
+__all__ = ["FactorMap", "apply_factor", "fit_factor"]
 
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
 # leave less than 1e-9 (test_factor.py).
@@ -103,7 +103,7 @@ def fit_factor(m_sys, shape):
     return FactorMap(to_coefficients @ factor @ to_coefficients.T, tuple(shape))
 
 
-def apply_factor(factor_map, data, variances=()):
+def apply_factor(factor_map, data, variances=(), *, undo=False):
     """
     Multiply data and errors by the factor and variances by its square, in place.
 
@@ -115,34 +115,14 @@ def apply_factor(factor_map, data, variances=()):
         Data and errors.
     variances : iterable of numpy.ndarray, shape (ny, nx)
         Variances.
+    undo : bool
+        Divide instead.
     """
+    scale = np.divide if undo else np.multiply
     for rows, factor in factor_map.blocks():
-        for array in data:
-            array[rows] *= factor
-        factor *= factor
-        for array in variances:
-            array[rows] *= factor
-
-
-def undo_factor(factor_map, data, variances=()):
-    """
-    Divide data and errors by the factor and variances by its square, in place.
-
-    Parameters
-    ----------
-    factor_map : FactorMap
-        The factor.
-    data : iterable of numpy.ndarray, shape (ny, nx)
-        Data and errors.
-    variances : iterable of numpy.ndarray, shape (ny, nx)
-        Variances.
-    """
-    for rows, factor in factor_map.blocks():
-        for array in data:
-            array[rows] /= factor
-        factor *= factor
-        for array in variances:
-            array[rows] /= factor
+        for arrays, power in ((data, factor), (variances, factor * factor)):
+            for array in arrays:
+                scale(array[rows], power, out=array[rows])
 
 
 def _basis(pixel, size, count):

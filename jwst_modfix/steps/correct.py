@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor, undo_factor
+from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.table import OffsetTable
@@ -172,7 +172,7 @@ class Correction:
             name = opened.describe(headers_only=True).name
             raise ExposureError(f"{name}: cannot be undone: the card {error} of the correction is missing") from None
         factor_map = opened.factor() or _factor_map(opened, record)
-        undo_factor(factor_map, *opened.arrays())
+        apply_factor(factor_map, *opened.arrays(), undo=True)
         opened.scale_photometry(1 / factor_map.centre)
         opened.clear_mark()
         return Decision("apply", f"undid {record.table} of {record.date}")
