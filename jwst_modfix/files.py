@@ -15,7 +15,7 @@ def written_whole(target):
     Parameters
     ----------
     target : str or pathlib.Path
-        Where the file shall stand; its folder must exist.
+        Where the file shall stand; its folder is made where it does not exist.
 
     Yields
     ------
@@ -24,6 +24,7 @@ def written_whole(target):
         the folder goes, and ``target`` is as it was.
     """
     target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         partial = Path(folder) / target.name
         yield partial

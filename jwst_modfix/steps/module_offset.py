@@ -11,6 +11,7 @@ from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.stpipe import Step as JwstStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
+from stpipe import config_parser
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import written_whole
@@ -65,7 +66,7 @@ class ModuleOffsetStep(JwstStep):
         stpipe.config_parser.ConfigObj
             An empty configuration.
         """
-        return cls._empty_config()
+        return config_parser.ConfigObj()
 
     @classmethod
     def _get_crds_parameters(cls, _dataset):
