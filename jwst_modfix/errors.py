@@ -31,7 +31,7 @@ class AlreadyCorrectedError(ExposureError):
 
 
 class AssociationError(ModuleOffsetError, ValueError):
-    """Members of an association are missing, unreadable or no science images."""
+    """An association is none, its members cannot be read, or its outputs would overwrite one another."""
 
 
 class MeasurementsError(ModuleOffsetError, ValueError):

@@ -99,7 +99,9 @@ def test_undo_is_exact(real):
 
 
 def test_the_packaged_table_does_not_vouch_for_its_calibration(real):
-    with pytest.raises(ExposureError, match="CRDS_CTX is jwst_1046.pmap, and the table is valid for jwst_1130.pmap"):
+    with pytest.raises(
+        ExposureError, match="CRDS_CTX is jwst_1046.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap"
+    ):
         ModuleOffsetStep.call("real_cal.fits", apply_slope=False, on_invalid="error")
     skipped = ModuleOffsetStep.call("real_cal.fits", apply_slope=False)
     np.testing.assert_array_equal(skipped.data, fits.getdata("real_cal.fits", "SCI"))

@@ -42,6 +42,9 @@ def test_tags_of_asdf_and_dates_become_plain_values(tmp_path):
         (HEAD.encode() + b"a: [1\n...\n", "cannot be read as YAML: .*line 7"),
         (HEAD.encode() + b"a: 1\nb: 2\na: 3\n...\n", "key 'a' stands twice .line 8"),
         (HEAD.encode() + b"a: &x [1]\nb: *x\n...\n", r"aliases \(\*\) are not allowed .line 7"),
+        (HEAD.encode() + b"- {a: 1, offset: -0,01654}\n...\n", "key '01654' has no value .is a colon missing"),
+        (HEAD.encode() + b"a: {slope 0.1, b: 1}\n...\n", "key 'slope 0.1' has no value"),
+        (HEAD.encode() + b"valid_for:\n  contxt:\n...\n", "key 'contxt' has no value .* .line 7"),
         (HEAD.encode() + b"a: {<<: {b: 1}}\n...\n", "a key must be plain text .line 6"),
         (HEAD.encode() + b"a: " + b"[" * 5000 + b"]" * 5000 + b"\n...\n", "nested too deeply"),
         (

@@ -52,7 +52,10 @@ def test_a_good_exposure_has_no_reason():
         ({"module": "MULTIPLE"}, "MODULE is MULTIPLE, and NRCALONG is of module A"),
         ({"module": "B"}, "MODULE is B, and NRCALONG is of module A"),
         ({"unit": "DN/s"}, "BUNIT is DN/s, not MJy/sr: the photom step has not been run"),
-        ({"context": "jwst_0995.pmap"}, "CRDS_CTX is jwst_0995.pmap, and the table is valid for jwst_1130.pmap"),
+        (
+            {"context": "jwst_0995.pmap"},
+            "CRDS_CTX is jwst_0995.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap",
+        ),
         ({"context": None}, "CRDS_CTX is None"),
         ({"frames": ()}, "no WCS with a v2v3 frame, which the slope needs"),
         ({"shape": (100, 100)}, r"shape (100, 100) and the subarray keywords SUBSIZE2, SUBSIZE1 say (2048, 2048)"),
@@ -98,7 +101,7 @@ def test_one_end_of_the_contexts_may_be_open():
 def test_reference_files_are_compared_by_their_names(name):
     assert invalid(valid_for=Validity(photom=(name,)), context=None) == ""
     assert (
-        "R_PHOTOM is jwst_nircam_photom_0111.fits, and the table is valid for jwst_nircam_photom_0157.fits"
+        "R_PHOTOM is jwst_nircam_photom_0111.fits, and ma2023_table2.asdf is valid for jwst_nircam_photom_0157.fits"
         in invalid(valid_for=Validity(photom=(name,)), photom="crds://jwst_nircam_photom_0111.fits")
     )
 

@@ -167,6 +167,7 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(folder
     for root in roots:  # a line each, and no CRDS
         assert log.count(f"{root}_cal.fits: took out offset") == 1
     assert "2 of 2 exposures done, 0 skipped" in log
+    assert "Table ma2023_table2.asdf (hash 07d650b6cb5d), from the package" in log
     assert "CRDS" not in log
     library = ModelLibrary("out/set_modfix_asn.json", asn_exptypes=["science"])  # as calwebb_image3 opens it
     assert_corrected(models_of(library), pair)
@@ -269,6 +270,7 @@ def test_every_member_that_was_corrected_before_is_named_and_nothing_is_written(
     with pytest.raises(AlreadyCorrectedError) as caught:
         ModuleOffsetStep.call("out/set_modfix_asn.json", save_results=True, output_dir="again")
     assert "2 of 2 exposures refused" in str(caught.value)
+    assert str(caught.value).count("to undo the first, run the step with inverse = True") == 1
     for name in names(pair):
         assert f"{name.replace('_cal', '_modfix')}: was corrected before, by ma2023_table2.asdf on 20" in str(
             caught.value
@@ -282,7 +284,10 @@ def test_a_skipped_member_is_written_through(folder, pair):
         model.save(f"data/{names(pair)[1]}")
     log = run("data/set_asn.json", "--output_dir=out")
     assert "1 of 2 exposures done, 1 skipped" in log
-    assert f"{names(pair)[1]}: SKIPPED: CRDS_CTX is jwst_1200.pmap, and the table is valid for jwst_1130.pmap" in log
+    assert (
+        f"{names(pair)[1]}: SKIPPED: CRDS_CTX is jwst_1200.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap"
+        in log
+    )
     skipped = Path("out", names(pair)[1].replace("_cal", "_modfix"))
     assert fits.getval(skipped, "S_MODOFF") == "SKIPPED"
     assert fits.getval(skipped, "CRDS_CTX") == "jwst_1200.pmap"
@@ -362,6 +367,20 @@ def test_a_missing_input_is_named(tmp_path):
 def test_other_inputs_are_refused_by_their_type():
     with pytest.raises(ModuleOffsetError, match="input must be a file, a JWST data model, .* got int"):
         ModuleOffsetStep.call(3)
+
+
+def test_a_table_that_names_no_calibration_is_applied_with_a_warning(pair, caplog):
+    model = ModuleOffsetModel(PACKAGED_TABLE)
+    model.instance["valid_for"] = {}
+    result = ModuleOffsetStep.call(pair[0], override_moduleoffset=model, configure_log=False)
+    assert result.meta.cal_step.module_offset == "COMPLETE"
+    assert "names no calibration in valid_for, and is applied to any" in caplog.text
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ModuleOffsetError, match="notes.txt: is neither an exposure .* nor an association"):
+        ModuleOffsetStep.call(str(tmp_path / "notes.txt"))
 
 
 def test_nothing_to_apply_is_refused(pair):

@@ -13,7 +13,14 @@ from jwst_modfix.reference.rules import SCHEMA_URI, SCHEMA_VERSION
 from jwst_modfix.reference.text import read_tree, write_tree
 from jwst_modfix.reference.tree import table_from_tree, tree_from_table, without_empty
 
-__all__ = ["ENVIRONMENT_VARIABLE", "PACKAGED_TABLE", "REFTYPE", "ModuleOffsetModel", "choose_reference"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "PACKAGED_TABLE",
+    "REFTYPE",
+    "ModuleOffsetModel",
+    "choose_reference",
+    "explain_choice",
+]
 
 REFTYPE = "moduleoffset"
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
@@ -199,5 +206,26 @@ def choose_reference(override=None):
     """
     if isinstance(override, ModuleOffsetModel):
         return override.table
-    chosen = override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE
-    return ModuleOffsetModel(chosen).table
+    return ModuleOffsetModel(override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE).table
+
+
+def explain_choice(override=None):
+    """
+    Say where the chosen table is from.
+
+    Parameters
+    ----------
+    override : str, pathlib.Path, ModuleOffsetModel or None
+        As for `choose_reference`.
+
+    Returns
+    -------
+    str
+        The place, in words.
+    """
+    if isinstance(override, ModuleOffsetModel):
+        return "given as a model"
+    if override:
+        return f"from {override}"
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    return f"from {chosen}, as ${ENVIRONMENT_VARIABLE} says" if chosen else f"from the package, {PACKAGED_TABLE}"

@@ -123,15 +123,15 @@ def _missing_key(error):
 def _wrong_type(error):
     wanted = error.validator_value
     wanted = [wanted] if isinstance(wanted, str) else wanted
-    return f"must be {' or '.join(_TYPE_NAMES[t] for t in wanted)}, got {error.instance!r}" + _hint(
-        error.instance, wanted
-    )
+    words = f"must be {' or '.join(_TYPE_NAMES[t] for t in wanted)}, got {error.instance!r}"
+    return words + _hint(error.instance, wanted, error.schema)
 
 
-def _hint(value, wanted):
+def _hint(value, wanted, schema):
     """Say how YAML took what the user most likely meant."""
     if wanted == ["string"] and isinstance(value, int | float):
-        return f"; put it in quotes: '{value}'"
+        would_pass = jsonschema.Draft4Validator(schema).is_valid(str(value))
+        return f"; put it in quotes: '{value}'" if would_pass else f"; {schema['description'].split(' Unit')[0]}"
     if wanted == ["number"] and isinstance(value, str):
         try:
             return f"; YAML reads this as text, write {float(value)!r} without quotes"

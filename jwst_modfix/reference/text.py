@@ -37,13 +37,23 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         seen = set()
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "<<"
-            if key == "<<" or key in seen:
-                what = "a key must be plain text" if key == "<<" else f"key {key!r} stands twice"
-                raise yaml.MarkedYAMLError(problem=what, problem_mark=key_node.start_mark)
+            problem = _problem_of_pair(key, value_node, seen)
+            if problem:
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+def _problem_of_pair(key, value_node, seen):
+    if key == "<<":
+        return "a key must be plain text"
+    if key in seen:
+        return f"key {key!r} stands twice"
+    if value_node.tag == "tag:yaml.org,2002:null":
+        return f"key {key!r} has no value (is a colon missing, or a comma in a number?)"
+    return None
 
 
 def _construct_untagged(loader, _suffix, node):

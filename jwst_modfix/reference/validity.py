@@ -99,7 +99,7 @@ def find_invalid(table, exposure, *, needs_slope):
         Every reason in words; empty where the table is meant for the exposure.
     """
     reasons = _not_imaging(exposure) or [*_not_one_array(exposure), *_not_calibrated(exposure)]
-    reasons += _outside(table.valid_for, exposure)
+    reasons += _outside(table, exposure)
     if needs_slope:
         reasons += _no_geometry(exposure)
     return reasons
@@ -127,16 +127,18 @@ def _not_calibrated(exposure):
         yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
 
 
-def _outside(validity, exposure):
+def _outside(table, exposure):
+    validity = table.valid_for
     first, last = validity.context_first, validity.context_last
     if (first or last) and not _context_within(exposure.context, first, last):
-        yield f"CRDS_CTX is {exposure.context}, and the table is valid for {first or 'any'} to {last or 'any'}"
+        contexts = first if first == last else f"{first or 'any'} to {last or 'any'}"
+        yield f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts}"
     for keyword, name, allowed in (
         ("R_PHOTOM", exposure.photom, validity.photom),
         ("R_FLAT", exposure.flat, validity.flat),
     ):
         if allowed and _base(name) not in map(_base, allowed):
-            yield f"{keyword} is {_base(name) or None}, and the table is valid for {', '.join(map(_base, allowed))}"
+            yield f"{keyword} is {_base(name) or None}, and {table.name} is valid for {', '.join(map(_base, allowed))}"
 
 
 def _context_within(context, first, last):

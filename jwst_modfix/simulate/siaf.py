@@ -4,6 +4,8 @@ import logging
 from functools import cache
 from unittest import mock
 
+from jwst_modfix.errors import ModuleOffsetError
+
 __all__ = ["DETECTORS", "read_aperture", "read_subarray"]
 
 # Detector name, as in the DETECTOR keyword, to the aperture that covers it whole.
@@ -26,6 +28,10 @@ def _import_pysiaf():
     try:
         with mock.patch("requests.get", _refuse_network):
             import pysiaf
+    except ModuleNotFoundError as error:
+        if error.name != "pysiaf":
+            raise
+        raise ModuleOffsetError("the simulation needs pysiaf: pip install 'jwst-modfix[sim]'") from None
     finally:
         logger.setLevel(level)
     return pysiaf

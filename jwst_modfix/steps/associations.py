@@ -154,6 +154,8 @@ def plain_copy(content):
 
 
 def _load(path):
+    if path.suffix.lower() not in (".json", ".yaml", ".yml"):
+        raise AssociationError(f"{path}: is neither an exposure (.fits, .asdf) nor an association (.json)")
     try:
         with path.open() as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Input association file contains path information")

@@ -15,7 +15,7 @@ from jwst_modfix.steps.geometry import gradient_coordinate
 
 __all__ = ["Correction", "Decision", "summarize"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 _PHOTMJSR_TOLERANCE = 1e-3  # relative; PHOTMJSR that differs by more was not the one of the derivation
 
@@ -138,8 +138,7 @@ class Correction:
         if opened.status == "COMPLETE":
             return Decision(
                 "refuse",
-                f"was corrected before, {opened.history}; a second correction would be wrong. To undo the first, run "
-                "the step with inverse = True",
+                f"was corrected before, {opened.history}",
             )
         exposure = opened.describe(headers_only=True)
         if missing := find_missing(self.table, exposure):
@@ -162,7 +161,7 @@ class Correction:
         opened.mark_complete(record, factor_map)
         _warn_of_photmjsr(row, exposure)
         return Decision(
-            "apply", f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.5f} mag/arcmin"
+            "apply", f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.6f} mag/arcmin"
         )
 
     def _undo(self, opened):
@@ -236,7 +235,7 @@ def summarize(decisions):
     """
     skipped = Counter(decision.reason for decision in decisions if decision.action == "skip")
     done = len(decisions) - skipped.total()
-    level = logging.INFO if done else logging.WARNING
+    level = logging.WARNING if skipped else logging.INFO
     log.log(level, "%d of %d exposures done, %d skipped", done, len(decisions), skipped.total())
     for reason, count in skipped.most_common() if len(decisions) > 1 else ():
         log.log(level, "  %d skipped: %s", count, reason)

@@ -1,4 +1,4 @@
-"""Look at every input before anything is changed, and report all that is wrong at once."""
+"""Look at every input before anything is changed, and refuse all that is wrong in one error."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,8 @@ from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.model_exposure import ModelExposure
 
 __all__ = ["refuse_together"]
+
+_HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with inverse = True"
 
 
 def refuse_together(inputs, correction, *, where=None, problems=()):
@@ -54,7 +56,9 @@ def refuse_together(inputs, correction, *, where=None, problems=()):
         corrected_before = all(is_complete for is_complete, _ in refused) and not correction.inverse
         lines = "; ".join(line for _, line in refused)
         of_all = f"{len(refused)} of {count} exposures refused: " if count > 1 else ""
-        raise (AlreadyCorrectedError if corrected_before else ExposureError)(of_all + lines)
+        if corrected_before:
+            raise AlreadyCorrectedError(f"{of_all}{lines}. {_HOW_TO_UNDO}")
+        raise ExposureError(of_all + lines)
 
 
 @contextmanager

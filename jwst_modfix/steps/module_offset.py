@@ -15,7 +15,7 @@ from stpipe import config_parser
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import written_whole
-from jwst_modfix.reference.datamodel import REFTYPE, choose_reference
+from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, summarize
 from jwst_modfix.steps.fits_exposure import open_fits
@@ -25,7 +25,7 @@ from jwst_modfix.steps.model_exposure import ModelExposure
 
 __all__ = ["ModuleOffsetStep"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 SUFFIX = "modfix"
 UNDONE_SUFFIX = "unmodfix"
@@ -193,8 +193,14 @@ class ModuleOffsetStep(JwstStep):
             raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
         if self.inverse and self.suffix == SUFFIX:
             self.suffix = UNDONE_SUFFIX
+        override = self.get_ref_override(REFTYPE)
+        table = choose_reference(override)
+        if not self.inverse:
+            log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
+            if table.valid_for.is_empty:
+                log.warning("%s names no calibration in valid_for, and is applied to any", table.name)
         return Correction(
-            table=choose_reference(self.get_ref_override(REFTYPE)),
+            table=table,
             apply_offset=self.apply_offset,
             apply_slope=self.apply_slope,
             inverse=self.inverse,
