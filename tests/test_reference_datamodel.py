@@ -140,6 +140,10 @@ FIRST = r"row 1 \(array=1, filter=F150W, pupil=CLEAR\)"
         (edit(["baseline"], "C"), "baseline: must be one of B, A, mean, got 'C'"),
         (edit(["gradient", "frame"], "v2v3"), "gradient.frame: must be one of focal_plane, detector, sky"),
         (edit(["gradient", "origin"], [0.0]), "gradient.origin: must have at least 2 entries, got 1"),
+        (
+            edit(["gradient", "frame"], "sky"),
+            r"gradient.origin: must be RA, Dec \[deg\] in frame sky, got \[-1.74, -492.4\]",
+        ),
         (edit(["gradient", "exposure_share"], 2), "gradient.exposure_share: must not be more than 1, got 2"),
         (edit(["valid_for"], ...), "top level: missing field valid_for"),
         (edit(["valid_for", "context", "first"], "1130"), "valid_for.context.first: must match .*, got '1130'"),

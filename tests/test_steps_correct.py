@@ -217,6 +217,47 @@ def test_an_exposure_that_the_table_is_not_meant_for_is_skipped_or_refused(small
         np.testing.assert_array_equal(hdulist["SCI"].data, before.data)
 
 
+def test_complete_in_either_place_counts(small_exposure):
+    model, _ = correct(small_exposure())
+    model.extra_fits.PRIMARY.header[0][1] = "SKIPPED"  # as after a card edited by hand
+    with pytest.raises(ExposureError, match="was corrected before"):
+        correct(model)
+
+
+def test_the_undo_of_a_cutout_without_its_factor_is_refused(small_exposure):
+    model, _ = correct(small_exposure())
+    del model.meta.instance["module_offset"]
+    model.meta.subarray.xsize = 2048
+    with pytest.raises(ExposureError, match="cannot be undone: the data have shape .* a cutout"):
+        correct(model, inverse=True)
+
+
+def test_a_gradient_from_a_wrong_place_is_refused(small_exposure):
+    gradient = dataclasses.replace(TABLE.gradient, frame="sky")  # the origin is still V2, V3
+    before = small_exposure()
+    with pytest.raises(
+        ExposureError, match=r"the zero-point error reaches .* mag, more than 1.0: check gradient.frame .sky."
+    ):
+        correct(before, table=dataclasses.replace(TABLE, gradient=gradient))
+    np.testing.assert_array_equal(before.data, small_exposure().data)
+
+
+def test_nothing_to_apply_is_skipped_so_that_the_offset_can_follow(small_exposure):
+    model, decision = correct(small_exposure("NRCA2", "F200W"), apply_offset=False)
+    assert (decision.action, decision.reason[:21]) == ("skip", "apply_offset is False")
+    assert correct(model)[1].action == "apply"
+
+
+def test_a_measured_sky_level_follows_the_data(small_exposure, tmp_path):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.background.level = 0.5
+    model.save(str(tmp_path / "jw_cal.fits"))
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
+    factor = 10 ** (0.4 * -0.05267)
+    assert fits.getval(tmp_path / "out.fits", "BKGLEVEL") == pytest.approx(0.5 * factor)
+    assert correct(model)[0].meta.background.level == pytest.approx(0.5 * factor)
+
+
 def test_an_array_of_another_shape_is_refused(small_exposure):
     model = small_exposure()
     model.var_flat = np.ones((3, 3), np.float32)

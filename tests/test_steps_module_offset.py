@@ -325,8 +325,95 @@ def test_members_with_one_output_name_are_refused(folder, pair):
     content = json.loads(Path("data/set_asn.json").read_text())
     content["products"][0]["members"].append({"expname": f"../twin/{names(pair)[0]}", "exptype": "science"})
     Path("data/twin_asn.json").write_text(json.dumps(content))
-    with pytest.raises(AssociationError, match=r"_modfix.fits would be written for 2 members"):
+    with pytest.raises(AssociationError, match=r"_modfix.fits would be written for 2 exposures"):
         ModuleOffsetStep.call("data/twin_asn.json", save_results=True)
+
+
+def test_results_of_lists_never_overwrite_one_another_or_an_input(folder, pair):
+    Path("twin").mkdir()
+    shutil.copy(f"data/{names(pair)[1]}", f"twin/{names(pair)[0]}")
+    with pytest.raises(AssociationError, match="_modfix.fits would be written for 2 exposures"):
+        ModuleOffsetStep.call([f"data/{names(pair)[0]}", f"twin/{names(pair)[0]}"], save_results=True)
+    os.chdir("data")
+    before = Path(names(pair)[0]).read_bytes()
+    with datamodels.open(names(pair)[0]) as model:
+        for item in (model, [model], ModelContainer([model]), ModelLibrary([model])):
+            with pytest.raises(AssociationError, match="is an input, which is never overwritten"):
+                ModuleOffsetStep.call(item, save_results=True, suffix="cal")
+    assert Path(names(pair)[0]).read_bytes() == before
+
+
+def test_a_member_that_is_no_science_member_is_never_overwritten(folder, pair):
+    background = Path("data", names(pair)[0].replace("_cal", "_modfix"))
+    shutil.copy(f"data/{names(pair)[1]}", background)
+    content = json.loads(Path("data/set_asn.json").read_text())
+    content["products"][0]["members"].append({"expname": background.name, "exptype": "background"})
+    Path("data/set_asn.json").write_text(json.dumps(content))
+    with pytest.raises(AssociationError, match="is an input, which is never overwritten"):
+        ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="data")
+
+
+def test_a_container_leaves_members_alone_that_are_no_science_members(pair):
+    pair[0].meta.asn.exptype = "background"
+    before = pair[0].data.copy()
+    result = ModuleOffsetStep.call(ModelContainer(pair))
+    np.testing.assert_array_equal(result[0].data, before)
+    assert [model.meta.cal_step.instance.get("module_offset") for model in result] == [None, "COMPLETE"]
+
+
+def test_all_products_of_an_association_are_in_the_library(folder, pair):
+    content = json.loads(Path("data/set_asn.json").read_text())
+    first, second, _ = content["products"][0]["members"]
+    content["products"] = [{"name": "one", "members": [first]}, {"name": "two", "members": [second]}]
+    Path("data/two_asn.json").write_text(json.dumps(content))
+    assert_corrected(models_of(ModuleOffsetStep.call("data/two_asn.json")), pair)
+    result = ModuleOffsetStep.call("data/two_asn.json", save_results=True, output_dir="out")
+    assert_corrected(models_of(result), pair)
+    assert len(json.loads(Path("out/two_modfix_asn.json").read_text())["products"]) == 2
+
+
+def damage_shape(hdulist):
+    hdulist["ERR"].data = np.ones((3, 3), "f4")
+
+
+def damage_asdf(hdulist):
+    column = fits.Column("ASDF_METADATA", "4B", array=np.zeros((1, 4), np.uint8))
+    hdulist["ASDF"] = fits.BinTableHDU.from_columns([column], name="ASDF")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(damage_shape, r"ERR has shape \(3, 3\)"), (damage_asdf, "its ASDF extension cannot be read")],
+)
+def test_what_would_fail_in_the_middle_is_found_before_anything_is_written(folder, pair, damage, words):
+    path = Path("data", names(pair)[1])
+    with fits.open(path, mode="update") as hdulist:
+        damage(hdulist)
+    with pytest.raises(AssociationError, match=f"{path.name}: {words}"):
+        ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out")
+    assert not list(Path("out").glob("*"))
+
+
+def test_an_absent_err_stays_absent_in_files(folder, pair):
+    del pair[0].instance["err"]
+    pair[0].save(f"data/{names(pair)[0]}")
+    ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out")
+    with fits.open(Path("out", names(pair)[0].replace("_cal", "_modfix"))) as hdulist:
+        assert "ERR" not in hdulist or hdulist["ERR"].data is None
+        np.testing.assert_allclose(hdulist["SCI"].data, pair[0].data * FACTOR, rtol=3e-7)
+
+
+def test_the_undo_needs_no_table(pair, monkeypatch):
+    corrected = ModuleOffsetStep.call(pair[0])
+    monkeypatch.setenv("JWST_MODFIX_REFERENCE", "gone.asdf")
+    undone = ModuleOffsetStep.call(corrected, inverse=True)
+    np.testing.assert_allclose(undone.data, pair[0].data, rtol=3e-7)
+
+
+@pytest.mark.parametrize("suffix", ["", "a/b", "a b"])
+def test_a_suffix_is_a_plain_word(pair, suffix):
+    with pytest.raises(ModuleOffsetError, match=f"suffix must be letters, .* got '{suffix}'"):
+        ModuleOffsetStep.call(pair[0], suffix=suffix)
 
 
 def test_a_member_cannot_make_us_write_outside_the_output_folder(folder, pair):

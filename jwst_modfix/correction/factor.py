@@ -8,7 +8,7 @@ from numpy.polynomial import chebyshev
 __all__ = ["FactorMap", "apply_factor", "fit_factor"]
 
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
-# leave less than 1e-9 (test_factor.py).
+# leave less than the rounding of 32 bits (tests/test_steps_geometry.py).
 _NODES = 12
 _ROWS = 8  # rows at a time: a block stays in the cache, and its product on this thread
 

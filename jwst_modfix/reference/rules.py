@@ -72,6 +72,9 @@ def _contradictions(tree):
     numbers = {end: int(context[end][5:-5]) for end in ("first", "last") if end in context}
     if len(numbers) == 2 and numbers["first"] > numbers["last"]:
         yield f"valid_for.context: first ({context['first']}) is later than last ({context['last']})"
+    gradient = tree.get("gradient", {})
+    if gradient.get("frame") == "sky" and (abs(gradient["origin"][0]) > 360 or abs(gradient["origin"][1]) > 90):
+        yield f"gradient.origin: must be RA, Dec [deg] in frame sky, got {gradient['origin']}"
     for index, row in enumerate(tree["offsets"]):
         for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
             if one in row and other not in row:

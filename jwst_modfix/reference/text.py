@@ -1,5 +1,6 @@
 """The text of an ASDF file: read to a plain tree with every ambiguity refused, and written for people to edit."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -65,6 +66,17 @@ def _construct_untagged(loader, _suffix, node):
 
 
 _PlainLoader.add_multi_constructor("tag:stsci.edu:", _construct_untagged)
+# Numbers are plain decimal ones: YAML 1.1 would read 072 as 58 and 1:30 as 90.
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if not pair[0].endswith((":int", ":float"))]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
 # Dates stay the text that they are in every other reference file.
 _PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 

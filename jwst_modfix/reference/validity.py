@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-__all__ = ["Exposure", "find_invalid", "find_missing"]
+__all__ = ["Exposure", "find_invalid", "find_missing", "find_untrusted"]
 
 _ARRAY_OF_DETECTOR = re.compile(r"NRC([AB])([1-4]|LONG)")
 
@@ -101,7 +101,7 @@ def find_invalid(table, exposure, *, needs_slope):
     reasons = _not_imaging(exposure) or [*_not_one_array(exposure), *_not_calibrated(exposure)]
     reasons += _outside(table, exposure)
     if needs_slope:
-        reasons += _no_geometry(exposure)
+        reasons += find_untrusted(exposure)
     return reasons
 
 
@@ -159,7 +159,24 @@ def _base(name):
     return PurePosixPath((name or "").strip()).name
 
 
-def _no_geometry(exposure):
+def find_untrusted(exposure):
+    """
+    Say why the geometry of an exposure cannot be trusted with a gradient.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The exposure.
+
+    Returns
+    -------
+    list of str
+        Every reason in words; empty where it can.
+    """
+    return list(_untrusted(exposure))
+
+
+def _untrusted(exposure):
     if exposure.frames is not None and "v2v3" not in exposure.frames:
         yield f"it has no WCS with a v2v3 frame, which the slope needs; its frames are {exposure.frames}"
     if None in exposure.subarray_start:

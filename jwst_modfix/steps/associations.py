@@ -107,7 +107,7 @@ def read_association(source):
         name = content.get("table_name") or "association"
     else:
         content, folder, name = _load(Path(source)), Path(source).parent, str(source)
-    stem = Path(name).name.removesuffix(".json").removesuffix("_asn")
+    stem = Path(name).stem.removesuffix("_asn")
     _check(content, name)
     if isinstance(source, Mapping) and "table_name" not in content:
         stem = Path(content["products"][0]["name"]).name
@@ -130,7 +130,8 @@ def write_association(association, renamed, path):
     content = plain_copy(association.content)
     for product in content["products"]:
         for member in product["members"]:
-            target = renamed.get(association.path(member), association.path(member))
+            source = association.path(member)
+            target = renamed[source] if is_science(member) else source
             member["expname"] = os.path.relpath(target, path.parent)
     with written_whole(path) as partial:
         partial.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")

@@ -6,17 +6,20 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.table import OffsetTable
-from jwst_modfix.reference.validity import find_invalid, find_missing
+from jwst_modfix.reference.validity import find_invalid, find_missing, find_untrusted
 from jwst_modfix.steps.geometry import gradient_coordinate
 
 __all__ = ["Correction", "Decision", "summarize"]
 
 log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
+_LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more counts from a wrong place
 _PHOTMJSR_TOLERANCE = 1e-3  # relative; PHOTMJSR that differs by more was not the one of the derivation
 
 
@@ -63,8 +66,8 @@ class Correction:
 
     Parameters
     ----------
-    table : OffsetTable
-        Offsets and slopes.
+    table : OffsetTable or None
+        Offsets and slopes; None for the inverse, which needs none.
     apply_offset, apply_slope : bool
         Whether to take out the zero point z and the gradient g.
     inverse : bool
@@ -75,7 +78,7 @@ class Correction:
         What to do with an exposure that the table has no row for.
     """
 
-    table: OffsetTable
+    table: OffsetTable | None
     apply_offset: bool = True
     apply_slope: bool = True
     inverse: bool = False
@@ -144,6 +147,8 @@ class Correction:
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
         needs_slope = self._slope(exposure) != 0
+        if not (self.apply_offset or needs_slope):
+            return Decision("skip", "apply_offset is False, and the row has no slope: there is nothing to apply")
         if needs_slope and not headers_only:
             exposure = opened.describe()
         if invalid := find_invalid(self.table, exposure, needs_slope=needs_slope):
@@ -170,11 +175,20 @@ class Correction:
         except KeyError as error:
             name = opened.describe(headers_only=True).name
             raise ExposureError(f"{name}: cannot be undone: the card {error} of the correction is missing") from None
-        factor_map = opened.factor() or _factor_map(opened, record)
+        factor_map = opened.factor()
+        if factor_map is None:
+            factor_map = self._evaluated_again(opened, record)
         apply_factor(factor_map, *opened.arrays(), undo=True)
         opened.scale_photometry(1 / factor_map.centre)
         opened.clear_mark()
         return Decision("apply", f"undid {record.table} of {record.date}")
+
+    def _evaluated_again(self, opened, record):
+        """Evaluate the factor where the exposure does not carry it, if its geometry can be trusted."""
+        exposure = opened.describe()
+        if record.slope and (reasons := find_untrusted(exposure)):
+            raise ExposureError(f"{exposure.name}: cannot be undone: {'; '.join(reasons)}")
+        return _factor_map(opened, record)
 
     def _slope(self, exposure):
         """Gradient g to take out of an exposure [mag/arcmin]."""
@@ -194,7 +208,7 @@ class Correction:
                 "origin_2": second,
             }
         return AppliedOffset(
-            table=table.name,
+            table=table.name.encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=importlib.metadata.version("jwst-modfix"),
@@ -209,7 +223,18 @@ def _factor_map(opened, record):
     if record.slope == 0:
         return FactorMap.constant(record.zero_point, exposure.shape)
     u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction)
-    return fit_factor(lambda x, y: record.zero_point + record.slope * u(x, y), exposure.shape)
+
+    def m_sys(x, y):
+        error = record.zero_point + record.slope * u(x, y)
+        largest = np.abs(error).max()
+        if largest > _LARGEST_ERROR:
+            raise ExposureError(
+                f"{exposure.name}: the zero-point error reaches {largest:.3g} mag, more than {_LARGEST_ERROR}: check "
+                f"gradient.frame ({record.frame}) and gradient.origin {record.origin} of {record.table}"
+            )
+        return error
+
+    return fit_factor(m_sys, exposure.shape)
 
 
 def _warn_of_photmjsr(row, exposure):

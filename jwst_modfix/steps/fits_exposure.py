@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asdf
 import numpy as np
+import yaml
 from astropy.io import fits
 from astropy.time import Time
 from jwst.datamodels.utils import attrs_to_group_id
@@ -14,7 +15,7 @@ from jwst.datamodels.utils import attrs_to_group_id
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
-from jwst_modfix.steps.keywords import FIELDS, PHOTOMETRY, SUBARRAY
+from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
 
 __all__ = ["FitsExposure", "open_fits"]
@@ -27,6 +28,9 @@ _HDU_OF_ARRAY = {
     "var_flat": "VAR_FLAT",
 }
 
+
+_DTYPE = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+"""Type of the pixels by BITPIX."""
 
 _OBSERVATION = {
     "program_number": "PROGRAM",
@@ -69,7 +73,7 @@ def open_fits(path):
             raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
         if "DATAMODL" not in hdulist[0].header:
             raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
-        if "SCI" not in hdulist or not hdulist["SCI"].is_image:
+        if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
             raise ExposureError(f"{path}: is not a science image: it has no SCI image")
         yield FitsExposure(hdulist, path.name)
 
@@ -110,16 +114,36 @@ class FitsExposure(OpenExposure):
         )
 
     def arrays(self):  # noqa: D102 - inherited
-        return tuple(
-            [self._array(_HDU_OF_ARRAY[n]) for n in names if _HDU_OF_ARRAY[n] in self._hdulist]
-            for names in ARRAYS_BY_POWER
-        )
+        return tuple([self._array(hdu) for hdu in self._present(names)] for names in ARRAYS_BY_POWER)
+
+    def check(self):
+        """
+        Look at the headers of the arrays and at the text of the ASDF extension.
+
+        Raises
+        ------
+        ExposureError
+            An array does not fit the correction, or the ASDF extension cannot be read.
+        """
+        shape = self._hdulist["SCI"].shape
+        for name in self._present(sum(ARRAYS_BY_POWER, ())):
+            hdu = self._hdulist[name]
+            self.check_array(
+                np.broadcast_to(np.empty((), _DTYPE[hdu.header["BITPIX"]]), hdu.shape), name, shape, self._name
+            )
+        self.status  # noqa: B018 - reads the text
+
+    def _present(self, names):
+        """Name the HDUs of arrays that are there: one that is absent may still have a header."""
+        hdus = [_HDU_OF_ARRAY[name] for name in names]
+        return [hdu for hdu in hdus if hdu in self._hdulist and self._hdulist[hdu].header["NAXIS"] > 0]
 
     def scale_photometry(self, factor):  # noqa: D102 - inherited
-        for path, key in PHOTOMETRY:
-            if isinstance(self._science.get(key), float):
-                self._science[key] *= factor
-                self._replace_node(f"meta.{path}", self._science[key])
+        for path, key, hdu in SCALED:
+            header = self._hdulist[hdu].header
+            if isinstance(header.get(key), float | int):
+                header[key] *= factor
+                self._replace_node(f"meta.{path}", header[key])
 
     def cards(self):  # noqa: D102 - inherited
         return {key: self._primary[key] for key in self._primary if self.is_ours(key)}
@@ -190,7 +214,10 @@ class FitsExposure(OpenExposure):
 
     @functools.cached_property
     def _asdf(self):
-        return AsdfText(self._asdf_bytes) if self._asdf_bytes else None
+        try:
+            return AsdfText(self._asdf_bytes) if self._asdf_bytes else None
+        except (ValueError, yaml.YAMLError) as error:
+            raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
 
     def _replace_node(self, path, value):
         if self._asdf:
@@ -204,9 +231,12 @@ class FitsExposure(OpenExposure):
             with asdf.config_context() as config:
                 config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
                 with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
-                    return file.tree.get("meta", {}).get("wcs")
+                    wcs = file.tree.get("meta", {}).get("wcs")
         except Exception as error:  # whatever the converters of a damaged tree raise
             raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
+        if wcs is not None and not hasattr(wcs, "available_frames"):
+            raise ExposureError(f"{self._name}: its WCS cannot be read: it is of an unknown kind")
+        return wcs
 
     @property
     def _frames(self):

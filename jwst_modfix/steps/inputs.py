@@ -38,27 +38,32 @@ def refuse_together(inputs, correction, *, where=None, problems=()):
     AlreadyCorrectedError
         Exposures are refused because each was corrected before.
     """
-    problems, refused, count = list(problems), [], 0
+    problems, refused, inputs = list(problems), [], list(inputs)
     for item in inputs:
-        count += 1
         try:
             with _opened(item) as opened:
-                decision = correction.decide(opened, headers_only=True)
-                if decision.action == "refuse":
-                    name = opened.describe(headers_only=True).name
-                    refused.append((opened.status == "COMPLETE", f"{name}: {decision.reason}"))
+                reason = _refusal(opened, correction)
+                if reason:
+                    refused.append((opened.status == "COMPLETE", reason))
         except ExposureError as error:
             problems.append(str(error))
     if problems:
-        text = "; ".join(problems)
-        raise AssociationError(f"{where}: {len(problems)} bad members: {text}") if where else ExposureError(text)
+        lines = "; ".join([*problems, *(line for _, line in refused)])
+        count = len(problems) + len(refused)
+        raise AssociationError(f"{where}: {count} bad members: {lines}") if where else ExposureError(lines)
     if refused:
-        corrected_before = all(is_complete for is_complete, _ in refused) and not correction.inverse
         lines = "; ".join(line for _, line in refused)
-        of_all = f"{len(refused)} of {count} exposures refused: " if count > 1 else ""
-        if corrected_before:
+        of_all = f"{len(refused)} of {len(inputs)} exposures refused: " if len(inputs) > 1 else ""
+        if all(is_complete for is_complete, _ in refused) and not correction.inverse:
             raise AlreadyCorrectedError(f"{of_all}{lines}. {_HOW_TO_UNDO}")
         raise ExposureError(of_all + lines)
+
+
+def _refusal(opened, correction):
+    """Say why an exposure is refused, or nothing; the WCS is looked at only where its lack would be an error."""
+    opened.check()
+    decision = correction.decide(opened, headers_only=correction.on_invalid != "error")
+    return f"{opened.describe(headers_only=True).name}: {decision.reason}" if decision.action == "refuse" else ""
 
 
 @contextmanager
@@ -75,7 +80,10 @@ def _opened(item):
 
 def _open_model(path):
     try:
-        return datamodels.open(path)
+        model = datamodels.open(path)
+        if not isinstance(model, datamodels.JwstDataModel):
+            raise TypeError(f"it holds a {type(model).__name__}")
+        return model
     except FileNotFoundError:
         raise ExposureError(f"{path}: no such file") from None
     except Exception as error:  # whatever the readers of other formats raise

@@ -1,6 +1,6 @@
 """Where the facts of an exposure stand: attribute of the data model's meta, FITS keyword, HDU."""
 
-__all__ = ["FIELDS", "PHOTOMETRY", "SUBARRAY"]
+__all__ = ["FIELDS", "SCALED", "SUBARRAY"]
 
 FIELDS = (
     ("instrument", "instrument.name", "INSTRUME", "PRIMARY"),
@@ -24,8 +24,9 @@ SUBARRAY = {
 }
 """Field of `~jwst_modfix.reference.validity.Exposure`: attribute and keyword along x and y."""
 
-PHOTOMETRY = (
-    ("photometry.conversion_megajanskys", "PHOTMJSR"),
-    ("photometry.conversion_microjanskys", "PHOTUJA2"),
+SCALED = (
+    ("photometry.conversion_megajanskys", "PHOTMJSR", "SCI"),
+    ("photometry.conversion_microjanskys", "PHOTUJA2", "SCI"),
+    ("background.level", "BKGLEVEL", "PRIMARY"),
 )
-"""Attribute and keyword of the factors from DN/s that follow the correction."""
+"""Attribute, keyword and HDU of the numbers in units of the data, or of the data per DN/s, that follow them."""

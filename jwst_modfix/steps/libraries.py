@@ -14,9 +14,9 @@ __all__ = ["AssociationLibrary", "copy_library"]
 
 class AssociationLibrary(ModelLibrary):
     """
-    Library of an association's science members.
+    Library of the science members of all products of an association.
 
-    Other members, which may be catalogues, are never opened.
+    Other members, which may be catalogues, are never opened, and are not in the library.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ class AssociationLibrary(ModelLibrary):
     def __init__(self, association, *, on_disk, group_ids=None):
         content = plain_copy(association.content)
         product = content["products"][0]
-        product["members"] = [member for member in product["members"] if is_science(member)]
+        product["members"] = [m for each in content["products"] for m in each["members"] if is_science(m)]
+        content["products"] = [product]
         for member in product["members"]:
             path = association.path(member)
             member["expname"] = str(path)

@@ -3,7 +3,7 @@
 import functools
 
 from jwst_modfix.reference.validity import Exposure
-from jwst_modfix.steps.keywords import FIELDS, PHOTOMETRY, SUBARRAY
+from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
 
 __all__ = ["ModelExposure"]
@@ -39,7 +39,7 @@ class ModelExposure(OpenExposure):
         )
 
     def scale_photometry(self, factor):  # noqa: D102 - inherited
-        for path, _ in PHOTOMETRY:
+        for path, _, _ in SCALED:
             value = self._meta(path)
             if value is not None:
                 node, name = path.rsplit(".", 1)

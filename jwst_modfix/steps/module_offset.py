@@ -1,5 +1,6 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
+import itertools
 import logging
 import re
 from collections import Counter
@@ -36,7 +37,8 @@ class ModuleOffsetStep(JwstStep):
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
     Input is a calibrated image (``_cal``), a list, a container or a library of them, or an association; output is
-    of the same kind. Exposures that the table is not meant for travel on unchanged, marked as skipped.
+    a data model for a file, a library for an association, and else of the same kind. Exposures that the table is not
+    meant for travel on unchanged, marked as skipped.
 
     The model, its signs and its units are those of Ma et al. (2023): ``data *= 10**(0.4 m_sys)`` with
     ``m_sys = z + g u``.
@@ -119,13 +121,14 @@ class ModuleOffsetStep(JwstStep):
         Raises
         ------
         ModuleOffsetError
-            An input, the table or a parameter breaks a rule; nothing has been written.
+            An input, the table or a parameter breaks a rule. What is wrong with inputs is found before anything is
+            written; should writing itself fail, the files that were complete by then stay.
         """
         correction = self._correction()
         self._inputs = set()
         if isinstance(input_data, str | Path):
             input_data = Path(self.make_input_path(str(input_data)))
-            if input_data.suffix.lower() not in (".fits", ".asdf"):
+            if not input_data.name.lower().endswith((".fits", ".fits.gz", ".asdf")):
                 return self._process_association(read_association(input_data), correction)
             return self._process_models([input_data], correction)[0]
         if isinstance(input_data, Mapping):
@@ -191,16 +194,10 @@ class ModuleOffsetStep(JwstStep):
         """Gather the parameters, and refuse those that contradict one another."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
             raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
-        if self.inverse and self.suffix == SUFFIX:
-            self.suffix = UNDONE_SUFFIX
-        override = self.get_ref_override(REFTYPE)
-        table = choose_reference(override)
-        if not self.inverse:
-            log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
-            if table.valid_for.is_empty:
-                log.warning("%s names no calibration in valid_for, and is applied to any", table.name)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
+            raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
         return Correction(
-            table=table,
+            table=None if self.inverse else self._table(),
             apply_offset=self.apply_offset,
             apply_slope=self.apply_slope,
             inverse=self.inverse,
@@ -208,10 +205,19 @@ class ModuleOffsetStep(JwstStep):
             on_missing=self.on_missing,
         )
 
+    def _table(self):
+        """Choose the table, and say which it is."""
+        override = self.get_ref_override(REFTYPE)
+        table = choose_reference(override)
+        log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
+        if table.valid_for.is_empty:
+            log.warning("%s names no calibration in valid_for, and is applied to any", table.name)
+        return table
+
     def _process_models(self, inputs, correction):
         """Correct files and models one by one; the list of results has their order."""
         inputs = [self._locate(item) for item in inputs]
-        self._inputs.update(item.resolve() for item in inputs if isinstance(item, Path))
+        self._refuse_outputs(inputs)
         refuse_together(inputs, correction)
         models = [self._own_copy(item) for item in inputs]
         self._run(models, correction)
@@ -227,14 +233,17 @@ class ModuleOffsetStep(JwstStep):
         return item.copy() if self.parent is None else item
 
     def _process_container(self, container, correction):
-        refuse_together(container, correction)
+        science = [str(model.meta.asn.exptype or "science").lower() == "science" for model in container]
+        self._refuse_outputs(container)
+        refuse_together(itertools.compress(container, science), correction)
         container = self.prepare_output(container)
-        self._run(container, correction)
+        self._run(itertools.compress(container, science), correction)
         return container
 
     def _process_library(self, library, correction):
         with library:
             indices = library.indices_for_exptype("science")
+            self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
             refuse_together(_borrowed(library, indices, modify=False), correction)
         if self.parent is None:
             library = copy_library(library)
@@ -267,9 +276,9 @@ class ModuleOffsetStep(JwstStep):
                 f"output_file is {self.output_file!r}, and an association has one output file a member: "
                 "set output_dir and suffix instead"
             )
-        self._inputs = {path.resolve() for path in association.science}
         renamed = {path: self._output_path(path.name) for path in association.science}
-        self._refuse_collisions(renamed)
+        self._inputs = {path.resolve() for path in [*association.science, *association.others]}
+        self._refuse_collisions(renamed.values())
         decisions, group_ids = [], {}
         jobs = [(path, target, correction) for path, target in renamed.items()]
         for (path, target, _), (decision, group_id) in zip(jobs, _overlapped(self._correct_file, jobs), strict=True):
@@ -278,7 +287,7 @@ class ModuleOffsetStep(JwstStep):
             group_ids[target] = group_id
         summarize(decisions)
         stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-        target = self._output_path("any").with_name(f"{stem}_{self.suffix}_asn.json")
+        target = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
         write_association(association, renamed, target)
         log.info("Wrote the association of %d members: %s", len(renamed), target)
         return AssociationLibrary(read_association(target), on_disk=not self.in_memory, group_ids=group_ids)
@@ -297,26 +306,43 @@ class ModuleOffsetStep(JwstStep):
         return decision, None
 
     def _save_whole(self, model, target):
-        if target.resolve() in self._inputs:
+        if target.resolve() in self._inputs and target.exists():
             raise ModuleOffsetError(f"{target}: is an input, which is never overwritten: set output_dir or suffix")
         with written_whole(target) as partial:
             model.save(str(partial))
         log.debug("Saved %s", target)
 
     def _output_path(self, basename):
-        return Path(self.make_output_path(basepath=str(basename), suffix=self.suffix)).absolute()
+        return Path(self.make_output_path(basepath=str(basename), suffix=self._output_suffix)).absolute()
 
-    def _refuse_collisions(self, renamed):
+    @property
+    def _output_suffix(self):
+        return UNDONE_SUFFIX if self.inverse and self.suffix == SUFFIX else self.suffix
+
+    def _refuse_outputs(self, inputs):
+        """Refuse to save files and models over one another, or over an input."""
+        if not self.save_results:
+            return
+        targets = []
+        for item in inputs:
+            name = item.name if isinstance(item, Path) else item.meta.filename
+            targets.append(self._output_path(name or self.default_output_file()))
+            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
+            source = item if isinstance(item, Path) else targets[-1].with_name(str(name))
+            self._inputs.add(source.resolve())
+        self._refuse_collisions([] if self.output_file else targets)
+
+    def _refuse_collisions(self, targets):
         """Refuse outputs that would overwrite one another, or an input."""
         problems = [
-            f"{target} would be written for {count} members"
-            for target, count in Counter(renamed.values()).items()
+            f"{target} would be written for {count} exposures"
+            for target, count in Counter(targets).items()
             if count > 1
         ]
         problems += [
             f"{target} is an input, which is never overwritten"
-            for target in renamed.values()
-            if target.resolve() in self._inputs
+            for target in dict.fromkeys(targets)
+            if target.resolve() in self._inputs and target.exists()
         ]
         if problems:
             raise AssociationError("; ".join(problems) + ": set output_dir or suffix")

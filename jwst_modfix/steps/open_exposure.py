@@ -55,10 +55,21 @@ class OpenExposure(abc.ABC):
             An array has another shape than the data.
         """
 
+    def check(self):
+        """
+        Look for what would end the correction of this exposure in its middle.
+
+        Raises
+        ------
+        ExposureError
+            An array does not fit the correction.
+        """
+        self.arrays()
+
     @abc.abstractmethod
     def scale_photometry(self, factor):
         """
-        Scale PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s.
+        Scale PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s, and BKGLEVEL where a sky was measured.
 
         Parameters
         ----------
@@ -131,7 +142,9 @@ class OpenExposure(abc.ABC):
     @property
     def status(self):
         """``"COMPLETE"``, ``"SKIPPED"`` or None; either of the two places counts, lest a correction be repeated."""
-        return self.cards().get(STATUS_KEYWORD) or self.read_status_node()
+        stated = [self.cards().get(STATUS_KEYWORD), self.read_status_node()]
+        stated = [status.strip().upper() for status in stated if isinstance(status, str)]
+        return "COMPLETE" if "COMPLETE" in stated else next(iter(stated), None)
 
     @property
     def history(self):
