@@ -1,0 +1,117 @@
+"""Where results go: named by suffix, each whole or not at all, and never over an input."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from jwst.datamodels import ModelLibrary
+
+from jwst_modfix.errors import AssociationError, ModuleOffsetError
+from jwst_modfix.files import written_whole
+from jwst_modfix.steps.libraries import AssociationLibrary
+
+__all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs"]
+
+log = logging.getLogger(f"stpipe.{__name__}")
+
+SUFFIX = "modfix"
+UNDONE_SUFFIX = "unmodfix"
+
+
+class SafeOutputs:
+    """
+    Part of a step that saves its results.
+
+    ``_inputs`` are the resolved paths of all inputs, which are never written to.
+    """
+
+    _inputs = frozenset()
+
+    def remove_suffix(self, name):
+        """
+        Take a known suffix off a file's name, ours included.
+
+        Parameters
+        ----------
+        name : str
+            Name without extension.
+
+        Returns
+        -------
+        tuple of str
+            The root, and the separator that stood before the suffix.
+        """
+        ours = re.fullmatch(rf"(.+)([_-])(?:{SUFFIX}|{UNDONE_SUFFIX})", name)
+        return ours.groups() if ours else super().remove_suffix(name)
+
+    def save_model(self, model, suffix=None, idx=None, output_file=None, force=False, **components):
+        """
+        Save results, each whole or not at all, and never over an input.
+
+        Parameters
+        ----------
+        model : JwstDataModel, ModelContainer or ModelLibrary
+            The result.
+        suffix, idx, output_file, force, **components
+            As for `stpipe.Step.save_model`.
+
+        Returns
+        -------
+        str or list of str or None
+            Paths written; None where saving was not asked for.
+        """
+        if isinstance(model, AssociationLibrary) and model.is_final:
+            return [member["expname"] for member in model.asn["products"][0]["members"]]
+        if isinstance(model, Sequence | ModelLibrary):
+            return super().save_model(model, suffix, idx, output_file, force, **components)
+        output_file = output_file or self.output_file
+        if not (force or self.save_results or output_file):
+            return None
+        basename = output_file if output_file and idx is None else model.meta.filename
+        target = self._output_path(basename or self.default_output_file())
+        self._save_whole(model, target)
+        return str(target)
+
+    def _save_whole(self, model, target):
+        if target.resolve() in self._inputs and target.exists():
+            raise ModuleOffsetError(f"{target}: is an input, which is never overwritten: set output_dir or suffix")
+        with written_whole(target) as partial:
+            model.save(str(partial))
+        log.debug("Saved %s", target)
+
+    def _output_path(self, basename):
+        return Path(self.make_output_path(basepath=str(basename), suffix=self._output_suffix)).absolute()
+
+    @property
+    def _output_suffix(self):
+        return UNDONE_SUFFIX if self.inverse and self.suffix == SUFFIX else self.suffix
+
+    def _refuse_outputs(self, inputs):
+        """Refuse to save files and models over one another, or over an input."""
+        if not self.save_results:
+            return
+        targets = []
+        for item in inputs:
+            name = item.name if isinstance(item, Path) else item.meta.filename
+            targets.append(self._output_path(name or self.default_output_file()))
+            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
+            source = item if isinstance(item, Path) else targets[-1].with_name(str(name))
+            self._inputs.add(source.resolve())
+        self._refuse_collisions([] if self.output_file else targets)
+
+    def _refuse_collisions(self, targets):
+        """Refuse outputs that would overwrite one another, or an input."""
+        problems = [
+            f"{target} would be written for {count} exposures"
+            for target, count in Counter(targets).items()
+            if count > 1
+        ]
+        problems += [
+            f"{target} is an input, which is never overwritten"
+            for target in dict.fromkeys(targets)
+            if target.resolve() in self._inputs and target.exists()
+        ]
+        if problems:
+            raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
