@@ -41,7 +41,9 @@ def read_members(paths, *, where, allow_mixed=False):
         except PhotometryError as error:
             problems.append(str(error))
     if problems:
-        raise AssociationError(f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}")
+        raise AssociationError(
+            f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
+        )
     mixed = find_mixed(headers)
     if mixed and not allow_mixed:
         raise AssociationError(

@@ -35,7 +35,8 @@ def solve_by_pairs(solution, pairs):
             fitted[number], values[number] = False, 0.0
             status[term.name] = TermStatus(term, "no information", f"{term.words}: not both of the patches p and q")
     for array, pair in pairs.items():
-        terms = [solution.names.index(f"{kind}[{array}]") for kind in pair.names if f"{kind}[{array}]" in solution.names]
+        names = [f"{kind}[{array}]" for kind in pair.names]
+        terms = [solution.names.index(name) for name in names if name in solution.names]
         values[terms], fitted[terms] = pair.values[: len(terms)], True
         covariance[np.ix_(terms, terms)] = pair.covariance[: len(terms), : len(terms)]
         for number in terms:

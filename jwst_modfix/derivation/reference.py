@@ -117,10 +117,10 @@ def _known(values):
 
 def _history(derivation, first, last):
     options = derivation.options
+    version, count = importlib.metadata.version("jwst-modfix"), len(derivation.headers)
     yield (
-        f"Derived by jwst_modfix {importlib.metadata.version('jwst-modfix')} from {len(derivation.headers)} exposures of "
-        f"{len(derivation.epochs.names)} epochs, {first} to {last}; photometry {options.photometry}, method "
-        f"{options.method}."
+        f"Derived by jwst_modfix {version} from {count} exposures of {len(derivation.epochs.names)} epochs, {first} to "
+        f"{last}; photometry {options.photometry}, method {options.method}."
     )
     if derivation.was_corrected:
         yield "The exposures had been corrected for module offsets before: these are the offsets that were left."
@@ -163,13 +163,17 @@ def _describe_band(band):
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": list(band.warnings)}
     if band.solution is None:
         return known
-    return known | _describe_solution(band.solution) | {
-        "results": [asdict(result) for result in band.results],
-        "reserved": [asdict(residual) for residual in band.residuals],
-        "sky": [asdict(comparison) for comparison in band.sky],
-        "module_slopes": {name: list(value) for name, value in band.module_slopes.items()},
-        "bootstrap_ratio": _ratios(band.bootstrap),
-    }
+    return (
+        known
+        | _describe_solution(band.solution)
+        | {
+            "results": [asdict(result) for result in band.results],
+            "reserved": [asdict(residual) for residual in band.residuals],
+            "sky": [asdict(comparison) for comparison in band.sky],
+            "module_slopes": {name: list(value) for name, value in band.module_slopes.items()},
+            "bootstrap_ratio": _ratios(band.bootstrap),
+        }
+    )
 
 
 def _describe_solution(solution):

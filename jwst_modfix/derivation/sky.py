@@ -50,7 +50,7 @@ def compare_band_sky(exposures, solution, results):
 
 def number_times(mjd):
     """
-    Number the times at which exposures were taken together.
+    Give a number to each of the times at which exposures were taken together.
 
     Parameters
     ----------

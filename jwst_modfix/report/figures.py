@@ -161,8 +161,8 @@ def draw_before_after(band):
         ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
     axes[0].set(ylabel="A - B [mag]", ylim=(-0.12, 0.12))
     caption = (
-        "Module A minus module B of each source that both measured, as measured and corrected by the fit (compare Fig. 8 "
-        "of Ma et al. 2023); shaded: 0.05 and 0.02 mag. Reserved sources are among them."
+        "Module A minus module B of each source that both measured, as measured and corrected by the fit (compare "
+        "Fig. 8 of Ma et al. 2023); shaded: 0.05 and 0.02 mag. Reserved sources are among them."
     )
     return Picture("before_after", figure, caption)
 
@@ -236,8 +236,8 @@ def _limits(y):
 
 def _gradient_caption(result, what):
     return (
-        f"The gradient of array {result.array}: {what}, their medians, and the fit with k = {1e3 * result.slope:.2f} +- "
-        f"{1e3 * result.slope_error:.2f} mmag/arcmin and an offset of {1e3 * result.offset:.2f} mmag."
+        f"The gradient of array {result.array}: {what}, their medians, and the fit with k = {1e3 * result.slope:.2f} "
+        f"+- {1e3 * result.slope_error:.2f} mmag/arcmin and an offset of {1e3 * result.offset:.2f} mmag."
     )
 
 
@@ -284,7 +284,7 @@ def draw_links(band):
     """
     links = band.solution.links
     figure, (ax,) = new_axes(width=2.6 + 0.6 * len(links.detectors), height=1.6 + 0.55 * len(links.detectors))
-    _draw_matrix(ax, links.shared, list(links.detectors), "{:d}", cmap="cividis", dark=0.6 * links.shared.max())
+    _draw_matrix(ax, links.shared, list(links.detectors), "{:d}", cmap="cividis", vmin=0, dark=0.6 * links.shared.max())
     caption = "Sources that two detectors share, and on the diagonal the sources that each measured."
     return Picture("links", figure, caption)
 

@@ -56,8 +56,8 @@ def draw_shifts(derivation):
     if len(derivation.epochs.names) <= 8:
         ax.legend(fontsize=7.5, framealpha=0.85)
     caption = (
-        "Astrometric residuals: the shift of each exposure onto the common list of sources (compare Fig. 3 of Ma et al. "
-        "2023). It is taken out before fluxes are measured."
+        "Astrometric residuals: the shift of each exposure onto the common list of sources (compare Fig. 3 of Ma et "
+        "al. 2023). It is taken out before fluxes are measured."
     )
     return Picture("astrometry", figure, caption)
 

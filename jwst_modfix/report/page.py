@@ -14,7 +14,8 @@ from jwst_modfix.report.overview import draw_overview
 
 __all__ = ["render_page", "write_report"]
 
-_RESOLUTION = 130  # dots per inch
+_RESOLUTION = 150  # dots per inch
+_PIXELS = 96  # of the page, per inch
 
 
 def write_report(derivation, folder):
@@ -44,7 +45,8 @@ def write_report(derivation, folder):
             name = "_".join(part for part in (stem, group.replace("+", "_"), picture.name) if part)
             png, paths = _save(picture.figure, folder / name)
             files += paths
-            figures[group].append({"png": png, "caption": picture.caption, "file": paths[0].name})
+            width = round(_PIXELS * picture.figure.get_figwidth())
+            figures[group].append({"png": png, "caption": picture.caption, "file": paths[0].name, "width": width})
     page = folder / f"{stem}.html"
     page.write_text(render_page(derivation, figures), encoding="utf-8")
     return [page, *files]
@@ -59,7 +61,8 @@ def render_page(derivation, figures):
     derivation : Derivation
         The derivation.
     figures : dict
-        Name of the filter, or "" for all of them, to list of dict with ``png`` (base64), ``caption`` and ``file``.
+        Name of the filter, or "" for all of them, to list of dict with ``png`` (base64), ``width`` on the page
+        [pixel], ``caption`` and ``file``.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def render_page(derivation, figures):
     environment.filters["mmag"] = _in_milli
     return environment.from_string(source).render(
         derivation=derivation,
-        bands=[_describe_band(band) for band in derivation.bands],
+        bands=[_describe_band(band, derivation.epochs.names) for band in derivation.bands],
         figures=figures,
         epochs=_describe_epochs(derivation),
         options=asdict(derivation.options),
@@ -99,7 +102,7 @@ def _in_milli(value):
     return "-" if value is None or not np.isfinite(value) else f"{1e3 * value:+.2f}"
 
 
-def _describe_band(band):
+def _describe_band(band, epoch_names):
     """Gather what the page says of a filter."""
     known = {"name": band.name, "failure": band.failure, "warnings": band.warnings, "results": band.results}
     known |= {"residuals": {r.array: r for r in band.residuals}, "sky": {s.array: s for s in band.sky}}
@@ -107,11 +110,15 @@ def _describe_band(band):
     known["pairs"] = {array: dict(zip(p.names, map(p.value, p.names), strict=True)) for array, p in band.pairs.items()}
     known["bootstrap"] = _ratios(band.bootstrap)
     if band.solution is not None:
-        known["terms"] = [(status, status.words or "free") for status in band.solution.status]
+        known["terms"] = [(_words(status.term, epoch_names), status) for status in band.solution.status]
         known["said"] = band.solution.links.sentences()
         known["epochs"] = list(band.solution.epoch_terms().items())
         known["rejected"] = np.bincount(band.solution.rejected, minlength=4).tolist()
     return known
+
+
+def _words(term, epoch_names):
+    return f"{term.words} ({epoch_names[term.epoch]})" if term.kind == "epoch" else term.words
 
 
 def _ratios(bootstrap):

@@ -131,9 +131,9 @@ def _row(solution, result):
         array=result.array,
         filter=solution.measurements.filter,
         pupil=solution.measurements.pupil,
-        offset=zero * result.offset,
+        offset=zero * result.offset + 0.0,
         offset_error=result.offset_error,
-        slope=None if result.slope is None else zero * result.slope,
+        slope=None if result.slope is None else zero * result.slope + 0.0,  # and no negative zero
         slope_error=result.slope_error,
         direction=result.direction,
     )
