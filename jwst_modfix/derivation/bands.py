@@ -121,12 +121,20 @@ def solve_band(photometry, selected, band, options, rng):
         for category in (DegenerateTermWarning, SkyDisagreementWarning):
             warnings.simplefilter("always", category)
         try:
+            _check_modules(photometry.exposures, band)
             known |= _solve(measurements, options)
         except NoSolutionError as error:
             return BandResult(**known, failure=str(error))
         known |= _check(known, photometry.exposures, options, rng)
     said = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
     return BandResult(**known, warnings=said)
+
+
+def _check_modules(exposures, band):
+    mine = (np.asarray(exposures["filter"]) == band[0]) & (np.asarray(exposures["pupil"]) == band[1])
+    modules = np.unique(np.asarray(exposures["module"])[mine])
+    if len(modules) == 1:
+        raise NoSolutionError(f"all exposures are of module {modules[0]}; an offset needs both modules")
 
 
 def _take(table, selected, band):
@@ -139,8 +147,9 @@ def _take(table, selected, band):
 
 
 def _solve(measurements, options):
+    solve = fit_network if options.method == "pairs" else solve_network  # which warns of what it leaves out
     choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
-    solution = solve_network(measurements, **choices, fit_direction=options.fit_direction)
+    solution = solve(measurements, **choices, fit_direction=options.fit_direction)
     pairs = _pairs(measurements, solution, options)
     if options.method == "pairs":
         solution = solve_by_pairs(solution, pairs)

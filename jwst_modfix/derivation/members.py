@@ -1,8 +1,9 @@
 """The exposures of a derivation, checked all at once before a pixel is read."""
 
-from jwst_modfix.errors import AssociationError, PhotometryError
+from jwst_modfix.errors import AssociationError, NoSolutionError, PhotometryError
 from jwst_modfix.photometry import find_mixed, read_header
 from jwst_modfix.photometry.frames import read_geometry
+from jwst_modfix.reference.table import MODULES
 
 __all__ = ["read_members"]
 
@@ -31,6 +32,8 @@ def read_members(paths, *, where, allow_mixed=False):
     ------
     AssociationError
         Members are missing, cut short, not of NIRCam, without WCS or calibrated differently; names each.
+    NoSolutionError
+        No filter has exposures of both modules.
     """
     headers, problems = [], []
     for path in paths:
@@ -49,4 +52,15 @@ def read_members(paths, *, where, allow_mixed=False):
         raise AssociationError(
             f"{where}: members must be calibrated alike: {'; '.join(mixed)}; allow_mixed takes them as they are"
         )
+    _check_modules(headers, where)
     return headers, mixed
+
+
+def _check_modules(headers, where):
+    """Refuse, before any pixel is read, exposures that compare no modules."""
+    seen = {}
+    for header in headers:
+        seen.setdefault(f"{header.filter}+{header.pupil}", set()).add(header.module)
+    if not any(len(modules) == len(MODULES) for modules in seen.values()):
+        words = ", ".join(f"{band}: {', '.join(sorted(modules))}" for band, modules in seen.items())
+        raise NoSolutionError(f"{where}: an offset needs exposures of both modules through one filter; got {words}")
