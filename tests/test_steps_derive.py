@@ -288,3 +288,27 @@ def test_derived_and_applied_offsets_leave_nothing(folder, derived, tmp_path):
     assert abs(result["offset"]) <= max(1e-3, 3 * result["offset_error"])
     assert result["verdict"] == "not needed"
     assert "had been corrected" in (tmp_path / "f200w_modfix_report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def long_wavelength(tmp_path_factory):
+    """Both long-wavelength arrays, full frame, in two epochs of two dithers, with Table 2 of Ma et al. (2023)."""
+    folder = tmp_path_factory.mktemp("long")
+    planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:2], filters=["F444W"], dithers=2)
+    data = simulate.simulate_dataset(folder, planned, np.random.default_rng(5), field="long")
+    return data.associations[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "offset_error", "slope_error"),
+    [({}, 2e-3, 1e-3), ({"photometry": "mosaic", "method": "pairs"}, 3e-3, 2e-3)],
+)
+def test_offset_and_slope_of_table_2_are_recovered(long_wavelength, tmp_path, options, offset_error, slope_error):
+    """Truth: Table 2, F444W: Delta_AB = -0.01654 mag and k = 0.00433 mag/arcmin."""
+    row = call(str(long_wavelength), tmp_path, **options).table.row("long", "F444W")
+    assert row.offset == pytest.approx(-0.01654, abs=3 * row.offset_error)
+    assert row.slope == pytest.approx(0.00433, abs=3 * row.slope_error)
+    assert row.offset_error < offset_error
+    assert row.slope_error < slope_error
+    assert list(tmp_path.glob("*_gradient_long.png"))

@@ -30,8 +30,8 @@ def draw_band(band, epoch_names):
     """
     drawn = [
         draw_sky_map(band, epoch_names),
-        draw_patches(band, epoch_names),
         draw_before_after(band),
+        draw_patches(band, epoch_names),
         *draw_gradients(band),
         draw_correlation(band),
         draw_links(band),
@@ -126,7 +126,7 @@ def draw_patches(band, epoch_names):
     caption = (
         "Medians of the difference between two epochs in the patches that the modules swapped (compare Fig. 6 of Ma et "
         "al. 2023). An offset between modules alone puts points on the full line, a time term alone on the dashed one; "
-        "a gradient shifts points along the dashed one."
+        "a gradient shifts points along the full one, so that medians alone do not tell it from an offset."
     )
     return Picture("patches", figure, caption)
 
