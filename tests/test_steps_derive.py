@@ -312,3 +312,16 @@ def test_offset_and_slope_of_table_2_are_recovered(long_wavelength, tmp_path, op
     assert row.offset_error < offset_error
     assert row.slope_error < slope_error
     assert list(tmp_path.glob("*_gradient_long.png"))
+
+
+def test_many_measurements_go_into_a_parquet_file(folder, derived, tmp_path, monkeypatch):
+    """Truth: the same rows as in the text file."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
+    monkeypatch.setattr("jwst_modfix.steps.derive_products._LARGE", 10)
+    call(str(folder / "both_asn.json"), tmp_path, report=False)
+    assert not list(tmp_path.glob("*.ecsv"))
+    large = Table.read(tmp_path / "both_modfix_measurements.parquet")
+    small = Table.read(derived[0] / "both_modfix_measurements.ecsv")
+    np.testing.assert_array_equal(large["mag"], small["mag"])
+    assert large["flux"].unit == "Jy"

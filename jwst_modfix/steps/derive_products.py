@@ -9,6 +9,7 @@ from jwst_modfix.errors import ModuleOffsetError
 
 __all__ = ["write_products"]
 
+_PARQUET = ("pandas", "pyarrow")  # astropy asks for both
 _LARGE = 200_000  # measurements: reading as many from text takes seconds
 
 
@@ -54,7 +55,7 @@ def write_products(derivation, model, folder, *, report=True):
 
 def _write_measurements(derivation, stem):
     table = annotate_measurements(derivation)
-    if len(table) > _LARGE and importlib.util.find_spec("pyarrow"):
+    if len(table) > _LARGE and all(map(importlib.util.find_spec, _PARQUET)):
         path = stem.with_name(stem.name + ".parquet")
         table.write(path, format="parquet")
     else:
