@@ -9,6 +9,7 @@ import importlib.metadata
 
 _HOMES = {
     "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
+    "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
     "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.image3",
     "ModuleOffsetModel": "jwst_modfix.reference.datamodel",
     "OffsetTable": "jwst_modfix.reference.table",

@@ -16,6 +16,7 @@ def get_steps():
     """
     return [
         ("jwst_modfix.ModuleOffsetStep", "module_offset", False),
+        ("jwst_modfix.ModuleOffsetDeriveStep", "module_offset_derive", False),
         ("jwst_modfix.ModuleOffsetImage3Pipeline", "calwebb_image3_modfix", True),
     ]
 

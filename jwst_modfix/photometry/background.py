@@ -7,7 +7,7 @@ from photutils.background import Background2D, MedianBackground
 
 from jwst_modfix.errors import PhotometryError
 
-__all__ = ["Background", "SkyLevel", "clip", "map_background", "measure_sky"]
+__all__ = ["Background", "SkyLevel", "clip", "clipped_medians", "map_background", "measure_sky"]
 
 _BOX = 64  # pixels
 _LEAST_GOOD = 0.5  # share of a box
@@ -103,12 +103,51 @@ def measure_sky(frame, step=2):
     box = min(_BOX, *frame.data.shape) // step
     ny, nx = (size // box for size in values.shape)
     boxes = values[: ny * box, : nx * box].reshape(ny, box, nx, box).swapaxes(1, 2).reshape(ny * nx, -1)
-    medians = np.array([np.median(kept) for row in boxes if (kept := clip(row)).size > _LEAST_GOOD * row.size])
+    medians, kept = clipped_medians(boxes)
+    medians = medians[kept > _LEAST_GOOD * boxes.shape[1]]
     if not medians.size:
         return SkyLevel(level=np.nan, error=np.nan)
     kept = clip(medians)
     scatter = _MAD_TO_SIGMA * np.median(np.abs(kept - np.median(kept)))
     return SkyLevel(level=float(np.median(kept)), error=float(scatter * np.sqrt(_MEDIAN_LOSS / kept.size)))
+
+
+def clipped_medians(rows, sigma=3.0, rounds=5):
+    """
+    Find the median of what `clip` would keep of each row, for all rows at once.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape (m, n)
+        Values; those that are not finite go.
+    sigma : float
+        How many standard deviations.
+    rounds : int
+        How often at most.
+
+    Returns
+    -------
+    medians : numpy.ndarray, shape (m,)
+        The medians; not-a-number for rows without a finite value.
+    kept : numpy.ndarray of int, shape (m,)
+        Number of values kept.
+    """
+    values = np.where(np.isfinite(rows), rows, np.nan)
+    for _ in range(rounds):
+        distance = np.abs(values - _row_medians(values)[:, None])
+        limit = sigma * _MAD_TO_SIGMA * _row_medians(distance)
+        far = distance > limit[:, None]
+        if not far.any():
+            break
+        values[far] = np.nan
+    return _row_medians(values), np.isfinite(values).sum(axis=1)
+
+
+def _row_medians(values):
+    """Medians of rows, not-a-number left out: it sorts to the end."""
+    ordered, count = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)
+    row = np.arange(len(values))
+    return (ordered[row, np.maximum(count - 1, 0) // 2] + ordered[row, count // 2]) / 2
 
 
 def clip(values, sigma=3.0, rounds=5):

@@ -15,6 +15,8 @@ NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
 TOLERANCE = 0.001
 # "Not needed" takes an error as small as this: 3 sigma is then below the 1 % that users ask for.
 LARGEST_ERROR = 0.003
+# Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
+_LEAST_CHANCE = 1e-290
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
 _ACROSS = np.array([0.3, 1.45, 2.6])
 
@@ -131,9 +133,9 @@ def _row(solution, result):
         array=result.array,
         filter=solution.measurements.filter,
         pupil=solution.measurements.pupil,
-        offset=zero * result.offset,
+        offset=zero * result.offset + 0.0,
         offset_error=result.offset_error,
-        slope=None if result.slope is None else zero * result.slope,
+        slope=None if result.slope is None else zero * result.slope + 0.0,  # and no negative zero
         slope_error=result.slope_error,
         direction=result.direction,
     )
@@ -175,7 +177,8 @@ def _strength(solution, array):
     mine = _terms(solution, array)
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     joint = values @ np.linalg.solve(covariance, values)
-    sigmas = float(norm.isf(max(chi2.sf(joint, len(mine)) / 2, 1e-300)))
+    chance = chi2.sf(joint, len(mine))
+    sigmas = float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
     along = [_lever(solution.model.terms[i], solution.direction) for i in mine]
     contrast = np.array([[1.0 if lever is None else lever * d for lever in along] for d in _ACROSS])
     size = np.abs(contrast @ values).max()

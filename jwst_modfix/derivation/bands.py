@@ -1,0 +1,194 @@
+"""One filter and pupil: its measurements, its solution and the checks of it."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jwst_modfix.derivation.pairs import solve_by_pairs
+from jwst_modfix.derivation.sky import compare_band_sky
+from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.solution.bootstrap import bootstrap_sources
+from jwst_modfix.solution.measurements import Measurements
+from jwst_modfix.solution.network import fit_network, solve_network
+from jwst_modfix.solution.pairs import solve_pairs
+from jwst_modfix.solution.reserve import reserve_sources, validate
+from jwst_modfix.solution.verdict import judge_arrays, offset_table
+
+__all__ = ["BandResult", "list_bands", "solve_band"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BandResult:
+    """
+    All that is known of one filter and pupil.
+
+    Parameters
+    ----------
+    filter, pupil : str
+        Names in the two wheels.
+    rows : numpy.ndarray of int, shape (n,)
+        Rows of the table of measurements that were selected.
+    measurements : Measurements
+        Those measurements.
+    solution : NetworkSolution, optional
+        The solution; None where there is none.
+    results : tuple of ArrayResult
+        A verdict for each array ID.
+    offsets : OffsetTable, optional
+        The rows that the verdicts admit, with the gradient.
+    pairs : dict
+        Array ID to PairSolution: medians of patches, and the paper's fit.
+    residuals : tuple of Residual
+        What is left between the modules in the reserved sources.
+    sky : tuple of SkyComparison
+        Offsets from sky levels beside those of the sources.
+    bootstrap : Bootstrap, optional
+        Draws, where they were asked for.
+    module_slopes : dict
+        Name of the term to (k, error) where each module has its own gradient [mag/arcmin]: a diagnostic.
+    warnings : tuple of str
+        Named warnings.
+    failure : str, optional
+        Why there is no solution.
+    """
+
+    filter: str
+    pupil: str
+    rows: np.ndarray
+    measurements: Measurements
+    solution: object = None
+    results: tuple = ()
+    offsets: object = None
+    pairs: dict = field(default_factory=dict)
+    residuals: tuple = ()
+    sky: tuple = ()
+    bootstrap: object = None
+    module_slopes: dict = field(default_factory=dict)
+    warnings: tuple = ()
+    failure: str | None = None
+
+    @property
+    def name(self):
+        """Name of the band, such as ``F444W`` or ``F444W+F405N``."""
+        return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
+
+
+def list_bands(table):
+    """
+    List the filters and pupils of a table.
+
+    Parameters
+    ----------
+    table : astropy.table.Table
+        Measurements or exposures.
+
+    Returns
+    -------
+    list of tuple of str
+        ``(filter, pupil)``, sorted.
+    """
+    return sorted(set(zip(np.asarray(table["filter"]).tolist(), np.asarray(table["pupil"]).tolist(), strict=True)))
+
+
+def solve_band(photometry, selected, band, options, rng):
+    """
+    Solve one filter and pupil, and check the solution.
+
+    Parameters
+    ----------
+    photometry : Photometry
+        Measurements and exposures of all filters.
+    selected : numpy.ndarray of bool, shape (n,)
+        Measurements that are good enough.
+    band : tuple of str
+        Filter and pupil.
+    options : Options
+        The user's choices.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    BandResult
+        The result; where the measurements hold none, ``failure`` says why.
+    """
+    rows, measurements = _take(photometry.measurements, selected, band)
+    measurements = reserve_sources(measurements, rng, options.reserve_share)
+    known = {"filter": band[0], "pupil": band[1], "rows": rows, "measurements": measurements}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        for category in (DegenerateTermWarning, SkyDisagreementWarning):
+            warnings.simplefilter("always", category)
+        try:
+            _check_modules(photometry.exposures, band)
+            known |= _solve(measurements, options)
+        except NoSolutionError as error:
+            return BandResult(**known, failure=str(error))
+        known |= _check(known, photometry.exposures, options, rng)
+    said = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
+    return BandResult(**known, warnings=said)
+
+
+def _check_modules(exposures, band):
+    mine = (np.asarray(exposures["filter"]) == band[0]) & (np.asarray(exposures["pupil"]) == band[1])
+    modules = np.unique(np.asarray(exposures["module"])[mine])
+    if len(modules) == 1:
+        raise NoSolutionError(f"all exposures are of module {modules[0]}; an offset needs both modules")
+
+
+def _take(table, selected, band):
+    """Rows of one band as the solver's measurements."""
+    mine = selected & (np.asarray(table["filter"]) == band[0]) & (np.asarray(table["pupil"]) == band[1])
+    rows = np.flatnonzero(mine)
+    names = ("source", "exposure", "epoch", "array", "module", "mag", "mag_error", "V2", "V3", "x", "y", "RA", "Dec")
+    columns = {name: np.asarray(table[name])[rows] for name in names}
+    return rows, Measurements(**columns, filter=band[0], pupil=band[1])
+
+
+def _solve(measurements, options):
+    solve = fit_network if options.method == "pairs" else solve_network  # which warns of what it leaves out
+    choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
+    solution = solve(measurements, **choices, fit_direction=options.fit_direction)
+    pairs = _pairs(measurements, solution, options)
+    if options.method == "pairs":
+        solution = solve_by_pairs(solution, pairs)
+    return {
+        "solution": solution,
+        "pairs": pairs,
+        "results": judge_arrays(solution, options.significance),
+        "offsets": offset_table(solution, options.significance, options.baseline),
+    }
+
+
+def _pairs(measurements, solution, options):
+    """Find the paper's own solution, with a slope only where these pointings separate it."""
+    kinds = {term.kind for term, fitted in zip(solution.model.terms, solution.fitted, strict=True) if fitted}
+    slope = options.fit_slope if any(kind.startswith("slope") for kind in kinds) else "none"
+    try:
+        time_term = "zero" if options.time_term == "zero" else "fit"
+        return solve_pairs(measurements, fit_slope=slope, time_term=time_term)
+    except NoSolutionError:
+        if options.method == "pairs":
+            raise
+        return {}
+
+
+def _check(known, exposures, options, rng):
+    """Reserved sources, sky levels, bootstrap and the gradient of each module."""
+    solution, measurements = known["solution"], known["measurements"]
+    bootstrap = options.bootstrap and options.method == "network"
+    return {
+        "residuals": validate(solution, measurements),
+        "sky": compare_band_sky(exposures, solution, known["results"]),
+        "bootstrap": bootstrap_sources(solution, rng, options.bootstrap) if bootstrap else None,
+        "module_slopes": _module_slopes(measurements, solution, options),
+    }
+
+
+def _module_slopes(measurements, solution, options):
+    if not solution.fitted[solution.model.mask("slope")].any():
+        return {}
+    again = fit_network(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
+    found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
+    return {name: value for name, value in found.items() if np.isfinite(value[0])}

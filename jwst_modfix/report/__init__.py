@@ -1,0 +1,1 @@
+"""The report of a derivation: figures and one self-contained page."""

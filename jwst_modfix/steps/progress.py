@@ -1,0 +1,39 @@
+"""How far a loop is: a bar on a terminal, log lines elsewhere."""
+
+import logging
+import sys
+
+from astropy.utils.console import ProgressBar
+
+__all__ = ["show_progress"]
+
+log = logging.getLogger(__name__)
+
+_LINES = 10
+
+
+def show_progress(items, what="exposures"):
+    """
+    Go through a sequence, and show how far it is.
+
+    Parameters
+    ----------
+    items : sequence
+        The sequence.
+    what : str, optional
+        What its items are.
+
+    Yields
+    ------
+    object
+        Its items.
+    """
+    items = list(items)
+    if sys.stderr.isatty():
+        yield from ProgressBar(items, file=sys.stderr)
+        return
+    every = max(1, -(-len(items) // _LINES))
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % every == 0 or number == len(items):
+            log.info("%d of %d %s", number, len(items), what)

@@ -1,0 +1,327 @@
+"""Truth: offsets put into simulated exposures, by an array and by a filter; and inputs with one thing wrong each."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import asdf
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, simulate
+from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError, PhotometryError
+from jwst_modfix.reference.table import OffsetRow, OffsetTable
+from jwst_modfix.steps.associations import read_association
+
+OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
+CONFIG = Path(__file__).parents[1] / "config" / "modfix_derive.cfg"
+_SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
+_POPULATION = simulate.Population(
+    density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """
+    Array 1 of both modules in F200W in two epochs turned by 180 deg, and only module A in F150W.
+
+    One exposure each of 1000 x 1000 pixels, calibrated alike but for the offset.
+    """
+    folder = tmp_path_factory.mktemp("derive")
+    row = OffsetRow(array="1", filter="F200W", offset=OFFSET, offset_error=0.0)
+    options = {"dithers": [(0.0, 0.0)], "duration": 800.0}
+    epochs = simulate.JWIDF_EPOCHS[:2]
+    planned = simulate.plan_exposures(epochs, filters=["F200W"], detectors=["NRCA1", "NRCB1"], **options)
+    planned += simulate.plan_exposures(epochs, filters=["F150W"], detectors=["NRCA1"], **options)
+    renamed = {exposure.filename for exposure in planned}
+    assert len(renamed) == len(planned) - 2, "F150W would overwrite two of F200W"
+    truth = simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test"))
+    scene = simulate.scene_around(np.random.default_rng(42), planned, _POPULATION)
+    common = {"scene": scene, "subarray": _SUBARRAY, "truth": truth}
+    for part, name in ((planned[4:], "one"), (planned[:4], "two")):
+        simulate.simulate_dataset(folder / name, part, np.random.default_rng(7), field=name, **common)
+    for path in sorted((folder / "one").glob("*_cal.fits")):
+        path.rename(folder / path.name.replace("_nrca1", "_f150w_nrca1"))
+    for path in sorted((folder / "two").glob("*_cal.fits")):
+        path.rename(folder / path.name)
+    write_association(folder, sorted(folder.glob("*_cal.fits")), "both")
+    write_association(folder, f200w(folder), "f200w")
+    return folder
+
+
+def f200w(folder):
+    """The four exposures in F200W."""
+    return [path for path in sorted(folder.glob("*_cal.fits")) if "f150w" not in path.name]
+
+
+def write_association(folder, paths, product, **epochs):
+    """Write an association of these files, and give its path."""
+    members = [{"expname": str(path), "exptype": "science"} for path in paths]
+    for member, path in zip(members, paths, strict=True):
+        if epochs:
+            member["epoch"] = epochs[path.name[:16]]
+    content = {
+        "asn_type": "image3",
+        "asn_id": "a3001",
+        "asn_pool": "none",
+        "products": [{"name": product, "members": members}],
+    }
+    target = folder / f"{product}_asn.json"
+    target.write_text(json.dumps(content))
+    return target
+
+
+@pytest.fixture(scope="module")
+def derived(folder):
+    """The products of ``strun config/modfix_derive.cfg asn.json`` on both filters, and its messages."""
+    output = folder / "derived"
+    output.mkdir()
+    strun = Path(sys.executable).with_name("strun")
+    command = [strun, CONFIG, folder / "both_asn.json", f"--output_dir={output}", "--bootstrap=100"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return output, ran.stdout + ran.stderr
+
+
+def call(given, output, **options):
+    """Run the step in this process; products go to a folder of their own."""
+    return ModuleOffsetDeriveStep.call(given, save_results=True, output_dir=str(output), **options)
+
+
+def within_three_sigma(table, truth=OFFSET, sigmas=3):
+    """Whether the row of array 1 in F200W holds the truth, and is good to 3 mmag."""
+    row = table.row("1", "F200W")
+    return row.offset_error < 3e-3 and abs(row.offset - truth) < sigmas * row.offset_error
+
+
+def test_strun_writes_a_table_that_holds_the_offset_put_in(derived):
+    table = ModuleOffsetModel(derived[0] / "both_moduleoffset.asdf").table
+    assert within_three_sigma(table)
+    assert [row.key for row in table.rows] == [("1", "F200W", "CLEAR")]
+
+
+def test_the_table_says_what_it_is_valid_for(derived, folder):
+    """Truth: the headers of the exposures."""
+    table = ModuleOffsetModel(derived[0] / "both_moduleoffset.asdf").table
+    headers = [fits.getheader(path) for path in folder.glob("*_cal.fits")]
+    contexts = {header["CRDS_CTX"] for header in headers}
+    assert {table.valid_for.context_first, table.valid_for.context_last} == contexts
+    assert set(table.valid_for.photom) == {header["R_PHOTOM"].removeprefix("crds://") for header in headers}
+    expected = {fits.getval(p, "DETECTOR")[3]: fits.getval(p, "PHOTMJSR", "SCI") for p in f200w(folder)}
+    assert table.row("1", "F200W").photmjsr == pytest.approx(expected)
+
+
+def test_a_filter_of_one_module_is_left_out_with_a_reason(derived):
+    assert "F150W is left out: all exposures are of module A; an offset needs both modules" in derived[1]
+
+
+def test_products_are_read_by_plain_asdf_and_astropy(derived):
+    """Truth: three epochs' numbers of exposures, and the table of measurements has each of six exposures."""
+    with asdf.open(derived[0] / "both_moduleoffset.asdf") as file:
+        derivation = file["meta"]["derivation"]
+        assert [epoch["exposures"] for epoch in derivation["epochs"]] == [3, 3]
+        band = next(band for band in derivation["bands"] if band["filter"] == "F200W")
+        covariance = np.array(band["covariance"])
+        assert covariance.shape == (len(band["terms"]),) * 2
+        assert np.sqrt(covariance[0, 0]) == pytest.approx(file["offsets"][0]["offset_error"])
+        assert 0.6 < band["bootstrap_ratio"]["offset[1]"] < 1.6
+    measured = Table.read(derived[0] / "both_modfix_measurements.ecsv")
+    assert set(measured["exposure"]) == set(range(6))
+    assert measured["flux"].unit == "Jy"
+    share = measured["reserved"][measured["selected"]].mean()
+    assert 0.1 < share < 0.3, "a fifth of the sources is reserved"
+
+
+def test_the_report_needs_no_network_and_has_figures_beside_it(derived):
+    page = (derived[0] / "both_modfix_report.html").read_text()
+    assert "http" not in page
+    assert page.count("data:image/png;base64,") == len(list(derived[0].glob("*.png"))) >= 6
+    assert {p.stem for p in derived[0].glob("*.png")} == {p.stem for p in derived[0].glob("*.pdf")}
+    assert "<td>F150W</td>" in page
+
+
+def test_nothing_is_left_of_the_hidden_folder(derived):
+    assert not [path for path in derived[0].iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("options", [{"method": "pairs"}, {"time_term": "fit", "reserve_share": 0.0}])
+def test_other_methods_hold_the_offset_too(folder, derived, tmp_path, options):
+    """
+    The user's own photometry is here that of the default route.
+
+    Pairs take their errors from about ten sources in each patch, so that 4 sigma are as rare as 3 sigma elsewhere.
+    """
+    measured = Table.read(derived[0] / "both_modfix_measurements.ecsv")
+    names = np.array(measured.meta["exposures"])
+    own = Table({"exposure": names[measured["exposure"]], "source": measured["source"]})
+    for name in ("RA", "Dec", "mag", "mag_error"):
+        own[name] = measured[name]
+    own[(measured["filter"] == "F200W") & measured["selected"]].write(tmp_path / "own.ecsv")
+    model = ModuleOffsetDeriveStep.call(
+        str(folder / "f200w_asn.json"), photometry="catalog", catalogs=[str(tmp_path / "own.ecsv")], **options
+    )
+    assert within_three_sigma(model.table, sigmas=4 if "method" in options else 3)
+
+
+@pytest.mark.parametrize("kind", ["association", "mapping", "list"])
+def test_python_gives_the_model_and_writes_nothing(folder, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    association = read_association(folder / "f200w_asn.json")
+    given = {"association": association, "mapping": association.content, "list": [str(p) for p in association.science]}
+    model = ModuleOffsetDeriveStep.call(given[kind], time_term="zero")
+    assert isinstance(model, ModuleOffsetModel)
+    assert within_three_sigma(model.table)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_report_escapes_what_headers_and_associations_say(folder, tmp_path):
+    script = "<script>alert(1)</script>"
+    paths = [shutil.copy(path, tmp_path) for path in f200w(folder)]
+    for path in paths:
+        fits.setval(path, "CRDS_CTX", value=script, comment="made up")
+    groups = {Path(path).name[:16]: f"{script} ${i}_$" for i, path in enumerate(paths[::2])}
+    call(str(write_association(tmp_path, [Path(path) for path in paths], "evil", **groups)), tmp_path)
+    page = (tmp_path / "evil_modfix_report.html").read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") > 3
+
+
+def missing(paths):
+    paths[1].unlink()
+
+
+def truncated(paths):
+    content = paths[1].read_bytes()
+    paths[1].write_bytes(content[: len(content) // 3])
+
+
+def other_instrument(paths):
+    fits.setval(paths[1], "INSTRUME", value="MIRI")
+
+
+def without_wcs(paths):
+    with fits.open(paths[1], mode="update") as hdulist:
+        del hdulist["ASDF"]
+
+
+def mixed_calibrations(paths):
+    fits.setval(paths[1], "PHOTMJSR", value=3.0, extname="SCI")
+    fits.setval(paths[1], "S_MODOFF", value="COMPLETE")
+
+
+def without_good_pixels(paths):
+    with fits.open(paths[1], mode="update") as hdulist:
+        hdulist["SCI"].data[:] = np.nan
+
+
+def one_module(paths):
+    for path in [path for path in paths if "nrcb" in path.name]:
+        path.unlink()
+        paths.remove(path)
+
+
+def one_epoch(paths):
+    for path in paths[2:]:
+        path.unlink()
+        paths.remove(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (missing, AssociationError, "1 of 4 members cannot be used: .*nrcb1_cal.fits: no such file"),
+        (truncated, AssociationError, "nrcb1_cal.fits: cannot be read as FITS"),
+        (other_instrument, AssociationError, "nrcb1_cal.fits: must be of NIRCam .* got INSTRUME MIRI"),
+        (without_wcs, AssociationError, "nrcb1_cal.fits: has no gWCS"),
+        (
+            mixed_calibrations,
+            AssociationError,
+            "calibrated alike: NRCB1 .*PHOTMJSR is .*S_MODOFF=COMPLETE.*allow_mixed",
+        ),
+        (without_good_pixels, PhotometryError, "nrcb1_cal.fits: has no good pixel"),
+        (one_module, NoSolutionError, r"an offset needs exposures of both modules .*; got F200W\+CLEAR: A"),
+        (one_epoch, ModuleOffsetError, "exposures must overlap on the sky"),
+    ],
+)
+def test_bad_input_is_one_error_that_names_it_and_nothing_is_written(folder, tmp_path, spoil, error, words):
+    inputs, output = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    paths = [Path(shutil.copy(path, inputs)) for path in f200w(folder)]
+    spoil(paths)
+    with pytest.raises(error, match=words):
+        call(str(write_association(inputs, paths, "bad")), output)
+    assert not output.exists() or not list(output.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"photometry": "catalog"}, "catalogs: needed with photometry='catalog'"),
+        ({"method": "pairs", "fit_direction": True}, "fit_direction: only method='network'"),
+        ({"reserve_share": 1.0}, "reserve_share: must be from 0 to 0.9; got 1.0"),
+        ({"bootstrap": 1}, "bootstrap: must be 0"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_before_anything_is_read(options, words):
+    with pytest.raises(MeasurementsError, match=words):
+        ModuleOffsetDeriveStep.call(["no_such_file.fits"], **options)
+
+
+def test_an_input_that_names_no_files_is_refused():
+    with pytest.raises(AssociationError, match="input must be an association, or files .*; got int"):
+        ModuleOffsetDeriveStep.call(3)
+
+
+@pytest.mark.slow
+def test_derived_and_applied_offsets_leave_nothing(folder, derived, tmp_path):
+    """Truth: 0 after the correction by the derived table."""
+    table = str(derived[0] / "both_moduleoffset.asdf")
+    association = str(folder / "f200w_asn.json")
+    ModuleOffsetStep.call(association, override_moduleoffset=table, save_results=True, output_dir=str(tmp_path))
+    model = call(str(tmp_path / "f200w_modfix_asn.json"), tmp_path)
+    result = model.meta.derivation.instance["bands"][0]["results"][0]
+    assert abs(result["offset"]) <= max(1e-3, 3 * result["offset_error"])
+    assert result["verdict"] == "not needed"
+    assert "had been corrected" in (tmp_path / "f200w_modfix_report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def long_wavelength(tmp_path_factory):
+    """Both long-wavelength arrays, full frame, in two epochs of two dithers, with Table 2 of Ma et al. (2023)."""
+    folder = tmp_path_factory.mktemp("long")
+    planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:2], filters=["F444W"], dithers=2)
+    data = simulate.simulate_dataset(folder, planned, np.random.default_rng(5), field="long")
+    return data.associations[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "offset_error", "slope_error"),
+    [({}, 2e-3, 1e-3), ({"photometry": "mosaic", "method": "pairs"}, 3e-3, 2e-3)],
+)
+def test_offset_and_slope_of_table_2_are_recovered(long_wavelength, tmp_path, options, offset_error, slope_error):
+    """Truth: Table 2, F444W: Delta_AB = -0.01654 mag and k = 0.00433 mag/arcmin."""
+    row = call(str(long_wavelength), tmp_path, **options).table.row("long", "F444W")
+    assert row.offset == pytest.approx(-0.01654, abs=3 * row.offset_error)
+    assert row.slope == pytest.approx(0.00433, abs=3 * row.slope_error)
+    assert row.offset_error < offset_error
+    assert row.slope_error < slope_error
+    assert list(tmp_path.glob("*_gradient_long.png"))
+
+
+def test_many_measurements_go_into_a_parquet_file(folder, derived, tmp_path, monkeypatch):
+    """Truth: the same rows as in the text file."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
+    monkeypatch.setattr("jwst_modfix.steps.derive_products._LARGE", 10)
+    call(str(folder / "both_asn.json"), tmp_path, report=False)
+    assert not list(tmp_path.glob("*.ecsv"))
+    large = Table.read(tmp_path / "both_modfix_measurements.parquet")
+    small = Table.read(derived[0] / "both_modfix_measurements.ecsv")
+    np.testing.assert_array_equal(large["mag"], small["mag"])
+    assert large["flux"].unit == "Jy"
