@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer, ModelLibrary
-from jwst.stpipe import Step as JwstStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
-from stpipe import config_parser
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import written_whole
@@ -22,6 +20,7 @@ from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import refuse_together
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
+from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.outputs import SafeOutputs
 
 __all__ = ["ModuleOffsetStep"]
@@ -29,7 +28,7 @@ __all__ = ["ModuleOffsetStep"]
 log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 
-class ModuleOffsetStep(SafeOutputs, JwstStep):
+class ModuleOffsetStep(SafeOutputs, OfflineStep):
     """
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
@@ -54,35 +53,6 @@ class ModuleOffsetStep(SafeOutputs, JwstStep):
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
-
-    @classmethod
-    def get_config_from_reference(cls, *_args, **_kwargs):
-        """
-        Take no parameters from CRDS, which has none for this step, so that it starts with no network.
-
-        Returns
-        -------
-        stpipe.config_parser.ConfigObj
-            An empty configuration.
-        """
-        return config_parser.ConfigObj()
-
-    @classmethod
-    def _get_crds_parameters(cls, _dataset):
-        """Open no input only to ask CRDS about it."""
-        return {}, "jwst"
-
-    @staticmethod
-    def get_stpipe_loggers():
-        """
-        Name the loggers that stpipe sets up and records.
-
-        Returns
-        -------
-        tuple of str
-            The jwst loggers and ours.
-        """
-        return (*JwstStep.get_stpipe_loggers(), "jwst_modfix")
 
     def process(self, input_data):
         """

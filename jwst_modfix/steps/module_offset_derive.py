@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-from jwst.stpipe import Step as JwstStep
-
 from jwst_modfix.derivation.derive import derive
 from jwst_modfix.derivation.members import read_members
 from jwst_modfix.derivation.options import Options
@@ -14,6 +12,7 @@ from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.steps.derive_inputs import find_members
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.mosaics import make_mosaics
+from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.progress import show_progress
 
 __all__ = ["ModuleOffsetDeriveStep"]
@@ -25,7 +24,7 @@ SUFFIX = "moduleoffset"
 _MARGIN = 1.0  # mag
 
 
-class ModuleOffsetDeriveStep(JwstStep):
+class ModuleOffsetDeriveStep(OfflineStep):
     """
     Derive the offsets between NIRCam's modules, and gradients, from exposures that overlap on the sky.
 
@@ -60,35 +59,6 @@ class ModuleOffsetDeriveStep(JwstStep):
     suffix = string(default='moduleoffset')  # Suffix of the reference file
     output_ext = string(default='.asdf')  # A reference file is an ASDF file
     """  # noqa: E501
-
-    @classmethod
-    def get_config_from_reference(cls, *_args, **_kwargs):
-        """
-        Take no parameters from CRDS, which has none for this step, so that it starts with no network.
-
-        Returns
-        -------
-        stpipe.config_parser.ConfigObj
-            An empty configuration.
-        """
-        return cls._empty_config()
-
-    @classmethod
-    def _get_crds_parameters(cls, _dataset):
-        """Open no input only to ask CRDS about it."""
-        return {}, "jwst"
-
-    @staticmethod
-    def get_stpipe_loggers():
-        """
-        Name the loggers that stpipe sets up and records.
-
-        Returns
-        -------
-        tuple of str
-            The jwst loggers and ours.
-        """
-        return (*JwstStep.get_stpipe_loggers(), "jwst_modfix")
 
     def process(self, input_data, *more):
         """
