@@ -133,8 +133,11 @@ def write_association(association, renamed, path):
             source = association.path(member)
             target = renamed[source] if is_science(member) else source
             member["expname"] = os.path.relpath(target, path.parent)
+    text = json.dumps(content, indent=4) + "\n"
+    if path.is_file() and path.read_bytes() == text.encode():
+        return  # a run that resumes and finds all done touches nothing
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
 
 
 def plain_copy(content):
