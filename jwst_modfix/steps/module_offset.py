@@ -219,7 +219,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
         if self.on_existing == "error":
             refuse_existing([*renamed.values(), product])
-        finished = self._resume({target: path for path, target in renamed.items()}, correction)
+        finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
         group_ids = self._correct_members(renamed, finished, correction, product)
         refuse_replaced(self._jobs)
         write_association(association, renamed, product)

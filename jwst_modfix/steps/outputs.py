@@ -155,11 +155,12 @@ class SafeOutputs:
         if problems:
             raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
 
-    def _resume(self, sources, correction):
+    def _resume(self, sources, correction, product=None):
         """
         Say which outputs are finished, and make way for the others.
 
         ``sources`` maps output path to input: a file, or an exposure in memory, of which nothing can be finished.
+        ``product`` is the association of the outputs.
         """
         self._jobs = {
             target: describe_job(item, correction) for target, item in sources.items() if isinstance(item, Path)
@@ -167,7 +168,7 @@ class SafeOutputs:
         finished = {target for target in sources if self.on_existing == "skip" and self._is_finished(target)}
         for folder in {target.parent for target in sources if target not in finished}:
             check_writable(folder)
-        for path in remove_leftovers(sources):
+        for path in remove_leftovers([*sources, product] if product else sources):
             log.info("Removed %s, which a run that was killed had left", path)
         return finished
 
