@@ -11,7 +11,7 @@ from types import MappingProxyType
 from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
-from jwst_modfix.files import check_writable, remove_leftovers, telling, written_whole
+from jwst_modfix.files import check_writable, remove_leftovers, written_whole
 from jwst_modfix.steps.existing import describe_job, find_unfinished, refuse_existing, sign
 from jwst_modfix.steps.libraries import AssociationLibrary
 
@@ -34,31 +34,6 @@ class SafeOutputs:
 
     _inputs = frozenset()
     _jobs = _finished = MappingProxyType({})
-
-    def run(self, *args):
-        """
-        Run the step.
-
-        Parameters
-        ----------
-        *args : object
-            The input.
-
-        Returns
-        -------
-        object
-            The result.
-
-        Raises
-        ------
-        OutputError
-            The output folder cannot be made.
-        """
-        if self.output_dir:
-            folder = Path(os.path.expandvars(self.output_dir)).expanduser()
-            with telling(folder, "cannot be made"):
-                folder.mkdir(parents=True, exist_ok=True)
-        return super().run(*args)
 
     def remove_suffix(self, name):
         """
