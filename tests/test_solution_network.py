@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
@@ -58,7 +59,6 @@ def test_least_squares_equals_dense_lstsq():
 
 
 def test_huber_equals_statsmodels():
-    sm = pytest.importorskip("statsmodels.api", reason="statsmodels is an outside check, not a dependency")
     m = mixed(outlier_share=0.02)
     m = m.select(np.bincount(m.source)[m.source] > 1)
     ours = solve_network(m, fit_slope="none", time_term="fit")
@@ -220,15 +220,20 @@ def test_levels_of_arrays_come_from_dithers():
     assert set(solution.level_group.values()) == {0}
 
 
-def test_idle_epoch_terms_are_left_out_and_real_ones_kept():
-    """Truth: in most realisations without epoch terms auto leaves them out; 8 mmag are kept always."""
-    left_out = 0
+def test_idle_epoch_terms_are_said_and_keep_their_errors():
+    """Truth: no epoch term, or 8 mmag: 'auto' changes no value, and says of the first that none is demanded."""
+    idle = 0
     for seed in range(20):
         m = simulate(np.random.default_rng([22, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0)))
-        left_out += not np.isfinite(solve_network(m).value("epoch[1]")[0])
+        auto, fit = solve_network(m), solve_network(m, time_term="fit")
+        np.testing.assert_array_equal(auto.values, fit.values)
+        np.testing.assert_array_equal(auto.covariance, fit.covariance)
+        assert {s.status for s in fit.status} == {"free"}
+        (epoch,) = (s for s in auto.status if s.term.kind == "epoch")
+        idle += epoch.status == "idle" and "mmag, not demanded by the data" in epoch.words
         m = simulate(np.random.default_rng([22, seed]), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW))
-        assert np.isfinite(solve_network(m).value("epoch[1]")[0])
-    assert left_out >= 12
+        assert {s.status for s in solve_network(m).status} == {"free"}
+    assert idle >= 15
 
 
 def test_epoch_terms_of_decree():

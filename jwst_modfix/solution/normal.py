@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from jwst_modfix.solution.labels import number_labels
+
 __all__ = ["ReducedSystem", "generalised_inverse", "reduce_system"]
 
 # Information on a combination of terms below this share of what the measurements held before the sources
@@ -259,7 +261,7 @@ def reduce_system(source, columns, values, n_columns):
     """
     cells, keys = [], []
     for column in columns:
-        key, cell = np.unique(source.astype(np.int64) * n_columns + column, return_inverse=True)
+        key, cell = number_labels(source.astype(np.int64) * n_columns + column)
         cells.append(cell + sum(map(len, keys)))
         keys.append(key)
     cell_source, cell_column = np.divmod(np.concatenate(keys), n_columns)

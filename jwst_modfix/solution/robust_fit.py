@@ -7,8 +7,9 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import chi2
 
+from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.normal import generalised_inverse
-from jwst_modfix.solution.robust import fit_scatter, huber_derivative, huber_weight
+from jwst_modfix.solution.robust import MAX_LEVERAGE, fit_scatter, huber_derivative, huber_weight
 
 __all__ = ["OUTLIER", "SINGLE", "USED", "VARIABLE", "RobustFit", "fit_robust"]
 
@@ -28,8 +29,6 @@ _MAX_ROUNDS = 6
 _TOLERANCE = 1e-3
 # A step [mag] that is nothing, for terms that are a mere gauge and have no error.
 _ROUNDING = 1e-8
-# The leverage of a source that its residuals are corrected for, at most: beyond, a term hangs on that source.
-_MAX_LEVERAGE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +271,8 @@ def _scatters(data, base, state):
     source, n = data.system.source, data.system.n_sources
     residual = data.mag - data.system.predict(data.transform @ state.theta)
     residual = residual - data.system.source_mean(base, residual)[source]
-    _, epoch = np.unique(data.epoch, return_inverse=True)
-    visit, inverse = np.unique(source.astype(np.int64) * (epoch.max() + 1) + epoch, return_inverse=True)
+    _, epoch = number_labels(data.epoch)
+    visit, inverse = number_labels(source.astype(np.int64) * (epoch.max() + 1) + epoch)
     weight = np.bincount(inverse, base)
     moment = np.bincount(inverse, base * residual)
     square = np.divide(moment**2, weight, out=np.zeros_like(weight), where=weight > 0)
@@ -309,6 +308,6 @@ def _sandwich(data, weight, derivative, residual):
     inverse, _ = generalised_inverse(T.T @ normal @ T, T.T @ gram @ T)
     if not (data.robust or data.scatter):
         return inverse
-    leverage = np.clip(data.system.leverage(derivative, T @ inverse @ T.T), 0.0, _MAX_LEVERAGE)
+    leverage = np.clip(data.system.leverage(derivative, T @ inverse @ T.T), 0.0, MAX_LEVERAGE)
     score = sparse.diags_array(1 / np.sqrt(1 - leverage)) @ data.system.source_sums(weight * residual)
     return inverse @ (T.T @ (score.T @ score).toarray() @ T) @ inverse
