@@ -10,7 +10,7 @@ _SPARSEST = 4
 
 def number_labels(values):
     """
-    Number labels from 0 without gaps, as `numpy.unique` does, and much faster for dense integers.
+    Give numbers to labels, from 0 without gaps, as `numpy.unique` does and much faster for dense integers.
 
     Parameters
     ----------
