@@ -11,7 +11,7 @@ from pull_cases import CASES, LW, collect
 def test_pulls(number, name):
     """Terms of one kind are taken together: their mean is then known to 0.07 and their width to 0.05."""
     case = CASES[name]
-    n = 200 if case.arrays == LW else 100
+    n = 200 if case.arrays == LW or case.partly else 100
     pulls = collect(case, n, seed=31 + number)
     assert {f"offset[{array}]" for array in case.arrays} - set(case.partly) <= set(pulls)
     kinds = defaultdict(list)
