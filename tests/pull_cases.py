@@ -89,7 +89,7 @@ def draw_truth(rng, case):
 
 def true_value(truth, name, first_epoch):
     """Truth of a term by its name; epoch terms are counted from the first epoch that was seen."""
-    kind, inside = name[:-1].split("[")
+    kind, inside = name[:-1].split("[", 1)
     if kind == "epoch":
         return truth.epoch[int(inside)] - truth.epoch[first_epoch]
     if kind == "time":
