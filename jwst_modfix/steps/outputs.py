@@ -1,6 +1,5 @@
 """Where results go: named by suffix, each whole or not at all, and never over an input."""
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +9,12 @@ from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import written_whole
+from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.libraries import AssociationLibrary
 
 __all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs"]
 
-log = logging.getLogger(f"stpipe.{__name__}")
+log = get_logger(f"stpipe.{__name__}")
 
 SUFFIX = "modfix"
 UNDONE_SUFFIX = "unmodfix"
