@@ -86,7 +86,7 @@ def damage_tree(rng, tree):
         elif kind == 2:
             new = misspell(rng, key)
             node[new] = node.pop(key)
-            misspelt.append((*parents, new))
+            misspelt += [(*parents, new)] if new != key else []
         elif kind == 3:
             node[pick(rng, HOSTILE)] = pick(rng, VALUES)
         else:

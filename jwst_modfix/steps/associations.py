@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +174,9 @@ def _load(path):
     text = _read(path)
     try:
         json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
-        return dict(AssociationRegistry().load(text, fmt="json"))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Input association file contains path information")
+            return dict(AssociationRegistry().load(text, fmt="json"))
     except Exception as error:  # the rules and their parsers let through anything that they raise
         raise AssociationError(f"{path}: is not an association: {error}") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.plain import get_logger
+from jwst_modfix.plain import get_logger, plain_text
 from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing, find_untrusted
 from jwst_modfix.steps.geometry import gradient_coordinate
@@ -209,7 +209,7 @@ class Correction:
                 "origin_2": second,
             }
         return AppliedOffset(
-            table=table.name.encode("ascii", "backslashreplace").decode(),
+            table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=importlib.metadata.version("jwst-modfix"),

@@ -97,7 +97,7 @@ class SafeOutputs:
             name = item.name if isinstance(item, Path) else item.meta.filename
             targets.append(self._output_path(name or self.default_output_file()))
             # A model does not say where it was opened from: a file of its name in the output folder may be its own.
-            source = item if isinstance(item, Path) else targets[-1].with_name(str(name))
+            source = item if isinstance(item, Path) else targets[-1].with_name(Path(str(name)).name)
             self._inputs.add(source.resolve())
         self._refuse_collisions([] if self.output_file else targets)
 

@@ -1,0 +1,109 @@
+"""Our numbers against code that is not ours: pysiaf's geometry, SEP's photometry, the asdf library's reading."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pysiaf
+import pytest
+import sep
+
+from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix.photometry import read_header
+from jwst_modfix.photometry.apertures import default_aperture
+from jwst_modfix.photometry.detection import detect
+from jwst_modfix.photometry.forced import measure_frame
+from jwst_modfix.photometry.frames import read_frame
+from jwst_modfix.photometry.merging import merge_detections
+from jwst_modfix.reference.datamodel import PACKAGED_TABLE
+
+
+@pytest.mark.parametrize(
+    ("detector", "aperture", "z"), [("NRCALONG", "NRCA5_FULL", -0.01654), ("NRCBLONG", "NRCB5_FULL", 0)]
+)
+def test_the_gradient_is_that_of_pysiaf(detector, aperture, z, make_exposure):
+    """Eq. 9 with the numbers of Table 2, V2 straight from the SIAF; no gWCS, no interpolation."""
+    model = make_exposure(detector, "F444W")
+    model.data[:] = 1.0
+    corrected = ModuleOffsetStep.call(model)
+    y, x = np.mgrid[0:2048:89, 0:2048:89]
+    v2, _ = pysiaf.Siaf("NIRCam")[aperture].sci_to_tel(x + 1.0, y + 1.0)
+    expected = z + 0.5 * 0.00433 * (v2 + 1.74) / 60
+    np.testing.assert_allclose(2.5 * np.log10(corrected.data[y, x].astype(float)), expected, atol=1e-6)  # mag
+
+
+@pytest.fixture(scope="module", params=[("NRCA2", "F200W", "SHORT"), ("NRCBLONG", "F444W", "LONG")], ids="-".join)
+def photometry(request, tmp_path_factory):
+    """A frame, what is measured in it, and the ellipses on its pixels that are circles on the sky."""
+    from conftest import _simulated
+
+    detector, band, channel = request.param
+    path = tmp_path_factory.mktemp("sep") / "jw_cal.fits"
+    _simulated(detector, band, 161.0).save(str(path))
+    frame = read_frame(read_header(path))
+    aperture = default_aperture(channel)
+    sources = merge_detections([detect(frame)])
+    found = measure_frame(frame, sources, aperture)
+    flux = np.array([one.flux for one in found.fluxes])
+    clean = np.array([one.flags == 0 for one in found.fluxes])
+    # Brighter than 21 AB, with nothing of a tenth of its light inside the annulus.
+    good = clean & (flux > 3631 * 10 ** (-0.4 * 21)) & (sources.isolation[found.rows] > 4 * aperture.radius)
+    assert good.sum() >= 5
+    fluxes = [one for one, is_good in zip(found.fluxes, good, strict=True) if is_good]
+    return frame, aperture, found.x[good], found.y[good], fluxes
+
+
+def sep_sum(frame, x, y, radius, sky, **annulus):
+    """Flux [Jy] by SEP in an exact ellipse on the pixels that is a circle on the sky."""
+    scale = frame.geometry.scale(x, y)
+    scale = scale[0] if scale.ndim == 3 else scale
+    squares, axes = np.linalg.eigh(scale.T @ scale)  # the smallest scale has the longest axis
+    a, b = radius / np.sqrt(squares)
+    theta = np.arctan2(axes[1, 0], axes[0, 0])
+    theta = (theta + np.pi / 2) % np.pi - np.pi / 2
+    image = np.where(frame.bad, 0, frame.data - sky).astype(float) * frame.area
+    total, _, flag = sep.sum_ellipse(image, [x], [y], a, b, theta, subpix=0, **annulus)
+    assert flag[0] == 0
+    return total[0] * frame.jansky
+
+
+def test_apertures_are_those_of_sep_on_the_same_sky(photometry):
+    """Both integrate the pixels exactly; SEP knows neither WCS nor sky, which are handed in."""
+    frame, aperture, x, y, fluxes = photometry
+    for at_x, at_y, one in zip(x, y, fluxes, strict=True):
+        other = sep_sum(frame, at_x, at_y, aperture.radius, one.sky)
+        assert 2.5 * np.log10(other / one.flux) == pytest.approx(0, abs=1e-4)  # mag
+
+
+def test_fluxes_are_those_of_sep_with_its_own_sky(photometry):
+    """SEP's own background map: within 1 mmag in the median, and for each source within 1 mmag and the sky's noise."""
+    frame, aperture, x, y, fluxes = photometry
+    background = sep.Background(frame.data.astype(float), mask=frame.bad, bw=128, bh=128)
+    others = np.array([sep_sum(frame, *place, aperture.radius, background.back()) for place in zip(x, y, strict=True)])
+    ours = np.array([one.flux for one in fluxes])
+    difference = 2.5 * np.log10(others / ours)
+    assert np.median(np.abs(difference)) < 1e-3  # mag
+
+
+def test_the_plain_asdf_library_reads_what_we_write(tmp_path):
+    """In a process without our package and without any schema or extension of ours."""
+    model = ModuleOffsetModel(PACKAGED_TABLE)
+    model.save(tmp_path / "mine.asdf")
+    code = (
+        "import sys, json, importlib.metadata as m\n"
+        "from unittest import mock\n"
+        "real = m.entry_points\n"
+        "strip = lambda **k: [e for e in real(**k) if 'jwst_modfix' not in e.value]\n"
+        "with mock.patch('importlib.metadata.entry_points', strip):\n"
+        "    import asdf\n"
+        f"    with asdf.open({str(tmp_path / 'mine.asdf')!r}) as f:\n"
+        "        print(json.dumps([dict(row) for row in f['offsets']]))\n"
+        "assert not [name for name in sys.modules if name.startswith('jwst_modfix')]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(r["array"], r["filter"], r["offset"], r["offset_error"], r.get("slope")) for r in rows] == [
+        (row.array, row.filter, row.offset, row.offset_error, row.slope) for row in model.table.rows
+    ]
