@@ -1,15 +1,12 @@
 """Our numbers against code that is not ours: pysiaf's geometry, SEP's photometry, the asdf library's reading."""
 
-import json
-import subprocess
-import sys
-
+import asdf
 import numpy as np
 import pysiaf
 import pytest
 import sep
 
-from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, simulate
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.apertures import default_aperture
 from jwst_modfix.photometry.detection import detect
@@ -17,6 +14,7 @@ from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.photometry.merging import merge_detections
 from jwst_modfix.reference.datamodel import PACKAGED_TABLE
+from jwst_modfix.reference.rules import SCHEMA_URI
 
 
 @pytest.mark.parametrize(
@@ -36,11 +34,13 @@ def test_the_gradient_is_that_of_pysiaf(detector, aperture, z, make_exposure):
 @pytest.fixture(scope="module", params=[("NRCA2", "F200W", "SHORT"), ("NRCBLONG", "F444W", "LONG")], ids="-".join)
 def photometry(request, tmp_path_factory):
     """A frame, what is measured in it, and the ellipses on its pixels that are circles on the sky."""
-    from conftest import _simulated
-
     detector, band, channel = request.param
     path = tmp_path_factory.mktemp("sep") / "jw_cal.fits"
-    _simulated(detector, band, 161.0).save(str(path))
+    epochs = [simulate.Epoch(name="ep1", date="2022-07-08", roll=161.0)]
+    exposures = simulate.plan_exposures(epochs, filters=[band], detectors=[detector], dithers=1)
+    rng = np.random.default_rng(5)
+    scene = simulate.scene_around(rng, exposures, simulate.Population(density=40.0, faintest=22.0))
+    simulate.simulate_exposure(exposures[0], scene, rng).save(str(path))
     frame = read_frame(read_header(path))
     aperture = default_aperture(channel)
     sources = merge_detections([detect(frame)])
@@ -87,23 +87,16 @@ def test_fluxes_are_those_of_sep_with_its_own_sky(photometry):
 
 
 def test_the_plain_asdf_library_reads_what_we_write(tmp_path):
-    """In a process without our package and without any schema or extension of ours."""
+    """With our schema taken away, as where this package is not installed."""
     model = ModuleOffsetModel(PACKAGED_TABLE)
     model.save(tmp_path / "mine.asdf")
-    code = (
-        "import sys, json, importlib.metadata as m\n"
-        "from unittest import mock\n"
-        "real = m.entry_points\n"
-        "strip = lambda **k: [e for e in real(**k) if 'jwst_modfix' not in e.value]\n"
-        "with mock.patch('importlib.metadata.entry_points', strip):\n"
-        "    import asdf\n"
-        f"    with asdf.open({str(tmp_path / 'mine.asdf')!r}) as f:\n"
-        "        print(json.dumps([dict(row) for row in f['offsets']]))\n"
-        "assert not [name for name in sys.modules if name.startswith('jwst_modfix')]\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    with asdf.config_context() as config:
+        config.remove_resource_mapping(package="jwst-modfix")
+        assert SCHEMA_URI not in config.resource_manager
+        with asdf.open(tmp_path / "mine.asdf") as file:
+            rows = [dict(row) for row in file["offsets"]]
+            gradient = dict(file["gradient"])
     assert [(r["array"], r["filter"], r["offset"], r["offset_error"], r.get("slope")) for r in rows] == [
         (row.array, row.filter, row.offset, row.offset_error, row.slope) for row in model.table.rows
     ]
+    assert (gradient["frame"], gradient["direction"], gradient["exposure_share"]) == ("focal_plane", 90.0, 0.5)

@@ -109,8 +109,9 @@ def test_the_unit_of_flux_changes_nothing(truth, arrays, unit):
     one, two = solve_network(measured), solve_network(other)
     assert one.names == two.names
     np.testing.assert_allclose(two.values, one.values, atol=1e-9)
-    for name in one.names:
-        assert two.value(name) == pytest.approx(one.value(name), abs=1e-9)
+    for name in one.names:  # a level that no data settle is not-a-number in both
+        assert two.value(name) == pytest.approx(one.value(name), abs=1e-9, nan_ok=True)
+    assert all(np.isfinite(one.value(name)).all() for name in one.names if name.startswith("offset"))
 
 
 def test_exchanging_the_modules_turns_every_offset_round_and_leaves_its_error():
