@@ -233,6 +233,13 @@ def test_a_filename_in_a_header_is_a_name_and_no_path(name, data, small_exposure
     assert tree_of(tmp_path) - before == {"work/out/evil_modfix.fits"}
 
 
+@pytest.mark.parametrize(("keyword", "value"), [("FILTER", "../../evil"), ("PUPIL", "a/b"), ("FILTER", "")])
+def test_a_filter_names_figures_and_is_no_path(keyword, value, data):
+    fits.setval(data / "NRCA2_cal.fits", keyword, value=value)
+    with pytest.raises(PhotometryError, match=f"{keyword.lower()} must be capital letters and digits"):
+        read_header(data / "NRCA2_cal.fits")
+
+
 def test_an_output_that_is_a_link_is_replaced_and_its_target_left(tmp_path):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "out").symlink_to(tmp_path / "precious")

@@ -1,6 +1,7 @@
 """What an exposure says of itself in its headers, and the exposures that do not belong together."""
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from numbers import Real
@@ -171,14 +172,21 @@ def _describe(path, primary, sci):
     missing = [name for name in ("filter", "pupil", "pixar_sr", "roll", "mjd") if fields[name] is None]
     if missing:
         raise PhotometryError(f"{path}: its headers must tell {', '.join(missing)}; they do not")
+    _check_values(path, fields)
+    corner = tuple(int(primary.get(key, 1)) - 1 for key in ("SUBSTRT1", "SUBSTRT2"))
+    return ExposureHeader(path=path, detector=primary["DETECTOR"], shape=sci.shape, corner=corner, **fields)
+
+
+def _check_values(path, fields):
     for name, kind in _KINDS.items():
         value = fields[name]
         if value is not None and (not isinstance(value, kind) or (kind is Real and not math.isfinite(value))):
             raise PhotometryError(f"{path}: {name} must be {_KIND_NAMES[kind]}, got {value!r}")
+    for name in ("filter", "pupil"):  # which name figures and files
+        if not re.fullmatch(r"[A-Z0-9]+", fields[name]):
+            raise PhotometryError(f"{path}: {name} must be capital letters and digits, got {fields[name]!r}")
     if fields["pixar_sr"] <= 0:
         raise PhotometryError(f"{path}: PIXAR_SR must be positive, got {fields['pixar_sr']}")
-    corner = tuple(int(primary.get(key, 1)) - 1 for key in ("SUBSTRT1", "SUBSTRT2"))
-    return ExposureHeader(path=path, detector=primary["DETECTOR"], shape=sci.shape, corner=corner, **fields)
 
 
 def _check_instrument(path, primary, sci):
