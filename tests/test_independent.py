@@ -33,13 +33,13 @@ def test_the_gradient_is_that_of_pysiaf(detector, aperture, z, make_exposure):
 
 @pytest.fixture(scope="module", params=[("NRCA2", "F200W", "SHORT"), ("NRCBLONG", "F444W", "LONG")], ids="-".join)
 def photometry(request, tmp_path_factory):
-    """A frame, what is measured in it, and the ellipses on its pixels that are circles on the sky."""
+    """A frame of stars, what is measured in it, and the ellipses on its pixels that are circles on the sky."""
     detector, band, channel = request.param
     path = tmp_path_factory.mktemp("sep") / "jw_cal.fits"
     epochs = [simulate.Epoch(name="ep1", date="2022-07-08", roll=161.0)]
     exposures = simulate.plan_exposures(epochs, filters=[band], detectors=[detector], dithers=1)
     rng = np.random.default_rng(5)
-    scene = simulate.scene_around(rng, exposures, simulate.Population(density=60.0, faintest=22.0))
+    scene = simulate.scene_around(rng, exposures, simulate.Population(density=60.0, faintest=22.0, star_fraction=1.0))
     simulate.simulate_exposure(exposures[0], scene, rng).save(str(path))
     frame = read_frame(read_header(path))
     aperture = default_aperture(channel)
@@ -49,7 +49,7 @@ def photometry(request, tmp_path_factory):
     clean = np.array([one.flags == 0 for one in found.fluxes])
     # Brighter than 21 AB, with nothing of a tenth of its light inside the annulus.
     good = clean & (flux > 3631 * 10 ** (-0.4 * 21)) & (sources.isolation[found.rows] > aperture.outer)
-    assert good.sum() >= 4
+    assert good.sum() >= 3
     fluxes = [one for one, is_good in zip(found.fluxes, good, strict=True) if is_good]
     return frame, aperture, found.x[good], found.y[good], fluxes
 
@@ -95,7 +95,7 @@ def test_fluxes_are_those_of_sep_with_its_own_annulus(photometry):
     others = np.array(
         [sep_flux(frame, aperture, *place, sep_sky(frame, aperture, *place)) for place in zip(x, y, strict=True)]
     )
-    assert np.median(np.abs(2.5 * np.log10(others / ours))) < 1e-3  # mag
+    np.testing.assert_allclose(2.5 * np.log10(others / ours), 0, atol=1e-3)  # mag
 
 
 def test_the_plain_asdf_library_reads_what_we_write(tmp_path):

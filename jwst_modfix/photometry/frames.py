@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.fits_walk import refuse_endless
 from jwst_modfix.photometry.geometry import SkyGeometry
 from jwst_modfix.photometry.headers import ExposureHeader
 
@@ -109,6 +110,7 @@ def read_geometry(header):
 @contextlib.contextmanager
 def _opened(header):
     try:
+        refuse_endless(header.path)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="File may have been truncated")
             with fits.open(header.path, memmap=False) as hdulist:

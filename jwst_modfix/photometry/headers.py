@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from astropy.io import fits
 
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.fits_walk import refuse_endless
 
 __all__ = ["ExposureHeader", "find_mixed", "read_header"]
 
@@ -120,6 +121,7 @@ def read_header(path):
     """
     path = Path(path)
     try:
+        refuse_endless(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="File may have been truncated")
             with fits.open(path) as hdulist:

@@ -13,6 +13,7 @@ from astropy.time import Time
 from jwst.datamodels.utils import attrs_to_group_id
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
+from jwst_modfix.fits_walk import refuse_endless
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
 from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
@@ -69,6 +70,7 @@ def open_fits(path):
     path = Path(path)
     with contextlib.ExitStack() as stack:
         try:
+            refuse_endless(path)
             hdulist = stack.enter_context(_read_headers(stack.enter_context(path.open("rb"))))
         except FileNotFoundError:
             raise ExposureError(f"{path}: no such file") from None

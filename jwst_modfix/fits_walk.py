@@ -1,0 +1,53 @@
+"""A walk over the raw headers of a FITS file, before astropy loops over as many axes as a header claims."""
+
+import math
+import re
+
+__all__ = ["refuse_endless"]
+
+_BLOCK, _CARD = 2880, 80
+_MOST_AXES = 999  # the FITS standard, 4.4.1.1
+_INTEGER = re.compile(rb"(NAXIS\d*|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
+
+
+def refuse_endless(path):
+    """
+    Refuse a FITS file of which a header claims more axes than the standard allows.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file; one that is no FITS file is left to the reader of FITS to judge.
+
+    Raises
+    ------
+    OSError
+        It does, or cannot be read.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - any path
+        while (header := _read_header(file)) is not None:
+            axes = header.get(b"NAXIS", 0)
+            if not 0 <= axes <= _MOST_AXES:
+                raise OSError(f"a header claims {axes} axes, and FITS allows {_MOST_AXES}")
+            file.seek(_data_size(header, axes), 1)
+
+
+def _read_header(file):
+    """Numbers that tell the size of the data; None at the end, or where there is no header."""
+    numbers = {}
+    while len(block := file.read(_BLOCK)) == _BLOCK:
+        for start in range(0, _BLOCK, _CARD):
+            card = block[start : start + _CARD]
+            if card.rstrip() == b"END":
+                return numbers
+            if match := _INTEGER.match(card):
+                numbers[match[1]] = int(match[2])
+    return None
+
+
+def _data_size(header, axes):
+    """Bytes of the data after a header, whole blocks; none where the numbers are no sizes."""
+    lengths = [header.get(b"NAXIS%d" % (axis + 1), 0) for axis in range(axes)]
+    count = header.get(b"PCOUNT", 0) + (math.prod(lengths) if axes else 0)
+    size = abs(header.get(b"BITPIX", 8)) // 8 * header.get(b"GCOUNT", 1) * count
+    return -(-size // _BLOCK) * _BLOCK if 0 <= size < 2**62 else 0
