@@ -1,4 +1,4 @@
-"""A walk over the raw headers of a FITS file, before astropy loops over as many axes as a header claims."""
+"""A walk over the raw headers of a FITS file, before astropy loops over as many axes or columns as a header claims."""
 
 import math
 import re
@@ -6,13 +6,13 @@ import re
 __all__ = ["refuse_endless"]
 
 _BLOCK, _CARD = 2880, 80
-_MOST_AXES = 999  # the FITS standard, 4.4.1.1
-_INTEGER = re.compile(rb"(NAXIS\d*|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
+_MOST = 999  # axes, and columns of a table: the FITS standard, 4.4.1.1 and 7.2.1
+_INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
 
 
 def refuse_endless(path):
     """
-    Refuse a FITS file of which a header claims more axes than the standard allows.
+    Refuse a FITS file of which a header claims more axes or columns than the standard allows.
 
     Parameters
     ----------
@@ -26,10 +26,10 @@ def refuse_endless(path):
     """
     with open(path, "rb") as file:  # noqa: PTH123 - any path
         while (header := _read_header(file)) is not None:
-            axes = header.get(b"NAXIS", 0)
-            if not 0 <= axes <= _MOST_AXES:
-                raise OSError(f"a header claims {axes} axes, and FITS allows {_MOST_AXES}")
-            file.seek(_data_size(header, axes), 1)
+            for key, what in ((b"NAXIS", "axes"), (b"TFIELDS", "columns")):
+                if not 0 <= header.get(key, 0) <= _MOST:
+                    raise OSError(f"a header claims {header[key]} {what}, and FITS allows {_MOST}")
+            file.seek(_data_size(header, header.get(b"NAXIS", 0)), 1)
 
 
 def _read_header(file):
