@@ -22,7 +22,7 @@ def refuse_endless(path):
     Raises
     ------
     OSError
-        It does, or cannot be read.
+        It does, or claims data of negative size, or cannot be read.
     """
     with open(path, "rb") as file:  # noqa: PTH123 - any path
         while (header := _read_header(file)) is not None:
@@ -46,8 +46,10 @@ def _read_header(file):
 
 
 def _data_size(header, axes):
-    """Bytes of the data after a header, whole blocks; none where the numbers are no sizes."""
+    """Bytes of the data after a header, whole blocks; astropy follows a negative size back, and round for ever."""
     lengths = [header.get(b"NAXIS%d" % (axis + 1), 0) for axis in range(axes)]
     count = header.get(b"PCOUNT", 0) + (math.prod(lengths) if axes else 0)
     size = abs(header.get(b"BITPIX", 8)) // 8 * header.get(b"GCOUNT", 1) * count
-    return -(-size // _BLOCK) * _BLOCK if 0 <= size < 2**62 else 0
+    if min(count, size, *lengths, 0) < 0:
+        raise OSError("a header claims data of negative size")
+    return -(-size // _BLOCK) * _BLOCK if size < 2**62 else 0
