@@ -12,13 +12,14 @@ import numpy as np
 from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
+from jwst_modfix.plain import get_logger, plain_text
 from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing, find_untrusted
 from jwst_modfix.steps.geometry import gradient_coordinate
 
 __all__ = ["Correction", "Decision", "summarize"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 _LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more counts from a wrong place
 _PHOTMJSR_TOLERANCE = 1e-3  # relative; PHOTMJSR that differs by more was not the one of the derivation
@@ -216,7 +217,7 @@ class Correction:
                 "origin_2": second,
             }
         return AppliedOffset(
-            table=table.name.encode("ascii", "backslashreplace").decode(),
+            table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=importlib.metadata.version("jwst-modfix"),

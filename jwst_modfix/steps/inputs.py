@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stdatamodels.jwst import datamodels
 
+from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.model_exposure import ModelExposure
@@ -98,6 +99,8 @@ def open_model(path):
         The file is missing, unreadable or no data model; names the file and the reason.
     """
     try:
+        if path.suffix.lower() == ".asdf":
+            refuse_hostile(path.read_bytes())
         model = datamodels.open(path)
         if not isinstance(model, datamodels.JwstDataModel):
             raise TypeError(f"it holds a {type(model).__name__}")

@@ -1,7 +1,6 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
 import itertools
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import written_whole
+from jwst_modfix.plain import get_logger
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, Decision, summarize
@@ -25,7 +25,7 @@ from jwst_modfix.steps.outputs import SafeOutputs
 
 __all__ = ["ModuleOffsetStep"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 
 class ModuleOffsetStep(SafeOutputs, OfflineStep):

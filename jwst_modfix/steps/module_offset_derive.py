@@ -1,6 +1,5 @@
 """ModuleOffsetDeriveStep: derive the table of module offsets from a user's own exposures."""
 
-import logging
 from pathlib import Path
 
 from jwst_modfix.derivation.derive import derive
@@ -10,6 +9,7 @@ from jwst_modfix.derivation.reference import make_model
 from jwst_modfix.files import check_writable
 from jwst_modfix.photometry import group_epochs, measure_exposures, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.derive_inputs import find_members
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.mosaics import make_mosaics
@@ -18,7 +18,7 @@ from jwst_modfix.steps.progress import show_progress
 
 __all__ = ["ModuleOffsetDeriveStep"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 SUFFIX = "moduleoffset"
 # Sources this much fainter than the selection's limit are measured too, so that the limit cuts no one's half.
