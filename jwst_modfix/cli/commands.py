@@ -13,7 +13,11 @@ _COMMANDS = {
     "show": "Print a table, or what was done to exposures.",
     "check": "Tell what the correction would do with exposures.",
     "set": "Change a row of a table, or add one.",
+    "diff": "Compare two tables, row by row.",
+    "merge": "Join the rows of several tables.",
+    "convert": "ECSV to table and back; photom files with the offsets in.",
     "init": "Put parameter files and a table of your own in a folder.",
+    "group": "Make an association of exposures of several epochs.",
 }
 
 _EXAMPLES = """\b

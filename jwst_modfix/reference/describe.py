@@ -124,6 +124,8 @@ def _describe_derivation(derivation):
     """Say on how much a derived table rests."""
     if "exposures" in derivation and "epochs" in derivation:
         yield f"{len(derivation['exposures'])} exposures of {len(derivation['epochs'])} epochs"
+    for name, other in derivation.get("tables", {}).items():
+        yield from (f"{name}: {line}" for line in _describe_derivation(other))
     for band in derivation.get("bands", ()):
         name = band.get("filter", "?") + ("" if band.get("pupil") in (None, "CLEAR") else f"+{band['pupil']}")
         if band.get("failure"):
