@@ -50,7 +50,7 @@ def names_of(asn):
     return [member["expname"] for member in json.loads(asn.read_text())["products"][0]["members"]]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["show", "packaged"], ["set", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["show", "packaged"], ["merge", "--help"]])
 def test_starting_does_not_import_the_pipeline(words):
     code = f"import sys; from jwst_modfix.cli import main; main({words!r}, standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

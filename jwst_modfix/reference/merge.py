@@ -44,7 +44,7 @@ def merge_tables(tables, *, prefer=None, baseline=None, validity="intersection",
         for row in table.rows:
             if row.key in rows and prefer is None:
                 raise ReferenceTableError(
-                    f"{row.label} stands in {rows[row.key][1].name} and in {table.name}: prefer 'first' or 'last' takes one"
+                    f"{row.label} stands in {rows[row.key][1].name} and in {table.name}: prefer first or last"
                 )
             if row.key not in rows or prefer == "last":
                 rows[row.key] = (row, table)

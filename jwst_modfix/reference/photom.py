@@ -2,6 +2,7 @@
 
 from pathlib import PurePath
 
+from astropy.io import fits
 from stdatamodels.jwst.datamodels import NrcImgPhotomModel
 
 from jwst_modfix.errors import ReferenceTableError
@@ -58,9 +59,9 @@ def export_photom(table, photom, output, *, drop_slope=False):
                 f"{table.name}: a photom file cannot carry the slope of {labels}: drop it to export the offset alone"
             )
         changed = _scale(model, table, rows)
-        _record(model, table, photom, dropped)
         with written_whole(output) as partial:
             model.save(str(partial))
+            _record(partial, table, photom, dropped)
     return changed, dropped
 
 
@@ -72,7 +73,7 @@ def _find_rows(model, table, photom):
         raise ReferenceTableError(
             f"{photom}: is not the photom file of one NIRCam detector; its DETECTOR is {detector}"
         )
-    if any(_MARK in str(entry) for entry in model.history):
+    if _MARK in str(fits.getheader(photom).get("HISTORY", "")):
         raise ReferenceTableError(f"{photom}: carries module offsets already, as its HISTORY says")
     allowed = [PurePath(name).name for name in table.valid_for.photom]
     if allowed and PurePath(photom).name not in allowed:
@@ -96,9 +97,11 @@ def _scale(model, table, rows):
     return changed
 
 
-def _record(model, table, photom, dropped):
-    model.history.append(
-        f"{_MARK}: PHOTMJSR of {PurePath(photom).name} times 10**(0.4 z), offsets of {table.name} (hash {table.digest})"
-    )
-    if dropped:
-        model.history.append(f"{_MARK}: slopes were left out: {', '.join(row.label for row in dropped)}")
+def _record(path, table, photom, dropped):
+    """Say in the file's HISTORY what was done; the data models' own way to do so differs between their versions."""
+    with fits.open(path, mode="update") as hdulist:
+        history = hdulist[0].header.add_history
+        history(f"{_MARK}: PHOTMJSR of {PurePath(photom).name} times 10**(0.4 z),")
+        history(f"z of {table.name} (hash {table.digest})")
+        for row in dropped:
+            history(f"{_MARK}: the slope was left out of {row.label}")
