@@ -78,7 +78,7 @@ def write_association(folder, paths, product, **epochs):
 
 @pytest.fixture(scope="module")
 def derived(folder):
-    """The products of ``strun config/modfix_derive.cfg asn.json`` on both filters, and its messages."""
+    """The products of ``strun modfix_derive.cfg asn.json`` on both filters, and its messages."""
     output = folder / "derived"
     output.mkdir()
     strun = Path(sys.executable).with_name("strun")
