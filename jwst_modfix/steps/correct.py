@@ -139,6 +139,33 @@ class Correction:
             return decision
         return self._undo(opened) if self.inverse else self._apply(opened)
 
+    def preview(self, opened):
+        """
+        Say what `run` would do with an exposure, without its pixels.
+
+        Parameters
+        ----------
+        opened : OpenExposure
+            The exposure; it is not changed.
+
+        Returns
+        -------
+        Decision
+            The action, and what would be taken out or why nothing is.
+
+        Raises
+        ------
+        ExposureError
+            An array does not fit the correction, or the factor cannot be evaluated.
+        """
+        opened.check()
+        decision = self.decide(opened)
+        if decision.action != "apply" or self.inverse:
+            return decision
+        record, _ = self._prepare(opened)
+        gradient = f", gradient {1e3 * record.slope:+.3f} mmag/arcmin" if record.slope else ""
+        return Decision("apply", f"zero-point error {1e3 * record.zero_point:+.2f} mmag{gradient}")
+
     def _decide_undo(self, opened):
         if opened.status == "COMPLETE":
             return Decision("apply")
@@ -166,17 +193,21 @@ class Correction:
         return Decision("apply")
 
     def _apply(self, opened):
-        exposure = opened.describe(headers_only=True)
-        row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
-        record = self._record(row, exposure)
-        factor_map = _factor_map(opened, record)
+        record, factor_map = self._prepare(opened)
         apply_factor(factor_map, *opened.arrays())
         opened.scale_photometry(factor_map.centre)
         opened.mark_complete(record, factor_map)
-        _warn_of_photmjsr(row, exposure)
+        exposure = opened.describe(headers_only=True)
+        _warn_of_photmjsr(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
         return Decision(
             "apply", f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.6f} mag/arcmin"
         )
+
+    def _prepare(self, opened):
+        """Make the record of a correction, and its factor."""
+        exposure = opened.describe(headers_only=True)
+        record = self._record(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
+        return record, _factor_map(opened, record)
 
     def _undo(self, opened):
         try:

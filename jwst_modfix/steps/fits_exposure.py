@@ -188,6 +188,12 @@ class FitsExposure(OpenExposure):
         except KeyError:
             return None
 
+    @property
+    def log_lines(self):
+        """What the file's own log says of the correction: list of str."""
+        lines = self._asdf and self._asdf.get("cal_logs.module_offset")
+        return [line for line in lines or () if isinstance(line, str)]
+
     def save(self, path, log_line=None, job=None):
         """
         Write the exposure, corrected or marked, to another file.

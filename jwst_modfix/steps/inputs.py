@@ -10,7 +10,7 @@ from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, Exposure
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.model_exposure import ModelExposure
 
-__all__ = ["open_model", "refuse_together"]
+__all__ = ["open_input", "open_model", "refuse_together"]
 
 _HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with inverse = True"
 
@@ -42,7 +42,7 @@ def refuse_together(inputs, correction, *, where=None, problems=()):
     problems, refused, inputs = list(problems), [], list(inputs)
     for item in inputs:
         try:
-            with _opened(item) as opened:
+            with open_input(item) as opened:
                 reason = _refusal(opened, correction)
                 if reason:
                     refused.append((opened.status == "COMPLETE", reason))
@@ -68,7 +68,25 @@ def _refusal(opened, correction):
 
 
 @contextmanager
-def _opened(item):
+def open_input(item):
+    """
+    Open an exposure for correction.
+
+    Parameters
+    ----------
+    item : pathlib.Path or JwstDataModel
+        The exposure; of a FITS file only the headers are read.
+
+    Yields
+    ------
+    OpenExposure
+        The open exposure.
+
+    Raises
+    ------
+    ExposureError
+        It cannot be read.
+    """
     if not isinstance(item, Path):
         yield ModelExposure(item)
     elif item.suffix.lower() == ".fits":

@@ -18,6 +18,7 @@ from jwst_modfix.steps.correct import Correction, Decision, summarize
 from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
+from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
@@ -79,7 +80,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
             input_data = Path(self.make_input_path(str(input_data)))
-            if not input_data.name.lower().endswith((".fits", ".fits.gz", ".asdf")):
+            if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
                 return self._process_association(read_association(input_data), correction)
             return self._process_models([input_data], correction)[0]
         if isinstance(input_data, Mapping):
