@@ -75,9 +75,10 @@ def main():
 
 
 def table2(folder, seed):
-    """Three epochs of two dithers, as dense as the JWIDF, with Table 2 of Ma et al. (2023): F444W and F200W."""
-    for band in ("F444W", "F200W"):
-        exposures = simulate.plan_exposures(EPOCHS, filters=[band], dithers=2)
+    """Three epochs of two dithers, as dense as the JWIDF, with Table 2 of Ma et al. (2023): F444W, arrays of F200W."""
+    for array in ("LONG", "1", "2", "3", "4"):
+        band, names = "F444W" if array == "LONG" else "F200W", [f"NRC{module}{array}" for module in "AB"]
+        exposures = simulate.plan_exposures(EPOCHS, filters=[band], detectors=names, dithers=2)
         yield from recover(Trial(name=band, exposures=exposures, truth=CalibrationTruth()), folder, seed)
 
 

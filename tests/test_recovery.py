@@ -136,8 +136,8 @@ def one_epoch(tmp_path_factory):
     exposures = simulate.plan_exposures(
         EPOCHS[:1], filters=["F150W"], detectors=["NRCA3", "NRCB3"], dithers=[tuple(-step), tuple(step)]
     )
-    folder = tmp_path_factory.mktemp("one")
-    return make(folder, exposures, np.random.default_rng(33), population=_CROWD, subarray=_SUBARRAY)
+    folder, faint = tmp_path_factory.mktemp("one"), replace(_CROWD, density=250.0, brightest=20.5)
+    return make(folder, exposures, np.random.default_rng(33), population=faint, subarray=_SUBARRAY)
 
 
 def test_dithers_that_put_one_module_where_the_other_was_are_enough(one_epoch):
