@@ -43,7 +43,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     method = option('network', 'pairs', default='network')  # One robust fit of all measurements, or medians and fits of pairs of epochs (the published way)
     fit_slope = option('long', 'all', 'none', default='long')  # Which arrays have a gradient across the field: long wavelength, all, none
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
-    time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: where the data demand it, always, never
+    time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: yes, and say where the data do not demand it; yes; no
     baseline = option('B', 'A', 'mean', default='B')  # The module whose flux scale is kept
     significance = float(default=3.0)  # Gaussian sigmas from which an offset is non-zero in the reference file
     epoch_gap_days = float(default=30.0)  # Longest time between exposures of one epoch [day], where the association names no epochs
