@@ -23,6 +23,7 @@ from jwst_modfix.simulate import (
     plan_exposures,
     simulate_dataset,
 )
+from jwst_modfix.simulate.associations import write_associations
 from jwst_modfix.simulate.cli import main
 
 FAINT = ["--density", "2", "--faintest", "23"]
@@ -52,6 +53,20 @@ def test_files_are_named_as_the_archive_names_them(dataset):
         "jw02738002001_02102_00001_nrcalong_cal.fits",
     ]
     assert all(path.is_file() for path in dataset.exposures)
+
+
+def test_an_epoch_without_a_filter_has_no_association_of_it(tmp_path):
+    """Truth: two epochs in F444W, one in F356W."""
+    one, two = (plan_exposures(JWIDF_EPOCHS[:n], filters=[name], dithers=1) for n, name in ((1, "F356W"), (2, "F444W")))
+    names = [path.name for path in write_associations(tmp_path, "field", one + two)]
+    assert sorted(names) == [
+        "field_F356W_image3_asn.json",
+        "field_F444W_image3_asn.json",
+        "field_ep1_F356W_image3_asn.json",
+        "field_ep1_F444W_image3_asn.json",
+        "field_ep2_F444W_image3_asn.json",
+        "field_image3_asn.json",
+    ]
 
 
 def test_associations_are_per_epoch_and_filter_per_filter_and_of_everything(dataset):

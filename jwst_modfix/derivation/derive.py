@@ -9,7 +9,7 @@ from jwst_modfix.derivation.bands import list_bands, solve_band
 from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_table
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.photometry import Epochs, Photometry, Selection, select_measurements
+from jwst_modfix.photometry import SYSTEMATIC_FLOOR, Epochs, Photometry, Selection, select_measurements
 from jwst_modfix.reference.table import OffsetTable
 
 __all__ = ["Derivation", "annotate_measurements", "derive"]
@@ -56,6 +56,11 @@ class Derivation:
     def was_corrected(self):
         """Whether the exposures had been corrected before, so that the result is what is left."""
         return all(header.status == "COMPLETE" for header in self.headers)
+
+    @property
+    def systematic_floor(self):
+        """What offsets may be off by that no error tells of [mag]; None where it is not known of the photometry."""
+        return SYSTEMATIC_FLOOR if self.options.photometry == "exposure" else None
 
 
 def derive(photometry, headers, epochs, options, *, product, mixed=()):

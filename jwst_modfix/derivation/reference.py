@@ -153,6 +153,7 @@ def _describe(derivation):
             "selected": int(derivation.selection.mask.sum()),
             "failed": dict(derivation.selection.rejected),
         },
+        "systematic_floor_mag": derivation.systematic_floor,
         "bands": [_describe_band(band) for band in derivation.bands],
     }
 

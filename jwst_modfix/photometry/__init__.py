@@ -9,7 +9,7 @@ This is the only room that imports `photutils`::
     selection = select_measurements(photometry.measurements)
 """
 
-from jwst_modfix.photometry.apertures import Aperture, default_aperture
+from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR, Aperture, default_aperture
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
 from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
@@ -18,6 +18,7 @@ from jwst_modfix.photometry.headers import ExposureHeader, find_mixed, read_head
 from jwst_modfix.photometry.selection import Criteria, Selection, select_measurements
 
 __all__ = [
+    "SYSTEMATIC_FLOOR",
     "UNUSABLE",
     "Aperture",
     "Criteria",

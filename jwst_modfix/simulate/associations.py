@@ -27,7 +27,8 @@ def write_associations(output_dir, field, exposures):
     """
     epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
     bands = dict.fromkeys(exposure.band.name for exposure in exposures)
-    choices = [(epoch, band) for band in bands for epoch in epochs]
+    taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
+    choices = [(epoch, band) for band in bands for epoch in epochs if (epoch, band) in taken]
     choices += [(None, band) for band in bands] + [(None, None)]
     return [_write(Path(output_dir), field, exposures, epoch, band) for epoch, band in choices]
 
