@@ -9,6 +9,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 
 from jwst_modfix.photometry.background import map_background
 from jwst_modfix.photometry.centroids import refine_centroids
+from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO
 
 __all__ = ["Detections", "detect", "fill_lone_pixels", "find_connected"]
 
@@ -44,7 +45,7 @@ class Detections:
         return len(self.ra)
 
 
-def detect(frame):
+def detect(frame, *, faintest=np.inf):
     """
     Detect the sources of an exposure: background, threshold, deblending, centroids.
 
@@ -52,6 +53,8 @@ def detect(frame):
     ----------
     frame : Frame
         The exposure.
+    faintest : float, optional
+        Fainter segments are not deblended: as neighbours, their light counts as a whole [AB].
 
     Returns
     -------
@@ -64,7 +67,7 @@ def detect(frame):
     names = {"exposure": frame.header.name, "band": f"{frame.header.filter}+{frame.header.pupil}"}
     if segments is None:
         return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
-    segments = deblend_sources(image, segments, _CONNECTED, progress_bar=False)
+    segments = _deblend(image, segments, JANSKY_AT_ZERO * 10 ** (-0.4 * faintest) / frame.jansky)
     catalogue = SourceCatalog(image * frame.area, segments)
     flux = np.atleast_1d(catalogue.segment_flux) * frame.jansky
     start = np.reshape(catalogue.centroid, (-1, 2))
@@ -74,6 +77,15 @@ def detect(frame):
     x, y = refine_centroids(image, x, y, sigma)
     ra, dec = frame.geometry.to_sky(x, y)
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
+
+
+def _deblend(image, segments, least):
+    """Deblend the segments with at least so much light; it takes most of the time of a detection."""
+    light = np.bincount(segments.data.ravel(), image.ravel(), segments.max_label + 1)
+    bright = segments.labels[light[segments.labels] >= least]
+    if not bright.size:
+        return segments
+    return deblend_sources(image, segments, _CONNECTED, labels=bright, progress_bar=False)
 
 
 def find_connected(image, threshold, connected):

@@ -92,7 +92,7 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
         An exposure cannot be used, or there is no source bright enough.
     """
     chosen = choose_exposures(headers)
-    sources = merge_detections([detect(read_frame(header)) for header in progress(chosen)])
+    sources = merge_detections([detect(read_frame(header), faintest=faintest) for header in progress(chosen)])
     bright = sources.flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
     if not bright.any():
         raise PhotometryError(f"no source brighter than {faintest} AB in any of {len(headers)} exposures")
