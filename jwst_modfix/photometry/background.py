@@ -70,7 +70,9 @@ def map_background(frame):
     found = clipped_medians(boxes)
     good = found.kept > _LEAST_GOOD * boxes.shape[1]
     if not good.any():
-        raise PhotometryError(f"{frame.header.path}: no background can be measured: no box of {box} pixels is half good")
+        raise PhotometryError(
+            f"{frame.header.path}: no background can be measured: no box of {box} pixels is half good"
+        )
     nearest = distance_transform_edt(~good.reshape(shape), return_distances=False, return_indices=True)
     mesh = median_filter(found.median.reshape(shape)[tuple(nearest)], 3, mode="nearest")
     down, across = (_between(size, box, n) for size, n in zip(frame.data.shape, shape, strict=True))

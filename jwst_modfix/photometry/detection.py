@@ -8,14 +8,13 @@ from photutils.segmentation import SourceCatalog, deblend_sources, detect_source
 from photutils.utils.exceptions import NoDetectionsWarning
 
 from jwst_modfix.photometry.background import map_background
-from jwst_modfix.photometry.centroids import refine_centroids
+from jwst_modfix.photometry.centroids import refine_centroids, window_of
 from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO
 
 __all__ = ["Detections", "detect", "fill_lone_pixels", "find_connected"]
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 6  # pixels
-_WINDOW = {"SHORT": 0.05, "LONG": 0.10}  # arcsec: standard deviation of the window of centroids
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,8 +72,7 @@ def detect(frame, *, faintest=np.inf):
     start = np.reshape(catalogue.centroid, (-1, 2))
     good = (flux > 0) & np.isfinite(start).all(axis=1)
     x, y = start[good].T
-    sigma = _WINDOW[frame.header.channel] / np.sqrt(frame.header.pixar_sr) * np.deg2rad(1 / 3600)
-    x, y = refine_centroids(image, x, y, sigma)
+    x, y = refine_centroids(image, x, y, window_of(frame.header))
     ra, dec = frame.geometry.to_sky(x, y)
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
 

@@ -99,8 +99,7 @@ def measure_mosaics(mosaics, epochs, *, faintest=_FAINTEST):
     -------
     Photometry
         The measurements, where ``exposure`` is the number of the mosaic, and the table of mosaics. The place of a
-        source in the focal plane is the mean over the exposures that cover it; errors leave out the correlation of
-        a mosaic's pixels.
+        source in the focal plane is the mean over the exposures that cover it.
 
     Raises
     ------
@@ -196,6 +195,13 @@ def measure_segments(mosaic, background, segments):
     -------
     dict of numpy.ndarray
         Columns of the sources whose pixels all lie on the mosaic, and in one of its exposures.
+
+    Notes
+    -----
+    Drizzling correlates neighbouring pixels, which scatter by 2/3 of ``err`` where they are as large as the input's
+    (R = 1.5 of Fruchter & Hook 2002). But the resample step makes ``err`` of variances that were resampled as the
+    data were: it is the error of an uncorrelated pixel, and its sum in quadrature is the error of a sum over pixels,
+    within 4% from 4 x 4 pixels on.
     """
     ny, nx = mosaic.data.shape
     x, y = segments.columns - mosaic.corner[0], segments.rows - mosaic.corner[1]
