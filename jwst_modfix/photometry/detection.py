@@ -11,7 +11,7 @@ from jwst_modfix.photometry.background import map_background
 from jwst_modfix.photometry.centroids import refine_centroids, window_of
 from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO
 
-__all__ = ["Detections", "detect", "fill_lone_pixels", "find_connected"]
+__all__ = ["Detections", "deblend_bright", "detect", "fill_lone_pixels", "find_connected"]
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 6  # pixels
@@ -66,7 +66,7 @@ def detect(frame, *, faintest=np.inf):
     names = {"exposure": frame.header.name, "band": f"{frame.header.filter}+{frame.header.pupil}"}
     if segments is None:
         return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
-    segments = _deblend(image, segments, JANSKY_AT_ZERO * 10 ** (-0.4 * faintest) / frame.jansky)
+    segments = deblend_bright(image, segments, JANSKY_AT_ZERO * 10 ** (-0.4 * faintest) / frame.jansky)
     catalogue = SourceCatalog(image * frame.area, segments)
     flux = np.atleast_1d(catalogue.segment_flux) * frame.jansky
     start = np.reshape(catalogue.centroid, (-1, 2))
@@ -77,13 +77,31 @@ def detect(frame, *, faintest=np.inf):
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
 
 
-def _deblend(image, segments, least):
-    """Deblend the segments with at least so much light; it takes most of the time of a detection."""
+def deblend_bright(image, segments, least, connected=_CONNECTED):
+    """
+    Deblend the segments with enough light; deblending takes most of the time of a detection.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (ny, nx)
+        Background-subtracted image, finite everywhere.
+    segments : photutils.segmentation.SegmentationImage
+        The segments.
+    least : float
+        The least sum of a segment's pixels.
+    connected : int, optional
+        Least number of pixels of a part.
+
+    Returns
+    -------
+    photutils.segmentation.SegmentationImage
+        All segments, the bright ones deblended.
+    """
     light = np.bincount(segments.data.ravel(), image.ravel(), segments.max_label + 1)
     bright = segments.labels[light[segments.labels] >= least]
     if not bright.size:
         return segments
-    return deblend_sources(image, segments, _CONNECTED, labels=bright, progress_bar=False)
+    return deblend_sources(image, segments, connected, labels=bright, progress_bar=False)
 
 
 def find_connected(image, threshold, connected):

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from photutils.segmentation import deblend_sources
-
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import map_background, measure_sky
-from jwst_modfix.photometry.detection import fill_lone_pixels, find_connected
+from jwst_modfix.photometry.detection import deblend_bright, fill_lone_pixels, find_connected
 from jwst_modfix.photometry.exposures import Photometry, check_overlap, make_exposures
 from jwst_modfix.photometry.flags import Flag
 from jwst_modfix.photometry.frames import read_geometry
@@ -154,7 +152,8 @@ def find_segments(mosaic, background, known, *, faintest=_FAINTEST):
         Its sources; there may be none.
     """
     image = fill_lone_pixels(np.where(mosaic.bad, np.nan, mosaic.data - background.level))
-    labels = _label(image, background.noise)
+    least = JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
+    labels = _label(image, background.noise, least / (mosaic.header.pixar_sr * _MICRO))
     rows, columns = np.nonzero(labels)
     label = labels[rows, columns]
     light = image[rows, columns].astype(float)
@@ -171,7 +170,7 @@ def find_segments(mosaic, background, known, *, faintest=_FAINTEST):
         isolation[placed] = measure_isolation(ra[placed], dec[placed], flux[placed], 0.1)
     columns, rows = columns + mosaic.corner[0], rows + mosaic.corner[1]
     taken = np.isin(_codes(columns, rows), _known_codes(known))
-    keep = (flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)) & (np.bincount(label, taken, len(flux)) == 0)
+    keep = (flux >= least) & (np.bincount(label, taken, len(flux)) == 0)
     inside = keep[label]
     source = np.unique(label[inside], return_inverse=True)[1]
     places = {"ra": ra[keep], "dec": dec[keep], "isolation": isolation[keep]}
@@ -230,12 +229,12 @@ def measure_segments(mosaic, background, segments):
     return columns | {name: np.full(keep.sum(), value) for name, value in constants.items()}
 
 
-def _label(image, noise):
-    """Label of the deblended source that each pixel belongs to, 0 for none."""
+def _label(image, noise, least):
+    """Label of the source that each pixel belongs to, 0 for none; those with so much light or more are deblended."""
     segments = find_connected(image, _THRESHOLD * noise, _CONNECTED)
     if segments is None:
         return np.zeros(image.shape, int)
-    return deblend_sources(image, segments, _CONNECTED, progress_bar=False).data
+    return deblend_bright(image, segments, least, _CONNECTED).data
 
 
 def _codes(columns, rows):

@@ -41,7 +41,8 @@ def draw_residuals(derivation):
         None where no centroid was measured in an exposure.
     """
     table = derivation.photometry.measurements[derivation.selection.mask]
-    off = {name: 1e3 * np.asarray(table[f"off_{name}"]) for name in ("east", "north")}
+    source = np.unique(table["source"], return_inverse=True)[1] if len(table) else np.zeros(0, int)
+    off = {name: 1e3 * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
     if not np.isfinite(off["east"]).any():
         return None
     epochs = list(derivation.epochs.names)
@@ -51,18 +52,28 @@ def draw_residuals(derivation):
         ("epoch", [(name, np.asarray(table["epoch"]) == number) for number, name in enumerate(epochs)]),
     )
     figure, axes = new_axes(len(groups), width=11.0, height=5.6, rows=2, sharex=True)
-    reach = max(3.0, 6 * max(1.4826 * np.median(np.abs(values)) for values in off.values()))
+    reach = max(3.0, 6 * max(1.4826 * np.nanmedian(np.abs(values)) for values in off.values()))
     for row, direction in zip(axes, ("east", "north"), strict=True):
         for ax, (name, parts) in zip(row, groups, strict=True):
             _draw_histograms(ax, off[direction], parts, reach)
             ax.set(xlabel=f"{direction} [mas]", title=f"by {name}" if direction == "east" else None)
         row[0].set_ylabel("share of sources")
     caption = (
-        "Astrometric residuals: centroids of the selected sources in each exposure minus their places in the common "
-        "list, after the exposure's shift (compare Fig. 3 of Ma et al. 2023). In the legends the median and the median "
-        "absolute deviation [mas]."
+        "Astrometric residuals: the centroid of each selected source in one exposure minus its mean in the others, "
+        "after the exposures' shifts (compare Fig. 3 of Ma et al. 2023). In the legends the median and the median "
+        "absolute deviation [mas]; what is farther off is counted in the outermost bins."
     )
     return Picture("astrometry", figure, caption)
+
+
+def _from_the_others(values, source):
+    """Each value minus the mean of its source's others, which it does not touch; not-a-number where it is alone."""
+    known = np.isfinite(values)
+    sums, counts = (np.bincount(source[known], weight) for weight in (values[known], None))
+    left = np.full(len(values), np.nan)
+    n = counts[source[known]]
+    left[known] = np.where(n > 1, values[known] - (sums[source[known]] - values[known]) / np.maximum(n - 1, 1), np.nan)
+    return left
 
 
 def _draw_histograms(ax, values, parts, reach):
