@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import map_background, measure_sky
 from jwst_modfix.photometry.detection import deblend_bright, fill_lone_pixels, find_connected
