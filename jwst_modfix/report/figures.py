@@ -107,7 +107,7 @@ def draw_patches(band, epoch_names):
     """
     if not band.pairs:
         return None
-    figure, (ax,) = new_axes(width=8.4, height=4.8)
+    figure, (ax,) = new_axes(width=9.0, height=4.8)
     largest = 25.0
     for number, (array, solved) in enumerate(band.pairs.items()):
         for place, pair in enumerate(solved.pairs):

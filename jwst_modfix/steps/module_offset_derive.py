@@ -7,6 +7,7 @@ from jwst_modfix.derivation.derive import derive
 from jwst_modfix.derivation.members import read_members
 from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_model
+from jwst_modfix.files import check_writable
 from jwst_modfix.photometry import group_epochs, measure_exposures, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.steps.derive_inputs import find_members
@@ -42,7 +43,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     method = option('network', 'pairs', default='network')  # One robust fit of all measurements, or medians and fits of pairs of epochs (the published way)
     fit_slope = option('long', 'all', 'none', default='long')  # Which arrays have a gradient across the field: long wavelength, all, none
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
-    time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: where the data demand it, always, never
+    time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: yes, and say where the data do not demand it; yes; no
     baseline = option('B', 'A', 'mean', default='B')  # The module whose flux scale is kept
     significance = float(default=3.0)  # Gaussian sigmas from which an offset is non-zero in the reference file
     epoch_gap_days = float(default=30.0)  # Longest time between exposures of one epoch [day], where the association names no epochs
@@ -82,6 +83,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
             A member, a catalogue or a parameter breaks a rule, or nothing can be derived; nothing has been written.
         """
         options = self._options()
+        if self.save_results:
+            check_writable(self._folder())
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
         headers, mixed = read_members(members.paths, where=members.where, allow_mixed=options.allow_mixed)
         epochs = self._group(headers, members, options)
@@ -120,10 +123,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         """
         if not (force or self.save_results or output_file or self.output_file):
             return None
-        folder = Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
-        paths = write_products(self._derivation, model, folder, report=self.report)
+        paths = write_products(self._derivation, model, self._folder(), report=self.report)
         log.info("Wrote %s", ", ".join(path.name for path in paths if path.suffix != ".pdf" and path.suffix != ".png"))
         return str(paths[0])
+
+    def _folder(self):
+        return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
 
     def _options(self):
         names = Options.__dataclass_fields__
