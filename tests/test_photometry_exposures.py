@@ -17,6 +17,8 @@ from jwst_modfix.photometry import (
     read_header,
     select_measurements,
 )
+from jwst_modfix.photometry.detection import detect
+from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.reference.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in
@@ -268,3 +270,24 @@ def test_mixed_calibrations_are_listed(exposures, tmp_path):
     other = read_header(alter(exposures[0][0], tmp_path, lambda h: h[0].header.set("CRDS_CTX", "jwst_1489.pmap")))
     lines = find_mixed([*exposures[0], other])
     assert lines == ["NRCA1 F200W CLEAR: CRDS_CTX is jwst_1130.pmap (2 exposures), jwst_1489.pmap (1 exposures)"]
+
+
+def test_centroids_stand_where_the_list_puts_the_sources(photometry):
+    """The truth: the simulator's WCS has no error, so that what is left is the noise of centroids."""
+    table = photometry.measurements[select_measurements(photometry.measurements).mask]
+    for name in ("off_east", "off_north"):
+        values = 1e3 * np.asarray(table[name])  # mas
+        assert np.isfinite(values).all()
+        assert abs(np.median(values)) < 1
+        assert np.median(np.abs(values)) < 3
+
+
+def test_what_is_too_faint_to_be_measured_need_not_be_deblended(exposures):
+    """The truth: every source bright enough stands in the list of all that was deblended too."""
+    frame = read_frame(exposures[0][0])
+    every, bright = detect(frame), detect(frame, faintest=23.0)
+    least = 3631 * 10 ** (-0.4 * 23.0)
+    for name in ("ra", "dec", "flux"):
+        left, right = (getattr(found, name)[found.flux >= least] for found in (every, bright))
+        np.testing.assert_array_equal(np.sort(left), np.sort(right))
+    assert len(every) >= len(bright) > np.sum(every.flux >= least) > 10

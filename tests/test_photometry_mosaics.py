@@ -125,3 +125,36 @@ def test_offset_between_the_modules_is_measured_on_mosaics(tmp_path, monkeypatch
             deltas.append(float(rows["mag"][rows["module"] == "A"][0] - rows["mag"][rows["module"] == "B"][0]))
     assert len(deltas) > 5
     assert np.median(deltas) == pytest.approx(0.04, abs=0.01)
+
+
+def test_errors_hold_for_sums_over_correlated_pixels(tmp_path):
+    """
+    The truth: the scatter of sums over boxes of an empty, drizzled sky, which has the noise of the simulator alone.
+
+    Single pixels scatter by 2/3 of their error, as drizzling to pixels of the same size correlates them.
+    """
+    from jwst_modfix.steps.mosaics import make_mosaics
+
+    planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:1], filters=["F200W"], detectors=["NRCA1"], dithers=1)
+    empty = simulate.Population(density=0.5, faintest=27.5, brightest=27.0, variable_fraction=0.0)
+    simulate.simulate_dataset(
+        tmp_path, planned, np.random.default_rng(3), population=empty, effects=simulate.Effects(bad_pixels=False),
+        subarray=simulate.Subarray(name="SUB320", xstart=525, ystart=525, xsize=320, ysize=320),
+    )  # fmt: skip
+    headers = [read_header(path) for path in tmp_path.glob("*_cal.fits")]
+    (mosaic,) = make_mosaics(headers, group_epochs([headers[0].mjd], [headers[0].roll]))
+    ratios = {side: _scatter_over_error(mosaic, side) for side in (1, 8)}
+    assert ratios[1] == pytest.approx(2 / 3, abs=0.05)
+    assert ratios[8] == pytest.approx(1, abs=0.1)
+
+
+def _scatter_over_error(mosaic, side):
+    """Robust scatter of sums over boxes of so many pixels squared, over their errors."""
+    ny, nx = (size // side for size in mosaic.data.shape)
+    values = np.where(mosaic.bad, np.nan, mosaic.data - np.nanmedian(mosaic.data[~mosaic.bad]))
+    sums, variances = (
+        array[: ny * side, : nx * side].reshape(ny, side, nx, side).sum(axis=(1, 3)).ravel()
+        for array in (values, np.where(mosaic.bad, np.nan, mosaic.err.astype(float) ** 2))
+    )
+    standard = (sums / np.sqrt(variances))[np.isfinite(sums)]
+    return 1.4826 * np.median(np.abs(standard - np.median(standard)))

@@ -2,11 +2,29 @@
 
 import numpy as np
 
-__all__ = ["refine_centroids"]
+__all__ = ["refine_centroids", "window_of"]
 
+_WINDOW = {"SHORT": 0.05, "LONG": 0.10}  # arcsec
 _ROUNDS = 8
 _REACH = 4.0  # standard deviations of the window
 _FARTHEST = 3.0  # standard deviations of the window that a centroid may move
+
+
+def window_of(header):
+    """
+    Find the window for the sources of an exposure: 0.05" in the short, 0.10" in the long wavelengths.
+
+    Parameters
+    ----------
+    header : ExposureHeader
+        Its headers.
+
+    Returns
+    -------
+    float
+        Standard deviation [pixel].
+    """
+    return _WINDOW[header.channel] / np.sqrt(header.pixar_sr) * np.deg2rad(1 / 3600)
 
 
 def refine_centroids(image, x, y, sigma):

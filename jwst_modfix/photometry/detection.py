@@ -8,13 +8,13 @@ from photutils.segmentation import SourceCatalog, deblend_sources, detect_source
 from photutils.utils.exceptions import NoDetectionsWarning
 
 from jwst_modfix.photometry.background import map_background
-from jwst_modfix.photometry.centroids import refine_centroids
+from jwst_modfix.photometry.centroids import refine_centroids, window_of
+from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO
 
-__all__ = ["Detections", "detect", "fill_lone_pixels", "find_connected"]
+__all__ = ["Detections", "deblend_bright", "detect", "fill_lone_pixels", "find_connected"]
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 6  # pixels
-_WINDOW = {"SHORT": 0.05, "LONG": 0.10}  # arcsec: standard deviation of the window of centroids
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +44,7 @@ class Detections:
         return len(self.ra)
 
 
-def detect(frame):
+def detect(frame, *, faintest=np.inf):
     """
     Detect the sources of an exposure: background, threshold, deblending, centroids.
 
@@ -52,6 +52,8 @@ def detect(frame):
     ----------
     frame : Frame
         The exposure.
+    faintest : float, optional
+        Fainter segments are not deblended: as neighbours, their light counts as a whole [AB].
 
     Returns
     -------
@@ -64,16 +66,42 @@ def detect(frame):
     names = {"exposure": frame.header.name, "band": f"{frame.header.filter}+{frame.header.pupil}"}
     if segments is None:
         return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
-    segments = deblend_sources(image, segments, _CONNECTED, progress_bar=False)
+    segments = deblend_bright(image, segments, JANSKY_AT_ZERO * 10 ** (-0.4 * faintest) / frame.jansky)
     catalogue = SourceCatalog(image * frame.area, segments)
     flux = np.atleast_1d(catalogue.segment_flux) * frame.jansky
     start = np.reshape(catalogue.centroid, (-1, 2))
     good = (flux > 0) & np.isfinite(start).all(axis=1)
     x, y = start[good].T
-    sigma = _WINDOW[frame.header.channel] / np.sqrt(frame.header.pixar_sr) * np.deg2rad(1 / 3600)
-    x, y = refine_centroids(image, x, y, sigma)
+    x, y = refine_centroids(image, x, y, window_of(frame.header))
     ra, dec = frame.geometry.to_sky(x, y)
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
+
+
+def deblend_bright(image, segments, least, connected=_CONNECTED):
+    """
+    Deblend the segments with enough light; deblending takes most of the time of a detection.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (ny, nx)
+        Background-subtracted image, finite everywhere.
+    segments : photutils.segmentation.SegmentationImage
+        The segments.
+    least : float
+        The least sum of a segment's pixels.
+    connected : int, optional
+        Least number of pixels of a part.
+
+    Returns
+    -------
+    photutils.segmentation.SegmentationImage
+        All segments, the bright ones deblended.
+    """
+    light = np.bincount(segments.data.ravel(), image.ravel(), segments.max_label + 1)
+    bright = segments.labels[light[segments.labels] >= least]
+    if not bright.size:
+        return segments
+    return deblend_sources(image, segments, connected, labels=bright, progress_bar=False)
 
 
 def find_connected(image, threshold, connected):

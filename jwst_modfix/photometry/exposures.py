@@ -92,7 +92,7 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
         An exposure cannot be used, or there is no source bright enough.
     """
     chosen = choose_exposures(headers)
-    sources = merge_detections([detect(read_frame(header)) for header in progress(chosen)])
+    sources = merge_detections([detect(read_frame(header), faintest=faintest) for header in progress(chosen)])
     bright = sources.flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
     if not bright.any():
         raise PhotometryError(f"no source brighter than {faintest} AB in any of {len(headers)} exposures")
@@ -182,6 +182,7 @@ def _columns(frame, found, sources, number, epoch):
     columns = {name: [getattr(one, name) for one in found.fluxes] for name in ("flux", "flux_error", "sky", "masked")}
     columns |= {name: [getattr(one, name) for one in found.fluxes] for name in ("compactness", "flags")}
     columns |= {"source": found.rows, "RA": sources.ra[found.rows], "Dec": sources.dec[found.rows]}
+    columns |= dict(zip(("off_east", "off_north"), found.off, strict=True))
     columns |= {"isolation": sources.isolation[found.rows], "V2": v2, "V3": v3}
     columns |= {"x": found.x + header.corner[0], "y": found.y + header.corner[1]}
     columns |= {name: np.full(n, getattr(header, name)) for name in ("array", "module", "filter", "pupil")}

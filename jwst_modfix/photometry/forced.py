@@ -7,6 +7,7 @@ from photutils.segmentation import SourceCatalog
 
 from jwst_modfix.photometry.apertures import ApertureFlux, measure_source
 from jwst_modfix.photometry.background import SkyLevel, measure_sky
+from jwst_modfix.photometry.centroids import refine_centroids, window_of
 from jwst_modfix.photometry.detection import fill_lone_pixels, find_connected
 from jwst_modfix.photometry.merging import find_shift, shift_on_sky
 
@@ -30,6 +31,8 @@ class ForcedPhotometry:
         Where they were measured [0-indexed pixel of the exposure's arrays].
     fluxes : list of ApertureFlux
         What was measured, for each.
+    off : numpy.ndarray, shape (2, n)
+        Centroid minus that place, east and north [arcsec].
     shift : tuple of float
         Shift of the list's places onto this exposure, east and north [arcsec].
     sky : SkyLevel
@@ -40,6 +43,7 @@ class ForcedPhotometry:
     x: np.ndarray
     y: np.ndarray
     fluxes: list[ApertureFlux]
+    off: np.ndarray
     shift: tuple[float, float]
     sky: SkyLevel
 
@@ -67,7 +71,8 @@ def measure_frame(frame, sources, aperture):
         The measurements.
     """
     sky = measure_sky(frame)
-    shift = find_pointing_error(frame, sources, sky.level)
+    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(sky.level))))
+    shift = find_pointing_error(frame, image, sources)
     x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
     ny, nx = frame.data.shape
     inside = (np.abs(x - (nx - 1) / 2) < nx / 2 - _MARGIN) & (np.abs(y - (ny - 1) / 2) < ny / 2 - _MARGIN)
@@ -75,10 +80,17 @@ def measure_frame(frame, sources, aperture):
     x, y = x[rows], y[rows]
     scales = frame.geometry.scale(x, y)
     fluxes = [measure_source(frame, *place, aperture) for place in zip(x, y, scales, strict=True)]
-    return ForcedPhotometry(rows=rows, x=x, y=y, fluxes=fluxes, shift=shift, sky=sky)
+    off = _find_residuals(frame, image, x, y, scales)
+    return ForcedPhotometry(rows=rows, x=x, y=y, fluxes=fluxes, off=off, shift=shift, sky=sky)
 
 
-def find_pointing_error(frame, sources, level):
+def _find_residuals(frame, image, x, y, scales):
+    """Centroids minus places, east and north, shape (2, n) [arcsec]: for the report, the fluxes stay in place."""
+    centroids = refine_centroids(image, x, y, window_of(frame.header))
+    return np.einsum("nij,jn->in", scales, np.stack(centroids) - [x, y])
+
+
+def find_pointing_error(frame, image, sources):
     """
     Find how far an exposure's WCS is off the source list, from its bright sources.
 
@@ -86,17 +98,16 @@ def find_pointing_error(frame, sources, level):
     ----------
     frame : Frame
         The exposure.
+    image : numpy.ndarray, shape (ny, nx)
+        Its pixels above the sky, finite everywhere [MJy/sr].
     sources : SourceList
         The list.
-    level : float
-        Sky level [MJy/sr].
 
     Returns
     -------
     east, north : float
         Shift of the list's places onto the exposure [arcsec]; 0 where fewer than five sources agree.
     """
-    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.nan_to_num(level)))
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
     segments = find_connected(image, _BRIGHT * noise, _CONNECTED) if np.isfinite(noise) else None
     if segments is None:

@@ -1,6 +1,7 @@
 """One exposure in memory: its pixels, and the ways from them to the sky."""
 
 import contextlib
+import functools
 import io
 import warnings
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = ["Frame", "read_frame", "read_geometry"]
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _MICRO = 1e6  # Jy per MJy
+_KEPT = 256  # WCSs kept in memory, of about 0.4 MB each
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,11 +135,21 @@ def _native(header, hdulist, name):
 
 def _parse_geometry(header, content):
     try:
-        refuse_hostile(content)
-        with asdf.open(io.BytesIO(content)) as file:
-            wcs = file["meta"].get("wcs")
+        wcs = _parse_wcs(content)
     except Exception as error:  # whatever the converters of a damaged tree raise
         raise PhotometryError(f"{header.path}: its ASDF extension, with the gWCS, cannot be read: {error}") from error
     if wcs is None or "v2v3" not in getattr(wcs, "available_frames", ()):
         raise PhotometryError(f"{header.path}: has no gWCS with a v2v3 frame, which assign_wcs writes")
     return SkyGeometry(wcs, header.shape)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _parse_wcs(content):
+    """Find the gWCS in the bytes of an ASDF file; an exposure is read two or three times."""
+    refuse_hostile(content)
+    loaded = asdf.get_config()
+    loaded.extensions, loaded.resource_manager  # noqa: B018  # once for all: a context begins with what is loaded
+    with asdf.config_context() as config:
+        config.validate_on_read = False  # schemas take longer than the WCS, and what is no WCS is refused anyway
+        with asdf.open(io.BytesIO(content)) as file:
+            return file["meta"].get("wcs")

@@ -26,6 +26,8 @@ COLUMNS = (
     ("V3", float, u.arcsec, "Focal-plane coordinate V3"),
     ("RA", float, u.deg, "Right ascension of the source, the same in all exposures"),
     ("Dec", float, u.deg, "Declination of the source, the same in all exposures"),
+    ("off_east", float, u.arcsec, "Centroid in this exposure minus where the list and the shift put it, east"),
+    ("off_north", float, u.arcsec, "The same, north"),
     ("flux", float, u.Jy, "Flux in the aperture, above the local sky"),
     ("flux_error", float, u.Jy, "Standard error of the flux"),
     ("mag", float, u.mag, "AB magnitude"),
@@ -65,7 +67,8 @@ def make_measurements(columns, meta=None):
     Parameters
     ----------
     columns : dict
-        Values of each of `COLUMNS`; those of ``mag`` and ``mag_error`` follow from the fluxes.
+        Values of each of `COLUMNS`; those of ``mag`` and ``mag_error`` follow from the fluxes, and those of
+        ``off_east`` and ``off_north`` are not-a-number unless given.
     meta : dict, optional
         Metadata of the table.
 
@@ -74,7 +77,8 @@ def make_measurements(columns, meta=None):
     astropy.table.Table
         One row per measurement, ordered by source, filter, pupil and exposure; it can be written as ECSV.
     """
-    columns = dict(columns)
+    unknown = np.full(len(columns["source"]), np.nan)
+    columns = {"off_east": unknown, "off_north": unknown} | columns
     columns["mag"], columns["mag_error"] = to_magnitudes(columns["flux"], columns["flux_error"])
     table = Table(meta=meta)
     for name, kind, unit, description in COLUMNS:

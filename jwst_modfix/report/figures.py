@@ -107,8 +107,8 @@ def draw_patches(band, epoch_names):
     """
     if not band.pairs:
         return None
-    figure, (ax,) = new_axes(width=5.4, height=4.8)
-    largest = 5.0
+    figure, (ax,) = new_axes(width=9.0, height=4.8)
+    largest = 25.0
     for number, (array, solved) in enumerate(band.pairs.items()):
         for place, pair in enumerate(solved.pairs):
             color, marker = COLORS[number], MARKERS[place % len(MARKERS)]
@@ -118,15 +118,19 @@ def draw_patches(band, epoch_names):
                 fmt=marker, color=color, ms=6, capsize=2, label=literal(label),
             )  # fmt: skip
             largest = max(largest, *(1.25e3 * np.abs([pair.median_p, pair.median_q])))
+    for size, grey in ((50, "0.92"), (20, "0.82")):
+        ax.fill([-size, size, size, -size], [-size, -size, size, size], color=grey, lw=0, zorder=0)
     line = np.array([-largest, largest])
+    ax.set(xlim=line, ylim=line)
     ax.plot(line, line, color="0.3", ls="--", lw=1, label="time term alone")
     ax.plot(line, -line, color="0.3", ls="-", lw=1, label="modules' offset alone")
     ax.set(xlabel="median of patch p (B then A) [mmag]", ylabel="median of patch q (A then B) [mmag]", aspect="equal")
-    ax.legend(fontsize=7.5, frameon=False)
+    ax.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     caption = (
         "Medians of the difference between two epochs in the patches that the modules swapped (compare Fig. 6 of Ma et "
-        "al. 2023). An offset between modules alone puts points on the full line, a time term alone on the dashed one; "
-        "a gradient shifts points along the full one, so that medians alone do not tell it from an offset."
+        "al. 2023); shaded: 0.05 and 0.02 mag. An offset between modules alone puts points on the full line, a time "
+        "term alone on the dashed one; a gradient shifts points along the full one, so that medians alone do not tell "
+        "it from an offset."
     )
     return Picture("patches", figure, caption)
 
@@ -230,7 +234,7 @@ def _draw_along_u(band, result):
 
 
 def _limits(y):
-    largest = max(0.02, 1.5 * float(np.percentile(np.abs(y), 95)))
+    largest = max(0.02, 3 * float(np.percentile(np.abs(y), 75)))  # variable sources may lie outside
     return -largest, largest
 
 
@@ -252,10 +256,12 @@ def draw_correlation(band):
 
     Returns
     -------
-    Picture
-        The figure.
+    Picture or None
+        None where no term was fitted.
     """
     terms = np.flatnonzero(band.solution.fitted)
+    if not terms.size:
+        return None
     covariance = band.solution.covariance[np.ix_(terms, terms)]
     error = np.sqrt(np.diag(covariance))
     names = [f"{band.solution.names[i]}\n{1e3 * e:.2f}" for i, e in zip(terms, error, strict=True)]

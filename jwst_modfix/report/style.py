@@ -4,11 +4,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "MARKERS", "MODULE_COLORS", "Picture", "bin_medians", "literal", "new_axes", "shade"]
+__all__ = ["COLORS", "LINES", "MARKERS", "MODULE_COLORS", "Picture", "bin_medians", "literal", "new_axes", "shade"]
 
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
 MODULE_COLORS = {"A": "#0072B2", "B": "#D55E00"}
 
 _STYLE = {"labelsize": 9}
@@ -32,9 +33,9 @@ class Picture:
         self.name, self.figure, self.caption = name, figure, caption
 
 
-def new_axes(columns=1, width=6.4, height=4.0, **kwargs):
+def new_axes(columns=1, width=6.4, height=4.0, rows=1, **kwargs):
     """
-    Make a figure with a row of axes.
+    Make a figure with axes in a row, or in several.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ def new_axes(columns=1, width=6.4, height=4.0, **kwargs):
         Number of axes.
     width, height : float, optional
         Size of the figure [inch].
+    rows : int, optional
+        Number of rows.
     **kwargs
         Passed to `matplotlib.figure.Figure.subplots`.
 
@@ -49,15 +52,15 @@ def new_axes(columns=1, width=6.4, height=4.0, **kwargs):
     -------
     figure : matplotlib.figure.Figure
         The figure, which no window knows.
-    axes : list of matplotlib.axes.Axes
-        Its axes.
+    axes : list
+        Its axes; the list of each row where there are several.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False, **kwargs)[0]
-    for ax in axes:
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    for ax in axes.flat:
         ax.tick_params(direction="in", top=True, right=True, **_STYLE)
-    return figure, list(axes)
+    return figure, [list(row) for row in axes] if rows > 1 else list(axes[0])
 
 
 def literal(text):
