@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.pairs import solve_pairs
 
@@ -36,6 +36,17 @@ def test_equations_9_and_10_on_exact_numbers():
     (pair,) = solution.pairs
     assert pair.offset == pytest.approx(-0.01654 + 0.00433 * np.mean(np.abs(pair.d)), abs=3e-4)
     assert (pair.d[pair.sign > 0] > 0).all()
+
+
+def test_an_offset_is_never_quoted_without_the_slope_that_was_asked_for():
+    """Truth: where all sources have the same |d|, k d is one with Delta_AB; the offset alone would be -0.010."""
+    survey = Survey(rolls=(0.0, 180.0), arrays=LW, density=100.0)
+    m = simulate(np.random.default_rng(5), TABLE_2_LW, survey)
+    narrow = m.select(np.abs(np.abs(m.coordinate()) - 1.45) < 0.1)
+    words = "array long: offset and slope are not separable .*; the array is left out"
+    with pytest.warns(DegenerateTermWarning, match=words), pytest.raises(NoSolutionError, match="no array has a patch"):
+        solve_pairs(narrow)
+    assert solve_pairs(narrow, fit_slope="none")["long"].value("offset")[0] == pytest.approx(-0.010, abs=2e-3)
 
 
 @pytest.mark.parametrize("seed", range(4))

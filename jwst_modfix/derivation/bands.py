@@ -147,12 +147,14 @@ def _take(table, selected, band):
 
 
 def _solve(measurements, options):
-    solve = fit_network if options.method == "pairs" else solve_network  # which warns of what it leaves out
     choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
-    solution = solve(measurements, **choices, fit_direction=options.fit_direction)
-    pairs = _pairs(measurements, solution, options)
     if options.method == "pairs":
+        solution = fit_network(measurements, **choices)  # for levels, epoch terms and what is linked to what
+        pairs = _pairs(measurements, options)
         solution = solve_by_pairs(solution, pairs)
+    else:
+        solution = solve_network(measurements, **choices, fit_direction=options.fit_direction)
+        pairs = _pairs_beside(measurements, options)
     return {
         "solution": solution,
         "pairs": pairs,
@@ -161,16 +163,19 @@ def _solve(measurements, options):
     }
 
 
-def _pairs(measurements, solution, options):
-    """Find the paper's own solution, with a slope only where these pointings separate it."""
-    kinds = {term.kind for term, fitted in zip(solution.model.terms, solution.fitted, strict=True) if fitted}
-    slope = options.fit_slope if any(kind.startswith("slope") for kind in kinds) else "none"
+def _pairs(measurements, options):
+    """Find the paper's own solution."""
+    time_term = "zero" if options.time_term == "zero" else "fit"
+    return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
+
+
+def _pairs_beside(measurements, options):
+    """Find it where it can be had, to stand beside the network's."""
     try:
-        time_term = "zero" if options.time_term == "zero" else "fit"
-        return solve_pairs(measurements, fit_slope=slope, time_term=time_term)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DegenerateTermWarning)
+            return _pairs(measurements, options)
     except NoSolutionError:
-        if options.method == "pairs":
-            raise
         return {}
 
 

@@ -8,6 +8,8 @@ from jwst_modfix.solution.term_status import TermStatus
 
 __all__ = ["solve_by_pairs"]
 
+_NO_PATCHES = "no pair of epochs has patches p and q that determine it"
+
 
 def solve_by_pairs(solution, pairs):
     """
@@ -33,7 +35,7 @@ def solve_by_pairs(solution, pairs):
         covariance[number, :] = covariance[:, number] = 0.0
         if term.array not in pairs or term.kind not in pairs[term.array].names:
             fitted[number], values[number] = False, 0.0
-            status[term.name] = TermStatus(term, "no information", f"{term.words}: not both of the patches p and q")
+            status[term.name] = TermStatus(term, "no information", f"{term.words}: {_NO_PATCHES}")
     for array, pair in pairs.items():
         names = [f"{kind}[{array}]" for kind in pair.names]
         terms = [solution.names.index(name) for name in names if name in solution.names]

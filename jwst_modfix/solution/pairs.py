@@ -1,15 +1,17 @@
 """The paper's own solution, from pairs of epochs and patches: Eq. 5-10 of Ma et al. (2023)."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import median_abs_deviation
 
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.reference.table import ARRAYS
 from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
 from jwst_modfix.solution.robust import MAX_LEVERAGE, huber_derivative, huber_weight, student_factor
+from jwst_modfix.solution.separability import MAX_INFLATION
 
 __all__ = ["PairSolution", "PatchPair", "solve_pairs"]
 
@@ -163,20 +165,35 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
     Raises
     ------
     NoSolutionError
-        No array ID has both patches.
+        No array ID has both patches, with offset and slope separable.
+
+    Warns
+    -----
+    DegenerateTermWarning
+        Offset and slope of an array are not separable in these patches: the array is left out, for an offset without
+        the slope that was asked for would hold part of it.
     """
     visits = _average(measurements.select(~measurements.reserved), direction, origin)
-    found = {}
+    place, found = f"measurements in {measurements.filter}+{measurements.pupil}", {}
     for code, array in enumerate(ARRAYS):
         pairs = _patch_pairs(array, {key: value[visits["array"] == code] for key, value in visits.items()})
-        if pairs:
-            sloped = fit_slope == "all" or (fit_slope == "long" and array == "long")
-            found[array] = _fit(array, pairs, sloped, time_term == "fit", robust)
+        if not pairs:
+            continue
+        sloped = fit_slope == "all" or (fit_slope == "long" and array == "long")
+        columns = _design(pairs, sloped, time_term == "fit")
+        if (inflation := _inflation(columns)) < MAX_INFLATION:
+            found[array] = _fit(array, pairs, columns, robust)
+        else:
+            warnings.warn(
+                f"{place}: array {array}: offset and slope are not separable in these patches: variance inflated"
+                f" {min(inflation, 1e6):.0f} times, at most {MAX_INFLATION:.0f} are allowed; the array is left out",
+                DegenerateTermWarning,
+                stacklevel=2,
+            )
     if not found:
-        place = f"measurements in {measurements.filter}+{measurements.pupil}"
         raise NoSolutionError(
-            f"{place}: no array has a patch seen by B then A"
-            f" and one seen by A then B, each with {_MIN_SOURCES} sources; method='pairs' needs both"
+            f"{place}: no array has a patch seen by B then A and one seen by A then B, each with {_MIN_SOURCES}"
+            " sources, that separate what is to be fitted; method='pairs' needs both"
         )
     return found
 
@@ -233,18 +250,31 @@ def _median_and_mad(difference):
     return {"median": float(np.median(difference)), "mad": mad, "error": float(error), "n": len(difference)}
 
 
-def _fit(array, pairs, sloped, timed, robust):
-    """Eq. 9-10 for all patches at once."""
-    source = np.concatenate([pair.source for pair in pairs])
-    y = np.concatenate([pair.difference for pair in pairs])
+def _design(pairs, sloped, timed):
+    """Columns of Eq. 9-10 for all patches at once, by name."""
     columns = {"offset": np.concatenate([pair.sign for pair in pairs])}
     if sloped:
         columns["slope"] = np.concatenate([pair.d for pair in pairs])
-    for number, pair in enumerate(pairs if timed else ()):
+    for pair in pairs if timed else ():
         own = [np.full(len(other.d), float(other is pair)) for other in pairs]
-        columns[f"time[{pairs[number].epochs[0]}-{pairs[number].epochs[1]}]"] = np.concatenate(own)
+        columns[f"time[{pair.epochs[0]}-{pair.epochs[1]}]"] = np.concatenate(own)
+    return columns
+
+
+def _inflation(columns):
+    """Variance of the offset over what it would be if all else were known; infinite where it is not determined."""
     X = np.column_stack(list(columns.values()))
-    values, covariance = _regress(X, y, source, robust)
+    if np.linalg.matrix_rank(X) < X.shape[1]:
+        return np.inf
+    normal = X.T @ X
+    return float(np.linalg.inv(normal)[0, 0] * normal[0, 0])
+
+
+def _fit(array, pairs, columns, robust):
+    """Eq. 9-10 for all patches at once."""
+    source = np.concatenate([pair.source for pair in pairs])
+    y = np.concatenate([pair.difference for pair in pairs])
+    values, covariance = _regress(np.column_stack(list(columns.values())), y, source, robust)
     return PairSolution(
         array=array,
         pairs=pairs,
