@@ -15,13 +15,14 @@ from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import written_whole
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
-from jwst_modfix.steps.correct import Correction, summarize
+from jwst_modfix.steps.correct import Correction
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import refuse_together
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.outputs import SafeOutputs
+from jwst_modfix.steps.summary import summarize
 
 __all__ = ["ModuleOffsetStep"]
 
