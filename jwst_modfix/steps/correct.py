@@ -179,7 +179,9 @@ class Correction:
             record = opened.record()
         except KeyError as error:
             name = opened.describe(headers_only=True).name
-            raise ExposureError(f"{name}: cannot be undone: the card {error} of the correction is missing") from None
+            raise ExposureError(
+                f"{name}: cannot be undone: the card {error} of the correction is missing; use the file before it"
+            ) from None
         factor_map = opened.factor()
         if factor_map is None:
             factor_map = self._evaluated_again(opened, record)

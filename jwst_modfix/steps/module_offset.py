@@ -134,7 +134,10 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         table = choose_reference(override)
         log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
         if table.valid_for.is_empty:
-            log.warning("%s names no calibration in valid_for, and is applied to any", table.name)
+            log.warning(
+                "%s names no calibration in valid_for, and is applied to any: on another than its own it is wrong",
+                table.name,
+            )
         return table
 
     def _process_models(self, inputs, correction):

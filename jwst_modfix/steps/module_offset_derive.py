@@ -162,7 +162,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
             for warning in band.warnings:
                 log.warning(warning)
             if band.failure:
-                log.warning("%s is left out: %s", band.name, band.failure)
+                log.warning("%s gets no row in the table: %s", band.name, band.failure)
         log.info("Results in mmag and mmag/arcmin:")
         for line in format_table([_row(band.name, result) for band in derivation.bands for result in band.results]):
             log.info("  %s", line)

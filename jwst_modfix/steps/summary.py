@@ -8,6 +8,7 @@ __all__ = ["format_table", "summarize"]
 log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
+_SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead"
 _NUMBERS = ("exposures", "sources")
 
 
@@ -27,6 +28,8 @@ def summarize(decisions):
     log.log(level, "%d of %d exposures done, %d skipped%s", done, len(decisions), counts["skip"], before)
     for line in _count(decisions) if len(decisions) > 1 else ():
         log.log(level, "  %s", line)
+    if counts["skip"]:
+        log.log(level, _SKIPPED)
 
 
 def _count(decisions):
