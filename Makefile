@@ -1,11 +1,13 @@
 # Commands that set everything up, on a machine with nothing but Python 3.11 or later:
 #     make demo           simulate two epochs, correct them, and measure A - B before and after
 #     make test           check the style, the docstrings and the behaviour
-#     make test-oldest    check the behaviour on the oldest versions that are supported (with Python 3.11 only)
+#     make test-oldest    check the behaviour on the oldest versions that are supported (with Python 3.11 or 3.12)
+#     make docs           build the documentation in docs/_build, tutorials and doctests run
 # Another interpreter: make test PYTHON=/path/to/python3.12
 
 SHELL := /bin/bash
 VENV := .venv
+BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
 # The first that is new enough and can make a virtual environment.
@@ -15,23 +17,30 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 
 # A process for each core, of which none takes more than one, and one file of tests in one of them.
 PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
-export OMP_NUM_THREADS := 1
-export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-oldest clean
+.PHONY: demo test test-oldest docs clean
 
 demo: $(VENV)/installed
-	$(VENV)/bin/python examples/two_epochs demo
+	$(BIN)/python examples/two_epochs demo
 
 test: $(VENV)/installed
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m numpydoc.hooks.validate_docstrings $$(find jwst_modfix -name '*.py')
-	$(VENV)/bin/$(PYTEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(find jwst_modfix -name '*.py')
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
 
 # Of the slow runs, which take most of the time, those that ask something of the stock pipeline's version.
 test-oldest: $(OLDEST)/installed
-	$(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/doctest
+	$(BIN)/sphinx-build -W --keep-going -n docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 $(OLDEST)/installed: CONSTRAINTS := --constraint constraints-oldest.txt
 $(OLDEST)/installed: constraints-oldest.txt
@@ -45,4 +54,4 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/api/generated

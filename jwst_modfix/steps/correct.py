@@ -1,6 +1,7 @@
 """Decide on one exposure, and correct it or undo its correction."""
 
 import datetime
+import functools
 import importlib.metadata
 import logging
 from dataclasses import dataclass, replace
@@ -29,8 +30,8 @@ class Decision:
 
     Parameters
     ----------
-    action : {'apply', 'undo', 'skip', 'refuse'}
-        Correct it, undo its correction, pass it on as it is, or end with an error.
+    action : {'apply', 'undo', 'skip', 'refuse', 'resume'}
+        Correct it, undo its correction, pass it on as it is, end with an error, or take what a former run made.
     reason : str
         Why it is not applied, or what was done, in words.
     level : int
@@ -87,6 +88,13 @@ class Correction:
     inverse: bool = False
     on_invalid: str = "skip"
     on_missing: str = "skip"
+
+    @functools.cached_property
+    def identity(self):
+        """What an output depends on beside its input: table, parameters and our version, as a list for JSON."""
+        table = self.table and [self.table.name, self.table.digest]
+        version = importlib.metadata.version("jwst-modfix")
+        return [table, self.apply_offset, self.apply_slope, self.inverse, version]
 
     def decide(self, opened, *, headers_only=False):
         """

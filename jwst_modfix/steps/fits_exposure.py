@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.time import Time
 from jwst.datamodels.utils import attrs_to_group_id
 
+from jwst_modfix.correction.record import job_card
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
@@ -177,7 +178,7 @@ class FitsExposure(OpenExposure):
         except KeyError:
             return None
 
-    def save(self, path, log_line=None):
+    def save(self, path, log_line=None, job=None):
         """
         Write the exposure, corrected or marked, to another file.
 
@@ -187,11 +188,15 @@ class FitsExposure(OpenExposure):
             The file to write.
         log_line : str, optional
             What was done, for the file's own log of the step.
+        job : str, optional
+            What makes this output, for a run that resumes; unsigned without.
         """
         self._primary["FILENAME"] = path.name
         self._primary["DATE"] = Time.now().isot
         self._replace_node("meta.filename", path.name)
         self._replace_node("meta.date", self._primary["DATE"])
+        if job:
+            self._primary.set(*job_card(job, self._primary["DATE"]))
         if log_line:
             self._replace_node("cal_logs.module_offset", [log_line])
         with_checksum = [i for i, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]

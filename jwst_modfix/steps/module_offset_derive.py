@@ -8,6 +8,7 @@ from jwst_modfix.derivation.derive import derive
 from jwst_modfix.derivation.members import read_members
 from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_model
+from jwst_modfix.files import check_writable
 from jwst_modfix.photometry import find_sources, group_epochs, measure_sources, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.steps.derive_inputs import find_members
@@ -84,6 +85,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
             A member, a catalogue or a parameter breaks a rule, or nothing can be derived; nothing has been written.
         """
         options = self._options()
+        if self.save_results:
+            check_writable(self._folder())
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
         headers, mixed = read_members(members.paths, where=members.where, allow_mixed=options.allow_mixed)
         epochs = self._group(headers, members, options)
@@ -122,10 +125,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         """
         if not (force or self.save_results or output_file or self.output_file):
             return None
-        folder = Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
-        paths = write_products(self._derivation, model, folder, report=self.report)
+        paths = write_products(self._derivation, model, self._folder(), report=self.report)
         log.info("Wrote %s", ", ".join(path.name for path in paths if path.suffix != ".pdf" and path.suffix != ".png"))
         return str(paths[0])
+
+    def _folder(self):
+        return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
 
     def _options(self):
         names = Options.__dataclass_fields__
