@@ -24,7 +24,7 @@ def test_the_oldest_versions_tested_are_the_lower_bounds():
     """Truth: the dependencies in pyproject.toml, all of them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lower = {r.name: numbers(*bounds(r.specifier, ">=")) for r in map(Requirement, project["dependencies"])}
-    lines = [line for line in (ROOT / "constraints-oldest.txt").read_text().splitlines() if line[0] != "#"]
+    lines = [line for line in (ROOT / "constraints-oldest.txt").read_text().splitlines() if "==" in line]
     assert {r.name: numbers(*bounds(r.specifier, "==")) for r in map(Requirement, lines)} == lower
 
 
