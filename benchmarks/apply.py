@@ -96,7 +96,12 @@ def files(folder, count, repeats):
     association = make_files(folder, count)
     inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))]
     commands = {
-        "strun modfix.cfg": [strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"],
+        "strun modfix.cfg": [
+            strun(),
+            str(ROOT / "jwst_modfix/config/modfix.cfg"),
+            str(association),
+            f"--output_dir={folder}/out",
+        ],
         "astropy script": [sys.executable, "-W", "ignore", "-c", RECIPE, f"{folder}/out", *inputs],
         "cp": ["cp", *inputs, f"{folder}/out"],
     }
@@ -113,7 +118,7 @@ def files(folder, count, repeats):
 def peak_memory(folder, count):
     """Peak resident memory of strun on an association of many exposures."""
     association = make_files(folder, count)
-    run([strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"])
+    run([strun(), str(ROOT / "jwst_modfix/config/modfix.cfg"), str(association), f"--output_dir={folder}/out"])
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     print(f"\npeak resident memory of any process so far, strun on {count} exposures among them: {peak:.2f} GiB")
     shutil.rmtree(folder / "out", ignore_errors=True)

@@ -1,7 +1,6 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
 import itertools
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,14 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import written_whole
+from jwst_modfix.plain import get_logger
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, Decision
 from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
+from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
@@ -26,7 +27,7 @@ from jwst_modfix.steps.summary import summarize
 
 __all__ = ["ModuleOffsetStep"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 
 class ModuleOffsetStep(SafeOutputs, OfflineStep):
@@ -80,7 +81,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
             input_data = Path(self.make_input_path(str(input_data)))
-            if not input_data.name.lower().endswith((".fits", ".fits.gz", ".asdf")):
+            if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
                 return self._process_association(read_association(input_data), correction)
             return self._process_models([input_data], correction)[0]
         if isinstance(input_data, Mapping):

@@ -3,9 +3,11 @@
 import logging
 from collections import Counter
 
+from jwst_modfix.plain import get_logger
+
 __all__ = ["format_table", "summarize"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
 _SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead"
