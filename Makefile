@@ -1,19 +1,24 @@
 # Commands that set everything up, on a machine with nothing but Python 3.11 or later:
-#     make demo    simulate two epochs, correct them, and measure A - B before and after
-#     make test    check the style, the docstrings and the behaviour
-#     make docs    build the documentation in docs/_build, tutorials and doctests run
+#     make demo           simulate two epochs, correct them, and measure A - B before and after
+#     make test           check the style, the docstrings and the behaviour
+#     make test-oldest    check the behaviour on the oldest versions that are supported (with Python 3.11 or 3.12)
+#     make docs           build the documentation in docs/_build, tutorials and doctests run
 # Another interpreter: make test PYTHON=/path/to/python3.12
 
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 
 # The first that is new enough and can make a virtual environment.
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
     $$python -c "$(SUITABLE)" >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-.PHONY: demo test docs clean
+# A process for each core, of which none takes more than one, and one file of tests in one of them.
+PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-oldest docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/two_epochs demo
@@ -22,7 +27,11 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(find jwst_modfix -name '*.py')
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
+
+# Of the slow runs, which take most of the time, those that ask something of the stock pipeline's version.
+test-oldest: $(OLDEST)/installed
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/doctest
@@ -33,14 +42,16 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
-$(VENV)/installed: pyproject.toml
+$(OLDEST)/installed: CONSTRAINTS := --constraint constraints-oldest.txt
+$(OLDEST)/installed: constraints-oldest.txt
+%/installed: pyproject.toml
 	@$(or $(PYTHON),false) -c "$(SUITABLE)" || { \
 	    echo "Needs Python 3.11 or later with its venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; \
 	    echo "Name the interpreter if it is not on the PATH: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.11" >&2; \
 	    exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(CONSTRAINTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/tutorials docs/api/generated
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/api/generated

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 ASSOCIATION = "demo_F444W_image3_asn.json"
 NO_CATALOG = "--steps.source_catalog.skip=true"  # its aperture corrections come from CRDS
 NO_TWEAK = "--steps.tweakreg.skip=true"
+IN_MEMORY = pytest.mark.parametrize("in_memory", [pytest.param("true", marks=pytest.mark.versions), "false"])
 HOOK = "--steps.tweakreg.pre_hooks=jwst_modfix.ModuleOffsetStep,"  # the comma makes it a list
 PIPELINE = str(CONFIG / "calwebb_image3_modfix.cfg")
 
@@ -49,13 +50,13 @@ def test_uncorrected_mosaic_is_another(data_set, expected):
     assert np.nanmedian(np.abs(data / expected[0] - 1)) > 1e-3
 
 
-@pytest.mark.parametrize("in_memory", ["true", "false"])
+@IN_MEMORY
 def test_hook_gives_the_mosaic_of_corrected_exposures(data_set, expected, in_memory):
     options = [HOOK, f"--in_memory={in_memory}", NO_CATALOG, NO_TWEAK]
     assert_same(read_mosaic(combine(data_set, ASSOCIATION, f"hook_{in_memory}", *options)), expected)
 
 
-@pytest.mark.parametrize("in_memory", ["true", "false"])
+@IN_MEMORY
 def test_pipeline_gives_the_mosaic_of_corrected_exposures(data_set, expected, in_memory):
     options = [f"--in_memory={in_memory}", NO_CATALOG, NO_TWEAK]
     path = combine(data_set, ASSOCIATION, f"pipeline_{in_memory}", *options, pipeline=PIPELINE)

@@ -211,7 +211,7 @@ def test_catalogue_of_unknown_format_is_refused(exposures, epochs, tmp_path):
     [
         (lambda h: h[0].header.set("INSTRUME", "MIRI"), "must be of NIRCam .* got INSTRUME MIRI"),
         (lambda h: h[0].header.set("EXP_TYPE", "NRC_WFSS"), "EXP_TYPE must be NRC_IMAGE; got NRC_WFSS"),
-        (lambda h: h["SCI"].header.set("BUNIT", "DN/s"), "BUNIT must be MJy/sr; got DN/s"),
+        (lambda h: h["SCI"].header.set("BUNIT", "DN/s"), "BUNIT must be MJy/sr, as the photom step makes it; got DN/s"),
         (lambda h: h["SCI"].header.remove("PIXAR_SR"), "must tell pixar_sr; they do not"),
         (lambda h: h.pop("SCI"), "has no SCI extension"),
         (lambda h: h.pop("ASDF"), "has no gWCS"),

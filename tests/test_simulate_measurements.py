@@ -116,7 +116,7 @@ def test_a_million_measurements_take_seconds():
     exposures = plan_exposures(JWIDF_EPOCHS, filters=["F200W", "F444W"])
     rng = np.random.default_rng(1)
     scene = scene_around(rng, exposures, Population(density=280))
-    begin = time.perf_counter()
+    begin = time.process_time()  # whatever else the machine does
     table = simulate_measurements(scene, exposures, rng)
     assert len(table) > 1_000_000
-    assert time.perf_counter() - begin < 30
+    assert time.process_time() - begin < 30

@@ -95,7 +95,9 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
     sources = merge_detections([detect(read_frame(header), faintest=faintest) for header in progress(chosen)])
     bright = sources.flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
     if not bright.any():
-        raise PhotometryError(f"no source brighter than {faintest} AB in any of {len(headers)} exposures")
+        raise PhotometryError(
+            f"no source brighter than {faintest} AB in any of {len(headers)} exposures; raise faintest"
+        )
     return sources[bright]
 
 

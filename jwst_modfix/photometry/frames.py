@@ -80,7 +80,9 @@ def read_frame(header):
         geometry = _parse_geometry(header, hdulist["ASDF"].data.tobytes())
     bad = ~(np.isfinite(arrays["SCI"]) & (arrays["ERR"] > 0)) | ((arrays["DQ"] & _DO_NOT_USE) != 0)
     if bad.all():
-        raise PhotometryError(f"{header.path}: has no good pixel: all are not finite or flagged DO_NOT_USE")
+        raise PhotometryError(
+            f"{header.path}: has no good pixel: all are not finite or flagged DO_NOT_USE; leave it out"
+        )
     saturated = (arrays["DQ"] & _SATURATED) != 0
     data, err, area = arrays["SCI"], arrays["ERR"], arrays["AREA"]
     return Frame(header=header, data=data, err=err, bad=bad, saturated=saturated, area=area, geometry=geometry)

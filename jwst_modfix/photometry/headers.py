@@ -202,7 +202,9 @@ def _check_instrument(path, primary, sci):
     if len(sci.shape) != 2:
         raise PhotometryError(f"{path}: SCI must have two axes; got shape {sci.shape}")
     if sci.header.get("BUNIT") != "MJy/sr":
-        raise PhotometryError(f"{path}: BUNIT must be MJy/sr; got {sci.header.get('BUNIT')}")
+        raise PhotometryError(
+            f"{path}: BUNIT must be MJy/sr, as the photom step makes it; got {sci.header.get('BUNIT')}"
+        )
 
 
 def _keyword(primary, sci, *keywords):

@@ -180,4 +180,5 @@ def _robust_mean(values, errors):
 def _disagreement(found):
     sky = f"{found.sky * 1e3:.1f} +- {found.sky_error * 1e3:.1f} mmag"
     sources = f"{found.sources * 1e3:.1f} +- {found.sources_error * 1e3:.1f} mmag"
-    return f"array {found.array}: the sky says {sky}, the sources {sources}: {abs(found.sigmas):.1f} sigma"
+    what = f"array {found.array}: the sky says {sky}, the sources {sources}: {abs(found.sigmas):.1f} sigma"
+    return f"{what}; find out why before you use the offset"

@@ -4,8 +4,7 @@ import datetime
 import functools
 import importlib.metadata
 import logging
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing, find_untrusted
 from jwst_modfix.steps.geometry import gradient_coordinate
 
-__all__ = ["Correction", "Decision", "summarize"]
+__all__ = ["Correction", "Decision"]
 
 log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
@@ -32,17 +31,21 @@ class Decision:
 
     Parameters
     ----------
-    action : {'apply', 'skip', 'refuse', 'resume'}
-        Correct it (or undo its correction), pass it on as it is, end with an error, or take what a former run made.
+    action : {'apply', 'undo', 'skip', 'refuse', 'resume'}
+        Correct it, undo its correction, pass it on as it is, end with an error, or take what a former run made.
     reason : str
         Why it is not applied, or what was done, in words.
     level : int
         Level of the log line.
+    array, filter : str, optional
+        Array ID and filter of the exposure, for the summary.
     """
 
     action: str
     reason: str = ""
     level: int = logging.INFO
+    array: str | None = None
+    filter: str | None = None
 
     def line(self, name):
         """
@@ -131,13 +134,15 @@ class Correction:
         ExposureError
             The exposure is refused; it is unchanged.
         """
+        exposure = opened.describe(headers_only=True)
         decision = self.decide(opened)
         if decision.action == "refuse":
-            raise ExposureError(f"{opened.describe(headers_only=True).name}: {decision.reason}")
+            raise ExposureError(f"{exposure.name}: {decision.reason}")
         if decision.action == "skip":
             opened.clear_mark() if self.inverse else opened.mark_skipped()
-            return decision
-        return self._undo(opened) if self.inverse else self._apply(opened)
+        else:
+            decision = self._undo(opened) if self.inverse else self._apply(opened)
+        return replace(decision, array=exposure.array, filter=exposure.filter)
 
     def preview(self, opened):
         """
@@ -168,7 +173,7 @@ class Correction:
 
     def _decide_undo(self, opened):
         if opened.status == "COMPLETE":
-            return Decision("apply")
+            return Decision("undo")
         if opened.status == "SKIPPED":
             return Decision("skip", "the correction had skipped it, there is nothing to undo")
         return Decision("refuse", "was not corrected (S_MODOFF is not COMPLETE), so there is nothing to undo")
@@ -214,14 +219,16 @@ class Correction:
             record = opened.record()
         except KeyError as error:
             name = opened.describe(headers_only=True).name
-            raise ExposureError(f"{name}: cannot be undone: the card {error} of the correction is missing") from None
+            raise ExposureError(
+                f"{name}: cannot be undone: the card {error} of the correction is missing; use the file before it"
+            ) from None
         factor_map = opened.factor()
         if factor_map is None:
             factor_map = self._evaluated_again(opened, record)
         apply_factor(factor_map, *opened.arrays(), undo=True)
         opened.scale_photometry(1 / factor_map.centre)
         opened.clear_mark()
-        return Decision("apply", f"undid {record.table} of {record.date}")
+        return Decision("undo", f"undid {record.table} of {record.date}")
 
     def _evaluated_again(self, opened, record):
         """Evaluate the factor where the exposure does not carry it, if its geometry can be trusted."""
@@ -287,22 +294,3 @@ def _warn_of_photmjsr(row, exposure):
             row.label,
             derived,
         )
-
-
-def summarize(decisions):
-    """
-    Say how many exposures were corrected, and why others were not.
-
-    Parameters
-    ----------
-    decisions : list of Decision
-        What was done with each exposure.
-    """
-    skipped = Counter(decision.reason for decision in decisions if decision.action == "skip")
-    finished = sum(decision.action == "resume" for decision in decisions)
-    done = len(decisions) - skipped.total() - finished
-    level = logging.WARNING if skipped else logging.INFO
-    before = f", {finished} finished before" if finished else ""
-    log.log(level, "%d of %d exposures done, %d skipped%s", done, len(decisions), skipped.total(), before)
-    for reason, count in skipped.most_common() if len(decisions) > 1 else ():
-        log.log(level, "  %d skipped: %s", count, reason)

@@ -31,6 +31,7 @@ _HDU_OF_ARRAY = {
 }
 
 
+_GIVE = "give a _cal file of the pipeline"
 _DAMAGE = (fits.VerifyError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What astropy raises at headers and tables that contradict themselves."""
 
@@ -88,9 +89,9 @@ def open_fits(path):
 
 def _refuse_no_image(hdulist, path):
     if "DATAMODL" not in hdulist[0].header:
-        raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
+        raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword; {_GIVE}")
     if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
-        raise ExposureError(f"{path}: is not a science image: it has no SCI image")
+        raise ExposureError(f"{path}: is not a science image: it has no SCI image; {_GIVE}")
 
 
 def _read_headers(file):
@@ -98,7 +99,7 @@ def _read_headers(file):
     hdulist = fits.open(file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
     last, size = hdulist[-1].fileinfo(), file.seek(0, io.SEEK_END)
     if last["datLoc"] + last["datSpan"] > size:
-        raise OSError(f"it is cut short: {size} of {last['datLoc'] + last['datSpan']} bytes are there")
+        raise OSError(f"it is cut short: {size} of {last['datLoc'] + last['datSpan']} bytes are there; copy it again")
     return hdulist
 
 
@@ -260,7 +261,7 @@ class FitsExposure(OpenExposure):
         except Exception as error:  # whatever the converters of a damaged tree raise
             raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
         if wcs is not None and not hasattr(wcs, "available_frames"):
-            raise ExposureError(f"{self._name}: its WCS cannot be read: it is of an unknown kind")
+            raise ExposureError(f"{self._name}: its WCS cannot be read: it is of an unknown kind; run assign_wcs again")
         return wcs
 
     @property

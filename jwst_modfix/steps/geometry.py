@@ -41,7 +41,10 @@ def gradient_coordinate(wcs, exposure, frame, origin, direction):
     def coordinate(x, y):
         u = locate(x, y, origin, direction)
         if not np.all(np.isfinite(u)):
-            raise ExposureError(f"{exposure.name}: the WCS gives no position at some pixels of the array")
+            raise ExposureError(
+                f"{exposure.name}: the WCS gives no position at some pixels of the array; "
+                "run assign_wcs again, or set apply_slope = False"
+            )
         return u
 
     return coordinate

@@ -14,7 +14,7 @@ from jwst_modfix.files import written_whole
 from jwst_modfix.plain import get_logger
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
-from jwst_modfix.steps.correct import Correction, Decision, summarize
+from jwst_modfix.steps.correct import Correction, Decision
 from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
@@ -23,6 +23,7 @@ from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.outputs import SafeOutputs
+from jwst_modfix.steps.summary import summarize
 
 __all__ = ["ModuleOffsetStep"]
 
@@ -135,7 +136,10 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         table = choose_reference(override)
         log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
         if table.valid_for.is_empty:
-            log.warning("%s names no calibration in valid_for, and is applied to any", table.name)
+            log.warning(
+                "%s names no calibration in valid_for, and is applied to any: on another than its own it is wrong",
+                table.name,
+            )
         return table
 
     def _process_models(self, inputs, correction):

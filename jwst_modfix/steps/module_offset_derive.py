@@ -1,5 +1,6 @@
 """ModuleOffsetDeriveStep: derive the table of module offsets from a user's own exposures."""
 
+from functools import partial
 from pathlib import Path
 
 from jwst_modfix.derivation.derive import derive
@@ -7,7 +8,7 @@ from jwst_modfix.derivation.members import read_members
 from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_model
 from jwst_modfix.files import check_writable
-from jwst_modfix.photometry import group_epochs, measure_exposures, read_catalogues
+from jwst_modfix.photometry import find_sources, group_epochs, measure_sources, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.derive_inputs import find_members
@@ -15,6 +16,7 @@ from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.mosaics import make_mosaics
 from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.progress import show_progress
+from jwst_modfix.steps.summary import format_table
 
 __all__ = ["ModuleOffsetDeriveStep"]
 
@@ -149,8 +151,11 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if options.photometry == "catalog":
             return read_catalogues(options.catalogs, headers, epochs)
         if options.photometry == "mosaic":
-            return measure_mosaics(make_mosaics(headers, epochs), epochs, faintest=limit)
-        return measure_exposures(headers, epochs, faintest=limit, progress=show_progress)
+            resampling = partial(show_progress, stage="Resampling and measuring", what="mosaics")
+            return measure_mosaics(make_mosaics(headers, epochs, progress=resampling), epochs, faintest=limit)
+        sources = find_sources(headers, faintest=limit, progress=partial(show_progress, stage="Finding sources"))
+        log.info("Found %d sources", len(sources))
+        return measure_sources(headers, epochs, sources, progress=partial(show_progress, stage="Measuring sources"))
 
     def _product(self, members):
         if not self.output_file:
@@ -162,6 +167,25 @@ class ModuleOffsetDeriveStep(OfflineStep):
             for warning in band.warnings:
                 log.warning(warning)
             if band.failure:
-                log.warning("%s is left out: %s", band.name, band.failure)
-            for result in band.results:
-                log.info("%s, array %s: correction %s: %s", band.name, result.array, result.verdict, result.words)
+                log.warning("%s gets no row in the table: %s", band.name, band.failure)
+        log.info("Results in mmag and mmag/arcmin:")
+        for line in format_table([_row(band.name, result) for band in derivation.bands for result in band.results]):
+            log.info("  %s", line)
+
+
+def _row(band, result):
+    """One line of the table of results."""
+    return {
+        "filter": band,
+        "array": result.array,
+        "offset": _measured(result.offset, result.offset_error),
+        "slope": _measured(result.slope, result.slope_error),
+        "sources": round(result.n_sources),
+        "correction": result.verdict,
+        "why": result.words,
+    }
+
+
+def _measured(value, error):
+    """Write a value in thousandths with its error, a dash where there is none."""
+    return "-" if value is None else f"{1e3 * value:+.2f} +- {1e3 * error:.2f}"

@@ -23,7 +23,7 @@ class _ResampleUnsaturated(ResampleStep):
         return super().get_drizpars() | {"good_bits": "~DO_NOT_USE+NON_SCIENCE+SATURATED"}
 
 
-def make_mosaics(headers, epochs):
+def make_mosaics(headers, epochs, *, progress=iter):
     """
     Make the mosaics, one at a time.
 
@@ -35,6 +35,8 @@ def make_mosaics(headers, epochs):
         The exposures.
     epochs : Epochs
         The epoch of each.
+    progress : callable
+        Wraps the sequence of mosaics to be made.
 
     Yields
     ------
@@ -48,7 +50,7 @@ def make_mosaics(headers, epochs):
     groups = {}
     for header, epoch in zip(headers, epochs.number, strict=True):
         groups.setdefault((int(epoch), header.filter, header.pupil, header.detector), []).append(header)
-    for key in sorted(groups):
+    for key in progress(sorted(groups)):
         members = tuple(sorted(groups[key], key=lambda header: header.name))
         yield _resample(members, key[0], center, np.concatenate([corners[header] for header in members], axis=1))
 

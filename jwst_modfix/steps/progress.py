@@ -13,7 +13,7 @@ log = get_logger(__name__)
 _LINES = 10
 
 
-def show_progress(items, what="exposures"):
+def show_progress(items, stage, what="exposures"):
     """
     Go through a sequence, and show how far it is.
 
@@ -21,6 +21,8 @@ def show_progress(items, what="exposures"):
     ----------
     items : sequence
         The sequence.
+    stage : str
+        What is done with them, such as ``Measuring``.
     what : str, optional
         What its items are.
 
@@ -31,10 +33,11 @@ def show_progress(items, what="exposures"):
     """
     items = list(items)
     if sys.stderr.isatty():
+        log.info("%s: %d %s", stage, len(items), what)
         yield from ProgressBar(items, file=sys.stderr)
         return
     every = max(1, -(-len(items) // _LINES))
     for number, item in enumerate(items, 1):
         yield item
         if number % every == 0 or number == len(items):
-            log.info("%d of %d %s", number, len(items), what)
+            log.info("%s: %d of %d %s", stage, number, len(items), what)

@@ -1,0 +1,88 @@
+"""The versions that are supported, each in an environment of its own: ``nox`` tests all, ``nox -l`` lists them."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["tests", "oldest", "package"]
+
+ROOT = Path(__file__).parent
+# jwst pins photutils, stdatamodels, stpipe, stcal and gwcs: each of these brings its own.
+MATRIX = [("3.11", "1.20.2"), ("3.11", "2.0.1"), ("3.11", "3.0.0"), ("3.13", "3.0.0"), ("3.14", "3.0.0")]
+ONE_THREAD = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")  # xdist has a process for each core
+
+
+def _pytest(session, *options):
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--numprocesses=logical",
+        "--dist=loadfile",
+        "--no-loadscope-reorder",
+        *options,
+        *session.posargs,
+        env=ONE_THREAD,
+    )
+
+
+@nox.session
+@nox.parametrize(("python", "jwst"), MATRIX)
+def tests(session, jwst):
+    """Run the whole suite on one pair of Python and jwst; other arguments go to pytest: ``nox -- -m "not slow"``."""
+    session.install("-e", ".[test]", f"jwst=={jwst}")
+    _pytest(session)
+
+
+@nox.session(python="3.11")
+def oldest(session):
+    """Run the whole suite on the lower bound of every dependency."""
+    session.install("-e", ".[test]", "-c", "constraints-oldest.txt")
+    _pytest(session)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("kind", ["wheel", "sdist", "clone"])
+def package(session, kind):
+    """Install the package as users do, and correct one simulated exposure from a folder that holds nothing else."""
+    session.install(str(_built(session, kind)) + "[sim]")
+    with session.chdir(session.create_tmp()):
+        folder = Path(tempfile.mkdtemp(dir="."))
+        session.run(
+            "python", "-m", "jwst_modfix.simulate", str(folder), "--epochs", "1", "--dithers", "1",
+            "--filters", "F444W", "--subarray", "701,401,64,48",
+        )  # fmt: skip
+        session.run("strun", "module_offset", "--help", silent=True)
+        exposure = min(folder.glob("*_cal.fits"))
+        session.run("strun", "module_offset", str(exposure), f"--output_dir={folder}")
+        code = "import sys; from astropy.io import fits; assert fits.getval(sys.argv[1], 'S_MODOFF') == 'COMPLETE'"
+        session.run("python", "-c", code, str(exposure).replace("_cal", "_modfix"))
+
+
+def _built(session, kind):
+    """Give what pip shall install: the clone, or the wheel or the sdist made from it."""
+    if kind == "clone":
+        return ROOT
+    session.install("build")
+    output = Path(session.create_tmp()) / "dist"
+    session.run("python", "-m", "build", f"--{kind}", f"--outdir={output}", str(ROOT))
+    return max(output.glob("*.whl" if kind == "wheel" else "*.tar.gz"), key=os.path.getmtime).resolve()
+
+
+@nox.session(python="3.11")
+def citation(session):
+    """Validate CITATION.cff."""
+    session.install("cffconvert>=2")
+    session.run("cffconvert", "--validate")
+
+
+@nox.session(python="3.11")
+def changelog(session):
+    """Render the fragments of the changelog, and change nothing."""
+    session.install("towncrier>=24")
+    session.run("towncrier", "build", "--draft", "--version", "next")

@@ -1,0 +1,60 @@
+"""The end of a log: one aligned table, from which a user can tell what became of 60 exposures."""
+
+import logging
+import random
+
+from jwst_modfix.steps.correct import Decision
+from jwst_modfix.steps.progress import show_progress
+from jwst_modfix.steps.summary import format_table, summarize
+
+OLD = "CRDS_CTX is jwst_1039.pmap, and table.asdf is valid for jwst_1130.pmap"
+
+
+def test_sixty_exposures_are_counted_by_filter_array_and_reason(caplog):
+    """Truth: 40 applied in two arrays, 20 skipped for two reasons, in whatever order they come."""
+    decisions = (
+        [Decision("apply", f"took out {i}", array="1", filter="F200W") for i in range(24)]
+        + [Decision("apply", f"took out {i}", array="long", filter="F444W") for i in range(16)]
+        + [Decision("skip", OLD, array="long", filter="F444W")] * 18
+        + [Decision("skip", "instrument is MIRI, and the table is for NIRCAM", filter="F770W")] * 2
+    )
+    random.Random(4).shuffle(decisions)
+    with caplog.at_level("INFO"):
+        summarize(decisions)
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert [record.getMessage() for record in caplog.records] == [
+        "40 of 60 exposures done, 20 skipped",
+        "  exposures  filter  array  what     why",
+        "         24  F200W   1      applied",
+        "         16  F444W   long   applied",
+        f"         18  F444W   long   skipped  {OLD}",
+        "          2  F770W   -      skipped  instrument is MIRI, and the table is for NIRCAM",
+        "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead",
+    ]
+
+
+def test_an_undo_and_a_resumed_run_are_told_as_such(caplog):
+    with caplog.at_level("INFO"):
+        summarize([Decision("undo", "undid it", array="1", filter="F200W"), Decision("resume")])
+    first, _, *lines = [record.getMessage() for record in caplog.records]
+    assert first == "1 of 2 exposures done, 0 skipped, 1 finished before"
+    assert [line.split() for line in lines] == [["1", "-", "-", "finished", "before"], ["1", "F200W", "1", "undone"]]
+
+
+def test_one_exposure_needs_no_table(caplog):
+    with caplog.at_level("INFO"):
+        summarize([Decision("apply", "took out 1")])
+    assert [record.getMessage() for record in caplog.records] == ["1 of 1 exposures done, 0 skipped"]
+
+
+def test_columns_of_a_table_are_aligned():
+    lines = format_table([{"filter": "F444W+F405N", "why": "a long reason"}, {"filter": "F200W", "why": "b"}])
+    assert [line.index(word) for line, word in zip(lines, ("why", "a long", "b"), strict=True)] == [13, 13, 13]
+
+
+def test_progress_off_a_terminal_is_ten_lines_that_name_the_stage(caplog, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    with caplog.at_level("INFO"):
+        assert list(show_progress(range(60), "Measuring sources")) == list(range(60))
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"Measuring sources: {n} of 60 exposures" for n in range(6, 61, 6)]
