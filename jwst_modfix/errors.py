@@ -11,6 +11,7 @@ __all__ = [
     "PhotometryError",
     "ReferenceTableError",
     "SkyDisagreementWarning",
+    "WorkerError",
 ]
 
 
@@ -52,3 +53,7 @@ class SkyDisagreementWarning(UserWarning):
 
 class PhotometryError(ModuleOffsetError, ValueError):
     """Pixels or a user's photometry from which no table of measurements can be made."""
+
+
+class WorkerError(ModuleOffsetError, RuntimeError):
+    """The processes that were to do the work cannot be had, or died again and again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.correction.factor import FactorMap, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.table import OffsetTable
@@ -161,7 +161,7 @@ class Correction:
         row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
         record = self._record(row, exposure)
         factor_map = _factor_map(opened, record)
-        apply_factor(factor_map, *opened.arrays())
+        opened.scale_pixels(factor_map)
         opened.scale_photometry(factor_map.centre)
         opened.mark_complete(record, factor_map)
         _warn_of_photmjsr(row, exposure)
@@ -178,7 +178,7 @@ class Correction:
         factor_map = opened.factor()
         if factor_map is None:
             factor_map = self._evaluated_again(opened, record)
-        apply_factor(factor_map, *opened.arrays(), undo=True)
+        opened.scale_pixels(factor_map, undo=True)
         opened.scale_photometry(1 / factor_map.centre)
         opened.clear_mark()
         return Decision("apply", f"undid {record.table} of {record.date}")

@@ -10,11 +10,11 @@ import numpy as np
 import yaml
 from astropy.io import fits
 from astropy.time import Time
-from jwst.datamodels.utils import attrs_to_group_id
 
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
+from jwst_modfix.steps.fits_writer import Image, Span, pad, write_fits
 from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
 
@@ -29,7 +29,7 @@ _HDU_OF_ARRAY = {
 }
 
 
-_DTYPE = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+_DTYPE = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 """Type of the pixels by BITPIX."""
 
 _OBSERVATION = {
@@ -66,7 +66,8 @@ def open_fits(path):
     path = Path(path)
     with contextlib.ExitStack() as stack:
         try:
-            hdulist = stack.enter_context(_read_headers(stack.enter_context(path.open("rb"))))
+            file = stack.enter_context(path.open("rb"))
+            hdulist = stack.enter_context(_read_headers(file))
         except FileNotFoundError:
             raise ExposureError(f"{path}: no such file") from None
         except (OSError, UserWarning, fits.VerifyError, KeyError, ValueError, TypeError, IndexError) as error:
@@ -75,12 +76,14 @@ def open_fits(path):
             raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
         if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
             raise ExposureError(f"{path}: is not a science image: it has no SCI image")
-        yield FitsExposure(hdulist, path.name)
+        yield FitsExposure(hdulist, file, path.name)
 
 
 def _read_headers(file):
     """Read every header, leave integers as stored, and find a file that is cut short."""
-    hdulist = fits.open(file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
+    hdulist = fits.open(
+        file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True, disable_image_compression=True
+    )
     last, size = hdulist[-1].fileinfo(), file.seek(0, io.SEEK_END)
     if last["datLoc"] + last["datSpan"] > size:
         raise OSError(f"it is cut short: {size} of {last['datLoc'] + last['datSpan']} bytes are there")
@@ -94,14 +97,18 @@ class FitsExposure(OpenExposure):
     Parameters
     ----------
     hdulist : astropy.io.fits.HDUList
-        The file; changes of its arrays stay in memory.
+        Its HDUs; changes of their headers stay in memory.
+    source : file object
+        The file itself.
     name : str
         Its name.
     """
 
-    def __init__(self, hdulist, name):
+    def __init__(self, hdulist, source, name):
         self._hdulist = hdulist
+        self._source = source
         self._name = name
+        self._scaling = ()
 
     def describe(self, *, headers_only=False):  # noqa: D102 - inherited
         headers = {"PRIMARY": self._primary, "SCI": self._science}
@@ -113,8 +120,19 @@ class FitsExposure(OpenExposure):
             frames=None if headers_only else self._frames,
         )
 
-    def arrays(self):  # noqa: D102 - inherited
-        return tuple([self._array(hdu) for hdu in self._present(names)] for names in ARRAYS_BY_POWER)
+    def scale_pixels(self, factor_map, *, undo=False):
+        """
+        Take a factor, with which pixels are scaled on their way to the other file.
+
+        Parameters
+        ----------
+        factor_map : FactorMap
+            The factor.
+        undo : bool
+            Divide instead.
+        """
+        self.check()
+        self._scaling = (factor_map.blocks(), np.divide if undo else np.multiply)
 
     def check(self):
         """
@@ -165,11 +183,11 @@ class FitsExposure(OpenExposure):
         self._replace_node("meta.module_offset", node or None)
 
     @property
-    def group_id(self):
-        """Identifier that the detectors of one exposure share, as the jwst package makes it; None without keywords."""
+    def group(self):
+        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
         given = self._asdf and self._asdf.get("meta.group_id")
         try:
-            return given or attrs_to_group_id({name: self._primary[key] for name, key in _OBSERVATION.items()})
+            return given or {name: self._primary[key] for name, key in _OBSERVATION.items()}
         except KeyError:
             return None
 
@@ -190,12 +208,37 @@ class FitsExposure(OpenExposure):
         self._replace_node("meta.date", self._primary["DATE"])
         if log_line:
             self._replace_node("cal_logs.module_offset", [log_line])
-        with_checksum = [i for i, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]
-        if self._asdf:
-            self._hdulist["ASDF"] = _asdf_hdu(self._asdf.to_bytes())
-        for index in with_checksum:
-            self._hdulist[index].add_checksum()
-        self._hdulist.writeto(path)
+        write_fits(self._source.fileno(), path, self._pieces(), *self._scaling)
+        self._renew_checksums(path)
+
+    def _pieces(self):
+        """Every HDU as it goes into the other file: our headers and the ASDF extension anew, all else as it is."""
+        powers = {_HDU_OF_ARRAY[name]: power for power, names in enumerate(ARRAYS_BY_POWER, 1) for name in names}
+        scaled = {id(self._hdulist[name]): power for name, power in powers.items() if name in self._hdulist}
+        changed = [self._hdulist[0], self._hdulist["SCI"]]
+        for hdu in self._hdulist:
+            place = hdu.fileinfo()
+            data = Span(place["datLoc"], place["datSpan"])
+            if hdu.name == "ASDF" and self._asdf:
+                yield from _asdf_pieces(self._asdf.to_bytes())
+                continue
+            if any(hdu is one for one in changed):
+                yield hdu.header.tostring().encode("ascii")
+            else:
+                yield Span(place["hdrLoc"], place["datLoc"] - place["hdrLoc"])
+            if self._scaling and id(hdu) in scaled and data.size:
+                dtype = np.dtype(_DTYPE[hdu.header["BITPIX"]])
+                data = Image(data.start, data.size, shape=hdu.shape, dtype=dtype, power=scaled[id(hdu)])
+            yield data
+
+    def _renew_checksums(self, path):
+        """Renew the checksums of HDUs that had some."""
+        with_checksum = [index for index, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]
+        if not with_checksum:
+            return
+        with fits.open(path, mode="update", memmap=False, do_not_scale_image_data=True) as hdulist:
+            for index in with_checksum:
+                hdulist[index].add_checksum()
 
     @property
     def _primary(self):
@@ -204,9 +247,6 @@ class FitsExposure(OpenExposure):
     @property
     def _science(self):
         return self._hdulist["SCI"].header
-
-    def _array(self, hdu):
-        return self.check_array(self._hdulist[hdu].data, hdu, self._hdulist["SCI"].shape, self._name)
 
     @functools.cached_property
     def _asdf_bytes(self):
@@ -228,6 +268,7 @@ class FitsExposure(OpenExposure):
         if not self._asdf_bytes:
             return None
         try:
+            asdf.get_config().extensions  # noqa: B018 - found once; a context would look for them anew
             with asdf.config_context() as config:
                 config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
                 with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
@@ -243,8 +284,9 @@ class FitsExposure(OpenExposure):
         return () if self.wcs is None else tuple(self.wcs.available_frames)
 
 
-def _asdf_hdu(content):
-    """Put an ASDF file into a binary table of one row, as stdatamodels does."""
+def _asdf_pieces(content):
+    """Header and data of an ASDF file as a binary table of one row, as stdatamodels writes it."""
     data = np.frombuffer(content, dtype=np.uint8)[None, :]
     column = fits.Column(array=data, format=f"{len(content)}B", name="ASDF_METADATA")
-    return fits.BinTableHDU.from_columns([column], name="ASDF")
+    hdu = fits.BinTableHDU.from_columns([column], name="ASDF")
+    return hdu.header.tostring().encode("ascii"), pad(content)

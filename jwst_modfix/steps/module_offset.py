@@ -1,22 +1,23 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
+import contextlib
 import itertools
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer, ModelLibrary
+from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.files import written_whole
+from jwst_modfix.parallel import Workers
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, summarize
-from jwst_modfix.steps.fits_exposure import open_fits
+from jwst_modfix.steps.correct_file import correct_file
 from jwst_modfix.steps.inputs import refuse_together
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
@@ -49,6 +50,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     inverse = boolean(default=False)  # Undo the correction that a file records, instead of applying one?
     on_invalid = option('skip', 'warn', 'error', default='skip')  # An exposure that the table is not meant for (no imaging, another calibration, no WCS): pass it on unchanged, do so with a warning, or end with an error
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
+    workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
+    scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
     output_use_model = boolean(default=True)  # Name output files after each exposure
@@ -202,11 +205,10 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         self._inputs = {path.resolve() for path in [*association.science, *association.others]}
         self._refuse_collisions(renamed.values())
         decisions, group_ids = [], {}
-        jobs = [(path, target, correction) for path, target in renamed.items()]
-        for (path, target, _), (decision, group_id) in zip(jobs, _overlapped(self._correct_file, jobs), strict=True):
+        for (path, target), (decision, group) in zip(renamed.items(), self._correct(renamed, correction), strict=True):
             log.log(decision.level, decision.line(path.name))
             decisions.append(decision)
-            group_ids[target] = group_id
+            group_ids[target] = attrs_to_group_id(group) if isinstance(group, dict) else group
         summarize(decisions)
         stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
         target = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
@@ -214,29 +216,22 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         log.info("Wrote the association of %d members: %s", len(renamed), target)
         return AssociationLibrary(read_association(target), on_disk=not self.in_memory, group_ids=group_ids)
 
-    def _correct_file(self, path, target, correction):
-        if path.suffix == target.suffix == ".fits":
-            with open_fits(path) as opened:
-                decision = correction.run(opened)
-                with written_whole(target) as partial:
-                    opened.save(partial, decision.line(path.name))
-                return decision, opened.group_id
+    def _correct(self, renamed, correction):
+        """Yield what was done with each member, in order: FITS files by the workers, others by this process."""
+        files = {path for path, target in renamed.items() if path.suffix == target.suffix == ".fits"}
+        jobs = [(path, target, correction) for path, target in renamed.items() if path in files]
+        names = [path.name for path, _, _ in jobs]
+        workers = Workers(count=self.workers, scheduler=self.scheduler)
+        with contextlib.closing(workers.map(correct_file, jobs, names, overlap=True)) as done:
+            for path, target in renamed.items():
+                yield next(done) if path in files else self._correct_model(path, target, correction)
+
+    def _correct_model(self, path, target, correction):
         with datamodels.open(path) as model:
             decision = correction.run(ModelExposure(model))
             self.finalize_result(model, [])
             self._save_whole(model, target)
         return decision, None
-
-
-def _overlapped(function, jobs):
-    """Do one job while the file of another is read or written; yield results in order, and stop at an error."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _borrowed(library, indices, *, modify=True):
