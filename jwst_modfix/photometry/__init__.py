@@ -10,6 +10,7 @@ This is the only room that imports `photutils`::
 """
 
 from jwst_modfix.photometry.apertures import Aperture, default_aperture
+from jwst_modfix.photometry.cache import Cache
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
 from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
@@ -20,6 +21,7 @@ from jwst_modfix.photometry.selection import Criteria, Selection, select_measure
 __all__ = [
     "UNUSABLE",
     "Aperture",
+    "Cache",
     "Criteria",
     "Epochs",
     "ExposureHeader",
