@@ -1,16 +1,16 @@
 """
 Cost of a derivation against the number of exposures: time, memory of each process, and what a resumed run takes.
 
-Run ``python benchmarks/scale.py FOLDER`` with the project installed. A few exposures are simulated, of three epochs, both
-modules and two bands, and replayed under other names by links: every exposure of a run is read, searched and measured in
-full, but the disk's cache helps more than it would on as many different files. Links share their content, and so would
-share entries of the measurement cache: the runs that are timed have none, and one that has fills it for the resumed runs.
+Run ``python benchmarks/scale.py FOLDER`` with the project installed. A few exposures are simulated, of three epochs,
+both modules and two bands, and replayed under other names by links: every exposure of a run is read, searched and
+measured in full, but the disk's cache helps more than it would on as many different files. Links share their content,
+and so would share entries of the measurement cache: the runs that are timed have none, and one that has fills it for
+the resumed runs.
 """
 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,9 +47,7 @@ def simulate(folder):
     from jwst_modfix import simulate
 
     if not list(folder.glob("*_asn.json")):
-        planned = simulate.plan_exposures(
-            simulate.JWIDF_EPOCHS, filters=BANDS, detectors=DETECTORS, dithers=[(0.0, 0.0)]
-        )
+        planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS, filters=BANDS, detectors=DETECTORS, dithers=2)
         simulate.simulate_dataset(folder, planned, np.random.default_rng(1))
     return sorted(folder.glob("*_cal.fits"))
 
@@ -104,7 +102,7 @@ def watch(process):
 
 def row(*values):
     """Print a line of the table."""
-    print("{:18s}".format(values[0]) + "".join(f"{value!s:>12s}" for value in values[1:]), flush=True)
+    print(f"{values[0]:18s}" + "".join(f"{value!s:>12s}" for value in values[1:]), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from astropy.table import Table
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry import (
+    Cache,
     Criteria,
     find_mixed,
     find_sources,
@@ -16,7 +18,9 @@ from jwst_modfix.photometry import (
     read_catalogues,
     read_header,
     select_measurements,
+    tasks,
 )
+from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.reference.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in
@@ -268,3 +272,45 @@ def test_mixed_calibrations_are_listed(exposures, tmp_path):
     other = read_header(alter(exposures[0][0], tmp_path, lambda h: h[0].header.set("CRDS_CTX", "jwst_1489.pmap")))
     lines = find_mixed([*exposures[0], other])
     assert lines == ["NRCA1 F200W CLEAR: CRDS_CTX is jwst_1130.pmap (2 exposures), jwst_1489.pmap (1 exposures)"]
+
+
+def assert_same(found, expected):
+    for name in ("measurements", "exposures"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert ours.colnames == theirs.colnames
+        for column in ours.colnames:
+            np.testing.assert_array_equal(np.asarray(ours[column]), np.asarray(theirs[column]))
+    assert found.measurements.meta == expected.measurements.meta
+
+
+def test_other_processes_measure_the_same_bit_for_bit(exposures, epochs, photometry):
+    assert_same(measure_exposures(exposures[0], epochs, workers=Workers(count=2)), photometry)
+
+
+@pytest.fixture
+def pixels_read(monkeypatch):
+    """The names of exposures whose pixels are read."""
+    read = []
+
+    def counted(header):
+        read.append(header.name)
+        return read_frame(header)
+
+    monkeypatch.setattr(tasks, "read_frame", counted)
+    return read
+
+
+def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photometry, pixels_read, tmp_path):
+    headers, cache = exposures[0], Cache(tmp_path / "cache")
+    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
+    assert len(pixels_read) >= len(headers)
+    pixels_read.clear()
+    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
+    assert pixels_read == []
+
+    damaged = sorted(cache.folder.glob("measurements-*.npz"))[0]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
+    assert len(pixels_read) == 1
