@@ -1,6 +1,7 @@
-# Two commands that set everything up, on a machine with nothing but Python 3.11 or later:
+# Commands that set everything up, on a machine with nothing but Python 3.11 or later:
 #     make demo    simulate two epochs, correct them, and measure A - B before and after
 #     make test    check the style, the docstrings and the behaviour
+#     make docs    build the documentation in docs/_build, tutorials and doctests run
 # Another interpreter: make test PYTHON=/path/to/python3.12
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
     $$python -c "$(SUITABLE)" >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/two_epochs demo
@@ -22,6 +23,15 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(find jwst_modfix -name '*.py')
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/doctest
+	$(BIN)/sphinx-build -W --keep-going -n docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 $(VENV)/installed: pyproject.toml
 	@$(or $(PYTHON),false) -c "$(SUITABLE)" || { \
@@ -33,4 +43,4 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/_build docs/tutorials docs/api/generated

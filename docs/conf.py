@@ -1,10 +1,13 @@
-"""Configuration of the documentation: ``sphinx-build -W -n docs docs/_build``."""
+"""Configuration of the documentation: ``make docs``."""
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the tutorials run without network
+os.environ["OMP_NUM_THREADS"] = "1"
 
 project = "jwst_modfix"
 author = "The jwst_modfix developers"
@@ -12,10 +15,44 @@ project_copyright = author
 release = importlib.metadata.version("jwst-modfix")
 version = release.split("+")[0]
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc", "schema_fields"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.doctest",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "sphinx-mathjax-offline",
+    "schema_fields",
+]
 exclude_patterns = ["_build"]
-html_theme = "alabaster"
-html_theme_options = {"description": "One flux scale for NIRCam's two modules", "page_width": "1000px"}
+templates_path = ["_templates"]
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_copy_source = False
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+html_sidebars = {"index": []}
+html_static_path = ["_static"]
+html_css_files = ["modfix.css"]
+html_context = {"default_mode": "light"}
+copybutton_prompt_text = ">>> "
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/tutorials",
+    "gallery_dirs": "tutorials",
+    "within_subsection_order": "FileNameSortKey",
+    "filename_pattern": r"plot_",
+    "abort_on_example_error": True,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "download_all_examples": False,
+}
 
 default_role = "code"
 autosummary_generate = True
@@ -23,5 +60,5 @@ autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-# Names in signatures and in numpydoc's type lines that no inventory is fetched for: the build needs no network.
-nitpick_ignore_regex = [("py:.*", r"(?!jwst_modfix\.(steps|reference|correction)\.\w+$).*")]
+# The build needs no network, hence no inventories: names of other packages in signatures have no page to point to.
+nitpick_ignore_regex = [("py:.*", r"(?!jwst_modfix\.).*")]

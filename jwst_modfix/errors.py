@@ -8,6 +8,7 @@ __all__ = [
     "MeasurementsError",
     "ModuleOffsetError",
     "NoSolutionError",
+    "OutputError",
     "PhotometryError",
     "ReferenceTableError",
     "SkyDisagreementWarning",
@@ -53,6 +54,10 @@ class SkyDisagreementWarning(UserWarning):
 
 class PhotometryError(ModuleOffsetError, ValueError):
     """Pixels or a user's photometry from which no table of measurements can be made."""
+
+
+class OutputError(ModuleOffsetError, OSError):
+    """An output cannot be written, stands in the way, or was replaced by another run."""
 
 
 class WorkerError(ModuleOffsetError, RuntimeError):

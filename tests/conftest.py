@@ -20,7 +20,7 @@ def _simulated(detector, band, roll):
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_exposure():
     """
     Give a function that makes a fresh exposure.
@@ -42,7 +42,7 @@ def make_exposure():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_exposure(make_exposure):
     """Give a function that makes a fresh exposure of 64 x 48 pixels."""
     return functools.partial(make_exposure, subarray=(701, 401, 64, 48))

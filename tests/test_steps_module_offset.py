@@ -517,6 +517,7 @@ def test_every_parameter_has_a_help_text():
         "inverse",
         "on_invalid",
         "on_missing",
+        "on_existing",
         "in_memory",
         "suffix",
     )

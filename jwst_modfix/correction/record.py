@@ -1,10 +1,12 @@
 """What was applied to an exposure: all that a reader, and the undo, need to know."""
 
+import hashlib
 from dataclasses import dataclass
 
-__all__ = ["STATUS_KEYWORD", "AppliedOffset", "all_keywords"]
+__all__ = ["JOB_KEYWORD", "STATUS_KEYWORD", "AppliedOffset", "all_keywords", "job_card"]
 
 STATUS_KEYWORD = "S_MODOFF"
+JOB_KEYWORD = "MODFJOB"  # of files only: what a run that is to be resumed knows its finished outputs by
 
 # Field, FITS keyword, comment of the card.
 _CARDS = (
@@ -107,4 +109,24 @@ def all_keywords():
     tuple of str
         The keywords, the status included.
     """
-    return (STATUS_KEYWORD, *(keyword for _, keyword, _ in _CARDS))
+    return (STATUS_KEYWORD, JOB_KEYWORD, *(keyword for _, keyword, _ in _CARDS))
+
+
+def job_card(job, date):
+    """
+    Sign an output, so that a later run knows it for its own.
+
+    Parameters
+    ----------
+    job : str
+        Identifier of input, table and parameters.
+    date : str
+        ``DATE`` of the output, which changes whenever a data model is saved and so makes it another file than ours.
+
+    Returns
+    -------
+    tuple of str
+        ``(keyword, value, comment)``.
+    """
+    signature = hashlib.sha256(f"{job} {date}".encode()).hexdigest()[:16]
+    return (JOB_KEYWORD, signature, "Hash of input, table, parameters and DATE")

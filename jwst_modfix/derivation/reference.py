@@ -15,6 +15,7 @@ from jwst_modfix.reference.table import MODULES, OffsetTable, Validity
 
 __all__ = ["describe_versions", "make_model", "make_table"]
 
+_DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg]: far below any error
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
@@ -39,7 +40,7 @@ def make_table(bands, headers, baseline, name):
         The rows with PHOTMJSR, valid for the calibration of the exposures.
     """
     solved = [band.offsets for band in bands if band.offsets is not None]
-    rows = tuple(replace(row, photmjsr=_photmjsr(row, headers)) for table in solved for row in table.rows)
+    rows = tuple(_readable(replace(row, photmjsr=_photmjsr(row, headers))) for table in solved for row in table.rows)
     return OffsetTable(
         rows=rows, baseline=baseline, gradient=solved[0].gradient, valid_for=_validity(headers), name=name
     )
@@ -83,6 +84,12 @@ def describe_versions():
         Name to version.
     """
     return {name: importlib.metadata.version(name) for name in _SOFTWARE}
+
+
+def _readable(row):
+    """Round a row to what a person can read and edit; the full numbers stand in meta.derivation."""
+    numbers = {name: getattr(row, name) for name in ("offset", "offset_error", "slope", "slope_error", "direction")}
+    return replace(row, **{name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()})
 
 
 def _photmjsr(row, headers):

@@ -126,6 +126,11 @@ def write_association(association, renamed, path):
         Input path to output path of each science member.
     path : pathlib.Path
         The file to write.
+
+    Returns
+    -------
+    Association
+        The association that stands in the file.
     """
     content = plain_copy(association.content)
     for product in content["products"]:
@@ -133,8 +138,18 @@ def write_association(association, renamed, path):
             source = association.path(member)
             target = renamed[source] if is_science(member) else source
             member["expname"] = os.path.relpath(target, path.parent)
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=4) + "\n"
+    if not _holds(path, text):  # a run that resumes and finds all done touches nothing
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return Association(content, path.parent, path.stem.removesuffix("_asn"))
+
+
+def _holds(path, text):
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def plain_copy(content):

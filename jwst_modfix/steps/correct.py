@@ -1,6 +1,7 @@
 """Decide on one exposure, and correct it or undo its correction."""
 
 import datetime
+import functools
 import importlib.metadata
 import logging
 from collections import Counter
@@ -30,8 +31,8 @@ class Decision:
 
     Parameters
     ----------
-    action : {'apply', 'skip', 'refuse'}
-        Correct it (or undo its correction), pass it on as it is, or end with an error.
+    action : {'apply', 'skip', 'refuse', 'resume'}
+        Correct it (or undo its correction), pass it on as it is, end with an error, or take what a former run made.
     reason : str
         Why it is not applied, or what was done, in words.
     level : int
@@ -84,6 +85,13 @@ class Correction:
     inverse: bool = False
     on_invalid: str = "skip"
     on_missing: str = "skip"
+
+    @functools.cached_property
+    def identity(self):
+        """What an output depends on beside its input: table, parameters and our version, as a list for JSON."""
+        table = self.table and [self.table.name, self.table.digest]
+        version = importlib.metadata.version("jwst-modfix")
+        return [table, self.apply_offset, self.apply_slope, self.inverse, version]
 
     def decide(self, opened, *, headers_only=False):
         """
@@ -259,8 +267,10 @@ def summarize(decisions):
         What was done with each exposure.
     """
     skipped = Counter(decision.reason for decision in decisions if decision.action == "skip")
-    done = len(decisions) - skipped.total()
+    finished = sum(decision.action == "resume" for decision in decisions)
+    done = len(decisions) - skipped.total() - finished
     level = logging.WARNING if skipped else logging.INFO
-    log.log(level, "%d of %d exposures done, %d skipped", done, len(decisions), skipped.total())
+    before = f", {finished} finished before" if finished else ""
+    log.log(level, "%d of %d exposures done, %d skipped%s", done, len(decisions), skipped.total(), before)
     for reason, count in skipped.most_common() if len(decisions) > 1 else ():
         log.log(level, "  %d skipped: %s", count, reason)

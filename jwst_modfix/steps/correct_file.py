@@ -6,7 +6,7 @@ from jwst_modfix.steps.fits_exposure import open_fits
 __all__ = ["correct_file"]
 
 
-def correct_file(path, target, correction):
+def correct_file(path, target, correction, job, product):
     """
     Correct an exposure, or mark it as skipped, and write the result.
 
@@ -16,6 +16,10 @@ def correct_file(path, target, correction):
         The file that is read, and the one that is written, whole or not at all.
     correction : Correction
         The correction.
+    job : str
+        What makes this output, for a run that resumes.
+    product : pathlib.Path
+        The association of outputs: a former one goes when the first of them is replaced.
 
     Returns
     -------
@@ -32,5 +36,6 @@ def correct_file(path, target, correction):
     with open_fits(path) as opened:
         decision = correction.run(opened)
         with written_whole(target) as partial:
-            opened.save(partial, decision.line(path.name))
+            opened.save(partial, decision.line(path.name), job)
+            product.unlink(missing_ok=True)
         return decision, opened.group

@@ -1,11 +1,11 @@
 """The files that a derivation leaves: the reference file, the measurements and the report."""
 
 import importlib.util
-import tempfile
 from pathlib import Path
 
 from jwst_modfix.derivation.derive import annotate_measurements
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.files import HiddenFolder, check_writable, remove_leftovers, telling
 
 __all__ = ["write_products"]
 
@@ -15,7 +15,7 @@ _LARGE = 200_000  # measurements: reading as many from text takes seconds
 
 def write_products(derivation, model, folder, *, report=True):
     """
-    Write all products into a hidden folder, and put them in place when they are complete.
+    Write all products into a hidden folder, and put them in place when they are complete, the reference file last.
 
     Parameters
     ----------
@@ -36,21 +36,36 @@ def write_products(derivation, model, folder, *, report=True):
     Raises
     ------
     ModuleOffsetError
-        A product would overwrite a catalogue that was read.
+        A product would overwrite a catalogue that was read, or cannot be written.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".modfix.") as name:
-        partial = Path(name)
-        written = [Path(model.save(partial / derivation.table.name))]
-        written.append(_write_measurements(derivation, partial / f"{derivation.product}_modfix_measurements"))
-        if report:
-            from jwst_modfix.report.page import write_report
-
-            written += write_report(derivation, partial)
+    check_writable(folder)
+    reference = folder / derivation.table.name
+    remove_leftovers([reference])
+    with telling(reference):
+        hidden = HiddenFolder(reference)
+    with hidden as partial:
+        written = _write_all(derivation, model, partial, folder, report=report)
         targets = [folder / path.name for path in written]
         _refuse_inputs(targets, derivation.options.catalogs)
-        for path, target in zip(written, targets, strict=True):
-            path.replace(target)
+        for path, target in reversed(list(zip(written, targets, strict=True))):
+            with telling(target):
+                path.replace(target)
     return targets
+
+
+def _write_all(derivation, model, partial, folder, *, report):
+    """Write into the hidden folder, and name a file that fails by the place where it would have stood."""
+    with telling(folder / derivation.table.name, folder=partial):
+        written = [Path(model.save(partial / derivation.table.name))]
+    stem = f"{derivation.product}_modfix_measurements"
+    with telling(folder / stem, folder=partial):
+        written.append(_write_measurements(derivation, partial / stem))
+    if report:
+        from jwst_modfix.report.page import write_report
+
+        with telling(folder / f"{derivation.product}_modfix_report.html", folder=partial):
+            written += write_report(derivation, partial)
+    return written
 
 
 def _write_measurements(derivation, stem):

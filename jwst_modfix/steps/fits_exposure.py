@@ -11,6 +11,7 @@ import yaml
 from astropy.io import fits
 from astropy.time import Time
 
+from jwst_modfix.correction.record import job_card
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
@@ -191,7 +192,7 @@ class FitsExposure(OpenExposure):
         except KeyError:
             return None
 
-    def save(self, path, log_line=None):
+    def save(self, path, log_line=None, job=None):
         """
         Write the exposure, corrected or marked, to another file.
 
@@ -201,14 +202,26 @@ class FitsExposure(OpenExposure):
             The file to write.
         log_line : str, optional
             What was done, for the file's own log of the step.
+        job : str, optional
+            What makes this output, for a run that resumes; unsigned without.
+
+        Raises
+        ------
+        ExposureError
+            The file that is read has been cut short since it was opened.
         """
         self._primary["FILENAME"] = path.name
         self._primary["DATE"] = Time.now().isot
         self._replace_node("meta.filename", path.name)
         self._replace_node("meta.date", self._primary["DATE"])
+        if job:
+            self._primary.set(*job_card(job, self._primary["DATE"]))
         if log_line:
             self._replace_node("cal_logs.module_offset", [log_line])
-        write_fits(self._source.fileno(), path, self._pieces(), *self._scaling)
+        try:
+            write_fits(self._source.fileno(), path, self._pieces(), *self._scaling)
+        except EOFError as error:
+            raise ExposureError(f"{self._name}: {error}") from error
         self._renew_checksums(path)
 
     def _pieces(self):

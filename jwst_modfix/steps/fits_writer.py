@@ -67,8 +67,10 @@ def write_fits(source, target, pieces, blocks=(), scale=np.multiply):
 
     Raises
     ------
+    EOFError
+        ``source`` has become shorter than ``pieces`` say.
     OSError
-        ``source`` has become shorter than ``pieces`` say, or ``target`` cannot be written.
+        ``target`` cannot be written.
     """
     images, position = [], 0
     with target.open("xb", buffering=0) as file:
@@ -129,7 +131,7 @@ def _as_stored(pixels, dtype):
 def _read(source, size, offset):
     content = os.pread(source, size, offset)
     if len(content) != size:
-        raise OSError(f"it has been cut short while it was read: {len(content)} of {size} bytes at {offset}")
+        raise EOFError(f"it was cut short while it was read: {len(content)} of {size} bytes at {offset}")
     return content
 
 

@@ -9,7 +9,7 @@ from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, Exposure
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.model_exposure import ModelExposure
 
-__all__ = ["refuse_together"]
+__all__ = ["open_model", "refuse_together"]
 
 _HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with inverse = True"
 
@@ -74,11 +74,29 @@ def _opened(item):
         with open_fits(item) as opened:
             yield opened
     else:
-        with _open_model(item) as model:
+        with open_model(item) as model:
             yield ModelExposure(model)
 
 
-def _open_model(path):
+def open_model(path):
+    """
+    Open a file as a data model.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    JwstDataModel
+        The model.
+
+    Raises
+    ------
+    ExposureError
+        The file is missing, unreadable or no data model; names the file and the reason.
+    """
     try:
         model = datamodels.open(path)
         if not isinstance(model, datamodels.JwstDataModel):

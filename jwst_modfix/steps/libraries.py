@@ -1,12 +1,12 @@
 """Libraries of exposures: made of an association, and copied."""
 
 import copy
-import tempfile
 import weakref
 from pathlib import Path
 
 from jwst.datamodels import ModelLibrary
 
+from jwst_modfix.files import HiddenFolder, remove_leftovers
 from jwst_modfix.steps.associations import is_science, plain_copy
 
 __all__ = ["AssociationLibrary", "copy_library"]
@@ -73,16 +73,18 @@ def copy_library(library):
     """
     if not library.on_disk:
         return copy.deepcopy(library)
-    folder = tempfile.TemporaryDirectory(dir=".", prefix=".modfix-")
+    beside = Path.cwd() / "library"
+    remove_leftovers([beside])
+    folder = HiddenFolder(beside)
     content = plain_copy(library.asn)
     with library:
         for index, member in enumerate(content["products"][0]["members"]):
             model = library.borrow(index)
-            place = Path(folder.name) / f"{index}"
+            place = folder.path / f"{index}"
             place.mkdir()
             member["expname"] = str((place / (model.meta.filename or "model.fits")).resolve())
             model.save(member["expname"])
             library.shelve(model, index, modify=False)
     duplicate = ModelLibrary(content, on_disk=True)
-    weakref.finalize(duplicate, folder.cleanup)
+    weakref.finalize(duplicate, folder.remove)
     return duplicate

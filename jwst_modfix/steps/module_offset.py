@@ -9,16 +9,17 @@ from pathlib import Path
 
 from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.datamodels.utils import attrs_to_group_id
-from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.parallel import Workers
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
-from jwst_modfix.steps.correct import Correction, summarize
+from jwst_modfix.steps.correct import Correction, Decision, summarize
 from jwst_modfix.steps.correct_file import correct_file
-from jwst_modfix.steps.inputs import refuse_together
+from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
+from jwst_modfix.steps.fits_exposure import open_fits
+from jwst_modfix.steps.inputs import open_model, refuse_together
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
@@ -50,6 +51,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     inverse = boolean(default=False)  # Undo the correction that a file records, instead of applying one?
     on_invalid = option('skip', 'warn', 'error', default='skip')  # An exposure that the table is not meant for (no imaging, another calibration, no WCS): pass it on unchanged, do so with a warning, or end with an error
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
+    on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it anew, leave it alone where it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
     workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
@@ -78,7 +80,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             written; should writing itself fail, the files that were complete by then stay.
         """
         correction = self._correction()
-        self._inputs = set()
+        self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
             input_data = Path(self.make_input_path(str(input_data)))
             if not input_data.name.lower().endswith((".fits", ".fits.gz", ".asdf")):
@@ -142,11 +144,21 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     def _process_models(self, inputs, correction):
         """Correct files and models one by one; the list of results has their order."""
         inputs = [self._locate(item) for item in inputs]
-        self._refuse_outputs(inputs)
+        targets = self._refuse_outputs(inputs)
         refuse_together(inputs, correction)
-        models = [self._own_copy(item) for item in inputs]
-        self._run(models, correction)
+        finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
+        models = []
+        for item, target in itertools.zip_longest(inputs, targets):
+            models.append(self._former_result(item, target) if target in finished else self._own_copy(item))
+        self._run([model for model in models if id(model) not in self._finished], correction)
         return models
+
+    def _former_result(self, path, target):
+        """Open what a former run has made of a file."""
+        log.info("%s: %s is finished and left alone", path.name, target)
+        model = open_model(target)
+        self._finished[id(model)] = target
+        return model
 
     def _locate(self, item):
         return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
@@ -154,13 +166,14 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     def _own_copy(self, item):
         """Open a file, or copy a model unless it belongs to the pipeline that runs us."""
         if isinstance(item, Path):
-            return datamodels.open(item)
+            return open_model(item)
         return item.copy() if self.parent is None else item
 
     def _process_container(self, container, correction):
         science = [str(model.meta.asn.exptype or "science").lower() == "science" for model in container]
-        self._refuse_outputs(container)
+        targets = self._refuse_outputs(container)
         refuse_together(itertools.compress(container, science), correction)
+        self._resume(dict.fromkeys(targets), correction)
         container = self.prepare_output(container)
         self._run(itertools.compress(container, science), correction)
         return container
@@ -168,8 +181,9 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     def _process_library(self, library, correction):
         with library:
             indices = library.indices_for_exptype("science")
-            self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
+            targets = self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
             refuse_together(_borrowed(library, indices, modify=False), correction)
+        self._resume(dict.fromkeys(targets), correction)
         if self.parent is None:
             library = copy_library(library)
         with library:
@@ -182,7 +196,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         for model in models:
             decisions.append(correction.run(ModelExposure(model)))
             log.log(decisions[-1].level, decisions[-1].line(model.meta.filename))
-        summarize(decisions)
+        if decisions:
+            summarize(decisions)
 
     def _process_association(self, association, correction):
         problems = [f"{path}: no such file" for path in association.others if not path.is_file()]
@@ -204,34 +219,62 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         renamed = {path: self._output_path(path.name) for path in association.science}
         self._inputs = {path.resolve() for path in [*association.science, *association.others]}
         self._refuse_collisions(renamed.values())
-        decisions, group_ids = [], {}
-        for (path, target), (decision, group) in zip(renamed.items(), self._correct(renamed, correction), strict=True):
-            log.log(decision.level, decision.line(path.name))
-            decisions.append(decision)
-            group_ids[target] = attrs_to_group_id(group) if isinstance(group, dict) else group
-        summarize(decisions)
         stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-        target = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
-        write_association(association, renamed, target)
-        log.info("Wrote the association of %d members: %s", len(renamed), target)
-        return AssociationLibrary(read_association(target), on_disk=not self.in_memory, group_ids=group_ids)
+        product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
+        if self.on_existing == "error":
+            refuse_existing([*renamed.values(), product])
+        finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
+        group_ids = self._correct_members(renamed, finished, correction, product)
+        refuse_replaced(self._jobs)
+        written = write_association(association, renamed, product)
+        log.info("The association of %d members is %s", len(renamed), product)
+        return AssociationLibrary(written, on_disk=not self.in_memory, group_ids=group_ids)
 
-    def _correct(self, renamed, correction):
-        """Yield what was done with each member, in order: FITS files by the workers, others by this process."""
-        files = {path for path, target in renamed.items() if path.suffix == target.suffix == ".fits"}
-        jobs = [(path, target, correction) for path, target in renamed.items() if path in files]
-        names = [path.name for path, _, _ in jobs]
+    def _correct_members(self, renamed, finished, correction, product):
+        """Correct and write members; give the identifier of the exposure of each output."""
+        decisions, group_ids = [], {}
+        made = self._make(renamed, finished, correction, product)
+        try:
+            for (path, target), (decision, group) in zip(renamed.items(), made, strict=True):
+                log.log(decision.level, decision.line(path.name))
+                decisions.append(decision)
+                group_ids[target] = attrs_to_group_id(group) if isinstance(group, dict) else group
+        except ModuleOffsetError as error:
+            raise type(error)(
+                f"{error}; {len(decisions)} of {len(renamed)} outputs were finished before that, and stay: "
+                "on_existing='skip' completes them"
+            ) from error
+        summarize(decisions)
+        return group_ids
+
+    def _make(self, renamed, finished, correction, product):
+        """Yield what is done with each member, in order: by the workers, or here where it is no FITS file."""
+        left = {path: target for path, target in renamed.items() if target not in finished}
+        files = {path: target for path, target in left.items() if path.suffix == target.suffix == ".fits"}
+        jobs = [(path, target, correction, self._jobs[target], product) for path, target in files.items()]
         workers = Workers(count=self.workers, scheduler=self.scheduler)
-        with contextlib.closing(workers.map(correct_file, jobs, names, overlap=True)) as done:
+        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in files], overlap=True)) as done:
             for path, target in renamed.items():
-                yield next(done) if path in files else self._correct_model(path, target, correction)
+                if path in files:
+                    yield next(done)
+                elif path in left:
+                    yield self._correct_model(path, target, correction, product)
+                else:
+                    yield _former(target)
 
-    def _correct_model(self, path, target, correction):
-        with datamodels.open(path) as model:
+    def _correct_model(self, path, target, correction, product):
+        with open_model(path) as model:
             decision = correction.run(ModelExposure(model))
             self.finalize_result(model, [])
+            product.unlink(missing_ok=True)
             self._save_whole(model, target)
         return decision, None
+
+
+def _former(target):
+    """Tell what a former run has made of a member."""
+    with open_fits(target) as opened:
+        return Decision("resume", f"{target} is finished and left alone"), opened.group
 
 
 def _borrowed(library, indices, *, modify=True):

@@ -7,6 +7,7 @@ from jwst_modfix.derivation.derive import derive
 from jwst_modfix.derivation.members import read_members
 from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_model
+from jwst_modfix.files import check_writable
 from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry import Cache, group_epochs, measure_exposures, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
@@ -86,6 +87,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
             A member, a catalogue or a parameter breaks a rule, or nothing can be derived; nothing has been written.
         """
         options = self._options()
+        if self.save_results:
+            check_writable(self._folder())
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
         workers = Workers(count=self.workers, scheduler=self.scheduler)
         headers, mixed = read_members(
@@ -127,9 +130,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         """
         if not (force or self.save_results or output_file or self.output_file):
             return None
-        paths = write_products(self._derivation, model, self._folder, report=self.report)
+        paths = write_products(self._derivation, model, self._folder(), report=self.report)
         log.info("Wrote %s", ", ".join(path.name for path in paths if path.suffix != ".pdf" and path.suffix != ".png"))
         return str(paths[0])
+
+    def _folder(self):
+        return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
 
     def _options(self):
         names = Options.__dataclass_fields__
@@ -158,11 +164,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
         is_saved = self.save_results or self.output_file
         if not (is_saved if self.cache is None else self.cache):
             return None
-        return Cache(self._folder / f"{self._product(members)}_modfix_cache")
-
-    @property
-    def _folder(self):
-        return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
+        return Cache(self._folder() / f"{self._product(members)}_modfix_cache")
 
     def _product(self, members):
         if not self.output_file:

@@ -1,13 +1,43 @@
-"""A step that starts, and logs, with no network."""
+"""A step that starts, and logs, with no network, and says in one line where its output folder cannot be made."""
+
+import os
+from pathlib import Path
 
 from jwst.stpipe import Step as JwstStep
 from stpipe import config_parser
+
+from jwst_modfix.files import telling
 
 __all__ = ["OfflineStep"]
 
 
 class OfflineStep(JwstStep):
     """A step of ours: it asks CRDS nothing, and its log lines are shown."""
+
+    def run(self, *args):
+        """
+        Run the step.
+
+        Parameters
+        ----------
+        *args : object
+            The input.
+
+        Returns
+        -------
+        object
+            The result.
+
+        Raises
+        ------
+        OutputError
+            The output folder cannot be made.
+        """
+        if self.output_dir:
+            folder = Path(os.path.expandvars(self.output_dir)).expanduser()
+            with telling(folder, "cannot be made"):
+                folder.mkdir(parents=True, exist_ok=True)
+        return super().run(*args)
 
     @classmethod
     def get_config_from_reference(cls, *_args, **_kwargs):

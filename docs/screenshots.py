@@ -1,0 +1,59 @@
+"""
+Look at pages as readers see them: screenshots in headless Chromium at the width of a desk and of a phone.
+
+Run as ``python docs/screenshots.py FOLDER PAGE.html ...``; each page is opened from the disk with no network, and a
+picture of it at each width is written into FOLDER. Ends with status 1, and says why, where a page logs an error on the
+console, asks for anything from outside, is wider than the window, or has a picture that does not load.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+WIDTHS = {"desk": 1280, "phone": 390}  # CSS pixels
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+BROKEN_PICTURES = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src.slice(0, 80))"
+OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def look_at(browser, page_file, kind, folder):
+    """Take a picture of a page at one width, and list what is wrong with it."""
+    page = browser.new_page(viewport={"width": WIDTHS[kind], "height": 900})
+    problems = []
+    page.on("console", lambda message: message.type == "error" and problems.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("request", lambda request: _is_outside(request.url) and problems.append(f"network: {request.url}"))
+    page.goto(page_file.resolve().as_uri())
+    problems += [f"picture does not load: {source}" for source in page.evaluate(BROKEN_PICTURES)]
+    if (overflow := page.evaluate(OVERFLOW)) > 1:
+        problems.append(f"is {overflow} pixels wider than a window of {WIDTHS[kind]}")
+    page.screenshot(path=folder / f"{page_file.stem}_{kind}.png", full_page=True)
+    page.close()
+    return [f"{page_file.name}, {kind}: {problem}" for problem in problems]
+
+
+def _is_outside(url):
+    return not url.startswith(("file:", "data:", "blob:"))
+
+
+def main():
+    """Look at every page at every width."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("pages", type=Path, nargs="+")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        problems = [p for page in given.pages for kind in WIDTHS for p in look_at(browser, page, kind, given.folder)]
+        browser.close()
+    print(*problems or [f"{len(given.pages)} pages at {len(WIDTHS)} widths: nothing wrong"], sep="\n")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

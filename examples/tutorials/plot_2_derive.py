@@ -1,0 +1,105 @@
+"""
+A table of your own
+===================
+
+The packaged table is for one calibration. With exposures that overlap on the sky you derive the table of yours, with
+its errors, and learn whether you need a correction at all. Here we put an offset and a gradient into simulated
+exposures, and look whether they are found.
+"""
+
+# %%
+# Exposures
+# ---------
+#
+# Two epochs, two dithers, F444W. The offset (-20 mmag) and the slope (+6 mmag/arcmin) are ours; so is a change of the
+# detectors by +7 mmag in the second epoch, which must not be taken for an offset. With your own exposures, make the
+# association with ``modfix group``.
+import tempfile
+from pathlib import Path
+
+from jwst_modfix.simulate.cli import main as simulate
+
+folder = Path(tempfile.mkdtemp())
+data, derived = folder / "data", folder / "derived"
+options = "--field demo --filters F444W --epochs 2 --dithers 2 --seed 8 --quiet"
+truth = "--offset long:F444W:-0.020:0.006 --epoch-term ep2:0.007"
+simulate([str(data), *options.split(), *truth.split()])
+
+# %%
+# The derivation
+# --------------
+#
+# On the command line: ``strun module_offset_derive data/demo_image3_asn.json --output_dir=derived``. Sources are
+# found once, then measured in every exposure that covers them; offsets, gradient and epoch terms are solved for
+# together, robustly.
+from jwst_modfix import ModuleOffsetDeriveStep
+
+model = ModuleOffsetDeriveStep.call(
+    str(data / "demo_image3_asn.json"), save_results=True, output_dir=str(derived), configure_log=False
+)
+row = model.table.row("long", "F444W")
+print(f"offset {1e3 * row.offset:+.2f} +- {1e3 * row.offset_error:.2f} mmag, put in -20")
+print(f"slope  {1e3 * row.slope:+.2f} +- {1e3 * row.slope_error:.2f} mmag/arcmin, put in +6")
+print(*sorted(path.name for path in derived.iterdir() if path.suffix not in (".png", ".pdf")), sep="\n")
+
+# %%
+# The report
+# ----------
+#
+# ``demo_modfix_report.html`` tells all of it in one page. Two of its figures: before and after, with bands of 0.05
+# and 0.02 mag shaded (Fig. 8 of Ma et al. 2023), and the gradient along the field.
+import matplotlib.pyplot as plt
+
+for name in ("before_after", "gradient_long"):
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    axes.imshow(plt.imread(next(derived.glob(f"*{name}*.png"))))
+    axes.set_axis_off()
+plt.show()
+
+# %%
+# The measurements
+# ----------------
+#
+# One row a measurement, in a table that astropy reads, with units and with what became of it.
+from astropy.table import Table
+
+measured = Table.read(next(derived.glob("*_measurements.ecsv")))
+print(measured["source", "exposure", "module", "mag", "mag_error", "selected", "rejected", "residual"][:5])
+print(f"{measured['selected'].sum()} of {len(measured)} measurements entered the fit or its validation")
+
+# %%
+# Edit a coefficient
+# ------------------
+#
+# The reference file is text. What breaks a rule is named with the file, the row and the field.
+path = derived / "demo_moduleoffset.asdf"
+text = path.read_text()
+print(text[text.index("\noffsets:") :][:400])
+
+# %%
+# A decimal comma is a mistake that a parser of YAML would take for text, or worse:
+from jwst_modfix import ModuleOffsetError, ModuleOffsetModel
+
+spoilt = folder / "spoilt.asdf"
+spoilt.write_text(text.replace("offset: -0.0", "offset: -0,0", 1))
+try:
+    ModuleOffsetModel(spoilt)
+except ModuleOffsetError as error:
+    print(error)
+
+# %%
+# Use it, and derive again
+# ------------------------
+#
+# After the correction by this table, the derivation must find nothing: the loop is closed.
+from jwst_modfix import ModuleOffsetStep
+
+corrected = folder / "corrected"
+ModuleOffsetStep.call(
+    str(data / "demo_image3_asn.json"), override_moduleoffset=str(path), save_results=True,
+    output_dir=str(corrected), configure_log=False,
+)  # fmt: skip
+association = str(next(corrected.glob("*_modfix_asn.json")))
+again = ModuleOffsetDeriveStep.call(association, time_term="fit", configure_log=False)
+for result in again.meta.derivation.instance["bands"][0]["results"]:
+    print(f"array {result['array']}: correction {result['verdict']}: {result['words']}")
