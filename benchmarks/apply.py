@@ -113,11 +113,22 @@ def files(folder, count, repeats):
 def peers(folder, count):
     """Ways to make so many new files, by name."""
     association = make_files(folder, count)
+<<<<<<< HEAD
     inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))[:count]]
     ours = [strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"]
     return {
         "strun, 2 workers": [*ours, "--workers=2"],
         "strun, 1 worker": ours,
+=======
+    inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))]
+    commands = {
+        "strun modfix.cfg": [
+            strun(),
+            str(ROOT / "jwst_modfix/config/modfix.cfg"),
+            str(association),
+            f"--output_dir={folder}/out",
+        ],
+>>>>>>> main
         "astropy script": [sys.executable, "-W", "ignore", "-c", RECIPE, f"{folder}/out", *inputs],
         "cp": ["cp", *inputs, f"{folder}/out"],
     }
@@ -126,7 +137,7 @@ def peers(folder, count):
 def peak_memory(folder, count):
     """Peak resident memory of strun on an association of many exposures."""
     association = make_files(folder, count)
-    run([strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"])
+    run([strun(), str(ROOT / "jwst_modfix/config/modfix.cfg"), str(association), f"--output_dir={folder}/out"])
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     print(f"\npeak resident memory of any process so far, strun on {count} exposures among them: {peak:.2f} GiB")
     shutil.rmtree(folder / "out", ignore_errors=True)

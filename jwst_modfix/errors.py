@@ -1,5 +1,7 @@
 """Every error that jwst_modfix raises on purpose."""
 
+from jwst_modfix.plain import plain_text
+
 __all__ = [
     "AlreadyCorrectedError",
     "AssociationError",
@@ -17,7 +19,10 @@ __all__ = [
 
 
 class ModuleOffsetError(Exception):
-    """Base class of every error that jwst_modfix raises on purpose."""
+    """Base class of every error that jwst_modfix raises on purpose; its message is one line of plain text."""
+
+    def __str__(self):
+        return plain_text(super().__str__())
 
 
 class ReferenceTableError(ModuleOffsetError, ValueError):

@@ -58,6 +58,33 @@ def test_reserved_sources_are_corrected():
     assert 0.85 < np.std(sigmas) < 1.15
 
 
+def test_reserved_sources_of_a_gradient():
+    """Truth: 0 with unit width where the correction's error at the sources is that of offset and slope together."""
+    sigmas = []
+    for seed in range(120):
+        m = simulate(np.random.default_rng([16, seed]), TABLE_2_LW, Survey(arrays=LW, density=30))
+        m = reserve_sources(m, np.random.default_rng(seed), share=0.4)
+        sigmas += [found.sigmas for found in validate(solve_network(m), m)]
+    assert len(sigmas) == 120
+    assert abs(np.mean(sigmas)) < 0.25
+    assert 0.85 < np.std(sigmas) < 1.15
+
+
+def test_design_sums_are_the_transpose_of_predict():
+    m = simulate(np.random.default_rng(17), TABLE_2_LW, Survey(arrays=("1", "long"), density=10))
+    solution = solve_network(m, fit_slope="all")
+    weight = np.random.default_rng(18).standard_normal(len(m))
+    assert weight @ solution.predict(m) == pytest.approx(solution.design_sums(m, weight) @ solution.values, rel=1e-9)
+
+
+def test_contrast_is_the_difference_that_is_predicted():
+    """Truth: at mirrored places, d from the origin, A - B is Delta_AB + k d (Eq. 9)."""
+    solution = solve_network(simulate(np.random.default_rng(19), TABLE_2_LW, Survey(arrays=LW)))
+    contrast = solution.contrast("long", (-1.74 + 90.0, -492.4), (-1.74 - 90.0, -492.4))
+    assert contrast[solution.names.index("offset[long]")] == 1
+    assert contrast[solution.names.index("slope[long]")] == pytest.approx(1.5)
+
+
 def test_reserved_sources_show_a_wrong_correction():
     """Truth: a solution 10 mmag off leaves those 10 mmag, with its sign."""
     m = reserve_sources(
@@ -156,6 +183,26 @@ def test_closed_loop_needs_nothing():
         for result in judge_arrays(left):
             assert abs(result.offset) < 1e-4
             assert result.verdict == NOT_NEEDED
+
+
+def told(offset, error):
+    """Verdict of a solution with one offset and its error put in."""
+    solution = solve_network(simulate(np.random.default_rng(20), Truth(offset={"1": 0.0}), Survey(arrays=("1",))))
+    values, covariance = 0 * solution.values, 0 * solution.covariance
+    number = solution.names.index("offset[1]")
+    values[number], covariance[number, number] = offset, error**2
+    fit = replace(solution.fit, values=values, covariance=covariance)
+    return judge_arrays(replace(solution, fit=fit))[0]
+
+
+def test_verdicts_of_offsets_and_errors():
+    """Truth: the rules of the documentation, one by one."""
+    assert told(0.0005, 0.00005).verdict == NOT_NEEDED  # 10 sigma of what does not matter
+    assert told(0.0015, 0.0003).verdict == NEEDED
+    assert told(0.008, 0.0029).verdict == NOT_DETERMINED  # no proof of absence
+    assert "neither significant nor surely below 10 mmag" in told(0.008, 0.0029).words
+    assert told(0.004, 0.0029).verdict == NOT_NEEDED
+    assert told(0.0, 0.0031).verdict == NOT_DETERMINED
 
 
 def test_verdict_not_determined_where_errors_are_large():

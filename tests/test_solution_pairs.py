@@ -55,6 +55,31 @@ def test_agrees_with_the_network(seed):
         assert abs(one - other) < 1.5 * error
 
 
+def test_few_sources_are_refused():
+    """Truth: 7 sources in patch q are too few for an error, 8 are enough."""
+    m = simulate(np.random.default_rng(7), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0)))
+    (pair,) = solve_pairs(m)["long"].pairs
+    q = pair.source[pair.sign < 0]
+    names = np.unique(m.source)  # the pair numbers sources in their order
+    for kept in (7, 8):
+        fewer = m.select(~np.isin(m.source, names[q[kept:]]))
+        if kept == 7:
+            with pytest.raises(NoSolutionError, match="each with 8 sources"):
+                solve_pairs(fewer)
+        else:
+            assert solve_pairs(fewer)["long"].pairs[0].n_q == 8
+
+
+def test_one_wild_source_does_not_move_the_fit():
+    """Truth: a source off by 50 mag changes the offset by less than its error."""
+    m = simulate(np.random.default_rng(8), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0), density=4))
+    clean = solve_pairs(m)["long"]
+    wild = np.unique(m.source)[clean.pairs[0].source[0]]
+    moved = solve_pairs(replace(m, mag=m.mag + 50.0 * ((m.source == wild) & (m.epoch == 1))))["long"]
+    value, error = clean.value("offset")
+    assert abs(moved.value("offset")[0] - value) < error
+
+
 def test_pulls():
     """Truth: Table 2, with variable sources and blunders."""
     pulls = {"offset": [], "slope": []}

@@ -18,7 +18,7 @@ from jwst_modfix.reference.table import OffsetRow, OffsetTable
 from jwst_modfix.steps.associations import read_association
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
-CONFIG = Path(__file__).parents[1] / "config" / "modfix_derive.cfg"
+CONFIG = Path(__file__).parents[1] / "jwst_modfix" / "config" / "modfix_derive.cfg"
 _SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
 _POPULATION = simulate.Population(
     density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
@@ -78,7 +78,7 @@ def write_association(folder, paths, product, **epochs):
 
 @pytest.fixture(scope="module")
 def derived(folder):
-    """The products of ``strun config/modfix_derive.cfg asn.json`` on both filters, and its messages."""
+    """The products of ``strun modfix_derive.cfg asn.json`` on both filters, and its messages."""
     output = folder / "derived"
     output.mkdir()
     strun = Path(sys.executable).with_name("strun")

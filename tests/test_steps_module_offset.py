@@ -21,7 +21,7 @@ from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.reference.datamodel import PACKAGED_TABLE
 
-CONFIG = Path(__file__).parents[1] / "config"
+CONFIG = Path(__file__).parents[1] / "jwst_modfix" / "config"
 FACTOR = 10 ** (0.4 * -0.05267)  # array 2, F200W
 
 

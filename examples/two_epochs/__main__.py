@@ -62,7 +62,7 @@ def _prepare(folder, band, seed):
     _say(f"Simulating two epochs in {band}, arrays {', '.join(_ARRAYS[band])} of both modules ...")
     simulate(folder, "--epochs", "2", "--dithers", "1", "--filters", band, "--seed", seed)
     association = f"demo_{band}_image3_asn.json"
-    _say(f"Correcting: strun config/modfix.cfg {association}")
+    _say(f"Correcting: strun modfix.cfg {association}")
     correct(folder, association)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["FIELD_GRID", "CommandError", "combine", "correct", "simulate"]
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
+CONFIG = Path(__file__).resolve().parents[2] / "jwst_modfix" / "config"
 
 FIELD_GRID = {
     "crval": "265.035,68.974",

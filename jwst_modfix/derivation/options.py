@@ -26,7 +26,7 @@ class Options:
     fit_direction : bool
         Fit the direction of each gradient too.
     time_term : {'auto', 'fit', 'zero'}
-        Whether epochs have a term.
+        Whether epochs have a term; ``'auto'`` says too which terms the data do not demand.
     baseline : {'B', 'A', 'mean'}
         The module whose flux scale is kept.
     significance : float

@@ -46,5 +46,5 @@ def solve_by_pairs(solution, pairs):
 
 
 def _status(solution, number, pair):
-    error = float(np.sqrt(pair.covariance[0, 0]))
+    _, error = pair.value(solution.model.terms[number].kind)
     return TermStatus(solution.model.terms[number], "free", "", 0.0, error, float(pair.n_sources))

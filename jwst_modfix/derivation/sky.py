@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.solution.measurements import EXPOSURE_SHARE
 from jwst_modfix.solution.sky import compare_sky, sky_offsets
 
 __all__ = ["compare_band_sky", "number_times"]
@@ -77,13 +76,10 @@ def _known_levels(exposures, measurements):
 
 def _across_modules(solution, result):
     """Add the gradient between the modules' middles to an offset, and to its error."""
-    if result.offset is None or result.slope is None:
+    if result.offset is None:
         return result
-    direction = solution.direction if result.direction is None else result.direction
-    mine = solution.measurements.array == result.array
-    u = solution.measurements.coordinate(direction, solution.origin)
-    middle = [u[mine & (solution.measurements.module == module)].mean() for module in "AB"]
-    lever = EXPOSURE_SHARE * (middle[0] - middle[1])
-    a, b = result.offset_error, lever * result.slope_error
-    error = np.sqrt(a**2 + b**2 + 2 * a * b * result.correlation)
-    return replace(result, offset=result.offset + lever * result.slope, offset_error=float(error))
+    m, mine = solution.measurements, solution.measurements.array == result.array
+    here = [mine & (m.module == module) for module in "AB"]
+    contrast = solution.contrast(result.array, *((m.V2[side].mean(), m.V3[side].mean()) for side in here))
+    error = np.sqrt(contrast @ solution.covariance @ contrast)
+    return replace(result, offset=float(contrast @ solution.values), offset_error=float(error))

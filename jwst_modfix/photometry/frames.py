@@ -9,7 +9,9 @@ import asdf
 import numpy as np
 from astropy.io import fits
 
+from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.fits_walk import refuse_endless
 from jwst_modfix.photometry.geometry import SkyGeometry
 from jwst_modfix.photometry.headers import ExposureHeader
 
@@ -108,11 +110,14 @@ def read_geometry(header):
 @contextlib.contextmanager
 def _opened(header):
     try:
+        refuse_endless(header.path)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="File may have been truncated")
             with fits.open(header.path, memmap=False) as hdulist:
                 yield hdulist
-    except (OSError, UserWarning, TypeError, fits.VerifyError) as error:
+    except PhotometryError:
+        raise
+    except Exception as error:  # whatever astropy raises at headers that contradict themselves
         raise PhotometryError(f"{header.path}: cannot be read as FITS: {error}") from error
 
 
@@ -128,9 +133,10 @@ def _native(header, hdulist, name):
 
 def _parse_geometry(header, content):
     try:
+        refuse_hostile(content)
         with asdf.open(io.BytesIO(content)) as file:
             wcs = file["meta"].get("wcs")
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # whatever the converters of a damaged tree raise
         raise PhotometryError(f"{header.path}: its ASDF extension, with the gWCS, cannot be read: {error}") from error
     if wcs is None or "v2v3" not in getattr(wcs, "available_frames", ()):
         raise PhotometryError(f"{header.path}: has no gWCS with a v2v3 frame, which assign_wcs writes")

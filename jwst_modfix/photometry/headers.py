@@ -1,13 +1,17 @@
 """What an exposure says of itself in its headers, and the exposures that do not belong together."""
 
+import math
+import re
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from astropy.io import fits
 
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.fits_walk import refuse_endless
 
 __all__ = ["ExposureHeader", "find_mixed", "read_header"]
 
@@ -24,6 +28,9 @@ _OPTIONAL = (
     ("s_region", "S_REGION"),
 )
 _CALIBRATION = _OPTIONAL[:4]
+_NUMBERS = ("pixar_sr", "photmjsr", "roll", "mjd")
+_KINDS = {name: Real if name in _NUMBERS else str for name, _ in (*_REQUIRED, *_OPTIONAL, ("roll", ""), ("mjd", ""))}
+_KIND_NAMES = {Real: "a finite number", str: "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +131,7 @@ def read_header(path):
     """
     path = Path(path)
     try:
+        refuse_endless(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="File may have been truncated")
             with fits.open(path) as hdulist:
@@ -136,7 +144,9 @@ def read_header(path):
                 return _describe(path, hdulist[0].header, hdulist["SCI"])
     except FileNotFoundError:
         raise PhotometryError(f"{path}: no such file") from None
-    except (OSError, UserWarning, fits.VerifyError) as error:
+    except PhotometryError:
+        raise
+    except Exception as error:  # whatever astropy raises at headers that contradict themselves
         raise PhotometryError(f"{path}: cannot be read as FITS: {error}") from error
 
 
@@ -174,8 +184,21 @@ def _describe(path, primary, sci):
     missing = [name for name in ("filter", "pupil", "pixar_sr", "roll", "mjd") if fields[name] is None]
     if missing:
         raise PhotometryError(f"{path}: its headers must tell {', '.join(missing)}; they do not")
+    _check_values(path, fields)
     corner = tuple(int(primary.get(key, 1)) - 1 for key in ("SUBSTRT1", "SUBSTRT2"))
     return ExposureHeader(path=path, detector=primary["DETECTOR"], shape=sci.shape, corner=corner, **fields)
+
+
+def _check_values(path, fields):
+    for name, kind in _KINDS.items():
+        value = fields[name]
+        if value is not None and (not isinstance(value, kind) or (kind is Real and not math.isfinite(value))):
+            raise PhotometryError(f"{path}: {name} must be {_KIND_NAMES[kind]}, got {value!r}")
+    for name in ("filter", "pupil"):  # which name figures and files
+        if not re.fullmatch(r"[A-Z0-9]+", fields[name]):
+            raise PhotometryError(f"{path}: {name} must be capital letters and digits, got {fields[name]!r}")
+    if fields["pixar_sr"] <= 0:
+        raise PhotometryError(f"{path}: PIXAR_SR must be positive, got {fields['pixar_sr']}")
 
 
 def _check_instrument(path, primary, sci):

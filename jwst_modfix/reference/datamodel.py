@@ -1,8 +1,6 @@
 """The reference file as a data model: validated on opening and on saving, text without binary blocks."""
 
-import dataclasses
 import os
-from importlib import resources
 from pathlib import Path, PurePath
 
 from asdf.tags.core import AsdfObject
@@ -11,6 +9,7 @@ from stdatamodels.jwst.datamodels import ReferenceFileModel
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.reference.rules import SCHEMA_URI, SCHEMA_VERSION
+from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
 from jwst_modfix.reference.text import read_tree, write_tree
 from jwst_modfix.reference.tree import table_from_tree, tree_from_table, without_empty
 
@@ -24,8 +23,6 @@ __all__ = [
 ]
 
 REFTYPE = "moduleoffset"
-ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
-PACKAGED_TABLE = resources.files("jwst_modfix.reference") / "tables" / "ma2023_table2.asdf"
 
 _OF_ASDF = ("asdf_library", "history")  # written by the asdf library, none of the table's
 
@@ -208,8 +205,7 @@ def choose_reference(override=None):
     if isinstance(override, ModuleOffsetModel):
         return override.table
     path = override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE
-    # Not by way of the model, which would load every extension of asdf, half a second.
-    return dataclasses.replace(table_from_tree(read_tree(path), str(path)), name=PurePath(path).name)
+    return read_table_file(path).table  # not by way of the model, which loads every extension of asdf, half a second
 
 
 def explain_choice(override=None):

@@ -2,12 +2,15 @@
 
 import functools
 import math
+import re
+import sys
 from importlib import resources
 
 import jsonschema
 import yaml
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.plain import has_hidden
 
 __all__ = ["SCHEMA_URI", "SCHEMA_VERSION", "check_tree"]
 
@@ -20,7 +23,16 @@ _TYPE_NAMES = {"string": "text", "number": "a number", "object": "a mapping", "a
 @functools.cache
 def _validator():
     schema = resources.files("jwst_modfix.reference") / "schemas" / f"moduleoffset-{SCHEMA_VERSION}.yaml"
-    return jsonschema.Draft4Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    return _StrictValidator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+
+
+def _match_whole(_validator, pattern, text, _schema):
+    """Hold the whole text against a pattern: to Python, ``$`` also matches before a last line break."""
+    if isinstance(text, str) and not re.fullmatch(pattern, text):
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern}")
+
+
+_StrictValidator = jsonschema.validators.extend(jsonschema.Draft4Validator, {"pattern": _match_whole})
 
 
 def check_tree(tree, name):
@@ -41,7 +53,7 @@ def check_tree(tree, name):
     """
     _check_version(tree, name)
     problems = [_describe(error, tree) for error in _validator().iter_errors(tree) if not _follows_from_type(error)]
-    problems += [f"{_place(path, tree)}: must be finite, got {value}" for path, value in _not_finite(tree)]
+    problems += [f"{_place(path, tree)}: must {rule}" for path, value in _leaves(tree) for rule in _broken(path, value)]
     problems += _contradictions(tree) if not problems else []
     if problems:
         raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(problems)))
@@ -81,16 +93,29 @@ def _contradictions(tree):
                 yield f"{_place(('offsets', index), tree)}: has a {one} and no {other}"
 
 
-def _not_finite(value, path=()):
-    """Find NaN and infinities, which JSON schema takes for numbers."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield path, value
-    elif isinstance(value, dict):
+def _leaves(value, path=()):
+    """Go through the keys, numbers and texts of a tree."""
+    if isinstance(value, dict):
         for key, item in value.items():
-            yield from _not_finite(item, (*path, key))
+            yield path, key
+            yield from _leaves(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _not_finite(item, (*path, index))
+            yield from _leaves(item, (*path, index))
+    else:
+        yield path, value
+
+
+def _broken(path, value):
+    """Say which rule that JSON schema does not know a number or a text breaks."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"be finite, got {value}"
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        yield "be finite, got a whole number larger than any float"
+    elif isinstance(value, str):
+        allowed = "\n\t" if path[:1] == ("meta",) else ""
+        if has_hidden(value, allowed):
+            yield f"hold no control characters, got {value!a}"
 
 
 def _describe(error, tree):
@@ -102,7 +127,7 @@ def _describe(error, tree):
 def _place(path, tree):
     """Name a place in the tree: by array, filter and pupil inside a row."""
     path = list(path)
-    if path[:1] == ["offsets"] and len(path) > 1:
+    if path[:1] == ["offsets"] and len(path) > 1 and isinstance(path[1], int):
         row = tree["offsets"][path[1]]
         key = ", ".join(f"{k}={row.get(k, d)}" for k, d in _ROW_KEY.items()) if isinstance(row, dict) else "no mapping"
         place = f"row {path[1] + 1} ({key})"

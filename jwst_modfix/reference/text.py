@@ -9,7 +9,7 @@ from jwst_modfix.errors import ReferenceTableError
 
 __all__ = ["read_tree", "write_tree"]
 
-_MAX_BYTES = 16 * 1024**2  # a table of every array, filter and pupil takes 20 kB
+_MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
 _HEADER = """\
 #ASDF 1.0.0
 #ASDF_STANDARD 1.5.0
@@ -23,15 +23,14 @@ _MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the pa
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML 1.1 as plain dicts, lists and scalars: tags are dropped, aliases and duplicate keys refused."""
+    """YAML 1.1 as plain dicts, lists and scalars: ASDF's tags are dropped; others, aliases and double keys refused."""
 
     def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem="aliases (*) are not allowed", problem_mark=event.start_mark)
+        event = self.peek_event()
         self.depth = getattr(self, "depth", 0) + 1
-        if self.depth > _MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.peek_event().start_mark)
+        problem = _problem_of_event(event, self.depth)
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -39,16 +38,26 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "<<"
-            problem = _problem_of_pair(key, value_node, seen)
+            problem = _problem_of_pair(key_node, value_node, seen)
             if problem:
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
 
 
-def _problem_of_pair(key, value_node, seen):
-    if key == "<<":
+def _problem_of_event(event, depth):
+    if isinstance(event, yaml.AliasEvent):
+        return "aliases (*) are not allowed"
+    if event.tag and not event.tag.startswith("tag:stsci.edu:"):
+        return f"the tag {event.tag!r} is not allowed"
+    if depth > _MAX_DEPTH:
+        return "nested too deeply"
+    return None
+
+
+def _problem_of_pair(key_node, value_node, seen):
+    key = key_node.value
+    if key_node.tag != "tag:yaml.org,2002:str":
         return "a key must be plain text"
     if key in seen:
         return f"key {key!r} stands twice"
@@ -141,8 +150,11 @@ def _yaml_text(path):
     lines = content.replace(b"\r\n", b"\n").split(b"\n")
     if b"..." not in lines:
         raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
+    end = lines.index(b"...") + 1
+    if any(line.strip() for line in lines[end:]):
+        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
     try:
-        return b"\n".join(lines[: lines.index(b"...") + 1]).decode("utf-8")
+        return b"\n".join(lines[:end]).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
 

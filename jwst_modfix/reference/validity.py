@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import PurePosixPath
+
+from jwst_modfix.errors import ExposureError
 
 __all__ = ["Exposure", "find_invalid", "find_missing", "find_untrusted"]
 
+_TEXT = ("instrument", "detector", "module", "exp_type", "filter", "pupil", "unit", "context", "photom", "flat")
 _ARRAY_OF_DETECTOR = re.compile(r"NRC([AB])([1-4]|LONG)")
 
 
@@ -30,6 +34,11 @@ class Exposure:
         (x, y) of SUBSTRT1/2 (1-indexed) and SUBSIZE1/2 [pixel].
     frames : tuple of str, optional
         Coordinate frames of its gWCS; empty where it has none, None where nobody has looked.
+
+    Raises
+    ------
+    ExposureError
+        A value is of another kind, as in damaged headers.
     """
 
     name: str
@@ -49,6 +58,16 @@ class Exposure:
     subarray_start: tuple[int | None, int | None] = (None, None)
     subarray_size: tuple[int | None, int | None] = (None, None)
     frames: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        wrong = [(name, "text") for name in _TEXT if not isinstance(getattr(self, name), str | None)]
+        wrong += [("photmjsr", "a number")] if not isinstance(self.photmjsr, Real | None) else []
+        for name in ("subarray_start", "subarray_size"):
+            if not all(isinstance(value, Integral | None) for value in getattr(self, name)):
+                wrong.append((name, "whole numbers"))
+        if wrong:
+            words = "; ".join(f"{name} must be {kind}, got {getattr(self, name)!r}" for name, kind in wrong)
+            raise ExposureError(f"{self.name}: {words}")
 
     @property
     def array(self):

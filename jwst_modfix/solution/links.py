@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.reference.table import ARRAYS, MODULES
+from jwst_modfix.solution.labels import number_labels
 
 __all__ = ["LinkReport", "check_linked", "count_links"]
 
@@ -112,9 +113,9 @@ def count_links(measurements):
     LinkReport
         Counts and connected components.
     """
-    source = np.unique(measurements.source, return_inverse=True)[1]
-    detectors, detector = np.unique(measurements.detector, return_inverse=True)
-    epochs, epoch = np.unique(measurements.epoch, return_inverse=True)
+    source = number_labels(measurements.source)[1]
+    detectors, detector = number_labels(measurements.detector)
+    epochs, epoch = number_labels(measurements.epoch)
     shared, shared_epochs = _shared(source, detector), _shared(source, epoch)
     return LinkReport(
         detectors=tuple(f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in detectors),

@@ -11,6 +11,7 @@ from jwst_modfix.reference.table import ARRAYS
 from jwst_modfix.solution.links import check_linked, count_links
 from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
 from jwst_modfix.solution.network_solution import NetworkSolution
+from jwst_modfix.solution.robust import student_factor
 from jwst_modfix.solution.robust_fit import fit_robust
 from jwst_modfix.solution.separability import MIN_SOURCES, find_separable
 from jwst_modfix.solution.term_status import count_effective_sources, too_few_sources
@@ -20,11 +21,8 @@ __all__ = ["NetworkSolution", "fit_network", "solve_network"]
 
 _SLOPES = {"long": ("long",), "all": ARRAYS, "none": ()}
 _TIME_TERMS = ("auto", "fit", "zero")
-# time_term='auto' leaves the epoch terms out only where both hold: chance alone exceeds their chi-square this
-# often, and leaving them out moves no offset or slope by more than this part of its error. A mere test of
-# significance would bias offsets that hang on the epoch terms, where those are small but not zero.
+# An epoch term is "not demanded by the data" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
-_HARMLESS_SHIFT = 0.25
 
 
 def solve_network(
@@ -54,7 +52,9 @@ def solve_network(
     fit_slope : {'long', 'all', 'none'}, optional
         Array IDs that have a gradient.
     time_term : {'auto', 'fit', 'zero'}, optional
-        Whether epochs have a term; ``'auto'``: unless it is insignificant and leaving it out changes nothing.
+        Whether epochs have a term, where the pointings separate it; ``'auto'`` says too which terms the data do not
+        demand. These keep their value and error: a term that is dropped because it looks small takes with it
+        the honest error of all that hangs on it (Leeb & Poetscher 2005, Econometric Theory 21, 21).
     direction : float, optional
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
@@ -145,9 +145,8 @@ def fit_network(
         measurements=mine, model=model, fitted=roles.fitted, fit=fit, links=links, status=roles.status,
         direction=direction, origin=origin, fit_direction=fit_direction,
     )  # fmt: skip
-    if time_term == "auto":
-        solution = _without_idle_epochs(solution, roles, robust, scatter)
-    return _centre_levels(_recount(solution, roles, min_sources))
+    solution = _centre_levels(_recount(solution, roles, min_sources))
+    return _say_idle(solution) if time_term == "auto" else solution
 
 
 def _check_options(fit_slope, time_term):
@@ -157,36 +156,17 @@ def _check_options(fit_slope, time_term):
         raise MeasurementsError(f"time_term must be one of {', '.join(_TIME_TERMS)}; got {time_term!r}")
 
 
-def _without_idle_epochs(solution, roles, robust, scatter):
-    """Solve again without the epoch terms where the data do not demand them."""
-    epochs = solution.model.mask("epoch") & solution.fitted
-    if not epochs.any() or _epochs_are_needed(solution, epochs):
-        return solution
-    mine, fitted = solution.measurements, solution.fitted & ~epochs
-    free = fitted | roles.nuisance
-    fit = fit_robust(solution.model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter)
-    status = tuple(_say_idle(solution, found) for found in solution.status)
-    return replace(solution, fit=fit, fitted=fitted, status=status)
-
-
-def _say_idle(solution, status):
-    """Keep the value that an idle epoch term had, in words."""
-    if status.term.kind != "epoch" or not status.is_fitted:
-        return status
-    value, error = (1e3 * part for part in solution.value(status.term.name))
-    words = f"{status.term.words}: {value:.2f} +- {error:.2f} mmag, not demanded by the data; it is fixed to 0"
-    return replace(status, status="idle", words=words)
-
-
-def _epochs_are_needed(solution, epochs):
-    """Tell whether epoch terms are significant, or an offset or slope hangs on them (Wald test)."""
-    covariance, values = solution.covariance, solution.values
-    solved = np.linalg.solve(covariance[np.ix_(epochs, epochs)], values[epochs])
-    if values[epochs] @ solved > chi2.isf(_EPOCH_PROBABILITY, epochs.sum()):
-        return True
-    others = solution.fitted & ~epochs
-    shift = covariance[np.ix_(others, epochs)] @ solved
-    return bool((np.abs(shift) > _HARMLESS_SHIFT * np.sqrt(np.diag(covariance)[others])).any())
+def _say_idle(solution):
+    """Say which epoch terms the data do not demand, each by its own chi-square."""
+    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
+    status = []
+    for found in solution.status:
+        value, error = solution.value(found.term.name)
+        if found.term.kind == "epoch" and found.is_fitted and abs(value) < least * error:
+            words = f"{found.term.words}: {1e3 * value:.2f} +- {1e3 * error:.2f} mmag, not demanded by the data"
+            found = replace(found, status="idle", words=words)
+        status.append(found)
+    return replace(solution, status=tuple(status))
 
 
 def _recount(solution, roles, min_sources):
@@ -204,8 +184,7 @@ def _recount(solution, roles, min_sources):
     fitted, factor, status = solution.fitted.copy(), np.ones(len(free)), {s.term: s for s in solution.status}
     for number, count in counts.items():
         term = solution.model.terms[number]
-        freedom = max(count, min_sources) - 1
-        factor[number] = np.sqrt(freedom / (freedom - 2))
+        factor[number] = student_factor(max(count, min_sources))
         status[term] = replace(status[term], effective_sources=count)
         if count < min_sources:
             fitted[number], status[term] = False, too_few_sources(term, count, min_sources)

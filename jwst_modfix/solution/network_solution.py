@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.reference.table import ARRAYS
-from jwst_modfix.solution.measurements import EXPOSURE_SHARE
+from jwst_modfix.reference.table import ARRAYS, MODULES
+from jwst_modfix.solution.measurements import EXPOSURE_SHARE, focal_plane_coordinate
 
 __all__ = ["NetworkSolution"]
 
@@ -130,7 +130,7 @@ class NetworkSolution:
         Returns
         -------
         dict
-            Epoch to (t, error) [mag]; (0, 0) in the first epoch and where the term is fixed to 0.
+            Epoch to (t, error) [mag]; (0, 0) in the first epoch and where the term is left out or fixed to 0.
         """
         found = {int(epoch): (0.0, 0.0) for epoch in self.model.epochs}
         for number in np.flatnonzero(self.model.mask("epoch") & self.fitted):
@@ -157,31 +157,93 @@ class NetworkSolution:
         MeasurementsError
             An array, module or epoch has no part in the solution.
         """
-        number = {term.name: i for i, term in enumerate(self.model.terms)}
+        self._check_known(measurements)
         total = np.zeros(len(measurements))
-        for code, array in enumerate(ARRAYS):
-            mine = measurements.array_code == code
-            if mine.any():
-                total[mine] = self._predict_array(measurements.select(mine), array, number)
-        for epoch in np.unique(measurements.epoch):
-            if epoch not in self.model.epochs:
-                raise MeasurementsError(f"epoch {epoch} has no part in the solution")
-            if f"epoch[{epoch}]" in number:
-                total[measurements.epoch == epoch] += self.values[number[f"epoch[{epoch}]"]]
-        return total
+        for value, term in zip(self.values, self.model.terms, strict=True):
+            if term.kind != "epoch" and value:
+                total += value * self._design(term, measurements)
+        t = np.zeros(len(self.model.epochs))
+        t[self._epoch_places()] = self.values[self.model.mask("epoch")]
+        return total + t[np.searchsorted(self.model.epochs, measurements.epoch)]
 
-    def _predict_array(self, measurements, array, number):
-        if f"level[{array}]" not in number:
-            raise MeasurementsError(f"array {array} has no part in the solution")
-        side = np.where(measurements.module_code == 0, 0.5, -0.5)
-        total = self.values[number[f"level[{array}]"]] + side * self._or_zero(f"offset[{array}]", number)
-        for kind, angle in (("slope", self.direction), ("slope_V2", 90.0), ("slope_V3", 0.0)):
-            u = measurements.coordinate(angle, self.origin)
-            total = total + EXPOSURE_SHARE * u * self._or_zero(f"{kind}[{array}]", number)
-            for code, module in enumerate("AB"):
-                mine = measurements.module_code == code
-                total = total + EXPOSURE_SHARE * u * mine * self._or_zero(f"{kind}[{array} {module}]", number)
-        return total
+    def design_sums(self, measurements, weight):
+        """
+        Sum each term's part in some measurements: the transpose of `predict`.
 
-    def _or_zero(self, name, number):
-        return self.values[number[name]] if name in number else 0.0
+        Parameters
+        ----------
+        measurements : Measurements
+            Measurements by detectors and in epochs of this solution.
+        weight : numpy.ndarray, shape (n,)
+            Weight of each.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_terms,)
+            The sums, which hold ``weight @ predict == sums @ values``.
+
+        Raises
+        ------
+        MeasurementsError
+            An array, module or epoch has no part in the solution.
+        """
+        self._check_known(measurements)
+        place = np.searchsorted(self.model.epochs, measurements.epoch)
+        by_epoch = np.bincount(place, weight, len(self.model.epochs))
+        terms = [term for term in self.model.terms if term.kind != "epoch"]
+        sums = np.array([weight @ self._design(term, measurements) for term in terms])
+        return np.concatenate([sums, by_epoch[self._epoch_places()]])
+
+    def contrast(self, array, place_A, place_B):
+        """
+        Write the difference A - B between two places of an array ID as a combination of the terms.
+
+        Parameters
+        ----------
+        array : str
+            Array ID.
+        place_A, place_B : tuple of float
+            (V2, V3) in module A and in module B [arcsec].
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_terms,)
+            Weights of the terms: the difference is ``contrast @ values``. Terms that are not determined weigh 0.
+        """
+        found = np.zeros(len(self.model.terms))
+        for number, term in enumerate(self.model.terms):
+            if term.array != array:
+                continue
+            if term.kind == "offset":
+                found[number] = 1.0
+            elif term.is_slope:
+                V2, V3 = np.transpose([place_A, place_B])
+                u = focal_plane_coordinate(V2, V3, self._angle(term), self.origin)
+                seen = [term.module in (None, module) for module in MODULES]
+                found[number] = EXPOSURE_SHARE * np.sum(u * seen * [1.0, -1.0])
+        return found * self.fitted
+
+    def _check_known(self, measurements):
+        for array in np.unique(measurements.array_code):
+            if f"level[{ARRAYS[array]}]" not in self.names:
+                raise MeasurementsError(f"array {ARRAYS[array]} has no part in the solution")
+        for epoch in np.setdiff1d(measurements.epoch, self.model.epochs):
+            raise MeasurementsError(f"epoch {epoch} has no part in the solution")
+
+    def _epoch_places(self):
+        """Places among the epochs of those that have a term, which stand last among the terms."""
+        return [np.searchsorted(self.model.epochs, term.epoch) for term in self.model.terms if term.kind == "epoch"]
+
+    def _angle(self, term):
+        return {"slope": self.direction, "slope_V2": 90.0, "slope_V3": 0.0}[term.kind]
+
+    def _design(self, term, measurements):
+        """Part of one term in each measurement; not for epochs."""
+        mine = measurements.array_code == ARRAYS.index(term.array)
+        if term.kind == "level":
+            return mine.astype(float)
+        if term.kind == "offset":
+            return mine * np.where(measurements.module_code == 0, 0.5, -0.5)
+        if term.module is not None:
+            mine = mine & (measurements.module_code == MODULES.index(term.module))
+        return mine * EXPOSURE_SHARE * measurements.coordinate(self._angle(term), self.origin)

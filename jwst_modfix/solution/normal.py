@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from jwst_modfix.solution.labels import number_labels
+
 __all__ = ["ReducedSystem", "generalised_inverse", "reduce_system"]
 
 # Information on a combination of terms below this share of what the measurements held before the sources
@@ -12,6 +14,8 @@ __all__ = ["ReducedSystem", "generalised_inverse", "reduce_system"]
 NULL_SHARE = 1e-10
 # Sources taken at once where a dense row of all terms is needed: bounds the memory.
 _CHUNK = 20_000
+# Up to as many columns, a sparse row costs more than a dense one.
+_FEW_COLUMNS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +133,7 @@ class ReducedSystem:
         """
         gram = self.gram(weight)
         scaled = sparse.diags_array(np.sqrt(self._inverse_weight(weight))) @ self.source_sums(weight)
-        return gram - (scaled.T @ scaled).toarray(), gram
+        return gram - _square(scaled.tocsr()), gram
 
     def right_side(self, weight, y):
         """
@@ -259,7 +263,7 @@ def reduce_system(source, columns, values, n_columns):
     """
     cells, keys = [], []
     for column in columns:
-        key, cell = np.unique(source.astype(np.int64) * n_columns + column, return_inverse=True)
+        key, cell = number_labels(source.astype(np.int64) * n_columns + column)
         cells.append(cell + sum(map(len, keys)))
         keys.append(key)
     cell_source, cell_column = np.divmod(np.concatenate(keys), n_columns)
@@ -295,6 +299,17 @@ def generalised_inverse(matrix, gram):
     kept = eigenvalue > NULL_SHARE
     inverse = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T
     return inverse / np.outer(root, root), vector[:, ~kept]
+
+
+def _square(rows):
+    """Product of the transpose of sparse rows with them; by dense parts where columns are few, for that is faster."""
+    if rows.shape[1] > _FEW_COLUMNS:
+        return (rows.T @ rows).toarray()
+    total = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, rows.shape[0], _CHUNK):
+        part = rows[start : start + _CHUNK].toarray()
+        total += part.T @ part
+    return total
 
 
 def _times(weight, value):

@@ -7,8 +7,9 @@ from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.reference.table import ARRAYS
+from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
-from jwst_modfix.solution.robust import huber_derivative, huber_weight
+from jwst_modfix.solution.robust import MAX_LEVERAGE, huber_derivative, huber_weight, student_factor
 
 __all__ = ["PairSolution", "PatchPair", "solve_pairs"]
 
@@ -17,8 +18,11 @@ _MAD_TO_SIGMA = 1.4826
 _MEDIAN_ERROR = np.sqrt(np.pi / 2)
 # Differences farther than this from the fit are left out of it (variable sources, blunders).
 _OUTLIER_SIGMA = 5.0
-_MIN_SOURCES = 5
+# A patch of fewer sources gives no error to trust: one of five varies, and passes for an offset.
+_MIN_SOURCES = 8
 _MAX_ITERATIONS = 100
+# Differences this small [mag] are rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +41,7 @@ class PatchPair:
     mad_p, mad_q : float
         Their median absolute deviations [mag].
     error_p, error_q : float
-        Standard errors of the medians [mag].
+        Standard errors of the medians [mag], with Student's factor for few sources.
     n_p, n_q : int
         Numbers of sources.
     source : numpy.ndarray of int, shape (n,)
@@ -179,10 +183,10 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
 
 def _average(measurements, direction, origin):
     """Weighted mean magnitude and mean coordinate for each source, epoch, array and module."""
-    source = np.unique(measurements.source, return_inverse=True)[1].astype(np.int64)
-    epochs, epoch = np.unique(measurements.epoch, return_inverse=True)
+    source = number_labels(measurements.source)[1].astype(np.int64)
+    epochs, epoch = number_labels(measurements.epoch)
     key = (source * len(epochs) + epoch) * 2 * len(ARRAYS) + measurements.detector
-    key, visit = np.unique(key, return_inverse=True)
+    key, visit = number_labels(key)
     weight = 1 / measurements.mag_error**2
     total = np.bincount(visit, weight)
     rest, detector = np.divmod(key, 2 * len(ARRAYS))
@@ -225,7 +229,7 @@ def _patch_pair(array, visits, i, j):
 
 def _median_and_mad(difference):
     mad = float(median_abs_deviation(difference))
-    error = _MEDIAN_ERROR * _MAD_TO_SIGMA * mad / np.sqrt(len(difference))
+    error = _MEDIAN_ERROR * _MAD_TO_SIGMA * mad / np.sqrt(len(difference)) * student_factor(len(difference))
     return {"median": float(np.median(difference)), "mad": mad, "error": float(error), "n": len(difference)}
 
 
@@ -254,25 +258,53 @@ def _fit(array, pairs, sloped, timed, robust):
 def _regress(X, y, source, robust):
     """Huber regression with a scale from the MAD, and its covariance by sandwich over sources."""
     beta = np.linalg.lstsq(X, y, rcond=None)[0]
-    for _ in range(_MAX_ITERATIONS if robust else 0):
-        before, (standard, weight) = beta, _standardise(y - X @ beta)
-        root = np.sqrt(weight)
-        beta = np.linalg.lstsq(root[:, None] * X, root * y, rcond=None)[0]
-        if np.abs(beta - before).max() < 1e-9:
-            break
+    if robust:
+        beta = _iterate(X, y, beta, _least_absolute)
+        beta = _iterate(X, y, beta, lambda residual: _standardise(residual, X.shape[1])[1])
     residual = y - X @ beta
-    standard, weight = _standardise(residual)
-    derivative = huber_derivative(standard) if robust else np.ones(len(y))
-    score = X * (residual * (weight if robust else 1.0))[:, None]
-    number = np.unique(source, return_inverse=True)[1]
-    summed = np.column_stack([np.bincount(number, column) for column in score.T])
+    standard, weight = _standardise(residual, X.shape[1])
+    if not robust:
+        return beta, _sandwich(X, residual, np.ones(len(y)), source)
+    return beta, _sandwich(X, residual * weight, huber_derivative(standard), source)
+
+
+def _iterate(X, y, beta, weigh):
+    """Solve with weights that hang on the residuals, until it settles."""
+    for _ in range(_MAX_ITERATIONS):
+        before, root = beta, np.sqrt(weigh(y - X @ beta))
+        beta = np.linalg.lstsq(root[:, None] * X, root * y, rcond=None)[0]
+        if np.abs(beta - before).max() < _ROUNDING:
+            break
+    return beta
+
+
+def _least_absolute(residual):
+    """Weights of least absolute deviations: a start that one wild source cannot spoil."""
+    return 1 / np.maximum(np.abs(residual), 1e-3 * np.median(np.abs(residual)) + _ROUNDING)
+
+
+def _sandwich(X, score, derivative, source):
+    """
+    Covariance by sandwich over sources, corrected for few of them.
+
+    As in `fit_robust`, each source's score is divided by the root of 1 - its leverage (Bell & McCaffrey 2002), and
+    errors are those of Student's t, with the degrees of freedom that the sources behind each term leave.
+    """
+    number = number_labels(source)[1]
     inverse = np.linalg.pinv((X * derivative[:, None]).T @ X)
-    n = len(summed)
-    return beta, inverse @ (summed.T @ summed) @ inverse * n / max(n - X.shape[1], 1)
+    leverage = np.bincount(number, derivative * np.einsum("ij,jk,ik->i", X, inverse, X))
+    summed = np.column_stack([np.bincount(number, column) for column in (X * score[:, None]).T])
+    summed /= np.sqrt(1 - np.clip(leverage, 0.0, MAX_LEVERAGE))[:, None]
+    covariance = inverse @ (summed.T @ summed) @ inverse
+    share = np.column_stack([np.bincount(number, derivative * column**2) for column in (X @ inverse).T])
+    effective = share.sum(axis=0) ** 2 / (share**2).sum(axis=0)
+    factor = student_factor(effective - X.shape[1] + 1)
+    return covariance * np.outer(factor, factor)
 
 
-def _standardise(residual):
+def _standardise(residual, n_terms):
     """Residuals over their robust scale, and their weights; 0 beyond the rejection limit."""
-    scale = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual))), 1e-9)
+    freedom = np.sqrt(len(residual) / max(len(residual) - n_terms, 1))
+    scale = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual))) * freedom, _ROUNDING)
     standard = residual / scale
     return standard, huber_weight(standard) * (np.abs(standard) < _OUTLIER_SIGMA)

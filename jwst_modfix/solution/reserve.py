@@ -6,6 +6,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.solution.network import fit_network
+from jwst_modfix.solution.normal import generalised_inverse
 
 __all__ = ["Residual", "reserve_sources", "validate"]
 
@@ -25,7 +26,7 @@ class Residual:
     residual, residual_error : float
         Delta_AB of the corrected reserved sources and its own error [mag].
     sigmas : float
-        Residual over its error and the solution's in quadrature.
+        Residual over its own error and that of the correction of these very sources, in quadrature.
     """
 
     array: str
@@ -101,5 +102,15 @@ def _in_both(solution, again, name):
 
 def _residual(solution, again, name):
     value, error = again.value(name)
-    total = np.hypot(error, solution.value(name)[1])
+    reliance = solution.design_sums(again.measurements, _influence(again, name))
+    total = np.hypot(error, np.sqrt(reliance @ solution.covariance @ reliance))
     return Residual(array=name[7:-1], residual=value, residual_error=error, sigmas=float(value / total))
+
+
+def _influence(again, name):
+    """Change of an offset of the reserved sources with each of their magnitudes."""
+    free, weight, system = again.model.mask("offset", "level"), again.fit.weight, again.model.system
+    T = again.model.transform[:, free]
+    inverse, _ = generalised_inverse(*(T.T @ part @ T for part in system.normal_matrix(weight)))
+    pull = system.predict(T @ inverse[:, np.cumsum(free)[again.names.index(name)] - 1])
+    return weight * (pull - system.source_mean(weight, pull)[system.source])

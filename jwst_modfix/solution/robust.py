@@ -4,14 +4,26 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-__all__ = ["HUBER_TUNING", "fit_scatter", "huber_derivative", "huber_weight", "mean_square_huber"]
+__all__ = [
+    "HUBER_TUNING",
+    "MAX_LEVERAGE",
+    "fit_scatter",
+    "huber_derivative",
+    "huber_weight",
+    "mean_square_huber",
+    "student_factor",
+]
 
 # 95 % efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
 HUBER_TUNING = 1.345
+# The leverage of a source that its residuals are corrected for, at most: beyond, a term hangs on that source.
+MAX_LEVERAGE = 0.9
 # The scatter of this many residuals is known to 0.1 %: more would cost time and tell nothing. A prime, so
 # that
 # an even pick does not fall in step with the dithers of a sorted table.
 _SCATTER_SAMPLE = 499_979
+# Student's t of fewer than 3 degrees of freedom has no standard deviation.
+_LEAST_SOURCES = 4
 
 
 def huber_weight(residual, tuning=HUBER_TUNING):
@@ -68,6 +80,27 @@ def mean_square_huber(tuning=HUBER_TUNING):
     """
     tail = norm.sf(tuning)
     return float(1 - 2 * tail - 2 * tuning * norm.pdf(tuning) + 2 * tuning**2 * tail)
+
+
+def student_factor(effective_sources):
+    """
+    Find the factor by which the errors of a sandwich grow for the few sources behind a term.
+
+    An error from few sources is too small more often than not: it gets the standard deviation of Student's t,
+    with one degree of freedom less than there are sources.
+
+    Parameters
+    ----------
+    effective_sources : array_like
+        Effective number of sources behind each term, at least 4.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``sqrt(f / (f - 2))`` with ``f`` degrees of freedom, 3 at least.
+    """
+    freedom = np.maximum(effective_sources, _LEAST_SOURCES) - 1
+    return np.sqrt(freedom / (freedom - 2))
 
 
 def fit_scatter(residual, error, share):

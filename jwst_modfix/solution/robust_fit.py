@@ -1,14 +1,14 @@
 """Robust solution of a reduced system: re-weighting, intrinsic scatter, outliers and variable sources."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import chi2
 
+from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.normal import generalised_inverse
-from jwst_modfix.solution.robust import fit_scatter, huber_derivative, huber_weight
+from jwst_modfix.solution.robust import MAX_LEVERAGE, fit_scatter, huber_derivative, huber_weight
 
 __all__ = ["OUTLIER", "SINGLE", "USED", "VARIABLE", "RobustFit", "fit_robust"]
 
@@ -26,10 +26,10 @@ _MAX_ITERATIONS = 100
 _MAX_ROUNDS = 6
 # The residuals' scale and the terms have settled when a step is this small a part of a term's error.
 _TOLERANCE = 1e-3
+# Steps keep their length while the scatter changes by less than this.
+_STALE = 0.02
 # A step [mag] that is nothing, for terms that are a mere gauge and have no error.
 _ROUNDING = 1e-8
-# The leverage of a source that its residuals are corrected for, at most: beyond, a term hangs on that source.
-_MAX_LEVERAGE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +87,16 @@ class _Data:
 
 
 @dataclass(frozen=True, eq=False)
-class _Gauge:
-    """Scale of the terms, null space in that scale, and errors of the terms."""
+class _Metric:
+    """Inverse of the normal matrix before residuals are weighed down, the terms' errors by it, and its scatter."""
 
-    root: np.ndarray
-    null: np.ndarray
+    inverse: np.ndarray
     error: np.ndarray
+    scatter: float
+
+    def is_stale(self, scatter):
+        """Whether the scatter has moved so far that steps would be too long or too short."""
+        return abs(scatter / self.scatter - 1) > _STALE
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,49 +179,44 @@ def _start(data, rejected):
 
 
 def _reweight(data, rejected, state):
-    """Iterate weights, scatter and terms until they settle."""
+    """Iterate weights, scatter and terms until they settle (modified residuals: Huber 1981, section 7.8)."""
     used = rejected == USED
-    weight = used / (data.error**2 + state.sigma_int**2)
-    gauge = _find_gauge(data, weight)
+    base = used / (state.error_scale**2 * (data.error**2 + state.sigma_int**2))
+    state = replace(state, weight=base, base=base, leverage=_leverage(data.system, base))
+    metric = _find_metric(data, state)
     for _ in range(_MAX_ITERATIONS):
-        before, state = state, _step(data, used, weight, state, gauge)
-        weight = state.base * (huber_weight(state.standard) if data.robust else 1.0)
+        before, state = state, _step(data, used, state, metric)
         change = np.abs(state.theta - before.theta)
-        settled = np.abs(state.sigma_int - before.sigma_int) <= 1e-3 * np.sqrt(np.mean(data.error**2))
-        if before.iterations and settled and (change <= _TOLERANCE * gauge.error + _ROUNDING).all():
+        settled = abs(state.sigma_int - before.sigma_int) <= 1e-3 * np.sqrt(np.mean(data.error**2))
+        if before.iterations and settled and (change <= _TOLERANCE * metric.error + _ROUNDING).all():
             break
         if not (data.robust or data.scatter):
             break
+        if metric.is_stale(_typical_scatter(data, state)):
+            metric = _find_metric(data, state)
     return state
 
 
-def _step(data, used, weight, state, gauge):
-    """Solve once with given weights, and find the scatter of the residuals."""
-    theta = _solve(data, weight, gauge)
+def _step(data, used, state, metric):
+    """Move the terms once with given weights, and find the scatter of the residuals."""
+    theta = state.theta + metric.inverse @ (data.transform.T @ data.system.right_side(state.weight, state.residual))
     residual = data.mag - data.system.predict(data.transform @ theta)
-    residual = residual - data.system.source_mean(weight, residual)[data.system.source]
-    leverage = _leverage(data.system, used / (data.error**2 + state.sigma_int**2))
-    sigma_int, scale = _scatter(data, used, residual / leverage, len(theta))
+    residual -= data.system.source_mean(state.weight, residual)[data.system.source]
+    sigma_int, scale = _scatter(data, used, residual / state.leverage, len(theta))
     base = used / (scale**2 * (data.error**2 + sigma_int**2))
-    leverage = _leverage(data.system, base)
-    return _State(theta, residual, weight, leverage, base, sigma_int, scale, state.iterations + 1)
+    found = _State(theta, residual, base, _leverage(data.system, base), base, sigma_int, scale, state.iterations + 1)
+    return replace(found, weight=base * huber_weight(found.standard)) if data.robust else found
 
 
-def _find_gauge(data, weight):
-    """Find the null space, once for all weights: the gauge depends on what is linked and not on how well."""
+def _find_metric(data, state):
+    """Invert the normal matrix of these errors; what has no information keeps its value, as a gauge does."""
     T = data.transform
-    normal, gram = (T.T @ part @ T for part in data.system.normal_matrix(weight))
-    inverse, null = generalised_inverse(normal, gram)
-    root = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
-    return _Gauge(root, null, np.sqrt(np.maximum(np.diag(inverse), 0)))
+    inverse, _ = generalised_inverse(*(T.T @ part @ T for part in data.system.normal_matrix(state.base)))
+    return _Metric(inverse, np.sqrt(np.maximum(np.diag(inverse), 0)), _typical_scatter(data, state))
 
 
-def _solve(data, weight, gauge):
-    """Solve the weighted normal equations in that gauge; Cholesky costs a twentieth of the null space."""
-    T = data.transform
-    normal = T.T @ data.system.normal_matrix(weight)[0] @ T / np.outer(gauge.root, gauge.root)
-    right = T.T @ data.system.right_side(weight, data.mag) / gauge.root
-    return cho_solve(cho_factor(normal + gauge.null @ gauge.null.T), right) / gauge.root
+def _typical_scatter(data, state):
+    return state.error_scale * np.sqrt(np.mean(data.error**2) + state.sigma_int**2)
 
 
 def _leverage(system, base):
@@ -272,8 +271,8 @@ def _scatters(data, base, state):
     source, n = data.system.source, data.system.n_sources
     residual = data.mag - data.system.predict(data.transform @ state.theta)
     residual = residual - data.system.source_mean(base, residual)[source]
-    _, epoch = np.unique(data.epoch, return_inverse=True)
-    visit, inverse = np.unique(source.astype(np.int64) * (epoch.max() + 1) + epoch, return_inverse=True)
+    _, epoch = number_labels(data.epoch)
+    visit, inverse = number_labels(source.astype(np.int64) * (epoch.max() + 1) + epoch)
     weight = np.bincount(inverse, base)
     moment = np.bincount(inverse, base * residual)
     square = np.divide(moment**2, weight, out=np.zeros_like(weight), where=weight > 0)
@@ -309,6 +308,6 @@ def _sandwich(data, weight, derivative, residual):
     inverse, _ = generalised_inverse(T.T @ normal @ T, T.T @ gram @ T)
     if not (data.robust or data.scatter):
         return inverse
-    leverage = np.clip(data.system.leverage(derivative, T @ inverse @ T.T), 0.0, _MAX_LEVERAGE)
+    leverage = np.clip(data.system.leverage(derivative, T @ inverse @ T.T), 0.0, MAX_LEVERAGE)
     score = sparse.diags_array(1 / np.sqrt(1 - leverage)) @ data.system.source_sums(weight * residual)
     return inverse @ (T.T @ (score.T @ score).toarray() @ T) @ inverse

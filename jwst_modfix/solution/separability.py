@@ -94,14 +94,29 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     admitted = [int(i) for i in np.flatnonzero(model.mask("offset") & ~nuisance)]
     if not admitted:
         return []
+    inverse = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
     for number in _candidates(model, fit_epochs):
-        if number not in refused:
-            status = _admit(model.terms, reduced, gram, admitted, number)
-            if status is None:
-                admitted.append(number)
-            else:
-                refused[number] = status
+        if number in refused:
+            continue
+        fraction = inverse @ reduced[admitted, number]
+        left = max(reduced[number, number] - reduced[number, admitted] @ fraction, 0.0)
+        status = _admit(model.terms, reduced, gram, admitted, number, fraction, left, np.diag(inverse))
+        if status is None:
+            admitted.append(number)
+            inverse = _border(inverse, fraction, left)
+        else:
+            refused[number] = status
     return admitted
+
+
+def _border(inverse, fraction, left):
+    """Inverse of a matrix that has grown by one row and column (a thousand inversions would take minutes)."""
+    n = len(fraction)
+    grown = np.empty((n + 1, n + 1))
+    grown[:n, :n] = inverse + np.outer(fraction, fraction / left)
+    grown[n, :n] = grown[:n, n] = -fraction / left
+    grown[n, n] = 1 / left
+    return grown
 
 
 def _vaguest(terms, reduced, admitted, counts, min_sources):
@@ -144,16 +159,18 @@ def _eliminate(matrix, gram, nuisance):
     return reduced
 
 
-def _admit(terms, reduced, gram, admitted, number):
-    """None where the term is admitted, else the reason against it."""
+def _admit(terms, reduced, gram, admitted, number, fraction, left, variance):
+    """
+    None where the term is admitted, else the reason against it.
+
+    ``fraction`` is what the admitted terms take over of it, ``left`` the information left to it alone, and
+    ``variance`` the variances of the admitted terms without it.
+    """
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:
         return TermStatus(term, "no information", f"{term.words}: {_no_information(term)}; it is fixed to 0")
-    inverse = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
-    fraction = inverse @ reduced[admitted, number]
-    left = own - reduced[number, admitted] @ fraction
     left = max(left, NULL_SHARE * own)
-    inflation = 1 + fraction**2 / (left * np.diag(inverse))
+    inflation = 1 + fraction**2 / (left * variance)
     if left > NULL_SHARE * own:
         inflation[[_same_kind(terms[j], term) for j in admitted]] = 1.0
     worst = int(np.argmax(inflation))

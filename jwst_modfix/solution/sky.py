@@ -7,7 +7,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.reference.table import ARRAYS
-from jwst_modfix.solution.robust import huber_weight
+from jwst_modfix.solution.robust import huber_weight, student_factor
 
 __all__ = ["SkyComparison", "SkyOffset", "compare_sky", "sky_offsets"]
 
@@ -27,7 +27,7 @@ class SkyOffset:
     offset, offset_error : float
         Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from
         the
-        levels' own errors where those are larger.
+        levels' own errors where those are larger, with Student's factor for few exposures.
     n_exposures : int
         Number of exposures in which both modules were measured.
     """
@@ -174,7 +174,7 @@ def _robust_mean(values, errors):
         before, mean = mean, np.sum(weight * values) / np.sum(weight)
         if abs(mean - before) < 1e-10:
             break
-    return float(mean), float(1 / np.sqrt(np.sum(weight)))
+    return float(mean), float(student_factor(len(values)) / np.sqrt(np.sum(weight)))
 
 
 def _disagreement(found):

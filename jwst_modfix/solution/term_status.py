@@ -24,8 +24,8 @@ class TermStatus:
     term : Term
         The term.
     status : {'free', 'tied', 'idle', 'not separable', 'no information'}
-        Free, known only through a chain of other arrays, separable but not demanded by the data, or left out
-        for one of two reasons.
+        Free, known only through a chain of other arrays, fitted but not demanded by the data, or left out for
+        one of two reasons.
     words : str
         The reason in words; empty where the term is free.
     correlation : float
@@ -50,7 +50,7 @@ class TermStatus:
     @property
     def is_fitted(self):
         """Whether the term enters the fit as determined."""
-        return self.status in ("free", "tied")
+        return self.status in ("free", "tied", "idle")
 
     @property
     def is_degenerate(self):

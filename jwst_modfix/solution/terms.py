@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.reference.table import ARRAYS, MODULES
+from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.measurements import EXPOSURE_SHARE
 from jwst_modfix.solution.normal import reduce_system
 
@@ -124,7 +125,7 @@ def build_model(measurements, *, slope_arrays, direction, origin, fit_direction=
     Model
         Terms and reduced system.
     """
-    epochs, epoch = np.unique(measurements.epoch, return_inverse=True)
+    epochs, epoch = number_labels(measurements.epoch)
     columns, values, terms, transform = _zero_points(measurements)
     kinds = {"slope": direction} if not fit_direction else {"slope_V2": 90.0, "slope_V3": 0.0}
     for kind, angle in kinds.items():
@@ -139,7 +140,7 @@ def build_model(measurements, *, slope_arrays, direction, origin, fit_direction=
     n_columns = len(terms)
     full = np.eye(n_columns)
     full[: len(transform), : len(transform)] = transform
-    source = np.unique(measurements.source, return_inverse=True)[1]
+    source = number_labels(measurements.source)[1]
     return Model(tuple(terms), full, reduce_system(source, columns, values, n_columns), epochs)
 
 

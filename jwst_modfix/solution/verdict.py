@@ -13,8 +13,11 @@ __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_array
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
 # Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
 TOLERANCE = 0.001
-# "Not needed" takes an error as small as this: 3 sigma is then below the 1 % that users ask for.
+# "Not needed" takes an error as small as this, so that 3 sigma is below the 1 % that users ask for; and that the
+# difference is below that 1 % at 95 % confidence, for one of 8 +- 2.9 mmag is no proof of absence.
 LARGEST_ERROR = 0.003
+_LARGEST_DIFFERENCE = 0.01
+_CONFIDENCE = float(norm.isf(0.05))
 # Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
 _LEAST_CHANCE = 1e-290
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
@@ -62,6 +65,16 @@ class ArrayResult:
     n_sources: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Strength:
+    """Joint significance [sigmas], and the largest difference, error and upper limit across the field [mag]."""
+
+    sigmas: float
+    size: float
+    error: float
+    limit: float
+
+
 def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=LARGEST_ERROR):
     """
     Give each array ID its verdict.
@@ -70,8 +83,9 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     reaches
     ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed``
     where it
-    does not and its error is at most ``largest_error`` all over the field; else ``not determined``. So is an
-    offset that holds only if a term that could not be separated is 0.
+    does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95 %
+    confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not
+    determined``. So is an offset that holds only if a term that could not be separated is 0.
 
     Parameters
     ----------
@@ -147,8 +161,8 @@ def _judge(solution, array, significance, tolerance, largest_error):
     if not own.is_fitted:
         return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
     measured = _measured(solution, array)
-    sigmas, size, error = _strength(solution, array)
-    verdict, words = _verdict(sigmas, size, error, significance, tolerance, largest_error)
+    strength = _strength(solution, array)
+    verdict, words = _verdict(strength, significance, tolerance, largest_error)
     blocking = [s.words for s in solution.status if own.term.name in s.partners]
     if blocking:
         verdict, words = NOT_DETERMINED, "; ".join(blocking)
@@ -156,7 +170,7 @@ def _judge(solution, array, significance, tolerance, largest_error):
         array=array,
         verdict=verdict,
         words=words,
-        significance=sigmas,
+        significance=strength.sigmas,
         n_sources=own.effective_sources,
         **measured,
     )
@@ -173,33 +187,38 @@ def _terms(solution, array):
 
 
 def _strength(solution, array):
-    """Find the joint significance [sigmas], the largest difference and its largest error [mag]."""
+    """Test offset and slopes together, and look for the largest difference across the field."""
     mine = _terms(solution, array)
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     joint = values @ np.linalg.solve(covariance, values)
     chance = chi2.sf(joint, len(mine))
     sigmas = float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
-    along = [_lever(solution.model.terms[i], solution.direction) for i in mine]
-    contrast = np.array([[1.0 if lever is None else lever * d for lever in along] for d in _ACROSS])
-    size = np.abs(contrast @ values).max()
-    error = np.sqrt(np.einsum("ij,jk,ik->i", contrast, covariance, contrast)).max()
-    return sigmas, float(size), float(error)
+    contrast = np.array([solution.contrast(array, *places) for places in _across(solution.origin)])
+    difference = np.abs(contrast @ solution.values)
+    error = np.sqrt(np.einsum("ij,jk,ik->i", contrast, solution.covariance, contrast))
+    return _Strength(
+        sigmas=sigmas,
+        size=float(difference.max()),
+        error=float(error.max()),
+        limit=float((difference + _CONFIDENCE * error).max()),
+    )
 
 
-def _lever(term, direction):
-    """Share of a slope that acts along V2, where the modules lie; None for an offset."""
-    if term.kind == "offset":
-        return None
-    share = {"slope": np.sin(np.deg2rad(direction)), "slope_V2": 1.0, "slope_V3": 0.0}[term.kind]
-    return share if term.module is None else 0.5 * share
+def _across(origin):
+    """Places (V2, V3) in module A and B, mirrored about the origin along V2, where the modules lie."""
+    return [[(origin[0] + side * 60 * d, origin[1]) for side in (1, -1)] for d in _ACROSS]
 
 
-def _verdict(sigmas, size, error, significance, tolerance, largest_error):
+def _verdict(strength, significance, tolerance, largest_error):
+    sigmas, size, error, limit = strength.sigmas, strength.size, strength.error, strength.limit
     if sigmas >= significance and size > tolerance:
         return NEEDED, f"the modules differ by up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma"
-    if error <= largest_error:
+    if error <= largest_error and limit <= _LARGEST_DIFFERENCE:
         words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
         return NOT_NEEDED, words
+    if error <= largest_error:
+        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma: neither significant nor surely below 10 mmag"
+        return NOT_DETERMINED, words
     words = f"an error of {error * 1e3:.1f} mmag; at most {largest_error * 1e3:.1f} mmag would tell"
     return NOT_DETERMINED, words
 

@@ -2,6 +2,8 @@
 
 import yaml
 
+from jwst_modfix.embedded import compose_asdf
+
 __all__ = ["AsdfText"]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -18,13 +20,18 @@ class AsdfText:
     ----------
     content : bytes
         An ASDF file.
+
+    Raises
+    ------
+    ValueError
+        It has no end marker, asks for another file or for more memory than it may.
     """
 
     def __init__(self, content):
         end = content.index(_END) + len(_END)
         self._header = content[: content.index(b"%YAML")]
         self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
-        self._root = yaml.compose(content[:end], Loader=_LOADER)
+        self._root = compose_asdf(content)
 
     def get(self, path):
         """

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jwst.associations import load_asn
+from jwst.associations import AssociationRegistry
 
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import written_whole
+from jwst_modfix.plain import has_hidden
 
 __all__ = ["Association", "is_science", "plain_copy", "read_association", "write_association"]
+
+_MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
+_MAX_DEPTH = 32  # products, members and their fields are six levels deep; deeper text only exhausts the writer
+_OF_MEMBER = ("expname", "exptype")
+_MAX_NAME = 200  # characters, as names of products become names of files
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,9 @@ def read_association(source):
         It cannot be read, is none, or has no science member.
     """
     if isinstance(source, Mapping):
-        content, folder = plain_copy(source), Path.cwd()
+        content, folder = _plain_mapping(source), Path.cwd()
         name = content.get("table_name") or "association"
+        _check_name(name, "association", "table_name")
     else:
         content, folder, name = _load(Path(source)), Path(source).parent, str(source)
     stem = Path(name).stem.removesuffix("_asn")
@@ -169,21 +176,78 @@ def plain_copy(content):
     return json.loads(json.dumps(content, default=dict))
 
 
-def _load(path):
-    if path.suffix.lower() not in (".json", ".yaml", ".yml"):
-        raise AssociationError(f"{path}: is neither an exposure (.fits, .asdf) nor an association (.json)")
+def _plain_mapping(source):
     try:
-        with path.open() as file, warnings.catch_warnings():
+        return plain_copy(source)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AssociationError(f"association: must hold text, numbers, lists and mappings only: {error}") from error
+
+
+def _load(path):
+    if path.suffix.lower() != ".json":
+        raise AssociationError(f"{path}: is neither an exposure (.fits, .asdf) nor an association (.json)")
+    text = _read(path)
+    try:
+        json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Input association file contains path information")
-            return dict(load_asn(file))
+            return dict(AssociationRegistry().load(text, fmt="json"))
+    except Exception as error:  # the rules and their parsers let through anything that they raise
+        raise AssociationError(f"{path}: is not an association: {error}") from error
+
+
+def _read(path):
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise AssociationError(f"{path}: no such file") from None
-    except Exception as error:  # the loader lets anything through that its rules and parsers raise
-        raise AssociationError(f"{path}: is not an association: {error}") from error
+    except (OSError, ValueError) as error:
+        raise AssociationError(f"{path}: cannot be read: {error}") from error
+    if len(content) > _MAX_BYTES:
+        raise AssociationError(f"{path}: is larger than {_MAX_BYTES} bytes, too large for an association")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise AssociationError(f"{path}: is not UTF-8 text: {error}") from error
+
+
+def _unique(pairs):
+    """Refuse what JSON leaves open: a key that stands twice."""
+    keys = [key for key, _ in pairs]
+    for key in set(keys):
+        if keys.count(key) > 1:
+            raise ValueError(f"key {key!r} stands twice")
+    return dict(pairs)
+
+
+def _no_number(constant):
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _check_name(name, where, what):
+    """Refuse names that are no names of files, before they become such."""
+    if not isinstance(name, str) or not Path(name).name.strip(". ") or len(name) > _MAX_NAME or has_hidden(name):
+        raise AssociationError(
+            f"{where}: {what} must be text of 1 to {_MAX_NAME} characters to name files by, got {str(name)[:60]!r}"
+        )
+
+
+def _check_depth(content, name):
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        level = [v for part in level if isinstance(part, dict | list) for v in _values(part)]
+    if level:
+        raise AssociationError(f"{name}: is nested more than {_MAX_DEPTH} levels deep")
+
+
+def _values(part):
+    return part.values() if isinstance(part, dict) else part
 
 
 def _check(content, name):
     """Hold the structure that every later line relies on."""
+    _check_depth(content, name)
     products = content.get("products")
     if not isinstance(products, list) or not products:
         raise AssociationError(f"{name}: must have a list of products, got {products!r}")
@@ -191,8 +255,9 @@ def _check(content, name):
         members = product.get("members") if isinstance(product, dict) else None
         if not isinstance(members, list) or not isinstance(product.get("name"), str):
             raise AssociationError(f"{name}: each product must have a name and a list of members, got {product!r}")
+        _check_name(product["name"], name, "name of a product")
         for member in members:
-            if not isinstance(member, dict) or not isinstance(member.get("expname"), str):
-                raise AssociationError(f"{name}: each member must have an expname, got {member!r}")
+            if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in _OF_MEMBER):
+                raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
     if not any(is_science(member) for product in products for member in product["members"]):
         raise AssociationError(f"{name}: has no member of exptype science")

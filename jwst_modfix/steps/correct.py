@@ -12,13 +12,14 @@ import numpy as np
 from jwst_modfix.correction.factor import FactorMap, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
+from jwst_modfix.plain import get_logger, plain_text
 from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing, find_untrusted
 from jwst_modfix.steps.geometry import gradient_coordinate
 
 __all__ = ["Correction", "Decision", "summarize"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 _LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more counts from a wrong place
 _PHOTMJSR_TOLERANCE = 1e-3  # relative; PHOTMJSR that differs by more was not the one of the derivation
@@ -138,6 +139,33 @@ class Correction:
             return decision
         return self._undo(opened) if self.inverse else self._apply(opened)
 
+    def preview(self, opened):
+        """
+        Say what `run` would do with an exposure, without its pixels.
+
+        Parameters
+        ----------
+        opened : OpenExposure
+            The exposure; it is not changed.
+
+        Returns
+        -------
+        Decision
+            The action, and what would be taken out or why nothing is.
+
+        Raises
+        ------
+        ExposureError
+            An array does not fit the correction, or the factor cannot be evaluated.
+        """
+        opened.check()
+        decision = self.decide(opened)
+        if decision.action != "apply" or self.inverse:
+            return decision
+        record, _ = self._prepare(opened)
+        gradient = f", gradient {1e3 * record.slope:+.3f} mmag/arcmin" if record.slope else ""
+        return Decision("apply", f"zero-point error {1e3 * record.zero_point:+.2f} mmag{gradient}")
+
     def _decide_undo(self, opened):
         if opened.status == "COMPLETE":
             return Decision("apply")
@@ -165,17 +193,29 @@ class Correction:
         return Decision("apply")
 
     def _apply(self, opened):
+<<<<<<< HEAD
         exposure = opened.describe(headers_only=True)
         row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
         record = self._record(row, exposure)
         factor_map = _factor_map(opened, record)
         opened.scale_pixels(factor_map)
+=======
+        record, factor_map = self._prepare(opened)
+        apply_factor(factor_map, *opened.arrays())
+>>>>>>> main
         opened.scale_photometry(factor_map.centre)
         opened.mark_complete(record, factor_map)
-        _warn_of_photmjsr(row, exposure)
+        exposure = opened.describe(headers_only=True)
+        _warn_of_photmjsr(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
         return Decision(
             "apply", f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.6f} mag/arcmin"
         )
+
+    def _prepare(self, opened):
+        """Make the record of a correction, and its factor."""
+        exposure = opened.describe(headers_only=True)
+        record = self._record(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
+        return record, _factor_map(opened, record)
 
     def _undo(self, opened):
         try:
@@ -216,7 +256,7 @@ class Correction:
                 "origin_2": second,
             }
         return AppliedOffset(
-            table=table.name.encode("ascii", "backslashreplace").decode(),
+            table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=importlib.metadata.version("jwst-modfix"),

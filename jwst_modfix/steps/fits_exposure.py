@@ -12,7 +12,8 @@ from astropy.io import fits
 from astropy.time import Time
 
 from jwst_modfix.correction.record import job_card
-from jwst_modfix.errors import ExposureError
+from jwst_modfix.errors import ExposureError, ModuleOffsetError
+from jwst_modfix.fits_walk import refuse_endless
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
 from jwst_modfix.steps.fits_writer import Image, Span, pad, write_fits
@@ -30,7 +31,14 @@ _HDU_OF_ARRAY = {
 }
 
 
+<<<<<<< HEAD
 _DTYPE = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+=======
+_DAMAGE = (fits.VerifyError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+"""What astropy raises at headers and tables that contradict themselves."""
+
+_DTYPE = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+>>>>>>> main
 """Type of the pixels by BITPIX."""
 
 _OBSERVATION = {
@@ -67,17 +75,39 @@ def open_fits(path):
     path = Path(path)
     with contextlib.ExitStack() as stack:
         try:
+<<<<<<< HEAD
             file = stack.enter_context(path.open("rb"))
             hdulist = stack.enter_context(_read_headers(file))
+=======
+            refuse_endless(path)
+            hdulist = stack.enter_context(_read_headers(stack.enter_context(path.open("rb"))))
+>>>>>>> main
         except FileNotFoundError:
             raise ExposureError(f"{path}: no such file") from None
-        except (OSError, UserWarning, fits.VerifyError, KeyError, ValueError, TypeError, IndexError) as error:
+        except (OSError, UserWarning, *_DAMAGE) as error:
             raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
+<<<<<<< HEAD
         if "DATAMODL" not in hdulist[0].header:
             raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
         if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
             raise ExposureError(f"{path}: is not a science image: it has no SCI image")
         yield FitsExposure(hdulist, file, path.name)
+=======
+        try:
+            _refuse_no_image(hdulist, path)
+            yield FitsExposure(hdulist, path.name)
+        except ModuleOffsetError:
+            raise
+        except _DAMAGE as error:  # astropy parses a card when it is first asked for
+            raise ExposureError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
+
+
+def _refuse_no_image(hdulist, path):
+    if "DATAMODL" not in hdulist[0].header:
+        raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
+    if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
+        raise ExposureError(f"{path}: is not a science image: it has no SCI image")
+>>>>>>> main
 
 
 def _read_headers(file):
@@ -191,6 +221,12 @@ class FitsExposure(OpenExposure):
             return given or {name: self._primary[key] for name, key in _OBSERVATION.items()}
         except KeyError:
             return None
+
+    @property
+    def log_lines(self):
+        """What the file's own log says of the correction: list of str."""
+        lines = self._asdf and self._asdf.get("cal_logs.module_offset")
+        return [line for line in lines or () if isinstance(line, str)]
 
     def save(self, path, log_line=None, job=None):
         """

@@ -1,15 +1,15 @@
 """ModuleOffsetImage3Pipeline: calwebb_image3 with the module offsets taken out first."""
 
-import logging
 from typing import ClassVar
 
 from jwst.pipeline import Image3Pipeline
 
+from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 
 __all__ = ["ModuleOffsetImage3Pipeline"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class ModuleOffsetImage3Pipeline(Image3Pipeline):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from stdatamodels.jwst import datamodels
 
+from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.model_exposure import ModelExposure
 
-__all__ = ["open_model", "refuse_together"]
+__all__ = ["open_input", "open_model", "refuse_together"]
 
 _HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with inverse = True"
 
@@ -41,7 +42,7 @@ def refuse_together(inputs, correction, *, where=None, problems=()):
     problems, refused, inputs = list(problems), [], list(inputs)
     for item in inputs:
         try:
-            with _opened(item) as opened:
+            with open_input(item) as opened:
                 reason = _refusal(opened, correction)
                 if reason:
                     refused.append((opened.status == "COMPLETE", reason))
@@ -67,7 +68,25 @@ def _refusal(opened, correction):
 
 
 @contextmanager
-def _opened(item):
+def open_input(item):
+    """
+    Open an exposure for correction.
+
+    Parameters
+    ----------
+    item : pathlib.Path or JwstDataModel
+        The exposure; of a FITS file only the headers are read.
+
+    Yields
+    ------
+    OpenExposure
+        The open exposure.
+
+    Raises
+    ------
+    ExposureError
+        It cannot be read.
+    """
     if not isinstance(item, Path):
         yield ModelExposure(item)
     elif item.suffix.lower() == ".fits":
@@ -98,6 +117,8 @@ def open_model(path):
         The file is missing, unreadable or no data model; names the file and the reason.
     """
     try:
+        if path.suffix.lower() == ".asdf":
+            refuse_hostile(path.read_bytes())
         model = datamodels.open(path)
         if not isinstance(model, datamodels.JwstDataModel):
             raise TypeError(f"it holds a {type(model).__name__}")

@@ -1,6 +1,9 @@
 """Where the facts of an exposure stand: attribute of the data model's meta, FITS keyword, HDU."""
 
-__all__ = ["FIELDS", "SCALED", "SUBARRAY"]
+__all__ = ["EXPOSURE_SUFFIXES", "FIELDS", "SCALED", "SUBARRAY"]
+
+EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".asdf")
+"""Ends of the names of exposures; other files are associations."""
 
 FIELDS = (
     ("instrument", "instrument.name", "INSTRUME", "PRIMARY"),

@@ -82,7 +82,7 @@ def copy_library(library):
             model = library.borrow(index)
             place = folder.path / f"{index}"
             place.mkdir()
-            member["expname"] = str((place / (model.meta.filename or "model.fits")).resolve())
+            member["expname"] = str((place / Path(model.meta.filename or "model.fits").name).resolve())
             model.save(member["expname"])
             library.shelve(model, index, modify=False)
     duplicate = ModelLibrary(content, on_disk=True)

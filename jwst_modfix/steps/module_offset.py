@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,12 @@ from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
+<<<<<<< HEAD
 from jwst_modfix.parallel import Workers
+=======
+from jwst_modfix.files import written_whole
+from jwst_modfix.plain import get_logger
+>>>>>>> main
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, Decision, summarize
@@ -20,6 +24,7 @@ from jwst_modfix.steps.correct_file import correct_file
 from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
+from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
 from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
@@ -27,7 +32,7 @@ from jwst_modfix.steps.outputs import SafeOutputs
 
 __all__ = ["ModuleOffsetStep"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 
 class ModuleOffsetStep(SafeOutputs, OfflineStep):
@@ -83,7 +88,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
             input_data = Path(self.make_input_path(str(input_data)))
-            if not input_data.name.lower().endswith((".fits", ".fits.gz", ".asdf")):
+            if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
                 return self._process_association(read_association(input_data), correction)
             return self._process_models([input_data], correction)[0]
         if isinstance(input_data, Mapping):

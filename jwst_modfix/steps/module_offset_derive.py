@@ -1,6 +1,5 @@
 """ModuleOffsetDeriveStep: derive the table of module offsets from a user's own exposures."""
 
-import logging
 from pathlib import Path
 
 from jwst_modfix.derivation.derive import derive
@@ -11,6 +10,7 @@ from jwst_modfix.files import check_writable
 from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry import Cache, group_epochs, measure_exposures, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.derive_inputs import find_members
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.mosaics import make_mosaics
@@ -19,7 +19,7 @@ from jwst_modfix.steps.progress import show_progress
 
 __all__ = ["ModuleOffsetDeriveStep"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 SUFFIX = "moduleoffset"
 # Sources this much fainter than the selection's limit are measured too, so that the limit cuts no one's half.
@@ -44,7 +44,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     method = option('network', 'pairs', default='network')  # One robust fit of all measurements, or medians and fits of pairs of epochs (the published way)
     fit_slope = option('long', 'all', 'none', default='long')  # Which arrays have a gradient across the field: long wavelength, all, none
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
-    time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: where the data demand it, always, never
+    time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: yes, and say where the data do not demand it; yes; no
     baseline = option('B', 'A', 'mean', default='B')  # The module whose flux scale is kept
     significance = float(default=3.0)  # Gaussian sigmas from which an offset is non-zero in the reference file
     epoch_gap_days = float(default=30.0)  # Longest time between exposures of one epoch [day], where the association names no epochs

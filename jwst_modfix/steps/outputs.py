@@ -1,6 +1,5 @@
 """Where results go: named by suffix, each whole or not at all, and never over an input."""
 
-import logging
 import os
 import re
 from collections import Counter
@@ -12,12 +11,13 @@ from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import check_writable, remove_leftovers, written_whole
+from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.existing import describe_job, find_unfinished, refuse_existing, sign
 from jwst_modfix.steps.libraries import AssociationLibrary
 
 __all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs"]
 
-log = logging.getLogger(f"stpipe.{__name__}")
+log = get_logger(f"stpipe.{__name__}")
 
 SUFFIX = "modfix"
 UNDONE_SUFFIX = "unmodfix"
@@ -106,7 +106,7 @@ class SafeOutputs:
             name = item.name if isinstance(item, Path) else item.meta.filename
             targets.append(self._output_path(name or self.default_output_file()))
             # A model does not say where it was opened from: a file of its name in the output folder may be its own.
-            source = item if isinstance(item, Path) else targets[-1].with_name(str(name))
+            source = item if isinstance(item, Path) else targets[-1].with_name(Path(str(name)).name)
             self._inputs.add(source.resolve())
         if self.output_file and len(targets) == 1:
             targets = [self._output_path(self.output_file)]

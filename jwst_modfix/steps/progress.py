@@ -1,13 +1,14 @@
 """How far a loop is: a bar on a terminal, log lines elsewhere."""
 
-import logging
 import sys
 
 from astropy.utils.console import ProgressBar
 
+from jwst_modfix.plain import get_logger
+
 __all__ = ["show_progress"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LINES = 10
 

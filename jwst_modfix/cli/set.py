@@ -1,0 +1,44 @@
+"""``modfix set``: change a row of a table."""
+
+import click
+
+from jwst_modfix.cli.tables import PACKAGED
+from jwst_modfix.reference.edit import edit_row
+from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file
+
+__all__ = ["command"]
+
+_EXAMPLES = """\b
+Examples:
+  modfix set my_moduleoffset.asdf --array long --filter F444W --offset -0.0165
+  modfix set my_moduleoffset.asdf --array long --filter F444W --slope 0.004 --slope-error 0.001
+  modfix set my_moduleoffset.asdf --array long --filter F444W --pupil F405N --offset 0.01 --offset-error 0.002
+  modfix set packaged --array 1 --filter F150W --offset 0.013 -o my_moduleoffset.asdf
+"""
+
+
+@click.command("set", epilog=_EXAMPLES)
+@click.argument("table")
+@click.option("--array", type=click.Choice(["1", "2", "3", "4", "long"]), required=True, help="Array ID of the row.")
+@click.option("--filter", required=True, help="As in the FILTER keyword.")
+@click.option("--pupil", default="CLEAR", show_default=True, help="As in the PUPIL keyword.")
+@click.option("--offset", type=float, help="z_A - z_B [mag]; positive where A measures fainter than B.")
+@click.option("--offset-error", type=float, help="[mag]")
+@click.option("--slope", type=float, help="k of Ma et al. (2023), Eq. 9 [mag/arcmin].")
+@click.option("--slope-error", type=float, help="[mag/arcmin]")
+@click.option("--direction", type=float, help="This row's own direction of the gradient [deg].")
+@click.option("-o", "--output", metavar="OUT", help="Write here, and leave TABLE as it is.")
+def command(table, array, filter, pupil, output, **values):  # numpydoc ignore=PR01
+    """
+    Change a row of a table, or add one.
+
+    The rest of the file stays as it is, comments included, and a line is added to its history. A new row needs
+    --offset and --offset-error. What breaks a rule is refused, and the file is left as it was.
+    """
+    changes = {name: value for name, value in values.items() if value is not None}
+    if not changes:
+        raise click.UsageError("give at least one of --offset, --offset-error, --slope, --slope-error, --direction")
+    path = PACKAGED_TABLE if table == PACKAGED else table
+    key = {"array": array, "filter": filter.upper(), "pupil": pupil.upper()}
+    click.echo(edit_row(path, key, changes, output))
+    click.echo(f"wrote {output or path} (hash {read_table_file(output or path).table.digest})")

@@ -1,0 +1,94 @@
+"""The ASDF file inside a FITS file, looked at before it is opened: it reaches for nothing outside of itself."""
+
+import struct
+
+import yaml
+
+__all__ = ["compose_asdf", "refuse_hostile"]
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_END = b"\n...\n"
+_BLOCK_MAGIC = b"\xd3BLK"
+_BLOCK_HEADER = struct.Struct(">4sH I4sQQQ")  # magic, size of the rest; flags, compression, allocated, used, data
+_LARGEST_BLOCK = 1024**3  # bytes; a WCS takes kilobytes, and a full-frame array 16 MiB
+
+
+def compose_asdf(content):
+    """
+    Parse the YAML of an ASDF file to nodes, with nothing constructed.
+
+    Parameters
+    ----------
+    content : bytes
+        An ASDF file.
+
+    Returns
+    -------
+    yaml.Node
+        Its root.
+
+    Raises
+    ------
+    ValueError
+        It has no end marker, asks for another file or for more memory than it may.
+    yaml.YAMLError
+        It is no YAML.
+    """
+    end = content.index(_END) + len(_END)
+    root = yaml.compose(content[:end], Loader=_LOADER)
+    _refuse_external(root)
+    _refuse_large(content[end:])
+    return root
+
+
+def refuse_hostile(content):
+    """
+    Refuse an ASDF file that asks for another file, or for more memory than it may.
+
+    Parameters
+    ----------
+    content : bytes
+        An ASDF file.
+
+    Raises
+    ------
+    ValueError
+        It does, or has no end marker.
+    yaml.YAMLError
+        It is no YAML.
+    """
+    compose_asdf(content)
+
+
+def _refuse_external(root):
+    """Find arrays that the asdf library would fetch by file name or URL; ``fits:`` is the file around the text."""
+    seen, nodes = set(), [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+            continue
+        for key, value in node.value:
+            nodes += (key, value)
+            if key.value == "source" and "core/ndarray" in node.tag and _is_elsewhere(value):
+                raise ValueError(f"it asks for an array in another file: {value.value}")
+
+
+def _is_elsewhere(node):
+    is_text = isinstance(node, yaml.ScalarNode) and not node.value.lstrip("-").isdecimal()
+    return is_text and not node.value.startswith("fits:")
+
+
+def _refuse_large(blocks):
+    """Read the headers of the binary blocks: a compressed one says how large it becomes."""
+    start = blocks.find(_BLOCK_MAGIC)
+    while start >= 0 and start + _BLOCK_HEADER.size <= len(blocks):
+        magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(blocks, start)
+        if magic != _BLOCK_MAGIC:
+            return
+        if unpacked > _LARGEST_BLOCK:
+            raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
+        start += 6 + size + allocated

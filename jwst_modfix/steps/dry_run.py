@@ -1,0 +1,75 @@
+"""What the correction would do with exposures, told by its own decisions, without pixels."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from jwst_modfix.errors import ExposureError
+from jwst_modfix.steps.associations import read_association
+from jwst_modfix.steps.correct import Decision
+from jwst_modfix.steps.inputs import open_input
+from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
+
+__all__ = ["Preview", "preview"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """
+    What the correction would do with one exposure.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its file.
+    decision : Decision
+        The action, and what would be taken out or why nothing is.
+    exposure : Exposure or None
+        What the exposure says of itself; None where it cannot be read.
+    """
+
+    path: Path
+    decision: Decision
+    exposure: object = None
+
+
+def preview(inputs, correction):
+    """
+    Say what the correction would do with exposures.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Exposures, and associations of them.
+    correction : Correction
+        The correction.
+
+    Returns
+    -------
+    list of Preview
+        One for each exposure, each once, and one for each other member of an association that is missing.
+
+    Raises
+    ------
+    AssociationError
+        An association cannot be read or is none.
+    """
+    exposures, missing = {}, {}
+    for name in inputs:
+        if name.lower().endswith(EXPOSURE_SUFFIXES):
+            exposures[Path(os.path.abspath(name))] = None  # noqa: PTH100 - keeps links
+        else:
+            association = read_association(name)
+            exposures |= dict.fromkeys(association.science)
+            missing |= dict.fromkeys(path for path in association.others if not path.is_file())
+    refused = [Preview(path, Decision("refuse", "no such file")) for path in missing]
+    return [*(_preview(path, correction) for path in exposures), *refused]
+
+
+def _preview(path, correction):
+    try:
+        with open_input(path) as opened:
+            return Preview(path, correction.preview(opened), opened.describe(headers_only=True))
+    except ExposureError as error:
+        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
+        return Preview(path, Decision("refuse", reason))

@@ -1,0 +1,180 @@
+"""Associations of several epochs, and forecasts from them and from pointings."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from jwst.associations import load_asn
+
+from jwst_modfix import simulate
+from jwst_modfix.cli import main
+from jwst_modfix.derivation.plan import plan_bands
+from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.simulate.pointings import plan_pointings
+from jwst_modfix.solution.measurements import Measurements
+from jwst_modfix.solution.network import solve_network
+from jwst_modfix.solution.reserve import reserve_sources
+from jwst_modfix.steps.derive_inputs import find_members
+
+
+@pytest.fixture
+def modfix(tmp_path, monkeypatch):
+    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, status=0):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == status, result.output
+        return result.output
+
+    return run
+
+
+@pytest.fixture
+def folder(small_exposure, tmp_path):
+    """data/ with two detectors in two filters and two epochs."""
+    (tmp_path / "data").mkdir()
+    for detector, band in (("NRCALONG", "F444W"), ("NRCB2", "F200W")):
+        for epoch, roll, mjd in (("ep2", 341.0, 59950.0), ("ep1", 161.0, 59768.0)):
+            model = small_exposure(detector, band, roll=roll)
+            model.meta.exposure.mid_time = mjd
+            model.save(str(tmp_path / "data" / f"{detector.lower()}_{epoch}_cal.fits"))
+    return tmp_path
+
+
+def members_of(path):
+    return json.loads(path.read_text())["products"][0]["members"]
+
+
+def test_a_folder_becomes_one_association_with_epochs_by_time_and_roll(modfix, folder):
+    output = modfix("group", "data", "-o", "asn/field_asn.json")
+    assert "161." in output
+    assert "341." in output or "340.9" in output
+    members = members_of(folder / "asn" / "field_asn.json")
+    assert [m["expname"] for m in members][:2] == ["../data/nrcalong_ep1_cal.fits", "../data/nrcb2_ep1_cal.fits"]
+    assert [m["epoch"][:10] for m in members] == ["2022-07-08"] * 2 + ["2023-01-06"] * 2  # MJD 59768 and 59950
+    found = find_members(str(folder / "asn" / "field_asn.json"))  # as the derivation reads it
+    assert found.product == "field"
+    assert len(set(found.epochs)) == 2
+    assert all(path.is_file() for path in found.paths)
+
+
+def test_the_association_is_one_for_the_jwst_package(modfix, folder):
+    modfix("group", "data", "-o", "field_asn.json")
+    with (folder / "field_asn.json").open() as file, pytest.warns(UserWarning, match="path information"):
+        assert load_asn(file)["asn_rule"] == "DMS_Level3_Base"
+
+
+def test_by_filter_there_is_one_for_each(modfix, folder):
+    modfix("group", "data", "-o", "field_asn.json", "--by-filter")
+    names = [m["expname"] for m in members_of(folder / "field_f444w_asn.json")]
+    assert names == ["data/nrcalong_ep1_cal.fits", "data/nrcalong_ep2_cal.fits"]
+    assert len(members_of(folder / "field_f200w_asn.json")) == 2
+    assert not (folder / "field_asn.json").exists()
+
+
+def test_bad_files_are_refused_all_at_once(modfix, folder, small_exposure):
+    model = small_exposure("NRCALONG", "F444W")
+    model.meta.instrument.detector = "MIRIMAGE"
+    model.meta.instrument.name = "MIRI"
+    model.save(str(folder / "data" / "miri_cal.fits"))
+    (folder / "data" / "broken_cal.fits").write_text("nothing")
+    output = modfix("group", "data", status=1)
+    assert "2 of 6 files cannot be used" in output
+    assert "miri_cal.fits: must be of NIRCam" in output
+    assert "broken_cal.fits: cannot be read as FITS" in output
+    assert not (folder / "modfix_asn.json").exists()
+
+
+def test_nothing_is_overwritten_and_an_empty_folder_is_named(modfix, folder):
+    modfix("group", "data", "-o", "field_asn.json")
+    assert "field_asn.json: there already" in modfix("group", "data", "-o", "field_asn.json", status=1)
+    assert "must end in '.json'" in modfix("group", "data", "-o", "field.txt", status=1)
+    (folder / "empty").mkdir()
+    assert "empty: there is no *_cal.fits" in modfix("group", "empty", status=1)
+
+
+@pytest.mark.parametrize("rolls", [(161.0, 341.0), (30.0, 95.0, 161.0)])
+def test_the_forecast_is_what_derivations_then_have(rolls):
+    """Errors that the solver states on five simulated skies, other than the forecast's; it sees their noise alike."""
+    epochs = [simulate.Epoch(name=f"ep{i}", date=f"{2022 + i}-07-08", roll=roll) for i, roll in enumerate(rolls)]
+    exposures = simulate.plan_exposures(epochs, filters=["F200W", "F444W"], dithers=2)
+    skies = [measured_sky(exposures, seed) for seed in range(5)]
+    pointings = plan_pointings(rolls, filters=["F200W", "F444W"], dithers=2)
+    plans = plan_bands(pointings, np.random.default_rng(1), scatter=float(np.median(skies[0]["mag_err"])))
+    for plan in plans:
+        solutions = [solve_network(fitted_measurements(sky, plan.filter)) for sky in skies]
+        expected = {s.term.name: s.expected_error for s in plan.forecast.status if s.term.kind != "epoch"}
+        assert len(expected) == {"F200W": 4, "F444W": 2}[plan.filter]
+        for name, error in expected.items():
+            stated = np.median([solution.value(name)[1] for solution in solutions])
+            assert stated == pytest.approx(error, rel=0.3), name
+
+
+def measured_sky(exposures, seed):
+    rng = np.random.default_rng(seed)
+    population = simulate.Population(density=20, faintest=22, variable_fraction=0.0)
+    scene = simulate.scene_around(rng, exposures, population)
+    return simulate.simulate_measurements(scene, exposures, rng, scatter=0.004, faintest=22)
+
+
+def fitted_measurements(table, filter):
+    mine = table[table["filter"] == filter]
+    names = {name: name for name in ("source", "exposure", "array", "module", "mag")}
+    names |= {"mag_error": "mag_err", "V2": "v2", "V3": "v3"}
+    columns = {ours: mine[theirs] for ours, theirs in names.items()}
+    epoch = [int(name[2:]) for name in mine["epoch"]]
+    return reserve_sources(Measurements(**columns, epoch=epoch, filter=filter), np.random.default_rng(1))
+
+
+def test_one_epoch_without_dithers_has_no_solution(modfix):
+    output = modfix("plan", "--roll", "161", "--dithers", "1", "--filter", "F444W", status=1)
+    assert "no solution" in output
+    assert "none of" in output
+    assert "is measured twice" in output
+    assert "Error: these exposures determine no offset" in output
+
+
+def test_a_plan_says_which_error_is_of_what(modfix):
+    output = modfix("plan", "--roll", "161", "--roll", "341", "--dithers", "2", "--filter", "F444W")
+    assert output.startswith("F444W: 8 exposures")  # two epochs, dithers and detectors
+    assert "offset of array long" in output
+    assert "mmag/arcmin" in output
+
+
+def test_a_plan_needs_the_simulation_for_roll_angles(modfix, monkeypatch):
+    from jwst_modfix.simulate import siaf
+
+    def fail():
+        raise ModuleOffsetError("the simulation needs pysiaf: pip install 'jwst-modfix[sim]'")
+
+    monkeypatch.setattr(siaf, "_import_pysiaf", fail)
+    for module in ("geometry", "siaf"):
+        for value in vars(sys.modules[f"jwst_modfix.simulate.{module}"]).values():
+            getattr(value, "cache_clear", lambda: None)()
+    assert "pip install 'jwst-modfix[sim]'" in modfix("plan", "--roll", "1", "--roll", "2", status=1)
+
+
+def test_wrong_usage_of_plan_is_named(modfix):
+    assert "give either exposures" in modfix("plan", status=2)
+    assert "known are F" in modfix("plan", "--roll", "1", "--filter", "F999W", status=2)
+
+
+def test_a_plan_of_exposures_agrees_with_one_of_their_pointings(modfix, make_exposure, tmp_path):
+    """The WCS in the files and the roll angles that they were made with; sources differ."""
+    for detector in ("NRCALONG", "NRCBLONG"):
+        for roll, mjd in ((161.0, 59768.0), (341.0, 59950.0)):
+            model = make_exposure(detector, "F444W", roll=roll)
+            model.meta.exposure.mid_time = mjd
+            model.save(str(tmp_path / f"{detector.lower()}_{roll:.0f}_cal.fits"))
+    modfix("group", ".", "-o", "f_asn.json")
+    words = ["--density", "100"]
+    of_files = modfix("plan", "f_asn.json", *words)
+    of_rolls = modfix("plan", "--roll", "161", "--roll", "341", "--dithers", "1", "--filter", "F444W", *words)
+    assert of_files.startswith("F444W: 4 exposures")
+    errors = [
+        [float(line.split("+-")[1].split()[0]) for line in text.splitlines()[1:]] for text in (of_files, of_rolls)
+    ]
+    np.testing.assert_allclose(*errors, rtol=0.15)

@@ -1,0 +1,283 @@
+"""Tables compared, merged and converted."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner
+from jwst.photom import PhotomStep
+from stdatamodels.jwst.datamodels import NrcImgPhotomModel, PixelAreaModel
+
+from jwst_modfix import ModuleOffsetStep
+from jwst_modfix.cli import main
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.reference.compare import compare_tables
+from jwst_modfix.reference.merge import merge_tables
+from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file
+
+GRADIENT = Gradient(frame="focal_plane", direction=90.0, origin=(-1.74, -492.4), exposure_share=0.5)
+RECIPE = """\
+# %ECSV 1.0
+# ---
+# datatype:
+# - {name: det, datatype: string}
+# - {name: filt, datatype: string}
+# - {name: dmag_ab, datatype: float64}
+# - {name: dmag_ab_err, datatype: float64}
+# - {name: dmag_a, datatype: float64}
+# - {name: dmag_b, datatype: float64}
+# - {name: slope, datatype: float64}
+# - {name: slope_err, datatype: float64}
+# schema: astropy-2.0
+det filt dmag_ab dmag_ab_err dmag_a dmag_b slope slope_err
+1 f150w 0.01296 0.00155 0.01296 0.0 0.0 0.0
+long f444w -0.01654 0.00128 -0.01654 0.0 0.00433 0.0009
+"""
+
+
+@pytest.fixture
+def modfix(tmp_path, monkeypatch):
+    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, status=0):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == status, result.output
+        return result.output
+
+    return run
+
+
+def row(array="long", filter="F444W", offset=0.010, offset_error=0.003, **more):
+    return OffsetRow(array=array, filter=filter, offset=offset, offset_error=offset_error, **more)
+
+
+def sloped(slope, slope_error=0.001, **more):
+    return row(slope=slope, slope_error=slope_error, **more)
+
+
+def test_differences_are_second_minus_first_with_errors_in_quadrature():
+    other = OffsetTable(rows=(row(offset=0.020, offset_error=0.004), row("1")), baseline="A", name="b")
+    comparison = compare_tables(OffsetTable(rows=(row(), row("2")), name="a"), other)
+    (pair,) = comparison.pairs
+    assert (pair.offset.value, pair.offset.error) == pytest.approx((0.010, 0.005))
+    assert pair.offset.sigmas == pytest.approx(2.0)
+    assert [r.array for r in comparison.only_first + comparison.only_second] == ["2", "1"]
+    assert "an offset is z_A - z_B in both" in comparison.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("gradient", "slope"),
+    [
+        (GRADIENT, 0.004),
+        (Gradient(frame="focal_plane", direction=90.0, origin=GRADIENT.origin, exposure_share=1.0), 0.002),
+        (Gradient(frame="focal_plane", direction=-90.0, origin=GRADIENT.origin, exposure_share=0.5), -0.004),
+        (Gradient(frame="focal_plane", direction=270.0, origin=GRADIENT.origin, exposure_share=0.25), -0.008),
+    ],
+)
+def test_the_same_gradient_in_other_conventions_is_no_difference(gradient, slope):
+    first = OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="a")
+    second = OffsetTable(rows=(sloped(slope),), gradient=gradient, name="b")
+    assert compare_tables(first, second).pairs[0].slope.value == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("frame", "direction", "words"),
+    [("detector", 90.0, "one cannot be expressed"), ("focal_plane", 80.0, "different directions cannot be compared")],
+)
+def test_slopes_that_cannot_be_compared_are_refused(frame, direction, words):
+    gradient = Gradient(frame=frame, direction=direction, origin=(0.0, 0.0), exposure_share=0.5)
+    first = OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="a")
+    with pytest.raises(ReferenceTableError, match=words):
+        compare_tables(first, OffsetTable(rows=(sloped(0.004),), gradient=gradient, name="b"))
+
+
+def test_another_origin_is_noted_with_its_size():
+    gradient = Gradient(frame="focal_plane", direction=90.0, origin=(58.26, -492.4), exposure_share=0.5)
+    first = OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="a")
+    notes = compare_tables(first, OffsetTable(rows=(sloped(0.004),), gradient=gradient, name="b")).notes
+    assert any("by up to 2.00 mmag" in note for note in notes)  # half of 4 mmag/arcmin over one arcmin
+
+
+def test_the_command_prints_both_tables_and_what_one_lacks(modfix, tmp_path):
+    text = PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,").replace("F356W", "F410M")
+    (tmp_path / "mine.asdf").write_text(text)
+    output = modfix("diff", "packaged", "mine.asdf")
+    assert "-16.54 +- 1.28   -20.00 +- 1.28    -3.46 +- 1.81    -1.9  mmag" in output  # sqrt(2) 1.28 = 1.81
+    assert "only in T1\n  long  F356W  CLEAR" in output
+    assert "only in T2\n  long  F410M  CLEAR" in output
+
+
+def tables(**more):
+    first = OffsetTable(rows=(row("1", "F200W"),), valid_for=Validity(context_first="jwst_1100.pmap"), name="a")
+    return first, OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="b", **more)
+
+
+def test_merged_rows_keep_their_values_and_the_validity_is_common():
+    merged = merge_tables(tables(valid_for=Validity(context_last="jwst_1130.pmap", photom=("p.fits",))))
+    assert merged.rows == (row("1", "F200W"), sloped(0.004))
+    assert merged.valid_for == Validity(
+        context_first="jwst_1100.pmap", context_last="jwst_1130.pmap", photom=("p.fits",)
+    )
+
+
+def test_a_merged_slope_is_the_same_gradient():
+    other = Gradient(frame="focal_plane", direction=0.0, origin=GRADIENT.origin, exposure_share=1.0)
+    two = OffsetTable(rows=(sloped(0.002, filter="F356W"),), gradient=other, name="b")
+    merged = merge_tables([OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="a"), two])
+    converted = merged.row("long", "F356W")
+    assert merged.exposure_slope(converted) == pytest.approx(two.exposure_slope(two.rows[0]))
+    assert (merged.direction(converted), merged.direction(merged.rows[0])) == (0.0, 90.0)
+
+
+def test_tables_that_contradict_one_another_are_refused():
+    first, second = tables(baseline="A")
+    with pytest.raises(ReferenceTableError, match="a has baseline B, b has baseline A|b has baseline A, a has"):
+        merge_tables([first, second])
+    assert merge_tables([first, second], baseline="mean").baseline == "mean"
+    with pytest.raises(ReferenceTableError, match="stands in a and in a: prefer first or last"):
+        merge_tables([first, first])
+    first, second = tables(valid_for=Validity(context_last="jwst_1000.pmap"))
+    with pytest.raises(ReferenceTableError, match="valid_for.context: there is none in common"):
+        merge_tables([first, second])
+    moved = Gradient(frame="focal_plane", direction=90.0, origin=(0.0, 0.0), exposure_share=0.5)
+    third = OffsetTable(rows=(sloped(0.004, filter="F356W"),), gradient=moved, name="c")
+    with pytest.raises(ReferenceTableError, match="one table has one origin"):
+        merge_tables([second, third])
+
+
+def test_reference_files_of_different_detectors_are_joined_on_request_only():
+    one, other = (
+        OffsetTable(rows=(row(array),), valid_for=Validity(photom=(f"{array}.fits",)), name=array) for array in "12"
+    )
+    with pytest.raises(ReferenceTableError, match="valid_for.photom: there is none in common"):
+        merge_tables([one, other])
+    assert merge_tables([one, other], validity="union").valid_for.photom == ("1.fits", "2.fits")
+
+
+def test_of_two_rows_the_preferred_is_taken(modfix, tmp_path):
+    (tmp_path / "mine.asdf").write_text(PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,"))
+    for prefer, offset in (("first", -0.01654), ("last", -0.02)):
+        modfix("merge", "packaged", "mine.asdf", "-o", f"{prefer}.asdf", "--prefer", prefer)
+        file = read_table_file(tmp_path / f"{prefer}.asdf")
+        assert file.table.row("long", "F444W").offset == offset
+        assert "merged of ma2023_table2.asdf (hash 07d650b6cb5d), mine.asdf" in file.meta["history"][-1]
+    assert "there already" in modfix("merge", "packaged", "mine.asdf", "-o", "last.asdf", "--prefer", "last", status=1)
+
+
+def test_ecsv_and_back_loses_nothing(modfix, tmp_path):
+    text = PACKAGED_TABLE.read_text().replace("offset_error: 0.00128,", "offset_error: 0.00128, direction: 80.0,")
+    text = text.replace("offset_error: 0.00155}", "offset_error: 0.00155, photmjsr: {A: 0.3, B: 0.1}}", 1)
+    (tmp_path / "mine.asdf").write_text(text)
+    modfix("convert", "mine.asdf", "mine.ecsv")
+    modfix("convert", "mine.ecsv", "again.asdf")
+    one, other = (read_table_file(tmp_path / name) for name in ("mine.asdf", "again.asdf"))
+    assert other.meta == one.meta
+    assert other.table.rows == one.table.rows
+    assert other.table.digest == one.table.digest
+
+
+def test_mistakes_in_ecsv_are_named(modfix, tmp_path):
+    modfix("convert", "packaged", "mine.ecsv")
+    text = (tmp_path / "mine.ecsv").read_text()
+    (tmp_path / "mine.ecsv").write_text(text.replace("0.01296", "7.0"))
+    assert "row 1 (array=1, filter=F150W, pupil=CLEAR), field offset" in modfix(
+        "convert", "mine.ecsv", "x.asdf", status=1
+    )
+    (tmp_path / "bad.ecsv").write_text("nothing")
+    assert "bad.ecsv: cannot be read as ECSV" in modfix("convert", "bad.ecsv", "x.asdf", status=1)
+    assert "IN and OUT must be" in modfix("convert", "mine.ecsv", "x.ecsv", status=2)
+
+
+@pytest.mark.parametrize(("option", "packaged"), [([], "ma2023_table2"), (["--recipe-gradient"], "released_recipe")])
+def test_the_recipes_table_becomes_ours(modfix, tmp_path, option, packaged):
+    (tmp_path / "idf_zpcor_1130_pmap.ecsv").write_text(RECIPE)
+    modfix("convert", "idf_zpcor_1130_pmap.ecsv", "recipe.asdf", *option)
+    table = read_table_file(tmp_path / "recipe.asdf").table
+    expected = read_table_file(PACKAGED_TABLE.parent / f"{packaged}.asdf").table  # transcribed from the paper
+    assert table.rows == tuple(
+        r for r in expected.rows if r.key in (("1", "F150W", "CLEAR"), ("long", "F444W", "CLEAR"))
+    )
+    assert (table.gradient, table.baseline, table.valid_for) == (expected.gradient, "B", expected.valid_for)
+
+
+def test_the_recipes_table_needs_a_context(modfix, tmp_path):
+    (tmp_path / "recipe.ecsv").write_text(RECIPE)
+    assert "its name tells no CRDS context" in modfix("convert", "recipe.ecsv", "x.asdf", status=1)
+    modfix("convert", "recipe.ecsv", "x.asdf", "--context", "jwst_1130.pmap")
+
+
+@pytest.fixture
+def photom(tmp_path):
+    """Write a photom file of a detector in F200W, F444W and one filter without a row: ``photom(detector)``."""
+
+    def write(detector):
+        model = NrcImgPhotomModel()
+        rows = np.zeros(3, dtype=model.get_dtype("phot_table"))
+        rows["filter"], rows["pupil"] = ["F200W", "F444W", "F090W"], "CLEAR"
+        rows["photmjsr"], rows["uncertainty"] = [0.5, 0.4, 0.3], 0.01
+        model.phot_table = rows
+        model.meta.instrument.name, model.meta.instrument.detector = "NIRCAM", detector
+        fill_meta(model, "photom")
+        model.save(str(tmp_path / f"photom_{detector.lower()}.fits"))
+        return f"photom_{detector.lower()}.fits"
+
+    return write
+
+
+def test_the_exported_file_gives_what_the_correction_gives(modfix, photom, small_exposure, tmp_path):
+    """The stock photom step with the exported file, and with the original and then ours: NRCA2 and NRCB2, F200W."""
+    for detector in ("NRCA2", "NRCB2"):
+        modfix("convert", "packaged", f"new_{detector}.fits", "--photom", photom(detector))
+        rate = small_exposure(detector, "F200W")
+        rate.data = rate.data / 0.5
+        rate.meta.bunit_data = "DN/s"
+        area = PixelAreaModel(np.ones(rate.data.shape, "f4"))
+        fill_meta(area, "area")
+        area.save(str(tmp_path / "area.fits"))
+        exported = run_photom(rate, f"new_{detector}.fits")
+        corrected = ModuleOffsetStep.call(run_photom(rate, f"photom_{detector.lower()}.fits"))
+        assert corrected.meta.cal_step.module_offset == "COMPLETE"
+        np.testing.assert_allclose(exported.data, corrected.data, rtol=1e-6)
+        expected = 10 ** (0.4 * -0.05267) if detector == "NRCA2" else 1.0  # Table 2
+        good = np.isfinite(exported.data)  # the photom step sets what is flagged DO_NOT_USE to NaN
+        assert good.mean() > 0.9
+        np.testing.assert_allclose(exported.data[good], rate.data[good] * 0.5 * expected, rtol=1e-6)
+        new, old = (item.meta.photometry.conversion_megajanskys for item in (exported, corrected))
+        assert new == pytest.approx(old, rel=1e-6)
+
+
+def fill_meta(model, reftype):
+    """Say what every reference file of the jwst package must say."""
+    meta = model.meta
+    meta.photometry.pixelarea_steradians, meta.photometry.pixelarea_arcsecsq = 2e-14, 9e-4
+    meta.reftype, meta.description, meta.author = reftype, "for a test", "nobody"
+    meta.pedigree, meta.useafter = "DUMMY", "2022-01-01T00:00:00"
+
+
+def run_photom(rate, photom):
+    step = PhotomStep()
+    step.override_photom, step.override_area = photom, "area.fits"
+    result = step.process(rate.copy())
+    assert result.meta.cal_step.photom == "COMPLETE"
+    return result
+
+
+def test_what_an_export_cannot_carry_is_refused(modfix, photom, tmp_path):
+    name = photom("NRCALONG")
+    assert "cannot carry the slope of row (array=long, filter=F444W" in modfix(
+        "convert", "packaged", "new.fits", "--photom", name, status=1
+    )
+    output = modfix("convert", "packaged", "new.fits", "--photom", name, "--drop-slope")
+    assert "warning: row (array=long, filter=F444W, pupil=CLEAR): its slope, +4.33 mmag/arcmin, is left out" in output
+    header, rows = fits.getheader(tmp_path / "new.fits"), fits.getdata(tmp_path / "new.fits")
+    assert "ma2023_table2.asdf (hash 07d650b6cb5d)" in str(header["HISTORY"])
+    np.testing.assert_allclose(rows["photmjsr"], [0.5, 0.4 * 10 ** (0.4 * -0.01654), 0.3], rtol=1e-7)
+    again = modfix("convert", "packaged", "twice.fits", "--photom", "new.fits", "--drop-slope", status=1)
+    assert "carries module offsets already" in again
+    assert "cannot be read as a photom file" in modfix("convert", "packaged", "x.fits", "--photom", "no.fits", status=1)
+    text = PACKAGED_TABLE.read_text().replace("valid_for:\n", "valid_for:\n  photom: jwst_nircam_photom_0157.fits\n")
+    (tmp_path / "mine.asdf").write_text(text)
+    output = modfix("convert", "mine.asdf", "x.fits", "--photom", name, "--drop-slope", status=1)
+    assert "is valid for jwst_nircam_photom_0157.fits" in output
+    assert not (tmp_path / "x.fits").exists()

@@ -1,0 +1,326 @@
+"""Hostile files run no code, reach for no other file, write nowhere else, and forge no line of a log."""
+
+import ast
+import io
+import itertools
+import json
+import logging
+import os
+import tracemalloc
+from pathlib import Path
+
+import asdf
+import numpy as np
+import pytest
+from astropy.io import fits
+from fuzzing import time_limit
+
+import jwst_modfix
+from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix.embedded import refuse_hostile
+from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, PhotometryError, ReferenceTableError
+from jwst_modfix.files import written_whole
+from jwst_modfix.photometry import read_header
+from jwst_modfix.photometry.frames import read_geometry
+from jwst_modfix.plain import get_logger, plain_text
+from jwst_modfix.reference.datamodel import PACKAGED_TABLE, choose_reference
+from jwst_modfix.steps.fits_exposure import open_fits
+
+PACKAGE = Path(jwst_modfix.__file__).parent
+HEAD = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
+
+BANNED_MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "shelve",
+    "subprocess",
+    "pty",
+}
+BANNED_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "unsafe_load", "full_load"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_package_has_no_way_to_run_code_from_data(path):
+    """No pickle, no eval, no shell; yaml.load only with our own loader, which is a SafeLoader."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name.partition(".")[0] for alias in node.names} | {getattr(node, "module", None)}
+            assert not names & BANNED_MODULES
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", None))
+            # the regular expression's compile is no compiler of code
+            is_re = name == "compile" and isinstance(node.func, ast.Attribute) and node.func.value.id == "re"
+            assert name not in BANNED_CALLS or is_re
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            assert "shell" not in keywords
+            assert "allow_pickle" not in keywords
+            if name == "load" and getattr(getattr(node.func, "value", None), "id", None) == "yaml":
+                assert ast.unparse(keywords["Loader"]) == "_PlainLoader"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("!!python/object/apply:os.system ['touch HERE/ran']", "python/object/apply:os.system' is not allowed"),
+        ("!!python/name:os.system ''", "is not allowed"),
+        ("!!binary aGVsbG8=", "tag:yaml.org,2002:binary' is not allowed"),
+        ("{$ref: 'HERE/other.asdf#/x'}", "must be text"),
+        ("!core/ndarray-1.0.0 {source: 'file://HERE/other.asdf', datatype: float64, shape: [1]}", "must be text"),
+        ("!core/externalarray-1.0.0 {fileuri: 'HERE/other.asdf', target: x, datatype: int8, shape: [1]}", "be text"),
+        ("!core/ndarray-1.0.0 {source: 0, datatype: float64, shape: [1000000000000]}", "must be text"),
+        ("&a [x, *a]", "aliases"),
+    ],
+)  # fmt: skip
+def test_a_reference_file_runs_nothing_and_opens_nothing_else(value, message, tmp_path, monkeypatch):
+    text = PACKAGED_TABLE.read_text().replace("author: ", f"author: {value.replace('HERE', str(tmp_path))} #", 1)
+    path = tmp_path / "mine.asdf"
+    path.write_text(text)
+    (tmp_path / "other.asdf").write_bytes(HEAD + b"x: 1\n...\n")
+    opened = _watch_files(monkeypatch)
+    for read in (choose_reference, ModuleOffsetModel):
+        with pytest.raises(ReferenceTableError, match=message):
+            read(path)
+    assert not [name for name in opened if "other" in name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.asdf", "other.asdf"]
+
+
+def _watch_files(monkeypatch):
+    opened = []
+    real = io.open
+    for module, name in ((io, "open"), (os, "open")):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda file, *a, _f=original, **k: opened.append(str(file)) or _f(file, *a, **k)
+        )
+    monkeypatch.setattr("builtins.open", lambda file, *a, **k: opened.append(str(file)) or real(file, *a, **k))
+    return opened
+
+
+def test_an_untouched_derivation_block_is_plain_data_and_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "other.asdf").write_bytes(HEAD + b"x: 1\n...\n")
+    text = PACKAGED_TABLE.read_text().replace(
+        "meta:\n", f"meta:\n  derivation: {{$ref: '{tmp_path}/other.asdf#/x'}}\n", 1
+    )
+    (tmp_path / "mine.asdf").write_text(text)
+    opened = _watch_files(monkeypatch)
+    model = ModuleOffsetModel(tmp_path / "mine.asdf")
+    assert dict(model.meta.derivation.instance) == {"$ref": f"{tmp_path}/other.asdf#/x"}
+    model.save(tmp_path / "again.asdf")
+    assert not [name for name in opened if "other" in name]
+
+
+@pytest.mark.parametrize("size", [1024**2 + 1, 1024**3])
+def test_a_table_of_any_size_takes_no_more_memory_than_the_limit(size, tmp_path):
+    path = tmp_path / "mine.asdf"
+    path.write_bytes(HEAD)
+    os.truncate(path, size)  # a sparse file
+    tracemalloc.start()
+    with time_limit(5), pytest.raises(ReferenceTableError, match="is larger than 1048576 bytes"):
+        choose_reference(path)
+    assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    tracemalloc.stop()
+
+
+def test_a_laughing_table_is_refused_at_once(tmp_path):
+    lines = ["a: &a [x, x]"]
+    lines += [f"{new}: &{new} [{', '.join(['*' + old] * 10)}]" for old, new in itertools.pairwise("abcdefghij")]
+    path = tmp_path / "mine.asdf"
+    path.write_bytes(HEAD + "\n".join(lines).encode() + b"\n...\n")
+    with time_limit(5), pytest.raises(ReferenceTableError, match=r"aliases \(\*\) are not allowed"):
+        choose_reference(path)
+
+
+def with_wcs(path, text):
+    """Put another ASDF text into the exposure, in place of the one with its WCS."""
+    with fits.open(path, mode="update") as hdulist:
+        data = np.frombuffer(text, "u1")[None]
+        column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
+        hdulist["ASDF"] = fits.BinTableHDU.from_columns([column], name="ASDF")
+
+
+@pytest.mark.parametrize("uri", ["file://HERE/other.asdf", "http://localhost:1/other.asdf", "other.asdf"])
+def test_the_wcs_of_an_exposure_opens_no_other_file(uri, small_exposure, tmp_path, monkeypatch):
+    path = tmp_path / "jw_cal.fits"
+    small_exposure("NRCALONG", "F444W").save(str(path))
+    asdf.AsdfFile({"x": np.arange(5)}).write_to(tmp_path / "other.asdf")
+    source = uri.replace("HERE", str(tmp_path)).encode()
+    text = (
+        HEAD
+        + b"meta: {wcs: !core/ndarray-1.0.0 {source: 'URI', datatype: int64, byteorder: little, shape: [5]}}\n...\n"
+    )
+    with_wcs(path, text.replace(b"URI", source))
+    opened = _watch_files(monkeypatch)
+    with pytest.raises(ExposureError, match="it asks for an array in another file: .*other.asdf"):
+        ModuleOffsetStep.call(str(path))
+    with pytest.raises(PhotometryError, match="it asks for an array in another file: .*other.asdf"):
+        read_geometry(read_header(path))
+    assert not [name for name in opened if "other.asdf" in name]
+
+
+def test_compressed_blocks_may_not_become_larger_than_memory(tmp_path):
+    path = tmp_path / "x.asdf"
+    asdf.AsdfFile({"x": np.zeros(100_000)}).write_to(path, all_array_compression="zlib")
+    content = path.read_bytes()
+    refuse_hostile(content)
+    at = content.index(b"\xd3BLK") + 6 + 4 + 4 + 16
+    bomb = content[:at] + (1024**4).to_bytes(8, "big") + content[at + 8 :]
+    with pytest.raises(ValueError, match="it asks for 1099511627776 bytes of memory for one array"):
+        refuse_hostile(bomb)
+
+
+def test_a_header_that_declares_a_huge_image_takes_no_memory(small_exposure, tmp_path):
+    path = tmp_path / "jw_cal.fits"
+    small_exposure("NRCA2", "F200W").save(str(path))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"NAXIS1  =", content.index(b"EXTNAME = 'SCI"[:8]) - 1000)
+    content[at : at + 30] = b"NAXIS1  =        1000000000000"
+    path.write_bytes(content)
+    with time_limit(10), pytest.raises(ExposureError, match="cannot be read as FITS"), open_fits(path):
+        pass
+
+
+def test_a_header_of_a_billion_axes_is_refused_at_once(small_exposure, tmp_path):
+    """Found by the fuzz: astropy looks up the length of each axis that a header claims."""
+    path = tmp_path / "jw_cal.fits"
+    small_exposure("NRCA2", "F200W").save(str(path))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"NAXIS   =", content.index(b"XTENSION"))
+    content[at : at + 30] = b"NAXIS   =           1000000000"
+    path.write_bytes(content)
+    for error, read in ((ExposureError, ModuleOffsetStep.call), (PhotometryError, read_header)):
+        with time_limit(30), pytest.raises(error, match="a header claims 1000000000 axes, and FITS allows 999"):
+            read(str(path))
+
+
+def test_a_header_of_negative_size_is_refused_at_once(small_exposure, tmp_path):
+    """Found by the fuzz: astropy goes back by that size, and reads the same header for ever."""
+    path = tmp_path / "jw_cal.fits"
+    small_exposure("NRCA2", "F200W").save(str(path))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOUNT  =", content.index(b"XTENSION"))
+    content[at : at + 30] = b"GCOUNT  =                   -1"
+    path.write_bytes(content)
+    for error, read in ((ExposureError, ModuleOffsetStep.call), (PhotometryError, read_header)):
+        with time_limit(30), pytest.raises(error, match="a header claims data of negative size"):
+            read(str(path))
+
+
+@pytest.fixture
+def data(small_exposure, tmp_path, monkeypatch):
+    """Two exposures in data/, with the working directory above."""
+    (tmp_path / "work" / "data").mkdir(parents=True)
+    for detector in ("NRCA2", "NRCB2"):
+        small_exposure(detector, "F200W").save(str(tmp_path / "work" / "data" / f"{detector}_cal.fits"))
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work" / "data"
+
+
+def write_asn(path, *names, product="mosaic"):
+    members = [{"expname": str(name), "exptype": "science"} for name in names]
+    content = {"asn_type": "image3", "asn_id": "a3001", "asn_pool": "none", "program": "none", "asn_rule": "x",
+               "products": [{"name": product, "members": members}]}  # fmt: skip
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def tree_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_members_from_anywhere_are_written_into_the_output_folder_only(data, tmp_path):
+    """Reading by an absolute path or by ``..`` is the user's right; writing there is not."""
+    asn = write_asn(data / "set_asn.json", data / "NRCA2_cal.fits", "../data/NRCB2_cal.fits", product="../../evil")
+    before = tree_of(tmp_path)
+    ModuleOffsetStep.call(asn, save_results=True, output_dir="out")
+    assert tree_of(tmp_path) - before == {
+        f"work/out/{n}" for n in ("NRCA2_modfix.fits", "NRCB2_modfix.fits", "set_modfix_asn.json")
+    }
+
+
+def test_members_of_one_name_do_not_collide(data):
+    (data / "other").mkdir()
+    (data / "NRCB2_cal.fits").rename(data / "other" / "NRCA2_cal.fits")
+    asn = write_asn(data / "set_asn.json", "NRCA2_cal.fits", "other/NRCA2_cal.fits")
+    with pytest.raises(AssociationError, match="would be written for 2 exposures"):
+        ModuleOffsetStep.call(asn, save_results=True, output_dir="out")
+    assert not list(Path("out").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["../../evil_cal.fits", "/evil_cal.fits"])
+def test_a_filename_in_a_header_is_a_name_and_no_path(name, data, small_exposure, tmp_path):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.filename = name
+    before = tree_of(tmp_path)
+    ModuleOffsetStep.call(model, save_results=True, output_dir="out")
+    assert tree_of(tmp_path) - before == {"work/out/evil_modfix.fits"}
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("FILTER", "../../evil"), ("PUPIL", "a/b"), ("FILTER", "")])
+def test_a_filter_names_figures_and_is_no_path(keyword, value, data):
+    fits.setval(data / "NRCA2_cal.fits", keyword, value=value)
+    with pytest.raises(PhotometryError, match=f"{keyword.lower()} must be capital letters and digits"):
+        read_header(data / "NRCA2_cal.fits")
+
+
+def test_an_output_that_is_a_link_is_replaced_and_its_target_left(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out").symlink_to(tmp_path / "precious")
+    with written_whole(tmp_path / "out") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "out").read_text() == "new"
+    assert not (tmp_path / "out").is_symlink()
+
+
+def test_an_output_that_links_to_an_input_is_refused(data):
+    Path("out").mkdir()
+    Path("out/NRCA2_modfix.fits").symlink_to(data / "NRCA2_cal.fits")
+    before = (data / "NRCA2_cal.fits").read_bytes()
+    asn = write_asn(data / "set_asn.json", "NRCA2_cal.fits")
+    with pytest.raises(ModuleOffsetError, match="is an input, which is never overwritten"):
+        ModuleOffsetStep.call(asn, save_results=True, output_dir="out")
+    assert (data / "NRCA2_cal.fits").read_bytes() == before
+
+
+FORGED = "x\n2026-01-01 - stpipe - INFO - all is well\x1b[2K\r"
+
+
+def test_a_name_forges_no_line_of_a_log_or_an_error(caplog):
+    assert plain_text(FORGED) == r"x\n2026-01-01 - stpipe - INFO - all is well\x1b[2K\r"
+    assert plain_text("Müller 10 µm") == "Müller 10 µm"
+    log = get_logger("jwst_modfix.test")
+    with caplog.at_level(logging.INFO, "jwst_modfix.test"):
+        log.info("%s: done", FORGED)
+    assert caplog.records[0].getMessage() == plain_text(FORGED) + ": done"
+    assert "\n" not in str(ModuleOffsetError(FORGED))
+
+
+def test_values_of_a_model_forge_no_line_of_its_log(small_exposure, caplog):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.filename = "a\nb_cal.fits"
+    model.meta.instrument.pupil = None
+    ModuleOffsetStep.call(model, configure_log=False)
+    ours = [record.getMessage() for record in caplog.records if "jwst_modfix" in record.name]
+    assert any(r"a\nb_cal.fits: SKIPPED" in line for line in ours)
+    assert all("\n" not in line for line in ours)
+
+
+def test_every_logger_of_the_package_is_a_plain_one():
+    """The simulation reads no files from elsewhere, and is left out."""
+    for path in PACKAGE.rglob("*.py"):
+        if "simulate" not in path.parts and path.name != "plain.py":
+            assert "getLogger" not in path.read_text(encoding="utf-8"), path
+
+
+def test_the_name_of_a_table_becomes_a_card_whatever_it_is(small_exposure, tmp_path):
+    path = tmp_path / "a\nb.asdf"
+    path.write_bytes(PACKAGED_TABLE.read_bytes())
+    model = small_exposure("NRCA2", "F200W")
+    result = ModuleOffsetStep.call(model, override_moduleoffset=str(path))
+    result.save(str(tmp_path / "out.fits"))
+    assert fits.getval(tmp_path / "out.fits", "R_MODOFF") == r"a\nb.asdf"
