@@ -113,22 +113,11 @@ def files(folder, count, repeats):
 def peers(folder, count):
     """Ways to make so many new files, by name."""
     association = make_files(folder, count)
-<<<<<<< HEAD
     inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))[:count]]
-    ours = [strun(), str(ROOT / "config/modfix.cfg"), str(association), f"--output_dir={folder}/out"]
+    ours = [strun(), str(ROOT / "jwst_modfix/config/modfix.cfg"), str(association), f"--output_dir={folder}/out"]
     return {
         "strun, 2 workers": [*ours, "--workers=2"],
         "strun, 1 worker": ours,
-=======
-    inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))]
-    commands = {
-        "strun modfix.cfg": [
-            strun(),
-            str(ROOT / "jwst_modfix/config/modfix.cfg"),
-            str(association),
-            f"--output_dir={folder}/out",
-        ],
->>>>>>> main
         "astropy script": [sys.executable, "-W", "ignore", "-c", RECIPE, f"{folder}/out", *inputs],
         "cp": ["cp", *inputs, f"{folder}/out"],
     }

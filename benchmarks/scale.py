@@ -74,7 +74,7 @@ def derive(folder, association, count, workers, cache, note=""):
     out = folder / "out"
     if "true" not in cache:
         shutil.rmtree(out, ignore_errors=True)
-    command = [Path(sys.executable).with_name("strun"), ROOT / "config/modfix_derive.cfg", association]
+    command = [Path(sys.executable).with_name("strun"), ROOT / "jwst_modfix/config/modfix_derive.cfg", association]
     options = [f"--output_dir={out}", f"--workers={workers}", cache, "--report=false"]
     start = time.perf_counter()
     with (folder / "log").open("w") as log:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from multiprocessing import connection
 
 from jwst_modfix.errors import WorkerError
+from jwst_modfix.plain import get_logger
 
 __all__ = ["Workers"]
 
-log = logging.getLogger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
 
 _CHANCES = 3  # a job that is lost with its worker so often is at fault itself
 _PATIENCE = 10  # seconds to wait for a scheduler

@@ -193,16 +193,8 @@ class Correction:
         return Decision("apply")
 
     def _apply(self, opened):
-<<<<<<< HEAD
-        exposure = opened.describe(headers_only=True)
-        row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
-        record = self._record(row, exposure)
-        factor_map = _factor_map(opened, record)
-        opened.scale_pixels(factor_map)
-=======
         record, factor_map = self._prepare(opened)
-        apply_factor(factor_map, *opened.arrays())
->>>>>>> main
+        opened.scale_pixels(factor_map)
         opened.scale_photometry(factor_map.centre)
         opened.mark_complete(record, factor_map)
         exposure = opened.describe(headers_only=True)

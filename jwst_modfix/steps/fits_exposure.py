@@ -31,14 +31,10 @@ _HDU_OF_ARRAY = {
 }
 
 
-<<<<<<< HEAD
-_DTYPE = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-=======
 _DAMAGE = (fits.VerifyError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What astropy raises at headers and tables that contradict themselves."""
 
-_DTYPE = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
->>>>>>> main
+_DTYPE = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 """Type of the pixels by BITPIX."""
 
 _OBSERVATION = {
@@ -75,27 +71,16 @@ def open_fits(path):
     path = Path(path)
     with contextlib.ExitStack() as stack:
         try:
-<<<<<<< HEAD
+            refuse_endless(path)
             file = stack.enter_context(path.open("rb"))
             hdulist = stack.enter_context(_read_headers(file))
-=======
-            refuse_endless(path)
-            hdulist = stack.enter_context(_read_headers(stack.enter_context(path.open("rb"))))
->>>>>>> main
         except FileNotFoundError:
             raise ExposureError(f"{path}: no such file") from None
         except (OSError, UserWarning, *_DAMAGE) as error:
             raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
-<<<<<<< HEAD
-        if "DATAMODL" not in hdulist[0].header:
-            raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
-        if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
-            raise ExposureError(f"{path}: is not a science image: it has no SCI image")
-        yield FitsExposure(hdulist, file, path.name)
-=======
         try:
             _refuse_no_image(hdulist, path)
-            yield FitsExposure(hdulist, path.name)
+            yield FitsExposure(hdulist, file, path.name)
         except ModuleOffsetError:
             raise
         except _DAMAGE as error:  # astropy parses a card when it is first asked for
@@ -107,7 +92,6 @@ def _refuse_no_image(hdulist, path):
         raise ExposureError(f"{path}: is not a JWST data model: it has no DATAMODL keyword")
     if "SCI" not in hdulist or not hdulist["SCI"].is_image or hdulist["SCI"].header["NAXIS"] == 0:
         raise ExposureError(f"{path}: is not a science image: it has no SCI image")
->>>>>>> main
 
 
 def _read_headers(file):
