@@ -29,6 +29,7 @@ from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetS
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.reference.datamodel import PACKAGED_TABLE
 from jwst_modfix.steps import derive_products, fits_writer, module_offset
+from jwst_modfix.steps.fits_exposure import FitsExposure
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -160,7 +161,7 @@ def test_fifty_kills_at_random_instants_leave_only_whole_files_and_resuming_comp
 INSTANTS = {
     "the hidden folder is made": (tempfile, "mkdtemp"),
     "it is locked": (files, "_locked"),
-    "an output is written": (fits.HDUList, "writeto"),
+    "an output is written": (FitsExposure, "save"),
     "an array is written": (fits_writer, "_write"),
     "an output or the association is put in place": (Path, "replace"),
     "the former association is withdrawn": (Path, "unlink"),
