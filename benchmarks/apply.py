@@ -93,26 +93,34 @@ for name in sys.argv[2:]:
 
 def files(folder, count, repeats):
     """Whole processes on many files: strun, an astropy script that does what the released recipe does, and cp."""
+    times = {}
+    for number in (2, count):
+        for _ in range(repeats):
+            for name, command in peers(folder, number).items():
+                shutil.rmtree(folder / "out", ignore_errors=True)
+                (folder / "out").mkdir()
+                os.sync()
+                times.setdefault((number, name), []).append(timed(lambda command=command: run(command)))
+    names = list(peers(folder, count))
+    report(f"{count} files of 117 MB, whole process [s]", {name: times[count, name] for name in names})
+    each = {
+        name: [(many - few) / (count - 2) for few, many in zip(times[2, name], times[count, name], strict=True)]
+        for name in names
+    }
+    report(f"each file after start-up, from runs on {count} and on 2 files [s]", each)
+
+
+def peers(folder, count):
+    """Ways to make so many new files, by name."""
     association = make_files(folder, count)
-    inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))]
-    commands = {
-        "strun modfix.cfg": [
-            strun(),
-            str(ROOT / "jwst_modfix/config/modfix.cfg"),
-            str(association),
-            f"--output_dir={folder}/out",
-        ],
+    inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))[:count]]
+    ours = [strun(), str(ROOT / "jwst_modfix/config/modfix.cfg"), str(association), f"--output_dir={folder}/out"]
+    return {
+        "strun, 2 workers": [*ours, "--workers=2"],
+        "strun, 1 worker": ours,
         "astropy script": [sys.executable, "-W", "ignore", "-c", RECIPE, f"{folder}/out", *inputs],
         "cp": ["cp", *inputs, f"{folder}/out"],
     }
-    times = {name: [] for name in commands}
-    for _ in range(repeats):
-        for name, command in commands.items():
-            shutil.rmtree(folder / "out", ignore_errors=True)
-            (folder / "out").mkdir()
-            os.sync()
-            times[name].append(timed(lambda command=command: run(command)))
-    report(f"{count} files of 117 MB, whole process [s]", times)
 
 
 def peak_memory(folder, count):

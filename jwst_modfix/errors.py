@@ -14,6 +14,7 @@ __all__ = [
     "PhotometryError",
     "ReferenceTableError",
     "SkyDisagreementWarning",
+    "WorkerError",
 ]
 
 
@@ -62,3 +63,7 @@ class PhotometryError(ModuleOffsetError, ValueError):
 
 class OutputError(ModuleOffsetError, OSError):
     """An output cannot be written, stands in the way, or was replaced by another run."""
+
+
+class WorkerError(ModuleOffsetError, RuntimeError):
+    """The processes that were to do the work cannot be had, or died again and again."""

@@ -20,7 +20,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.io.fits.file import _File
 from astropy.table import Table
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
@@ -29,7 +28,8 @@ from stdatamodels.jwst import datamodels
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, files
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.reference.datamodel import PACKAGED_TABLE
-from jwst_modfix.steps import derive_products, module_offset
+from jwst_modfix.steps import derive_products, fits_writer, module_offset
+from jwst_modfix.steps.fits_exposure import FitsExposure
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -161,8 +161,8 @@ def test_fifty_kills_at_random_instants_leave_only_whole_files_and_resuming_comp
 INSTANTS = {
     "the hidden folder is made": (tempfile, "mkdtemp"),
     "it is locked": (files, "_locked"),
-    "an output is written": (fits.HDUList, "writeto"),
-    "an array is written": (_File, "writearray"),
+    "an output is written": (FitsExposure, "save"),
+    "an array is written": (fits_writer, "_write"),
     "an output or the association is put in place": (Path, "replace"),
     "the former association is withdrawn": (Path, "unlink"),
     "the association is written": (Path, "write_text"),

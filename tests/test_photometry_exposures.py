@@ -7,7 +7,9 @@ from astropy.table import Table
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry import (
+    Cache,
     Criteria,
     find_mixed,
     find_sources,
@@ -16,6 +18,7 @@ from jwst_modfix.photometry import (
     read_catalogues,
     read_header,
     select_measurements,
+    tasks,
 )
 from jwst_modfix.photometry.detection import detect
 from jwst_modfix.photometry.frames import read_frame
@@ -291,3 +294,45 @@ def test_what_is_too_faint_to_be_measured_need_not_be_deblended(exposures):
         left, right = (getattr(found, name)[found.flux >= least] for found in (every, bright))
         np.testing.assert_array_equal(np.sort(left), np.sort(right))
     assert len(every) >= len(bright) > np.sum(every.flux >= least) > 10
+
+
+def assert_same(found, expected):
+    for name in ("measurements", "exposures"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert ours.colnames == theirs.colnames
+        for column in ours.colnames:
+            np.testing.assert_array_equal(np.asarray(ours[column]), np.asarray(theirs[column]))
+    assert found.measurements.meta == expected.measurements.meta
+
+
+def test_other_processes_measure_the_same_bit_for_bit(exposures, epochs, photometry):
+    assert_same(measure_exposures(exposures[0], epochs, workers=Workers(count=2)), photometry)
+
+
+@pytest.fixture
+def pixels_read(monkeypatch):
+    """The names of exposures whose pixels are read."""
+    read = []
+
+    def counted(header):
+        read.append(header.name)
+        return read_frame(header)
+
+    monkeypatch.setattr(tasks, "read_frame", counted)
+    return read
+
+
+def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photometry, pixels_read, tmp_path):
+    headers, cache = exposures[0], Cache(tmp_path / "cache")
+    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
+    assert len(pixels_read) >= len(headers)
+    pixels_read.clear()
+    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
+    assert pixels_read == []
+
+    damaged = sorted(cache.folder.glob("measurements-*.npz"))[0]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
+    assert len(pixels_read) == 1

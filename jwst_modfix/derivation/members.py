@@ -1,14 +1,17 @@
 """The exposures of a derivation, checked all at once before a pixel is read."""
 
 from jwst_modfix.errors import AssociationError, NoSolutionError, PhotometryError
+from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry import find_mixed, read_header
 from jwst_modfix.photometry.frames import read_geometry
 from jwst_modfix.reference.table import MODULES
 
 __all__ = ["read_members"]
 
+_THIS_PROCESS = Workers()
 
-def read_members(paths, *, where, allow_mixed=False):
+
+def read_members(paths, *, where, allow_mixed=False, workers=_THIS_PROCESS):
     """
     Read the headers of all members, and refuse those that cannot be used, together.
 
@@ -20,6 +23,8 @@ def read_members(paths, *, where, allow_mixed=False):
         What they are members of, for the message.
     allow_mixed : bool
         Accept members that were not calibrated alike.
+    workers : Workers
+        Who reads them.
 
     Returns
     -------
@@ -35,14 +40,9 @@ def read_members(paths, *, where, allow_mixed=False):
     NoSolutionError
         No filter has exposures of both modules.
     """
-    headers, problems = [], []
-    for path in paths:
-        try:
-            header = read_header(path)
-            read_geometry(header)
-            headers.append(header)
-        except PhotometryError as error:
-            problems.append(str(error))
+    found = list(workers.map(_inspect, [(path,) for path in paths], [path.name for path in paths]))
+    headers = [header for header, _ in found if header]
+    problems = [problem for _, problem in found if problem]
     if problems:
         raise AssociationError(
             f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
@@ -54,6 +54,16 @@ def read_members(paths, *, where, allow_mixed=False):
         )
     _check_modules(headers, where)
     return headers, mixed
+
+
+def _inspect(path):
+    """Read one member's headers and WCS; give the headers, or what is wrong with it."""
+    try:
+        header = read_header(path)
+        read_geometry(header)
+    except PhotometryError as error:
+        return None, str(error)
+    return header, None
 
 
 def _check_modules(headers, where):

@@ -10,6 +10,7 @@ This is the only room that imports `photutils`::
 """
 
 from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR, Aperture, default_aperture
+from jwst_modfix.photometry.cache import Cache
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
 from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
@@ -21,6 +22,7 @@ __all__ = [
     "SYSTEMATIC_FLOOR",
     "UNUSABLE",
     "Aperture",
+    "Cache",
     "Criteria",
     "Epochs",
     "ExposureHeader",

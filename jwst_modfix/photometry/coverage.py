@@ -28,7 +28,7 @@ def choose_exposures(headers):
     """
     chosen, covered = [], {}
     for header in sorted(headers, key=lambda header: (header.name, str(header.path))):
-        cells = _cells(header.s_region)
+        cells = _cells(header.corners)
         known = covered.setdefault((header.filter, header.pupil), set())
         if cells is None or len(cells - known) >= _WORTHWHILE * len(cells):
             chosen.append(header)
@@ -36,12 +36,9 @@ def choose_exposures(headers):
     return chosen
 
 
-def _cells(s_region):
-    """Cells of the sky inside a footprint of four corners; None where it cannot be read."""
-    try:
-        corners = np.array([float(word) for word in (s_region or "").upper().split() if not word.isalpha()])
-        corners = corners.reshape(4, 2)
-    except ValueError:
+def _cells(corners):
+    """Cells of the sky inside a footprint of four corners; None where they are not known."""
+    if corners is None:
         return None
     side = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
     along, across = (grid.ravel()[:, None] for grid in np.meshgrid(side, side))

@@ -1,5 +1,6 @@
 """``photometry='exposure'``: sources found once, then measured in every exposure that covers them."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,17 +8,18 @@ from astropy import units as u
 from astropy.table import Table
 
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry.apertures import default_aperture
+from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.coverage import choose_exposures
-from jwst_modfix.photometry.detection import detect
-from jwst_modfix.photometry.forced import measure_frame
-from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.photometry.measurements import COLUMNS, JANSKY_AT_ZERO, make_measurements
 from jwst_modfix.photometry.merging import merge_detections
+from jwst_modfix.photometry.tasks import detect_exposure, measure_exposure, places_near
 
 __all__ = ["Photometry", "check_overlap", "find_sources", "make_exposures", "measure_exposures", "measure_sources"]
 
 _FAINTEST = 23.0  # AB: a magnitude below the selection's limit
+_THIS_PROCESS = Workers()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +39,9 @@ class Photometry:
     exposures: Table
 
 
-def measure_exposures(headers, epochs, *, apertures=None, faintest=_FAINTEST, progress=iter):
+def measure_exposures(
+    headers, epochs, *, apertures=None, faintest=_FAINTEST, progress=iter, workers=_THIS_PROCESS, cache=None
+):
     """
     Find the sources of all exposures, and measure them in each.
 
@@ -53,6 +57,10 @@ def measure_exposures(headers, epochs, *, apertures=None, faintest=_FAINTEST, pr
         Sources fainter than this in every band are not measured [AB].
     progress : callable
         Wraps the sequences of exposures that are gone through, such as ``tqdm``.
+    workers : Workers
+        Who looks at the exposures.
+    cache : Cache, optional
+        Where what was measured in each exposure is kept.
 
     Returns
     -------
@@ -64,11 +72,12 @@ def measure_exposures(headers, epochs, *, apertures=None, faintest=_FAINTEST, pr
     PhotometryError
         An exposure cannot be used, or no source is found, or none is seen by more than one exposure.
     """
-    sources = find_sources(headers, faintest=faintest, progress=progress)
-    return measure_sources(headers, epochs, sources, apertures=apertures, progress=progress)
+    how = {"progress": progress, "workers": workers, "cache": cache}
+    sources = find_sources(headers, faintest=faintest, **how)
+    return measure_sources(headers, epochs, sources, apertures=apertures, **how)
 
 
-def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
+def find_sources(headers, *, faintest=_FAINTEST, progress=iter, workers=_THIS_PROCESS, cache=None):
     """
     Find the sources of all exposures, in as few of them as cover the sky in each band.
 
@@ -80,6 +89,10 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
         Sources fainter than this are left out, after they have counted as neighbours [AB].
     progress : callable
         Wraps the sequence of exposures that are looked at.
+    workers : Workers
+        Who looks at the exposures.
+    cache : Cache, optional
+        Where what was measured in each exposure is kept.
 
     Returns
     -------
@@ -92,7 +105,8 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
         An exposure cannot be used, or there is no source bright enough.
     """
     chosen = choose_exposures(headers)
-    sources = merge_detections([detect(read_frame(header), faintest=faintest) for header in progress(chosen)])
+    jobs = [(header, faintest, cache) for header in chosen]
+    sources = merge_detections(_results(detect_exposure, jobs, workers, progress))
     bright = sources.flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
     if not bright.any():
         raise PhotometryError(
@@ -101,7 +115,7 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter):
     return sources[bright]
 
 
-def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter):
+def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter, workers=_THIS_PROCESS, cache=None):
     """
     Measure a list of sources in every exposure that covers them.
 
@@ -117,6 +131,10 @@ def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter):
         By channel.
     progress : callable
         Wraps the sequence of exposures.
+    workers : Workers
+        Who looks at the exposures.
+    cache : Cache, optional
+        Where what was measured in each exposure is kept.
 
     Returns
     -------
@@ -129,17 +147,19 @@ def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter):
         An exposure cannot be used, or no source is seen by more than one exposure of a filter.
     """
     apertures = {channel: default_aperture(channel) for channel in ("SHORT", "LONG")} | (apertures or {})
-    parts, results = [], []
-    for number, header in enumerate(progress(headers)):
-        frame = read_frame(header)
-        found = measure_frame(frame, sources, apertures[header.channel])
-        parts.append(_columns(frame, found, sources, number, epochs.number[number]))
-        results.append((found.sky, found.shift, len(found.rows)))
-        del frame
+    jobs = [(header, places_near(header, sources), apertures[header.channel], cache) for header in headers]
+    measured = _results(measure_exposure, jobs, workers, progress)
+    parts = [
+        _columns(header, found, sources, number, epochs.number[number])
+        for number, (header, found) in enumerate(zip(headers, measured, strict=True))
+    ]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     check_overlap(columns, headers)
     meta = {"epochs": list(epochs.names), "exposures": [header.name for header in headers]}
-    exposures = make_exposures(headers, epochs, *zip(*results, strict=True))
+    skies = [SkyLevel(level=found.sky[0], error=found.sky[1]) for found in measured]
+    exposures = make_exposures(
+        headers, epochs, skies, [found.shift for found in measured], [len(found.rows) for found in measured]
+    )
     return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)
 
 
@@ -177,16 +197,18 @@ def make_exposures(headers, epochs, skies, shifts, counts):
     return table
 
 
-def _columns(frame, found, sources, number, epoch):
+def _results(function, jobs, workers, progress):
+    """Results of a job for each exposure, which its arguments begin with."""
+    headers = [header for header, *_ in jobs]
+    with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
+        return [result for _, result in zip(progress(headers), results, strict=True)]
+
+
+def _columns(header, found, sources, number, epoch):
     """Columns of one exposure's measurements."""
-    header, n = frame.header, len(found.rows)
-    v2, v3 = frame.geometry.to_v2v3(found.x, found.y) if n else (found.x, found.y)
-    columns = {name: [getattr(one, name) for one in found.fluxes] for name in ("flux", "flux_error", "sky", "masked")}
-    columns |= {name: [getattr(one, name) for one in found.fluxes] for name in ("compactness", "flags")}
-    columns |= {"source": found.rows, "RA": sources.ra[found.rows], "Dec": sources.dec[found.rows]}
-    columns |= dict(zip(("off_east", "off_north"), found.off, strict=True))
-    columns |= {"isolation": sources.isolation[found.rows], "V2": v2, "V3": v3}
-    columns |= {"x": found.x + header.corner[0], "y": found.y + header.corner[1]}
+    n = len(found.rows)
+    columns = {"source": found.rows, "RA": sources.ra[found.rows], "Dec": sources.dec[found.rows]}
+    columns |= found.columns | {"isolation": sources.isolation[found.rows]}
     columns |= {name: np.full(n, getattr(header, name)) for name in ("array", "module", "filter", "pupil")}
     columns |= {"exposure": np.full(n, number), "epoch": np.full(n, epoch)}
     kinds = {name: kind for name, kind, _, _ in COLUMNS}

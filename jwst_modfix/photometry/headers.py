@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from astropy.io import fits
 
 from jwst_modfix.errors import PhotometryError
@@ -83,6 +84,15 @@ class ExposureHeader:
     def name(self):
         """Name of the file."""
         return self.path.name
+
+    @property
+    def corners(self):
+        """Corners of the footprint, RA and Dec of each [deg], shape (4, 2); None where S_REGION does not tell them."""
+        try:
+            words = [float(word) for word in (self.s_region or "").upper().split() if not word.isalpha()]
+            return np.array(words).reshape(4, 2)
+        except ValueError:
+            return None
 
     @property
     def module(self):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.correction.factor import FactorMap, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.plain import get_logger, plain_text
@@ -199,7 +199,7 @@ class Correction:
 
     def _apply(self, opened):
         record, factor_map = self._prepare(opened)
-        apply_factor(factor_map, *opened.arrays())
+        opened.scale_pixels(factor_map)
         opened.scale_photometry(factor_map.centre)
         opened.mark_complete(record, factor_map)
         exposure = opened.describe(headers_only=True)
@@ -225,7 +225,7 @@ class Correction:
         factor_map = opened.factor()
         if factor_map is None:
             factor_map = self._evaluated_again(opened, record)
-        apply_factor(factor_map, *opened.arrays(), undo=True)
+        opened.scale_pixels(factor_map, undo=True)
         opened.scale_photometry(1 / factor_map.centre)
         opened.clear_mark()
         return Decision("undo", f"undid {record.table} of {record.date}")

@@ -10,13 +10,13 @@ import numpy as np
 import yaml
 from astropy.io import fits
 from astropy.time import Time
-from jwst.datamodels.utils import attrs_to_group_id
 
 from jwst_modfix.correction.record import job_card
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.fits_walk import refuse_endless
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
+from jwst_modfix.steps.fits_writer import Image, Span, pad, write_fits
 from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
 
@@ -35,7 +35,7 @@ _GIVE = "give a _cal file of the pipeline"
 _DAMAGE = (fits.VerifyError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What astropy raises at headers and tables that contradict themselves."""
 
-_DTYPE = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+_DTYPE = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 """Type of the pixels by BITPIX."""
 
 _OBSERVATION = {
@@ -73,14 +73,15 @@ def open_fits(path):
     with contextlib.ExitStack() as stack:
         try:
             refuse_endless(path)
-            hdulist = stack.enter_context(_read_headers(stack.enter_context(path.open("rb"))))
+            file = stack.enter_context(path.open("rb"))
+            hdulist = stack.enter_context(_read_headers(file))
         except FileNotFoundError:
             raise ExposureError(f"{path}: no such file") from None
         except (OSError, UserWarning, *_DAMAGE) as error:
             raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
         try:
             _refuse_no_image(hdulist, path)
-            yield FitsExposure(hdulist, path.name)
+            yield FitsExposure(hdulist, file, path.name)
         except ModuleOffsetError:
             raise
         except _DAMAGE as error:  # astropy parses a card when it is first asked for
@@ -96,7 +97,9 @@ def _refuse_no_image(hdulist, path):
 
 def _read_headers(file):
     """Read every header, leave integers as stored, and find a file that is cut short."""
-    hdulist = fits.open(file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
+    hdulist = fits.open(
+        file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True, disable_image_compression=True
+    )
     last, size = hdulist[-1].fileinfo(), file.seek(0, io.SEEK_END)
     if last["datLoc"] + last["datSpan"] > size:
         raise OSError(f"it is cut short: {size} of {last['datLoc'] + last['datSpan']} bytes are there; copy it again")
@@ -110,14 +113,18 @@ class FitsExposure(OpenExposure):
     Parameters
     ----------
     hdulist : astropy.io.fits.HDUList
-        The file; changes of its arrays stay in memory.
+        Its HDUs; changes of their headers stay in memory.
+    source : file object
+        The file itself.
     name : str
         Its name.
     """
 
-    def __init__(self, hdulist, name):
+    def __init__(self, hdulist, source, name):
         self._hdulist = hdulist
+        self._source = source
         self._name = name
+        self._scaling = ()
 
     def describe(self, *, headers_only=False):  # noqa: D102 - inherited
         headers = {"PRIMARY": self._primary, "SCI": self._science}
@@ -129,8 +136,19 @@ class FitsExposure(OpenExposure):
             frames=None if headers_only else self._frames,
         )
 
-    def arrays(self):  # noqa: D102 - inherited
-        return tuple([self._array(hdu) for hdu in self._present(names)] for names in ARRAYS_BY_POWER)
+    def scale_pixels(self, factor_map, *, undo=False):
+        """
+        Take a factor, with which pixels are scaled on their way to the other file.
+
+        Parameters
+        ----------
+        factor_map : FactorMap
+            The factor.
+        undo : bool
+            Divide instead.
+        """
+        self.check()
+        self._scaling = (factor_map.blocks(), np.divide if undo else np.multiply)
 
     def check(self):
         """
@@ -181,11 +199,11 @@ class FitsExposure(OpenExposure):
         self._replace_node("meta.module_offset", node or None)
 
     @property
-    def group_id(self):
-        """Identifier that the detectors of one exposure share, as the jwst package makes it; None without keywords."""
+    def group(self):
+        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
         given = self._asdf and self._asdf.get("meta.group_id")
         try:
-            return given or attrs_to_group_id({name: self._primary[key] for name, key in _OBSERVATION.items()})
+            return given or {name: self._primary[key] for name, key in _OBSERVATION.items()}
         except KeyError:
             return None
 
@@ -207,6 +225,11 @@ class FitsExposure(OpenExposure):
             What was done, for the file's own log of the step.
         job : str, optional
             What makes this output, for a run that resumes; unsigned without.
+
+        Raises
+        ------
+        ExposureError
+            The file that is read has been cut short since it was opened.
         """
         self._primary["FILENAME"] = path.name
         self._primary["DATE"] = Time.now().isot
@@ -216,12 +239,40 @@ class FitsExposure(OpenExposure):
             self._primary.set(*job_card(job, self._primary["DATE"]))
         if log_line:
             self._replace_node("cal_logs.module_offset", [log_line])
-        with_checksum = [i for i, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]
-        if self._asdf:
-            self._hdulist["ASDF"] = _asdf_hdu(self._asdf.to_bytes())
-        for index in with_checksum:
-            self._hdulist[index].add_checksum()
-        self._hdulist.writeto(path)
+        try:
+            write_fits(self._source.fileno(), path, self._pieces(), *self._scaling)
+        except EOFError as error:
+            raise ExposureError(f"{self._name}: {error}") from error
+        self._renew_checksums(path)
+
+    def _pieces(self):
+        """Every HDU as it goes into the other file: our headers and the ASDF extension anew, all else as it is."""
+        powers = {_HDU_OF_ARRAY[name]: power for power, names in enumerate(ARRAYS_BY_POWER, 1) for name in names}
+        scaled = {id(self._hdulist[name]): power for name, power in powers.items() if name in self._hdulist}
+        changed = [self._hdulist[0], self._hdulist["SCI"]]
+        for hdu in self._hdulist:
+            place = hdu.fileinfo()
+            data = Span(place["datLoc"], place["datSpan"])
+            if hdu.name == "ASDF" and self._asdf:
+                yield from _asdf_pieces(self._asdf.to_bytes())
+                continue
+            if any(hdu is one for one in changed):
+                yield hdu.header.tostring().encode("ascii")
+            else:
+                yield Span(place["hdrLoc"], place["datLoc"] - place["hdrLoc"])
+            if self._scaling and id(hdu) in scaled and data.size:
+                dtype = np.dtype(_DTYPE[hdu.header["BITPIX"]])
+                data = Image(data.start, data.size, shape=hdu.shape, dtype=dtype, power=scaled[id(hdu)])
+            yield data
+
+    def _renew_checksums(self, path):
+        """Renew the checksums of HDUs that had some."""
+        with_checksum = [index for index, hdu in enumerate(self._hdulist) if "CHECKSUM" in hdu.header]
+        if not with_checksum:
+            return
+        with fits.open(path, mode="update", memmap=False, do_not_scale_image_data=True) as hdulist:
+            for index in with_checksum:
+                hdulist[index].add_checksum()
 
     @property
     def _primary(self):
@@ -230,9 +281,6 @@ class FitsExposure(OpenExposure):
     @property
     def _science(self):
         return self._hdulist["SCI"].header
-
-    def _array(self, hdu):
-        return self.check_array(self._hdulist[hdu].data, hdu, self._hdulist["SCI"].shape, self._name)
 
     @functools.cached_property
     def _asdf_bytes(self):
@@ -254,6 +302,7 @@ class FitsExposure(OpenExposure):
         if not self._asdf_bytes:
             return None
         try:
+            asdf.get_config().extensions  # noqa: B018 - found once; a context would look for them anew
             with asdf.config_context() as config:
                 config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
                 with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
@@ -269,8 +318,9 @@ class FitsExposure(OpenExposure):
         return () if self.wcs is None else tuple(self.wcs.available_frames)
 
 
-def _asdf_hdu(content):
-    """Put an ASDF file into a binary table of one row, as stdatamodels does."""
+def _asdf_pieces(content):
+    """Header and data of an ASDF file as a binary table of one row, as stdatamodels writes it."""
     data = np.frombuffer(content, dtype=np.uint8)[None, :]
     column = fits.Column(array=data, format=f"{len(content)}B", name="ASDF_METADATA")
-    return fits.BinTableHDU.from_columns([column], name="ASDF")
+    hdu = fits.BinTableHDU.from_columns([column], name="ASDF")
+    return hdu.header.tostring().encode("ascii"), pad(content)

@@ -2,6 +2,7 @@
 
 import functools
 
+from jwst_modfix.correction.factor import apply_factor
 from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
@@ -32,7 +33,14 @@ class ModelExposure(OpenExposure):
             **{field: tuple(self._meta(path) for path, _ in pair) for field, pair in SUBARRAY.items()},
         )
 
-    def arrays(self):  # noqa: D102 - inherited
+    def scale_pixels(self, factor_map, *, undo=False):  # noqa: D102 - inherited
+        apply_factor(factor_map, *self._arrays(), undo=undo)
+
+    def check(self):  # noqa: D102 - inherited
+        self._arrays()
+
+    def _arrays(self):
+        """Arrays that take the factor, and those that take its square."""
         present = self.model.instance
         return tuple(
             [self._array(name) for name in names if present.get(name) is not None] for names in ARRAYS_BY_POWER

@@ -1,20 +1,22 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
+import contextlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer, ModelLibrary
+from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.files import written_whole
+from jwst_modfix.parallel import Workers
 from jwst_modfix.plain import get_logger
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, Decision
+from jwst_modfix.steps.correct_file import correct_file
 from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
@@ -52,6 +54,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     on_invalid = option('skip', 'warn', 'error', default='skip')  # An exposure that the table is not meant for (no imaging, another calibration, no WCS): pass it on unchanged, do so with a warning, or end with an error
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
     on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it anew, leave it alone where it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
+    workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
+    scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
     output_use_model = boolean(default=True)  # Name output files after each exposure
@@ -234,32 +238,36 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     def _correct_members(self, renamed, finished, correction, product):
         """Correct and write members; give the identifier of the exposure of each output."""
         decisions, group_ids = [], {}
-        jobs = [(path, target, None if target in finished else correction, product) for path, target in renamed.items()]
+        made = self._make(renamed, finished, correction, product)
         try:
-            for (path, target, *_), (decision, group_id) in zip(jobs, _overlapped(self._make, jobs), strict=True):
+            for (path, target), (decision, group) in zip(renamed.items(), made, strict=True):
                 log.log(decision.level, decision.line(path.name))
                 decisions.append(decision)
-                group_ids[target] = group_id
+                group_ids[target] = attrs_to_group_id(group) if isinstance(group, dict) else group
         except ModuleOffsetError as error:
             raise type(error)(
-                f"{error}; {len(decisions)} of {len(jobs)} outputs were finished before that, and stay: "
+                f"{error}; {len(decisions)} of {len(renamed)} outputs were finished before that, and stay: "
                 "on_existing='skip' completes them"
             ) from error
         summarize(decisions)
         return group_ids
 
-    def _make(self, path, target, correction, product):
-        """Make one output; an association of former outputs goes when the first of them is replaced."""
-        if correction is None:
-            with open_fits(target) as opened:
-                return Decision("resume", f"{target} is finished and left alone"), opened.group_id
-        if path.suffix == target.suffix == ".fits":
-            with open_fits(path) as opened:
-                decision = correction.run(opened)
-                with written_whole(target) as partial:
-                    opened.save(partial, decision.line(path.name), self._jobs[target])
-                    product.unlink(missing_ok=True)
-                return decision, opened.group_id
+    def _make(self, renamed, finished, correction, product):
+        """Yield what is done with each member, in order: by the workers, or here where it is no FITS file."""
+        left = {path: target for path, target in renamed.items() if target not in finished}
+        files = {path: target for path, target in left.items() if path.suffix == target.suffix == ".fits"}
+        jobs = [(path, target, correction, self._jobs[target], product) for path, target in files.items()]
+        workers = Workers(count=self.workers, scheduler=self.scheduler)
+        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in files], overlap=True)) as done:
+            for path, target in renamed.items():
+                if path in files:
+                    yield next(done)
+                elif path in left:
+                    yield self._correct_model(path, target, correction, product)
+                else:
+                    yield _former(target)
+
+    def _correct_model(self, path, target, correction, product):
         with open_model(path) as model:
             decision = correction.run(ModelExposure(model))
             self.finalize_result(model, [])
@@ -268,15 +276,10 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return decision, None
 
 
-def _overlapped(function, jobs):
-    """Do one job while the file of another is read or written; yield results in order, and stop at an error."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _former(target):
+    """Tell what a former run has made of a member."""
+    with open_fits(target) as opened:
+        return Decision("resume", f"{target} is finished and left alone"), opened.group
 
 
 def _borrowed(library, indices, *, modify=True):

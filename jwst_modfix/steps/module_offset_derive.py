@@ -8,7 +8,8 @@ from jwst_modfix.derivation.members import read_members
 from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_model
 from jwst_modfix.files import check_writable
-from jwst_modfix.photometry import find_sources, group_epochs, measure_sources, read_catalogues
+from jwst_modfix.parallel import Workers
+from jwst_modfix.photometry import Cache, find_sources, group_epochs, measure_sources, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.derive_inputs import find_members
@@ -58,6 +59,9 @@ class ModuleOffsetDeriveStep(OfflineStep):
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     allow_mixed = boolean(default=False)  # Take exposures that were calibrated differently, or of which only some were corrected
+    workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
+    scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that measures exposures, instead of processes on this machine
+    cache = boolean(default=None)  # Keep the photometry of each exposure in <product>_modfix_cache, for a run that is killed or repeated? Unless given, where results are saved
     report = boolean(default=True)  # Write the report and its figures beside the reference file?
     suffix = string(default='moduleoffset')  # Suffix of the reference file
     output_ext = string(default='.asdf')  # A reference file is an ASDF file
@@ -88,9 +92,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if self.save_results:
             check_writable(self._folder())
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
-        headers, mixed = read_members(members.paths, where=members.where, allow_mixed=options.allow_mixed)
+        workers = Workers(count=self.workers, scheduler=self.scheduler)
+        headers, mixed = read_members(
+            members.paths, where=members.where, allow_mixed=options.allow_mixed, workers=workers
+        )
         epochs = self._group(headers, members, options)
-        photometry = self._measure(headers, epochs, options)
+        photometry = self._measure(headers, epochs, options, workers, self._cache(members))
         self._derivation = derive(photometry, headers, epochs, options, product=self._product(members), mixed=mixed)
         self._tell(self._derivation)
         return make_model(self._derivation)
@@ -146,16 +153,25 @@ class ModuleOffsetDeriveStep(OfflineStep):
         log.info("%d exposures in %d epochs: %s", len(headers), len(epochs.names), ", ".join(epochs.names))
         return epochs
 
-    def _measure(self, headers, epochs, options):
+    def _measure(self, headers, epochs, options, workers, cache):
         limit = options.faintest + _MARGIN
         if options.photometry == "catalog":
             return read_catalogues(options.catalogs, headers, epochs)
         if options.photometry == "mosaic":
             resampling = partial(show_progress, stage="Resampling and measuring", what="mosaics")
             return measure_mosaics(make_mosaics(headers, epochs, progress=resampling), epochs, faintest=limit)
-        sources = find_sources(headers, faintest=limit, progress=partial(show_progress, stage="Finding sources"))
+        finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
+        how = {"workers": workers, "cache": cache}
+        sources = find_sources(headers, faintest=limit, progress=finding, **how)
         log.info("Found %d sources", len(sources))
-        return measure_sources(headers, epochs, sources, progress=partial(show_progress, stage="Measuring sources"))
+        return measure_sources(headers, epochs, sources, progress=measuring, **how)
+
+    def _cache(self, members):
+        """Folder of what was measured in each exposure, beside the outputs; None where nothing is kept."""
+        is_saved = self.save_results or self.output_file
+        if not (is_saved if self.cache is None else self.cache):
+            return None
+        return Cache(self._folder() / f"{self._product(members)}_modfix_cache")
 
     def _product(self, members):
         if not self.output_file:

@@ -40,21 +40,24 @@ class OpenExposure(abc.ABC):
         """
 
     @abc.abstractmethod
-    def arrays(self):
+    def scale_pixels(self, factor_map, *, undo=False):
         """
-        Open the arrays for change in place.
+        Multiply data and errors by the factor, and variances by its square; absent ones stay absent.
 
-        Returns
-        -------
-        tuple of list of numpy.ndarray
-            Those that take the factor and those that take its square; absent ones stay absent.
+        Parameters
+        ----------
+        factor_map : FactorMap
+            The factor.
+        undo : bool
+            Divide instead.
 
         Raises
         ------
         ExposureError
-            An array has another shape than the data.
+            An array does not fit the factor.
         """
 
+    @abc.abstractmethod
     def check(self):
         """
         Look for what would end the correction of this exposure in its middle.
@@ -64,7 +67,6 @@ class OpenExposure(abc.ABC):
         ExposureError
             An array does not fit the correction.
         """
-        self.arrays()
 
     @abc.abstractmethod
     def scale_photometry(self, factor):

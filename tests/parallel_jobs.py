@@ -1,0 +1,53 @@
+"""Jobs for the tests of workers, which import them by name."""
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+from jwst_modfix.errors import ExposureError
+
+
+def square(number):
+    logging.getLogger("jwst_modfix.jobs").warning("job %d", number)
+    return number**2
+
+
+def whereabouts(number):
+    return number, os.getpid()
+
+
+def die_once(number, fatal, folder):
+    """Die as of lack of memory, the first time that the fatal number comes up."""
+    if number == fatal:
+        try:
+            (Path(folder) / "died").touch(exist_ok=False)
+        except FileExistsError:
+            return number
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die(number, fatal):
+    if number == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number, refused):
+    if number == refused:
+        raise ExposureError(f"member {number}: is refused")
+    return number
+
+
+def tell_and_wait(fifo):
+    """Tell this process's number, and stay busy until killed."""
+    Path(fifo).write_text(str(os.getpid()))
+    signal.pause()
+
+
+def tell(fifo, number):
+    """Tell of the first job only, and go on."""
+    if number == 0:
+        Path(fifo).write_text(str(os.getpid()))
+    return number

@@ -1,0 +1,115 @@
+"""The cache: the truth is what is made anew; anything that differs in content, parameters or code is no hit."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from jwst_modfix.photometry import cache as room
+from jwst_modfix.photometry.cache import Cache
+
+MADE = {"x": np.array([1.5, np.nan]), "n": np.array(3)}
+
+
+@pytest.fixture
+def exposure(tmp_path):
+    path = tmp_path / "exposure.fits"
+    path.write_bytes(b"pixels")
+    return path
+
+
+@pytest.fixture
+def fetch(exposure, tmp_path):
+    """Give a function that fetches, and tells whether the result was made anew."""
+
+    def get(kind="kind", path=exposure, parameters=("a",), result=MADE):
+        made = []
+        found = Cache(tmp_path / "cache").fetch(kind, path, parameters, lambda: made.append(1) or result)
+        assert found.keys() == result.keys()
+        for name, value in result.items():
+            np.testing.assert_array_equal(found[name], value)
+        return bool(made)
+
+    return get
+
+
+def test_the_same_is_made_once(fetch):
+    assert fetch()
+    assert not fetch()
+
+
+def test_a_copy_of_the_same_content_is_the_same(fetch, exposure):
+    fetch()
+    assert not fetch(path=exposure.rename(exposure.with_name("other.fits")))
+
+
+def test_another_content_of_the_same_length_is_another(fetch, exposure):
+    fetch()
+    exposure.write_bytes(b"PIXELS")
+    assert fetch()
+
+
+@pytest.mark.parametrize("change", [{"kind": "other"}, {"parameters": ("b",)}, {"parameters": ("a", "")}])
+def test_another_kind_or_parameter_is_another(fetch, change):
+    fetch()
+    assert fetch(**change)
+
+
+def test_parameters_do_not_run_into_one_another(fetch):
+    fetch(parameters=("ab", "c"))
+    assert fetch(parameters=("a", "bc"))
+
+
+def test_another_code_is_another(fetch, monkeypatch):
+    fetch()
+    monkeypatch.setattr(room, "_code", lambda: "other")
+    assert fetch()
+
+
+def test_every_flipped_byte_is_noticed_or_harmless(fetch, tmp_path):
+    fetch()
+    (entry,) = (tmp_path / "cache").iterdir()
+    whole = entry.read_bytes()
+    for place in range(0, len(whole), 7):
+        entry.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        fetch()  # which compares with the truth
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps({"x": 1}), b"\x93NUMPY"])
+def test_what_is_no_entry_is_made_anew(fetch, tmp_path, content):
+    fetch()
+    (entry,) = (tmp_path / "cache").iterdir()
+    entry.write_bytes(content)
+    assert fetch()
+    assert not fetch()
+
+
+def test_an_entry_of_another_key_is_made_anew(fetch, tmp_path):
+    fetch(parameters=("a",), result={"x": np.array(1)})
+    (first,) = (tmp_path / "cache").iterdir()
+    fetch(parameters=("b",), result={"x": np.array(2)})
+    (second,) = set((tmp_path / "cache").iterdir()) - {first}
+    second.write_bytes(first.read_bytes())
+    assert fetch(parameters=("b",), result={"x": np.array(2)})
+
+
+def test_no_pickle_is_ever_run(fetch, tmp_path):
+    fetch()
+    (entry,) = (tmp_path / "cache").iterdir()
+    np.savez(entry, x=np.array([print], dtype=object), n=np.array(3), digest=np.array("0"))
+    assert fetch()
+
+
+def test_an_exposure_that_changes_meanwhile_is_not_kept(exposure, tmp_path):
+    def make():
+        exposure.write_bytes(b"changed pixels")
+        return MADE
+
+    Cache(tmp_path / "cache").fetch("kind", exposure, ["a"], make)
+    assert not list(tmp_path.glob("cache/*"))
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_else(exposure, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    found = Cache(tmp_path / "file" / "cache").fetch("kind", exposure, [], lambda: MADE)
+    assert found["n"] == 3
