@@ -106,7 +106,7 @@ class Workers:
         with contextlib.closing(spread(where, task, jobs, names)) as done:
             for result, records in done:
                 for record in records:
-                    logging.getLogger(record.name).handle(record)
+                    get_logger(record.name).handle(record)
                 yield result
 
 

@@ -1,9 +1,9 @@
 """The command as a whole, and what looks at tables and exposures: show, check and init."""
 
 import json
-import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -174,7 +174,7 @@ def test_init_makes_a_folder_in_which_strun_runs_as_written(modfix, asn, tmp_pat
     table = tmp_path / "my offsets" / "my_moduleoffset.asdf"
     assert read_table_file(table).table.rows == read_table_file(PACKAGED_TABLE).table.rows
     modfix("set", table, "--array", "2", "--filter", "F200W", "--offset", "-0.05")
-    strun = [shutil.which("strun"), "my offsets/modfix.cfg", str(asn)]
+    strun = [Path(sys.executable).with_name("strun"), "my offsets/modfix.cfg", str(asn)]
     done = subprocess.run(strun, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     header = fits.getheader(tmp_path / names_of(asn)[0].replace("_cal", "_modfix"))

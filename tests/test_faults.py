@@ -28,7 +28,7 @@ from stdatamodels.jwst import datamodels
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, files
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.reference.datamodel import PACKAGED_TABLE
-from jwst_modfix.steps import derive_products, fits_writer, module_offset
+from jwst_modfix.steps import correct_file, derive_products, fits_writer, module_offset
 from jwst_modfix.steps.fits_exposure import FitsExposure
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
@@ -525,7 +525,7 @@ def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
 
 
 def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folder, truth, monkeypatch):
-    gone, opened = Path("data/jw2_cal.fits").absolute(), module_offset.open_fits
+    gone, opened = Path("data/jw2_cal.fits").absolute(), correct_file.open_fits
 
     def vanishing(path):
         if path == gone:
@@ -533,7 +533,7 @@ def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folde
         return opened(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module_offset, "open_fits", vanishing)
+        patch.setattr(correct_file, "open_fits", vanishing)
         with pytest.raises(ExposureError) as caught:
             correct("out")
     assert one_line(caught.value) == (

@@ -35,6 +35,9 @@ def test_the_oldest_versions_tested_are_the_lower_bounds():
         "reference/tables/ma2023_table2.asdf",
         "reference/tables/released_recipe.asdf",
         "report/template.html",
+        "config/modfix.cfg",
+        "config/modfix_derive.cfg",
+        "config/calwebb_image3_modfix.cfg",
     ],
 )
 def test_the_package_brings_its_data(name):

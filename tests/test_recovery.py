@@ -115,7 +115,7 @@ def test_a_filter_that_misses_an_epoch_is_left_out_by_name_and_the_other_is_reco
     failed = {band["filter"]: band.get("failure") for band in model.meta.derivation.instance["bands"]}
     assert failed["F150W"] is None
     assert failed["F182M"], "why it is left out"
-    assert f"F182M is left out: {failed['F182M']}" in caplog.text
+    assert f"F182M gets no row in the table: {failed['F182M']}" in caplog.text
     assert [entry.key for entry in model.table.rows] == [("3", "F150W", "CLEAR")]
     assert model.table.rows[0].offset == pytest.approx(row.offset, abs=3 * model.table.rows[0].offset_error)
 

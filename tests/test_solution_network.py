@@ -206,7 +206,7 @@ def test_order_of_measurements_does_not_matter():
 @pytest.mark.parametrize(
     ("survey", "words"),
     [
-        (Survey(density=0), r"F200W\+CLEAR: there is no source"),
+        (Survey(density=0), r"F200W\+CLEAR: no source that was selected is measured twice"),
         (Survey(modules=("A",)), "all are of module A; an offset needs both modules"),
         (
             Survey(rolls=(0.0,), dithers=((0.0, 0.0),), arrays=LW),

@@ -7,7 +7,7 @@ import pytest
 from pull_cases import CASES, LW, collect
 
 
-@pytest.mark.parametrize(("number", "name"), enumerate(CASES))
+@pytest.mark.parametrize(("number", "name"), list(enumerate(CASES)))
 def test_pulls(number, name):
     """Terms of one kind are taken together: their mean is then known to 0.07 and their width to 0.05."""
     case = CASES[name]

@@ -147,7 +147,7 @@ def check_linked(measurements, links):
     """
     place = f"measurements in {measurements.filter}+{measurements.pupil}"
     if links.n_sources == 0:
-        raise NoSolutionError(f"{place}: there is no source")
+        raise NoSolutionError(f"{place}: no source that was selected is measured twice")
     modules = sorted({detector.split()[1] for detector in links.detectors})
     if len(modules) < len(MODULES):
         raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
