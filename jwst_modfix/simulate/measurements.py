@@ -32,10 +32,10 @@ def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
     Returns
     -------
     astropy.table.Table
-        One row per source and exposure: ``source`` (row of the scene), ``exposure`` (its place in
-        `exposures`), ``epoch``, ``detector``, ``array``, ``module``, ``filter``, ``pupil``, ``v2``, ``v3``
-        [arcsec], ``ra``, ``dec`` [deg], ``x``, ``y`` [0-indexed full-frame pixel], ``true_mag`` (the source
-        in that epoch), ``magnitude_error`` (z + g u + t), ``noise`` (standard error) [mag] and ``variable``.
+        One row per source and exposure: ``source`` (row of the scene), ``exposure`` (its place in `exposures`),
+        ``epoch``, ``detector``, ``array``, ``module``, ``filter``, ``pupil``, ``v2``, ``v3`` [arcsec], ``ra``, ``dec``
+        [deg], ``x``, ``y`` [0-indexed full-frame pixel], ``true_mag`` (the source in that epoch), ``magnitude_error``
+        (z + g u + t), ``noise`` (standard error) [mag] and ``variable``.
     """
     truth = truth or CalibrationTruth()
     seen = [_observe(scene, exposure, truth, faintest) for exposure in exposures]

@@ -153,8 +153,7 @@ def plan_exposures(
     detectors : sequence of str, optional
         Names of the detectors; each band takes those of its channel. All ten unless given.
     dithers : int or sequence of tuple of float
-        How many exposures of each epoch and band, as in `dither_pattern`, or their offsets
-        [arcsec along V2, V3].
+        How many exposures of each epoch and band, as in `dither_pattern`, or their offsets [arcsec along V2, V3].
     duration : float
         Effective exposure time [s]; the default is that of SHALLOW4 with ten groups.
     program : int

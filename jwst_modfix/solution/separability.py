@@ -36,11 +36,9 @@ def find_separable(model, links, mag_error, fit_epochs=True, min_sources=MIN_SOU
     """
     Admit the terms one by one: offsets, then epoch terms, then slopes.
 
-    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A
-    term
-    that hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but
-    left out
-    of the result, so that the others' errors hold. Levels of arrays are always left free.
+    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
+    hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but left out of the
+    result, so that the others' errors hold. Levels of arrays are always left free.
 
     Parameters
     ----------

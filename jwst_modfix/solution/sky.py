@@ -25,9 +25,8 @@ class SkyOffset:
     array : str
         Array ID.
     offset, offset_error : float
-        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from
-        the
-        levels' own errors where those are larger, with Student's factor for few exposures.
+        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from the levels'
+        own errors where those are larger, with Student's factor for few exposures.
     n_exposures : int
         Number of exposures in which both modules were measured.
     """
@@ -65,9 +64,8 @@ def sky_offsets(time, array, module, level, error):
     """
     Compare the modules' sky levels exposure by exposure.
 
-    The sky is taken to be equally bright over both modules, so that stray light, scattered light and
-    gradients of
-    the background enter in full: a check, not a measurement to correct by.
+    The sky is taken to be equally bright over both modules, so that stray light, scattered light and gradients of the
+    background enter in full: a check, not a measurement to correct by.
 
     Parameters
     ----------
