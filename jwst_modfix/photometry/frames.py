@@ -19,7 +19,6 @@ from jwst_modfix.photometry.headers import ExposureHeader
 __all__ = ["Frame", "read_frame", "read_geometry"]
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
-_MICRO = 1e6  # Jy per MJy
 _KEPT = 256  # WCSs kept in memory, of about 0.4 MB each
 
 
@@ -53,7 +52,7 @@ class Frame:
     @property
     def jansky(self):
         """Flux of a nominal pixel of 1 MJy/sr [Jy]."""
-        return self.header.pixar_sr * _MICRO
+        return self.header.jansky
 
 
 def read_frame(header):

@@ -31,6 +31,7 @@ _CALIBRATION = _OPTIONAL[:4]
 _NUMBERS = ("pixar_sr", "photmjsr", "roll", "mjd")
 _KINDS = {name: Real if name in _NUMBERS else str for name, _ in (*_REQUIRED, *_OPTIONAL, ("roll", ""), ("mjd", ""))}
 _KIND_NAMES = {Real: "a finite number", str: "text"}
+_JANSKY_PER_MJY = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,11 @@ class ExposureHeader:
             return np.array(words).reshape(4, 2)
         except ValueError:
             return None
+
+    @property
+    def jansky(self):
+        """Flux of a nominal pixel of 1 MJy/sr [Jy]."""
+        return self.pixar_sr * _JANSKY_PER_MJY
 
     @property
     def module(self):
