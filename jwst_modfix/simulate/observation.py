@@ -9,9 +9,9 @@ from jwst_modfix.simulate.bands import Band
 from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
 from jwst_modfix.simulate.siaf import DETECTORS
 
-__all__ = ["JWIDF_EPOCHS", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
+__all__ = ["JWIDF_EPOCHS", "SECONDS_PER_DAY", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
 
-_SECONDS_PER_DAY = 86400.0
+SECONDS_PER_DAY = 86400.0
 _OVERHEAD = 120.0  # seconds between exposures
 
 # FULLBOX 6TIGHT moves by about +-24.5" along V2 and +-6.3" along V3: with six exposures both modules
@@ -215,4 +215,4 @@ def dithered_attitude(epoch, offset):
 def _start(epoch, activity, number, dithers, duration):
     """Start of an exposure [MJD]: one after another, bands in turn."""
     before = (activity - 1) * dithers + number - 1
-    return Time(epoch.date, scale="utc").mjd + before * (duration + _OVERHEAD) / _SECONDS_PER_DAY
+    return Time(epoch.date, scale="utc").mjd + before * (duration + _OVERHEAD) / SECONDS_PER_DAY
