@@ -3,7 +3,7 @@
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.reference.columns import align
+from jwst_modfix.columns import align
 from jwst_modfix.reference.compare import compare_tables
 from jwst_modfix.reference.describe import describe_value
 
