@@ -19,8 +19,7 @@ __all__ = [
     "find_separable",
 ]
 
-# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its
-# error
+# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
 # ten times larger: what is then called its value is the model's assumption, not the data's.
 MAX_INFLATION = 100.0
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
@@ -161,8 +160,8 @@ def _admit(terms, reduced, gram, admitted, number, fraction, left, variance):
     """
     None where the term is admitted, else the reason against it.
 
-    ``fraction`` is what the admitted terms take over of it, ``left`` the information left to it alone, and
-    ``variance`` the variances of the admitted terms without it.
+    ``fraction`` is what the admitted terms take over of it, ``left`` the information left to it alone, and ``variance``
+    the variances of the admitted terms without it.
     """
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:

@@ -71,8 +71,7 @@ class Model:
     terms : tuple of Term
         The terms theta.
     transform : numpy.ndarray, shape (n_columns, n_terms)
-        From terms to columns of the design: ``beta = transform @ theta``, which holds z_A = level + Delta_AB
-        / 2.
+        From terms to columns of the design: ``beta = transform @ theta``, which holds z_A = level + Delta_AB / 2.
     system : ReducedSystem
         The design in columns z, k, t.
     epochs : numpy.ndarray of int

@@ -107,8 +107,7 @@ def offset_table(solution, significance=3.0, baseline="B", name="solution", **li
     """
     Turn a solution into a coefficient table.
 
-    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with
-    their errors.
+    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
 
     Parameters
     ----------
