@@ -1,11 +1,14 @@
-"""Exposures for the tests: simulated with the real SIAF geometry, without noise unless a test asks for it."""
+"""Exposures for the tests, with the real SIAF geometry and no noise unless a test asks for it; and the command."""
 
 import functools
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from jwst_modfix import simulate
+from jwst_modfix.cli import main
+from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE
 
 
 @functools.cache
@@ -46,3 +49,18 @@ def make_exposure():
 def small_exposure(make_exposure):
     """Give a function that makes a fresh exposure of 64 x 48 pixels."""
     return functools.partial(make_exposure, subarray=(701, 401, 64, 48))
+
+
+@pytest.fixture
+def modfix(tmp_path, monkeypatch):
+    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+
+    def run(*words, status=0):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    return run
