@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 __all__ = [
     "HUBER_TUNING",
+    "MAD_TO_SIGMA",
     "MAX_LEVERAGE",
     "fit_scatter",
     "huber_derivative",
@@ -16,6 +17,8 @@ __all__ = [
 
 # 95 % efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
 HUBER_TUNING = 1.345
+# Standard deviation of a normal distribution over its median absolute deviation.
+MAD_TO_SIGMA = 1.4826
 # The leverage of a source that its residuals are corrected for, at most: beyond, a term hangs on that source.
 MAX_LEVERAGE = 0.9
 # The scatter of this many residuals is known to 0.1 %: more would cost time and tell nothing. A prime, so that an

@@ -7,7 +7,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.reference.table import ARRAYS
-from jwst_modfix.solution.robust import huber_weight, student_factor
+from jwst_modfix.solution.robust import MAD_TO_SIGMA, huber_weight, student_factor
 
 __all__ = ["SkyComparison", "SkyOffset", "compare_sky", "sky_offsets"]
 
@@ -164,7 +164,7 @@ def _ratios(time, level, error, mine, module):
 
 def _robust_mean(values, errors):
     """Huber mean in units of the scatter or the errors, whichever is larger, and its standard error."""
-    scatter = 1.4826 * np.median(np.abs(values - np.median(values)))
+    scatter = MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))
     sigma = np.maximum(errors, scatter)
     mean = np.median(values)
     for _ in range(_MAX_ITERATIONS):
