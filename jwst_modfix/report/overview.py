@@ -1,4 +1,4 @@
-"""Figures of all filters together: the shifts of exposures, and the sky levels beside the sources."""
+"""Figures of all filters together: astrometry, shifts of exposures, and the sky levels beside the sources."""
 
 import numpy as np
 

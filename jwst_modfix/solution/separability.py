@@ -25,10 +25,10 @@ MAX_INFLATION = 100.0
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # an expected error of that size (four times it for slopes) tells nothing.
 MAX_OFFSET_ERROR = 0.05
+MAX_SLOPE_ERROR = 0.02
 # The scatter of fewer sources gives no error to trust (of ten, it is known to a quarter), and one variable
 # source among them passes for an offset.
 MIN_SOURCES = 10
-MAX_SLOPE_ERROR = 0.02
 
 
 def find_separable(model, links, mag_error, fit_epochs=True, min_sources=MIN_SOURCES):

@@ -9,7 +9,10 @@ from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.measurements import EXPOSURE_SHARE
 from jwst_modfix.solution.normal import reduce_system
 
-__all__ = ["Model", "Term", "build_model"]
+__all__ = ["SLOPE_ARRAYS", "Model", "Term", "build_model"]
+
+SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
+"""Array IDs that have a gradient, by the parameter ``fit_slope``."""
 
 _WORDS = {
     "offset": "offset of array {array}",
