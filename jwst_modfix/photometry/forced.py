@@ -9,7 +9,8 @@ from jwst_modfix.photometry.apertures import ApertureFlux, measure_source
 from jwst_modfix.photometry.background import SkyLevel, measure_sky
 from jwst_modfix.photometry.centroids import refine_centroids, window_of
 from jwst_modfix.photometry.detection import fill_lone_pixels, find_connected
-from jwst_modfix.photometry.merging import find_shift, shift_on_sky
+from jwst_modfix.photometry.geometry import shift_on_sky
+from jwst_modfix.photometry.merging import find_shift
 
 __all__ = ["ForcedPhotometry", "measure_frame"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from jwst_modfix.photometry.detection import Detections, detect
 from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.photometry.merging import unit_vectors
+from jwst_modfix.photometry.geometry import unit_vectors
 
 __all__ = ["Measured", "Places", "detect_exposure", "measure_exposure", "places_near"]
 
