@@ -135,7 +135,7 @@ def detect(brightness, exposure, rng, effects):
     var_poisson = electrons * per_electron**2
     var_rnoise = np.full_like(brightness, (_READ_NOISE[channel] * per_electron) ** 2)
     var_flat = (_FLAT_ERROR * brightness) ** 2
-    data = _add_noise(brightness, electrons, exposure, rng) if effects.noise else brightness.copy()
+    data = _draw_noisy(electrons, exposure, rng) if effects.noise else brightness.copy()
     err = np.sqrt(var_poisson + var_rnoise + var_flat)
     if effects.cosmic_rays:
         _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
@@ -170,7 +170,7 @@ def noise_equivalent_flux(flux, exposure):
     return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
 
 
-def _add_noise(brightness, electrons, exposure, rng):
+def _draw_noisy(electrons, exposure, rng):
     """Draw counts and read noise, then divide by a flat field that is a little wrong."""
     flat = 1 + _FLAT_ERROR * _pattern_rng(exposure).standard_normal(electrons.shape, np.float32)
     read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from jwst_modfix.solution.labels import number_labels
 
-__all__ = ["ReducedSystem", "generalised_inverse", "reduce_system"]
+__all__ = ["NULL_SHARE", "ReducedSystem", "generalised_inverse", "reduce_system"]
 
 # Information on a combination of terms below this share of what the measurements held before the sources
 # were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
