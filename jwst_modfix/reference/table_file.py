@@ -14,6 +14,7 @@ __all__ = [
     "ENVIRONMENT_VARIABLE",
     "PACKAGED_TABLE",
     "TableFile",
+    "check_name",
     "is_packaged",
     "read_table_file",
     "refuse_overwriting",
@@ -104,12 +105,29 @@ def write_table_file(path, meta, table):
         The file is there already, its name does not end in ``.asdf``, or what it would say breaks a rule.
     """
     refuse_overwriting(path)
-    if Path(path).suffix != ".asdf":
-        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+    check_name(path)
     tree = without_empty({"meta": meta, **tree_from_table(table)})
     table_from_tree(tree, str(path))
     with written_whole(path) as partial:
         write_tree(tree, partial)
+
+
+def check_name(path):
+    """
+    Refuse a name that the file of a table cannot have.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ReferenceTableError
+        It does not end in ``.asdf``.
+    """
+    if Path(path).suffix != ".asdf":
+        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
 
 
 def refuse_overwriting(path):
