@@ -7,7 +7,7 @@ import numpy as np
 from jwst_modfix.photometry.detection import Detections, detect
 from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.photometry.merging import unit_vectors
+from jwst_modfix.photometry.geometry import unit_vectors
 
 __all__ = ["Measured", "Places", "detect_exposure", "measure_exposure", "places_near"]
 
@@ -43,8 +43,8 @@ class Measured:
     rows : numpy.ndarray of int, shape (n,)
         Rows of the list of sources.
     columns : dict of numpy.ndarray
-        Values of each: ``x``, ``y`` of the full frame, ``V2``, ``V3``, ``off_east``,
-        ``off_north`` and those of the aperture.
+        Values of each: ``x``, ``y`` of the full frame, ``V2``, ``V3``, ``off_east``, ``off_north`` and those of the
+        aperture.
     sky : tuple of float
         Sky level of the whole exposure and its error [MJy/sr].
     shift : tuple of float
