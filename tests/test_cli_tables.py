@@ -198,7 +198,8 @@ def photom(tmp_path):
 
     def write(detector):
         model = NrcImgPhotomModel()
-        rows = np.zeros(3, dtype=model.get_dtype("phot_table"))
+        columns = [("filter", "S12"), ("pupil", "S15"), ("photmjsr", "<f4"), ("uncertainty", "<f4")]
+        rows = np.zeros(3, dtype=columns)
         rows["filter"], rows["pupil"] = ["F200W", "F444W", "F090W"], "CLEAR"
         rows["photmjsr"], rows["uncertainty"] = [0.5, 0.4, 0.3], 0.01
         model.phot_table = rows

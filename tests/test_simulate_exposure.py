@@ -34,11 +34,10 @@ def stars(exposure, x, y, magnitude=20.0):
     """Stars at pixels of an exposure, with the same magnitude in every epoch."""
     ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
     scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
-    scene["type"], scene["half_light_radius"] = "star", 0.0
-    scene["axis_ratio"], scene["position_angle"], scene["variable"] = 1.0, 0.0, False
-    scene[f"mag_{exposure.band.name}"] = magnitude
-    for epoch in JWIDF_EPOCHS:
-        scene[f"variation_{epoch.name}"] = 0.0
+    same = {"type": "star", "half_light_radius": 0.0, "axis_ratio": 1.0, "position_angle": 0.0, "variable": False}
+    same |= {f"mag_{exposure.band.name}": magnitude} | {f"variation_{epoch.name}": 0.0 for epoch in JWIDF_EPOCHS}
+    for name, value in same.items():
+        scene[name] = np.full(len(ra), value)
     return scene
 
 

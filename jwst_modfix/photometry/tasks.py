@@ -114,7 +114,8 @@ def detect_exposure(header, faintest, cache=None):
 
     def make():
         found = detect(read_frame(header), faintest=faintest)
-        return {name: getattr(found, name) for name in ("ra", "dec", "flux")}
+        # numpy's sines of strided and of contiguous arrays can differ in the last bit, and only the latter travel.
+        return {name: np.ascontiguousarray(getattr(found, name)) for name in ("ra", "dec", "flux")}
 
     arrays = cache.fetch("detections", header.path, [repr(faintest)], make) if cache else make()
     return Detections(exposure=header.name, band=f"{header.filter}+{header.pupil}", **arrays)
@@ -162,7 +163,7 @@ def _measure(frame, places, aperture):
     v2, v3 = frame.geometry.to_v2v3(found.x, found.y) if len(found.rows) else (found.x, found.y)
     columns = {name: np.array([getattr(one, name) for one in found.fluxes]) for name in _COLUMNS}
     corner = frame.header.corner
-    return columns | {
+    columns |= {
         "rows": found.rows,
         "x": found.x + corner[0],
         "y": found.y + corner[1],
@@ -173,3 +174,4 @@ def _measure(frame, places, aperture):
         "sky_level": (found.sky.level, found.sky.error),
         "shift": found.shift,
     }
+    return {name: np.ascontiguousarray(values) for name, values in columns.items()}

@@ -42,7 +42,7 @@ def mounted(tmp_path):
 
     yield mount
     if folder.is_mount():
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("room", [450, 470, 500])  # KiB: for two outputs of 158 KB and a part of the third
