@@ -1,7 +1,6 @@
 """Put the two modules of JWST/NIRCam on one flux scale.
 
-The public names load on first use, so that importing this package is quick and
-does not import the jwst pipeline.
+The public names load on first use, so that importing this package is quick and does not import the jwst pipeline.
 """
 
 import importlib

@@ -4,9 +4,11 @@ import struct
 
 import yaml
 
-__all__ = ["compose_asdf", "refuse_hostile"]
+__all__ = ["LOADER", "compose_asdf", "refuse_hostile"]
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's loader where PyYAML was built with it: parsing takes some five times as long without."""
+
 _END = b"\n...\n"
 _BLOCK_MAGIC = b"\xd3BLK"
 _BLOCK_HEADER = struct.Struct(">4sH I4sQQQ")  # magic, size of the rest; flags, compression, allocated, used, data
@@ -24,8 +26,10 @@ def compose_asdf(content):
 
     Returns
     -------
-    yaml.Node
+    root : yaml.Node
         Its root.
+    blocks : bytes
+        What follows the YAML: the binary blocks.
 
     Raises
     ------
@@ -35,10 +39,10 @@ def compose_asdf(content):
         It is no YAML.
     """
     end = content.index(_END) + len(_END)
-    root = yaml.compose(content[:end], Loader=_LOADER)
+    root, blocks = yaml.compose(content[:end], Loader=LOADER), content[end:]
     _refuse_external(root)
-    _refuse_large(content[end:])
-    return root
+    _refuse_large(blocks)
+    return root, blocks
 
 
 def refuse_hostile(content):

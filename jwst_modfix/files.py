@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jwst_modfix.errors import OutputError
 
-__all__ = ["HiddenFolder", "check_writable", "remove_leftovers", "telling", "written_whole"]
+__all__ = ["HiddenFolder", "check_writable", "find_existing", "remove_leftovers", "telling", "written_whole"]
 
 _MARK = ".modfix-part"  # ends the name of each hidden folder of ours
 _LOCK = "lock"
@@ -161,6 +161,23 @@ def check_writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with HiddenFolder(folder / "check"):
             pass
+
+
+def find_existing(targets):
+    """
+    Find what is there already of what is to be written.
+
+    Parameters
+    ----------
+    targets : iterable of str or pathlib.Path
+        The files.
+
+    Returns
+    -------
+    list of str
+        Those whose name is taken, be it by a folder or by a link that leads nowhere.
+    """
+    return [str(target) for target in targets if os.path.lexists(target)]
 
 
 def remove_leftovers(targets):

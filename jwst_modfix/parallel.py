@@ -20,7 +20,7 @@ from multiprocessing import connection
 from jwst_modfix.errors import WorkerError
 from jwst_modfix.plain import get_logger
 
-__all__ = ["Workers"]
+__all__ = ["THIS_PROCESS", "Workers"]
 
 log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
 
@@ -108,6 +108,10 @@ class Workers:
                 for record in records:
                     get_logger(record.name).handle(record)
                 yield result
+
+
+THIS_PROCESS = Workers()
+"""No other process: the default of all who have jobs."""
 
 
 def _cores():

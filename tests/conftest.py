@@ -1,11 +1,17 @@
-"""Exposures for the tests: simulated with the real SIAF geometry, without noise unless a test asks for it."""
+"""Exposures for the tests, with the real SIAF geometry and no noise unless a test asks for it; and the command."""
 
 import functools
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from jwst.associations.asn_from_list import asn_from_list
+from jwst.associations.lib.member import Member
+from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix import simulate
+from jwst_modfix.cli import main
+from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE
 
 
 @functools.cache
@@ -46,3 +52,39 @@ def make_exposure():
 def small_exposure(make_exposure):
     """Give a function that makes a fresh exposure of 64 x 48 pixels."""
     return functools.partial(make_exposure, subarray=(701, 401, 64, 48))
+
+
+@pytest.fixture
+def pair(small_exposure):
+    """Two fresh models: NRCA2, which is scaled, and NRCB2, which is the baseline."""
+    return [small_exposure(detector, "F200W") for detector in ("NRCA2", "NRCB2")]
+
+
+@pytest.fixture
+def pair_folder(pair, tmp_path, monkeypatch):
+    """A working directory with data/, two files and an association with a third, non-science member."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for model in pair:
+        model.save(str(data / model.meta.filename))
+    (data / "sources.ecsv").write_text("# not opened by us\n")
+    asn = asn_from_list([str(model.meta.filename) for model in pair], rule=DMS_Level3_Base, product_name="mosaic")
+    asn["products"][0]["members"].append(Member({"expname": "sources.ecsv", "exptype": "sourcecat"}))
+    (data / "set_asn.json").write_text(asn.dump()[1])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def modfix(tmp_path, monkeypatch):
+    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+
+    def run(*words, status=0):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    return run

@@ -5,13 +5,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
-from simulated_network import SW, Survey, Truth, simulate
+from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.pairs import solve_pairs
 
-LW = ("long",)
 WIDE = ((0.0, 0.0), (60.0, 10.0), (-60.0, -10.0), (90.0, 0.0))  # dithers that reach across the gap [arcsec]
 LINKING = ((0.0, 0.0), (70.0, 70.0), (-70.0, 0.0), (110.0, 0.0), (180.0, 35.0))
 
@@ -101,7 +100,7 @@ def true_value(truth, name, first_epoch):
 
 
 def _survey(case):
-    hard = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002} if case.hard else {}
+    hard = HARD if case.hard else {}
     return Survey(rolls=case.rolls, dithers=case.dithers, arrays=case.arrays, density=case.density, **hard)
 
 

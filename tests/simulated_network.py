@@ -20,6 +20,10 @@ FOOTPRINTS = {
     ("long", "B"): (-153.9, -24.7, -556.4, -426.7),
 }
 SW = ("1", "2", "3", "4")
+LW = ("long",)
+
+# What a field has beside photon noise.
+HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,28 +7,11 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
-from click.testing import CliRunner
 
 from jwst_modfix import ModuleOffsetStep
-from jwst_modfix.cli import main
 from jwst_modfix.cli.commands import _COMMANDS
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
-
-
-@pytest.fixture
-def modfix(tmp_path, monkeypatch):
-    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
-
-    def run(*words, status=0):
-        result = CliRunner().invoke(main, [str(word) for word in words])
-        assert result.exit_code == status, result.output
-        assert "Traceback" not in result.output
-        return result.output
-
-    return run
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from jwst.associations import load_asn
 
 from jwst_modfix import simulate
-from jwst_modfix.cli import main
 from jwst_modfix.derivation.plan import plan_bands
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.simulate.pointings import plan_pointings
@@ -17,19 +15,6 @@ from jwst_modfix.solution.measurements import Measurements
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.reserve import reserve_sources
 from jwst_modfix.steps.derive_inputs import find_members
-
-
-@pytest.fixture
-def modfix(tmp_path, monkeypatch):
-    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words, status=0):
-        result = CliRunner().invoke(main, [str(word) for word in words])
-        assert result.exit_code == status, result.output
-        return result.output
-
-    return run
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from click.testing import CliRunner
 from jwst.photom import PhotomStep
 from stdatamodels.jwst.datamodels import NrcImgPhotomModel, PixelAreaModel
 
 from jwst_modfix import ModuleOffsetStep
-from jwst_modfix.cli import main
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.reference.compare import compare_tables
 from jwst_modfix.reference.merge import merge_tables
@@ -33,19 +31,6 @@ det filt dmag_ab dmag_ab_err dmag_a dmag_b slope slope_err
 1 f150w 0.01296 0.00155 0.01296 0.0 0.0 0.0
 long f444w -0.01654 0.00128 -0.01654 0.0 0.00433 0.0009
 """
-
-
-@pytest.fixture
-def modfix(tmp_path, monkeypatch):
-    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words, status=0):
-        result = CliRunner().invoke(main, [str(word) for word in words])
-        assert result.exit_code == status, result.output
-        return result.output
-
-    return run
 
 
 def row(array="long", filter="F444W", offset=0.010, offset_error=0.003, **more):
@@ -213,7 +198,8 @@ def photom(tmp_path):
 
     def write(detector):
         model = NrcImgPhotomModel()
-        rows = np.zeros(3, dtype=model.get_dtype("phot_table"))
+        columns = [("filter", "S12"), ("pupil", "S15"), ("photmjsr", "<f4"), ("uncertainty", "<f4")]
+        rows = np.zeros(3, dtype=columns)
         rows["filter"], rows["pupil"] = ["F200W", "F444W", "F090W"], "CLEAR"
         rows["photmjsr"], rows["uncertainty"] = [0.5, 0.4, 0.3], 0.01
         model.phot_table = rows

@@ -1,12 +1,56 @@
 """The package as a whole: what importing it costs, and its entry points."""
 
+import ast
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 import jwst_modfix
+
+PACKAGE = Path(jwst_modfix.__file__).parent
+# As docs/development/architecture.rst has it: a room imports what stands below it, and nothing beside or above.
+FLOORS = (
+    {"cli"},
+    {"steps"},
+    {"report", "simulate"},
+    {"derivation"},
+    {"photometry", "solution", "correction"},
+    {"reference"},
+    {"parallel", "files"},
+    {"errors", "fits_walk", "embedded", "columns"},
+    {"plain"},
+    {"integration"},
+)
+
+
+def imports():
+    """Room of each module of the package, and each name that it imports, be it at once or when it is needed."""
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                yield room, node.module
+            elif isinstance(node, ast.Import):
+                yield from ((room, alias.name) for alias in node.names)
+
+
+def test_arrows_between_rooms_point_one_way():
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    assert floor.keys() | {"config"} == {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    for room, name in imports():
+        package, _, rest = name.partition(".")
+        other = rest.partition(".")[0]
+        if package == "jwst_modfix" and other and other != room:
+            assert floor[room] < floor[other], f"{room} imports {other}"
+
+
+@pytest.mark.parametrize(("room", "libraries"), [("solution", {"numpy", "scipy"}), ("correction", {"numpy"})])
+def test_algorithms_know_numbers_only(room, libraries):
+    foreign = {name.partition(".")[0] for mine, name in imports() if mine == room} - sys.stdlib_module_names
+    assert foreign - {"jwst_modfix"} == libraries
 
 
 @pytest.mark.parametrize("module", ["jwst_modfix", "jwst_modfix.integration"])

@@ -13,13 +13,13 @@ import parallel_jobs
 import psutil
 import pytest
 from astropy.io import fits
+from disturbed_runs import DATES
 
 from jwst_modfix import ModuleOffsetStep, parallel
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
 from jwst_modfix.parallel import Workers
 
 TESTS = Path(__file__).parent
-DATES = {"DATE", "MODFDATE", "MODFJOB"}  # the last is a hash of DATE too
 
 
 def run(workers, function, jobs):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowded_field import CROWD, SUBARRAY
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
@@ -25,7 +26,6 @@ from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.reference.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in
-_SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,9 @@ def exposures(tmp_path_factory):
     planned = simulate.plan_exposures(
         simulate.JWIDF_EPOCHS[:2], filters=["F200W"], detectors=["NRCA1", "NRCB1"], dithers=[(0.0, 0.0)], duration=800.0
     )
-    population = simulate.Population(
-        density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
-    )
     rng = np.random.default_rng(42)
     simulate.simulate_dataset(
-        folder, planned, rng, population=population, subarray=_SUBARRAY,
+        folder, planned, rng, population=CROWD, subarray=SUBARRAY,
         truth=simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test")),
     )  # fmt: skip
     return [read_header(path) for path in sorted(folder.glob("*_cal.fits"))], folder

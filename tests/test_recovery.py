@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowded_field import CROWD, SUBARRAY
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetStep, simulate
 from jwst_modfix.errors import NoSolutionError, PhotometryError
@@ -15,10 +16,7 @@ from jwst_modfix.photometry import SYSTEMATIC_FLOOR
 from jwst_modfix.reference.table import OffsetRow, OffsetTable
 
 EPOCHS = simulate.JWIDF_EPOCHS
-_SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
-_CROWD = simulate.Population(
-    density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.05, variable_amplitude=0.3
-)
+VARIED = replace(CROWD, variable_fraction=0.05, variable_amplitude=0.3)
 
 
 def make(folder, exposures, rng, *, terms=None, slope=None, **options):
@@ -53,7 +51,7 @@ def turned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("turned")
     exposures = simulate.plan_exposures(EPOCHS[:2], filters=["F150W"], detectors=["NRCA3", "NRCB3"], dithers=1)
     return make(
-        folder, exposures, np.random.default_rng(31), terms={"ep2": 0.008}, population=_CROWD, subarray=_SUBARRAY
+        folder, exposures, np.random.default_rng(31), terms={"ep2": 0.008}, population=VARIED, subarray=SUBARRAY
     )
 
 
@@ -136,8 +134,8 @@ def one_epoch(tmp_path_factory):
     exposures = simulate.plan_exposures(
         EPOCHS[:1], filters=["F150W"], detectors=["NRCA3", "NRCB3"], dithers=[tuple(-step), tuple(step)]
     )
-    folder, faint = tmp_path_factory.mktemp("one"), replace(_CROWD, density=250.0, brightest=20.5)
-    return make(folder, exposures, np.random.default_rng(33), population=faint, subarray=_SUBARRAY)
+    folder, faint = tmp_path_factory.mktemp("one"), replace(VARIED, density=250.0, brightest=20.5)
+    return make(folder, exposures, np.random.default_rng(33), population=faint, subarray=SUBARRAY)
 
 
 def test_dithers_that_put_one_module_where_the_other_was_are_enough(one_epoch):

@@ -5,15 +5,14 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from one_exposure import one_exposure
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
-from jwst_modfix.reference.datamodel import ModuleOffsetModel, choose_reference
+from jwst_modfix.reference.datamodel import ModuleOffsetModel
 from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
-    MA2023_TABLE,
-    MODULE_MIDPOINT,
     CalibrationTruth,
     Effects,
     Population,
@@ -21,7 +20,6 @@ from jwst_modfix.simulate import (
     calibration_factor,
     cut_subarray,
     named_subarray,
-    plan_exposures,
     scene_around,
     simulate_exposure,
 )
@@ -32,20 +30,14 @@ PERFECT = CalibrationTruth(table=OffsetTable(rows=()))
 SKY_ONLY = Effects(noise=False, bad_pixels=False, saturation=False)
 
 
-def one_exposure(detector="NRCALONG", filter="F444W", epoch=0, **options):
-    options = {"dithers": [(0, 0)], **options}
-    return plan_exposures([JWIDF_EPOCHS[epoch]], filters=[filter], detectors=[detector], **options)[0]
-
-
 def stars(exposure, x, y, magnitude=20.0):
     """Stars at pixels of an exposure, with the same magnitude in every epoch."""
     ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
     scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
-    scene["type"], scene["half_light_radius"] = "star", 0.0
-    scene["axis_ratio"], scene["position_angle"], scene["variable"] = 1.0, 0.0, False
-    scene[f"mag_{exposure.band.name}"] = magnitude
-    for epoch in JWIDF_EPOCHS:
-        scene[f"variation_{epoch.name}"] = 0.0
+    same = {"type": "star", "half_light_radius": 0.0, "axis_ratio": 1.0, "position_angle": 0.0, "variable": False}
+    same |= {f"mag_{exposure.band.name}": magnitude} | {f"variation_{epoch.name}": 0.0 for epoch in JWIDF_EPOCHS}
+    for name, value in same.items():
+        scene[name] = np.full(len(ra), value)
     return scene
 
 
@@ -134,64 +126,6 @@ def test_baseline_shares_the_offset(baseline, a, b):
     found = [calibration_factor(one_exposure(f"NRC{m}LONG", "F405N"), truth) for m in "AB"]
     np.testing.assert_allclose(found, 10 ** (-0.4 * np.array([a, b])))
     assert calibration_factor(one_exposure("NRCALONG", "F444W"), truth) == 1
-
-
-def gradient_truth(**gradient):
-    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02)
-    return CalibrationTruth(table=OffsetTable(rows=(row,), gradient=Gradient(**gradient, exposure_share=0.5)))
-
-
-def error(exposure, truth):
-    return -2.5 * np.log10(calibration_factor(exposure, truth))
-
-
-def test_focal_plane_gradient_is_zero_at_its_origin_and_grows_with_v2():
-    truth = gradient_truth(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT)
-    for detector in ("NRCALONG", "NRCBLONG"):
-        exposure = one_exposure(detector)
-        v2, _ = exposure.geometry.grid_to_v2v3(np.arange(2048.0), np.arange(2048.0))
-        np.testing.assert_allclose(error(exposure, truth), 0.01 * (v2 - MODULE_MIDPOINT[0]) / 60, atol=1e-12)
-
-
-def test_detector_gradient_counts_from_its_pixel_in_arcmin():
-    """A pixel of NRCALONG is 0.06276 by 0.06306 arcsec in the middle (SIAF)."""
-    exposure = one_exposure("NRCALONG")
-    along_x = error(exposure, gradient_truth(frame="detector", direction=0.0, origin=(100.0, 0.0)))
-    assert along_x[500, 100] == pytest.approx(0, abs=1e-12)
-    assert along_x[500, 1100] == pytest.approx(0.01 * 1000 * 0.062755 / 60, rel=1e-4)
-    along_y = error(exposure, gradient_truth(frame="detector", direction=90.0, origin=(0.0, 0.0)))
-    assert along_y[1000, 500] == pytest.approx(0.01 * 1000 * 0.063059 / 60, rel=1e-4)
-
-
-@pytest.mark.parametrize("epoch", [0, 1])
-def test_sky_gradient_is_fixed_to_the_sky(epoch):
-    """Toward PA 90 it grows eastward, whatever the roll."""
-    center = JWIDF_EPOCHS[0].ra, JWIDF_EPOCHS[0].dec
-    exposure = one_exposure("NRCALONG", epoch=epoch)
-    found = error(exposure, gradient_truth(frame="sky", direction=90.0, origin=center))
-    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(300.0, 1200.0))
-    east = (ra - center[0]) * np.cos(np.deg2rad(dec)) * 60
-    assert found[1200, 300] == pytest.approx(0.01 * east, rel=1e-4)
-
-
-def test_row_has_its_own_direction():
-    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02, direction=0.0)
-    gradient = Gradient(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT, exposure_share=1.0)
-    truth = CalibrationTruth(table=OffsetTable(rows=(row,), gradient=gradient))
-    exposure = one_exposure("NRCALONG")
-    _, v3 = exposure.geometry.pixel_to_v2v3(30.0, 60.0)
-    assert error(exposure, truth)[60, 30] == pytest.approx(0.02 * (v3 - MODULE_MIDPOINT[1]) / 60)
-
-
-def test_default_truth_is_the_packaged_table(monkeypatch):
-    """Two copies of Table 2 of Ma et al. (2023), each typed from the paper."""
-    monkeypatch.delenv("JWST_MODFIX_REFERENCE", raising=False)
-    table = choose_reference()
-    expected = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in table.rows}
-    found = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in MA2023_TABLE.rows}
-    assert found == expected
-    np.testing.assert_allclose(MA2023_TABLE.gradient.origin, table.gradient.origin, atol=0.05)
-    assert (table.gradient.frame, table.gradient.direction) == ("focal_plane", 90)
 
 
 @pytest.mark.parametrize(

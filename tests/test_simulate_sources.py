@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from astropy.modeling.models import Sersic1D
 from astropy.table import Table
+from one_exposure import one_exposure
 
 from jwst_modfix.simulate import (
     BANDS,
     DETECTORS,
-    JWIDF_EPOCHS,
     Band,
     Population,
     detector_geometry,
@@ -22,10 +22,6 @@ from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.scene import SceneError
 
 FLUX_20 = 3631e-6 * 10**-8  # MJy of 20 mag AB
-
-
-def one_exposure(detector, filter):
-    return plan_exposures([JWIDF_EPOCHS[0]], filters=[filter], detectors=[detector], dithers=[(0, 0)])[0]
 
 
 def sources_at(exposure, x, y, type="star"):

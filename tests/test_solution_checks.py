@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.solution.bootstrap import bootstrap_sources
@@ -12,9 +12,6 @@ from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.reserve import reserve_sources, validate
 from jwst_modfix.solution.sky import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.solution.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
-
-LW = ("long",)
-HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
 
 
 def test_bootstrap_agrees_with_the_covariance():

@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_network import TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.solution.links import count_links
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.verdict import NOT_DETERMINED, judge_arrays
 
-LW = ("long",)
 NO_DITHER = ((0.0, 0.0),)
 
 

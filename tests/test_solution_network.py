@@ -6,16 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.solution.measurements import ORIGIN
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.robust_fit import OUTLIER, VARIABLE
 
-LW = ("long",)
 EPOCHS = (0.0, 0.008, -0.006, 0.005)
-HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
 
 
 def dense_design(m, names):

@@ -4,14 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_network import SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.pairs import solve_pairs
-
-LW = ("long",)
-HARD = {"variable_share": 0.05, "outlier_share": 0.01, "scatter": 0.002}
 
 
 def test_equations_7_and_8_on_exact_numbers():

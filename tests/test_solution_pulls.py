@@ -4,7 +4,8 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from pull_cases import CASES, LW, collect
+from pull_cases import CASES, collect
+from simulated_network import LW
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(CASES)))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowded_field import CROWD, SUBARRAY
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, simulate
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError, PhotometryError
@@ -19,10 +20,6 @@ from jwst_modfix.steps.associations import read_association
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
 CONFIG = Path(__file__).parents[1] / "jwst_modfix" / "config" / "modfix_derive.cfg"
-_SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
-_POPULATION = simulate.Population(
-    density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
-)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +38,8 @@ def folder(tmp_path_factory):
     renamed = {exposure.filename for exposure in planned}
     assert len(renamed) == len(planned) - 2, "F150W would overwrite two of F200W"
     truth = simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test"))
-    scene = simulate.scene_around(np.random.default_rng(42), planned, _POPULATION)
-    common = {"scene": scene, "subarray": _SUBARRAY, "truth": truth}
+    scene = simulate.scene_around(np.random.default_rng(42), planned, CROWD)
+    common = {"scene": scene, "subarray": SUBARRAY, "truth": truth}
     for part, name in ((planned[4:], "one"), (planned[:4], "two")):
         simulate.simulate_dataset(folder / name, part, np.random.default_rng(7), field=name, **common)
     for path in sorted((folder / "one").glob("*_cal.fits")):

@@ -5,8 +5,8 @@ from collections import Counter
 import click
 
 from jwst_modfix.cli.tables import open_table
+from jwst_modfix.columns import align
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.reference.columns import align
 from jwst_modfix.reference.describe import describe_validity
 
 __all__ = ["command"]

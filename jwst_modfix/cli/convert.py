@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.reference.columns import align
+from jwst_modfix.columns import align
 from jwst_modfix.reference.table_file import write_table_file
 
 __all__ = ["command"]

@@ -3,7 +3,7 @@
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.reference.columns import align
+from jwst_modfix.columns import align
 from jwst_modfix.reference.compare import compare_tables
 from jwst_modfix.reference.describe import describe_value
 
@@ -14,6 +14,7 @@ Examples:
   modfix diff packaged field_moduleoffset.asdf        the published table and one of your own
   modfix diff old_moduleoffset.asdf new_moduleoffset.asdf
 """
+_HEADER = ["array", "filter", "pupil", "", "T1", "T2", "T2 - T1", "sigmas", "unit"]
 
 
 @click.command("diff", epilog=_EXAMPLES)
@@ -36,9 +37,6 @@ def command(first, second):  # numpydoc ignore=PR01
             click.echo(f"\nonly in {name}")
             click.echo("\n".join(align([["", row.array, row.filter, row.pupil, _offset(row)] for row in rows])))
     click.echo("\n" + "\n".join(f"note: {note}" for note in comparison.notes))
-
-
-_HEADER = ["array", "filter", "pupil", "", "T1", "T2", "T2 - T1", "sigmas", "unit"]
 
 
 def _lines(pair):

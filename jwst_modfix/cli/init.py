@@ -4,7 +4,7 @@ import shlex
 
 import click
 
-from jwst_modfix.reference.columns import align
+from jwst_modfix.columns import align
 from jwst_modfix.reference.start import TABLE_NAME, start_folder
 
 __all__ = ["command"]

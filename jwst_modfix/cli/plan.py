@@ -2,8 +2,8 @@
 
 import click
 
+from jwst_modfix.columns import align
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.reference.columns import align
 
 __all__ = ["command"]
 

@@ -2,9 +2,9 @@
 
 import click
 
-from jwst_modfix.cli.tables import PACKAGED
+from jwst_modfix.cli.tables import locate_table
 from jwst_modfix.reference.edit import edit_row
-from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file
+from jwst_modfix.reference.table_file import read_table_file
 
 __all__ = ["command"]
 
@@ -38,7 +38,7 @@ def command(table, array, filter, pupil, output, **values):  # numpydoc ignore=P
     changes = {name: value for name, value in values.items() if value is not None}
     if not changes:
         raise click.UsageError("give at least one of --offset, --offset-error, --slope, --slope-error, --direction")
-    path = PACKAGED_TABLE if table == PACKAGED else table
+    path = locate_table(table)
     key = {"array": array, "filter": filter.upper(), "pupil": pupil.upper()}
     click.echo(edit_row(path, key, changes, output))
     click.echo(f"wrote {output or path} (hash {read_table_file(output or path).table.digest})")

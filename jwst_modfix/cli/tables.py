@@ -5,10 +5,26 @@ from pathlib import Path
 
 from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
 
-__all__ = ["PACKAGED", "chosen_table", "open_table"]
+__all__ = ["chosen_table", "locate_table", "open_table"]
 
-PACKAGED = "packaged"
-"""The word for the table that comes with the package."""
+_PACKAGED = "packaged"  # the word for the table that comes with the package
+
+
+def locate_table(name):
+    """
+    Find a table's file by its path, or by the word ``packaged``.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote; a file that is called ``packaged`` comes before the word.
+
+    Returns
+    -------
+    str or pathlib.Path
+        The file.
+    """
+    return PACKAGED_TABLE if name == _PACKAGED and not Path(name).exists() else name
 
 
 def open_table(name):
@@ -30,8 +46,7 @@ def open_table(name):
     ReferenceTableError
         The file cannot be read or breaks a rule.
     """
-    is_word = name == PACKAGED and not Path(name).exists()
-    return read_table_file(PACKAGED_TABLE if is_word else name)
+    return read_table_file(locate_table(name))
 
 
 def chosen_table():
@@ -43,4 +58,4 @@ def chosen_table():
     str
         Its path or ``packaged``.
     """
-    return os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED
+    return os.environ.get(ENVIRONMENT_VARIABLE) or _PACKAGED

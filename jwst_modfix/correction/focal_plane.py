@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["along_detector", "along_focal_plane", "along_sky"]
+__all__ = ["along_detector", "along_focal_plane", "along_sky", "project"]
 
 
 def along_focal_plane(v2, v3, origin, direction):
@@ -72,11 +72,31 @@ def along_sky(ra, dec, origin, direction):
         u [arcmin], of the same shape.
     """
     sine, cosine = _sine_cosine(direction)
+    east, north = project(ra, dec, origin)
+    return (east * sine + north * cosine) * 60
+
+
+def project(ra, dec, origin):
+    """
+    Project the sky onto the tangent plane of a place.
+
+    Parameters
+    ----------
+    ra, dec : array_like
+        Position [deg], of one shape.
+    origin : tuple of float
+        RA, Dec of the place [deg].
+
+    Returns
+    -------
+    east, north : numpy.ndarray
+        In the plane [deg], of the same shape.
+    """
     delta_ra, dec, dec0 = np.radians(np.asarray(ra) - origin[0]), np.radians(dec), np.radians(origin[1])
     depth = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(delta_ra)
     east = np.cos(dec) * np.sin(delta_ra) / depth
     north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(delta_ra)) / depth
-    return np.degrees(east * sine + north * cosine) * 60
+    return np.degrees(east), np.degrees(north)
 
 
 def _sine_cosine(direction):

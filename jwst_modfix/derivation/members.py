@@ -1,17 +1,15 @@
 """The exposures of a derivation, checked all at once before a pixel is read."""
 
 from jwst_modfix.errors import AssociationError, NoSolutionError, PhotometryError
-from jwst_modfix.parallel import Workers
+from jwst_modfix.parallel import THIS_PROCESS
 from jwst_modfix.photometry import find_mixed, read_header
 from jwst_modfix.photometry.frames import read_geometry
 from jwst_modfix.reference.table import MODULES
 
 __all__ = ["read_members"]
 
-_THIS_PROCESS = Workers()
 
-
-def read_members(paths, *, where, allow_mixed=False, workers=_THIS_PROCESS):
+def read_members(paths, *, where, allow_mixed=False, workers=THIS_PROCESS):
     """
     Read the headers of all members, and refuse those that cannot be used, together.
 

@@ -9,9 +9,9 @@ from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.solution.forecast import forecast_terms
 from jwst_modfix.solution.measurements import Measurements
 
-__all__ = ["BandPlan", "Pointing", "plan_bands", "plan_measurements", "pointings_of_exposures"]
+__all__ = ["EDGE", "BandPlan", "Pointing", "plan_bands", "plan_measurements", "pointings_of_exposures"]
 
-_EDGE = 8.0  # pixels: sources nearer to an edge are not measured
+EDGE = 8.0  # pixels: sources nearer to an edge are not measured
 _ARCMIN2 = 3600.0  # arcsec^2
 
 
@@ -178,7 +178,7 @@ def _pointing(header, geometry, epoch):
     def locate(ra, dec):
         near = np.flatnonzero(np.hypot(*_offsets(centre, ra, dec)) < radius)
         x, y = geometry.to_pixel(ra[near], dec[near])
-        on = (x > _EDGE) & (x < nx - 1 - _EDGE) & (y > _EDGE) & (y < ny - 1 - _EDGE)
+        on = (x > EDGE) & (x < nx - 1 - EDGE) & (y > EDGE) & (y < ny - 1 - EDGE)
         inside = np.zeros(len(ra), dtype=bool)
         inside[near[on]] = True
         return inside, *geometry.to_v2v3(x[on], y[on])

@@ -6,13 +6,12 @@ import numpy as np
 from photutils.geometry import elliptical_overlap_grid
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import clip
+from jwst_modfix.photometry.background import MEDIAN_LOSS, clip
 from jwst_modfix.photometry.flags import Flag
 from jwst_modfix.photometry.masked import fill_masked
 
 __all__ = ["SYSTEMATIC_FLOOR", "Aperture", "ApertureFlux", "default_aperture", "measure_source"]
 
-_MEDIAN_LOSS = np.pi / 2  # variance of a median over that of a mean
 _LEAST_SKY = 0.3  # share of the annulus that must be left
 _MOST_FILLED = 0.02  # of the flux
 _FILL_ERROR = 0.15  # of what is filled in
@@ -197,7 +196,7 @@ def _local_sky(values, errors):
     variance = kept.var()
     return (
         float(np.median(kept)),
-        np.sqrt(_MEDIAN_LOSS * variance / kept.size),
+        np.sqrt(MEDIAN_LOSS * variance / kept.size),
         max(0.0, float(variance - (_ERR_TOLERANCE * np.median(errors)) ** 2)),
     )
 

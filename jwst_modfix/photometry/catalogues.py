@@ -11,7 +11,7 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.exposures import Photometry, check_overlap, make_exposures
 from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO, make_measurements
+from jwst_modfix.photometry.measurements import make_measurements, to_flux
 from jwst_modfix.photometry.merging import measure_isolation
 
 __all__ = ["read_catalogues"]
@@ -165,7 +165,7 @@ def _fluxes(path, table):
     _refuse(path, f"{name}_error", errors <= 0, "be more than 0", errors)
     if name == "flux":
         return values, errors
-    flux = JANSKY_AT_ZERO * 10 ** (-0.4 * values)
+    flux = to_flux(values)
     return flux, flux * errors * _FRACTION_PER_MAG
 
 

@@ -9,7 +9,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 
 from jwst_modfix.photometry.background import map_background
 from jwst_modfix.photometry.centroids import refine_centroids, window_of
-from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO
+from jwst_modfix.photometry.measurements import to_flux
 
 __all__ = ["Detections", "deblend_bright", "detect", "fill_lone_pixels", "find_connected"]
 
@@ -62,11 +62,11 @@ def detect(frame, *, faintest=np.inf):
     """
     background = map_background(frame)
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
-    segments = find_connected(image, _THRESHOLD * background.noise, _CONNECTED)
+    segments = find_connected(image, _THRESHOLD * background.noise)
     names = {"exposure": frame.header.name, "band": f"{frame.header.filter}+{frame.header.pupil}"}
     if segments is None:
         return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
-    segments = deblend_bright(image, segments, JANSKY_AT_ZERO * 10 ** (-0.4 * faintest) / frame.jansky)
+    segments = deblend_bright(image, segments, to_flux(faintest) / frame.jansky)
     catalogue = SourceCatalog(image * frame.area, segments)
     flux = np.atleast_1d(catalogue.segment_flux) * frame.jansky
     start = np.reshape(catalogue.centroid, (-1, 2))
@@ -104,7 +104,7 @@ def deblend_bright(image, segments, least, connected=_CONNECTED):
     return deblend_sources(image, segments, connected, labels=bright, progress_bar=False)
 
 
-def find_connected(image, threshold, connected):
+def find_connected(image, threshold, connected=_CONNECTED):
     """
     Find connected pixels above a threshold.
 
@@ -114,7 +114,7 @@ def find_connected(image, threshold, connected):
         Values.
     threshold : float
         What they must exceed.
-    connected : int
+    connected : int, optional
         Least number of pixels.
 
     Returns

@@ -8,18 +8,25 @@ from astropy import units as u
 from astropy.table import Table
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.parallel import Workers
+from jwst_modfix.parallel import THIS_PROCESS
 from jwst_modfix.photometry.apertures import default_aperture
 from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.coverage import choose_exposures
-from jwst_modfix.photometry.measurements import COLUMNS, JANSKY_AT_ZERO, make_measurements
+from jwst_modfix.photometry.measurements import COLUMNS, make_measurements, to_flux
 from jwst_modfix.photometry.merging import merge_detections
 from jwst_modfix.photometry.tasks import detect_exposure, measure_exposure, places_near
 
-__all__ = ["Photometry", "check_overlap", "find_sources", "make_exposures", "measure_exposures", "measure_sources"]
+__all__ = [
+    "FAINTEST",
+    "Photometry",
+    "check_overlap",
+    "find_sources",
+    "make_exposures",
+    "measure_exposures",
+    "measure_sources",
+]
 
-_FAINTEST = 23.0  # AB: a magnitude below the selection's limit
-_THIS_PROCESS = Workers()
+FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +47,7 @@ class Photometry:
 
 
 def measure_exposures(
-    headers, epochs, *, apertures=None, faintest=_FAINTEST, progress=iter, workers=_THIS_PROCESS, cache=None
+    headers, epochs, *, apertures=None, faintest=FAINTEST, progress=iter, workers=THIS_PROCESS, cache=None
 ):
     """
     Find the sources of all exposures, and measure them in each.
@@ -77,7 +84,7 @@ def measure_exposures(
     return measure_sources(headers, epochs, sources, apertures=apertures, **how)
 
 
-def find_sources(headers, *, faintest=_FAINTEST, progress=iter, workers=_THIS_PROCESS, cache=None):
+def find_sources(headers, *, faintest=FAINTEST, progress=iter, workers=THIS_PROCESS, cache=None):
     """
     Find the sources of all exposures, in as few of them as cover the sky in each band.
 
@@ -107,7 +114,7 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter, workers=_THIS_PR
     chosen = choose_exposures(headers)
     jobs = [(header, faintest, cache) for header in chosen]
     sources = merge_detections(_results(detect_exposure, jobs, workers, progress))
-    bright = sources.flux >= JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
+    bright = sources.flux >= to_flux(faintest)
     if not bright.any():
         raise PhotometryError(
             f"no source brighter than {faintest} AB in any of {len(headers)} exposures; raise faintest"
@@ -115,7 +122,7 @@ def find_sources(headers, *, faintest=_FAINTEST, progress=iter, workers=_THIS_PR
     return sources[bright]
 
 
-def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter, workers=_THIS_PROCESS, cache=None):
+def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter, workers=THIS_PROCESS, cache=None):
     """
     Measure a list of sources in every exposure that covers them.
 

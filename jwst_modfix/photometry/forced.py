@@ -9,12 +9,12 @@ from jwst_modfix.photometry.apertures import ApertureFlux, measure_source
 from jwst_modfix.photometry.background import SkyLevel, measure_sky
 from jwst_modfix.photometry.centroids import refine_centroids, window_of
 from jwst_modfix.photometry.detection import fill_lone_pixels, find_connected
-from jwst_modfix.photometry.merging import find_shift, shift_on_sky
+from jwst_modfix.photometry.geometry import shift_on_sky
+from jwst_modfix.photometry.merging import find_shift
 
 __all__ = ["ForcedPhotometry", "measure_frame"]
 
 _BRIGHT = 10.0  # standard deviations of a pixel
-_CONNECTED = 6  # pixels
 _MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
 
 
@@ -109,7 +109,7 @@ def find_pointing_error(frame, image, sources):
         Shift of the list's places onto the exposure [arcsec]; 0 where fewer than five sources agree.
     """
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
-    segments = find_connected(image, _BRIGHT * noise, _CONNECTED) if np.isfinite(noise) else None
+    segments = find_connected(image, _BRIGHT * noise) if np.isfinite(noise) else None
     if segments is None:
         return 0.0, 0.0
     x, y = np.reshape(SourceCatalog(image, segments).centroid, (-1, 2)).T

@@ -1,25 +1,20 @@
 """One exposure in memory: its pixels, and the ways from them to the sky."""
 
-import contextlib
 import functools
 import io
-import warnings
 from dataclasses import dataclass
 
 import asdf
 import numpy as np
-from astropy.io import fits
 
 from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.fits_walk import refuse_endless
 from jwst_modfix.photometry.geometry import SkyGeometry
-from jwst_modfix.photometry.headers import ExposureHeader
+from jwst_modfix.photometry.headers import ExposureHeader, open_hdus
 
 __all__ = ["Frame", "read_frame", "read_geometry"]
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
-_MICRO = 1e6  # Jy per MJy
 _KEPT = 256  # WCSs kept in memory, of about 0.4 MB each
 
 
@@ -53,7 +48,7 @@ class Frame:
     @property
     def jansky(self):
         """Flux of a nominal pixel of 1 MJy/sr [Jy]."""
-        return self.header.pixar_sr * _MICRO
+        return self.header.jansky
 
 
 def read_frame(header):
@@ -75,7 +70,7 @@ def read_frame(header):
     PhotometryError
         It cannot be read, lacks an array or a WCS with a v2v3 frame, or has no good pixel; names the file.
     """
-    with _opened(header) as hdulist:
+    with open_hdus(header.path, memmap=False) as hdulist:
         arrays = {name: _native(header, hdulist, name) for name in ("SCI", "ERR", "AREA", "DQ")}
         geometry = _parse_geometry(header, hdulist["ASDF"].data.tobytes())
     bad = ~(np.isfinite(arrays["SCI"]) & (arrays["ERR"] > 0)) | ((arrays["DQ"] & _DO_NOT_USE) != 0)
@@ -107,22 +102,8 @@ def read_geometry(header):
     PhotometryError
         It cannot be read, or has no v2v3 frame; names the file.
     """
-    with _opened(header) as hdulist:
+    with open_hdus(header.path, memmap=False) as hdulist:
         return _parse_geometry(header, hdulist["ASDF"].data.tobytes())
-
-
-@contextlib.contextmanager
-def _opened(header):
-    try:
-        refuse_endless(header.path)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="File may have been truncated")
-            with fits.open(header.path, memmap=False) as hdulist:
-                yield hdulist
-    except PhotometryError:
-        raise
-    except Exception as error:  # whatever astropy raises at headers that contradict themselves
-        raise PhotometryError(f"{header.path}: cannot be read as FITS: {error}") from error
 
 
 def _native(header, hdulist, name):

@@ -1,10 +1,10 @@
-"""The ways between the pixels of an exposure, the focal plane and the sky."""
+"""The ways between the pixels of an exposure, the focal plane and the sky, and small ones on the sky."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SkyGeometry", "offsets"]
+__all__ = ["SkyGeometry", "offsets", "shift_on_sky", "unit_vectors"]
 
 _STEP = 0.5  # pixel, for derivatives of the WCS
 _NEWTON_STEPS = 2
@@ -124,3 +124,40 @@ def offsets(ra_0, dec_0, ra, dec):
     """
     delta = (np.asarray(ra) - ra_0 + 180) % 360 - 180
     return delta * np.cos(np.radians(dec_0)) * 3600, (np.asarray(dec) - dec_0) * 3600
+
+
+def unit_vectors(ra, dec):
+    """
+    Turn sky positions into unit vectors, which know no pole and no RA = 0.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (n,)
+        On the sky [deg].
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, 3)
+        Unit vectors.
+    """
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def shift_on_sky(ra, dec, east, north):
+    """
+    Shift sky positions by a small offset.
+
+    Parameters
+    ----------
+    ra, dec : numpy.ndarray, shape (n,)
+        On the sky [deg].
+    east, north : float
+        Offset [arcsec].
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray, shape (n,)
+        On the sky [deg].
+    """
+    return (ra + east / 3600 / np.cos(np.radians(dec))) % 360, dec + north / 3600

@@ -1,5 +1,6 @@
 """What an exposure says of itself in its headers, and the exposures that do not belong together."""
 
+import contextlib
 import math
 import re
 import warnings
@@ -13,7 +14,7 @@ from astropy.io import fits
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.fits_walk import refuse_endless
 
-__all__ = ["ExposureHeader", "find_mixed", "read_header"]
+__all__ = ["ExposureHeader", "find_mixed", "open_hdus", "read_header"]
 
 _DETECTORS = tuple(f"NRC{module}{array}" for module in "AB" for array in ("1", "2", "3", "4", "LONG"))
 
@@ -31,6 +32,7 @@ _CALIBRATION = _OPTIONAL[:4]
 _NUMBERS = ("pixar_sr", "photmjsr", "roll", "mjd")
 _KINDS = {name: Real if name in _NUMBERS else str for name, _ in (*_REQUIRED, *_OPTIONAL, ("roll", ""), ("mjd", ""))}
 _KIND_NAMES = {Real: "a finite number", str: "text"}
+_JANSKY_PER_MJY = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,11 @@ class ExposureHeader:
             return None
 
     @property
+    def jansky(self):
+        """Flux of a nominal pixel of 1 MJy/sr [Jy]."""
+        return self.pixar_sr * _JANSKY_PER_MJY
+
+    @property
     def module(self):
         """``"A"`` or ``"B"``."""
         return self.detector[3]
@@ -130,18 +137,44 @@ def read_header(path):
         The file is missing, cut short, no NIRCam image in MJy/sr, or lacks a keyword; names the file.
     """
     path = Path(path)
+    with open_hdus(path) as hdulist:
+        len(hdulist)  # reads every header, and so finds a file that is cut short
+        names = {hdu.name for hdu in hdulist}
+        if "SCI" not in names:
+            raise PhotometryError(f"{path}: is not a science image: it has no SCI extension")
+        if "ASDF" not in names:
+            raise PhotometryError(f"{path}: has no gWCS, which assign_wcs writes: there is no ASDF extension")
+        return _describe(path, hdulist[0].header, hdulist["SCI"])
+
+
+@contextlib.contextmanager
+def open_hdus(path, **options):
+    """
+    Open a FITS file, and refuse one that cannot be read while it is open.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    **options
+        As for `astropy.io.fits.open`.
+
+    Yields
+    ------
+    astropy.io.fits.HDUList
+        Its HDUs.
+
+    Raises
+    ------
+    PhotometryError
+        The file is missing, cut short or damaged; names it.
+    """
     try:
         refuse_endless(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="File may have been truncated")
-            with fits.open(path) as hdulist:
-                len(hdulist)  # reads every header, and so finds a file that is cut short
-                names = {hdu.name for hdu in hdulist}
-                if "SCI" not in names:
-                    raise PhotometryError(f"{path}: is not a science image: it has no SCI extension")
-                if "ASDF" not in names:
-                    raise PhotometryError(f"{path}: has no gWCS, which assign_wcs writes: there is no ASDF extension")
-                return _describe(path, hdulist[0].header, hdulist["SCI"])
+            with fits.open(path, **options) as hdulist:
+                yield hdulist
     except FileNotFoundError:
         raise PhotometryError(f"{path}: no such file") from None
     except PhotometryError:

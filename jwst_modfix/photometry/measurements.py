@@ -6,9 +6,9 @@ from astropy.table import Table
 
 from jwst_modfix.photometry.flags import Flag
 
-__all__ = ["COLUMNS", "JANSKY_AT_ZERO", "make_measurements", "to_magnitudes"]
+__all__ = ["COLUMNS", "make_measurements", "to_flux", "to_magnitudes"]
 
-JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
+_JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
 _MAG_PER_FRACTION = 2.5 / np.log(10)
 
 # Name, type, unit, description.
@@ -57,7 +57,24 @@ def to_magnitudes(flux, flux_error):
     """
     flux, flux_error = np.asarray(flux, float), np.asarray(flux_error, float)
     positive = np.where(flux > 0, flux, np.nan)
-    return -2.5 * np.log10(positive / JANSKY_AT_ZERO), _MAG_PER_FRACTION * flux_error / positive
+    return -2.5 * np.log10(positive / _JANSKY_AT_ZERO), _MAG_PER_FRACTION * flux_error / positive
+
+
+def to_flux(mag):
+    """
+    Turn AB magnitudes into fluxes.
+
+    Parameters
+    ----------
+    mag : float or numpy.ndarray
+        Magnitudes.
+
+    Returns
+    -------
+    float or numpy.ndarray
+        Fluxes [Jy].
+    """
+    return _JANSKY_AT_ZERO * 10 ** (-0.4 * mag)
 
 
 def make_measurements(columns, meta=None):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.geometry import offsets
+from jwst_modfix.photometry.geometry import offsets, shift_on_sky, unit_vectors
 
 __all__ = ["SourceList", "find_shift", "measure_isolation", "merge_detections"]
 
@@ -169,43 +169,6 @@ def measure_isolation(ra, dec, flux, fraction):
     distance, row = cKDTree(vectors).query(vectors, k=_NEIGHBOURS + 1)
     bright = np.append(flux, -np.inf)[row[:, 1:]] > fraction * flux[:, None]
     return np.where(bright, distance[:, 1:], np.inf).min(axis=1) / _ARCSEC
-
-
-def unit_vectors(ra, dec):
-    """
-    Turn sky positions into unit vectors, which know no pole and no RA = 0.
-
-    Parameters
-    ----------
-    ra, dec : array_like, shape (n,)
-        On the sky [deg].
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, 3)
-        Unit vectors.
-    """
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
-def shift_on_sky(ra, dec, east, north):
-    """
-    Shift sky positions by a small offset.
-
-    Parameters
-    ----------
-    ra, dec : numpy.ndarray, shape (n,)
-        On the sky [deg].
-    east, north : float
-        Offset [arcsec].
-
-    Returns
-    -------
-    ra, dec : numpy.ndarray, shape (n,)
-        On the sky [deg].
-    """
-    return (ra + east / 3600 / np.cos(np.radians(dec))) % 360, dec + north / 3600
 
 
 def _angles(vectors):

@@ -7,11 +7,11 @@ import numpy as np
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import map_background, measure_sky
 from jwst_modfix.photometry.detection import deblend_bright, fill_lone_pixels, find_connected
-from jwst_modfix.photometry.exposures import Photometry, check_overlap, make_exposures
+from jwst_modfix.photometry.exposures import FAINTEST, Photometry, check_overlap, make_exposures
 from jwst_modfix.photometry.flags import Flag
 from jwst_modfix.photometry.frames import read_geometry
 from jwst_modfix.photometry.headers import ExposureHeader
-from jwst_modfix.photometry.measurements import JANSKY_AT_ZERO, make_measurements
+from jwst_modfix.photometry.measurements import make_measurements, to_flux
 from jwst_modfix.photometry.merging import measure_isolation
 
 __all__ = ["Mosaic", "Segments", "find_segments", "measure_mosaics", "measure_segments"]
@@ -19,8 +19,6 @@ __all__ = ["Mosaic", "Segments", "find_segments", "measure_mosaics", "measure_se
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 8  # pixels
 _MOST_MASKED = 0.02  # share of a segment
-_FAINTEST = 23.0  # AB
-_MICRO = 1e6  # Jy per MJy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +79,7 @@ class Segments:
     isolation: np.ndarray
 
 
-def measure_mosaics(mosaics, epochs, *, faintest=_FAINTEST):
+def measure_mosaics(mosaics, epochs, *, faintest=FAINTEST):
     """
     Detect in the first epoch, and measure the same pixels in every mosaic of the filter that holds them.
 
@@ -132,7 +130,7 @@ def measure_mosaics(mosaics, epochs, *, faintest=_FAINTEST):
     return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)
 
 
-def find_segments(mosaic, background, known, *, faintest=_FAINTEST):
+def find_segments(mosaic, background, known, *, faintest=FAINTEST):
     """
     Detect and deblend the sources of a mosaic.
 
@@ -153,14 +151,14 @@ def find_segments(mosaic, background, known, *, faintest=_FAINTEST):
         Its sources; there may be none.
     """
     image = fill_lone_pixels(np.where(mosaic.bad, np.nan, mosaic.data - background.level))
-    least = JANSKY_AT_ZERO * 10 ** (-0.4 * faintest)
-    labels = _label(image, background.noise, least / (mosaic.header.pixar_sr * _MICRO))
+    least = to_flux(faintest)
+    labels = _label(image, background.noise, least / mosaic.header.jansky)
     rows, columns = np.nonzero(labels)
     label = labels[rows, columns]
     light = image[rows, columns].astype(float)
     if not rows.size:
         return Segments(columns=columns, rows=rows, source=label, **dict.fromkeys(("ra", "dec", "isolation"), light))
-    flux = np.bincount(label, light) * mosaic.header.pixar_sr * _MICRO
+    flux = np.bincount(label, light) * mosaic.header.jansky
     total = np.bincount(label, light)
     total[total <= 0] = np.nan
     x, y = np.bincount(label, light * columns) / total, np.bincount(label, light * rows) / total
@@ -210,10 +208,10 @@ def measure_segments(mosaic, background, segments):
     at = y.clip(0, ny - 1), x.clip(0, nx - 1)
     image = fill_lone_pixels(np.where(mosaic.bad, np.nan, mosaic.data - background.level))
     size, lost = (np.bincount(segments.source, w, count) for w in (None, mosaic.bad[at] | outside))
-    solid = mosaic.header.pixar_sr * _MICRO
-    values = {"flux": np.bincount(segments.source, image[at] * ~outside, count) * solid}
+    jansky = mosaic.header.jansky
+    values = {"flux": np.bincount(segments.source, image[at] * ~outside, count) * jansky}
     variance = np.where(outside | mosaic.bad[at], 0.0, mosaic.err[at].astype(float) ** 2)
-    values["flux_error"] = np.sqrt(np.bincount(segments.source, variance, count)) * solid
+    values["flux_error"] = np.sqrt(np.bincount(segments.source, variance, count)) * jansky
     values["sky"] = np.bincount(segments.source, background.level[at], count) / np.maximum(size, 1)
     values["masked"] = lost / np.maximum(size, 1)
     values["flags"] = np.where(lost > 0, int(Flag.FILLED), 0) | np.where(

@@ -7,7 +7,7 @@ import numpy as np
 from jwst_modfix.photometry.detection import Detections, detect
 from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.photometry.merging import unit_vectors
+from jwst_modfix.photometry.geometry import unit_vectors
 
 __all__ = ["Measured", "Places", "detect_exposure", "measure_exposure", "places_near"]
 
@@ -43,8 +43,8 @@ class Measured:
     rows : numpy.ndarray of int, shape (n,)
         Rows of the list of sources.
     columns : dict of numpy.ndarray
-        Values of each: ``x``, ``y`` of the full frame, ``V2``, ``V3``, ``off_east``,
-        ``off_north`` and those of the aperture.
+        Values of each: ``x``, ``y`` of the full frame, ``V2``, ``V3``, ``off_east``, ``off_north`` and those of the
+        aperture.
     sky : tuple of float
         Sky level of the whole exposure and its error [MJy/sr].
     shift : tuple of float
@@ -114,7 +114,8 @@ def detect_exposure(header, faintest, cache=None):
 
     def make():
         found = detect(read_frame(header), faintest=faintest)
-        return {name: getattr(found, name) for name in ("ra", "dec", "flux")}
+        # numpy's sines of strided and of contiguous arrays can differ in the last bit, and only the latter travel.
+        return {name: np.ascontiguousarray(getattr(found, name)) for name in ("ra", "dec", "flux")}
 
     arrays = cache.fetch("detections", header.path, [repr(faintest)], make) if cache else make()
     return Detections(exposure=header.name, band=f"{header.filter}+{header.pupil}", **arrays)
@@ -162,7 +163,7 @@ def _measure(frame, places, aperture):
     v2, v3 = frame.geometry.to_v2v3(found.x, found.y) if len(found.rows) else (found.x, found.y)
     columns = {name: np.array([getattr(one, name) for one in found.fluxes]) for name in _COLUMNS}
     corner = frame.header.corner
-    return columns | {
+    columns |= {
         "rows": found.rows,
         "x": found.x + corner[0],
         "y": found.y + corner[1],
@@ -173,3 +174,4 @@ def _measure(frame, places, aperture):
         "sky_level": (found.sky.level, found.sky.error),
         "shift": found.shift,
     }
+    return {name: np.ascontiguousarray(values) for name, values in columns.items()}

@@ -3,12 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from jwst_modfix.reference.conventions import convert_row, find_origin_shift, turn_row
+from jwst_modfix.reference.conventions import SMALL_SHIFT, convert_row, find_origin_shift, turn_row
 from jwst_modfix.reference.table import OffsetRow
 
 __all__ = ["Comparison", "Difference", "RowPair", "compare_tables"]
-
-_SMALL_SHIFT = 1e-5  # mag
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _notes(first, second, shared):
             f"{second.name} are given as {first.name} would have them"
         )
     shift = max((find_origin_shift(other, second, first.gradient) for _, other in both), default=0.0)
-    if shift > _SMALL_SHIFT:
+    if shift > SMALL_SHIFT:
         size = f"by up to {1e3 * shift:.2f} mmag" if math.isfinite(shift) else "by an unknown amount"
         yield f"the gradients' origins differ: that shifts both modules alike, {size}, and is not in this comparison"
     if first.valid_for != second.valid_for:

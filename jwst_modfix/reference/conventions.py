@@ -5,7 +5,10 @@ from dataclasses import replace
 
 from jwst_modfix.errors import ReferenceTableError
 
-__all__ = ["convert_row", "find_origin_shift", "turn_row"]
+__all__ = ["SMALL_SHIFT", "convert_row", "find_origin_shift", "turn_row"]
+
+SMALL_SHIFT = 1e-5
+"""Shifts of m_sys that are none, far below any error of an offset [mag]."""
 
 
 def convert_row(row, table, gradient):

@@ -6,10 +6,9 @@ from pathlib import Path, PurePath
 from asdf.tags.core import AsdfObject
 from stdatamodels.jwst.datamodels import ReferenceFileModel
 
-from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.reference.rules import SCHEMA_URI, SCHEMA_VERSION
-from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
+from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, check_name, read_table_file
 from jwst_modfix.reference.text import read_tree, write_tree
 from jwst_modfix.reference.tree import table_from_tree, tree_from_table, without_empty
 
@@ -163,8 +162,7 @@ class ModuleOffsetModel(ReferenceFileModel):
             The name does not end in ``.asdf``, or the table breaks a rule.
         """
         target = Path(dir_path or Path(path).parent) / Path(path).name
-        if target.suffix != ".asdf":
-            raise ReferenceTableError(f"{target}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+        check_name(target)
         table_from_tree(self._plain_tree(), target.name)
         with written_whole(target) as partial:
             super().save(str(partial), None, *args, **kwargs)

@@ -1,6 +1,6 @@
 """A table as a person reads it."""
 
-from jwst_modfix.reference.columns import align
+from jwst_modfix.columns import align
 
 __all__ = ["describe_table", "describe_validity", "describe_value"]
 

@@ -9,7 +9,7 @@ from astropy.table import Table
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.reference.rules import SCHEMA_VERSION
-from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file, refuse_existing
+from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file, refuse_overwriting
 from jwst_modfix.reference.tree import table_from_tree, tree_from_table, without_empty
 
 __all__ = ["is_recipe", "read_ecsv", "read_recipe", "write_ecsv"]
@@ -39,7 +39,7 @@ def write_ecsv(file, path):
     ReferenceTableError
         The file is there already.
     """
-    refuse_existing(path)
+    refuse_overwriting(path)
     rows = [_flat(row) for row in tree_from_table(file.table)["offsets"]]
     table = Table(meta={key: value for key, value in _tree(file).items() if key in _BLOCKS})
     for name, unit in _UNITS.items():

@@ -3,12 +3,12 @@
 import re
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.reference.conventions import convert_row, find_origin_shift
+from jwst_modfix.reference.conventions import SMALL_SHIFT, convert_row, find_origin_shift
 from jwst_modfix.reference.table import OffsetTable, Validity
 
 __all__ = ["merge_meta", "merge_tables"]
 
-_LARGEST_SHIFT = 1e-5  # mag: origins that differ by less are the same
+_KEPT = ("reftype", "schema_version", "telescope", "instrument")  # of the first file's meta
 
 
 def merge_tables(tables, *, prefer=None, baseline=None, validity="intersection", name="merged"):
@@ -83,13 +83,10 @@ def merge_meta(files, history):
     return meta | ({"derivation": {"tables": derivations}} if derivations else {})
 
 
-_KEPT = ("reftype", "schema_version", "telescope", "instrument")
-
-
 def _converted(row, table, gradient):
     shift = 0.0 if row.slope is None else find_origin_shift(row, table, gradient)
     row = convert_row(row, table, gradient)
-    if shift > _LARGEST_SHIFT:
+    if shift > SMALL_SHIFT:
         raise ReferenceTableError(
             f"{table.name}: {row.label}: its gradient's origin {table.gradient.origin} is not the first table's "
             f"{gradient.origin}, and one table has one origin"

@@ -7,7 +7,7 @@ from stdatamodels.jwst.datamodels import NrcImgPhotomModel
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
-from jwst_modfix.reference.table_file import refuse_existing
+from jwst_modfix.reference.table_file import refuse_overwriting
 from jwst_modfix.reference.validity import Exposure
 
 __all__ = ["export_photom"]
@@ -45,7 +45,7 @@ def export_photom(table, photom, output, *, drop_slope=False):
         The file is no photom file of a NIRCam detector, carries offsets already, is not what the table is valid for
         or has no row in common; a slope would be lost; or ``output`` is there already.
     """
-    refuse_existing(output)
+    refuse_overwriting(output)
     try:
         model = NrcImgPhotomModel(str(photom))
     except Exception as error:  # whatever the data models raise

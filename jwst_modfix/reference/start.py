@@ -1,11 +1,10 @@
 """A folder to start from: parameter files and a table to edit."""
 
-import os
 from importlib import resources
 from pathlib import Path
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.files import written_whole
+from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.reference.table_file import PACKAGED_TABLE
 
 __all__ = ["TABLE_NAME", "start_folder"]
@@ -42,8 +41,7 @@ def start_folder(folder):
         **{name: _with_table(name, folder) for name in _NAMES},
         TABLE_NAME: PACKAGED_TABLE.read_text(encoding="utf-8"),
     }
-    existing = [str(folder / name) for name in contents if os.path.lexists(folder / name)]
-    if existing:
+    if existing := find_existing(folder / name for name in contents):
         raise ModuleOffsetError(f"{', '.join(existing)}: there already, and never overwritten; nothing was written")
     for name, content in contents.items():
         with written_whole(folder / name) as partial:

@@ -1,12 +1,11 @@
 """A table together with what its file says of it, read without the data models."""
 
-import os
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import written_whole
+from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.text import read_tree, write_tree
 from jwst_modfix.reference.tree import table_from_tree, tree_from_table, without_empty
@@ -15,9 +14,10 @@ __all__ = [
     "ENVIRONMENT_VARIABLE",
     "PACKAGED_TABLE",
     "TableFile",
+    "check_name",
     "is_packaged",
     "read_table_file",
-    "refuse_existing",
+    "refuse_overwriting",
     "write_table_file",
 ]
 
@@ -104,16 +104,33 @@ def write_table_file(path, meta, table):
     ReferenceTableError
         The file is there already, its name does not end in ``.asdf``, or what it would say breaks a rule.
     """
-    refuse_existing(path)
-    if Path(path).suffix != ".asdf":
-        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+    refuse_overwriting(path)
+    check_name(path)
     tree = without_empty({"meta": meta, **tree_from_table(table)})
     table_from_tree(tree, str(path))
     with written_whole(path) as partial:
         write_tree(tree, partial)
 
 
-def refuse_existing(path):
+def check_name(path):
+    """
+    Refuse a name that the file of a table cannot have.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ReferenceTableError
+        It does not end in ``.asdf``.
+    """
+    if Path(path).suffix != ".asdf":
+        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+
+
+def refuse_overwriting(path):
     """
     Refuse to write over a file.
 
@@ -127,5 +144,5 @@ def refuse_existing(path):
     ReferenceTableError
         There is something already.
     """
-    if os.path.lexists(path):
+    if find_existing([path]):
         raise ReferenceTableError(f"{path}: there already, and never overwritten; give another name or remove it")

@@ -22,8 +22,7 @@ def without_empty(value):
     Returns
     -------
     object
-        The same tree with fresh dicts and lists, with Python's numbers for numpy's, and without
-        entries that are None.
+        The same tree with fresh dicts and lists, with Python's numbers for numpy's, and without entries that are None.
     """
     if isinstance(value, dict):
         return {str(key): without_empty(item) for key, item in value.items() if item is not None}

@@ -1,9 +1,10 @@
-"""Figures of all filters together: the shifts of exposures, and the sky levels beside the sources."""
+"""Figures of all filters together: astrometry, shifts of exposures, and the sky levels beside the sources."""
 
 import numpy as np
 
 from jwst_modfix.reference.table import ARRAYS
 from jwst_modfix.report.style import COLORS, LINES, MARKERS, MODULE_COLORS, Picture, literal, new_axes
+from jwst_modfix.solution.robust import MAD_TO_SIGMA
 
 __all__ = ["draw_overview"]
 
@@ -52,7 +53,7 @@ def draw_residuals(derivation):
         ("epoch", [(name, np.asarray(table["epoch"]) == number) for number, name in enumerate(epochs)]),
     )
     figure, axes = new_axes(len(groups), width=11.0, height=5.6, rows=2, sharex=True)
-    reach = max(3.0, 6 * max(1.4826 * np.nanmedian(np.abs(values)) for values in off.values()))
+    reach = max(3.0, 6 * max(MAD_TO_SIGMA * np.nanmedian(np.abs(values)) for values in off.values()))
     for row, direction in zip(axes, ("east", "north"), strict=True):
         for ax, (name, parts) in zip(row, groups, strict=True):
             _draw_histograms(ax, off[direction], parts, reach)

@@ -4,6 +4,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jwst_modfix.solution.robust import MAD_TO_SIGMA
+
 __all__ = ["COLORS", "LINES", "MARKERS", "MODULE_COLORS", "Picture", "bin_medians", "literal", "new_axes", "shade"]
 
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
@@ -112,6 +114,6 @@ def bin_medians(x, y, bins=8):
     """
     parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(bins, len(x) // 5)))
     middle = np.array([[np.median(x[part]), np.median(y[part])] for part in parts])
-    scatter = [1.4826 * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
-    error = [1.2533 * s / np.sqrt(len(part)) for s, part in zip(scatter, parts, strict=True)]
+    scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
+    error = [s * np.sqrt(np.pi / 2 / len(part)) for s, part in zip(scatter, parts, strict=True)]
     return middle[:, 0], middle[:, 1], np.array(error)

@@ -8,12 +8,12 @@ from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
 from jwst_modfix.simulate.geometry import FULL_FRAME
 
-__all__ = ["Effects", "Pixels", "detect", "noise_equivalent_flux", "photmjsr"]
+__all__ = ["GROUPS", "Effects", "Pixels", "detect", "noise_equivalent_flux", "photmjsr"]
 
 _GAIN = {"SHORT": 2.05, "LONG": 1.82}  # electrons per DN
 _READ_NOISE = {"SHORT": 9.0, "LONG": 8.0}  # electrons, of a fitted ramp
 _FULL_WELL = 58000.0  # electrons
-_GROUPS = 10  # of the ramp; a pixel is lost when the first group is saturated
+GROUPS = 10  # of the SHALLOW4 ramp; a pixel is lost when the first group is saturated
 
 _FLAT_ERROR = 0.002  # fraction, the same in every exposure of a detector
 _DEAD_FRACTION = 0.003
@@ -135,7 +135,7 @@ def detect(brightness, exposure, rng, effects):
     var_poisson = electrons * per_electron**2
     var_rnoise = np.full_like(brightness, (_READ_NOISE[channel] * per_electron) ** 2)
     var_flat = (_FLAT_ERROR * brightness) ** 2
-    data = _add_noise(brightness, electrons, exposure, rng) if effects.noise else brightness.copy()
+    data = _draw_noisy(electrons, exposure, rng) if effects.noise else brightness.copy()
     err = np.sqrt(var_poisson + var_rnoise + var_flat)
     if effects.cosmic_rays:
         _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
@@ -170,7 +170,7 @@ def noise_equivalent_flux(flux, exposure):
     return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
 
 
-def _add_noise(brightness, electrons, exposure, rng):
+def _draw_noisy(electrons, exposure, rng):
     """Draw counts and read noise, then divide by a flat field that is a little wrong."""
     flat = 1 + _FLAT_ERROR * _pattern_rng(exposure).standard_normal(electrons.shape, np.float32)
     read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
@@ -188,7 +188,7 @@ def _flag(electrons, exposure, effects):
     dq = np.zeros(electrons.shape, np.uint32)
     if effects.saturation:
         dq[electrons > _FULL_WELL] |= flags["SATURATED"]
-        dq[electrons > _GROUPS * _FULL_WELL] |= _DO_NOT_USE
+        dq[electrons > GROUPS * _FULL_WELL] |= _DO_NOT_USE
     if effects.bad_pixels:
         dq |= _bad_pixels(exposure)
     return dq

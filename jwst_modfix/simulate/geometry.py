@@ -8,12 +8,12 @@ from numpy.polynomial import polynomial
 
 from jwst_modfix.simulate.siaf import read_aperture
 
-__all__ = ["FULL_FRAME", "DetectorGeometry", "detector_geometry"]
+__all__ = ["FULL_FRAME", "SQUARE_ARCSEC", "DetectorGeometry", "detector_geometry"]
 
 FULL_FRAME = 2048
 """Pixels along each side of a detector."""
 
-_ARCSEC2_TO_SR = np.deg2rad(1 / 3600) ** 2
+SQUARE_ARCSEC = np.deg2rad(1 / 3600) ** 2  # sr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,7 +163,7 @@ class DetectorGeometry:
     @property
     def nominal_solid_angle(self):
         """Area of a pixel at the reference point, ``PIXAR_SR`` [sr]."""
-        return self.nominal_area * _ARCSEC2_TO_SR
+        return self.nominal_area * SQUARE_ARCSEC
 
     def _ideal_to_v2v3(self, ideal):
         v2v3 = np.tensordot(self.idl_to_v2v3, ideal, 1)

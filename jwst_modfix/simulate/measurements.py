@@ -3,15 +3,14 @@
 import numpy as np
 from astropy.table import Table
 
+from jwst_modfix.derivation.plan import EDGE
 from jwst_modfix.simulate.electronics import noise_equivalent_flux
-from jwst_modfix.simulate.render import locate_sources, true_flux
+from jwst_modfix.simulate.render import ZERO_POINT, locate_sources, true_flux
 from jwst_modfix.simulate.truth import CalibrationTruth
 
 __all__ = ["draw_measurements", "observe_sources", "simulate_measurements"]
 
-_ZERO_POINT = 3631e-6  # MJy at 0 mag AB
 _MAG_PER_FRACTION = 2.5 / np.log(10)
-_EDGE = 8.0  # pixels: sources nearer to an edge are not measured
 
 
 def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
@@ -32,10 +31,10 @@ def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
     Returns
     -------
     astropy.table.Table
-        One row per source and exposure: ``source`` (row of the scene), ``exposure`` (its place in
-        `exposures`), ``epoch``, ``detector``, ``array``, ``module``, ``filter``, ``pupil``, ``v2``, ``v3``
-        [arcsec], ``ra``, ``dec`` [deg], ``x``, ``y`` [0-indexed full-frame pixel], ``true_mag`` (the source
-        in that epoch), ``magnitude_error`` (z + g u + t), ``noise`` (standard error) [mag] and ``variable``.
+        One row per source and exposure: ``source`` (row of the scene), ``exposure`` (its place in `exposures`),
+        ``epoch``, ``detector``, ``array``, ``module``, ``filter``, ``pupil``, ``v2``, ``v3`` [arcsec], ``ra``, ``dec``
+        [deg], ``x``, ``y`` [0-indexed full-frame pixel], ``true_mag`` (the source in that epoch), ``magnitude_error``
+        (z + g u + t), ``noise`` (standard error) [mag] and ``variable``.
     """
     truth = truth or CalibrationTruth()
     seen = [_observe(scene, exposure, truth, faintest) for exposure in exposures]
@@ -111,9 +110,9 @@ def simulate_measurements(scene, exposures, rng, *, truth=None, faintest=np.inf,
 
 
 def _observe(scene, exposure, truth, faintest):
-    sources = locate_sources(scene, exposure, margin=-_EDGE)
+    sources = locate_sources(scene, exposure, margin=-EDGE)
     flux = true_flux(scene, exposure)[sources.rows]
-    magnitude = -2.5 * np.log10(flux / _ZERO_POINT)
+    magnitude = -2.5 * np.log10(flux / ZERO_POINT)
     error = truth.magnitude_error(exposure, x=sources.x, y=sources.y, v2=sources.v2, v3=sources.v3)
     bright = magnitude <= faintest
     columns = {

@@ -1,18 +1,14 @@
 """The metadata of a simulated ``_cal`` file: what the archive's files say of the same exposure."""
 
-import numpy as np
 from astropy.time import Time
 
-from jwst_modfix.simulate.electronics import photmjsr
-from jwst_modfix.simulate.geometry import FULL_FRAME
+from jwst_modfix.simulate.electronics import GROUPS, photmjsr
+from jwst_modfix.simulate.geometry import FULL_FRAME, SQUARE_ARCSEC
+from jwst_modfix.simulate.observation import SECONDS_PER_DAY
 from jwst_modfix.simulate.siaf import DETECTORS
 
 __all__ = ["exposure_metadata"]
 
-_SECONDS_PER_DAY = 86400.0
-_SQUARE_ARCSEC = np.deg2rad(1 / 3600) ** 2  # sr
-
-_GROUPS = 10  # of SHALLOW4
 _FRAMES = 4
 _FRAME_TIME = 10.73677  # seconds
 _GROUP_TIME = 53.68385  # seconds
@@ -91,7 +87,7 @@ def _instrument(exposure):
 
 
 def _times(exposure):
-    start, length = exposure.start, exposure.duration / _SECONDS_PER_DAY
+    start, length = exposure.start, exposure.duration / SECONDS_PER_DAY
     begin = Time(start, format="mjd", scale="utc")
     return {
         "date": begin.isot,
@@ -108,7 +104,7 @@ def _times(exposure):
             "count": exposure.dithers,
             "readpatt": "SHALLOW4",
             "nints": 1,
-            "ngroups": _GROUPS,
+            "ngroups": GROUPS,
             "nframes": _FRAMES,
             "groupgap": 1,
             "frame_time": _FRAME_TIME,
@@ -122,7 +118,7 @@ def _times(exposure):
 
 def _observation(exposure):
     begin = Time(exposure.start, format="mjd", scale="utc")
-    end = Time(exposure.start + exposure.duration / _SECONDS_PER_DAY, format="mjd", scale="utc")
+    end = Time(exposure.start + exposure.duration / SECONDS_PER_DAY, format="mjd", scale="utc")
     program, observation = f"{exposure.program:05d}", f"{exposure.observation:03d}"
     return {
         "date": begin.isot[:10],
@@ -194,7 +190,7 @@ def _photometry(exposure):
     conversion = photmjsr(exposure)
     return {
         "conversion_megajanskys": conversion,
-        "conversion_microjanskys": conversion * 1e12 * _SQUARE_ARCSEC,
+        "conversion_microjanskys": conversion * 1e12 * SQUARE_ARCSEC,
         "pixelarea_steradians": exposure.geometry.nominal_solid_angle,
         "pixelarea_arcsecsq": exposure.geometry.nominal_area,
     }

@@ -9,9 +9,9 @@ from jwst_modfix.simulate.bands import Band
 from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
 from jwst_modfix.simulate.siaf import DETECTORS
 
-__all__ = ["JWIDF_EPOCHS", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
+__all__ = ["JWIDF_EPOCHS", "SECONDS_PER_DAY", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
 
-_SECONDS_PER_DAY = 86400.0
+SECONDS_PER_DAY = 86400.0
 _OVERHEAD = 120.0  # seconds between exposures
 
 # FULLBOX 6TIGHT moves by about +-24.5" along V2 and +-6.3" along V3: with six exposures both modules
@@ -153,8 +153,7 @@ def plan_exposures(
     detectors : sequence of str, optional
         Names of the detectors; each band takes those of its channel. All ten unless given.
     dithers : int or sequence of tuple of float
-        How many exposures of each epoch and band, as in `dither_pattern`, or their offsets
-        [arcsec along V2, V3].
+        How many exposures of each epoch and band, as in `dither_pattern`, or their offsets [arcsec along V2, V3].
     duration : float
         Effective exposure time [s]; the default is that of SHALLOW4 with ten groups.
     program : int
@@ -216,4 +215,4 @@ def dithered_attitude(epoch, offset):
 def _start(epoch, activity, number, dithers, duration):
     """Start of an exposure [MJD]: one after another, bands in turn."""
     before = (activity - 1) * dithers + number - 1
-    return Time(epoch.date, scale="utc").mjd + before * (duration + _OVERHEAD) / _SECONDS_PER_DAY
+    return Time(epoch.date, scale="utc").mjd + before * (duration + _OVERHEAD) / SECONDS_PER_DAY

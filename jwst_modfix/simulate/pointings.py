@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from jwst_modfix.derivation.plan import Pointing
+from jwst_modfix.derivation.plan import EDGE, Pointing
 from jwst_modfix.simulate.geometry import FULL_FRAME
 from jwst_modfix.simulate.observation import Epoch, plan_exposures
 from jwst_modfix.simulate.render import locate_sources
 
 __all__ = ["plan_pointings"]
-
-_EDGE = 8.0  # pixels: sources nearer to an edge are not measured
 
 
 def plan_pointings(rolls, *, dithers=6, filters=("F200W", "F444W"), ra=265.035, dec=68.974):
@@ -48,7 +46,7 @@ def _pointing(exposure, epoch):
     radius = FULL_FRAME / 2 * np.sqrt(2) * max(geometry.pixel_scales) * 1.05
 
     def locate(ra, dec):
-        found = locate_sources({"ra": ra, "dec": dec}, exposure, margin=-_EDGE)
+        found = locate_sources({"ra": ra, "dec": dec}, exposure, margin=-EDGE)
         inside = np.zeros(len(ra), dtype=bool)
         inside[found.rows] = True
         return inside, found.v2, found.v3

@@ -9,12 +9,12 @@ from jwst_modfix.simulate.geometry import FULL_FRAME
 from jwst_modfix.simulate.profiles import PROFILES, point_spread_function
 from jwst_modfix.simulate.scene import magnitude_column, variation_column
 
-__all__ = ["SourcesOnDetector", "draw_sources", "locate_sources", "true_flux"]
+__all__ = ["ZERO_POINT", "SourcesOnDetector", "draw_sources", "locate_sources", "true_flux"]
 
 _REACH = 4.5  # standard deviations: half the width of a stamp, whose sum is set to the flux
 
 _MARGIN = 150.0  # pixels: sources this far outside still shine in
-_ZERO_POINT = 3631e-6  # MJy at 0 mag AB
+ZERO_POINT = 3631e-6  # MJy at 0 mag AB
 _PIXEL_VARIANCE = 1 / 12  # of a square pixel's own width, pixel^2
 
 
@@ -87,7 +87,7 @@ def true_flux(scene, exposure):
     """
     magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
     variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
-    return _ZERO_POINT * 10 ** (-0.4 * (magnitude + variation))
+    return ZERO_POINT * 10 ** (-0.4 * (magnitude + variation))
 
 
 def draw_sources(scene, exposure):

@@ -144,9 +144,8 @@ def make_scene(rng, *, ra, dec, radius, filters, epochs, population=None):
     Returns
     -------
     astropy.table.Table
-        One row per source: ``id``, ``ra``, ``dec`` [deg], ``type``, ``half_light_radius`` [arcsec],
-        ``axis_ratio``, ``position_angle`` [deg], ``variable``, ``mag_<filter>`` [AB] and
-        ``variation_<epoch>`` [mag].
+        One row per source: ``id``, ``ra``, ``dec`` [deg], ``type``, ``half_light_radius`` [arcsec], ``axis_ratio``,
+        ``position_angle`` [deg], ``variable``, ``mag_<filter>`` [AB] and ``variation_<epoch>`` [mag].
     """
     population = population or Population()
     number = rng.poisson(population.surface_density * np.pi * (radius / 60) ** 2)

@@ -41,10 +41,8 @@ def bootstrap_sources(solution, rng, n_draws=200):
     """
     Draw sources with replacement and solve again, starting from the solution.
 
-    Each draw gives every source a Poisson(1) number of copies, and takes one Newton step of the robust
-    equations
-    with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. No photometry and no re-weighting is
-    repeated.
+    Each draw gives every source a Poisson(1) number of copies, and takes one Newton step of the robust equations with
+    that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. No photometry and no re-weighting is repeated.
 
     Parameters
     ----------

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from jwst_modfix.reference.table import ARRAYS
 from jwst_modfix.solution.links import check_linked, count_links
 from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
 from jwst_modfix.solution.separability import find_separable
-from jwst_modfix.solution.terms import build_model
+from jwst_modfix.solution.terms import SLOPE_ARRAYS, build_model
 
 __all__ = ["Forecast", "forecast_terms"]
-
-_SLOPES = {"long": ("long",), "all": ARRAYS, "none": ()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,5 +52,5 @@ def forecast_terms(measurements, *, fit_slope="long"):
     """
     links = count_links(measurements)
     check_linked(measurements, links)
-    model = build_model(measurements, slope_arrays=_SLOPES[fit_slope], direction=DIRECTION, origin=ORIGIN)
+    model = build_model(measurements, slope_arrays=SLOPE_ARRAYS[fit_slope], direction=DIRECTION, origin=ORIGIN)
     return Forecast(find_separable(model, links, measurements.mag_error).status, links)

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.reference.table import ARRAYS
 from jwst_modfix.solution.links import check_linked, count_links
 from jwst_modfix.solution.measurements import DIRECTION, ORIGIN
 from jwst_modfix.solution.network_solution import NetworkSolution
@@ -15,11 +14,10 @@ from jwst_modfix.solution.robust import student_factor
 from jwst_modfix.solution.robust_fit import fit_robust
 from jwst_modfix.solution.separability import MIN_SOURCES, find_separable
 from jwst_modfix.solution.term_status import count_effective_sources, too_few_sources
-from jwst_modfix.solution.terms import build_model
+from jwst_modfix.solution.terms import SLOPE_ARRAYS, build_model
 
 __all__ = ["NetworkSolution", "fit_network", "solve_network"]
 
-_SLOPES = {"long": ("long",), "all": ARRAYS, "none": ()}
 _TIME_TERMS = ("auto", "fit", "zero")
 # An epoch term is "not demanded by the data" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
@@ -135,7 +133,7 @@ def fit_network(
     links = count_links(mine)
     check_linked(mine, links)
     model = build_model(
-        mine, slope_arrays=_SLOPES[fit_slope], direction=direction, origin=origin,
+        mine, slope_arrays=SLOPE_ARRAYS[fit_slope], direction=direction, origin=origin,
         fit_direction=fit_direction, per_module=per_module,
     )  # fmt: skip
     roles = find_separable(model, links, mine.mag_error, time_term != "zero", min_sources)
@@ -150,8 +148,8 @@ def fit_network(
 
 
 def _check_options(fit_slope, time_term):
-    if fit_slope not in _SLOPES:
-        raise MeasurementsError(f"fit_slope must be one of {', '.join(_SLOPES)}; got {fit_slope!r}")
+    if fit_slope not in SLOPE_ARRAYS:
+        raise MeasurementsError(f"fit_slope must be one of {', '.join(SLOPE_ARRAYS)}; got {fit_slope!r}")
     if time_term not in _TIME_TERMS:
         raise MeasurementsError(f"time_term must be one of {', '.join(_TIME_TERMS)}; got {time_term!r}")
 

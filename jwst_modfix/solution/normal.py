@@ -7,7 +7,7 @@ from scipy import sparse
 
 from jwst_modfix.solution.labels import number_labels
 
-__all__ = ["ReducedSystem", "generalised_inverse", "reduce_system"]
+__all__ = ["NULL_SHARE", "ReducedSystem", "generalised_inverse", "reduce_system"]
 
 # Information on a combination of terms below this share of what the measurements held before the sources
 # were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
@@ -23,8 +23,8 @@ class ReducedSystem:
     """
     A design of few non-zero columns a row, and the source of each row.
 
-    The model is ``y_n = M[source_n] + sum_k values[k][n] * beta[columns[k][n]]``: M is a nuisance that the
-    methods eliminate (Schur complement), so that only the global terms beta are ever dense.
+    The model is ``y_n = M[source_n] + sum_k values[k][n] * beta[columns[k][n]]``: M is a nuisance that the methods
+    eliminate (Schur complement), so that only the global terms beta are ever dense.
 
     Parameters
     ----------
@@ -198,8 +198,7 @@ class ReducedSystem:
         Returns
         -------
         numpy.ndarray, shape (n_sources,)
-            ``trace(N_s N^-1)`` of the source's part N_s of the normal matrix N; they add up to the number of
-            terms.
+            ``trace(N_s N^-1)`` of the source's part N_s of the normal matrix N; they add up to the number of terms.
         """
         quadratic = np.zeros(len(self.source))
         slots = list(zip(self.columns, self.values, strict=True))
@@ -227,8 +226,7 @@ class ReducedSystem:
         Returns
         -------
         float
-            ``(sum p)^2 / sum p^2`` of the sources' shares p of the term's information: 1 where it hangs on
-            one.
+            ``(sum p)^2 / sum p^2`` of the sources' shares p of the term's information: 1 where it hangs on one.
         """
         pull = self.predict(influence)
         mean = self.source_mean(weight, pull)

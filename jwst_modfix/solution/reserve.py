@@ -80,8 +80,7 @@ def validate(solution, measurements):
     Returns
     -------
     tuple of Residual
-        One for each array ID whose offset both determine; empty where the reserved sources do not tie the
-        modules.
+        One for each array ID whose offset both determine; empty where the reserved sources do not tie the modules.
     """
     reserved = measurements.select(measurements.reserved)
     known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)

@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 __all__ = [
     "HUBER_TUNING",
+    "MAD_TO_SIGMA",
     "MAX_LEVERAGE",
     "fit_scatter",
     "huber_derivative",
@@ -16,11 +17,12 @@ __all__ = [
 
 # 95 % efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
 HUBER_TUNING = 1.345
+# Standard deviation of a normal distribution over its median absolute deviation.
+MAD_TO_SIGMA = 1.4826
 # The leverage of a source that its residuals are corrected for, at most: beyond, a term hangs on that source.
 MAX_LEVERAGE = 0.9
-# The scatter of this many residuals is known to 0.1 %: more would cost time and tell nothing. A prime, so
-# that
-# an even pick does not fall in step with the dithers of a sorted table.
+# The scatter of this many residuals is known to 0.1 %: more would cost time and tell nothing. A prime, so that an
+# even pick does not fall in step with the dithers of a sorted table.
 _SCATTER_SAMPLE = 499_979
 # Student's t of fewer than 3 degrees of freedom has no standard deviation.
 _LEAST_SOURCES = 4
@@ -86,8 +88,8 @@ def student_factor(effective_sources):
     """
     Find the factor by which the errors of a sandwich grow for the few sources behind a term.
 
-    An error from few sources is too small more often than not: it gets the standard deviation of Student's t,
-    with one degree of freedom less than there are sources.
+    An error from few sources is too small more often than not: it gets the standard deviation of Student's t, with one
+    degree of freedom less than there are sources.
 
     Parameters
     ----------

@@ -122,17 +122,12 @@ def fit_robust(model, free, mag, mag_error, epoch, *, robust=True, scatter=True)
     """
     Solve for the free terms.
 
-    Huber's estimator for the terms and the sources' magnitudes together, by iterated re-weighting. The
-    scatter
-    sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement
-    beyond
-    5 sigma; a source, whole, with two such (and more than a tenth of its measurements), or whose epochs
-    scatter
-    with a chi-square that chance exceeds once in 10^4. The covariance is the sandwich ``H^-1 (sum U U^T)
-    H^-1``
-    over sources (Huber 1967), each ``U U^T`` divided by 1 - leverage of its source (Bell & McCaffrey 2002,
-    with
-    the trace for the matrix): it holds for correlated residuals of one source as well.
+    Huber's estimator for the terms and the sources' magnitudes together, by iterated re-weighting. The scatter
+    sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement beyond 5 sigma;
+    a source, whole, with two such (and more than a tenth of its measurements), or whose epochs scatter with a
+    chi-square that chance exceeds once in 10^4. The covariance is the sandwich ``H^-1 (sum U U^T) H^-1`` over sources
+    (Huber 1967), each ``U U^T`` divided by 1 - leverage of its source (Bell & McCaffrey 2002, with the trace for the
+    matrix): it holds for correlated residuals of one source as well.
 
     Parameters
     ----------

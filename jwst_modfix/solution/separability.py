@@ -19,28 +19,25 @@ __all__ = [
     "find_separable",
 ]
 
-# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its
-# error
+# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
 # ten times larger: what is then called its value is the model's assumption, not the data's.
 MAX_INFLATION = 100.0
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # an expected error of that size (four times it for slopes) tells nothing.
 MAX_OFFSET_ERROR = 0.05
+MAX_SLOPE_ERROR = 0.02
 # The scatter of fewer sources gives no error to trust (of ten, it is known to a quarter), and one variable
 # source among them passes for an offset.
 MIN_SOURCES = 10
-MAX_SLOPE_ERROR = 0.02
 
 
 def find_separable(model, links, mag_error, fit_epochs=True, min_sources=MIN_SOURCES):
     """
     Admit the terms one by one: offsets, then epoch terms, then slopes.
 
-    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A
-    term
-    that hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but
-    left out
-    of the result, so that the others' errors hold. Levels of arrays are always left free.
+    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
+    hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but left out of the
+    result, so that the others' errors hold. Levels of arrays are always left free.
 
     Parameters
     ----------
@@ -163,8 +160,8 @@ def _admit(terms, reduced, gram, admitted, number, fraction, left, variance):
     """
     None where the term is admitted, else the reason against it.
 
-    ``fraction`` is what the admitted terms take over of it, ``left`` the information left to it alone, and
-    ``variance`` the variances of the admitted terms without it.
+    ``fraction`` is what the admitted terms take over of it, ``left`` the information left to it alone, and ``variance``
+    the variances of the admitted terms without it.
     """
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.reference.table import ARRAYS
-from jwst_modfix.solution.robust import huber_weight, student_factor
+from jwst_modfix.solution.robust import MAD_TO_SIGMA, huber_weight, student_factor
 
 __all__ = ["SkyComparison", "SkyOffset", "compare_sky", "sky_offsets"]
 
@@ -25,9 +25,8 @@ class SkyOffset:
     array : str
         Array ID.
     offset, offset_error : float
-        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from
-        the
-        levels' own errors where those are larger, with Student's factor for few exposures.
+        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from the levels'
+        own errors where those are larger, with Student's factor for few exposures.
     n_exposures : int
         Number of exposures in which both modules were measured.
     """
@@ -65,9 +64,8 @@ def sky_offsets(time, array, module, level, error):
     """
     Compare the modules' sky levels exposure by exposure.
 
-    The sky is taken to be equally bright over both modules, so that stray light, scattered light and
-    gradients of
-    the background enter in full: a check, not a measurement to correct by.
+    The sky is taken to be equally bright over both modules, so that stray light, scattered light and gradients of the
+    background enter in full: a check, not a measurement to correct by.
 
     Parameters
     ----------
@@ -166,7 +164,7 @@ def _ratios(time, level, error, mine, module):
 
 def _robust_mean(values, errors):
     """Huber mean in units of the scatter or the errors, whichever is larger, and its standard error."""
-    scatter = 1.4826 * np.median(np.abs(values - np.median(values)))
+    scatter = MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))
     sigma = np.maximum(errors, scatter)
     mean = np.median(values)
     for _ in range(_MAX_ITERATIONS):

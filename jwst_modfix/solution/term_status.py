@@ -9,8 +9,7 @@ from jwst_modfix.solution.terms import Term
 
 __all__ = ["Separability", "TermStatus", "count_effective_sources", "too_few_sources"]
 
-# Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a
-# pass each.
+# Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a pass each.
 _COUNTED_EPOCHS = 30
 
 
@@ -24,15 +23,15 @@ class TermStatus:
     term : Term
         The term.
     status : {'free', 'tied', 'idle', 'not separable', 'no information'}
-        Free, known only through a chain of other arrays, fitted but not demanded by the data, or left out for
-        one of two reasons.
+        Free, known only through a chain of other arrays, fitted but not demanded by the data, or left out for one of
+        two reasons.
     words : str
         The reason in words; empty where the term is free.
     correlation : float
         Largest correlation with a term of another kind; 1 where they cannot be told apart.
     expected_error : float
-        Standard error to expect from the errors of the measurements [mag or mag/arcmin]; infinite where fixed
-        for lack of information.
+        Standard error to expect from the errors of the measurements [mag or mag/arcmin]; infinite where fixed for lack
+        of information.
     effective_sources : float
         Number of sources that share the information evenly and would give as much.
     partners : tuple of str

@@ -9,7 +9,10 @@ from jwst_modfix.solution.labels import number_labels
 from jwst_modfix.solution.measurements import EXPOSURE_SHARE
 from jwst_modfix.solution.normal import reduce_system
 
-__all__ = ["Model", "Term", "build_model"]
+__all__ = ["SLOPE_ARRAYS", "Model", "Term", "build_model"]
+
+SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
+"""Array IDs that have a gradient, by the parameter ``fit_slope``."""
 
 _WORDS = {
     "offset": "offset of array {array}",
@@ -71,8 +74,7 @@ class Model:
     terms : tuple of Term
         The terms theta.
     transform : numpy.ndarray, shape (n_columns, n_terms)
-        From terms to columns of the design: ``beta = transform @ theta``, which holds z_A = level + Delta_AB
-        / 2.
+        From terms to columns of the design: ``beta = transform @ theta``, which holds z_A = level + Delta_AB / 2.
     system : ReducedSystem
         The design in columns z, k, t.
     epochs : numpy.ndarray of int

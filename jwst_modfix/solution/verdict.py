@@ -79,13 +79,11 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     """
     Give each array ID its verdict.
 
-    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square
-    reaches
-    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed``
-    where it
+    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square reaches
+    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
     does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95 %
-    confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not
-    determined``. So is an offset that holds only if a term that could not be separated is 0.
+    confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``.
+    So is an offset that holds only if a term that could not be separated is 0.
 
     Parameters
     ----------
@@ -109,8 +107,7 @@ def offset_table(solution, significance=3.0, baseline="B", name="solution", **li
     """
     Turn a solution into a coefficient table.
 
-    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with
-    their errors.
+    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
 
     Parameters
     ----------
@@ -242,9 +239,8 @@ def _fitted_direction(solution, array, least=3.0):
     """
     Slope and direction from the components along V2 and V3.
 
-    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased
-    upward and
-    its direction is noise, and the component along the given direction is quoted instead.
+    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased upward and its
+    direction is noise, and the component along the given direction is quoted instead.
     """
     names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
     if not all(name in solution.names and np.isfinite(solution.value(name)[0]) for name in names):

@@ -2,13 +2,11 @@
 
 import yaml
 
-from jwst_modfix.embedded import compose_asdf
+from jwst_modfix.embedded import LOADER, compose_asdf
 
 __all__ = ["AsdfText"]
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_END = b"\n...\n"
 _BLOCK_INDEX = b"#ASDF BLOCK INDEX"  # offsets of blocks, optional, and wrong as soon as the YAML changes its length
 
 
@@ -28,10 +26,9 @@ class AsdfText:
     """
 
     def __init__(self, content):
-        end = content.index(_END) + len(_END)
+        self._root, blocks = compose_asdf(content)
         self._header = content[: content.index(b"%YAML")]
-        self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
-        self._root = compose_asdf(content)
+        self._blocks = blocks.partition(_BLOCK_INDEX)[0]
 
     def get(self, path):
         """
@@ -53,7 +50,7 @@ class AsdfText:
             if pair is None:
                 return None
             node = pair[1]
-        loader = _LOADER("")
+        loader = LOADER("")
         try:
             return loader.construct_document(node)
         finally:

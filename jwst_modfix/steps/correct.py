@@ -179,10 +179,7 @@ class Correction:
 
     def _decide_apply(self, opened, headers_only):
         if opened.status == "COMPLETE":
-            return Decision(
-                "refuse",
-                f"was corrected before, {opened.history}",
-            )
+            return Decision("refuse", f"was corrected before, {opened.history}")
         exposure = opened.describe(headers_only=True)
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)

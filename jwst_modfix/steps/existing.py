@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 
 from astropy.io import fits
 
 from jwst_modfix.correction.record import JOB_KEYWORD, job_card
 from jwst_modfix.errors import ExposureError, OutputError
+from jwst_modfix.files import find_existing
 from jwst_modfix.steps.fits_exposure import open_fits
 
 __all__ = ["describe_job", "find_unfinished", "refuse_existing", "refuse_replaced", "sign"]
@@ -98,8 +98,7 @@ def refuse_existing(targets):
     OutputError
         Some exist; names them all.
     """
-    existing = [str(target) for target in targets if os.path.lexists(target)]
-    if existing:
+    if existing := find_existing(targets):
         raise OutputError(
             f"{', '.join(existing)}: {'exists' if len(existing) == 1 else 'exist'}, and on_existing is 'error'"
         )

@@ -10,7 +10,7 @@ from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError, PhotometryError
-from jwst_modfix.files import written_whole
+from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.photometry import find_mixed, group_epochs, read_header
 
 __all__ = ["Grouping", "group_exposures", "write_groups"]
@@ -102,8 +102,7 @@ def write_groups(grouping, output, *, by_filter=False):
     groups = {}
     for header, epoch in members:
         groups.setdefault(_name(output, header if by_filter else None), []).append((header, epoch))
-    existing = [str(path) for path in groups if os.path.lexists(path)]
-    if existing:
+    if existing := find_existing(groups):
         raise AssociationError(f"{', '.join(existing)}: there already, and never overwritten; nothing was written")
     for path, group in groups.items():
         with written_whole(path) as partial:

@@ -4,12 +4,9 @@ from typing import ClassVar
 
 from jwst.pipeline import Image3Pipeline
 
-from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 
 __all__ = ["ModuleOffsetImage3Pipeline"]
-
-log = get_logger(__name__)
 
 
 class ModuleOffsetImage3Pipeline(Image3Pipeline):

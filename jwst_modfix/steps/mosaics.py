@@ -7,6 +7,7 @@ from jwst.datamodels import ModelLibrary
 from jwst.resample import ResampleStep
 from stdatamodels.jwst.datamodels import ImageModel
 
+from jwst_modfix.correction.focal_plane import project
 from jwst_modfix.photometry.frames import read_geometry
 from jwst_modfix.photometry.mosaics import Mosaic
 
@@ -64,9 +65,9 @@ def _corners(header):
 def _resample(members, epoch, center, corners):
     """Resample onto that part of the common grid which the exposures reach."""
     scale = _PIXEL_SCALE[members[0].channel]
-    x, y = _tangent_plane(*corners, *center)
-    first = np.floor(np.array([(-x / scale).min(), (y / scale).min()])).astype(int) - _PADDING
-    last = np.ceil(np.array([(-x / scale).max(), (y / scale).max()])).astype(int) + _PADDING
+    x, y = (3600 * along / scale for along in project(*corners, center))
+    first = np.floor(np.array([(-x).min(), y.min()])).astype(int) - _PADDING
+    last = np.ceil(np.array([(-x).max(), y.max()])).astype(int) + _PADDING
     step = _ResampleUnsaturated(
         crval=list(center), crpix=(-first).astype(float).tolist(), rotation=0.0, pixel_scale=scale,
         output_shape=(last - first + 1).tolist(), weight_type="ivm",
@@ -84,12 +85,3 @@ def _resample(members, epoch, center, corners):
     for model in (*models, result):
         model.close()
     return mosaic
-
-
-def _tangent_plane(ra, dec, ra_0, dec_0):
-    """East and north in the tangent plane [arcsec]."""
-    delta, dec, dec_0 = np.deg2rad(ra - ra_0), np.deg2rad(dec), np.deg2rad(dec_0)
-    depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(delta)
-    east = np.cos(dec) * np.sin(delta) / depth
-    north = (np.cos(dec_0) * np.sin(dec) - np.sin(dec_0) * np.cos(dec) * np.cos(delta)) / depth
-    return np.rad2deg(east) * 3600, np.rad2deg(north) * 3600

@@ -1,6 +1,5 @@
 """Where results go: named by suffix, each whole or not at all, and never over an input."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from types import MappingProxyType
 from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
-from jwst_modfix.files import check_writable, remove_leftovers, written_whole
+from jwst_modfix.files import check_writable, find_existing, remove_leftovers, written_whole
 from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.existing import describe_job, find_unfinished, refuse_existing, sign
 from jwst_modfix.steps.libraries import AssociationLibrary
@@ -148,7 +147,7 @@ class SafeOutputs:
         return finished
 
     def _is_finished(self, target):
-        if not os.path.lexists(target):
+        if not find_existing([target]):
             return False
         job = self._jobs.get(target)
         reason = find_unfinished(target, job) if job else "an exposure in memory does not say what file it is"

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 
+from jwst_modfix.columns import align
 from jwst_modfix.plain import get_logger
 
 __all__ = ["format_table", "summarize"]
@@ -65,8 +66,5 @@ def format_table(rows):
     list of str
         The names, then a line for each row.
     """
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [">" if name in _NUMBERS else "<" for name in rows[0]]
-    formats = [f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True)]
-    return ["  ".join(map(str.format, formats, line)).rstrip() for line in lines]
+    numbers = [column for column, name in enumerate(rows[0]) if name in _NUMBERS]
+    return align([list(rows[0]), *([str(value) for value in row.values()] for row in rows)], right=numbers)

@@ -1,0 +1,85 @@
+"""
+Inputs that vanish, and other runs at once.
+
+Truth: an undisturbed run over the same inputs, whose outputs a disturbed one must equal but for dates, or not have.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, forked, hidden, marks, one_line, visible
+
+from jwst_modfix import ModuleOffsetStep
+from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
+from jwst_modfix.steps import correct_file, module_offset
+
+# Children are forked from this process, which has imported jwst: starting another Python takes seconds.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folder, truth, monkeypatch):
+    gone, opened = Path("data/jw2_cal.fits").absolute(), correct_file.open_fits
+
+    def vanishing(path):
+        if path == gone:
+            path.rename("kept")
+        return opened(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(correct_file, "open_fits", vanishing)
+        with pytest.raises(ExposureError) as caught:
+            correct("out")
+    assert one_line(caught.value) == (
+        f"{gone}: no such file; 2 of 6 outputs were finished before that, and stay: on_existing='skip' completes them"
+    )
+    assert_whole("out", truth)
+    assert {"jw0_modfix.fits", "jw1_modfix.fits"} <= set(marks("out"))
+    assert not Path("out", PRODUCT).exists()
+    before = marks("out")
+    with pytest.raises(ModuleOffsetError, match="jw2_cal.fits: no such file"):
+        correct("out", on_existing="skip")
+    Path("kept").rename(gone)
+    correct("out", on_existing="skip")
+    assert before.items() <= marks("out").items()
+    assert_whole("out", truth)
+
+
+def test_an_input_that_vanishes_from_a_list_is_named(folder, monkeypatch):
+    gone = Path("data/jw1_cal.fits")
+    check = module_offset.refuse_together
+    monkeypatch.setattr(module_offset, "refuse_together", lambda *args, **_: check(*args) or gone.unlink())
+    with pytest.raises(ExposureError, match="data/jw1_cal.fits: no such file$"):
+        correct("out", ["data/jw0_cal.fits", "data/jw1_cal.fits"])
+    assert not list(Path("out").iterdir())
+
+
+@pytest.mark.parametrize("on_existing", ["overwrite", "skip"])
+def test_two_runs_at_once_into_one_folder_both_finish(folder, truth, on_existing):
+    for _ in range(2):
+        children = [forked(lambda: correct("out", on_existing=on_existing)) for _ in range(3)]
+        assert [ending(child) for child in children] == [0, 0, 0]
+        assert_whole("out", truth)
+        assert len(visible("out")) == MEMBERS + 1
+        assert hidden("out") == []
+        shutil.rmtree("out")
+
+
+def test_two_runs_of_other_parameters_at_once_write_no_association_of_a_mixture(folder, monkeypatch):
+    members = ModuleOffsetStep._correct_members
+
+    def overtaken(step, *args):
+        done = members(step, *args)
+        monkeypatch.setattr(ModuleOffsetStep, "_correct_members", members)
+        correct("out", "data/jw3_cal.fits", apply_offset=False)
+        return done
+
+    monkeypatch.setattr(ModuleOffsetStep, "_correct_members", overtaken)
+    with pytest.raises(OutputError) as caught:
+        correct("out")
+    assert re.fullmatch(
+        ".*out/jw3_modfix.fits: replaced or removed by another run meanwhile, so no association is written: "
+        "give each run its own output_dir", one_line(caught.value)
+    )  # fmt: skip
+    assert not Path("out", PRODUCT).exists()

@@ -1,0 +1,76 @@
+"""A file is corrected like its model, and what is not ours to change is kept."""
+
+import shutil
+
+import numpy as np
+from astropy.io import fits
+from one_correction import correct, correct_file
+from stdatamodels.jwst import datamodels
+
+
+def test_a_file_is_corrected_like_its_model(small_exposure, tmp_path):
+    small_exposure().save(str(tmp_path / "jw_cal.fits"))
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "file.fits")
+    with datamodels.open(tmp_path / "jw_cal.fits") as model:
+        correct(model)
+        model.save(str(tmp_path / "model.fits"))
+    ours = ["DATE", "FILENAME", "MODFDATE", "NAXIS1", "TFORM1"]
+    difference = fits.FITSDiff(
+        tmp_path / "file.fits", tmp_path / "model.fits", ignore_keywords=ours, ignore_hdus=["ASDF"]
+    )
+    assert difference.identical, difference.report()
+    with datamodels.open(tmp_path / "file.fits") as one, datamodels.open(tmp_path / "model.fits") as other:
+        assert one.meta.cal_step.instance == other.meta.cal_step.instance
+        assert one.meta.module_offset.instance == other.meta.module_offset.instance
+        assert one.meta.photometry.instance == other.meta.photometry.instance
+        assert one.meta.wcs(3, 4) == other.meta.wcs(3, 4)
+
+
+def test_a_file_is_never_changed_in_place(small_exposure, tmp_path):
+    path = tmp_path / "jw_cal.fits"
+    small_exposure().save(str(path))
+    shutil.copy(path, tmp_path / "before.fits")
+    correct_file(path, tmp_path / "out.fits")
+    assert path.read_bytes() == (tmp_path / "before.fits").read_bytes()
+
+
+def test_every_other_card_hdu_and_asdf_entry_of_a_file_is_kept(small_exposure, tmp_path):
+    model = small_exposure()
+    model.instance["extra_fits"] = {
+        "PRIMARY": {"header": [["MYCARD", 42, "mine"]]},
+        "NOTES": {"header": [["A", 1, ""]]},
+    }
+    model.meta.my_node = {"list": [1, 2.5, "three"], "nested": {"flag": True}}
+    model.save(str(tmp_path / "jw_cal.fits"))
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
+    with fits.open(tmp_path / "jw_cal.fits") as before, fits.open(tmp_path / "out.fits") as after:
+        assert [hdu.name for hdu in before] == [hdu.name for hdu in after]
+        changed = {"SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "ASDF"}
+        for one, other in zip(before, after, strict=True):
+            assert kept_cards(one) == kept_cards(other)
+            assert one.name in changed or np.array_equal(one.data, other.data), one.name
+    with datamodels.open(tmp_path / "out.fits") as model:
+        assert model.meta.my_node.instance == {"list": [1, 2.5, "three"], "nested": {"flag": True}}
+        correct(model, inverse=True)
+        assert ["MYCARD", 42, "mine"] in [list(card) for card in model.extra_fits.PRIMARY.header]
+
+
+CHANGED_CARDS = [
+    "DATE", "FILENAME", "PHOTMJSR", "PHOTUJA2", "NAXIS1", "TFORM1", "S_MODOFF", "R_MODOFF", "MODFHASH", "MODFDATE",
+    "MODFVER", "MODFOFF", "MODFSLP", "MODFFRAM", "MODFDIR", "MODFORG1", "MODFORG2",
+]  # fmt: skip
+
+
+def kept_cards(hdu):
+    return [tuple(card) for card in hdu.header.cards if card.keyword not in CHANGED_CARDS]
+
+
+def test_checksums_of_a_file_stay_true(small_exposure, tmp_path):
+    small_exposure().save(str(tmp_path / "plain_cal.fits"))
+    with fits.open(tmp_path / "plain_cal.fits") as hdulist:
+        hdulist.writeto(tmp_path / "jw_cal.fits", checksum=True)
+    correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
+    with fits.open(tmp_path / "out.fits", checksum=True) as hdulist:  # a wrong sum warns, and a warning is an error
+        assert "CHECKSUM" in hdulist["SCI"].header
+        for hdu in hdulist:
+            assert hdu.verify_checksum() == 1, hdu.name
