@@ -31,13 +31,14 @@ html_theme = "pydata_sphinx_theme"
 html_title = project
 html_copy_source = False
 html_theme_options = {
+    "navbar_align": "left",
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"*": [], "tutorials/*": [], "development/*": []}  # they have no pages below them
 html_static_path = ["_static"]
 html_css_files = ["modfix.css"]
 html_context = {"default_mode": "light"}
@@ -51,6 +52,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "remove_config_comments": True,
     "show_memory": False,
+    "capture_repr": (),  # what a tutorial has to show it prints
     "download_all_examples": False,
 }
 

@@ -31,7 +31,7 @@ def look_at(browser, page_file, kind, folder):
     problems += [f"picture does not load: {source}" for source in page.evaluate(BROKEN_PICTURES)]
     if (overflow := page.evaluate(OVERFLOW)) > 1:
         problems.append(f"is {overflow} pixels wider than a window of {WIDTHS[kind]}")
-    page.screenshot(path=folder / f"{page_file.stem}_{kind}.png", full_page=True)
+    page.screenshot(path=folder / f"{page_file.resolve().parent.name}_{page_file.stem}_{kind}.png", full_page=True)
     page.close()
     return [f"{page_file.name}, {kind}: {problem}" for problem in problems]
 

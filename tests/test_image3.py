@@ -70,7 +70,7 @@ def test_pipeline_takes_the_parameters_of_our_step(data_set):
     with datamodels.open(path) as mosaic:
         assert mosaic.meta.cal_step.resample == "COMPLETE"
     log = (data_set / "slope_only.log").read_text()
-    assert log.count("took out offset +0.00000 mag, gradient +0.002165 mag/arcmin") == 4
+    assert log.count("took out zero-point error +0.00 mmag, gradient +2.165 mmag/arcmin") == 4
 
 
 def test_tweakreg_and_all_other_steps_run_after_the_correction(data_set):

@@ -117,7 +117,7 @@ def test_the_record_says_what_was_done(small_exposure):
     assert (record.frame, record.direction, record.origin) == ("focal_plane", 90.0, (-1.74, -492.4))
     assert opened.status == model.meta.cal_step.module_offset == "COMPLETE"
     assert model.meta.ref_file.crds.context_used == "jwst_1130.pmap"
-    assert decision.reason == "took out offset -0.01654 mag, gradient +0.002165 mag/arcmin"
+    assert decision.reason == "took out zero-point error -16.54 mmag, gradient +2.165 mmag/arcmin"
 
 
 def test_never_twice_and_the_refusal_says_by_which_table_and_how_to_undo(small_exposure):
@@ -271,3 +271,13 @@ def test_a_table_derived_at_another_photmjsr_is_applied_with_a_warning(small_exp
     row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": 1.0, "B": 1.0})
     correct(small_exposure("NRCA2", "F200W"), table=dataclasses.replace(TABLE, rows=(row,)))
     assert "was derived at 1: check that the table fits this calibration" in caplog.text
+
+
+def test_a_table_derived_at_the_photmjsr_of_the_exposure_is_applied_without_a_warning(small_exposure, caplog):
+    """What is compared is PHOTMJSR as it was calibrated, not as the correction leaves it."""
+    model = small_exposure("NRCA2", "F200W")
+    before = model.meta.photometry.conversion_megajanskys
+    row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": before, "B": before})
+    corrected, _ = correct(model, table=dataclasses.replace(TABLE, rows=(row,)))
+    assert corrected.meta.photometry.conversion_megajanskys != pytest.approx(before, rel=1e-3)
+    assert "PHOTMJSR" not in caplog.text

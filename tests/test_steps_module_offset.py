@@ -112,7 +112,7 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
     assert without[0] == without[1]
     assert_corrected([datamodels.open(f"out/{root}_modfix.fits") for root in roots], pair)
     for root in roots:  # a line each, and no CRDS
-        assert log.count(f"{root}_cal.fits: took out offset") == 1
+        assert log.count(f"{root}_cal.fits: took out zero-point error") == 1
     assert "2 of 2 exposures done, 0 skipped" in log
     assert "Table ma2023_table2.asdf (hash 07d650b6cb5d), from the package" in log
     assert "CRDS" not in log

@@ -168,8 +168,7 @@ class Correction:
         if decision.action != "apply" or self.inverse:
             return decision
         record, _ = self._prepare(opened)
-        gradient = f", gradient {1e3 * record.slope:+.3f} mmag/arcmin" if record.slope else ""
-        return Decision("apply", f"zero-point error {1e3 * record.zero_point:+.2f} mmag{gradient}")
+        return Decision("apply", _describe(record))
 
     def _decide_undo(self, opened):
         if opened.status == "COMPLETE":
@@ -196,14 +195,12 @@ class Correction:
 
     def _apply(self, opened):
         record, factor_map = self._prepare(opened)
+        exposure = opened.describe(headers_only=True)  # before its PHOTMJSR is scaled
+        _warn_of_photmjsr(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
         opened.scale_pixels(factor_map)
         opened.scale_photometry(factor_map.centre)
         opened.mark_complete(record, factor_map)
-        exposure = opened.describe(headers_only=True)
-        _warn_of_photmjsr(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
-        return Decision(
-            "apply", f"took out offset {record.zero_point:+.5f} mag, gradient {record.slope:+.6f} mag/arcmin"
-        )
+        return Decision("apply", f"took out {_describe(record)}")
 
     def _prepare(self, opened):
         """Make the record of a correction, and its factor."""
@@ -279,6 +276,12 @@ def _factor_map(opened, record):
         return error
 
     return fit_factor(m_sys, exposure.shape)
+
+
+def _describe(record):
+    """Say what is taken out."""
+    gradient = f", gradient {1e3 * record.slope:+.3f} mmag/arcmin" if record.slope else ""
+    return f"zero-point error {1e3 * record.zero_point:+.2f} mmag{gradient}"
 
 
 def _warn_of_photmjsr(row, exposure):

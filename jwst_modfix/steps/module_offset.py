@@ -37,11 +37,12 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
     Input is a calibrated image (``_cal``), a list, a container or a library of them, or an association; output is
-    a data model for a file, a library for an association, and else of the same kind. Exposures that the table is not
-    meant for travel on unchanged, marked as skipped.
+    a data model for a file, a library for an association, and else of the same kind. Run by ``strun``, it writes
+    ``<root>_modfix.fits`` for each exposure, and an association of these. Exposures that the table is not meant for
+    travel on unchanged, marked as skipped.
 
-    The model, its signs and its units are those of Ma et al. (2023): ``data *= 10**(0.4 m_sys)`` with
-    ``m_sys = z + g u``.
+    Pixels are multiplied by ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the
+    coordinate u of the field. Signs and units are those of Ma et al. (2023).
     """
 
     class_alias = "module_offset"
@@ -149,8 +150,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     def _process_models(self, inputs, correction):
         """Correct files and models one by one; the list of results has their order."""
         inputs = [self._locate(item) for item in inputs]
-        targets = self._refuse_outputs(inputs)
         refuse_together(inputs, correction)
+        targets = self._refuse_outputs(inputs)
         finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
         models = []
         for item, target in itertools.zip_longest(inputs, targets):

@@ -196,7 +196,7 @@ def _row(band, result):
         "array": result.array,
         "offset": _measured(result.offset, result.offset_error),
         "slope": _measured(result.slope, result.slope_error),
-        "sources": round(result.n_sources),
+        "sources in effect": round(result.n_sources),
         "correction": result.verdict,
         "why": result.words,
     }

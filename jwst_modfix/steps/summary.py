@@ -12,7 +12,7 @@ log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of whi
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
 _SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead"
-_NUMBERS = ("exposures", "sources")
+_NUMBERS = ("exposures", "sources in effect")
 
 
 def summarize(decisions):
