@@ -53,7 +53,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     epoch_roll_tolerance = float(default=5.0)  # Largest difference of roll within one epoch [deg], where the association names no epochs
     min_snr = float(default=100.0)  # Least signal to noise of a source
     faintest = float(default=22.0)  # Faintest magnitude of a source [AB]
-    isolation = float(default=1.0)  # Least distance to the nearest source of a tenth of the flux or more [arcsec]
+    isolation = float(default=None)  # Least distance to the nearest source of a tenth of the flux or more [arcsec]; 1.0 unless given, and none with photometry='catalog'
     compactness = float(default=None)  # Least share of the flux within half the aperture's radius; any unless given
     reserve_share = float(default=0.2)  # Share of the sources kept out of the fit, for validation
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
