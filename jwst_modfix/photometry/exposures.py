@@ -209,6 +209,7 @@ def _columns(header, found, sources, number, epoch):
     n = len(found.rows)
     columns = {"source": found.rows, "RA": sources.ra[found.rows], "Dec": sources.dec[found.rows]}
     columns |= found.columns | {"isolation": sources.isolation[found.rows]}
+    columns["source_mag"] = -2.5 * np.log10(sources.flux[found.rows] / JANSKY_AT_ZERO)
     columns |= {name: np.full(n, getattr(header, name)) for name in ("array", "module", "filter", "pupil")}
     columns |= {"exposure": np.full(n, number), "epoch": np.full(n, epoch)}
     kinds = {name: kind for name, kind, _, _ in COLUMNS}
