@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from astropy.time import Time
 
+from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.reference.datamodel import ModuleOffsetModel
 from jwst_modfix.reference.table import MODULES, OffsetTable, Validity
 
@@ -153,6 +154,7 @@ def _describe(derivation):
             "selected": int(derivation.selection.mask.sum()),
             "failed": dict(derivation.selection.rejected),
         },
+        "least_error_mag": LEAST_ERROR,
         "systematic_floor_mag": derivation.systematic_floor,
         "bands": [_describe_band(band) for band in derivation.bands],
     }
