@@ -1,5 +1,7 @@
 """Truth: the simulator's fluxes, and a calibration with no error or with one that is put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -297,6 +299,14 @@ def test_mixed_calibrations_are_listed(exposures, tmp_path):
     other = read_header(alter(exposures[0][0], tmp_path, lambda h: h[0].header.set("CRDS_CTX", "jwst_1489.pmap")))
     lines = find_mixed([*exposures[0], other])
     assert lines == ["NRCA1 F200W CLEAR: CRDS_CTX is jwst_1130.pmap (2 exposures), jwst_1489.pmap (1 exposures)"]
+
+
+def test_corrections_by_different_tables_are_listed(exposures):
+    # The truth: what is left after two corrections is the offset of neither.
+    corrected = [replace(header, status="COMPLETE", digest="aa") for header in exposures[0]]
+    assert find_mixed(corrected) == []
+    other = [*corrected[:3], replace(corrected[3], digest="bb")]
+    assert find_mixed(other) == ["array 1 F200W CLEAR: MODFHASH is aa (3 exposures), bb (1 exposures)"]
 
 
 def test_centroids_stand_where_the_list_puts_the_sources(photometry):

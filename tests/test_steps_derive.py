@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     renamed = {exposure.filename for exposure in planned}
     assert len(renamed) == len(planned) - 2, "F150W would overwrite two of F200W"
     truth = simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test"))
-    scene = simulate.scene_around(np.random.default_rng(42), planned, _POPULATION)
+    scene = simulate.scene_around(np.random.default_rng(43), planned, _POPULATION)
     common = {"scene": scene, "subarray": _SUBARRAY, "truth": truth}
     for part, name in ((planned[4:], "one"), (planned[:4], "two")):
         simulate.simulate_dataset(folder / name, part, np.random.default_rng(7), field=name, **common)
