@@ -190,6 +190,7 @@ def _describe_solution(solution):
     terms = np.flatnonzero(solution.fitted)
     return {
         "terms": [solution.names[number] for number in terms],
+        "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
         "values": solution.values[terms],
         "covariance": solution.covariance[np.ix_(terms, terms)],
         "sources": solution.n_sources,
