@@ -239,8 +239,8 @@ def _reject(data, state, before):
     """
     Apply the rejection rules to all measurements, those rejected before included.
 
-    The errors are those given, even where the residuals are smaller: else each rejection shrinks the scale, by which the
-    next is judged, until the few that are left agree by selection, with an error that is far too small.
+    The errors are those given, even where the residuals are smaller: else each rejection shrinks the scale, by which
+    the next is judged, until the few that are left agree by selection, with an error that is far too small.
     """
     source, n = data.system.source, data.system.n_sources
     base = 1 / (data.error**2 + state.sigma_int**2)
