@@ -21,7 +21,7 @@ OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
 CONFIG = Path(__file__).parents[1] / "jwst_modfix" / "config" / "modfix_derive.cfg"
 _SUBARRAY = simulate.Subarray(name="SUB640", xstart=525, ystart=525, xsize=1000, ysize=1000)
 _POPULATION = simulate.Population(
-    density=110.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
+    density=150.0, faintest=23.0, brightest=19.5, star_fraction=0.6, variable_fraction=0.0
 )
 
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     renamed = {exposure.filename for exposure in planned}
     assert len(renamed) == len(planned) - 2, "F150W would overwrite two of F200W"
     truth = simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test"))
-    scene = simulate.scene_around(np.random.default_rng(43), planned, _POPULATION)
+    scene = simulate.scene_around(np.random.default_rng(42), planned, _POPULATION)
     common = {"scene": scene, "subarray": _SUBARRAY, "truth": truth}
     for part, name in ((planned[4:], "one"), (planned[:4], "two")):
         simulate.simulate_dataset(folder / name, part, np.random.default_rng(7), field=name, **common)
