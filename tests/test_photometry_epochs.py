@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.epochs import group_epochs
+from jwst_modfix.photometry.epochs import find_wide_epochs, group_epochs
 
 
 def test_gap_in_time_ends_an_epoch_whatever_the_order():
@@ -58,3 +58,12 @@ def test_limits_must_be_positive(arguments, message):
 def test_times_must_be_finite():
     with pytest.raises(PhotometryError, match="mjd: must be finite; that of exposure 1 is not"):
         group_epochs([1, np.nan], [0, 0])
+
+
+def test_one_name_for_two_epochs_is_said():
+    # The truth: two programs call their first epochs alike, 182 days and 180 deg apart; their second are one epoch.
+    mjd, roll = [60000.0, 60182.0, 60400.0, 60401.0], [161.0, 341.0, 161.0, 161.0]
+    epochs = group_epochs(mjd, roll, ["1", "1", "2", "2"])
+    (said,) = find_wide_epochs(epochs, mjd, roll)
+    assert "epoch 1 of the association, whose exposures are up to 182.0 days apart, would be 2 by time and roll" in said
+    assert find_wide_epochs(group_epochs(mjd, roll), mjd, roll) == []

@@ -1,7 +1,10 @@
 """Truth: the simulator's fluxes, and a calibration with no error or with one that is put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from crowded_field import CROWD, SUBARRAY
@@ -12,6 +15,7 @@ from jwst_modfix.parallel import Workers
 from jwst_modfix.photometry import (
     Cache,
     Criteria,
+    Flag,
     find_mixed,
     find_sources,
     group_epochs,
@@ -190,6 +194,10 @@ def test_users_catalogue_gives_the_same_measurements(exposures, epochs, photomet
         ({"mag_error": [0.01, -0.1]}, "column mag_error must be more than 0; row 2 has -0.1"),
         ({"exposure": ["jw02738001001_02101_00001_nrca1", "other"]}, "row 2, 'other', names no member"),
         ({"mag": ["bright", "faint"]}, "column mag must hold numbers, in mag"),
+        ({"mag": [-6.0, -5.0]}, "column mag must be in AB mag; its median is -5.6 mag AB"),
+        ({"x": [9.0, 4000.0]}, r"row 2 is at x = 4000, y = 9 of jw.*_nrcb1_cal.fits, which has 1000 x 1000 pixels"),
+        ({"exposure": ["jw02738001001_02101_00001_nrca1"] * 2}, "a source must stand once in an exposure; '1' stands"),
+        ({}, r"at one place on the sky, within 2.0 arcsec; '1' is .* arcsec apart in jw.*_nrca1_cal.fits and jw"),
     ],
 )
 def test_wrong_catalogues_are_refused(exposures, epochs, tmp_path, change, message):
@@ -199,6 +207,24 @@ def test_wrong_catalogues_are_refused(exposures, epochs, tmp_path, change, messa
     with pytest.raises(PhotometryError, match=message) as caught:
         read_catalogues([tmp_path / "user.ecsv"], exposures[0], epochs)
     assert "user.ecsv" in str(caught.value)
+
+
+def test_magnitudes_with_their_unit_and_negative_fluxes_are_understood(exposures, epochs, photometry, tmp_path):
+    # The truth: 3631 nJy is 22.5 mag AB; a flux below 0 has no magnitude, and its flag says not to use it.
+    ours = photometry.measurements
+    ours = ours[ours["source"] == np.bincount(ours["source"]).argmax()]
+    user = Table({"source": ours["source"], "exposure": [exposures[0][number].name for number in ours["exposure"]]})
+    user["RA"], user["Dec"], user["mag"] = ours["RA"], ours["Dec"], [22.5] * len(ours) * u.ABmag
+    user["mag_error"] = [0.01] * len(ours) * u.mag
+    user.write(tmp_path / "mag.ecsv")
+    read = read_catalogues([tmp_path / "mag.ecsv"], exposures[0], epochs).measurements
+    assert np.asarray(read["flux"]) == pytest.approx(3631e-9)
+    del user["mag"], user["mag_error"]
+    user["flux"], user["flux_error"] = np.where(np.arange(len(ours)), 3631.0, -5.0) * u.nJy, [9.0] * len(ours) * u.nJy
+    user.write(tmp_path / "flux.ecsv")
+    read = read_catalogues([tmp_path / "flux.ecsv"], exposures[0], epochs).measurements
+    assert read["mag"][read["flags"] == 0] == pytest.approx(22.5)
+    assert [Flag(flags) for flags in read["flags"][np.isnan(read["mag"])]] == [Flag.NEGATIVE]
 
 
 def test_catalogue_of_unknown_format_is_refused(exposures, epochs, tmp_path):
@@ -270,6 +296,14 @@ def test_mixed_calibrations_are_listed(exposures, tmp_path):
     other = read_header(alter(exposures[0][0], tmp_path, lambda h: h[0].header.set("CRDS_CTX", "jwst_1489.pmap")))
     lines = find_mixed([*exposures[0], other])
     assert lines == ["NRCA1 F200W CLEAR: CRDS_CTX is jwst_1130.pmap (2 exposures), jwst_1489.pmap (1 exposures)"]
+
+
+def test_corrections_by_different_tables_are_listed(exposures):
+    # The truth: what is left after two corrections is the offset of neither.
+    corrected = [replace(header, status="COMPLETE", digest="aa") for header in exposures[0]]
+    assert find_mixed(corrected) == []
+    other = [*corrected[:3], replace(corrected[3], digest="bb")]
+    assert find_mixed(other) == ["array 1 F200W CLEAR: MODFHASH is aa (3 exposures), bb (1 exposures)"]
 
 
 def test_centroids_stand_where_the_list_puts_the_sources(photometry):

@@ -13,7 +13,7 @@ def make_table(**given):
     columns = {name: np.zeros(n, kind) for name, kind, _, _ in COLUMNS}
     columns |= {"source": np.repeat([0, 1], 4), "exposure": np.tile(np.arange(4), 2), "isolation": np.full(n, 9.0)}
     columns |= {"flux": np.full(n, 1e-5), "flux_error": np.full(n, 2e-8), "filter": np.full(n, "F200W")}
-    columns |= {"compactness": np.full(n, 0.8)}
+    columns |= {"compactness": np.full(n, 0.8), "source_mag": np.full(n, np.nan)}
     return make_measurements(columns | given)
 
 
@@ -46,6 +46,15 @@ def test_limits_are_judged_for_the_source_not_for_the_measurement():
     selection = select_measurements(make_table(flux=flux, flux_error=flux / 300))
     np.testing.assert_array_equal(selection.mask, [1, 1, 1, 1, 0, 0, 0, 0])
     assert selection.rejected["faint"] == 4
+
+
+def test_the_magnitude_limit_is_that_of_the_source_not_of_its_part_in_the_aperture():
+    # The truth: a galaxy of 21.5 mag is brighter than 22, though the aperture holds but half a magnitude less of it.
+    limit = 3631 * 10 ** (-0.4 * 22.0)
+    part = make_table(flux=np.full(8, 0.9 * limit), flux_error=np.full(8, 0.9 * limit / 300))
+    assert not select_measurements(part).mask.any()
+    part["source_mag"] = np.repeat([21.5, 22.1], 4)
+    np.testing.assert_array_equal(select_measurements(part).mask, np.repeat([True, False], 4))
 
 
 def test_signal_to_noise_isolation_and_compactness():

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
-from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.solution.bootstrap import bootstrap_sources
 from jwst_modfix.solution.network import solve_network
 from jwst_modfix.solution.reserve import reserve_sources, validate
 from jwst_modfix.solution.sky import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.solution.term_status import too_few_sources
 from jwst_modfix.solution.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
 
 
@@ -170,6 +171,30 @@ def test_table_carries_a_fitted_direction():
         assert abs(result.slope - slope) < 4 * result.slope_error
         if known:
             assert abs(result.direction - 60) < 4 * result.direction_error < 40
+
+
+def test_a_slope_along_v2_is_not_lost_where_that_along_v3_cannot_be_told():
+    """Truth: dithers along V2 alone; 20 mmag/arcmin, which an offset alone would leave in the data."""
+    truth = Truth(offset={"long": 0.0}, slope={"long": 0.02})
+    survey = Survey(rolls=(0.0,), arrays=LW, dithers=((0.0, 0.0), (60.0, 0.0), (-60.0, 0.0), (90.0, 0.0)))
+    with pytest.warns(DegenerateTermWarning, match="slope of array long along V3: no source moves"):
+        solution = solve_network(simulate(np.random.default_rng(7), truth, survey), fit_direction=True)
+    (row,) = offset_table(solution).rows
+    assert abs(row.slope - 0.02) < 4 * row.slope_error < 0.004
+    assert row.direction == 90.0
+
+
+def test_no_verdict_on_an_offset_whose_slope_is_not_determined():
+    """Truth: 20 mmag/arcmin: an offset alone would be wrong by 29 mmag in the middle of the arrays."""
+    truth = Truth(offset={"long": 0.0}, slope={"long": 0.02})
+    solution = solve_network(simulate(np.random.default_rng(8), truth, Survey(rolls=(0.0, 180.0), arrays=LW)))
+    slope = solution.names.index("slope[long]")
+    few = too_few_sources(solution.model.terms[slope], 5.0, 10)
+    status = tuple(few if found.term == few.term else found for found in solution.status)
+    fitted = solution.fitted & (np.arange(len(solution.fitted)) != slope)
+    (result,) = judge_arrays(replace(solution, status=status, fitted=fitted))
+    assert result.verdict == NOT_DETERMINED
+    assert "slope of array long: hangs on 5.0 sources" in result.words
 
 
 def test_closed_loop_needs_nothing():

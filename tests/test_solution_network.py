@@ -10,7 +10,7 @@ from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Trut
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.solution.measurements import ORIGIN
-from jwst_modfix.solution.network import solve_network
+from jwst_modfix.solution.network import fit_network, solve_network
 from jwst_modfix.solution.robust_fit import OUTLIER, VARIABLE
 
 EPOCHS = (0.0, 0.008, -0.006, 0.005)
@@ -120,6 +120,15 @@ def test_errors_that_are_too_large_do_not_inflate_the_result():
     assert wide.fit.error_scale == pytest.approx(0.1, rel=0.15)
     for name in OFFSETS:
         assert wide.value(name)[1] == pytest.approx(true.value(name)[1], rel=0.05)
+
+
+def test_few_sources_are_not_rejected_for_scattering_less_than_their_errors():
+    """Truth: no source varies, and chance makes 5 sigma of none: whoever is rejected makes the errors too small."""
+    survey = Survey(rolls=(0.0, 180.0), dithers=((0.0, 0.0),), arrays=("1",), density=6.0, error=(0.001, 0.006))
+    for seed in range(100):
+        m = simulate(np.random.default_rng([19, seed]), Truth(offset={"1": 0.02}), survey)
+        solution = fit_network(m, fit_slope="none", time_term="zero", min_sources=4)
+        assert not (solution.rejected >= OUTLIER).any()
 
 
 def test_sign_of_offset_and_slope():

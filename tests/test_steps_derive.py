@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import asdf
@@ -38,7 +39,7 @@ def folder(tmp_path_factory):
     renamed = {exposure.filename for exposure in planned}
     assert len(renamed) == len(planned) - 2, "F150W would overwrite two of F200W"
     truth = simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test"))
-    scene = simulate.scene_around(np.random.default_rng(42), planned, CROWD)
+    scene = simulate.scene_around(np.random.default_rng(42), planned, replace(CROWD, density=150.0))
     common = {"scene": scene, "subarray": SUBARRAY, "truth": truth}
     for part, name in ((planned[4:], "one"), (planned[:4], "two")):
         simulate.simulate_dataset(folder / name, part, np.random.default_rng(7), field=name, **common)

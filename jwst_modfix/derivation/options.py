@@ -39,8 +39,9 @@ class Options:
         Least ratio of flux to error.
     faintest : float
         Faintest magnitude [AB].
-    isolation : float
-        Least distance to the nearest comparable source [arcsec].
+    isolation : float, optional
+        Least distance to the nearest comparable source [arcsec]; that of `Criteria` unless given, and 0 for a user's
+        own photometry, which is for fields where no source is isolated.
     compactness : float, optional
         Least compactness; any unless given.
     reserve_share : float
@@ -70,7 +71,7 @@ class Options:
     epoch_roll_tolerance: float = 5.0
     min_snr: float = 100.0
     faintest: float = 22.0
-    isolation: float = 1.0
+    isolation: float | None = None
     compactness: float | None = None
     reserve_share: float = 0.2
     seed: int = 1
@@ -86,8 +87,9 @@ class Options:
         if self.fit_direction and self.method == "pairs":
             raise MeasurementsError("fit_direction: only method='network' fits the direction of a gradient")
         for name, least in (("significance", 0), ("bootstrap", 0), ("seed", 0), ("min_snr", 0), ("isolation", 0)):
-            if not getattr(self, name) >= least:
-                raise MeasurementsError(f"{name}: must be at least {least}; got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise MeasurementsError(f"{name}: must be at least {least}; got {value}")
         if not 0 <= self.reserve_share <= 0.9:
             raise MeasurementsError(f"reserve_share: must be from 0 to 0.9; got {self.reserve_share}")
         if self.bootstrap == 1:
@@ -96,6 +98,7 @@ class Options:
     @property
     def criteria(self):
         """Rules for measurements that enter the fit."""
-        return Criteria(
-            snr=self.min_snr, faintest=self.faintest, isolation=self.isolation, compactness=self.compactness
-        )
+        isolation = self.isolation
+        if isolation is None:
+            isolation = 0.0 if self.photometry == "catalog" else Criteria.isolation
+        return Criteria(snr=self.min_snr, faintest=self.faintest, isolation=isolation, compactness=self.compactness)

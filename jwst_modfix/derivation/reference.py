@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from astropy.time import Time
 
+from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.reference.datamodel import ModuleOffsetModel
 from jwst_modfix.reference.table import MODULES, OffsetTable, Validity
 
@@ -153,6 +154,7 @@ def _describe(derivation):
             "selected": int(derivation.selection.mask.sum()),
             "failed": dict(derivation.selection.rejected),
         },
+        "least_error_mag": LEAST_ERROR,
         "systematic_floor_mag": derivation.systematic_floor,
         "bands": [_describe_band(band) for band in derivation.bands],
     }
@@ -188,6 +190,7 @@ def _describe_solution(solution):
     terms = np.flatnonzero(solution.fitted)
     return {
         "terms": [solution.names[number] for number in terms],
+        "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
         "values": solution.values[terms],
         "covariance": solution.covariance[np.ix_(terms, terms)],
         "sources": solution.n_sources,

@@ -12,7 +12,7 @@ This is the only room that imports `photutils`::
 from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR, Aperture, default_aperture
 from jwst_modfix.photometry.cache import Cache
 from jwst_modfix.photometry.catalogues import read_catalogues
-from jwst_modfix.photometry.epochs import Epochs, group_epochs
+from jwst_modfix.photometry.epochs import Epochs, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
 from jwst_modfix.photometry.flags import UNUSABLE, Flag
 from jwst_modfix.photometry.headers import ExposureHeader, find_mixed, read_header
@@ -32,6 +32,7 @@ __all__ = [
     "default_aperture",
     "find_mixed",
     "find_sources",
+    "find_wide_epochs",
     "group_epochs",
     "measure_exposures",
     "measure_sources",

@@ -7,7 +7,7 @@ from astropy.time import Time
 
 from jwst_modfix.errors import PhotometryError
 
-__all__ = ["Epochs", "group_epochs"]
+__all__ = ["Epochs", "find_wide_epochs", "group_epochs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,37 @@ def group_epochs(mjd, roll, names=None, *, gap_days=30.0, roll_tolerance=5.0):
             f"the first is member {names.index(None) + 1}"
         )
     return _number(mjd, names)
+
+
+def find_wide_epochs(epochs, mjd, roll, *, gap_days=30.0, roll_tolerance=5.0):
+    """
+    Find epochs that times and rolls would have split: the same name in two programs, say.
+
+    Parameters
+    ----------
+    epochs : Epochs
+        The epochs.
+    mjd, roll : array_like, shape (n,)
+        Times [day] and position angles of V3 [deg].
+    gap_days, roll_tolerance : float
+        As for `group_epochs`.
+
+    Returns
+    -------
+    list of str
+        One sentence for each such epoch.
+    """
+    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
+    said = []
+    for number, name in enumerate(epochs.names):
+        mine = np.flatnonzero(epochs.number == number)
+        parts = group_epochs(mjd[mine], roll[mine], gap_days=gap_days, roll_tolerance=roll_tolerance).names
+        if len(parts) > 1:
+            said.append(
+                f"epoch {name} of the association, whose exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
+                f"would be {len(parts)} by time and roll: one term is fitted for all of it"
+            )
+    return said
 
 
 def _check(mjd, roll, gap_days, roll_tolerance):

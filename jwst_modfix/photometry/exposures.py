@@ -12,7 +12,7 @@ from jwst_modfix.parallel import THIS_PROCESS
 from jwst_modfix.photometry.apertures import default_aperture
 from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.coverage import choose_exposures
-from jwst_modfix.photometry.measurements import COLUMNS, make_measurements, to_flux
+from jwst_modfix.photometry.measurements import COLUMNS, make_measurements, to_flux, to_magnitudes
 from jwst_modfix.photometry.merging import merge_detections
 from jwst_modfix.photometry.tasks import detect_exposure, measure_exposure, places_near
 
@@ -216,6 +216,7 @@ def _columns(header, found, sources, number, epoch):
     n = len(found.rows)
     columns = {"source": found.rows, "RA": sources.ra[found.rows], "Dec": sources.dec[found.rows]}
     columns |= found.columns | {"isolation": sources.isolation[found.rows]}
+    columns["source_mag"] = to_magnitudes(sources.flux, sources.flux)[0][found.rows]
     columns |= {name: np.full(n, getattr(header, name)) for name in ("array", "module", "filter", "pupil")}
     columns |= {"exposure": np.full(n, number), "epoch": np.full(n, epoch)}
     kinds = {name: kind for name, kind, _, _ in COLUMNS}

@@ -26,6 +26,7 @@ _OPTIONAL = (
     ("flat", "R_FLAT"),
     ("photmjsr", "PHOTMJSR"),
     ("status", "S_MODOFF"),
+    ("digest", "MODFHASH"),
     ("s_region", "S_REGION"),
 )
 _CALIBRATION = _OPTIONAL[:4]
@@ -62,6 +63,8 @@ class ExposureHeader:
         PHOTMJSR [(MJy/sr) / (DN/s)].
     status : str, optional
         S_MODOFF, ``"COMPLETE"`` where a module offset has been taken out.
+    digest : str, optional
+        MODFHASH, the content hash of the table whose module offset has been taken out.
     s_region : str, optional
         S_REGION, the footprint on the sky.
     """
@@ -80,6 +83,7 @@ class ExposureHeader:
     flat: str | None = None
     photmjsr: float | None = None
     status: str | None = None
+    digest: str | None = None
     s_region: str | None = None
 
     @property
@@ -196,15 +200,21 @@ def find_mixed(headers):
     -------
     list of str
         One line in words for each detector, filter, pupil and property with more than one value: the values, and
-        how many exposures have each; and one where only some exposures have been corrected already.
+        how many exposures have each; one where only some exposures have been corrected already, and one for each
+        array, filter and pupil that were corrected by different tables.
     """
-    groups = {}
+    groups, corrections = {}, {}
     for header in headers:
         groups.setdefault((header.detector, header.filter, header.pupil), []).append(header)
+        if header.status == "COMPLETE":
+            key = (f"array {header.array}", header.filter, header.pupil)
+            corrections.setdefault(key, []).append(header.digest)
     lines = []
     for key, members in groups.items():
         for field, keyword in _CALIBRATION:
             lines += _differing(" ".join(key), keyword, [_base(getattr(header, field)) for header in members])
+    for key, digests in corrections.items():
+        lines += _differing(" ".join(key), "MODFHASH", digests)
     corrected = [str(header.status == "COMPLETE") for header in headers]
     return lines + list(_differing("all exposures", "S_MODOFF=COMPLETE", corrected))
 

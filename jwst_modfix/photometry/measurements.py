@@ -32,6 +32,7 @@ COLUMNS = (
     ("flux_error", float, u.Jy, "Standard error of the flux"),
     ("mag", float, u.mag, "AB magnitude"),
     ("mag_error", float, u.mag, "Standard error of the magnitude"),
+    ("source_mag", float, u.mag, "AB magnitude of the source as it was detected, in the band where it is brightest"),
     ("sky", float, u.MJy / u.sr, "Local surface brightness of the sky"),
     ("flags", int, None, "Sum of " + ", ".join(f"{flag.value} {flag.name}" for flag in Flag)),
     ("masked", float, None, "Share of the aperture's area that is masked"),
@@ -85,7 +86,7 @@ def make_measurements(columns, meta=None):
     ----------
     columns : dict
         Values of each of `COLUMNS`; those of ``mag`` and ``mag_error`` follow from the fluxes, and those of
-        ``off_east`` and ``off_north`` are not-a-number unless given.
+        ``off_east``, ``off_north`` and ``source_mag`` are not-a-number unless given.
     meta : dict, optional
         Metadata of the table.
 
@@ -95,7 +96,7 @@ def make_measurements(columns, meta=None):
         One row per measurement, ordered by source, filter, pupil and exposure; it can be written as ECSV.
     """
     unknown = np.full(len(columns["source"]), np.nan)
-    columns = {"off_east": unknown, "off_north": unknown} | columns
+    columns = dict.fromkeys(("off_east", "off_north", "source_mag"), unknown) | columns
     columns["mag"], columns["mag_error"] = to_magnitudes(columns["flux"], columns["flux_error"])
     table = Table(meta=meta)
     for name, kind, unit, description in COLUMNS:

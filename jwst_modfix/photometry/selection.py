@@ -19,7 +19,8 @@ class Criteria:
     snr : float
         Least ratio of flux to its error.
     faintest : float
-        Faintest magnitude [AB].
+        Faintest magnitude of a source [AB]: as it was detected, for an aperture holds but a part of a galaxy; where
+        that is not known, as it was measured.
     isolation : float
         Least distance to the nearest source of a tenth of the flux or more [arcsec].
     compactness : float, optional
@@ -78,7 +79,9 @@ def select_measurements(table, criteria=None):
     fails = {flag.name.lower(): (flags & flag) != 0 for flag in UNUSABLE if flag != Flag.SATURATED}
     fails["saturated"] = np.bincount(group, (flags & Flag.SATURATED) != 0)[group] > 0
     fails["snr"] = ~(_median(table["flux"] / table["flux_error"], usable, group) >= criteria.snr)
-    fails["faint"] = ~(_median(table["mag"], usable, group) <= criteria.faintest)
+    known = np.asarray(table["source_mag"], float)
+    magnitude = np.where(np.isfinite(known), known, _median(table["mag"], usable, group))
+    fails["faint"] = ~(magnitude <= criteria.faintest)
     fails["crowded"] = ~(np.asarray(table["isolation"]) >= criteria.isolation)
     if criteria.compactness is not None:
         fails["extended"] = ~(_median(table["compactness"], usable, group) >= criteria.compactness)

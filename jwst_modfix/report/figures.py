@@ -71,9 +71,9 @@ def draw_sky_map(band, epoch_names):
         ax.set(title=literal(title), xlabel="East [arcmin]", aspect="equal")
     axes[0].invert_xaxis()
     axes[0].set_ylabel("North [arcmin]")
-    figure.colorbar(dots, ax=axes, label="difference, as measured [mag]")
+    figure.colorbar(dots, ax=axes, label="difference before correction [mag]")
     caption = (
-        "Differences of magnitude on the sky, as measured (compare Fig. 5 of Ma et al. 2023). "
+        "Differences of magnitude on the sky, as measured but for the epoch terms (compare Fig. 5 of Ma et al. 2023). "
         "Where the modules swapped places, two halves of the field have opposite signs."
     )
     return Picture("sky", figure, caption)
@@ -165,8 +165,8 @@ def draw_before_after(band):
         ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
     axes[0].set(ylabel="A - B [mag]", ylim=(-0.12, 0.12))
     caption = (
-        "Module A minus module B of each source that both measured, as measured and corrected by the fit (compare "
-        "Fig. 8 of Ma et al. 2023); shaded: 0.05 and 0.02 mag. Reserved sources are among them."
+        "Module A minus module B of each source that both measured, as measured but for the epoch terms, and corrected "
+        "by the fit (compare Fig. 8 of Ma et al. 2023); shaded: 0.05 and 0.02 mag. Reserved sources are among them."
     )
     return Picture("before_after", figure, caption)
 

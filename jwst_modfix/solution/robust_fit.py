@@ -231,9 +231,14 @@ def _scatter(data, used, residual, n_terms):
 
 
 def _reject(data, state, before):
-    """Apply the rejection rules to all measurements, those rejected before included."""
+    """
+    Apply the rejection rules to all measurements, those rejected before included.
+
+    The errors are those given, even where the residuals are smaller: else each rejection shrinks the scale, by which
+    the next is judged, until the few that are left agree by selection, with an error that is far too small.
+    """
     source, n = data.system.source, data.system.n_sources
-    base = 1 / (state.error_scale**2 * (data.error**2 + state.sigma_int**2))
+    base = 1 / (data.error**2 + state.sigma_int**2)
     standard = _against_source(data, state, base)
     outlier = (np.abs(standard) > _OUTLIER_SIGMA) & (before != SINGLE)
     count, total = np.bincount(source[outlier], minlength=n), np.bincount(source, minlength=n)

@@ -83,7 +83,8 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
     does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95 %
     confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``.
-    So is an offset that holds only if a term that could not be separated is 0.
+    So is an offset that holds only if a term that could not be separated is 0, and one whose slope was asked for and is
+    not determined: the modules differ by its value only in the middle between them.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ def _judge(solution, array, significance, tolerance, largest_error):
     measured = _measured(solution, array)
     strength = _strength(solution, array)
     verdict, words = _verdict(strength, significance, tolerance, largest_error)
-    blocking = [s.words for s in solution.status if own.term.name in s.partners]
+    blocking = [s.words for s in solution.status if own.term.name in s.partners or _lacks_slope(s, array)]
     if blocking:
         verdict, words = NOT_DETERMINED, "; ".join(blocking)
     return ArrayResult(
@@ -171,6 +172,11 @@ def _judge(solution, array, significance, tolerance, largest_error):
         n_sources=own.effective_sources,
         **measured,
     )
+
+
+def _lacks_slope(status, array):
+    """Whether it is a slope that was asked for and is not known: part of it may be in the offset."""
+    return status.term.array == array and status.term.kind in ("slope", "slope_V2") and status.is_degenerate
 
 
 def _terms(solution, array):
@@ -240,12 +246,18 @@ def _fitted_direction(solution, array, least=3.0):
     Slope and direction from the components along V2 and V3.
 
     A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased upward and its
-    direction is noise, and the component along the given direction is quoted instead.
+    direction is noise, and the component along the given direction is quoted instead. Where the pointings do not tell
+    the component along V3, that along V2 is quoted, where the modules lie.
     """
-    names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
-    if not all(name in solution.names and np.isfinite(solution.value(name)[0]) for name in names):
+    known = set(_terms(solution, array))
+    mine = [
+        solution.names.index(name) for name in (f"slope_V2[{array}]", f"slope_V3[{array}]") if name in solution.names
+    ]
+    if not mine or mine[0] not in known:
         return {}
-    mine = [solution.names.index(name) for name in names]
+    if mine[1] not in known:
+        slope, slope_error = solution.value(solution.names[mine[0]])
+        return {"slope": slope, "slope_error": slope_error, "direction": 90.0}
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     angle = np.deg2rad(solution.direction)
     along = np.array([np.sin(angle), np.cos(angle)])

@@ -9,7 +9,7 @@ from jwst_modfix.derivation.options import Options
 from jwst_modfix.derivation.reference import make_model
 from jwst_modfix.files import check_writable
 from jwst_modfix.parallel import Workers
-from jwst_modfix.photometry import Cache, find_sources, group_epochs, measure_sources, read_catalogues
+from jwst_modfix.photometry import Cache, find_sources, find_wide_epochs, group_epochs, measure_sources, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.plain import get_logger
 from jwst_modfix.steps.derive_inputs import find_members
@@ -53,7 +53,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     epoch_roll_tolerance = float(default=5.0)  # Largest difference of roll within one epoch [deg], where the association names no epochs
     min_snr = float(default=100.0)  # Least signal to noise of a source
     faintest = float(default=22.0)  # Faintest magnitude of a source [AB]
-    isolation = float(default=1.0)  # Least distance to the nearest source of a tenth of the flux or more [arcsec]
+    isolation = float(default=None)  # Least distance to the nearest source of a tenth of the flux or more [arcsec]; 1.0 unless given, and none with photometry='catalog'
     compactness = float(default=None)  # Least share of the flux within half the aperture's radius; any unless given
     reserve_share = float(default=0.2)  # Share of the sources kept out of the fit, for validation
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
@@ -146,11 +146,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         return Options(**chosen, catalogs=catalogs)
 
     def _group(self, headers, members, options):
-        epochs = group_epochs(
-            [header.mjd for header in headers], [header.roll for header in headers], members.epochs,
-            gap_days=options.epoch_gap_days, roll_tolerance=options.epoch_roll_tolerance,
-        )  # fmt: skip
+        times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
+        limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
+        epochs = group_epochs(times, rolls, members.epochs, **limits)
         log.info("%d exposures in %d epochs: %s", len(headers), len(epochs.names), ", ".join(epochs.names))
+        for sentence in find_wide_epochs(epochs, times, rolls, **limits):
+            log.warning(sentence)
         return epochs
 
     def _measure(self, headers, epochs, options, workers, cache):
