@@ -367,3 +367,16 @@ def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photome
     damaged.write_bytes(content)
     assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
     assert len(pixels_read) == 1
+
+
+def test_arrays_may_differ_in_what_was_corrected_but_not_the_exposures_of_one(exposures):
+    """The truth: array 1 is seen by A and B; a correction of array 2, or of another filter, does not touch it."""
+    headers = exposures[0]
+    other = [replace(header, detector=header.detector.replace("1", "2"), status="COMPLETE") for header in headers]
+    assert find_mixed([*headers, *other]) == []
+    half = [replace(header, status="COMPLETE" if header.module == "A" else None) for header in headers]
+    count = sum(header.module == "A" for header in headers)
+    counts = f"True ({count} exposures), False ({len(headers) - count} exposures)"
+    (line,) = find_mixed(half)
+    assert line.startswith("array 1 F200W CLEAR: S_MODOFF=COMPLETE is ")
+    assert all(part in line for part in counts.split(", "))

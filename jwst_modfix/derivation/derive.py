@@ -53,9 +53,12 @@ class Derivation:
     options: Options
 
     @property
-    def was_corrected(self):
-        """Whether the exposures had been corrected before, so that the result is what is left."""
-        return all(header.status == "COMPLETE" for header in self.headers)
+    def corrected(self):
+        """Filter and array ID of what had been corrected before, so that the result is what was left; in words."""
+        done = {(header.filter, header.pupil, header.array) for header in self.headers if header.status == "COMPLETE"}
+        if len(done) == len({(header.filter, header.pupil, header.array) for header in self.headers}):
+            return "the exposures"
+        return ", ".join(f"{band} {pupil} array {array}" for band, pupil, array in sorted(done))
 
     @property
     def systematic_floor(self):

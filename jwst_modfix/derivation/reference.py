@@ -130,8 +130,8 @@ def _history(derivation, first, last):
         f"Derived by jwst_modfix {version} from {count} exposures of {len(derivation.epochs.names)} epochs, {first} to "
         f"{last}; photometry {options.photometry}, method {options.method}."
     )
-    if derivation.was_corrected:
-        yield "The exposures had been corrected for module offsets before: these are the offsets that were left."
+    if derivation.corrected:
+        yield f"Of {derivation.corrected}, corrected for module offsets before: these are the offsets that were left."
     yield from (f"Mixed calibrations were allowed: {line}." for line in derivation.mixed)
     for band in derivation.bands:
         yield from (f"{band.name}: {warning}" for warning in band.warnings)

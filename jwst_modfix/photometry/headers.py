@@ -5,6 +5,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
+from itertools import compress
 from numbers import Real
 from pathlib import Path, PurePosixPath
 
@@ -200,23 +201,23 @@ def find_mixed(headers):
     -------
     list of str
         One line in words for each detector, filter, pupil and property with more than one value: the values, and
-        how many exposures have each; one where only some exposures have been corrected already, and one for each
-        array, filter and pupil that were corrected by different tables.
+        how many exposures have each; and for each array, filter and pupil of which only some exposures have been
+        corrected already, or by different tables. Arrays may differ in that: a correction leaves the others alone.
     """
-    groups, corrections = {}, {}
+    detectors, arrays = {}, {}
     for header in headers:
-        groups.setdefault((header.detector, header.filter, header.pupil), []).append(header)
-        if header.status == "COMPLETE":
-            key = (f"array {header.array}", header.filter, header.pupil)
-            corrections.setdefault(key, []).append(header.digest)
+        band = (header.filter, header.pupil)
+        detectors.setdefault((header.detector, *band), []).append(header)
+        arrays.setdefault((f"array {header.array}", *band), []).append(header)
     lines = []
-    for key, members in groups.items():
+    for key, members in detectors.items():
         for field, keyword in _CALIBRATION:
             lines += _differing(" ".join(key), keyword, [_base(getattr(header, field)) for header in members])
-    for key, digests in corrections.items():
-        lines += _differing(" ".join(key), "MODFHASH", digests)
-    corrected = [str(header.status == "COMPLETE") for header in headers]
-    return lines + list(_differing("all exposures", "S_MODOFF=COMPLETE", corrected))
+    for key, members in arrays.items():
+        corrected = [header.status == "COMPLETE" for header in members]
+        lines += _differing(" ".join(key), "S_MODOFF=COMPLETE", [str(value) for value in corrected])
+        lines += _differing(" ".join(key), "MODFHASH", [header.digest for header in compress(members, corrected)])
+    return lines
 
 
 def _describe(path, primary, sci):
