@@ -75,7 +75,8 @@ def _write_measurements(derivation, stem):
         table.write(path, format="parquet")
     else:
         path = stem.with_name(stem.name + ".ecsv")
-        table.write(path, format="ascii.ecsv")
+        with path.open("w", encoding="utf-8") as stream:  # which astropy would leave open where the disk is full
+            table.write(stream, format="ascii.ecsv")
     return path
 
 

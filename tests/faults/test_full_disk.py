@@ -94,8 +94,6 @@ def test_a_file_that_may_not_grow_is_named(folder):
     assert list(Path("out").iterdir()) == []
 
 
-# astropy's writer of text leaves its stream to the collector, which cannot flush it either.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("room", [4, 12, 40, 100])
 def test_a_full_disk_leaves_none_of_the_products_of_a_derivation(mounted, monkeypatch, room):
     small = mounted(f"{room}k")
