@@ -199,7 +199,7 @@ def measure_segments(mosaic, background, segments):
     Drizzling correlates neighbouring pixels, which scatter by 2/3 of ``err`` where they are as large as the input's
     (R = 1.5 of Fruchter & Hook 2002). But the resample step makes ``err`` of variances that were resampled as the
     data were: it is the error of an uncorrelated pixel, and its sum in quadrature is the error of a sum over pixels,
-    within 4% from 4 x 4 pixels on.
+    within about 6% for 4 x 4 pixels; on larger ones the sky's own structure adds to it.
     """
     ny, nx = mosaic.data.shape
     x, y = segments.columns - mosaic.corner[0], segments.rows - mosaic.corner[1]
