@@ -154,6 +154,6 @@ def annotate_measurements(derivation):
     table["residual"].unit = table["mag"].unit
     table["selected"].description = "Good enough for the fit"
     table["reserved"].description = "Kept out of the fit, for validation"
-    table["rejected"].description = "0 used, 1 single, 2 outlier, 3 variable source"
-    table["residual"].description = "Measured minus fitted magnitude"
+    table["rejected"].description = "By the network's fit, for 'pairs' too: 0 used, 1 single, 2 outlier, 3 varies"
+    table["residual"].description = "Measured magnitude minus that of the network's fit, also for method='pairs'"
     return table
