@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+_SETTLE = 4  # seconds for a virtual machine to give freed memory back, or only cp, which starts at once, finds it
 
 
 def main():
@@ -100,6 +101,7 @@ def files(folder, count, repeats):
                 shutil.rmtree(folder / "out", ignore_errors=True)
                 (folder / "out").mkdir()
                 os.sync()
+                time.sleep(_SETTLE)
                 times.setdefault((number, name), []).append(timed(lambda command=command: run(command)))
     names = list(peers(folder, count))
     report(f"{count} files of 117 MB, whole process [s]", {name: times[count, name] for name in names})

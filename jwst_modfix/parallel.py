@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import types
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -26,6 +27,8 @@ log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
 
 _CHANCES = 3  # a job that is lost with its worker so often is at fault itself
 _PATIENCE = 10  # seconds to wait for a scheduler
+_WORTH_STARTING = 8.0  # seconds of light work; a process takes two of them to start, and a thread does its share
+_THREADS = 2  # light jobs at a time in this process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,8 @@ class Workers:
     Parameters
     ----------
     count : int
-        Processes on this machine: 1 is this process itself, 0 one process for each core.
+        Processes on this machine: 1 is this process itself, 0 one process for each core. Of light jobs this process
+        does its share, and the others start only where there is enough to do.
     scheduler : str, optional
         Address of the scheduler of a Dask cluster, whose workers take the place of processes on this machine.
 
@@ -71,7 +75,7 @@ class Workers:
         """Whether the jobs are done by other processes than this one."""
         return bool(self.scheduler) or self.processes > 1
 
-    def map(self, function, jobs, names, *, overlap=False):
+    def map(self, function, jobs, names, *, light=False):
         """
         Do jobs, and yield their results in order.
 
@@ -83,8 +87,9 @@ class Workers:
             Arguments of each job, small as well: names of files rather than what is in them.
         names : sequence of str
             What each job is about, for messages.
-        overlap : bool
-            In this process, do one job while the file of another is read or written.
+        light : bool
+            The jobs do little but read and write: this process does them too, one while the file of another is read
+            or written.
 
         Yields
         ------
@@ -98,12 +103,15 @@ class Workers:
         Exception
             Whatever a job raises.
         """
-        if not self.are_elsewhere or not jobs:
-            yield from _overlapped(function, jobs) if overlap else (function(*job) for job in jobs)
+        if not jobs or not (self.are_elsewhere or light):
+            yield from (function(*job) for job in jobs)
             return
-        task = functools.partial(_record, _version(), function)
-        spread, where = (_on_cluster, self.scheduler) if self.scheduler else (_on_machine, self.processes)
-        with contextlib.closing(spread(where, task, jobs, names)) as done:
+        if self.scheduler:
+            spread = _on_cluster(self.scheduler, _task(function), jobs, names)
+        else:
+            pool = _SharingPool if light else _Pool
+            spread = _on_machine(pool(self.processes, function, jobs, names), len(jobs))
+        with contextlib.closing(spread) as done:
             for result, records in done:
                 for record in records:
                     get_logger(record.name).handle(record)
@@ -123,16 +131,6 @@ def _version():
     return importlib.metadata.version("jwst-modfix")
 
 
-def _overlapped(function, jobs):
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 class _Recorder(logging.Handler):
     """Keeps the log records of one thread, as plain text, which travels."""
 
@@ -146,8 +144,12 @@ class _Recorder(logging.Handler):
             self.records.append(record)
 
 
+def _task(function):
+    """Make a job for a worker of a function, which gives the result and what was logged."""
+    return functools.partial(_record, _version(), function)
+
+
 def _record(version, function, *job):
-    """Do a job in a worker; give its result and what it logged."""
     if _version() != version:
         raise WorkerError(
             f"the worker on {socket.gethostname()} has jwst_modfix {_version()}, this process {version}: they must be "
@@ -161,11 +163,10 @@ def _record(version, function, *job):
         root.removeHandler(recorder)
 
 
-def _on_machine(count, task, jobs, names):
-    """Yield results, in order, from processes of this machine."""
-    pool = _Pool(count, task, jobs, names)
+def _on_machine(pool, count):
+    """Yield results, in order, from this machine."""
     try:
-        for number in range(len(jobs)):
+        for number in range(count):
             yield pool.result(number)
     finally:
         pool.close()
@@ -174,11 +175,11 @@ def _on_machine(count, task, jobs, names):
 class _Pool:
     """Processes of this machine; where one dies, what was under way is done again by new ones."""
 
-    def __init__(self, count, task, jobs, names):
-        self._count, self._task, self._jobs, self._names = min(count, len(jobs)), task, jobs, names
+    def __init__(self, count, function, jobs, names):
+        self._count, self._function, self._jobs, self._names = min(count, len(jobs)), function, jobs, names
         self._waiting, self._running, self._done = deque(range(len(jobs))), {}, {}
         self._losses = Counter()
-        self._executor = self._start()
+        self._processes = None
 
     def result(self, number):
         """Wait for the result of a job; others are done meanwhile."""
@@ -191,42 +192,90 @@ class _Pool:
 
     def close(self):
         """End: what is under way is completed, so that no file is left half-written, and nothing more is begun."""
-        self._executor.shutdown(cancel_futures=True)
+        if self._processes:
+            self._processes.shutdown(cancel_futures=True)
 
     def _start(self):
+        """Start processes, and wait until there is one."""
         # Never a plain fork: it would copy locks that threads of this process hold.
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            context.set_forkserver_preload([self._task.args[1].__module__])  # imports once, not in each process
-        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_prepare_process)
+            context.set_forkserver_preload([self._function.__module__])  # imports once, not in each process
+        self._processes = ProcessPoolExecutor(self._count, mp_context=context, initializer=_prepare_process)
+        with _without_main():
+            self._processes.submit(_version)
 
     def _advance(self):
-        """Keep every process busy, with no job in a queue, and wait for one to end."""
-        while self._waiting and len(self._running) < self._count:
-            with _without_main():
-                future = self._executor.submit(self._task, *self._jobs[self._waiting[0]])
-            self._running[future] = self._waiting.popleft()
+        """Keep everyone busy, with no job in a queue, and wait for one to end."""
+        self._begin()
         for future in wait(self._running, return_when=FIRST_COMPLETED).done:
             if isinstance(future.exception(), BrokenProcessPool):
                 raise future.exception()
-            self._done[self._running.pop(future)] = future
+            number, _ = self._running.pop(future)
+            self._done[number] = future
+
+    def _begin(self):
+        if self._processes is None:
+            self._start()
+        self._give(self._processes, self._count, _task(self._function))
+
+    def _give(self, executor, most, function):
+        """Give so many jobs to an executor."""
+        busy = sum(place is executor for _, place in self._running.values())
+        for _ in range(min(most - busy, len(self._waiting))):
+            future = executor.submit(function, *self._jobs[self._waiting[0]])
+            self._running[future] = self._waiting.popleft(), executor
 
     def _replace(self):
         """Start anew with the jobs that were under way, unless they were lost too often."""
-        lost = sorted(self._running.values())
-        names = ", ".join(self._names[number] for number in lost)
-        self._losses.update(lost)
-        self.close()
-        if max(self._losses[number] for number in lost) >= _CHANCES:
+        lost = {future: number for future, (number, place) in self._running.items() if place is self._processes}
+        numbers = sorted(lost.values()) or [self._waiting[0]]  # which was about to be given
+        names = ", ".join(self._names[number] for number in numbers)
+        self._losses.update(numbers)
+        self._processes.shutdown(cancel_futures=True)
+        self._processes = None
+        if max(self._losses[number] for number in numbers) >= _CHANCES:
             raise WorkerError(
                 f"a worker process died {_CHANCES} times with the same jobs under way, for lack of memory or because "
                 f"it was killed; fewer workers need less memory: {names}"
             )
         log.warning("A worker process died, for lack of memory or because it was killed; done again: %s", names)
-        self._running.clear()
-        self._waiting.extendleft(reversed(lost))
-        self._executor = self._start()
+        for future in lost:
+            del self._running[future]
+        self._waiting.extendleft(sorted(lost.values(), reverse=True))
+
+
+class _SharingPool(_Pool):
+    """A pool for light jobs: threads of this process do them, and processes join where that is worth their start."""
+
+    def __init__(self, count, function, jobs, names):
+        self._here, self._joining = ThreadPoolExecutor(_THREADS), None
+        self._begun = time.monotonic()
+        super().__init__(count, function, jobs, names)
+        self._count -= 1
+
+    def close(self):
+        self._here.shutdown(cancel_futures=True)
+        if self._joining:
+            self._joining.join()
+        super().close()
+
+    def _begin(self):
+        joined = self._joining and not self._joining.is_alive()
+        self._give(self._here, 1 if joined else _THREADS, self._do_here)
+        if joined:
+            super()._begin()
+        elif self._joining is None and self._count and self._time_left() > _WORTH_STARTING:
+            self._joining = threading.Thread(target=self._start)
+            self._joining.start()
+
+    def _do_here(self, *job):
+        return self._function(*job), []
+
+    def _time_left(self):
+        """Seconds that this process would need for what waits, at its pace so far."""
+        return len(self._waiting) * (time.monotonic() - self._begun) / (len(self._jobs) - len(self._waiting))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 from jwst_modfix.errors import ExposureError
@@ -15,6 +16,19 @@ def square(number):
 
 def whereabouts(number):
     return number, os.getpid()
+
+
+def doze(number, seconds):
+    time.sleep(seconds)
+    return number, os.getpid()
+
+
+def die_elsewhere(number, home):
+    """Die in any process but one."""
+    if os.getpid() != home:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return number
 
 
 def die_once(number, fatal, folder):

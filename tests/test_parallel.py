@@ -47,6 +47,41 @@ def test_two_workers_are_other_processes_and_keep_the_order():
     assert os.getpid() not in {pid for _, pid in results}
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_light_jobs_are_done_here(count):
+    jobs = [(n,) for n in range(20)]
+    results = list(Workers(count=count).map(parallel_jobs.whereabouts, jobs, [""] * 20, light=True))
+    assert results == [(n, os.getpid()) for n in range(20)]
+
+
+def test_many_light_jobs_are_shared(monkeypatch):
+    monkeypatch.setattr(parallel, "_WORTH_STARTING", 0.5)
+    jobs = [(n, 0.05) for n in range(200)]
+    results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 200, light=True))
+    assert [number for number, _ in results] == list(range(200))
+    assert os.getpid() in {pid for _, pid in results}
+    assert len({pid for _, pid in results}) == 2
+
+
+def test_what_a_killed_process_did_of_light_jobs_is_done_again(monkeypatch, caplog):
+    monkeypatch.setattr(parallel, "_WORTH_STARTING", 0.1)
+    jobs = [(n, os.getpid()) for n in range(400)]
+    with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member"):
+        list(Workers(count=2).map(parallel_jobs.die_elsewhere, jobs, [f"member {n}" for n, _ in jobs], light=True))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("light", [False, True])
+def test_no_jobs_give_no_results(count, light):
+    assert list(Workers(count=count).map(parallel_jobs.square, [], [], light=light)) == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_of_a_light_job_is_the_same(count):
+    with pytest.raises(ExposureError, match="^member 2: is refused$"):
+        list(Workers(count=count).map(parallel_jobs.refuse, [(n, 2) for n in range(6)], [""] * 6, light=True))
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_log_lines_come_in_the_order_of_the_jobs(count, caplog):
     assert run(Workers(count=count), parallel_jobs.square, [(n,) for n in range(5)]) == [0, 1, 4, 9, 16]

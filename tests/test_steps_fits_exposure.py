@@ -4,8 +4,13 @@ import shutil
 
 import numpy as np
 from astropy.io import fits
+from astropy.modeling.models import Shift
+from gwcs import WCS
+from gwcs.wcs import Step
 from one_correction import correct, correct_file
 from stdatamodels.jwst import datamodels
+
+from jwst_modfix.steps.fits_exposure import open_fits
 
 
 def test_a_file_is_corrected_like_its_model(small_exposure, tmp_path):
@@ -74,3 +79,42 @@ def test_checksums_of_a_file_stay_true(small_exposure, tmp_path):
         assert "CHECKSUM" in hdulist["SCI"].header
         for hdu in hdulist:
             assert hdu.verify_checksum() == 1, hdu.name
+
+
+def test_dithers_share_what_is_read_of_their_wcs_and_detectors_do_not(small_exposure, tmp_path):
+    read = {}
+    for name, detector, shift in (("one", "NRCALONG", 0.0), ("dither", "NRCALONG", 0.01), ("other", "NRCBLONG", 0.0)):
+        model = small_exposure(detector)
+        model.meta.wcs = moved(model.meta.wcs, shift)
+        model.save(str(tmp_path / f"{name}_cal.fits"))
+        with open_fits(tmp_path / f"{name}_cal.fits") as opened:
+            read[name] = opened.read_wcs("v2v3"), opened.read_wcs()
+    assert read["one"][0] is read["dither"][0]
+    assert read["one"][0] is not read["other"][0]
+    assert read["one"][1](10, 20) != read["dither"][1](10, 20)
+
+
+def moved(wcs, shift):
+    """A WCS that looks elsewhere on the sky [deg]."""
+    steps = list(wcs.pipeline)
+    steps[-2] = Step(steps[-2].frame, steps[-2].transform | (Shift(shift) & Shift(shift)))
+    return WCS(steps)
+
+
+def test_the_part_of_a_wcs_gives_what_the_whole_does(small_exposure, tmp_path):
+    model = small_exposure()
+    model.save(str(tmp_path / "jw_cal.fits"))
+    x, y = np.meshgrid([-0.5, 17.3, 63.5], [-0.5, 17.3, 63.5])
+    with open_fits(tmp_path / "jw_cal.fits") as opened:
+        part, whole = opened.read_wcs("v2v3"), opened.read_wcs()
+    assert part.available_frames == ["detector", "v2v3"]
+    assert whole.available_frames == model.meta.wcs.available_frames
+    expected = model.meta.wcs.get_transform("detector", "v2v3")(x, y)
+    for read in (part, whole):
+        np.testing.assert_array_equal(read.get_transform("detector", "v2v3")(x, y), expected)
+
+
+def test_a_frame_that_is_not_there_leaves_the_wcs_whole(small_exposure, tmp_path):
+    small_exposure().save(str(tmp_path / "jw_cal.fits"))
+    with open_fits(tmp_path / "jw_cal.fits") as opened:
+        assert opened.read_wcs("v9v9").available_frames == opened.read_wcs().available_frames

@@ -10,7 +10,8 @@ __all__ = ["FactorMap", "apply_factor", "fit_factor"]
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
 # leave less than the rounding of 32 bits (tests/test_steps_geometry.py).
 _NODES = 12
-_ROWS = 8  # rows at a time: a block stays in the cache, and its product on this thread
+_ROWS = 8  # rows of one product: so few stay on this thread
+_PRODUCTS = 4  # products of a block, which stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +74,15 @@ class FactorMap:
         ny, nx = self.shape
         along_x = _basis(np.arange(nx), nx, self.coefficients.shape[1]) @ self.coefficients.T
         along_y = _basis(np.arange(ny), ny, self.coefficients.shape[0])
-        for start in range(0, ny, _ROWS):
-            rows = slice(start, start + _ROWS)
-            factor = self.coefficients[0] if self.is_constant else along_y[rows] @ along_x.T
-            yield rows, factor.astype(np.float32)
+        for start in range(0, ny, _ROWS * _PRODUCTS):
+            rows = slice(start, min(start + _ROWS * _PRODUCTS, ny))
+            if self.is_constant:
+                yield rows, self.coefficients[0].astype(np.float32)
+                continue
+            factor = np.empty((rows.stop - start, nx), np.float32)
+            for first in range(0, len(factor), _ROWS):
+                factor[first : first + _ROWS] = along_y[start + first : start + first + _ROWS] @ along_x.T
+            yield rows, factor
 
 
 def fit_factor(m_sys, shape):

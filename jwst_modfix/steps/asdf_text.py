@@ -44,12 +44,9 @@ class AsdfText:
         object or None
             Plain value; None where there is none.
         """
-        node = self._root
-        for key in path.split("."):
-            pair = _find(node, key)
-            if pair is None:
-                return None
-            node = pair[1]
+        node = self._node(path)
+        if node is None:
+            return None
         loader = LOADER("")
         try:
             return loader.construct_document(node)
@@ -82,6 +79,28 @@ class AsdfText:
             new = yaml.SafeDumper("", default_flow_style=None).represent_data(value)
             node.value.append((_key(last), new))
 
+    def extract_wcs(self, path, last=None):
+        """
+        Make an ASDF file of a gWCS alone.
+
+        Parameters
+        ----------
+        path : str
+            Keys down to the gWCS, joined by dots.
+        last : str, optional
+            Name of the coordinate frame that it shall end at; the whole without, or where it has no such frame.
+
+        Returns
+        -------
+        bytes or None
+            The file, with the gWCS as ``wcs``; the same bytes for exposures that share this much of it. None where
+            there is no such entry.
+        """
+        node = self._node(path)
+        if node is None:
+            return None
+        return self._serialize(yaml.MappingNode(self._root.tag, [(_key("wcs"), _cut(node, last))]))
+
     def to_bytes(self):
         """
         Write the file.
@@ -91,8 +110,20 @@ class AsdfText:
         bytes
             The file, with the entries replaced and the binary blocks as they were.
         """
+        return self._serialize(self._root)
+
+    def _node(self, path):
+        node = self._root
+        for key in path.split("."):
+            pair = _find(node, key)
+            if pair is None:
+                return None
+            node = pair[1]
+        return node
+
+    def _serialize(self, root):
         text = yaml.serialize(
-            self._root,
+            root,
             Dumper=_DUMPER,
             encoding="utf-8",
             explicit_start=True,
@@ -102,6 +133,23 @@ class AsdfText:
             allow_unicode=True,
         )
         return self._header + text + self._blocks
+
+
+def _cut(wcs, last):
+    """End the steps of a gWCS at a frame, whose transform to the next is dropped."""
+    steps = _child(wcs, "steps")
+    names = [_child(_child(step, "frame"), "name") for step in getattr(steps, "value", ())]
+    index = next((index for index, name in enumerate(names) if name is not None and name.value == last), None)
+    if index is None:
+        return wcs
+    frame = yaml.MappingNode(steps.value[index].tag, [_find(steps.value[index], "frame")])
+    kept = yaml.SequenceNode(steps.tag, [*steps.value[:index], frame])
+    return yaml.MappingNode(wcs.tag, [(key, kept if value is steps else value) for key, value in wcs.value])
+
+
+def _child(node, key):
+    pair = _find(node, key) if isinstance(node, yaml.MappingNode) else None
+    return pair and pair[1]
 
 
 def _find(node, key):

@@ -263,7 +263,7 @@ def _factor_map(opened, record):
     exposure = opened.describe(headers_only=True)
     if record.slope == 0:
         return FactorMap.constant(record.zero_point, exposure.shape)
-    u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction)
+    u = gradient_coordinate(opened.read_wcs, exposure, record.frame, record.origin, record.direction)
 
     def m_sys(x, y):
         error = record.zero_point + record.slope * u(x, y)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import threading
 from pathlib import Path
 
 import asdf
@@ -122,6 +123,7 @@ class FitsExposure(OpenExposure):
 
     def __init__(self, hdulist, source, name):
         self._hdulist = hdulist
+        self._hdus = {hdu.name: hdu for hdu in reversed(hdulist)}  # of HDUs of one name, the first
         self._source = source
         self._name = name
         self._scaling = ()
@@ -130,7 +132,7 @@ class FitsExposure(OpenExposure):
         headers = {"PRIMARY": self._primary, "SCI": self._science}
         return Exposure(
             name=self._name,
-            shape=self._hdulist["SCI"].shape,
+            shape=self._hdus["SCI"].shape,
             **{field: headers[hdu].get(key) for field, _, key, hdu in FIELDS},
             **{field: tuple(self._primary.get(key) for _, key in pair) for field, pair in SUBARRAY.items()},
             frames=None if headers_only else self._frames,
@@ -159,9 +161,9 @@ class FitsExposure(OpenExposure):
         ExposureError
             An array does not fit the correction, or the ASDF extension cannot be read.
         """
-        shape = self._hdulist["SCI"].shape
+        shape = self._hdus["SCI"].shape
         for name in self._present(sum(ARRAYS_BY_POWER, ())):
-            hdu = self._hdulist[name]
+            hdu = self._hdus[name]
             self.check_array(
                 np.broadcast_to(np.empty((), _DTYPE[hdu.header["BITPIX"]]), hdu.shape), name, shape, self._name
             )
@@ -170,11 +172,11 @@ class FitsExposure(OpenExposure):
     def _present(self, names):
         """Name the HDUs of arrays that are there: one that is absent may still have a header."""
         hdus = [_HDU_OF_ARRAY[name] for name in names]
-        return [hdu for hdu in hdus if hdu in self._hdulist and self._hdulist[hdu].header["NAXIS"] > 0]
+        return [hdu for hdu in hdus if hdu in self._hdus and self._hdus[hdu].header["NAXIS"] > 0]
 
     def scale_photometry(self, factor):  # noqa: D102 - inherited
         for path, key, hdu in SCALED:
-            header = self._hdulist[hdu].header
+            header = self._hdus[hdu].header
             if isinstance(header.get(key), float | int):
                 header[key] *= factor
                 self._replace_node(f"meta.{path}", header[key])
@@ -248,8 +250,8 @@ class FitsExposure(OpenExposure):
     def _pieces(self):
         """Every HDU as it goes into the other file: our headers and the ASDF extension anew, all else as it is."""
         powers = {_HDU_OF_ARRAY[name]: power for power, names in enumerate(ARRAYS_BY_POWER, 1) for name in names}
-        scaled = {id(self._hdulist[name]): power for name, power in powers.items() if name in self._hdulist}
-        changed = [self._hdulist[0], self._hdulist["SCI"]]
+        scaled = {id(self._hdus[name]): power for name, power in powers.items() if name in self._hdus}
+        changed = [self._hdulist[0], self._hdus["SCI"]]
         for hdu in self._hdulist:
             place = hdu.fileinfo()
             data = Span(place["datLoc"], place["datSpan"])
@@ -280,11 +282,11 @@ class FitsExposure(OpenExposure):
 
     @property
     def _science(self):
-        return self._hdulist["SCI"].header
+        return self._hdus["SCI"].header
 
     @functools.cached_property
     def _asdf_bytes(self):
-        return self._hdulist["ASDF"].data["ASDF_METADATA"].tobytes() if "ASDF" in self._hdulist else b""
+        return self._hdus["ASDF"].data["ASDF_METADATA"].tobytes() if "ASDF" in self._hdus else b""
 
     @functools.cached_property
     def _asdf(self):
@@ -297,16 +299,12 @@ class FitsExposure(OpenExposure):
         if self._asdf:
             self._asdf.replace(path, value)
 
-    @functools.cached_property
-    def wcs(self):  # noqa: D102 - inherited
-        if not self._asdf_bytes:
+    def read_wcs(self, last=None):  # noqa: D102 - inherited
+        content = self._asdf and self._asdf.extract_wcs("meta.wcs", last)
+        if not content:
             return None
         try:
-            asdf.get_config().extensions  # noqa: B018 - found once; a context would look for them anew
-            with asdf.config_context() as config:
-                config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
-                with asdf.open(io.BytesIO(self._asdf_bytes), lazy_tree=True) as file:
-                    wcs = file.tree.get("meta", {}).get("wcs")
+            wcs = _open_wcs(content, threading.get_ident())
         except Exception as error:  # whatever the converters of a damaged tree raise
             raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
         if wcs is not None and not hasattr(wcs, "available_frames"):
@@ -315,7 +313,18 @@ class FitsExposure(OpenExposure):
 
     @property
     def _frames(self):
-        return () if self.wcs is None else tuple(self.wcs.available_frames)
+        wcs = self.read_wcs("v2v3")
+        return () if wcs is None else tuple(wcs.available_frames)
+
+
+@functools.lru_cache(maxsize=64)
+def _open_wcs(content, _thread):
+    """Open the WCS of an ASDF file; exposures of one detector and filter share it, and threads do not."""
+    asdf.get_config().extensions  # noqa: B018 - found once; a context would look for them anew
+    with asdf.config_context() as config:
+        config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
+        with asdf.open(io.BytesIO(content), lazy_tree=True) as file:
+            return file.tree["wcs"]
 
 
 def _asdf_pieces(content):

@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["Image", "Span", "pad", "write_fits"]
 
 _BLOCK = 2880  # bytes: FITS files are made of these
-_CHUNK = 1 << 20  # bytes: stays in the cache on its way
+_CHUNK = 1 << 18  # bytes: stays in the cache on its way, as do the rows of an image
 
 
 @dataclass(frozen=True)

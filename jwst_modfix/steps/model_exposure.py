@@ -24,7 +24,7 @@ class ModelExposure(OpenExposure):
         self.model = model
 
     def describe(self, *, headers_only=False):  # noqa: D102 - inherited
-        wcs = self.wcs
+        wcs = self.read_wcs()
         return Exposure(
             name=self.model.meta.filename or "in-memory model",
             shape=self.model.shape,
@@ -53,8 +53,7 @@ class ModelExposure(OpenExposure):
                 node, name = path.rsplit(".", 1)
                 setattr(self._meta(node), name, value * factor)
 
-    @property
-    def wcs(self):  # noqa: D102 - inherited
+    def read_wcs(self, last=None):  # noqa: D102 - inherited
         return self._meta("wcs")
 
     def cards(self):  # noqa: D102 - inherited

@@ -79,10 +79,26 @@ class OpenExposure(abc.ABC):
             The factor.
         """
 
-    @property
     @abc.abstractmethod
-    def wcs(self):
-        """The gWCS, or None."""
+    def read_wcs(self, last=None):
+        """
+        Read the gWCS.
+
+        Parameters
+        ----------
+        last : str, optional
+            Name of the coordinate frame up to which it is asked for; what follows may be left out.
+
+        Returns
+        -------
+        gwcs.WCS or None
+            The WCS; None where there is none.
+
+        Raises
+        ------
+        ExposureError
+            It cannot be read.
+        """
 
     @abc.abstractmethod
     def cards(self):
