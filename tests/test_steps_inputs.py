@@ -53,7 +53,7 @@ def test_every_member_that_was_corrected_before_is_named_and_nothing_is_written(
     with pytest.raises(AlreadyCorrectedError) as caught:
         ModuleOffsetStep.call("out/set_modfix_asn.json", save_results=True, output_dir="again")
     assert "2 of 2 exposures refused" in str(caught.value)
-    assert str(caught.value).count("to undo the first, run the step with inverse = True") == 1
+    assert str(caught.value).count("to undo the first, run the step with --inverse=true") == 1
     for name in names(pair):
         assert f"{name.replace('_cal', '_modfix')}: was corrected before, by ma2023_table2.asdf on 20" in str(
             caught.value

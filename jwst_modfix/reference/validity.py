@@ -204,5 +204,5 @@ def _untrusted(exposure):
     if exposure.shape is not None and None not in size and exposure.shape != size:
         yield (
             f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size}: a cutout, "
-            "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set apply_slope = False"
+            "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set --apply_slope=false"
         )

@@ -8,7 +8,7 @@ line: ``python -m jwst_modfix.simulate --help``. In Python::
     exposures = plan_exposures(JWIDF_EPOCHS, filters=["F444W"])
     simulate_dataset("data", exposures, rng, field="jwidf")
 
-This is the only room that imports `pysiaf`, which comes with ``pip install "jwst-modfix[sim]"``.
+This is the only room that imports `pysiaf`, which comes with the extra ``sim``.
 """
 
 from jwst_modfix.simulate.attitude import MODULE_MIDPOINT, Attitude

@@ -31,7 +31,7 @@ def _import_pysiaf():
     except ModuleNotFoundError as error:
         if error.name != "pysiaf":
             raise
-        raise ModuleOffsetError("the simulation needs pysiaf: pip install 'jwst-modfix[sim]'") from None
+        raise ModuleOffsetError("the simulation needs pysiaf: install jwst_modfix with its extra 'sim'") from None
     finally:
         logger.setLevel(level)
     return pysiaf

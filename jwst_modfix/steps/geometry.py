@@ -44,7 +44,7 @@ def gradient_coordinate(read_wcs, exposure, frame, origin, direction):
         if not np.all(np.isfinite(u)):
             raise ExposureError(
                 f"{exposure.name}: the WCS gives no position at some pixels of the array; "
-                "run assign_wcs again, or set apply_slope = False"
+                "run assign_wcs again, or set --apply_slope=false"
             )
         return u
 

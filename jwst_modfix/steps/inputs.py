@@ -12,7 +12,7 @@ from jwst_modfix.steps.model_exposure import ModelExposure
 
 __all__ = ["open_input", "open_model", "refuse_together"]
 
-_HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with inverse = True"
+_HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with --inverse=true"
 
 
 def refuse_together(inputs, correction, *, where=None, problems=()):
