@@ -330,8 +330,8 @@ def _connected(address):
         from distributed import Client
     except ImportError:
         raise WorkerError(
-            f"scheduler: {address!r} needs dask.distributed, which is not installed: install jwst_modfix with its extra "
-            "'dask'"
+            f"scheduler: {address!r} needs dask.distributed, which is not installed: install jwst_modfix with its "
+            "extra 'dask'"
         ) from None
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
