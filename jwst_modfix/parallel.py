@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.metadata
+import itertools
 import logging
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 
 from jwst_modfix.errors import WorkerError
-from jwst_modfix.plain import get_logger
+from jwst_modfix.plain import get_logger, held_records
 
 __all__ = ["THIS_PROCESS", "Workers"]
 
@@ -28,6 +29,7 @@ log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
 _CHANCES = 3  # a job that is lost with its worker so often is at fault itself
 _PATIENCE = 10  # seconds to wait for a scheduler
 _WORTH_STARTING = 8.0  # seconds of light work; a process takes two of them to start, and a thread does its share
+_MAIN = threading.Lock()  # whoever has hidden the user's script puts it back before another hides it
 _THREADS = 2  # light jobs at a time in this process
 
 
@@ -113,8 +115,7 @@ class Workers:
             spread = _on_machine(pool(self.processes, function, jobs, names), len(jobs))
         with contextlib.closing(spread) as done:
             for result, records in done:
-                for record in records:
-                    get_logger(record.name).handle(record)
+                _say(records)
                 yield result
 
 
@@ -142,6 +143,11 @@ class _Recorder(logging.Handler):
         if record.thread == self._thread:
             record.msg, record.args, record.exc_info = record.getMessage(), None, None
             self.records.append(record)
+
+
+def _say(records):
+    for record in records:
+        get_logger(record.name).handle(record)
 
 
 def _task(function):
@@ -196,7 +202,7 @@ class _Pool:
             self._processes.shutdown(cancel_futures=True)
 
     def _start(self):
-        """Start processes, and wait until there is one."""
+        """Start the first process, and give what is done when it can work."""
         # Never a plain fork: it would copy locks that threads of this process hold.
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
@@ -204,7 +210,7 @@ class _Pool:
             context.set_forkserver_preload([self._function.__module__])  # imports once, not in each process
         self._processes = ProcessPoolExecutor(self._count, mp_context=context, initializer=_prepare_process)
         with _without_main():
-            self._processes.submit(_version)
+            return self._processes.submit(_version)
 
     def _advance(self):
         """Keep everyone busy, with no job in a queue, and wait for one to end."""
@@ -216,16 +222,17 @@ class _Pool:
             self._done[number] = future
 
     def _begin(self):
-        if self._processes is None:
+        if self._waiting and self._processes is None:
             self._start()
-        self._give(self._processes, self._count, _task(self._function))
+        with _without_main():  # each job may start a process
+            self._give(self._processes, self._count, _task(self._function), self._waiting)
 
-    def _give(self, executor, most, function):
-        """Give so many jobs to an executor."""
+    def _give(self, executor, most, function, numbers):
+        """Give an executor jobs of these numbers, until it has so many."""
         busy = sum(place is executor for _, place in self._running.values())
-        for _ in range(min(most - busy, len(self._waiting))):
-            future = executor.submit(function, *self._jobs[self._waiting[0]])
-            self._running[future] = self._waiting.popleft(), executor
+        for number in list(itertools.islice(numbers, max(most - busy, 0))):
+            self._running[executor.submit(function, *self._jobs[number])] = number, executor
+            self._waiting.remove(number)
 
     def _replace(self):
         """Start anew with the jobs that were under way, unless they were lost too often."""
@@ -262,16 +269,29 @@ class _SharingPool(_Pool):
         super().close()
 
     def _begin(self):
-        joined = self._joining and not self._joining.is_alive()
-        self._give(self._here, 1 if joined else _THREADS, self._do_here)
+        joined = self._joining and not self._joining.is_alive() and self._count
+        harmless = (number for number in self._waiting if not self._losses[number])
+        self._give(self._here, 1 if joined else _THREADS, self._do_here, harmless)
         if joined:
             super()._begin()
         elif self._joining is None and self._count and self._time_left() > _WORTH_STARTING:
-            self._joining = threading.Thread(target=self._start)
+            self._joining = threading.Thread(target=self._join)
             self._joining.start()
 
     def _do_here(self, *job):
-        return self._function(*job), []
+        try:
+            with held_records() as records:
+                return self._function(*job), records
+        except BaseException:
+            _say(records)
+            raise
+
+    def _join(self):
+        try:
+            self._start().result()
+        except Exception as error:  # whatever the system refuses; the jobs go on without
+            log.warning("No other process could be started; this one goes on alone: %s", " ".join(str(error).split()))
+            self._count = 0
 
     def _time_left(self):
         """Seconds that this process would need for what waits, at its pace so far."""
@@ -281,12 +301,13 @@ class _SharingPool(_Pool):
 @contextlib.contextmanager
 def _without_main():
     """Hide the user's script from new processes, which would run it again; no job needs it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _prepare_process():

@@ -1,9 +1,11 @@
 """Text from files, made plain before a person reads it: no header or file name forges a line of a log."""
 
+import contextlib
+import contextvars
 import logging
 import unicodedata
 
-__all__ = ["HIDDEN_CATEGORIES", "get_logger", "has_hidden", "plain_text"]
+__all__ = ["HIDDEN_CATEGORIES", "get_logger", "has_hidden", "held_records", "plain_text"]
 
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
@@ -66,6 +68,29 @@ def get_logger(name):
     return logger
 
 
+_held = contextvars.ContextVar("held", default=None)
+
+
+@contextlib.contextmanager
+def held_records():
+    """
+    Keep what our loggers are told in this thread from being said, until its turn comes.
+
+    Yields
+    ------
+    list of logging.LogRecord
+        The records, for ``get_logger(record.name).handle(record)``.
+    """
+    token = _held.set([])
+    try:
+        yield _held.get()
+    finally:
+        _held.reset(token)
+
+
 def _make_plain(record):
     record.msg, record.args = plain_text(record.getMessage()), None
-    return True
+    held = _held.get()
+    if held is not None:
+        held.append(record)
+    return held is None

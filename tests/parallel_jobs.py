@@ -1,16 +1,23 @@
 """Jobs for the tests of workers, which import them by name."""
 
-import logging
 import os
 import signal
 import time
 from pathlib import Path
 
 from jwst_modfix.errors import ExposureError
+from jwst_modfix.plain import get_logger
 
 
 def square(number):
-    logging.getLogger("jwst_modfix.jobs").warning("job %d", number)
+    get_logger("jwst_modfix.jobs").warning("job %d", number)
+    return number**2
+
+
+def square_late(number):
+    """Square, the first job last."""
+    get_logger("jwst_modfix.jobs").warning("job %d", number)
+    time.sleep(0.3 if number == 0 else 0)
     return number**2
 
 
@@ -29,6 +36,11 @@ def die_elsewhere(number, home):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     return number
+
+
+def warn_and_refuse(number):
+    get_logger("jwst_modfix.jobs").warning("job %d", number)
+    raise ExposureError(f"member {number}: is refused")
 
 
 def die_once(number, fatal, folder):

@@ -1,6 +1,7 @@
 """Workers: the truth is what the same jobs give in this process, whatever dies meanwhile."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -68,6 +69,34 @@ def test_what_a_killed_process_did_of_light_jobs_is_done_again(monkeypatch, capl
     jobs = [(n, os.getpid()) for n in range(400)]
     with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member"):
         list(Workers(count=2).map(parallel_jobs.die_elsewhere, jobs, [f"member {n}" for n, _ in jobs], light=True))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_log_lines_of_light_jobs_come_in_the_order_of_the_jobs(count, caplog):
+    results = Workers(count=count).map(parallel_jobs.square_late, [(n,) for n in range(5)], [""] * 5, light=True)
+    lines = [(result, [record.message for record in caplog.records]) for result in results]
+    assert lines == [(n**2, [f"job {m}" for m in range(n + 1)]) for n in range(5)]
+
+
+def test_log_lines_of_a_light_job_that_fails_are_said(caplog):
+    with pytest.raises(ExposureError):
+        list(Workers().map(parallel_jobs.warn_and_refuse, [(7,)], [""], light=True))
+    assert [record.message for record in caplog.records] == ["job 7"]
+
+
+def test_light_jobs_go_on_where_no_process_can_be_started(monkeypatch, caplog):
+    monkeypatch.setattr(parallel, "_WORTH_STARTING", 0.1)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", refuse_to_start)
+    jobs = [(n, 0.02) for n in range(50)]
+    results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 50, light=True))
+    assert results == [(n, os.getpid()) for n in range(50)]
+    assert [record.message for record in caplog.records] == [
+        "No other process could be started; this one goes on alone: [Errno 11] Resource temporarily unavailable"
+    ]
+
+
+def refuse_to_start(*_args, **_kwargs):
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -140,8 +169,11 @@ def environment():
 
 
 def test_a_script_needs_no_guard(start):
-    out, err = start("square", "[(2,), (3,)]").communicate(timeout=60)
-    assert out == "[4, 9]\n", err
+    out, err = start("doze", "[(n, 0.5) for n in range(6)]").communicate(timeout=60)
+    assert "Error" not in err, err
+    results = eval(out)
+    assert [number for number, _ in results] == list(range(6))
+    assert len({pid for _, pid in results}) == 2
 
 
 def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path):
@@ -256,10 +288,11 @@ def assert_same_files(ours, theirs):
                     np.testing.assert_array_equal(hdu_a.data, hdu_b.data)
 
 
-def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path):
+def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path, monkeypatch):
     alone = correct(association, tmp_path / "alone")
-    assert_same_files(correct(association, tmp_path / "two", workers=2), alone)
     assert_same_files(correct(association, tmp_path / "cluster", scheduler=cluster), alone)
+    monkeypatch.setattr(parallel, "_SharingPool", parallel._Pool)  # leaves nothing to this process
+    assert_same_files(correct(association, tmp_path / "two", workers=2), alone)
 
 
 def test_a_refused_member_leaves_nothing(association, tmp_path):

@@ -93,8 +93,8 @@ class AsdfText:
         Returns
         -------
         bytes or None
-            The file, with the gWCS as ``wcs``; the same bytes for exposures that share this much of it. None where
-            there is no such entry.
+            The file, with the gWCS as ``wcs`` and every binary block; the same bytes for exposures that share these.
+            None where there is no such entry.
         """
         node = self._node(path)
         if node is None:
@@ -139,8 +139,9 @@ def _cut(wcs, last):
     """End the steps of a gWCS at a frame, whose transform to the next is dropped."""
     steps = _child(wcs, "steps")
     names = [_child(_child(step, "frame"), "name") for step in getattr(steps, "value", ())]
-    index = next((index for index, name in enumerate(names) if name is not None and name.value == last), None)
-    if index is None:
+    names = [name and name.value for name in names]
+    index = names.index(last) if names.count(last) == 1 else 0
+    if index == 0:
         return wcs
     frame = yaml.MappingNode(steps.value[index].tag, [_find(steps.value[index], "frame")])
     kept = yaml.SequenceNode(steps.tag, [*steps.value[:index], frame])

@@ -39,6 +39,8 @@ _DAMAGE = (fits.VerifyError, ArithmeticError, AttributeError, LookupError, Memor
 _DTYPE = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 """Type of the pixels by BITPIX."""
 
+_LARGEST_KEPT = 1 << 20  # bytes: a WCS takes some tens of kB
+
 _OBSERVATION = {
     "program_number": "PROGRAM",
     "observation_number": "OBSERVTN",
@@ -123,7 +125,8 @@ class FitsExposure(OpenExposure):
 
     def __init__(self, hdulist, source, name):
         self._hdulist = hdulist
-        self._hdus = {hdu.name: hdu for hdu in reversed(hdulist)}  # of HDUs of one name, the first
+        # Names as FITS compares them; of HDUs of one name, the first.
+        self._hdus = {hdu.name.strip().upper(): hdu for hdu in reversed(hdulist)} | {"PRIMARY": hdulist[0]}
         self._source = source
         self._name = name
         self._scaling = ()
@@ -255,7 +258,7 @@ class FitsExposure(OpenExposure):
         for hdu in self._hdulist:
             place = hdu.fileinfo()
             data = Span(place["datLoc"], place["datSpan"])
-            if hdu.name == "ASDF" and self._asdf:
+            if hdu is self._hdus.get("ASDF") and self._asdf:
                 yield from _asdf_pieces(self._asdf.to_bytes())
                 continue
             if any(hdu is one for one in changed):
@@ -304,7 +307,8 @@ class FitsExposure(OpenExposure):
         if not content:
             return None
         try:
-            wcs = _open_wcs(content, threading.get_ident())
+            open_wcs = _open_wcs if len(content) <= _LARGEST_KEPT else _open_wcs.__wrapped__
+            wcs = open_wcs(content, threading.get_ident())
         except Exception as error:  # whatever the converters of a damaged tree raise
             raise ExposureError(f"{self._name}: its ASDF extension cannot be read: {error}") from error
         if wcs is not None and not hasattr(wcs, "available_frames"):
@@ -317,7 +321,7 @@ class FitsExposure(OpenExposure):
         return () if wcs is None else tuple(wcs.available_frames)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)  # ten detectors, and more than one thread
 def _open_wcs(content, _thread):
     """Open the WCS of an ASDF file; exposures of one detector and filter share it, and threads do not."""
     asdf.get_config().extensions  # noqa: B018 - found once; a context would look for them anew
