@@ -82,19 +82,19 @@ def test_checksums_of_a_file_stay_true(small_exposure, tmp_path):
 
 
 def test_names_of_hdus_count_as_fits_compares_them(small_exposure, tmp_path):
-    small_exposure().save(str(tmp_path / "plain_cal.fits"))
-    content = (tmp_path / "plain_cal.fits").read_bytes()
+    small_exposure().save(str(tmp_path / "std_cal.fits"))
+    content = (tmp_path / "std_cal.fits").read_bytes()
     for name, odd in ((b"SCI", b" sci"), (b"ERR", b"err"), (b"ASDF", b"asdf")):
         content = content.replace(b"EXTNAME = '%-8b'" % name, b"EXTNAME = '%-8b'" % odd)
     (tmp_path / "odd_cal.fits").write_bytes(content)
-    for name in ("plain", "odd"):
+    for name in ("std", "odd"):
         correct_file(tmp_path / f"{name}_cal.fits", tmp_path / f"{name}.fits")
-    with fits.open(tmp_path / "plain.fits") as plain, fits.open(tmp_path / "odd.fits") as odd:
+    with fits.open(tmp_path / "std.fits") as std, fits.open(tmp_path / "odd.fits") as odd:
         assert [hdu.name for hdu in odd][1:3] == [" sci", "err"]
-        for one, other in zip(plain, odd, strict=True):
+        for one, other in zip(std, odd, strict=True):
             if one.name not in ("PRIMARY", "ASDF"):
                 np.testing.assert_array_equal(one.data, other.data)
-        assert len(plain["ASDF"].data["ASDF_METADATA"][0]) == len(odd[-1].data["ASDF_METADATA"][0])
+        assert len(std["ASDF"].data["ASDF_METADATA"][0]) == len(odd[-1].data["ASDF_METADATA"][0])
 
 
 def test_dithers_share_what_is_read_of_their_wcs_and_detectors_do_not(small_exposure, tmp_path):
