@@ -10,6 +10,7 @@ from gwcs.wcs import Step
 from one_correction import correct, correct_file
 from stdatamodels.jwst import datamodels
 
+from jwst_modfix.steps.asdf_text import AsdfText
 from jwst_modfix.steps.fits_exposure import open_fits
 
 
@@ -134,3 +135,13 @@ def test_a_frame_that_is_not_there_leaves_the_wcs_whole(small_exposure, tmp_path
     small_exposure().save(str(tmp_path / "jw_cal.fits"))
     with open_fits(tmp_path / "jw_cal.fits") as opened:
         assert opened.read_wcs("v9v9").available_frames == opened.read_wcs().available_frames
+
+
+def test_a_frame_that_stands_first_or_twice_leaves_the_wcs_whole(small_exposure, tmp_path):
+    small_exposure().save(str(tmp_path / "jw_cal.fits"))
+    content = fits.getdata(tmp_path / "jw_cal.fits", "ASDF")["ASDF_METADATA"].tobytes()
+    for name in ("detector", "v2v3"):
+        text = AsdfText(content.replace(b"name: v2v3vacorr", b"name: v2v3      "))
+        assert text.extract_wcs("meta.wcs", name) == text.extract_wcs("meta.wcs"), name
+    text = AsdfText(content)
+    assert text.extract_wcs("meta.wcs", "v2v3") != text.extract_wcs("meta.wcs")
