@@ -24,7 +24,7 @@ What the offset of two arrays may be off by, however many sources there are [mag
 
 Arrays whose PSFs differ lose different shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms
 in F444W and by more at shorter wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is
-0.4 to 0.9 mmag in the default apertures for the simulation's PSF (F150W to F444W).
+0.8 mmag in F200W and 1.2 mmag in F444W in the default apertures, for the simulation's PSF (benchmarks/recovery.py).
 """
 
 
