@@ -259,8 +259,7 @@ class _SharingPool(_Pool):
     def __init__(self, count, function, jobs, names):
         self._here, self._joining = ThreadPoolExecutor(_THREADS), None
         self._begun = time.monotonic()
-        super().__init__(count, function, jobs, names)
-        self._count -= 1
+        super().__init__(count - 1, function, jobs, names)
 
     def close(self):
         self._here.shutdown(cancel_futures=True)

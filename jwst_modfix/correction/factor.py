@@ -76,13 +76,10 @@ class FactorMap:
         along_y = _basis(np.arange(ny), ny, self.coefficients.shape[0])
         for start in range(0, ny, _ROWS * _PRODUCTS):
             rows = slice(start, min(start + _ROWS * _PRODUCTS, ny))
-            if self.is_constant:
-                yield rows, self.coefficients[0].astype(np.float32)
-                continue
-            factor = np.empty((rows.stop - start, nx), np.float32)
-            for first in range(0, len(factor), _ROWS):
-                factor[first : first + _ROWS] = along_y[start + first : start + first + _ROWS] @ along_x.T
-            yield rows, factor
+            yield (
+                rows,
+                self.coefficients[0].astype(np.float32) if self.is_constant else _product(along_y[rows], along_x),
+            )
 
 
 def fit_factor(m_sys, shape):
@@ -129,6 +126,15 @@ def apply_factor(factor_map, data, variances=(), *, undo=False):
         for arrays, power in ((data, factor), (variances, factor * factor)):
             for array in arrays:
                 scale(array[rows], power, out=array[rows])
+
+
+def _product(along_y, along_x):
+    """Factor of a block, in products so small that each stays on this thread."""
+    factor = np.empty((len(along_y), len(along_x)), np.float32)
+    for start in range(0, len(factor), _ROWS):
+        rows = slice(start, start + _ROWS)
+        factor[rows] = along_y[rows] @ along_x.T
+    return factor
 
 
 def _basis(pixel, size, count):
