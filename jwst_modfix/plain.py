@@ -1,11 +1,8 @@
 """Text from files, made plain before a person reads it: no header or file name forges a line of a log."""
 
-import contextlib
-import contextvars
-import logging
 import unicodedata
 
-__all__ = ["HIDDEN_CATEGORIES", "get_logger", "has_hidden", "held_records", "plain_text"]
+__all__ = ["HIDDEN_CATEGORIES", "has_hidden", "plain_text"]
 
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
@@ -47,50 +44,3 @@ def plain_text(text):
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
-
-
-def get_logger(name):
-    """
-    Get a logger whose records are of one line each, whatever file names and headers hold.
-
-    Parameters
-    ----------
-    name : str
-        Name of the logger.
-
-    Returns
-    -------
-    logging.Logger
-        The logger.
-    """
-    logger = logging.getLogger(name)
-    logger.addFilter(_make_plain)
-    return logger
-
-
-_held = contextvars.ContextVar("held", default=None)
-
-
-@contextlib.contextmanager
-def held_records():
-    """
-    Keep what our loggers are told in this thread from being said, until its turn comes.
-
-    Yields
-    ------
-    list of logging.LogRecord
-        The records, for ``get_logger(record.name).handle(record)``.
-    """
-    token = _held.set([])
-    try:
-        yield _held.get()
-    finally:
-        _held.reset(token)
-
-
-def _make_plain(record):
-    record.msg, record.args = plain_text(record.getMessage()), None
-    held = _held.get()
-    if held is not None:
-        held.append(record)
-    return held is None

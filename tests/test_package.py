@@ -20,7 +20,7 @@ FLOORS = (
     {"photometry", "solution", "correction"},
     {"reference"},
     {"parallel", "files"},
-    {"errors", "fits_walk", "embedded", "columns"},
+    {"errors", "fits_walk", "embedded", "columns", "logs"},
     {"plain"},
     {"integration"},
 )

@@ -17,9 +17,10 @@ import pytest
 from astropy.io import fits
 from disturbed_runs import DATES
 
-from jwst_modfix import ModuleOffsetStep, parallel
+from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
-from jwst_modfix.parallel import Workers
+from jwst_modfix.parallel import Workers, machine, workers
+from jwst_modfix.parallel import cluster as cluster_module
 
 TESTS = Path(__file__).parent
 
@@ -57,7 +58,7 @@ def test_few_light_jobs_are_done_here(count):
 
 
 def test_many_light_jobs_are_shared(monkeypatch):
-    monkeypatch.setattr(parallel, "_WORTH_STARTING", 0.5)
+    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.5)
     jobs = [(n, 0.05) for n in range(200)]
     results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 200, light=True))
     assert [number for number, _ in results] == list(range(200))
@@ -66,7 +67,7 @@ def test_many_light_jobs_are_shared(monkeypatch):
 
 
 def test_a_light_job_that_kills_its_worker_every_time_is_named(monkeypatch):
-    monkeypatch.setattr(parallel, "_WORTH_STARTING", 0.1)
+    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.1)
     jobs = [(n, os.getpid()) for n in range(400)]
     with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member"):
         list(Workers(count=2).map(parallel_jobs.die_elsewhere, jobs, [f"member {n}" for n, _ in jobs], light=True))
@@ -86,8 +87,8 @@ def test_log_lines_of_a_light_job_that_fails_are_said(caplog):
 
 
 def test_light_jobs_go_on_where_no_process_can_be_started(monkeypatch, caplog):
-    monkeypatch.setattr(parallel, "_WORTH_STARTING", 0.1)
-    monkeypatch.setattr(parallel, "ProcessPoolExecutor", refuse_to_start)
+    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.1)
+    monkeypatch.setattr(machine, "ProcessPoolExecutor", refuse_to_start)
     jobs = [(n, 0.02) for n in range(50)]
     results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 50, light=True))
     assert results == [(n, os.getpid()) for n in range(50)]
@@ -196,7 +197,7 @@ def test_ctrl_c_ends_everything(start, tmp_path):
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(parallel, "_PATIENCE", 0.5)
+    monkeypatch.setattr(cluster_module, "_PATIENCE", 0.5)
     with pytest.raises(WorkerError, match="scheduler: 'tcp://127.0.0.1:9' cannot be reached: "):
         run(Workers(scheduler="tcp://127.0.0.1:9"), parallel_jobs.square, [(1,)])
 
@@ -292,7 +293,7 @@ def assert_same_files(ours, theirs):
 def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path, monkeypatch):
     alone = correct(association, tmp_path / "alone")
     assert_same_files(correct(association, tmp_path / "cluster", scheduler=cluster), alone)
-    monkeypatch.setattr(parallel, "_SharingPool", parallel._Pool)  # leaves nothing to this process
+    monkeypatch.setattr(workers, "SharingPool", workers.Pool)  # leaves nothing to this process
     assert_same_files(correct(association, tmp_path / "two", workers=2), alone)
 
 

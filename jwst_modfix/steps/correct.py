@@ -11,7 +11,8 @@ import numpy as np
 from jwst_modfix.correction.factor import FactorMap, fit_factor
 from jwst_modfix.correction.record import AppliedOffset
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.plain import get_logger, plain_text
+from jwst_modfix.logs import get_logger
+from jwst_modfix.plain import plain_text
 from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.reference.validity import find_invalid, find_missing, find_untrusted
 from jwst_modfix.steps.geometry import gradient_coordinate

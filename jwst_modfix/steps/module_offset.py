@@ -11,8 +11,8 @@ from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.logs import get_logger
 from jwst_modfix.parallel import Workers
-from jwst_modfix.plain import get_logger
 from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.steps.associations import read_association, write_association
 from jwst_modfix.steps.correct import Correction, Decision

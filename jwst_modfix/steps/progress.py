@@ -4,7 +4,7 @@ import sys
 
 from astropy.utils.console import ProgressBar
 
-from jwst_modfix.plain import get_logger
+from jwst_modfix.logs import get_logger
 
 __all__ = ["show_progress"]
 

@@ -1,0 +1,179 @@
+"""Jobs done by the processes of one machine."""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections import Counter, deque
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+
+from jwst_modfix.errors import WorkerError
+from jwst_modfix.logs import get_logger, held_records, say
+from jwst_modfix.parallel.tasks import as_task, find_version
+
+__all__ = ["Pool", "SharingPool", "do_on_machine"]
+
+log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
+
+_CHANCES = 3  # a job that is lost with its worker so often is at fault itself
+_WORTH_STARTING = 8.0  # seconds of light work; a process takes two of them to start, and a thread does its share
+_THREADS = 2  # light jobs at a time in this process
+_MAIN = threading.Lock()  # whoever has hidden the user's script puts it back before another hides it
+
+
+def do_on_machine(pool, count):
+    """Yield results, in order, from this machine."""
+    try:
+        for number in range(count):
+            yield pool.result(number)
+    finally:
+        pool.close()
+
+
+class Pool:
+    """Processes of this machine; where one dies, what was under way is done again by new ones."""
+
+    def __init__(self, count, function, jobs, names):
+        self._count, self._function, self._jobs, self._names = min(count, len(jobs)), function, jobs, names
+        self._waiting, self._running, self._done = deque(range(len(jobs))), {}, {}
+        self._losses = Counter()
+        self._processes = None
+
+    def result(self, number):
+        """Wait for the result of a job; others are done meanwhile."""
+        while number not in self._done:
+            try:
+                self._advance()
+            except BrokenProcessPool:
+                self._replace()
+        return self._done.pop(number).result()
+
+    def close(self):
+        """End: what is under way is completed, so that no file is left half-written, and nothing more is begun."""
+        if self._processes:
+            self._processes.shutdown(cancel_futures=True)
+
+    def _start(self):
+        """Start the first process, and give what is done when it can work."""
+        # Never a plain fork: it would copy locks that threads of this process hold.
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            context.set_forkserver_preload([self._function.__module__])  # imports once, not in each process
+        self._processes = ProcessPoolExecutor(self._count, mp_context=context, initializer=_prepare_process)
+        with _without_main():
+            return self._processes.submit(find_version)
+
+    def _advance(self):
+        """Keep everyone busy, with no job in a queue, and wait for one to end."""
+        self._begin()
+        for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+            if isinstance(future.exception(), BrokenProcessPool):
+                raise future.exception()
+            number, _ = self._running.pop(future)
+            self._done[number] = future
+
+    def _begin(self):
+        if self._waiting and self._processes is None:
+            self._start()
+        with _without_main():  # each job may start a process
+            self._give(self._processes, self._count, as_task(self._function), self._waiting)
+
+    def _give(self, executor, most, function, numbers):
+        """Give an executor jobs of these numbers, until it has so many."""
+        busy = sum(place is executor for _, place in self._running.values())
+        for number in list(itertools.islice(numbers, max(most - busy, 0))):
+            self._running[executor.submit(function, *self._jobs[number])] = number, executor
+            self._waiting.remove(number)
+
+    def _replace(self):
+        """Start anew with the jobs that were under way, unless they were lost too often."""
+        lost = {future: number for future, (number, place) in self._running.items() if place is self._processes}
+        numbers = sorted(lost.values()) or [self._waiting[0]]  # which was about to be given
+        names = ", ".join(self._names[number] for number in numbers)
+        self._losses.update(numbers)
+        self._processes.shutdown(cancel_futures=True)
+        self._processes = None
+        if max(self._losses[number] for number in numbers) >= _CHANCES:
+            raise WorkerError(
+                f"a worker process died {_CHANCES} times with the same jobs under way, for lack of memory or because "
+                f"it was killed; fewer workers need less memory: {names}"
+            )
+        log.warning("A worker process died, for lack of memory or because it was killed; done again: %s", names)
+        for future in lost:
+            del self._running[future]
+        self._waiting.extendleft(sorted(lost.values(), reverse=True))
+
+
+class SharingPool(Pool):
+    """A pool for light jobs: threads of this process do them, and processes join where that is worth their start."""
+
+    def __init__(self, count, function, jobs, names):
+        self._here, self._joining = ThreadPoolExecutor(_THREADS), None
+        self._begun = time.monotonic()
+        super().__init__(count - 1, function, jobs, names)
+
+    def close(self):  # noqa: D102 - inherited
+        self._here.shutdown(cancel_futures=True)
+        if self._joining:
+            self._joining.join()
+        super().close()
+
+    def _begin(self):
+        joined = self._joining and not self._joining.is_alive() and self._count
+        harmless = (number for number in self._waiting if not self._losses[number])
+        self._give(self._here, 1 if joined else _THREADS, self._do_here, harmless)
+        if joined:
+            super()._begin()
+        elif self._joining is None and self._count and self._time_left() > _WORTH_STARTING:
+            self._joining = threading.Thread(target=self._join)
+            self._joining.start()
+
+    def _do_here(self, *job):
+        try:
+            with held_records() as records:
+                return self._function(*job), records
+        except BaseException:
+            say(records)
+            raise
+
+    def _join(self):
+        try:
+            self._start().result()
+        except Exception as error:  # whatever the system refuses; the jobs go on without
+            log.warning("No other process could be started; this one goes on alone: %s", " ".join(str(error).split()))
+            self._count = 0
+
+    def _time_left(self):
+        """Seconds that this process would need for what waits, at its pace so far."""
+        return len(self._waiting) * (time.monotonic() - self._begun) / (len(self._jobs) - len(self._waiting))
+
+
+@contextlib.contextmanager
+def _without_main():
+    """Hide the user's script from new processes, which would run it again; no job needs it."""
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _prepare_process():
+    """Leave Ctrl-C to the parent, and end when it does, however that may be."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
