@@ -38,6 +38,16 @@ def die_elsewhere(number, home):
     return number
 
 
+def die_elsewhere_once(number, home, folder):
+    """Die in any process but one, the first time."""
+    mark = Path(folder) / str(number)
+    if os.getpid() != home and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return number
+
+
 def warn_and_refuse(number):
     get_logger("jwst_modfix.jobs").warning("job %d", number)
     raise ExposureError(f"member {number}: is refused")

@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,32 @@ def test_a_light_job_that_kills_its_worker_every_time_is_named(monkeypatch):
     jobs = [(n, os.getpid()) for n in range(400)]
     with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member"):
         list(Workers(count=2).map(parallel_jobs.die_elsewhere, jobs, [f"member {n}" for n, _ in jobs], light=True))
+
+
+def test_what_killed_processes_did_of_light_jobs_is_done_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.1)
+    jobs = [(n, os.getpid(), tmp_path) for n in range(60)]
+    assert list(Workers(count=2).map(parallel_jobs.die_elsewhere_once, jobs, [""] * 60, light=True)) == list(range(60))
+    assert len(list(tmp_path.iterdir())) > 2  # were lost
+
+
+class Taker:
+    """An executor that takes jobs and does none."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, _function, *job):
+        self.jobs.append(job)
+        return Future()
+
+
+def test_what_killed_a_process_is_not_given_to_this_one():
+    """A job that was lost stands first in the queue."""
+    pool = machine.SharingPool(2, parallel_jobs.whereabouts, [(n,) for n in range(5)], [""] * 5)
+    pool._here, pool._processes, pool._joining = Taker(), Taker(), threading.Thread()
+    pool._begin()
+    assert (pool._processes.jobs, pool._here.jobs) == ([(0,)], [(1,)])
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -1,7 +1,6 @@
 """Jobs done by the processes of one machine."""
 
 import contextlib
-import itertools
 import multiprocessing
 import os
 import signal
@@ -84,14 +83,14 @@ class Pool:
         if self._waiting and self._processes is None:
             self._start()
         with _without_main():  # each job may start a process
-            self._give(self._processes, self._count, as_task(self._function), self._waiting)
+            self._give(self._processes, self._count, as_task(self._function))
 
-    def _give(self, executor, most, function, numbers):
-        """Give an executor jobs of these numbers, until it has so many."""
+    def _give(self, executor, most, function):
+        """Give an executor jobs until it has so many."""
         busy = sum(place is executor for _, place in self._running.values())
-        for number in list(itertools.islice(numbers, max(most - busy, 0))):
-            self._running[executor.submit(function, *self._jobs[number])] = number, executor
-            self._waiting.remove(number)
+        for _ in range(min(most - busy, len(self._waiting))):
+            future = executor.submit(function, *self._jobs[self._waiting[0]])
+            self._running[future] = self._waiting.popleft(), executor
 
     def _replace(self):
         """Start anew with the jobs that were under way, unless they were lost too often."""
@@ -128,11 +127,10 @@ class SharingPool(Pool):
 
     def _begin(self):
         joined = self._joining and not self._joining.is_alive() and self._count
-        harmless = (number for number in self._waiting if not self._losses[number])
-        self._give(self._here, 1 if joined else _THREADS, self._do_here, harmless)
         if joined:
-            super()._begin()
-        elif self._joining is None and self._count and self._time_left() > _WORTH_STARTING:
+            super()._begin()  # first: what killed one process may kill this one
+        self._give(self._here, 1 if joined else _THREADS, self._do_here)
+        if self._joining is None and self._count and self._time_left() > _WORTH_STARTING:
             self._joining = threading.Thread(target=self._join)
             self._joining.start()
 
