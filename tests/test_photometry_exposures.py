@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from crowded_field import CROWD, SUBARRAY
+from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
@@ -272,6 +273,38 @@ def test_wrong_pixels_are_refused(exposures, epochs, tmp_path, change, message):
     with pytest.raises(PhotometryError, match=message) as caught:
         measure_exposures([header, *exposures[0][1:]], epochs)
     assert "wrong_cal.fits" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "bad", "saturated"),
+    [
+        ("DO_NOT_USE", True, False),
+        ("SATURATED", False, True),
+        ("JUMP_DET", False, False),
+        ("REFERENCE_PIXEL", False, False),  # the highest bit
+    ],
+)
+def test_flags_mean_what_the_pipeline_says(exposures, tmp_path, flag, bad, saturated):
+    """The truth: names and bits of the pipeline's own list. The pixel's value looks like any other."""
+
+    def mark(hdulist):
+        hdulist["SCI"].data[500, 400], hdulist["ERR"].data[500, 400] = 1.0, 0.1
+        hdulist["DQ"].data[500, 400] = dqflags.pixel[flag]
+
+    frame = read_frame(read_header(alter(exposures[0][0], tmp_path, mark)))
+    assert (frame.bad[500, 400], frame.saturated[500, 400]) == (bad, saturated)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SCI", np.nan), ("SCI", np.inf), ("ERR", np.nan), ("ERR", 0.0), ("ERR", -1.0)]
+)
+def test_pixels_with_no_number_or_no_error_are_bad(exposures, tmp_path, name, value):
+    def spoil(hdulist):
+        hdulist["SCI"].data[500, 400], hdulist["ERR"].data[500, 400] = 1.0, 0.1
+        hdulist["DQ"].data[500, 400] = 0
+        hdulist[name].data[500, 400] = value
+
+    assert read_frame(read_header(alter(exposures[0][0], tmp_path, spoil))).bad[500, 400]
 
 
 def test_field_with_no_source_is_refused(exposures, tmp_path):
