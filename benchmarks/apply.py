@@ -52,9 +52,9 @@ def simulated(detector="NRCALONG", band="F444W"):
 
 def in_memory(repeats):
     """Correct a model with a gradient, beside evaluating its WCS at every pixel."""
-    from jwst_modfix.reference.datamodel import choose_reference
-    from jwst_modfix.steps.correct import Correction
+    from jwst_modfix.apply.decide import Correction
     from jwst_modfix.steps.model_exposure import ModelExposure
+    from jwst_modfix.table.model import choose_reference
 
     model, table, times = simulated(), choose_reference(), {"correction": [], "every pixel": []}
     names = ("data", "err", "var_poisson", "var_rnoise", "var_flat")

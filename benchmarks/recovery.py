@@ -18,8 +18,8 @@ from astropy.io import fits
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetStep, simulate
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.reference.table import OffsetRow, OffsetTable
 from jwst_modfix.simulate import CalibrationTruth, Effects, Population
+from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 EPOCHS = simulate.JWIDF_EPOCHS
 OFFSETS, SLOPES, EPOCH_TERMS = 0.06, 0.008, 0.010  # truths are drawn between minus and plus this [mag, mag/arcmin]

@@ -9,11 +9,11 @@ import importlib.metadata
 _HOMES = {
     "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
-    "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.image3",
-    "ModuleOffsetModel": "jwst_modfix.reference.datamodel",
-    "OffsetTable": "jwst_modfix.reference.table",
-    "OffsetRow": "jwst_modfix.reference.table",
-    "Gradient": "jwst_modfix.reference.table",
+    "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
+    "ModuleOffsetModel": "jwst_modfix.table.model",
+    "OffsetTable": "jwst_modfix.table.table",
+    "OffsetRow": "jwst_modfix.table.table",
+    "Gradient": "jwst_modfix.table.table",
     "ModuleOffsetError": "jwst_modfix.errors",
 }
 

@@ -1,6 +1,6 @@
 """Every error that jwst_modfix raises on purpose."""
 
-from jwst_modfix.plain import plain_text
+from jwst_modfix.text import plain_text
 
 __all__ = [
     "AlreadyCorrectedError",

@@ -32,5 +32,5 @@ def get_resource_mappings():
     """
     from asdf.resource import DirectoryResourceMapping
 
-    schemas = resources.files("jwst_modfix.reference") / "schemas"
+    schemas = resources.files("jwst_modfix.table") / "schemas"
     return [DirectoryResourceMapping(schemas, "asdf://jwst-modfix.org/schemas/", recursive=True)]

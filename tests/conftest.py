@@ -11,7 +11,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix import simulate
 from jwst_modfix.cli import main
-from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 
 @functools.cache

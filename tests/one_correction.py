@@ -1,9 +1,9 @@
 """The correction of one exposure, of a model in place or from file to file."""
 
-from jwst_modfix.reference.datamodel import choose_reference
-from jwst_modfix.steps.correct import Correction
+from jwst_modfix.apply.decide import Correction
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.model_exposure import ModelExposure
+from jwst_modfix.table.model import choose_reference
 
 TABLE = choose_reference()
 

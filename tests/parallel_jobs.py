@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.logs import get_logger
+from jwst_modfix.text import get_logger
 
 
 def square(number):

@@ -11,7 +11,7 @@ from astropy.io import fits
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.cli.commands import _COMMANDS
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
 
 
 @pytest.fixture

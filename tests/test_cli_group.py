@@ -1,19 +1,18 @@
 """Associations of several epochs, and forecasts from them and from pointings."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from jwst.associations import load_asn
 
 from jwst_modfix import simulate
-from jwst_modfix.derivation.plan import plan_bands
+from jwst_modfix.derive.forecast import plan_bands
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.simulate.pointings import plan_pointings
-from jwst_modfix.solution.measurements import Measurements
-from jwst_modfix.solution.network import solve_network
-from jwst_modfix.solution.reserve import reserve_sources
+from jwst_modfix.fit.checks import reserve_sources
+from jwst_modfix.fit.measurements import Measurements
+from jwst_modfix.fit.solution import solve_network
+from jwst_modfix.simulate.magnitudes import plan_pointings
 from jwst_modfix.steps.derive_inputs import find_members
 
 
@@ -130,15 +129,14 @@ def test_a_plan_says_which_error_is_of_what(modfix):
 
 
 def test_a_plan_needs_the_simulation_for_roll_angles(modfix, monkeypatch):
-    from jwst_modfix.simulate import siaf
+    from jwst_modfix.simulate import optics
 
     def fail():
         raise ModuleOffsetError("the simulation needs pysiaf: install jwst_modfix with its extra 'sim'")
 
-    monkeypatch.setattr(siaf, "_import_pysiaf", fail)
-    for module in ("geometry", "siaf"):
-        for value in vars(sys.modules[f"jwst_modfix.simulate.{module}"]).values():
-            getattr(value, "cache_clear", lambda: None)()
+    monkeypatch.setattr(optics, "_import_pysiaf", fail)
+    for value in vars(optics).values():
+        getattr(value, "cache_clear", lambda: None)()
     assert "install jwst_modfix with its extra 'sim'" in modfix("plan", "--roll", "1", "--roll", "2", status=1)
 
 

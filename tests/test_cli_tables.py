@@ -8,10 +8,9 @@ from stdatamodels.jwst.datamodels import NrcImgPhotomModel, PixelAreaModel
 
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.reference.compare import compare_tables
-from jwst_modfix.reference.merge import merge_tables
-from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable, Validity
-from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file
+from jwst_modfix.table.combine import compare_tables, merge_tables
+from jwst_modfix.table.file import PACKAGED_TABLE, read_table_file
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 
 GRADIENT = Gradient(frame="focal_plane", direction=90.0, origin=(-1.74, -492.4), exposure_share=0.5)
 RECIPE = """\

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jwst_modfix.correction.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
 
 
 def curved(x, y):

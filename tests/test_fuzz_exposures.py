@@ -13,14 +13,14 @@ import pytest
 from astropy.io import fits
 from fuzzing import VALUES, damage_bytes, pick, time_limit
 
+from jwst_modfix.apply.decide import Correction
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.plain import has_hidden
-from jwst_modfix.reference.datamodel import choose_reference
-from jwst_modfix.steps.correct import Correction
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import refuse_together
+from jwst_modfix.table.model import choose_reference
+from jwst_modfix.text import has_hidden
 
 LIMIT = 20  # s; a case takes 0.1 s
 BLOCK = 2880

@@ -13,10 +13,9 @@ import yaml
 from fuzzing import damage_bytes, damage_tree, pick, time_limit
 
 from jwst_modfix.errors import ModuleOffsetError, ReferenceTableError
-from jwst_modfix.plain import has_hidden
-from jwst_modfix.reference.datamodel import choose_reference
-from jwst_modfix.reference.text import read_tree, write_tree
-from jwst_modfix.reference.tree import table_from_tree, tree_from_table
+from jwst_modfix.table.file import read_tree, table_from_tree, tree_from_table, write_tree
+from jwst_modfix.table.model import choose_reference
+from jwst_modfix.text import has_hidden
 
 HEADER = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
 BODY = """\

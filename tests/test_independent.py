@@ -10,11 +10,11 @@ from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, simulate
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.apertures import default_aperture
 from jwst_modfix.photometry.detection import detect
-from jwst_modfix.photometry.forced import measure_frame
+from jwst_modfix.photometry.exposures import measure_frame
 from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.photometry.merging import merge_detections
-from jwst_modfix.reference.datamodel import PACKAGED_TABLE
-from jwst_modfix.reference.rules import SCHEMA_URI
+from jwst_modfix.photometry.source_list import merge_detections
+from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.rules import SCHEMA_URI
 
 
 @pytest.mark.parametrize(

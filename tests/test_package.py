@@ -16,12 +16,12 @@ FLOORS = (
     {"cli"},
     {"steps"},
     {"report", "simulate"},
-    {"derivation"},
-    {"photometry", "solution", "correction"},
-    {"reference"},
-    {"parallel", "files"},
-    {"errors", "fits_walk", "embedded", "columns", "logs"},
-    {"plain"},
+    {"derive"},
+    {"photometry", "fit", "apply"},
+    {"table"},
+    {"jobs", "files"},
+    {"fits_walk", "embedded", "errors"},
+    {"text"},
     {"integration"},
 )
 
@@ -47,7 +47,7 @@ def test_arrows_between_rooms_point_one_way():
             assert floor[room] < floor[other], f"{room} imports {other}"
 
 
-@pytest.mark.parametrize(("room", "libraries"), [("solution", {"numpy", "scipy"}), ("correction", {"numpy"})])
+@pytest.mark.parametrize(("room", "libraries"), [("fit", {"numpy", "scipy"}), ("apply", {"numpy"})])
 def test_algorithms_know_numbers_only(room, libraries):
     foreign = {name.partition(".")[0] for mine, name in imports() if mine == room} - sys.stdlib_module_names
     assert foreign - {"jwst_modfix"} == libraries
@@ -81,6 +81,6 @@ def test_stpipe_lists_our_steps_by_alias():
 def test_asdf_finds_the_schema():
     from asdf import get_config
 
-    from jwst_modfix.reference.rules import SCHEMA_URI
+    from jwst_modfix.table.rules import SCHEMA_URI
 
     assert b"Module A/B flux offsets" in get_config().resource_manager[SCHEMA_URI]

@@ -21,8 +21,7 @@ from disturbed_runs import DATES
 
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
-from jwst_modfix.parallel import Workers, machine, workers
-from jwst_modfix.parallel import cluster as cluster_module
+from jwst_modfix.jobs import Workers
 
 TESTS = Path(__file__).parent
 
@@ -60,7 +59,7 @@ def test_few_light_jobs_are_done_here(count):
 
 
 def test_many_light_jobs_are_shared(monkeypatch):
-    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.5)
+    monkeypatch.setattr(room, "_WORTH_STARTING", 0.5)
     jobs = [(n, 0.05) for n in range(200)]
     results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 200, light=True))
     assert [number for number, _ in results] == list(range(200))
@@ -69,14 +68,14 @@ def test_many_light_jobs_are_shared(monkeypatch):
 
 
 def test_a_light_job_that_kills_its_worker_every_time_is_named(monkeypatch):
-    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.1)
+    monkeypatch.setattr(room, "_WORTH_STARTING", 0.1)
     jobs = [(n, os.getpid()) for n in range(400)]
     with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member"):
         list(Workers(count=2).map(parallel_jobs.die_elsewhere, jobs, [f"member {n}" for n, _ in jobs], light=True))
 
 
 def test_what_killed_processes_did_of_light_jobs_is_done_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.1)
+    monkeypatch.setattr(room, "_WORTH_STARTING", 0.1)
     jobs = [(n, os.getpid(), tmp_path) for n in range(60)]
     assert list(Workers(count=2).map(parallel_jobs.die_elsewhere_once, jobs, [""] * 60, light=True)) == list(range(60))
     assert len(list(tmp_path.iterdir())) > 2  # were lost
@@ -95,7 +94,7 @@ class Taker:
 
 def test_what_killed_a_process_is_not_given_to_this_one():
     """A job that was lost stands first in the queue."""
-    pool = machine.SharingPool(2, parallel_jobs.whereabouts, [(n,) for n in range(5)], [""] * 5)
+    pool = room.SharingPool(2, parallel_jobs.whereabouts, [(n,) for n in range(5)], [""] * 5)
     pool._here, pool._processes, pool._joining = Taker(), Taker(), threading.Thread()
     pool._begin()
     assert (pool._processes.jobs, pool._here.jobs) == ([(0,)], [(1,)])
@@ -115,8 +114,8 @@ def test_log_lines_of_a_light_job_that_fails_are_said(caplog):
 
 
 def test_light_jobs_go_on_where_no_process_can_be_started(monkeypatch, caplog):
-    monkeypatch.setattr(machine, "_WORTH_STARTING", 0.1)
-    monkeypatch.setattr(machine, "ProcessPoolExecutor", refuse_to_start)
+    monkeypatch.setattr(room, "_WORTH_STARTING", 0.1)
+    monkeypatch.setattr(room, "ProcessPoolExecutor", refuse_to_start)
     jobs = [(n, 0.02) for n in range(50)]
     results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 50, light=True))
     assert results == [(n, os.getpid()) for n in range(50)]
@@ -169,7 +168,7 @@ def test_a_job_that_kills_its_worker_every_time_is_named():
 SCRIPT = """
 import os, sys
 import parallel_jobs
-from jwst_modfix.parallel import Workers
+from jwst_modfix.jobs import Workers
 jobs = eval(sys.argv[2])
 print(list(Workers(count=2).map(getattr(parallel_jobs, sys.argv[1]), jobs, [str(job) for job in jobs])))
 """
@@ -225,7 +224,7 @@ def test_ctrl_c_ends_everything(start, tmp_path):
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(cluster_module, "_PATIENCE", 0.5)
+    monkeypatch.setattr(room, "_PATIENCE", 0.5)
     with pytest.raises(WorkerError, match="scheduler: 'tcp://127.0.0.1:9' cannot be reached: "):
         run(Workers(scheduler="tcp://127.0.0.1:9"), parallel_jobs.square, [(1,)])
 
@@ -321,7 +320,7 @@ def assert_same_files(ours, theirs):
 def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path, monkeypatch):
     alone = correct(association, tmp_path / "alone")
     assert_same_files(correct(association, tmp_path / "cluster", scheduler=cluster), alone)
-    monkeypatch.setattr(workers, "SharingPool", workers.Pool)  # leaves nothing to this process
+    monkeypatch.setattr(room, "SharingPool", room.Pool)  # leaves nothing to this process
     assert_same_files(correct(association, tmp_path / "two", workers=2), alone)
 
 

@@ -12,7 +12,7 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.parallel import Workers
+from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry import (
     Cache,
     Criteria,
@@ -24,11 +24,11 @@ from jwst_modfix.photometry import (
     read_catalogues,
     read_header,
     select_measurements,
-    tasks,
 )
+from jwst_modfix.photometry import exposures as tasks
 from jwst_modfix.photometry.detection import detect
 from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.reference.table import OffsetRow, OffsetTable
+from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in
 

@@ -5,7 +5,7 @@ import pytest
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.detection import Detections
-from jwst_modfix.photometry.merging import find_shift, measure_isolation, merge_detections
+from jwst_modfix.photometry.source_list import find_shift, measure_isolation, merge_detections
 
 ARCSEC = 1 / 3600
 

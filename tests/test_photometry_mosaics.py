@@ -10,9 +10,9 @@ from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import Criteria, Epochs, group_epochs, read_header, select_measurements
 from jwst_modfix.photometry import mosaics as module
-from jwst_modfix.photometry.headers import ExposureHeader
+from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
-from jwst_modfix.reference.table import OffsetRow, OffsetTable
+from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 SHAPE = (200, 220)
 PLACES = np.array([[40.0, 50.0], [150.0, 60.0], [80.0, 140.0], [160.0, 150.0]])
@@ -101,7 +101,7 @@ def test_no_source_is_an_error():
 @pytest.mark.slow
 def test_offset_between_the_modules_is_measured_on_mosaics(tmp_path, monkeypatch):
     # The truth: Delta_AB = 0.04 mag as put in, by the paper's way; it reaches 20 mmag, and here 10 are asked for.
-    from jwst_modfix.steps.mosaics import make_mosaics
+    from jwst_modfix.steps.resample import make_mosaics
 
     monkeypatch.undo()
     row = OffsetRow(array="1", filter="F200W", offset=0.04, offset_error=0.0)
@@ -133,7 +133,7 @@ def test_errors_hold_for_sums_over_correlated_pixels(tmp_path):
 
     Single pixels scatter by 2/3 of their error, as drizzling to pixels of the same size correlates them.
     """
-    from jwst_modfix.steps.mosaics import make_mosaics
+    from jwst_modfix.steps.resample import make_mosaics
 
     planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:1], filters=["F200W"], detectors=["NRCA1"], dithers=1)
     empty = simulate.Population(density=0.5, faintest=27.5, brightest=27.0, variable_fraction=0.0)

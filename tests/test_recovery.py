@@ -13,7 +13,7 @@ from crowded_field import CROWD, SUBARRAY
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetStep, simulate
 from jwst_modfix.errors import NoSolutionError, PhotometryError
 from jwst_modfix.photometry import SYSTEMATIC_FLOOR
-from jwst_modfix.reference.table import OffsetRow, OffsetTable
+from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 EPOCHS = simulate.JWIDF_EPOCHS
 VARIED = replace(CROWD, variable_fraction=0.05, variable_amplitude=0.3)

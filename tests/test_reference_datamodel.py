@@ -12,8 +12,8 @@ import yaml
 
 from jwst_modfix import ModuleOffsetModel
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.reference.datamodel import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_reference
-from jwst_modfix.reference.text import read_tree, write_tree
+from jwst_modfix.table.file import read_tree, write_tree
+from jwst_modfix.table.model import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_reference
 
 # Table 2 of Ma et al. (2023): offset, its error, slope, its error.
 PUBLISHED = {
@@ -212,7 +212,7 @@ def _every_field(schema, path=()):
 
 
 def test_every_field_of_the_schema_has_a_title_and_a_description_with_its_unit():
-    text = (resources.files("jwst_modfix.reference") / "schemas" / "moduleoffset-1.0.0.yaml").read_text()
+    text = (resources.files("jwst_modfix.table") / "schemas" / "moduleoffset-1.0.0.yaml").read_text()
     schema = yaml.safe_load(text)
     jsonschema.Draft4Validator.check_schema({key: value for key, value in schema.items() if key != "$schema"})
     for place, field in _every_field(schema):

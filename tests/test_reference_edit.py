@@ -5,8 +5,8 @@ import difflib
 import pytest
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.reference.edit import edit_row
-from jwst_modfix.reference.table_file import PACKAGED_TABLE, read_table_file
+from jwst_modfix.table.combine import edit_row
+from jwst_modfix.table.file import PACKAGED_TABLE, read_table_file
 
 KEY = {"array": "long", "filter": "F444W", "pupil": "CLEAR"}
 NEW = {"array": "1", "filter": "F115W", "pupil": "CLEAR"}

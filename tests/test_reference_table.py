@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 LONG = OffsetRow(array="long", filter="F444W", offset=-0.016, offset_error=0.001, slope=0.004, slope_error=0.001)
 SHORT = OffsetRow(array="1", filter="F162M", pupil="F150W2", offset=0.012, offset_error=0.001)

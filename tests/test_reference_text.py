@@ -3,7 +3,7 @@
 import pytest
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.reference.text import read_tree, write_tree
+from jwst_modfix.table.file import read_tree, write_tree
 
 HEAD = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
 

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from jwst_modfix import ModuleOffsetStep
-from jwst_modfix.reference.datamodel import PACKAGED_TABLE, choose_reference
+from jwst_modfix.table.model import PACKAGED_TABLE, choose_reference
 
 RECIPE_TABLE = PACKAGED_TABLE.parent / "released_recipe.asdf"
 PUBLISHED = {

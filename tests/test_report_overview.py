@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from jwst_modfix.report.overview import draw_residuals
+from jwst_modfix.report.figures import draw_residuals
 
 
 def make_derivation(off):

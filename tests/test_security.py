@@ -20,12 +20,11 @@ from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, PhotometryError, ReferenceTableError
 from jwst_modfix.files import written_whole
-from jwst_modfix.logs import get_logger
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.plain import plain_text
-from jwst_modfix.reference.datamodel import PACKAGED_TABLE, choose_reference
 from jwst_modfix.steps.fits_exposure import open_fits
+from jwst_modfix.table.model import PACKAGED_TABLE, choose_reference
+from jwst_modfix.text import get_logger, plain_text
 
 PACKAGE = Path(jwst_modfix.__file__).parent
 HEAD = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
@@ -314,7 +313,7 @@ def test_values_of_a_model_forge_no_line_of_its_log(small_exposure, caplog):
 def test_every_logger_of_the_package_is_a_plain_one():
     """The simulation reads no files from elsewhere, and is left out."""
     for path in PACKAGE.rglob("*.py"):
-        if "simulate" not in path.parts and path.name != "logs.py":
+        if "simulate" not in path.parts and path.name != "text.py":
             text = path.read_text(encoding="utf-8").replace("logging.getLogger()", "the root, to listen")
             assert "getLogger" not in text, path
 

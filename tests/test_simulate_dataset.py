@@ -12,8 +12,6 @@ from astropy.table import Table
 from jwst.associations import load_asn
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.reference.datamodel import ModuleOffsetModel
-from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
     CalibrationTruth,
@@ -23,8 +21,10 @@ from jwst_modfix.simulate import (
     plan_exposures,
     simulate_dataset,
 )
-from jwst_modfix.simulate.associations import write_associations
 from jwst_modfix.simulate.cli import main
+from jwst_modfix.simulate.dataset import write_associations
+from jwst_modfix.table.model import ModuleOffsetModel
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 FAINT = ["--density", "2", "--faintest", "23"]
 

@@ -9,8 +9,6 @@ from one_exposure import one_exposure
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
-from jwst_modfix.reference.datamodel import ModuleOffsetModel
-from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
     CalibrationTruth,
@@ -23,8 +21,10 @@ from jwst_modfix.simulate import (
     scene_around,
     simulate_exposure,
 )
-from jwst_modfix.simulate.subarray import SubarrayError
+from jwst_modfix.simulate.detector import SubarrayError
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
+from jwst_modfix.table.model import ModuleOffsetModel
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 PERFECT = CalibrationTruth(table=OffsetTable(rows=()))
 SKY_ONLY = Effects(noise=False, bad_pixels=False, saturation=False)

@@ -14,8 +14,7 @@ from jwst_modfix.simulate import (
     dither_pattern,
     plan_exposures,
 )
-from jwst_modfix.simulate.attitude import offset_on_sky
-from jwst_modfix.simulate.siaf import read_aperture
+from jwst_modfix.simulate.optics import offset_on_sky, read_aperture
 
 CORNERS = np.array([0.0, 0.0, 2047.0, 2047.0]), np.array([0.0, 2047.0, 0.0, 2047.0])
 

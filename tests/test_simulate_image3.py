@@ -7,7 +7,6 @@ import pytest
 from astropy.table import Table
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.reference.table import OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
     CalibrationTruth,
@@ -18,6 +17,7 @@ from jwst_modfix.simulate import (
     scene_around,
     simulate_dataset,
 )
+from jwst_modfix.table.table import OffsetTable
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 

@@ -16,10 +16,9 @@ from jwst_modfix.simulate import (
     plan_exposures,
     scene_around,
 )
-from jwst_modfix.simulate.bands import UnknownBandError
-from jwst_modfix.simulate.profiles import PROFILES, point_spread_function
+from jwst_modfix.simulate.filters import UnknownBandError
 from jwst_modfix.simulate.render import draw_sources
-from jwst_modfix.simulate.scene import SceneError
+from jwst_modfix.simulate.scene import PROFILES, SceneError, point_spread_function
 
 FLUX_20 = 3631e-6 * 10**-8  # MJy of 20 mag AB
 

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from one_exposure import one_exposure
 
-from jwst_modfix.reference.datamodel import choose_reference
-from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
     MA2023_TABLE,
@@ -13,6 +11,8 @@ from jwst_modfix.simulate import (
     CalibrationTruth,
     calibration_factor,
 )
+from jwst_modfix.table.model import choose_reference
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 
 def gradient_truth(**gradient):

@@ -16,8 +16,8 @@ from crowded_field import CROWD, SUBARRAY
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, simulate
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError, PhotometryError
-from jwst_modfix.reference.table import OffsetRow, OffsetTable
 from jwst_modfix.steps.associations import read_association
+from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
 CONFIG = Path(__file__).parents[1] / "jwst_modfix" / "config" / "modfix_derive.cfg"

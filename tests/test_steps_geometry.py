@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jwst_modfix.correction.factor import fit_factor
-from jwst_modfix.steps.geometry import gradient_coordinate
+from jwst_modfix.apply.coordinate import gradient_coordinate
+from jwst_modfix.apply.factor import fit_factor
 from jwst_modfix.steps.model_exposure import ModelExposure
 
 GRADIENTS = {

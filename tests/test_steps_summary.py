@@ -3,9 +3,9 @@
 import logging
 import random
 
-from jwst_modfix.steps.correct import Decision
-from jwst_modfix.steps.progress import show_progress
+from jwst_modfix.apply.decide import Decision
 from jwst_modfix.steps.summary import format_table, summarize
+from jwst_modfix.text import show_progress
 
 OLD = "CRDS_CTX is jwst_1039.pmap, and table.asdf is valid for jwst_1130.pmap"
 

@@ -5,9 +5,9 @@ from collections import Counter
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.columns import align
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.reference.describe import describe_validity
+from jwst_modfix.table.describe import describe_validity
+from jwst_modfix.text import align
 
 __all__ = ["command"]
 
@@ -47,7 +47,7 @@ def command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  # nump
 
 
 def _check(inputs, table, **options):
-    from jwst_modfix.steps.correct import Correction  # imports jwst
+    from jwst_modfix.apply.decide import Correction  # imports jwst
     from jwst_modfix.steps.dry_run import preview
 
     previews = preview(inputs, Correction(table=table, **options))

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.columns import align
-from jwst_modfix.reference.table_file import write_table_file
+from jwst_modfix.table.file import write_table_file
+from jwst_modfix.text import align
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command(source, output, photom, drop_slope, context, recipe_gradient):  # nu
     elif kinds[0] == ".ecsv" and kinds[1] == ".asdf":
         _to_asdf(source, output, context, recipe_gradient)
     elif kinds[1] == ".ecsv" and kinds[0] != ".ecsv":
-        from jwst_modfix.reference.ecsv import write_ecsv  # imports astropy
+        from jwst_modfix.table.formats import write_ecsv  # imports astropy
 
         write_ecsv(open_table(source), output)
     else:
@@ -50,7 +50,7 @@ def command(source, output, photom, drop_slope, context, recipe_gradient):  # nu
 
 
 def _to_asdf(source, output, context, recipe_gradient):
-    from jwst_modfix.reference.ecsv import is_recipe, read_ecsv, read_recipe  # imports astropy
+    from jwst_modfix.table.formats import is_recipe, read_ecsv, read_recipe  # imports astropy
 
     if is_recipe(source):
         meta, table = read_recipe(source, context, as_recipe=recipe_gradient)
@@ -60,7 +60,7 @@ def _to_asdf(source, output, context, recipe_gradient):
 
 
 def _export(table, photom, output, drop_slope):
-    from jwst_modfix.reference.photom import export_photom  # imports the data models
+    from jwst_modfix.table.formats import export_photom  # imports the data models
 
     changed, dropped = export_photom(table, photom, output, drop_slope=drop_slope)
     rows = [

@@ -3,9 +3,9 @@
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.columns import align
-from jwst_modfix.reference.compare import compare_tables
-from jwst_modfix.reference.describe import describe_value
+from jwst_modfix.table.combine import compare_tables
+from jwst_modfix.table.describe import describe_value
+from jwst_modfix.text import align
 
 __all__ = ["command"]
 

@@ -2,7 +2,7 @@
 
 import click
 
-from jwst_modfix.columns import align
+from jwst_modfix.text import align
 
 __all__ = ["command"]
 

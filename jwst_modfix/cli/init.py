@@ -4,8 +4,8 @@ import shlex
 
 import click
 
-from jwst_modfix.columns import align
-from jwst_modfix.reference.start import TABLE_NAME, start_folder
+from jwst_modfix.table.start import TABLE_NAME, start_folder
+from jwst_modfix.text import align
 
 __all__ = ["command"]
 

@@ -5,9 +5,9 @@ import datetime
 import click
 
 from jwst_modfix.cli.tables import open_table
-from jwst_modfix.reference.describe import describe_validity
-from jwst_modfix.reference.merge import merge_meta, merge_tables
-from jwst_modfix.reference.table_file import write_table_file
+from jwst_modfix.table.combine import merge_meta, merge_tables
+from jwst_modfix.table.describe import describe_validity
+from jwst_modfix.table.file import write_table_file
 
 __all__ = ["command"]
 

@@ -2,8 +2,8 @@
 
 import click
 
-from jwst_modfix.columns import align
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.text import align
 
 __all__ = ["command"]
 
@@ -39,7 +39,7 @@ def command(asn, rolls, dithers, filters, density, scatter, fit_slope, seed):  #
         raise click.UsageError("give either exposures (ASN or FITS) or --roll for each epoch")
     import numpy as np  # late, as all that needs time to import
 
-    from jwst_modfix.derivation.plan import plan_bands
+    from jwst_modfix.derive.forecast import plan_bands
 
     pointings = _read(asn) if asn else _lay_out(rolls, dithers, filters)
     rng, options = np.random.default_rng(seed), {"density": density, "scatter": 1e-3 * scatter}
@@ -54,8 +54,8 @@ def _is_determined(plan):
 
 
 def _read(names):
-    from jwst_modfix.derivation.members import read_members
-    from jwst_modfix.derivation.plan import pointings_of_exposures
+    from jwst_modfix.derive.derive import read_members
+    from jwst_modfix.derive.forecast import pointings_of_exposures
     from jwst_modfix.photometry import group_epochs
     from jwst_modfix.photometry.frames import read_geometry
     from jwst_modfix.steps.derive_inputs import find_members
@@ -67,8 +67,8 @@ def _read(names):
 
 
 def _lay_out(rolls, dithers, filters):
-    from jwst_modfix.simulate.bands import BANDS
-    from jwst_modfix.simulate.pointings import plan_pointings
+    from jwst_modfix.simulate.filters import BANDS
+    from jwst_modfix.simulate.magnitudes import plan_pointings
 
     unknown = [name for name in filters if name not in BANDS]
     if unknown:

@@ -3,8 +3,8 @@
 import click
 
 from jwst_modfix.cli.tables import locate_table
-from jwst_modfix.reference.edit import edit_row
-from jwst_modfix.reference.table_file import read_table_file
+from jwst_modfix.table.combine import edit_row
+from jwst_modfix.table.file import read_table_file
 
 __all__ = ["command"]
 

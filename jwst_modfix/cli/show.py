@@ -6,7 +6,7 @@ import click
 
 from jwst_modfix.cli.tables import chosen_table, open_table
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.reference.describe import describe_table
+from jwst_modfix.table.describe import describe_table
 
 __all__ = ["command"]
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from jwst_modfix.reference.table_file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_table_file
 
 __all__ = ["chosen_table", "locate_table", "open_table"]
 

@@ -12,11 +12,10 @@ This is the only room that imports `photutils`::
 from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR, Aperture, default_aperture
 from jwst_modfix.photometry.cache import Cache
 from jwst_modfix.photometry.catalogues import read_catalogues
+from jwst_modfix.photometry.columns import UNUSABLE, Criteria, Flag, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
-from jwst_modfix.photometry.flags import UNUSABLE, Flag
-from jwst_modfix.photometry.headers import ExposureHeader, find_mixed, read_header
-from jwst_modfix.photometry.selection import Criteria, Selection, select_measurements
+from jwst_modfix.photometry.frames import ExposureHeader, find_mixed, read_header
 
 __all__ = [
     "SYSTEMATIC_FLOOR",

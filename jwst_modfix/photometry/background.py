@@ -18,6 +18,7 @@ __all__ = [
     "measure_sky",
 ]
 
+
 _BOX = 64  # pixels
 _LEAST_GOOD = 0.5  # share of a box
 MEDIAN_LOSS = np.pi / 2  # variance of a median over that of a mean

@@ -15,6 +15,7 @@ from jwst_modfix.files import written_whole
 
 __all__ = ["Cache", "digest_file"]
 
+
 _LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
 _DIGEST = "digest"
 

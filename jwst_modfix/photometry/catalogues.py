@@ -9,14 +9,13 @@ from astropy.units import AB, Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import SkyLevel
+from jwst_modfix.photometry.columns import Flag, make_measurements, to_flux, to_magnitudes
 from jwst_modfix.photometry.exposures import Photometry, check_overlap, make_exposures
-from jwst_modfix.photometry.flags import Flag
-from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.geometry import offsets
-from jwst_modfix.photometry.measurements import make_measurements, to_flux, to_magnitudes
-from jwst_modfix.photometry.merging import measure_isolation
+from jwst_modfix.photometry.frames import offsets, read_geometry
+from jwst_modfix.photometry.source_list import measure_isolation
 
 __all__ = ["read_catalogues"]
+
 
 _FRACTION_PER_MAG = np.log(10) / 2.5
 _FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}

@@ -6,15 +6,14 @@ import numpy as np
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import map_background, measure_sky
+from jwst_modfix.photometry.columns import Flag, make_measurements, to_flux
 from jwst_modfix.photometry.detection import deblend_bright, fill_lone_pixels, find_connected
 from jwst_modfix.photometry.exposures import FAINTEST, Photometry, check_overlap, make_exposures
-from jwst_modfix.photometry.flags import Flag
-from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
-from jwst_modfix.photometry.measurements import make_measurements, to_flux
-from jwst_modfix.photometry.merging import measure_isolation
+from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
+from jwst_modfix.photometry.source_list import measure_isolation
 
 __all__ = ["Mosaic", "Segments", "find_segments", "measure_mosaics", "measure_segments"]
+
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 8  # pixels

@@ -1,13 +1,238 @@
-"""Figures of one filter: our versions of those of Ma et al. (2023), and what the fit says of itself."""
+"""Figures of the report."""
+
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from jwst_modfix.reference.table import ARRAYS
-from jwst_modfix.report.sources import epoch_differences, module_differences
-from jwst_modfix.report.style import COLORS, MARKERS, Picture, bin_medians, literal, new_axes, shade
-from jwst_modfix.solution.measurements import EXPOSURE_SHARE
+from jwst_modfix.fit.measurements import EXPOSURE_SHARE
+from jwst_modfix.fit.robust import MAD_TO_SIGMA, OUTLIER
+from jwst_modfix.table.table import ARRAYS
 
-__all__ = ["draw_band"]
+__all__ = [
+    "COLORS",
+    "LINES",
+    "MARKERS",
+    "MODULE_COLORS",
+    "Differences",
+    "Picture",
+    "bin_medians",
+    "draw_band",
+    "draw_overview",
+    "epoch_differences",
+    "literal",
+    "module_differences",
+    "new_axes",
+    "shade",
+]
+
+
+# Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+MODULE_COLORS = {"A": "#0072B2", "B": "#D55E00"}
+
+_STYLE = {"labelsize": 9}
+
+
+class Picture:
+    """
+    A figure with its name and its words.
+
+    Parameters
+    ----------
+    name : str
+        Name, for file names.
+    figure : matplotlib.figure.Figure
+        The figure.
+    caption : str
+        What it shows, in words.
+    """
+
+    def __init__(self, name, figure, caption):
+        self.name, self.figure, self.caption = name, figure, caption
+
+
+def new_axes(columns=1, width=6.4, height=4.0, rows=1, **kwargs):
+    """
+    Make a figure with axes in a row, or in several.
+
+    Parameters
+    ----------
+    columns : int, optional
+        Number of axes.
+    width, height : float, optional
+        Size of the figure [inch].
+    rows : int, optional
+        Number of rows.
+    **kwargs
+        Passed to `matplotlib.figure.Figure.subplots`.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The figure, which no window knows.
+    axes : list
+        Its axes; the list of each row where there are several.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    for ax in axes.flat:
+        ax.tick_params(direction="in", top=True, right=True, **_STYLE)
+    return figure, [list(row) for row in axes] if rows > 1 else list(axes[0])
+
+
+def literal(text):
+    """
+    Take text as it is: no part of it is mathematics.
+
+    Parameters
+    ----------
+    text : object
+        What to write.
+
+    Returns
+    -------
+    str
+        The text for matplotlib.
+    """
+    return str(text).replace("\\", "/").replace("$", r"\$")
+
+
+def shade(ax):
+    """
+    Shade differences of up to 0.05 mag and 0.02 mag, as Fig. 8 of Ma et al. (2023) does.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes with magnitudes upward.
+    """
+    ax.axhspan(-0.05, 0.05, color="0.92", zorder=0)
+    ax.axhspan(-0.02, 0.02, color="0.82", zorder=0)
+    ax.axhline(0, color="0.3", lw=0.8, zorder=1)
+
+
+def bin_medians(x, y, bins=8):
+    """
+    Find medians in bins of equal numbers.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray, shape (n,)
+        Points.
+    bins : int, optional
+        Number of bins at most; each holds five points or more.
+
+    Returns
+    -------
+    x, y, error : numpy.ndarray
+        Medians of both, and the standard error of that of y.
+    """
+    parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(bins, len(x) // 5)))
+    middle = np.array([[np.median(x[part]), np.median(y[part])] for part in parts])
+    scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
+    error = [s * np.sqrt(np.pi / 2 / len(part)) for s, part in zip(scatter, parts, strict=True)]
+    return middle[:, 0], middle[:, 1], np.array(error)
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """
+    Differences between two groups of measurements of each source.
+
+    Parameters
+    ----------
+    array_code : numpy.ndarray of int, shape (n,)
+        Place of the array ID in ``ARRAYS``; -1 where measurements of several are averaged.
+    mag, RA, Dec : numpy.ndarray, shape (n,)
+        Mean magnitude and place [deg] of the source.
+    before, after : numpy.ndarray, shape (n,)
+        Difference of mean magnitudes as measured and corrected [mag].
+    """
+
+    array_code: np.ndarray
+    mag: np.ndarray
+    RA: np.ndarray
+    Dec: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    def __len__(self):
+        return len(self.mag)
+
+
+def module_differences(band):
+    """
+    Find A - B of the sources that both modules of one array ID measured.
+
+    Parameters
+    ----------
+    band : BandResult
+        A filter with a solution.
+
+    Returns
+    -------
+    Differences
+        One for each source and array ID, the epoch terms taken out of both.
+    """
+    m, before, after = _magnitudes(band)
+    return _differences(m, before, after, m.source * 8 + m.array_code, m.module_code == 0, m.module_code == 1)
+
+
+def epoch_differences(band, first, second):
+    """
+    Find second - first of the sources that were measured in two epochs.
+
+    Parameters
+    ----------
+    band : BandResult
+        A filter with a solution.
+    first, second : int
+        Epochs.
+
+    Returns
+    -------
+    Differences
+        One for each source.
+    """
+    m, before, after = _magnitudes(band)
+    found = _differences(m, before, after, m.source, m.epoch == second, m.epoch == first)
+    return Differences(np.full(len(found), -1), found.mag, found.RA, found.Dec, found.before, found.after)
+
+
+def _magnitudes(band):
+    """Measurements that are no outliers, as measured but for the epoch terms, and corrected."""
+    solution, m = band.solution, band.measurements
+    rejected = np.zeros(len(m), int)
+    rejected[~m.reserved] = solution.rejected
+    known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
+    m = m.select(known & (rejected < OUTLIER))
+    terms = solution.epoch_terms()
+    t = np.array([terms[epoch][0] for epoch in m.epoch.tolist()])
+    return m, m.mag - t, m.mag - solution.predict(m)
+
+
+def _differences(m, before, after, key, one, other):
+    key = np.unique(key, return_inverse=True)[1]
+    number = int(key.max()) + 1 if len(key) else 0
+    weight = 1 / m.mag_error**2
+    sums = [np.bincount(key, weight * side, number) for side in (one, other)]
+    both = (sums[0] > 0) & (sums[1] > 0)
+    first = np.zeros(number, int)
+    first[key[::-1]] = np.arange(len(key))[::-1]
+    first = first[both]
+
+    def difference(values):
+        means = [np.bincount(key, weight * values * side, number)[both] for side in (one, other)]
+        return means[0] / sums[0][both] - means[1] / sums[1][both]
+
+    places = (column[first] for column in (m.mag, m.RA, m.Dec))
+    return Differences(m.array_code[first], *places, difference(before), difference(after))
+
 
 _MOST_PANELS = 3
 
@@ -302,3 +527,159 @@ def _draw_matrix(ax, matrix, names, text, dark=None, **kwargs):
     for (i, j), value in np.ndenumerate(matrix):
         light = value < dark if dark is not None else abs(value) > 0.6
         ax.text(j, i, text.format(value), ha="center", va="center", fontsize=8, color="white" if light else "black")
+
+
+def draw_overview(derivation):
+    """
+    Draw the figures that hold all filters.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        The derivation.
+
+    Returns
+    -------
+    list of Picture
+        The figures.
+    """
+    drawn = (draw_residuals(derivation), draw_shifts(derivation), draw_sky_check(derivation))
+    return [picture for picture in drawn if picture is not None]
+
+
+def draw_residuals(derivation):
+    """
+    Draw histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3).
+
+    Parameters
+    ----------
+    derivation : Derivation
+        The derivation.
+
+    Returns
+    -------
+    Picture or None
+        None where no centroid was measured in an exposure.
+    """
+    table = derivation.photometry.measurements[derivation.selection.mask]
+    source = np.unique(table["source"], return_inverse=True)[1] if len(table) else np.zeros(0, int)
+    off = {name: 1e3 * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
+    if not np.isfinite(off["east"]).any():
+        return None
+    epochs = list(derivation.epochs.names)
+    groups = (
+        ("array", [(f"array {name}", np.asarray(table["array"]) == name) for name in ARRAYS]),
+        ("module", [(f"module {name}", np.asarray(table["module"]) == name) for name in "AB"]),
+        ("epoch", [(name, np.asarray(table["epoch"]) == number) for number, name in enumerate(epochs)]),
+    )
+    figure, axes = new_axes(len(groups), width=11.0, height=5.6, rows=2, sharex=True)
+    reach = max(3.0, 6 * max(MAD_TO_SIGMA * np.nanmedian(np.abs(values)) for values in off.values()))
+    for row, direction in zip(axes, ("east", "north"), strict=True):
+        for ax, (name, parts) in zip(row, groups, strict=True):
+            _draw_histograms(ax, off[direction], parts, reach)
+            ax.set(xlabel=f"{direction} [mas]", title=f"by {name}" if direction == "east" else None)
+        row[0].set_ylabel("share of sources")
+    caption = (
+        "Astrometric residuals: the centroid of each selected source in one exposure minus its mean in the others, "
+        "after the exposures' shifts (compare Fig. 3 of Ma et al. 2023). In the legends the median and the median "
+        "absolute deviation [mas]; what is farther off is counted in the outermost bins."
+    )
+    return Picture("astrometry", figure, caption)
+
+
+def _from_the_others(values, source):
+    """Each value minus the mean of its source's others, which it does not touch; not-a-number where it is alone."""
+    known = np.isfinite(values)
+    sums, counts = (np.bincount(source[known], weight) for weight in (values[known], None))
+    left = np.full(len(values), np.nan)
+    n = counts[source[known]]
+    left[known] = np.where(n > 1, values[known] - (sums[source[known]] - values[known]) / np.maximum(n - 1, 1), np.nan)
+    return left
+
+
+def _draw_histograms(ax, values, parts, reach):
+    """Outlines of the distribution in each part, as shares of it."""
+    parts = [(name, values[mine & np.isfinite(values)]) for name, mine in parts]
+    parts = [(name, own) for name, own in parts if own.size]
+    for number, (name, own) in enumerate(parts[: len(COLORS)]):
+        middle = np.median(own)
+        label = literal(f"{name}: {middle:+.1f}, {np.median(np.abs(own - middle)):.1f}")
+        weights, style = np.full(own.size, 1 / own.size), {"color": COLORS[number], "ls": LINES[number % len(LINES)]}
+        ax.hist(
+            own.clip(-reach, reach), bins=31, range=(-reach, reach), weights=weights, histtype="step", lw=1.4,
+            label=label, **style,
+        )  # fmt: skip
+    ax.axvline(0, color="0.6", lw=0.8)
+    ax.set(xlim=(-reach, reach), ylim=(0, 1.55 * ax.get_ylim()[1]))
+    ax.legend(fontsize=7.5, frameon=False, loc="upper left")
+
+
+def draw_shifts(derivation):
+    """
+    Draw the shift of each exposure onto the list of sources.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        The derivation.
+
+    Returns
+    -------
+    Picture or None
+        None where exposures were not matched to a list of sources.
+    """
+    table = derivation.photometry.exposures
+    east, north = (1e3 * np.asarray(table[name]) for name in ("shift_east", "shift_north"))
+    if derivation.options.photometry != "exposure":
+        return None
+    figure, (ax,) = new_axes(width=5.4, height=4.6)
+    for number, name in enumerate(derivation.epochs.names):
+        for module, filled in (("A", "full"), ("B", "none")):
+            mine = (np.asarray(table["epoch"]) == number) & (np.asarray(table["module"]) == module)
+            style = {"color": COLORS[number % len(COLORS)], "fillstyle": filled, "ms": 6}
+            label = literal(f"{name}, module {module}")
+            ax.plot(east[mine], north[mine], MARKERS[number % len(MARKERS)], label=label, **style)
+    ax.axhline(0, color="0.6", lw=0.8)
+    ax.axvline(0, color="0.6", lw=0.8)
+    ax.set(xlabel="East [mas]", ylabel="North [mas]", aspect="equal", adjustable="datalim")
+    if len(derivation.epochs.names) <= 8:
+        ax.legend(fontsize=7.5, framealpha=0.85)
+    caption = (
+        "The shift of each exposure onto the common list of sources, an error of its pointing. It is taken out before "
+        "fluxes are measured."
+    )
+    return Picture("shifts", figure, caption)
+
+
+def draw_sky_check(derivation):
+    """
+    Draw offsets from sky levels beside those of the sources.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        The derivation.
+
+    Returns
+    -------
+    Picture or None
+        None where no sky level is known.
+    """
+    found = [(f"{band.name}\n{sky.array}", sky) for band in derivation.bands for sky in band.sky]
+    if not found:
+        return None
+    figure, (ax,) = new_axes(width=max(4.5, 1.6 + 0.8 * len(found)), height=4.0)
+    place = np.arange(len(found))
+    for shift, which, marker, color in ((-0.12, "sources", "o", "A"), (0.12, "sky", "s", "B")):
+        values = [1e3 * getattr(sky, which) for _, sky in found]
+        errors = [1e3 * getattr(sky, f"{which}_error") for _, sky in found]
+        ax.errorbar(place + shift, values, errors, fmt=marker, color=MODULE_COLORS[color], capsize=3, label=which)
+    ax.axhline(0, color="0.4", lw=0.8)
+    ax.set_xticks(place, [name for name, _ in found], fontsize=8)
+    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(found) - 0.4))
+    ax.legend(fontsize=8, frameon=False)
+    caption = (
+        "The difference between the modules' sky levels in exposures taken at the same time, beside what the sources' "
+        "offset and gradient predict for it: an independent check, which stray light enters in full."
+    )
+    return Picture("sky_check", figure, caption)

@@ -8,9 +8,8 @@ from importlib import resources
 import jinja2
 import numpy as np
 
-from jwst_modfix.derivation.reference import describe_versions
-from jwst_modfix.report.figures import draw_band
-from jwst_modfix.report.overview import draw_overview
+from jwst_modfix.derive.provenance import describe_versions
+from jwst_modfix.report.figures import draw_band, draw_overview
 
 __all__ = ["render_page", "write_report"]
 

@@ -11,17 +11,13 @@ line: ``python -m jwst_modfix.simulate --help``. In Python::
 This is the only room that imports `pysiaf`, which comes with the extra ``sim``.
 """
 
-from jwst_modfix.simulate.attitude import MODULE_MIDPOINT, Attitude
-from jwst_modfix.simulate.bands import BANDS, Band
-from jwst_modfix.simulate.dataset import Dataset, simulate_dataset
-from jwst_modfix.simulate.electronics import Effects
-from jwst_modfix.simulate.exposure import calibration_factor, simulate_exposure
-from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
-from jwst_modfix.simulate.measurements import draw_measurements, observe_sources, simulate_measurements
+from jwst_modfix.simulate.dataset import Dataset, calibration_factor, simulate_dataset, simulate_exposure
+from jwst_modfix.simulate.detector import Effects, Subarray, cut_subarray, named_subarray
+from jwst_modfix.simulate.filters import BANDS, Band
+from jwst_modfix.simulate.magnitudes import draw_measurements, observe_sources, simulate_measurements
 from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
+from jwst_modfix.simulate.optics import DETECTORS, MODULE_MIDPOINT, Attitude, DetectorGeometry, detector_geometry
 from jwst_modfix.simulate.scene import Population, make_scene, scene_around
-from jwst_modfix.simulate.siaf import DETECTORS
-from jwst_modfix.simulate.subarray import Subarray, cut_subarray, named_subarray
 from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth
 
 __all__ = [

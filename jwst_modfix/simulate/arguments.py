@@ -1,20 +1,170 @@
-"""From the words of the command line to epochs, exposures, sources and the error of the calibration."""
+"""The command line's arguments, read and checked."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 from astropy.time import Time, TimeDelta
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.reference.table import OffsetTable
-from jwst_modfix.simulate.electronics import Effects
+from jwst_modfix.simulate.detector import Effects, Subarray, named_subarray
+from jwst_modfix.simulate.filters import BANDS, Band
 from jwst_modfix.simulate.observation import Epoch, Exposure, plan_exposures
+from jwst_modfix.simulate.optics import DETECTORS
 from jwst_modfix.simulate.scene import Population
-from jwst_modfix.simulate.siaf import DETECTORS
-from jwst_modfix.simulate.subarray import Subarray, named_subarray
 from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth
+from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
 
-__all__ = ["ArgumentError", "Request", "read_request"]
+__all__ = ["ArgumentError", "Request", "band", "epoch_term", "gradient", "number", "offset", "read_request", "whole"]
+
+
+def number(least, most=float("inf")):
+    """
+    Make a reader of numbers in a range.
+
+    Parameters
+    ----------
+    least, most : float
+        The range, both ends inclusive.
+
+    Returns
+    -------
+    callable
+        From text to float, for argparse.
+    """
+
+    def read(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            rule = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"a number, {rule}; got {text!r}")
+        return value
+
+    return read
+
+
+def whole(least):
+    """
+    Make a reader of whole numbers.
+
+    Parameters
+    ----------
+    least : int
+        The least allowed.
+
+    Returns
+    -------
+    callable
+        From text to int, for argparse.
+    """
+
+    def read(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number, at least {least}; got {text!r}")
+        return int(text)
+
+    return read
+
+
+def band(text):
+    """
+    Read the name of a band.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``f444w``.
+
+    Returns
+    -------
+    str
+        Its name.
+    """
+    if text.upper() not in BANDS:
+        raise argparse.ArgumentTypeError(f"one of {', '.join(BANDS)}; got {text!r}")
+    return text.upper()
+
+
+def offset(text):
+    """
+    Read the offset of an array ID through a band.
+
+    Parameters
+    ----------
+    text : str
+        ``ARRAY:FILTER:MAG[:SLOPE]``.
+
+    Returns
+    -------
+    OffsetRow
+        The row.
+    """
+    rule = "ARRAY:FILTER:MAG[:SLOPE], such as long:F444W:-0.0165:0.0043"
+    array, name, *values = _split(text, rule, 3, 4)
+    if array not in ARRAYS:
+        raise argparse.ArgumentTypeError(f"{rule}, with an array of {', '.join(ARRAYS)}; got {text!r}")
+    where, values = Band.named(band(name)), _floats(values, text, rule)
+    slope = {"slope": values[1], "slope_error": 0.0} if len(values) == 2 else {}
+    return OffsetRow(array=array, filter=where.filter, pupil=where.pupil, offset=values[0], offset_error=0.0, **slope)
+
+
+def gradient(text):
+    """
+    Read the frame, direction, origin and share of a gradient.
+
+    Parameters
+    ----------
+    text : str
+        ``FRAME:DIRECTION:X:Y:SHARE``.
+
+    Returns
+    -------
+    Gradient
+        The gradient.
+    """
+    rule = f"FRAME:DIRECTION:X:Y:SHARE, with a frame of {', '.join(FRAMES)}"
+    frame, *rest = _split(text, rule, 5, 5)
+    direction, x, y, share = _floats(rest, text, rule)
+    if frame not in FRAMES:
+        raise argparse.ArgumentTypeError(f"{rule}; got {text!r}")
+    return Gradient(frame=frame, direction=direction, origin=(x, y), exposure_share=share)
+
+
+def epoch_term(text):
+    """
+    Read the term of an epoch.
+
+    Parameters
+    ----------
+    text : str
+        ``EPOCH[:FILTER]:MAG``.
+
+    Returns
+    -------
+    tuple
+        The key of `CalibrationTruth.epoch_terms`, and the term [mag].
+    """
+    rule = "EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01"
+    epoch, *name, term = _split(text, rule, 2, 3)
+    return (epoch, band(name[0])) if name else epoch, _floats([term], text, rule)[0]
+
+
+def _split(text, rule, least, most):
+    parts = text.split(":")
+    if not least <= len(parts) <= most:
+        raise argparse.ArgumentTypeError(f"{rule}; got {text!r}")
+    return parts
+
+
+def _floats(parts, text, rule):
+    try:
+        return [float(part) for part in parts]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{rule}; got {text!r}") from None
+
 
 _FIRST_EPOCH = "2022-07-08"
 _HALF_YEAR = TimeDelta(182.0, format="jd")
@@ -164,7 +314,7 @@ def _sources_of_offsets(given):
 
 def _open_table(path):
     # Imported late: the file format needs the jwst data models.
-    from jwst_modfix.reference.datamodel import ModuleOffsetModel
+    from jwst_modfix.table.model import ModuleOffsetModel
 
     if not Path(path).is_file():
         raise ArgumentError(f"--table: a module-offset reference file (ASDF); there is no file {path}")

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.simulate import readers
+from jwst_modfix.simulate import arguments as readers
 from jwst_modfix.simulate.arguments import read_request
 from jwst_modfix.simulate.dataset import simulate_dataset
 

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from astropy.time import Time
 
-from jwst_modfix.simulate.attitude import MODULE_MIDPOINT, Attitude
-from jwst_modfix.simulate.bands import Band
-from jwst_modfix.simulate.geometry import DetectorGeometry, detector_geometry
-from jwst_modfix.simulate.siaf import DETECTORS
+from jwst_modfix.simulate.filters import Band
+from jwst_modfix.simulate.optics import DETECTORS, MODULE_MIDPOINT, Attitude, DetectorGeometry, detector_geometry
 
 __all__ = ["JWIDF_EPOCHS", "SECONDS_PER_DAY", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
+
 
 SECONDS_PER_DAY = 86400.0
 _OVERHEAD = 120.0  # seconds between exposures

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from jwst_modfix.simulate.geometry import FULL_FRAME
-from jwst_modfix.simulate.profiles import PROFILES, point_spread_function
-from jwst_modfix.simulate.scene import magnitude_column, variation_column
+from jwst_modfix.simulate.optics import FULL_FRAME
+from jwst_modfix.simulate.scene import PROFILES, magnitude_column, point_spread_function, variation_column
 
 __all__ = ["ZERO_POINT", "SourcesOnDetector", "draw_sources", "locate_sources", "true_flux"]
+
 
 _REACH = 4.5  # standard deviations: half the width of a stamp, whose sum is set to the flux
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jwst_modfix.reference.table import Gradient, OffsetRow, OffsetTable
-from jwst_modfix.simulate.attitude import MODULE_MIDPOINT
+from jwst_modfix.simulate.optics import MODULE_MIDPOINT
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 __all__ = ["MA2023_TABLE", "CalibrationTruth", "gradient_coordinate"]
+
 
 _MA2023 = (
     ("1", "F150W", 0.01296, 0.00155, None, None),

@@ -1,19 +1,31 @@
 """Members of an association in, the corrected association out."""
 
+import copy
 import json
 import os
 import warnings
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jwst.associations import AssociationRegistry
+from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import written_whole
-from jwst_modfix.plain import has_hidden
+from jwst_modfix.files import HiddenFolder, remove_leftovers, written_whole
+from jwst_modfix.text import has_hidden
 
-__all__ = ["Association", "is_science", "plain_copy", "read_association", "write_association"]
+__all__ = [
+    "Association",
+    "AssociationLibrary",
+    "copy_library",
+    "is_science",
+    "plain_copy",
+    "read_association",
+    "write_association",
+]
+
 
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
 _MAX_DEPTH = 32  # products, members and their fields are six levels deep; deeper text only exhausts the writer
@@ -261,3 +273,81 @@ def _check(content, name):
                 raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
     if not any(is_science(member) for product in products for member in product["members"]):
         raise AssociationError(f"{name}: has no member of exptype science")
+
+
+class AssociationLibrary(ModelLibrary):
+    """
+    Library of the science members of all products of an association.
+
+    Other members, which may be catalogues, are never opened, and are not in the library.
+
+    Parameters
+    ----------
+    association : Association
+        The association.
+    on_disk : bool
+        Whether exposures live in files rather than in memory.
+    group_ids : dict, optional
+        Path of a science member to the identifier of its exposure, where known. Given only for members that are
+        results on disk, with nothing left to record in them.
+    """
+
+    def __init__(self, association, *, on_disk, group_ids=None):
+        content = plain_copy(association.content)
+        product = content["products"][0]
+        product["members"] = [m for each in content["products"] for m in each["members"] if is_science(m)]
+        content["products"] = [product]
+        for member in product["members"]:
+            path = association.path(member)
+            member["expname"] = str(path)
+            if group_ids and group_ids.get(path):
+                member.setdefault("group_id", group_ids[path])
+        super().__init__(content, on_disk=on_disk)
+        self.is_final = group_ids is not None
+
+    def finalize_result(self, step, reference_files_used):
+        """
+        Record the step in each member, where that has not been done on writing.
+
+        Parameters
+        ----------
+        step : stpipe.Step
+            The step.
+        reference_files_used : list of tuple
+            Reference files by type.
+        """
+        if not self.is_final:
+            super().finalize_result(step, reference_files_used)
+
+
+def copy_library(library):
+    """
+    Copy a library, so that the caller's is left alone.
+
+    Parameters
+    ----------
+    library : jwst.datamodels.ModelLibrary
+        A library, in memory or on disk.
+
+    Returns
+    -------
+    jwst.datamodels.ModelLibrary
+        One of the same kind; on disk, its exposures are in a temporary folder that goes with it.
+    """
+    if not library.on_disk:
+        return copy.deepcopy(library)
+    beside = Path.cwd() / "library"
+    remove_leftovers([beside])
+    folder = HiddenFolder(beside)
+    content = plain_copy(library.asn)
+    with library:
+        for index, member in enumerate(content["products"][0]["members"]):
+            model = library.borrow(index)
+            place = folder.path / f"{index}"
+            place.mkdir()
+            member["expname"] = str((place / Path(model.meta.filename or "model.fits").name).resolve())
+            model.save(member["expname"])
+            library.shelve(model, index, modify=False)
+    duplicate = ModelLibrary(content, on_disk=True)
+    weakref.finalize(duplicate, folder.remove)
+    return duplicate

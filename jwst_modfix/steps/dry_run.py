@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from jwst_modfix.apply.decide import Decision
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.steps.correct import Decision
 from jwst_modfix.steps.inputs import open_input
 from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
 

@@ -5,7 +5,7 @@ import json
 
 from astropy.io import fits
 
-from jwst_modfix.correction.record import JOB_KEYWORD, job_card
+from jwst_modfix.apply.record import JOB_KEYWORD, job_card
 from jwst_modfix.errors import ExposureError, OutputError
 from jwst_modfix.files import find_existing
 from jwst_modfix.steps.fits_exposure import open_fits

@@ -12,14 +12,14 @@ import yaml
 from astropy.io import fits
 from astropy.time import Time
 
-from jwst_modfix.correction.record import job_card
+from jwst_modfix.apply.record import job_card
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.fits_walk import refuse_endless
-from jwst_modfix.reference.validity import Exposure
 from jwst_modfix.steps.asdf_text import AsdfText
 from jwst_modfix.steps.fits_writer import Image, Span, pad, write_fits
 from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
+from jwst_modfix.table.validity import Exposure
 
 __all__ = ["FitsExposure", "open_fits"]
 

@@ -61,7 +61,7 @@ def write_fits(source, target, pieces, blocks=(), scale=np.multiply):
     pieces : sequence of bytes, Span or Image
         New headers and tables (bytes, padded), and what comes from ``source``.
     blocks : iterable of tuple
-        ``(rows, factor)``, as of a `~jwst_modfix.correction.factor.FactorMap`.
+        ``(rows, factor)``, as of a `~jwst_modfix.apply.factor.FactorMap`.
     scale : numpy.ufunc
         What is done with pixels and factor.
 

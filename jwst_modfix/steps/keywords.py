@@ -19,13 +19,13 @@ FIELDS = (
     ("is_tso", "visit.tsovisit", "TSOVISIT", "PRIMARY"),
     ("photmjsr", "photometry.conversion_megajanskys", "PHOTMJSR", "SCI"),
 )
-"""Field of `~jwst_modfix.reference.validity.Exposure`, attribute, keyword, HDU."""
+"""Field of `~jwst_modfix.table.validity.Exposure`, attribute, keyword, HDU."""
 
 SUBARRAY = {
     "subarray_start": (("subarray.xstart", "SUBSTRT1"), ("subarray.ystart", "SUBSTRT2")),
     "subarray_size": (("subarray.xsize", "SUBSIZE1"), ("subarray.ysize", "SUBSIZE2")),
 }
-"""Field of `~jwst_modfix.reference.validity.Exposure`: attribute and keyword along x and y."""
+"""Field of `~jwst_modfix.table.validity.Exposure`: attribute and keyword along x and y."""
 
 SCALED = (
     ("photometry.conversion_megajanskys", "PHOTMJSR", "SCI"),

@@ -2,10 +2,10 @@
 
 import functools
 
-from jwst_modfix.correction.factor import apply_factor
-from jwst_modfix.reference.validity import Exposure
+from jwst_modfix.apply.factor import apply_factor
 from jwst_modfix.steps.keywords import FIELDS, SCALED, SUBARRAY
 from jwst_modfix.steps.open_exposure import ARRAYS_BY_POWER, OpenExposure
+from jwst_modfix.table.validity import Exposure
 
 __all__ = ["ModelExposure"]
 

@@ -10,22 +10,21 @@ from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from jwst_modfix.apply.decide import Correction, Decision
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.logs import get_logger
-from jwst_modfix.parallel import Workers
-from jwst_modfix.reference.datamodel import REFTYPE, choose_reference, explain_choice
-from jwst_modfix.steps.associations import read_association, write_association
-from jwst_modfix.steps.correct import Correction, Decision
+from jwst_modfix.jobs import Workers
+from jwst_modfix.steps.associations import AssociationLibrary, copy_library, read_association, write_association
 from jwst_modfix.steps.correct_file import correct_file
 from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
 from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
-from jwst_modfix.steps.libraries import AssociationLibrary, copy_library
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.outputs import SafeOutputs
 from jwst_modfix.steps.summary import summarize
+from jwst_modfix.table.model import REFTYPE, choose_reference, explain_choice
+from jwst_modfix.text import get_logger
 
 __all__ = ["ModuleOffsetStep"]
 

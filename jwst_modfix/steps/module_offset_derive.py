@@ -3,21 +3,18 @@
 from functools import partial
 from pathlib import Path
 
-from jwst_modfix.derivation.derive import derive
-from jwst_modfix.derivation.members import read_members
-from jwst_modfix.derivation.options import Options
-from jwst_modfix.derivation.reference import make_model
+from jwst_modfix.derive.derive import Options, derive, read_members
+from jwst_modfix.derive.provenance import make_model
 from jwst_modfix.files import check_writable
-from jwst_modfix.logs import get_logger
-from jwst_modfix.parallel import Workers
+from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry import Cache, find_sources, find_wide_epochs, group_epochs, measure_sources, read_catalogues
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.steps.derive_inputs import find_members
 from jwst_modfix.steps.derive_products import write_products
-from jwst_modfix.steps.mosaics import make_mosaics
 from jwst_modfix.steps.offline import OfflineStep
-from jwst_modfix.steps.progress import show_progress
+from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.steps.summary import format_table
+from jwst_modfix.text import get_logger, show_progress
 
 __all__ = ["ModuleOffsetDeriveStep"]
 

@@ -4,8 +4,8 @@ import abc
 
 import numpy as np
 
-from jwst_modfix.correction.factor import FactorMap
-from jwst_modfix.correction.record import STATUS_KEYWORD, AppliedOffset, all_keywords
+from jwst_modfix.apply.factor import FactorMap
+from jwst_modfix.apply.record import STATUS_KEYWORD, AppliedOffset, all_keywords
 from jwst_modfix.errors import ExposureError
 
 __all__ = ["ARRAYS_BY_POWER", "OpenExposure"]

@@ -10,9 +10,9 @@ from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import check_writable, find_existing, remove_leftovers, written_whole
-from jwst_modfix.logs import get_logger
+from jwst_modfix.steps.associations import AssociationLibrary
 from jwst_modfix.steps.existing import describe_job, find_unfinished, refuse_existing, sign
-from jwst_modfix.steps.libraries import AssociationLibrary
+from jwst_modfix.text import get_logger
 
 __all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs"]
 

@@ -3,8 +3,7 @@
 import logging
 from collections import Counter
 
-from jwst_modfix.columns import align
-from jwst_modfix.logs import get_logger
+from jwst_modfix.text import align, get_logger
 
 __all__ = ["format_table", "summarize"]
 

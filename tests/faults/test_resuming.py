@@ -24,7 +24,7 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import OutputError
-from jwst_modfix.reference.datamodel import PACKAGED_TABLE
+from jwst_modfix.table.model import PACKAGED_TABLE
 
 
 def rewrite_input(output):
@@ -89,7 +89,7 @@ def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(folder,
     elif change == "parameter":
         parameters["apply_slope"] = False
     else:
-        from jwst_modfix.steps import correct as module
+        from jwst_modfix.apply import decide as module
 
         monkeypatch.setattr(module.importlib.metadata, "version", lambda _: "99")
     correct("out", **parameters)

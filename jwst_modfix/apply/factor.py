@@ -1,0 +1,144 @@
+"""The factor that takes out a zero-point error: one smooth surface over the pixels of an array."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+__all__ = ["FactorMap", "apply_factor", "fit_factor"]
+
+
+# Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
+# leave less than the rounding of 32 bits (tests/test_steps_geometry.py).
+_NODES = 12
+_ROWS = 8  # rows of one product: so few stay on this thread
+_PRODUCTS = 4  # products of a block, which stays in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class FactorMap:
+    """
+    Factor 10**(0.4 m_sys) over an array, as a product of Chebyshev series in y and x.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray, shape (n, m)
+        Chebyshev coefficients in y (first axis) and x, each over the array's pixels scaled to [-1, 1]; shape (1, 1)
+        for a constant factor.
+    shape : tuple of int
+        Shape of the array, (ny, nx).
+    """
+
+    coefficients: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def constant(cls, m_sys, shape):
+        """
+        Make the factor of a zero-point error that is the same at every pixel.
+
+        Parameters
+        ----------
+        m_sys : float
+            Zero-point error [mag].
+        shape : tuple of int
+            Shape of the array, (ny, nx).
+
+        Returns
+        -------
+        FactorMap
+            The factor.
+        """
+        return cls(np.array([[10 ** (0.4 * m_sys)]]), tuple(shape))
+
+    @property
+    def is_constant(self):
+        """Whether the factor is the same at every pixel."""
+        return self.coefficients.size == 1
+
+    @property
+    def centre(self):
+        """Factor at the centre of the array, halfway between its first and last pixel."""
+        return float(chebyshev.chebval2d(0.0, 0.0, self.coefficients))
+
+    def blocks(self):
+        """
+        Go through the array a few rows at a time.
+
+        Yields
+        ------
+        rows : slice
+            Rows of the block.
+        factor : numpy.ndarray, float32
+            Factor of each pixel of the block, or one number where it is constant.
+        """
+        ny, nx = self.shape
+        along_x = _basis(np.arange(nx), nx, self.coefficients.shape[1]) @ self.coefficients.T
+        along_y = _basis(np.arange(ny), ny, self.coefficients.shape[0])
+        for start in range(0, ny, _ROWS * _PRODUCTS):
+            rows = slice(start, min(start + _ROWS * _PRODUCTS, ny))
+            yield (
+                rows,
+                self.coefficients[0].astype(np.float32) if self.is_constant else _product(along_y[rows], along_x),
+            )
+
+
+def fit_factor(m_sys, shape):
+    """
+    Interpolate the factor of a smooth zero-point error from a few pixels.
+
+    Parameters
+    ----------
+    m_sys : callable
+        ``m_sys(x, y)`` gives the zero-point error [mag] at 0-indexed pixels (which need not be whole).
+    shape : tuple of int
+        Shape of the array, (ny, nx).
+
+    Returns
+    -------
+    FactorMap
+        The factor, exact at ``_NODES`` Chebyshev nodes an axis.
+    """
+    nodes = chebyshev.chebpts1(_NODES)
+    to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, _NODES - 1))
+    ny, nx = shape
+    x, y = np.meshgrid((nodes + 1) * (nx - 1) / 2, (nodes + 1) * (ny - 1) / 2)
+    factor = 10 ** (0.4 * m_sys(x, y))
+    return FactorMap(to_coefficients @ factor @ to_coefficients.T, tuple(shape))
+
+
+def apply_factor(factor_map, data, variances=(), *, undo=False):
+    """
+    Multiply data and errors by the factor and variances by its square, in place.
+
+    Parameters
+    ----------
+    factor_map : FactorMap
+        The factor.
+    data : iterable of numpy.ndarray, shape (ny, nx)
+        Data and errors.
+    variances : iterable of numpy.ndarray, shape (ny, nx)
+        Variances.
+    undo : bool
+        Divide instead.
+    """
+    scale = np.divide if undo else np.multiply
+    for rows, factor in factor_map.blocks():
+        for arrays, power in ((data, factor), (variances, factor * factor)):
+            for array in arrays:
+                scale(array[rows], power, out=array[rows])
+
+
+def _product(along_y, along_x):
+    """Factor of a block, in products so small that each stays on this thread."""
+    factor = np.empty((len(along_y), len(along_x)), np.float32)
+    for start in range(0, len(factor), _ROWS):
+        rows = slice(start, start + _ROWS)
+        factor[rows] = along_y[rows] @ along_x.T
+    return factor
+
+
+def _basis(pixel, size, count):
+    """Chebyshev polynomials at pixels scaled to [-1, 1]; shape (len(pixel), count)."""
+    scaled = 2 * pixel / (size - 1) - 1 if size > 1 else np.zeros(len(pixel))
+    return chebyshev.chebvander(scaled, count - 1)

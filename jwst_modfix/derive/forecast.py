@@ -1,0 +1,205 @@
+"""What exposures would give, if sources were spread at random over what they see."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.fit.design import forecast_terms
+from jwst_modfix.fit.measurements import Measurements
+
+__all__ = ["EDGE", "BandPlan", "Pointing", "plan_bands", "plan_measurements", "pointings_of_exposures"]
+
+
+EDGE = 8.0  # pixels: sources nearer to an edge are not measured
+_ARCMIN2 = 3600.0  # arcsec^2
+
+
+@dataclass(frozen=True, eq=False)
+class Pointing:
+    """
+    Where one exposure of one detector looks.
+
+    Parameters
+    ----------
+    filter, pupil, array, module : str
+        Optics and detector.
+    epoch : int
+        Number of the epoch.
+    centre : tuple of float
+        RA, Dec of its centre [deg].
+    radius : float
+        Distance within which all that it sees lies [arcsec].
+    locate : callable
+        From RA, Dec [deg] to a mask of those on the detector, and the V2, V3 [arcsec] of these.
+    """
+
+    filter: str
+    pupil: str
+    array: str
+    module: str
+    epoch: int
+    centre: tuple[float, float]
+    radius: float
+    locate: Callable
+
+
+@dataclass(frozen=True, eq=False)
+class BandPlan:
+    """
+    The forecast of one filter and pupil.
+
+    Parameters
+    ----------
+    filter, pupil : str
+        The optics.
+    exposures, sources, measurements : int
+        How many exposures, sources measured at all, and measurements.
+    forecast : Forecast or None
+        The forecast; None where there is no solution.
+    failure : str
+        Why there is none.
+    """
+
+    filter: str
+    pupil: str
+    exposures: int
+    sources: int
+    measurements: int
+    forecast: object = None
+    failure: str = ""
+
+
+def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, fit_slope="long", reserve_share=0.2):
+    """
+    Forecast what a derivation from exposures would give in each filter and pupil.
+
+    Parameters
+    ----------
+    pointings : sequence of Pointing
+        The exposures.
+    rng : numpy.random.Generator
+        Places the sources.
+    density : float
+        Sources that are good enough, per square arcmin.
+    scatter : float
+        Standard error of one measurement, photon noise included [mag].
+    fit_slope : {'long', 'all', 'none'}
+        Array IDs that have a gradient.
+    reserve_share : float
+        Share of the sources that the derivation keeps out of the fit for validation.
+
+    Returns
+    -------
+    list of BandPlan
+        By filter and pupil.
+    """
+    ra, dec = _draw_sources(pointings, rng, density * (1 - reserve_share))
+    plans = []
+    for band in sorted({(pointing.filter, pointing.pupil) for pointing in pointings}):
+        mine = [pointing for pointing in pointings if (pointing.filter, pointing.pupil) == band]
+        measurements = plan_measurements(mine, ra, dec, scatter)
+        counts = (len(mine), len(np.unique(measurements.source)), len(measurements))
+        try:
+            plans.append(BandPlan(*band, *counts, forecast_terms(measurements, fit_slope=fit_slope)))
+        except NoSolutionError as error:
+            plans.append(BandPlan(*band, *counts, failure=str(error)))
+    return plans
+
+
+def plan_measurements(pointings, ra, dec, scatter):
+    """
+    List which sources the exposures of one filter and pupil see, and where.
+
+    Parameters
+    ----------
+    pointings : sequence of Pointing
+        The exposures.
+    ra, dec : numpy.ndarray, shape (n,)
+        The sources [deg].
+    scatter : float
+        Standard error of one measurement [mag].
+
+    Returns
+    -------
+    Measurements
+        Measurements of sources of one magnitude, without noise.
+    """
+    seen = [pointing.locate(ra, dec) for pointing in pointings]
+    source = [np.flatnonzero(inside) for inside, _, _ in seen]
+    counts = [len(found) for found in source]
+    columns = {
+        name: np.repeat([getattr(pointing, name) for pointing in pointings], counts)
+        for name in ("epoch", "array", "module")
+    }
+    return Measurements(
+        source=np.concatenate(source),
+        exposure=np.repeat(np.arange(len(pointings)), counts),
+        **columns,
+        mag=np.full(sum(counts), 20.0),
+        mag_error=np.full(sum(counts), float(scatter)),
+        V2=np.concatenate([V2 for _, V2, _ in seen]),
+        V3=np.concatenate([V3 for _, _, V3 in seen]),
+        filter=pointings[0].filter,
+        pupil=pointings[0].pupil,
+    )
+
+
+def pointings_of_exposures(headers, geometries, epochs):
+    """
+    Take pointings from the headers and the WCS of exposures.
+
+    Parameters
+    ----------
+    headers : sequence of ExposureHeader
+        The exposures.
+    geometries : sequence of SkyGeometry
+        Their WCS.
+    epochs : numpy.ndarray of int
+        Their epochs.
+
+    Returns
+    -------
+    list of Pointing
+        One for each.
+    """
+    return [
+        _pointing(header, geometry, int(epoch))
+        for header, geometry, epoch in zip(headers, geometries, epochs, strict=True)
+    ]
+
+
+def _pointing(header, geometry, epoch):
+    ny, nx = geometry.shape
+    centre = tuple(float(value) for value in geometry.to_sky((nx - 1) / 2, (ny - 1) / 2))
+    corners = geometry.to_sky(np.array([0, nx - 1, 0, nx - 1]), np.array([0, 0, ny - 1, ny - 1]))
+    radius = float(np.hypot(*_offsets(centre, *corners)).max())
+
+    def locate(ra, dec):
+        near = np.flatnonzero(np.hypot(*_offsets(centre, ra, dec)) < radius)
+        x, y = geometry.to_pixel(ra[near], dec[near])
+        on = (x > EDGE) & (x < nx - 1 - EDGE) & (y > EDGE) & (y < ny - 1 - EDGE)
+        inside = np.zeros(len(ra), dtype=bool)
+        inside[near[on]] = True
+        return inside, *geometry.to_v2v3(x[on], y[on])
+
+    return Pointing(header.filter, header.pupil, header.array, header.module, epoch, centre, radius, locate)
+
+
+def _draw_sources(pointings, rng, density):
+    """Draw places over the box that holds all exposures."""
+    first = pointings[0].centre
+    east, north = _offsets(first, *np.transpose([pointing.centre for pointing in pointings]))
+    radius = np.array([pointing.radius for pointing in pointings])
+    low = np.array([(east - radius).min(), (north - radius).min()])
+    high = np.array([(east + radius).max(), (north + radius).max()])
+    number = rng.poisson(density * np.prod(high - low) / _ARCMIN2)
+    x, y = rng.uniform(low[:, None], high[:, None], (2, number))
+    return first[0] + x / 3600 / np.cos(np.deg2rad(first[1])), first[1] + y / 3600
+
+
+def _offsets(centre, ra, dec):
+    """Small offsets, east and north [arcsec], with the scale of the centre."""
+    delta = (np.asarray(ra) - centre[0] + 180) % 360 - 180
+    return delta * np.cos(np.deg2rad(centre[1])) * 3600, (np.asarray(dec) - centre[1]) * 3600

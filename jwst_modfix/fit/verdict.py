@@ -1,0 +1,274 @@
+"""From a solution to rows of the coefficient table: what is needed, what is not, what is not known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from jwst_modfix.fit.measurements import EXPOSURE_SHARE
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+
+__all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_arrays", "offset_table"]
+
+
+NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
+# Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
+TOLERANCE = 0.001
+# "Not needed" takes an error as small as this, so that 3 sigma is below the 1 % that users ask for; and that the
+# difference is below that 1 % at 95 % confidence, for one of 8 +- 2.9 mmag is no proof of absence.
+LARGEST_ERROR = 0.003
+_LARGEST_DIFFERENCE = 0.01
+_CONFIDENCE = float(norm.isf(0.05))
+# Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
+_LEAST_CHANCE = 1e-290
+# Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
+_ACROSS = np.array([0.3, 1.45, 2.6])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayResult:
+    """
+    Result of one array ID, with a verdict.
+
+    Parameters
+    ----------
+    array : str
+        Array ID.
+    verdict : {'needed', 'not needed', 'not determined'}
+        Whether the data ask for a correction.
+    words : str
+        Why, in words.
+    offset, offset_error : float or None
+        Delta_AB and its error [mag]; None where no value is to be had.
+    slope, slope_error : float or None
+        k and its error [mag/arcmin]; None where not fitted.
+    direction, direction_error : float or None
+        Direction of the gradient and its error [deg], where fitted and significant.
+    correlation : float
+        Correlation of offset and slope.
+    significance : float
+        Joint significance of offset and slope, as Gaussian sigmas.
+    n_sources : float
+        Effective number of sources behind the offset.
+    """
+
+    array: str
+    verdict: str
+    words: str
+    offset: float | None = None
+    offset_error: float | None = None
+    slope: float | None = None
+    slope_error: float | None = None
+    direction: float | None = None
+    direction_error: float | None = None
+    correlation: float = 0.0
+    significance: float = 0.0
+    n_sources: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Strength:
+    """Joint significance [sigmas], and the largest difference, error and upper limit across the field [mag]."""
+
+    sigmas: float
+    size: float
+    error: float
+    limit: float
+
+
+def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=LARGEST_ERROR):
+    """
+    Give each array ID its verdict.
+
+    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square reaches
+    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
+    does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95 %
+    confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``.
+    So is an offset that holds only if a term that could not be separated is 0, and one whose slope was asked for and is
+    not determined: the modules differ by its value only in the middle between them.
+
+    Parameters
+    ----------
+    solution : NetworkSolution
+        The solution.
+    significance : float, optional
+        Gaussian sigmas from which a row is non-zero.
+    tolerance, largest_error : float, optional
+        Differences that do not matter, and the error with which absence can be claimed [mag].
+
+    Returns
+    -------
+    tuple of ArrayResult
+        One for each array ID that has measurements in both modules.
+    """
+    arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
+    return tuple(_judge(solution, array, significance, tolerance, largest_error) for array in arrays)
+
+
+def offset_table(solution, significance=3.0, baseline="B", name="solution", **limits):
+    """
+    Turn a solution into a coefficient table.
+
+    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
+
+    Parameters
+    ----------
+    solution : NetworkSolution
+        The solution.
+    significance : float, optional
+        Gaussian sigmas from which a row is non-zero.
+    baseline : {'B', 'A', 'mean'}, optional
+        The module whose flux scale is kept.
+    name : str, optional
+        Name of the table.
+    **limits
+        ``tolerance`` and ``largest_error`` of `judge_arrays`.
+
+    Returns
+    -------
+    OffsetTable
+        The table; its gradient block says direction, origin and share.
+    """
+    results = judge_arrays(solution, significance, **limits)
+    rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
+    gradient = Gradient(
+        frame="focal_plane",
+        direction=solution.direction,
+        origin=tuple(solution.origin),
+        exposure_share=EXPOSURE_SHARE,
+    )
+    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, name=name)
+
+
+def _row(solution, result):
+    zero = 1.0 if result.verdict == NEEDED else 0.0
+    return OffsetRow(
+        array=result.array,
+        filter=solution.measurements.filter,
+        pupil=solution.measurements.pupil,
+        offset=zero * result.offset + 0.0,
+        offset_error=result.offset_error,
+        slope=None if result.slope is None else zero * result.slope + 0.0,  # and no negative zero
+        slope_error=result.slope_error,
+        direction=result.direction,
+    )
+
+
+def _judge(solution, array, significance, tolerance, largest_error):
+    status = {found.term.name: found for found in solution.status}
+    own = status[f"offset[{array}]"]
+    if not own.is_fitted:
+        return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
+    measured = _measured(solution, array)
+    strength = _strength(solution, array)
+    verdict, words = _verdict(strength, significance, tolerance, largest_error)
+    blocking = [s.words for s in solution.status if own.term.name in s.partners or _lacks_slope(s, array)]
+    if blocking:
+        verdict, words = NOT_DETERMINED, "; ".join(blocking)
+    return ArrayResult(
+        array=array,
+        verdict=verdict,
+        words=words,
+        significance=strength.sigmas,
+        n_sources=own.effective_sources,
+        **measured,
+    )
+
+
+def _lacks_slope(status, array):
+    """Whether it is a slope that was asked for and is not known: part of it may be in the offset."""
+    return status.term.array == array and status.term.kind in ("slope", "slope_V2") and status.is_degenerate
+
+
+def _terms(solution, array):
+    """Numbers of the array's offset and slopes that are determined."""
+    terms = solution.model.terms
+    return [
+        i
+        for i in np.flatnonzero(solution.fitted)
+        if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)
+    ]
+
+
+def _strength(solution, array):
+    """Test offset and slopes together, and look for the largest difference across the field."""
+    mine = _terms(solution, array)
+    values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
+    joint = values @ np.linalg.solve(covariance, values)
+    chance = chi2.sf(joint, len(mine))
+    sigmas = float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
+    contrast = np.array([solution.contrast(array, *places) for places in _across(solution.origin)])
+    difference = np.abs(contrast @ solution.values)
+    error = np.sqrt(np.einsum("ij,jk,ik->i", contrast, solution.covariance, contrast))
+    return _Strength(
+        sigmas=sigmas,
+        size=float(difference.max()),
+        error=float(error.max()),
+        limit=float((difference + _CONFIDENCE * error).max()),
+    )
+
+
+def _across(origin):
+    """Places (V2, V3) in module A and B, mirrored about the origin along V2, where the modules lie."""
+    return [[(origin[0] + side * 60 * d, origin[1]) for side in (1, -1)] for d in _ACROSS]
+
+
+def _verdict(strength, significance, tolerance, largest_error):
+    sigmas, size, error, limit = strength.sigmas, strength.size, strength.error, strength.limit
+    if sigmas >= significance and size > tolerance:
+        return NEEDED, f"the modules differ by up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma"
+    if error <= largest_error and limit <= _LARGEST_DIFFERENCE:
+        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
+        return NOT_NEEDED, words
+    if error <= largest_error:
+        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma: neither significant nor surely below 10 mmag"
+        return NOT_DETERMINED, words
+    words = f"an error of {error * 1e3:.1f} mmag; at most {largest_error * 1e3:.1f} mmag would tell"
+    return NOT_DETERMINED, words
+
+
+def _measured(solution, array):
+    """Offset, slope and direction of the array, as fields of its result."""
+    offset, offset_error = solution.value(f"offset[{array}]")
+    found = {"offset": offset, "offset_error": offset_error}
+    if solution.fit_direction:
+        return found | _fitted_direction(solution, array)
+    name = f"slope[{array}]"
+    if name in solution.names and np.isfinite(solution.value(name)[0]):
+        slope, slope_error = solution.value(name)
+        shared = solution.covariance[solution.names.index(name), solution.names.index(f"offset[{array}]")]
+        found |= {"slope": slope, "slope_error": slope_error}
+        found["correlation"] = float(shared / (slope_error * offset_error))
+    return found
+
+
+def _fitted_direction(solution, array, least=3.0):
+    """
+    Slope and direction from the components along V2 and V3.
+
+    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased upward and its
+    direction is noise, and the component along the given direction is quoted instead. Where the pointings do not tell
+    the component along V3, that along V2 is quoted, where the modules lie.
+    """
+    known = set(_terms(solution, array))
+    mine = [
+        solution.names.index(name) for name in (f"slope_V2[{array}]", f"slope_V3[{array}]") if name in solution.names
+    ]
+    if not mine or mine[0] not in known:
+        return {}
+    if mine[1] not in known:
+        slope, slope_error = solution.value(solution.names[mine[0]])
+        return {"slope": slope, "slope_error": slope_error, "direction": 90.0}
+    values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
+    angle = np.deg2rad(solution.direction)
+    along = np.array([np.sin(angle), np.cos(angle)])
+    if values @ np.linalg.solve(covariance, values) < chi2.isf(2 * norm.sf(least), 2):
+        return {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
+    slope = float(np.hypot(*values))
+    along, across = values / slope, np.array([values[1], -values[0]]) / slope
+    return {
+        "slope": slope,
+        "slope_error": float(np.sqrt(along @ covariance @ along)),
+        "direction": float(np.rad2deg(np.arctan2(*values)) % 360),
+        "direction_error": float(np.rad2deg(np.sqrt(across @ covariance @ across) / slope)),
+    }

@@ -1,0 +1,330 @@
+"""What a detector makes of the light, and parts of a detector."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from stdatamodels.jwst.datamodels import ImageModel
+from stdatamodels.jwst.datamodels.dqflags import pixel as flags
+
+from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.simulate.optics import FULL_FRAME, assign_wcs, detector_geometry, read_subarray
+
+__all__ = [
+    "GROUPS",
+    "Effects",
+    "Pixels",
+    "Subarray",
+    "SubarrayError",
+    "cut_subarray",
+    "detect",
+    "named_subarray",
+    "noise_equivalent_flux",
+    "photmjsr",
+]
+
+
+_GAIN = {"SHORT": 2.05, "LONG": 1.82}  # electrons per DN
+_READ_NOISE = {"SHORT": 9.0, "LONG": 8.0}  # electrons, of a fitted ramp
+_FULL_WELL = 58000.0  # electrons
+GROUPS = 10  # of the SHALLOW4 ramp; a pixel is lost when the first group is saturated
+
+_FLAT_ERROR = 0.002  # fraction, the same in every exposure of a detector
+_DEAD_FRACTION = 0.003
+_HOT_FRACTION = 0.001
+_REFERENCE_PIXELS = 4  # rows and columns along each edge
+
+_APERTURE_RADIUS = 2.5  # FWHM, of the measurements that are made without pixels
+
+_DO_NOT_USE = flags["DO_NOT_USE"]
+
+# Throughputs of the detectors over those of their band.
+_SENSITIVITY = {
+    **{"NRCA1": 1.00, "NRCA2": 0.97, "NRCA3": 0.98, "NRCA4": 1.01, "NRCALONG": 1.00},
+    **{"NRCB1": 1.02, "NRCB2": 0.99, "NRCB3": 1.00, "NRCB4": 1.03, "NRCBLONG": 0.98},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """
+    Which effects to simulate.
+
+    Parameters
+    ----------
+    noise : bool
+        Whether to add Poisson, read and flat-field noise; the variances are filled in either way.
+    sky : bool
+        Whether to add the sky.
+    bad_pixels : bool
+        Whether there are dead, hot and reference pixels.
+    saturation : bool
+        Whether bright cores are saturated.
+    cosmic_rays : int
+        Hits that the ramp fit left in, unflagged, in each exposure.
+    """
+
+    noise: bool = True
+    sky: bool = True
+    bad_pixels: bool = True
+    saturation: bool = True
+    cosmic_rays: int = 0
+
+    @classmethod
+    def none(cls):
+        """
+        Turn every effect off.
+
+        Returns
+        -------
+        Effects
+            Sources alone: no noise, sky, bad pixels, saturation or cosmic rays.
+        """
+        return cls(noise=False, sky=False, bad_pixels=False, saturation=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """
+    The arrays of a calibrated exposure, shape (2048, 2048) each.
+
+    Parameters
+    ----------
+    data, err : ndarray
+        Surface brightness and its standard error [MJy/sr]; not-a-number where nothing was measured.
+    dq : ndarray of uint32
+        Data-quality flags.
+    var_poisson, var_rnoise, var_flat : ndarray
+        The parts of the variance [(MJy/sr)^2].
+    """
+
+    data: np.ndarray
+    err: np.ndarray
+    dq: np.ndarray
+    var_poisson: np.ndarray
+    var_rnoise: np.ndarray
+    var_flat: np.ndarray
+
+
+def photmjsr(exposure):
+    """
+    Conversion of an exposure from DN/s to surface brightness.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The exposure.
+
+    Returns
+    -------
+    float
+        ``PHOTMJSR`` [MJy/sr per DN/s].
+    """
+    return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
+
+
+def detect(brightness, exposure, rng, effects):
+    """
+    Measure a surface brightness.
+
+    Parameters
+    ----------
+    brightness : ndarray, shape (2048, 2048)
+        True surface brightness, with the sky [MJy/sr].
+    exposure : Exposure
+        The exposure.
+    rng : numpy.random.Generator
+        Source of the noise.
+    effects : Effects
+        Which effects to simulate.
+
+    Returns
+    -------
+    Pixels
+        What the pipeline would give, were its calibration right.
+    """
+    channel = exposure.geometry.channel
+    per_electron = photmjsr(exposure) / (_GAIN[channel] * exposure.duration)
+    electrons = brightness / per_electron
+    var_poisson = electrons * per_electron**2
+    var_rnoise = np.full_like(brightness, (_READ_NOISE[channel] * per_electron) ** 2)
+    var_flat = (_FLAT_ERROR * brightness) ** 2
+    data = _draw_noisy(electrons, exposure, rng) if effects.noise else brightness.copy()
+    err = np.sqrt(var_poisson + var_rnoise + var_flat)
+    if effects.cosmic_rays:
+        _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
+    dq = _flag(electrons, exposure, effects)
+    lost = (dq & _DO_NOT_USE) != 0
+    for array in (data, err, var_poisson, var_rnoise, var_flat):
+        array[lost] = np.nan
+    return Pixels(data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat)
+
+
+def noise_equivalent_flux(flux, exposure):
+    """
+    Estimate the standard error of a source's flux in an aperture that holds most of it.
+
+    Parameters
+    ----------
+    flux : array_like
+        Flux of the source [MJy].
+    exposure : Exposure
+        The exposure.
+
+    Returns
+    -------
+    ndarray
+        Standard error, of photons of source and sky and of the read noise [MJy].
+    """
+    geometry, band = exposure.geometry, exposure.band
+    per_electron = photmjsr(exposure) / (_GAIN[geometry.channel] * exposure.duration)
+    pixels = np.pi * (_APERTURE_RADIUS * band.fwhm) ** 2 / geometry.nominal_area
+    background = pixels * (band.sky / per_electron + _READ_NOISE[geometry.channel] ** 2)
+    flux_per_electron = per_electron * geometry.nominal_solid_angle
+    return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
+
+
+def _draw_noisy(electrons, exposure, rng):
+    """Draw counts and read noise, then divide by a flat field that is a little wrong."""
+    flat = 1 + _FLAT_ERROR * _pattern_rng(exposure).standard_normal(electrons.shape, np.float32)
+    read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
+    counts = rng.poisson(electrons) + read
+    return counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration))
+
+
+def _add_cosmic_rays(data, err, rng, number):
+    """Add hits of 10 sigma and more to random pixels."""
+    hit = rng.integers(FULL_FRAME, size=(2, number))
+    data[*hit] += err[*hit] * (10 + rng.exponential(30, number))
+
+
+def _flag(electrons, exposure, effects):
+    dq = np.zeros(electrons.shape, np.uint32)
+    if effects.saturation:
+        dq[electrons > _FULL_WELL] |= flags["SATURATED"]
+        dq[electrons > GROUPS * _FULL_WELL] |= _DO_NOT_USE
+    if effects.bad_pixels:
+        dq |= _bad_pixels(exposure)
+    return dq
+
+
+def _bad_pixels(exposure):
+    """Draw the flags that belong to the detector: the same in each of its exposures."""
+    chance = _pattern_rng(exposure, per_band=False).random((FULL_FRAME, FULL_FRAME), np.float32)
+    dq = np.zeros(chance.shape, np.uint32)
+    dq[chance < _DEAD_FRACTION] |= flags["DEAD"] | _DO_NOT_USE
+    dq[chance > 1 - _HOT_FRACTION] |= flags["HOT"] | _DO_NOT_USE
+    border = np.ones(chance.shape, bool)
+    border[_REFERENCE_PIXELS:-_REFERENCE_PIXELS, _REFERENCE_PIXELS:-_REFERENCE_PIXELS] = False
+    dq[border] = flags["REFERENCE_PIXEL"] | _DO_NOT_USE
+    return dq
+
+
+def _pattern_rng(exposure, per_band=True):
+    """Randomness that is a property of a detector, or of a detector and band, not of a realisation."""
+    name = exposure.geometry.detector + (exposure.band.name if per_band else "")
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+_ARRAYS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat", "area")
+
+
+class SubarrayError(ModuleOffsetError, ValueError):
+    """A subarray that does not lie on the detector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subarray:
+    """
+    A rectangle of pixels of the full frame.
+
+    Parameters
+    ----------
+    xstart, ystart : int
+        First column and row, 1-indexed, as in ``SUBSTRT1`` and ``SUBSTRT2``.
+    xsize, ysize : int
+        Number of columns and rows.
+    name : str
+        Name, as in the ``SUBARRAY`` keyword, which allows no others.
+    """
+
+    xstart: int
+    ystart: int
+    xsize: int
+    ysize: int
+    name: str = "GENERIC"
+
+    def __post_init__(self):
+        for start, size in (("xstart", "xsize"), ("ystart", "ysize")):
+            first, length = getattr(self, start), getattr(self, size)
+            if first < 1 or length < 1 or first + length - 1 > FULL_FRAME:
+                raise SubarrayError(
+                    f"{start}, {size}: pixels 1 to {FULL_FRAME}, at least one; got {length} pixels from {first}"
+                )
+
+    @property
+    def slices(self):
+        """The rows and columns of the full frame, 0-indexed."""
+        rows = slice(self.ystart - 1, self.ystart - 1 + self.ysize)
+        return rows, slice(self.xstart - 1, self.xstart - 1 + self.xsize)
+
+
+def named_subarray(name, detector):
+    """
+    Look up a subarray of the SIAF.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"SUB640"``.
+    detector : str
+        Name of the detector.
+
+    Returns
+    -------
+    Subarray
+        Where it lies on that detector.
+
+    Raises
+    ------
+    SubarrayError
+        That detector has no such subarray.
+    """
+    aperture = read_subarray(detector, name)
+    if aperture is None:
+        raise SubarrayError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
+    x, y = detector_geometry(detector).v2v3_to_pixel(aperture.V2Ref, aperture.V3Ref)
+    return Subarray(
+        name=name,
+        xstart=round(float(x) - (aperture.XSciRef - 1)) + 1,
+        ystart=round(float(y) - (aperture.YSciRef - 1)) + 1,
+        xsize=int(aperture.XSciSize),
+        ysize=int(aperture.YSciSize),
+    )
+
+
+def cut_subarray(model, subarray):
+    """
+    Cut a subarray out of a full-frame exposure.
+
+    Parameters
+    ----------
+    model : stdatamodels.jwst.datamodels.ImageModel
+        A full-frame exposure from `simulate_exposure`; it is not changed.
+    subarray : Subarray or str
+        The rectangle, or its name in the SIAF.
+
+    Returns
+    -------
+    stdatamodels.jwst.datamodels.ImageModel
+        The subarray; V2_REF, V3_REF and RA_REF, DEC_REF stay those of the full frame.
+    """
+    detector = model.meta.instrument.detector
+    if isinstance(subarray, str):
+        subarray = named_subarray(subarray, detector)
+    cut = ImageModel(**{name: np.array(getattr(model, name)[subarray.slices]) for name in _ARRAYS})
+    cut.update(model)
+    for name in ("name", "xstart", "ystart", "xsize", "ysize"):
+        setattr(cut.meta.subarray, name, getattr(subarray, name))
+    assign_wcs(cut, detector_geometry(detector))
+    return cut

@@ -1,0 +1,139 @@
+"""The NIRCam imaging bands: wheels, wavelengths, and what an exposure through each of them looks like."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jwst_modfix.errors import ModuleOffsetError
+
+__all__ = ["BANDS", "Band", "UnknownBandError"]
+
+
+# Pivot wavelength and bandwidth [micron], and the name in the filter wheel of a band in the pupil wheel.
+_WAVELENGTHS = {
+    "F070W": (0.704, 0.128, None),
+    "F090W": (0.901, 0.194, None),
+    "F115W": (1.154, 0.225, None),
+    "F140M": (1.404, 0.142, None),
+    "F150W": (1.501, 0.318, None),
+    "F150W2": (1.671, 1.227, None),
+    "F162M": (1.626, 0.168, "F150W2"),
+    "F164N": (1.644, 0.020, "F150W2"),
+    "F182M": (1.845, 0.238, None),
+    "F187N": (1.874, 0.024, None),
+    "F200W": (1.990, 0.461, None),
+    "F210M": (2.093, 0.205, None),
+    "F212N": (2.120, 0.027, None),
+    "F250M": (2.503, 0.181, None),
+    "F277W": (2.786, 0.672, None),
+    "F300M": (2.996, 0.318, None),
+    "F322W2": (3.247, 1.339, None),
+    "F323N": (3.237, 0.038, "F322W2"),
+    "F335M": (3.365, 0.347, None),
+    "F356W": (3.563, 0.787, None),
+    "F360M": (3.621, 0.372, None),
+    "F405N": (4.055, 0.046, "F444W"),
+    "F410M": (4.092, 0.436, None),
+    "F430M": (4.280, 0.228, None),
+    "F444W": (4.421, 1.024, None),
+    "F460M": (4.624, 0.228, None),
+    "F466N": (4.654, 0.054, "F444W"),
+    "F470N": (4.707, 0.051, "F444W"),
+    "F480M": (4.834, 0.303, None),
+}
+
+# Sky of a dark field, zodiacal light and stray light, read off the observatory's background model.
+_SKY_WAVELENGTHS = (0.7, 1.0, 1.5, 2.0, 2.8, 3.6, 4.4, 4.9)  # micron
+_SKY_BRIGHTNESS = (0.24, 0.23, 0.21, 0.18, 0.13, 0.15, 0.32, 0.55)  # MJy/sr
+
+# One DN/s is this many MJy/sr in a band as wide as its wavelength; F150W and F444W come out right.
+_MJY_SR_PER_DN_S = {"SHORT": 0.49, "LONG": 0.092}
+
+# As measured in flight: F150W 0.050", F200W 0.066", F356W 0.115", F444W 0.145".
+_FWHM_PER_MICRON = 0.0327  # arcsec
+
+_SHORTEST_LONG = 2.4  # micron
+
+
+class UnknownBandError(ModuleOffsetError, ValueError):
+    """A filter that is no NIRCam imaging band."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """
+    A NIRCam imaging band.
+
+    Parameters
+    ----------
+    name : str
+        The band's own name, such as ``"F200W"`` or ``"F162M"``.
+    filter, pupil : str
+        Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
+    wavelength, bandwidth : float
+        Pivot wavelength and bandwidth [micron].
+    """
+
+    name: str
+    filter: str
+    pupil: str
+    wavelength: float
+    bandwidth: float
+
+    @property
+    def channel(self):
+        """``"SHORT"`` or ``"LONG"``, as in the ``CHANNEL`` keyword."""
+        return "SHORT" if self.wavelength < _SHORTEST_LONG else "LONG"
+
+    @property
+    def fwhm(self):
+        """Full width at half maximum of the core of the PSF [arcsec]."""
+        return _FWHM_PER_MICRON * self.wavelength
+
+    @property
+    def sky(self):
+        """Surface brightness of the sky [MJy/sr]."""
+        return float(np.interp(self.wavelength, _SKY_WAVELENGTHS, _SKY_BRIGHTNESS))
+
+    @property
+    def photmjsr(self):
+        """Surface brightness of one DN/s, before the differences between detectors [MJy/sr]."""
+        return _MJY_SR_PER_DN_S[self.channel] * self.wavelength / self.bandwidth
+
+    @classmethod
+    def named(cls, name):
+        """
+        Look a band up.
+
+        Parameters
+        ----------
+        name : str
+            The band's own name: that in the pupil wheel for F162M, F164N, F323N, F405N, F466N and F470N.
+
+        Returns
+        -------
+        Band
+            The band.
+
+        Raises
+        ------
+        UnknownBandError
+            There is no such band.
+        """
+        if name not in BANDS:
+            raise UnknownBandError(f"filter: one of {', '.join(BANDS)}; got {name!r}")
+        return BANDS[name]
+
+
+def _make_band(name, wavelength, bandwidth, wheel):
+    return Band(
+        name=name,
+        filter=wheel or name,
+        pupil=name if wheel else "CLEAR",
+        wavelength=wavelength,
+        bandwidth=bandwidth,
+    )
+
+
+BANDS = {name: _make_band(name, *properties) for name, properties in _WAVELENGTHS.items()}
+"""Every imaging band by its name."""

@@ -1,0 +1,209 @@
+"""The metadata of a simulated ``_cal`` file: what the archive's files say of the same exposure."""
+
+from astropy.time import Time
+
+from jwst_modfix.simulate.detector import GROUPS, photmjsr
+from jwst_modfix.simulate.observation import SECONDS_PER_DAY
+from jwst_modfix.simulate.optics import DETECTORS, FULL_FRAME, SQUARE_ARCSEC
+
+__all__ = ["exposure_metadata"]
+
+
+_FRAMES = 4
+_FRAME_TIME = 10.73677  # seconds
+_GROUP_TIME = 53.68385  # seconds
+
+# Every other array is mounted upside down.
+_READ_ALONG_MINUS_X = ("NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4")
+
+_COMPLETE = (
+    *("group_scale", "dq_init", "saturation", "superbias", "refpix", "linearity", "dark_sub", "jump"),
+    *("ramp_fit", "gain_scale", "assign_wcs", "flat_field", "photom"),
+)
+
+
+def exposure_metadata(exposure, context):
+    """
+    Describe an exposure.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The exposure.
+    context : str
+        The CRDS context that it was calibrated with, such as ``"jwst_1130.pmap"``.
+
+    Returns
+    -------
+    dict
+        Tree to put under ``meta``.
+    """
+    return {
+        **_origin(exposure),
+        **_times(exposure),
+        "instrument": _instrument(exposure),
+        "observation": _observation(exposure),
+        "aperture": {"name": exposure.geometry.aperture, "pps_name": "NRCALL_FULL"},
+        "subarray": _subarray(exposure),
+        "dither": _dither(exposure),
+        "pointing": _pointing(exposure),
+        "wcsinfo": _wcsinfo(exposure),
+        "photometry": _photometry(exposure),
+        "ref_file": _reference_files(exposure, context),
+        "cal_step": dict.fromkeys(_COMPLETE, "COMPLETE"),
+    }
+
+
+def _origin(exposure):
+    return {
+        "telescope": "JWST",
+        "filename": exposure.filename,
+        "model_type": "ImageModel",
+        "origin": "jwst_modfix.simulate",
+        "bunit_data": "MJy/sr",
+        "bunit_err": "MJy/sr",
+        "coordinates": {"reference_frame": "ICRS"},
+        "program": {"title": "Simulated by jwst_modfix", "category": "GTO", "pi_name": "jwst_modfix"},
+        "visit": {"type": "PRIME_TARGETED_FIXED", "status": "SUCCESSFUL"},
+        "velocity_aberration": {"scale_factor": 1.0},
+        "target": {
+            "catalog_name": "SIMULATED",
+            "type": "FIXED",
+            "ra": exposure.epoch.ra,
+            "dec": exposure.epoch.dec,
+        },
+    }
+
+
+def _instrument(exposure):
+    return {
+        "name": "NIRCAM",
+        "detector": exposure.geometry.detector,
+        "module": exposure.geometry.module,
+        "channel": exposure.geometry.channel,
+        "filter": exposure.band.filter,
+        "pupil": exposure.band.pupil,
+    }
+
+
+def _times(exposure):
+    start, length = exposure.start, exposure.duration / SECONDS_PER_DAY
+    begin = Time(start, format="mjd", scale="utc")
+    return {
+        "date": begin.isot,
+        "exposure": {
+            "type": "NRC_IMAGE",
+            "start_time": start,
+            "mid_time": start + length / 2,
+            "end_time": start + length,
+            "exposure_time": exposure.duration,
+            "effective_exposure_time": exposure.duration,
+            "measurement_time": exposure.duration,
+            "duration": exposure.duration + _FRAME_TIME,
+            "elapsed_exposure_time": exposure.duration + _FRAME_TIME,
+            "count": exposure.dithers,
+            "readpatt": "SHALLOW4",
+            "nints": 1,
+            "ngroups": GROUPS,
+            "nframes": _FRAMES,
+            "groupgap": 1,
+            "frame_time": _FRAME_TIME,
+            "group_time": _GROUP_TIME,
+            "integration_start": 1,
+            "integration_end": 1,
+            "zero_frame": False,
+        },
+    }
+
+
+def _observation(exposure):
+    begin = Time(exposure.start, format="mjd", scale="utc")
+    end = Time(exposure.start + exposure.duration / SECONDS_PER_DAY, format="mjd", scale="utc")
+    program, observation = f"{exposure.program:05d}", f"{exposure.observation:03d}"
+    return {
+        "date": begin.isot[:10],
+        "time": begin.isot[11:],
+        "date_beg": begin.isot,
+        "date_end": end.isot,
+        "obs_id": f"V{program}{observation}001021{exposure.activity:02d}",
+        "visit_id": f"{program}{observation}001",
+        "program_number": program,
+        "observation_number": observation,
+        "observation_label": exposure.epoch.name,
+        "visit_number": "001",
+        "visit_group": "02",
+        "sequence_id": "1",
+        "activity_id": f"{exposure.activity:02d}",
+        "exposure_number": str(exposure.number),
+    }
+
+
+def _subarray(exposure):
+    axes = (-1, 2) if exposure.geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
+    return {
+        "name": "FULL",
+        "xstart": 1,
+        "ystart": 1,
+        "xsize": FULL_FRAME,
+        "ysize": FULL_FRAME,
+        "fastaxis": axes[0],
+        "slowaxis": axes[1],
+    }
+
+
+def _dither(exposure):
+    return {
+        "primary_type": "FULLBOX" if exposure.dithers > 1 else "NONE",
+        "position_number": exposure.number,
+        "total_points": exposure.dithers,
+        "primary_points": exposure.dithers,
+    }
+
+
+def _pointing(exposure):
+    ra, dec = exposure.attitude.v2v3_to_sky(0.0, 0.0)
+    return {
+        "ra_v1": float(ra),
+        "dec_v1": float(dec),
+        "pa_v3": exposure.attitude.roll_at(0.0, 0.0),
+        "target_ra": exposure.epoch.ra,
+        "target_dec": exposure.epoch.dec,
+    }
+
+
+def _wcsinfo(exposure):
+    geometry = exposure.geometry
+    ra, dec = (float(angle) for angle in exposure.attitude.v2v3_to_sky(geometry.v2_ref, geometry.v3_ref))
+    roll = exposure.attitude.roll_at(geometry.v2_ref, geometry.v3_ref)
+    return {
+        "ra_ref": ra,
+        "dec_ref": dec,
+        "roll_ref": roll,
+        "v2_ref": geometry.v2_ref,
+        "v3_ref": geometry.v3_ref,
+        "v3yangle": geometry.v3_idl_yangle,
+        "vparity": geometry.parity,
+    }
+
+
+def _photometry(exposure):
+    conversion = photmjsr(exposure)
+    return {
+        "conversion_megajanskys": conversion,
+        "conversion_microjanskys": conversion * 1e12 * SQUARE_ARCSEC,
+        "pixelarea_steradians": exposure.geometry.nominal_solid_angle,
+        "pixelarea_arcsecsq": exposure.geometry.nominal_area,
+    }
+
+
+def _reference_files(exposure, context):
+    """Name reference files in the archive's way; they are not read, and need not exist."""
+    number = DETECTORS.index(exposure.geometry.detector)
+    band = sum(exposure.band.name.encode()) % 50
+    return {
+        "crds": {"context_used": context, "sw_version": "12.0.0"},
+        "photom": {"name": f"crds://jwst_nircam_photom_{153 + number:04d}.fits"},
+        "flat": {"name": f"crds://jwst_nircam_flat_{500 + 10 * band + number:04d}.fits"},
+        "area": {"name": f"crds://jwst_nircam_area_{270 + number:04d}.fits"},
+        "distortion": {"name": f"crds://jwst_nircam_distortion_{210 + number:04d}.asdf"},
+    }

@@ -1,0 +1,179 @@
+"""Text for people: plain lines, aligned columns, loggers and progress."""
+
+import contextlib
+import contextvars
+import itertools
+import logging
+import sys
+import unicodedata
+
+__all__ = [
+    "HIDDEN_CATEGORIES",
+    "align",
+    "get_logger",
+    "has_hidden",
+    "held_records",
+    "plain_text",
+    "say",
+    "show_progress",
+]
+
+
+HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
+
+
+def has_hidden(text, allowed=""):
+    """
+    Tell whether a text holds characters that a terminal obeys rather than shows.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    allowed : str, optional
+        Characters that may stand in it all the same.
+
+    Returns
+    -------
+    bool
+        Whether it does.
+    """
+    return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
+
+
+def plain_text(text):
+    r"""
+    Write out the characters that a terminal obeys, such as line breaks and the escapes of colours.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    str
+        One line, with ``\n``, ``\x1b`` and their like spelled as Python spells them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
+
+
+def align(rows, *, right=()):
+    """
+    Pad cells so that columns are aligned.
+
+    Parameters
+    ----------
+    rows : list of list of str
+        Cells, row by row; rows may be of different length.
+    right : collection of int, optional
+        Columns that are aligned at their right, such as those of counts.
+
+    Returns
+    -------
+    list of str
+        One line a row, without blanks at its end.
+    """
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
+    formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
+    return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
+
+
+_held = contextvars.ContextVar("held", default=None)
+
+
+def get_logger(name):
+    """
+    Get a logger whose records are of one line each, whatever file names and headers hold.
+
+    Parameters
+    ----------
+    name : str
+        Name of the logger.
+
+    Returns
+    -------
+    logging.Logger
+        The logger.
+    """
+    logger = logging.getLogger(name)
+    logger.addFilter(_make_plain)
+    return logger
+
+
+@contextlib.contextmanager
+def held_records():
+    """
+    Keep what our loggers are told in this thread from being said, until its turn comes.
+
+    Yields
+    ------
+    list of logging.LogRecord
+        The records, for `say`.
+    """
+    token = _held.set([])
+    try:
+        yield _held.get()
+    finally:
+        _held.reset(token)
+
+
+def say(records):
+    """
+    Say what was held.
+
+    Parameters
+    ----------
+    records : iterable of logging.LogRecord
+        The records.
+    """
+    for record in records:
+        get_logger(record.name).handle(record)
+
+
+def _make_plain(record):
+    record.msg, record.args = plain_text(record.getMessage()), None
+    held = _held.get()
+    if held is not None:
+        held.append(record)
+    return held is None
+
+
+log = get_logger(__name__)
+
+_LINES = 10
+
+
+def show_progress(items, stage, what="exposures"):
+    """
+    Go through a sequence, and show how far it is.
+
+    Parameters
+    ----------
+    items : sequence
+        The sequence.
+    stage : str
+        What is done with them, such as ``Measuring``.
+    what : str, optional
+        What its items are.
+
+    Yields
+    ------
+    object
+        Its items.
+    """
+    items = list(items)
+    if sys.stderr.isatty():
+        log.info("%s: %d %s", stage, len(items), what)
+        from astropy.utils.console import ProgressBar
+
+        yield from ProgressBar(items, file=sys.stderr)
+        return
+    every = max(1, -(-len(items) // _LINES))
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % every == 0 or number == len(items):
+            log.info("%s: %d of %d %s", stage, number, len(items), what)
