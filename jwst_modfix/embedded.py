@@ -16,28 +16,7 @@ _LARGEST_BLOCK = 1024**3  # bytes; a WCS takes kilobytes, and a full-frame array
 
 
 def compose_asdf(content):
-    """
-    Parse the YAML of an ASDF file to nodes, with nothing constructed.
-
-    Parameters
-    ----------
-    content : bytes
-        An ASDF file.
-
-    Returns
-    -------
-    root : yaml.Node
-        Its root.
-    blocks : bytes
-        What follows the YAML: the binary blocks.
-
-    Raises
-    ------
-    ValueError
-        It has no end marker, asks for another file or for more memory than it may.
-    yaml.YAMLError
-        It is no YAML.
-    """
+    """Parse the YAML of an ASDF file to nodes, with nothing constructed."""
     end = content.index(_END) + len(_END)
     root, blocks = yaml.compose(content[:end], Loader=LOADER), content[end:]
     _refuse_external(root)
@@ -46,21 +25,7 @@ def compose_asdf(content):
 
 
 def refuse_hostile(content):
-    """
-    Refuse an ASDF file that asks for another file, or for more memory than it may.
-
-    Parameters
-    ----------
-    content : bytes
-        An ASDF file.
-
-    Raises
-    ------
-    ValueError
-        It does, or has no end marker.
-    yaml.YAMLError
-        It is no YAML.
-    """
+    """Refuse an ASDF file that asks for another file, or for more memory than it may."""
     compose_asdf(content)
 
 

@@ -20,28 +20,7 @@ _NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EBAD
 
 @contextlib.contextmanager
 def telling(target, rule="cannot be written", *, folder=None):
-    """
-    Turn an error of the operating system into one line that names the file.
-
-    Parameters
-    ----------
-    target : str or pathlib.Path
-        The file or folder to name.
-    rule : str, optional
-        What cannot be done.
-    folder : pathlib.Path, optional
-        Where the block writes; asked for the reason where the error does not say it, as numpy's does not.
-
-    Yields
-    ------
-    None
-        Nothing.
-
-    Raises
-    ------
-    OutputError
-        The block raised an OSError.
-    """
+    """Turn an error of the operating system into one line that names the file."""
     try:
         yield
     except OSError as error:
@@ -76,27 +55,10 @@ def _probe(path):
 
 @contextlib.contextmanager
 def written_whole(target):
-    """
-    Write a file beside its place, and put it there when it is complete.
+    """Write a file beside its place, and put it there when it is complete.
 
     A process that is killed leaves ``target`` as it was, or complete. The rename is not forced to the disk: a power
     failure can undo the last seconds of writing, as with any copied file.
-
-    Parameters
-    ----------
-    target : str or pathlib.Path
-        Where the file shall stand; its folder is made where it does not exist.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write: a path with the same file name in a hidden folder beside ``target``. If the block raises,
-        the folder goes, and ``target`` is as it was.
-
-    Raises
-    ------
-    OutputError
-        The operating system refuses; names the file and the reason.
     """
     target = Path(target)
     with telling(target):
@@ -108,14 +70,7 @@ def written_whole(target):
 
 
 class HiddenFolder:
-    """
-    A hidden folder beside a file that is to be written; locked, so that other runs see that this one lives.
-
-    Parameters
-    ----------
-    target : pathlib.Path
-        The file.
-    """
+    """A hidden folder beside a file that is to be written; locked, so that other runs see that this one lives."""
 
     def __init__(self, target):
         self._lock = None
@@ -144,19 +99,7 @@ class HiddenFolder:
 
 
 def check_writable(folder):
-    """
-    Refuse a folder that files cannot be written to.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder; it is made where it does not exist.
-
-    Raises
-    ------
-    OutputError
-        The operating system refuses; names the folder and the reason.
-    """
+    """Refuse a folder that files cannot be written to."""
     with telling(folder, "cannot be written to"):
         folder.mkdir(parents=True, exist_ok=True)
         with HiddenFolder(folder / "check"):
@@ -164,36 +107,12 @@ def check_writable(folder):
 
 
 def find_existing(targets):
-    """
-    Find what is there already of what is to be written.
-
-    Parameters
-    ----------
-    targets : iterable of str or pathlib.Path
-        The files.
-
-    Returns
-    -------
-    list of str
-        Those whose name is taken, be it by a folder or by a link that leads nowhere.
-    """
+    """Find what is there already of what is to be written."""
     return [str(target) for target in targets if os.path.lexists(target)]
 
 
 def remove_leftovers(targets):
-    """
-    Remove the hidden folders that killed runs left beside files which are to be written anew.
-
-    Parameters
-    ----------
-    targets : iterable of pathlib.Path
-        The files; a folder that belongs to another file, or to a run that lives, stays.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The folders that were removed.
-    """
+    """Remove the hidden folders that killed runs left beside files which are to be written anew."""
     names = {}
     for target in targets:
         names.setdefault(target.parent, set()).add(target.name)

@@ -11,19 +11,7 @@ _INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)"
 
 
 def refuse_endless(path):
-    """
-    Refuse a FITS file of which a header claims more axes or columns than the standard allows.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file; one that is no FITS file is left to the reader of FITS to judge.
-
-    Raises
-    ------
-    OSError
-        It does, or claims data of negative size, or cannot be read.
-    """
+    """Refuse a FITS file of which a header claims more axes or columns than the standard allows."""
     with open(path, "rb") as file:  # noqa: PTH123 - any path
         while (header := _read_header(file)) is not None:
             for key, what in ((b"NAXIS", "axes"), (b"TFIELDS", "columns")):

@@ -34,31 +34,12 @@ __all__ = [
 
 
 def find_version():
-    """
-    Tell which version of this package a process has.
-
-    Returns
-    -------
-    str
-        The version.
-    """
+    """Tell which version of this package a process has."""
     return importlib.metadata.version("jwst-modfix")
 
 
 def as_task(function):
-    """
-    Make a function that another process calls in place of one of ours.
-
-    Parameters
-    ----------
-    function : callable
-        Function of a module.
-
-    Returns
-    -------
-    callable
-        Takes the same arguments; gives the result, and the log records of any library that came with it.
-    """
+    """Make a function that another process calls in place of one of ours."""
     return functools.partial(_record, find_version(), function)
 
 
@@ -339,33 +320,7 @@ class Workers:
         return bool(self.scheduler) or self.processes > 1
 
     def map(self, function, jobs, names, *, light=False):
-        """
-        Do jobs, and yield their results in order.
-
-        Parameters
-        ----------
-        function : callable
-            Function of a module, with a small result; called with the arguments of each job.
-        jobs : sequence of tuple
-            Arguments of each job, small as well: names of files rather than what is in them.
-        names : sequence of str
-            What each job is about, for messages.
-        light : bool
-            The jobs do little but read and write: this process does them too, one while the file of another is read
-            or written.
-
-        Yields
-        ------
-        object
-            The result of each job.
-
-        Raises
-        ------
-        WorkerError
-            There is no such cluster, or a job was lost with its worker time and again.
-        Exception
-            Whatever a job raises.
-        """
+        """Do jobs, and yield their results in order."""
         if not jobs or not (self.are_elsewhere or light):
             yield from (function(*job) for job in jobs)
             return

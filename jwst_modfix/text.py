@@ -24,59 +24,19 @@ HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def has_hidden(text, allowed=""):
-    """
-    Tell whether a text holds characters that a terminal obeys rather than shows.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-    allowed : str, optional
-        Characters that may stand in it all the same.
-
-    Returns
-    -------
-    bool
-        Whether it does.
-    """
+    """Tell whether a text holds characters that a terminal obeys rather than shows."""
     return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
 
 
 def plain_text(text):
-    r"""
-    Write out the characters that a terminal obeys, such as line breaks and the escapes of colours.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-
-    Returns
-    -------
-    str
-        One line, with ``\n``, ``\x1b`` and their like spelled as Python spells them.
-    """
+    """Write out the characters that a terminal obeys, such as line breaks and the escapes of colours."""
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
 
 
 def align(rows, *, right=()):
-    """
-    Pad cells so that columns are aligned.
-
-    Parameters
-    ----------
-    rows : list of list of str
-        Cells, row by row; rows may be of different length.
-    right : collection of int, optional
-        Columns that are aligned at their right, such as those of counts.
-
-    Returns
-    -------
-    list of str
-        One line a row, without blanks at its end.
-    """
+    """Pad cells so that columns are aligned."""
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
@@ -86,19 +46,7 @@ _held = contextvars.ContextVar("held", default=None)
 
 
 def get_logger(name):
-    """
-    Get a logger whose records are of one line each, whatever file names and headers hold.
-
-    Parameters
-    ----------
-    name : str
-        Name of the logger.
-
-    Returns
-    -------
-    logging.Logger
-        The logger.
-    """
+    """Get a logger whose records are of one line each, whatever file names and headers hold."""
     logger = logging.getLogger(name)
     logger.addFilter(_make_plain)
     return logger
@@ -106,14 +54,7 @@ def get_logger(name):
 
 @contextlib.contextmanager
 def held_records():
-    """
-    Keep what our loggers are told in this thread from being said, until its turn comes.
-
-    Yields
-    ------
-    list of logging.LogRecord
-        The records, for `say`.
-    """
+    """Keep what our loggers are told in this thread from being said, until its turn comes."""
     token = _held.set([])
     try:
         yield _held.get()
@@ -122,14 +63,7 @@ def held_records():
 
 
 def say(records):
-    """
-    Say what was held.
-
-    Parameters
-    ----------
-    records : iterable of logging.LogRecord
-        The records.
-    """
+    """Say what was held."""
     for record in records:
         get_logger(record.name).handle(record)
 
@@ -148,23 +82,7 @@ _LINES = 10
 
 
 def show_progress(items, stage, what="exposures"):
-    """
-    Go through a sequence, and show how far it is.
-
-    Parameters
-    ----------
-    items : sequence
-        The sequence.
-    stage : str
-        What is done with them, such as ``Measuring``.
-    what : str, optional
-        What its items are.
-
-    Yields
-    ------
-    object
-        Its items.
-    """
+    """Go through a sequence, and show how far it is."""
     items = list(items)
     if sys.stderr.isatty():
         log.info("%s: %d %s", stage, len(items), what)

@@ -8,47 +8,13 @@ __all__ = ["along_detector", "along_focal_plane", "along_sky", "gradient_coordin
 
 
 def along_focal_plane(v2, v3, origin, direction):
-    """
-    Coordinate along a direction of the telescope's focal plane.
-
-    Parameters
-    ----------
-    v2, v3 : array_like
-        Position [arcsec], of one shape.
-    origin : tuple of float
-        V2, V3 where u = 0 [arcsec].
-    direction : float
-        From +V3 toward +V2 [deg].
-
-    Returns
-    -------
-    numpy.ndarray
-        u [arcmin], of the same shape.
-    """
+    """Coordinate along a direction of the telescope's focal plane."""
     sine, cosine = _sine_cosine(direction)
     return ((np.asarray(v2) - origin[0]) * sine + (np.asarray(v3) - origin[1]) * cosine) / 60
 
 
 def along_detector(x, y, origin, direction, scale):
-    """
-    Coordinate along a direction of one detector.
-
-    Parameters
-    ----------
-    x, y : array_like
-        Position in the full-frame SCI frame [0-indexed pixel], of one shape.
-    origin : tuple of float
-        x, y where u = 0 [0-indexed pixel].
-    direction : float
-        From +x toward +y [deg].
-    scale : tuple of float
-        Size of a pixel along x and y [arcsec].
-
-    Returns
-    -------
-    numpy.ndarray
-        u [arcmin], of the same shape.
-    """
+    """Coordinate along a direction of one detector."""
     sine, cosine = _sine_cosine(direction)
     along_x = (np.asarray(x) - origin[0]) * scale[0]
     along_y = (np.asarray(y) - origin[1]) * scale[1]
@@ -56,44 +22,14 @@ def along_detector(x, y, origin, direction, scale):
 
 
 def along_sky(ra, dec, origin, direction):
-    """
-    Coordinate along a position angle of the sky, in the tangent plane of the origin.
-
-    Parameters
-    ----------
-    ra, dec : array_like
-        Position [deg], of one shape.
-    origin : tuple of float
-        RA, Dec where u = 0 [deg].
-    direction : float
-        Position angle, east of north [deg].
-
-    Returns
-    -------
-    numpy.ndarray
-        u [arcmin], of the same shape.
-    """
+    """Coordinate along a position angle of the sky, in the tangent plane of the origin."""
     sine, cosine = _sine_cosine(direction)
     east, north = project(ra, dec, origin)
     return (east * sine + north * cosine) * 60
 
 
 def project(ra, dec, origin):
-    """
-    Project the sky onto the tangent plane of a place.
-
-    Parameters
-    ----------
-    ra, dec : array_like
-        Position [deg], of one shape.
-    origin : tuple of float
-        RA, Dec of the place [deg].
-
-    Returns
-    -------
-    east, north : numpy.ndarray
-        In the plane [deg], of the same shape.
-    """
+    """Project the sky onto the tangent plane of a place."""
     delta_ra, dec, dec0 = np.radians(np.asarray(ra) - origin[0]), np.radians(dec), np.radians(origin[1])
     depth = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(delta_ra)
     east = np.cos(dec) * np.sin(delta_ra) / depth
@@ -109,32 +45,7 @@ _FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 
 def gradient_coordinate(read_wcs, exposure, frame, origin, direction):
-    """
-    Make the function that gives u at the pixels of an exposure.
-
-    Parameters
-    ----------
-    read_wcs : callable
-        ``read_wcs(last)`` gives the exposure's gWCS, at least to the coordinate frame of the name ``last``; with no
-        argument the whole.
-    exposure : Exposure
-        Its description.
-    frame : {'focal_plane', 'detector', 'sky'}
-        The frame that the gradient is fixed to.
-    origin : tuple of float
-        Where u = 0, in the units of the frame.
-    direction : float
-        Direction of the gradient in its frame [deg].
-
-    Returns
-    -------
-    callable
-        ``u(x, y)`` [arcmin] at 0-indexed pixels of the exposure's array.
-
-    Notes
-    -----
-    The WCS is evaluated outside its bounding box too: distortion is a polynomial, and edge pixels need a factor.
-    """
+    """Make the function that gives u at the pixels of an exposure."""
     locate = {"focal_plane": _on_focal_plane, "detector": _on_detector, "sky": _on_sky}[frame](read_wcs, exposure)
 
     def coordinate(x, y):

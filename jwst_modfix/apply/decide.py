@@ -49,19 +49,7 @@ class Decision:
     filter: str | None = None
 
     def line(self, name):
-        """
-        Say in one line what was done with an exposure.
-
-        Parameters
-        ----------
-        name : str
-            Name of its file.
-
-        Returns
-        -------
-        str
-            The line.
-        """
+        """Say in one line what was done with an exposure."""
         return f"{name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
 
 
@@ -99,42 +87,11 @@ class Correction:
         return [table, self.apply_offset, self.apply_slope, self.inverse, version]
 
     def decide(self, opened, *, headers_only=False):
-        """
-        Decide what to do with an exposure.
-
-        Parameters
-        ----------
-        opened : OpenExposure
-            The exposure.
-        headers_only : bool
-            Judge by the headers, which is quick, and leave the WCS for later.
-
-        Returns
-        -------
-        Decision
-            The action and its reason.
-        """
+        """Decide what to do with an exposure."""
         return self._decide_undo(opened) if self.inverse else self._decide_apply(opened, headers_only)
 
     def run(self, opened):
-        """
-        Correct an exposure in place, or mark it as skipped.
-
-        Parameters
-        ----------
-        opened : OpenExposure
-            The exposure.
-
-        Returns
-        -------
-        Decision
-            What was done, in words.
-
-        Raises
-        ------
-        ExposureError
-            The exposure is refused; it is unchanged.
-        """
+        """Correct an exposure in place, or mark it as skipped."""
         exposure = opened.describe(headers_only=True)
         decision = self.decide(opened)
         if decision.action == "refuse":
@@ -146,24 +103,7 @@ class Correction:
         return replace(decision, array=exposure.array, filter=exposure.filter)
 
     def preview(self, opened):
-        """
-        Say what `run` would do with an exposure, without its pixels.
-
-        Parameters
-        ----------
-        opened : OpenExposure
-            The exposure; it is not changed.
-
-        Returns
-        -------
-        Decision
-            The action, and what would be taken out or why nothing is.
-
-        Raises
-        ------
-        ExposureError
-            An array does not fit the correction, or the factor cannot be evaluated.
-        """
+        """Say what `run` would do with an exposure, without its pixels."""
         opened.check()
         decision = self.decide(opened)
         if decision.action != "apply" or self.inverse:

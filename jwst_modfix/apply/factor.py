@@ -34,21 +34,7 @@ class FactorMap:
 
     @classmethod
     def constant(cls, m_sys, shape):
-        """
-        Make the factor of a zero-point error that is the same at every pixel.
-
-        Parameters
-        ----------
-        m_sys : float
-            Zero-point error [mag].
-        shape : tuple of int
-            Shape of the array, (ny, nx).
-
-        Returns
-        -------
-        FactorMap
-            The factor.
-        """
+        """Make the factor of a zero-point error that is the same at every pixel."""
         return cls(np.array([[10 ** (0.4 * m_sys)]]), tuple(shape))
 
     @property
@@ -62,16 +48,7 @@ class FactorMap:
         return float(chebyshev.chebval2d(0.0, 0.0, self.coefficients))
 
     def blocks(self):
-        """
-        Go through the array a few rows at a time.
-
-        Yields
-        ------
-        rows : slice
-            Rows of the block.
-        factor : numpy.ndarray, float32
-            Factor of each pixel of the block, or one number where it is constant.
-        """
+        """Go through the array a few rows at a time."""
         ny, nx = self.shape
         along_x = _basis(np.arange(nx), nx, self.coefficients.shape[1]) @ self.coefficients.T
         along_y = _basis(np.arange(ny), ny, self.coefficients.shape[0])
@@ -84,21 +61,7 @@ class FactorMap:
 
 
 def fit_factor(m_sys, shape):
-    """
-    Interpolate the factor of a smooth zero-point error from a few pixels.
-
-    Parameters
-    ----------
-    m_sys : callable
-        ``m_sys(x, y)`` gives the zero-point error [mag] at 0-indexed pixels (which need not be whole).
-    shape : tuple of int
-        Shape of the array, (ny, nx).
-
-    Returns
-    -------
-    FactorMap
-        The factor, exact at ``_NODES`` Chebyshev nodes an axis.
-    """
+    """Interpolate the factor of a smooth zero-point error from a few pixels."""
     nodes = chebyshev.chebpts1(_NODES)
     to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, _NODES - 1))
     ny, nx = shape
@@ -108,20 +71,7 @@ def fit_factor(m_sys, shape):
 
 
 def apply_factor(factor_map, data, variances=(), *, undo=False):
-    """
-    Multiply data and errors by the factor and variances by its square, in place.
-
-    Parameters
-    ----------
-    factor_map : FactorMap
-        The factor.
-    data : iterable of numpy.ndarray, shape (ny, nx)
-        Data and errors.
-    variances : iterable of numpy.ndarray, shape (ny, nx)
-        Variances.
-    undo : bool
-        Divide instead.
-    """
+    """Multiply data and errors by the factor and variances by its square, in place."""
     scale = np.divide if undo else np.multiply
     for rows, factor in factor_map.blocks():
         for arrays, power in ((data, factor), (variances, factor * factor)):

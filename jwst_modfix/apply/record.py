@@ -66,68 +66,23 @@ class AppliedOffset:
         return (self.origin_1, self.origin_2)
 
     def cards(self):
-        """
-        Write the record as FITS cards.
-
-        Returns
-        -------
-        list of tuple
-            ``(keyword, value, comment)`` of each field that is set.
-        """
+        """Write the record as FITS cards."""
         cards = [(keyword, getattr(self, field), comment) for field, keyword, comment in _CARDS]
         return [card for card in cards if card[1] is not None]
 
     @classmethod
     def from_cards(cls, values):
-        """
-        Read the record back.
-
-        Parameters
-        ----------
-        values : Mapping
-            FITS keyword to value.
-
-        Returns
-        -------
-        AppliedOffset
-            The record.
-
-        Raises
-        ------
-        KeyError
-            A card that every record has is missing.
-        """
+        """Read the record back."""
         optional = {"slope", "frame", "direction", "origin_1", "origin_2"}
         return cls(**{field: values[key] for field, key, _ in _CARDS if field not in optional or key in values})
 
 
 def all_keywords():
-    """
-    Name every FITS keyword of a correction.
-
-    Returns
-    -------
-    tuple of str
-        The keywords, the status included.
-    """
+    """Name every FITS keyword of a correction."""
     return (STATUS_KEYWORD, JOB_KEYWORD, *(keyword for _, keyword, _ in _CARDS))
 
 
 def job_card(job, date):
-    """
-    Sign an output, so that a later run knows it for its own.
-
-    Parameters
-    ----------
-    job : str
-        Identifier of input, table and parameters.
-    date : str
-        ``DATE`` of the output, which changes whenever a data model is saved and so makes it another file than ours.
-
-    Returns
-    -------
-    tuple of str
-        ``(keyword, value, comment)``.
-    """
+    """Sign an output, so that a later run knows it for its own."""
     signature = hashlib.sha256(f"{job} {date}".encode()).hexdigest()[:16]
     return (JOB_KEYWORD, signature, "Hash of input, table, parameters and DATE")

@@ -29,8 +29,7 @@ Examples:
 @click.option("--no-offset", is_flag=True, help="As the step with apply_offset = False.")
 @click.option("--no-slope", is_flag=True, help="As the step with apply_slope = False.")
 def command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  # numpydoc ignore=PR01
-    """
-    Tell what the correction would do with exposures.
+    """Tell what the correction would do with exposures.
 
     TABLE is a file, or the word 'packaged'. Each exposure, or member of an association, is judged by its headers,
     as the step judges it, and without loading pixels: applied, skipped (passed on unchanged) or refused (the step

@@ -57,8 +57,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="jwst-modfix", prog_name="modfix")
 def main():
-    """
-    Look at, edit and plan the flux offsets between NIRCam's modules A and B.
+    """Look at, edit and plan the flux offsets between NIRCam's modules A and B.
 
     The correction itself runs by 'strun': see 'modfix init'. Exit status: 0 done, 1 refused, 2 wrong usage.
     """

@@ -28,8 +28,7 @@ Examples:
 @click.option("--context", metavar="PMAP", help="The recipe's table: CRDS context, if its name does not tell.")
 @click.option("--recipe-gradient", is_flag=True, help="The recipe's table: the gradient as the recipe applies it.")
 def command(source, output, photom, drop_slope, context, recipe_gradient):  # numpydoc ignore=PR01
-    """
-    Write a table in another format.
+    """Write a table in another format.
 
     ASDF and ECSV are converted without loss, but for comments. With --photom, OUT is a photom reference file for
     the stock photom step (--steps.photom.override_photom): no plugin is needed, and the correction must not be

@@ -21,8 +21,7 @@ _HEADER = ["array", "filter", "pupil", "", "T1", "T2", "T2 - T1", "sigmas", "uni
 @click.argument("first", metavar="T1")
 @click.argument("second", metavar="T2")
 def command(first, second):  # numpydoc ignore=PR01
-    """
-    Compare two tables, row by row.
+    """Compare two tables, row by row.
 
     Differences are T2 - T1, in mmag (offsets), mmag/arcmin (slopes) and in sigmas. Baselines and conventions of the
     gradient are converted, or refused where they cannot be.

@@ -23,8 +23,7 @@ Examples:
 @click.option("--roll-tolerance", type=float, default=5.0, show_default=True,
               help="Largest difference of roll within one epoch [deg].")  # fmt: skip
 def command(files, output, by_filter, gap_days, roll_tolerance):  # numpydoc ignore=PR01
-    """
-    Make an association of exposures of several epochs.
+    """Make an association of exposures of several epochs.
 
     Each member gets its epoch, found by time and roll as the derivation finds it. Files that are no NIRCam images
     are refused, all at once. Nothing is overwritten.

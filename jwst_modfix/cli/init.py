@@ -25,8 +25,7 @@ _PURPOSE = {
 @click.command("init", epilog=_EXAMPLES)
 @click.argument("folder", metavar="[DIR]", default=".")
 def command(folder):  # numpydoc ignore=PR01
-    """
-    Put parameter files and a table of your own in a folder.
+    """Put parameter files and a table of your own in a folder.
 
     Then 'strun modfix.cfg name_asn.json' corrects the members of an association with that table. Nothing is ever
     overwritten.

@@ -28,8 +28,7 @@ Examples:
 @click.option("--valid-for", "validity", type=click.Choice(["intersection", "union"]), default="intersection",
               show_default=True, help="Calibrations that all tables allow, or that any does.")  # fmt: skip
 def command(tables, output, prefer, baseline, validity):  # numpydoc ignore=PR01
-    """
-    Join the rows of several tables.
+    """Join the rows of several tables.
 
     Tables that contradict one another (in rows, baseline, gradient or validity) are refused, with the reason.
     """

@@ -28,8 +28,7 @@ Examples:
               help="Arrays with a slope.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Places the sources.")
 def command(asn, rolls, dithers, filters, density, scatter, fit_slope, seed):  # numpydoc ignore=PR01
-    """
-    Forecast the errors of a table derived from exposures.
+    """Forecast the errors of a table derived from exposures.
 
     The exposures are those of an association, by their headers, or those that roll angles and dithers would make.
     Sources are spread over them at random; how well offsets and slopes can then be told apart follows from the

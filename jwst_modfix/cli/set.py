@@ -29,8 +29,7 @@ Examples:
 @click.option("--direction", type=float, help="This row's own direction of the gradient [deg].")
 @click.option("-o", "--output", metavar="OUT", help="Write here, and leave TABLE as it is.")
 def command(table, array, filter, pupil, output, **values):  # numpydoc ignore=PR01
-    """
-    Change a row of a table, or add one.
+    """Change a row of a table, or add one.
 
     The rest of the file stays as it is, comments included, and a line is added to its history. A new row needs
     --offset and --offset-error. What breaks a rule is refused, and the file is left as it was.

@@ -21,8 +21,7 @@ Examples:
 @click.command("show", epilog=_EXAMPLES)
 @click.argument("paths", metavar="[TABLE|FITS]...", nargs=-1)
 def command(paths):  # numpydoc ignore=PR01
-    """
-    Print a table, or what was done to exposures.
+    """Print a table, or what was done to exposures.
 
     Of a table: offsets, slopes and their errors, the calibration that it is valid for, and how it came about.
     Of a FITS file: which table was applied to it, when, and what it took out.

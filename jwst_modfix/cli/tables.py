@@ -11,51 +11,15 @@ _PACKAGED = "packaged"  # the word for the table that comes with the package
 
 
 def locate_table(name):
-    """
-    Find a table's file by its path, or by the word ``packaged``.
-
-    Parameters
-    ----------
-    name : str
-        What the user wrote; a file that is called ``packaged`` comes before the word.
-
-    Returns
-    -------
-    str or pathlib.Path
-        The file.
-    """
+    """Find a table's file by its path, or by the word ``packaged``."""
     return PACKAGED_TABLE if name == _PACKAGED and not Path(name).exists() else name
 
 
 def open_table(name):
-    """
-    Open a table by its path, or by the word ``packaged``.
-
-    Parameters
-    ----------
-    name : str
-        What the user wrote.
-
-    Returns
-    -------
-    TableFile
-        The table.
-
-    Raises
-    ------
-    ReferenceTableError
-        The file cannot be read or breaks a rule.
-    """
+    """Open a table by its path, or by the word ``packaged``."""
     return read_table_file(locate_table(name))
 
 
 def chosen_table():
-    """
-    Name the table that the step takes where none is given.
-
-    Returns
-    -------
-    str
-        Its path or ``packaged``.
-    """
+    """Name the table that the step takes where none is given."""
     return os.environ.get(ENVIRONMENT_VARIABLE) or _PACKAGED

@@ -29,21 +29,7 @@ _NO_PATCHES = "no pair of epochs has patches p and q that determine it"
 
 
 def solve_by_pairs(solution, pairs):
-    """
-    Put offsets and slopes of pairs of epochs into a solution of the network.
-
-    Parameters
-    ----------
-    solution : NetworkSolution
-        The network's solution, whose levels and epoch terms are kept.
-    pairs : dict
-        Array ID to PairSolution.
-
-    Returns
-    -------
-    NetworkSolution
-        The same with the pairs' values and covariances; arrays without both patches are not determined.
-    """
+    """Put offsets and slopes of pairs of epochs into a solution of the network."""
     values, covariance, fitted = solution.values.copy(), solution.covariance.copy(), solution.fitted.copy()
     status = {found.term.name: found for found in solution.status}
     for number, term in enumerate(solution.model.terms):
@@ -73,30 +59,10 @@ _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end toget
 
 
 def compare_band_sky(exposures, solution, results):
-    """
-    Compare the offsets that the sky tells with those of the sources.
+    """Compare the offsets that the sky tells with those of the sources.
 
     The sky fills each array, so that a gradient adds its difference between the modules' middles to the
     offset that the sky shows; it is added to the sources' offsets here.
-
-    Parameters
-    ----------
-    exposures : astropy.table.Table
-        The exposures of all filters, with their sky levels.
-    solution : NetworkSolution
-        The solution of one filter.
-    results : sequence of ArrayResult
-        Its results.
-
-    Returns
-    -------
-    tuple of SkyComparison
-        One for each array ID that both determine; empty where no sky level is known.
-
-    Warns
-    -----
-    SkyDisagreementWarning
-        The two differ by 3 sigma or more.
     """
     table = _known_levels(exposures, solution.measurements)
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
@@ -108,19 +74,7 @@ def compare_band_sky(exposures, solution, results):
 
 
 def number_times(mjd):
-    """
-    Give a number to each of the times at which exposures were taken together.
-
-    Parameters
-    ----------
-    mjd : array_like, shape (n,)
-        Middle of each exposure [day].
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (n,)
-        The same number for exposures within 5 s of each other.
-    """
+    """Give a number to each of the times at which exposures were taken together."""
     mjd = np.asarray(mjd, float)
     order = np.argsort(mjd, kind="stable")
     numbers = np.zeros(len(mjd), int)
@@ -208,44 +162,12 @@ class BandResult:
 
 
 def list_bands(table):
-    """
-    List the filters and pupils of a table.
-
-    Parameters
-    ----------
-    table : astropy.table.Table
-        Measurements or exposures.
-
-    Returns
-    -------
-    list of tuple of str
-        ``(filter, pupil)``, sorted.
-    """
+    """List the filters and pupils of a table."""
     return sorted(set(zip(np.asarray(table["filter"]).tolist(), np.asarray(table["pupil"]).tolist(), strict=True)))
 
 
 def solve_band(photometry, selected, band, options, rng):
-    """
-    Solve one filter and pupil, and check the solution.
-
-    Parameters
-    ----------
-    photometry : Photometry
-        Measurements and exposures of all filters.
-    selected : numpy.ndarray of bool, shape (n,)
-        Measurements that are good enough.
-    band : tuple of str
-        Filter and pupil.
-    options : Options
-        The user's choices.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    BandResult
-        The result; where the measurements hold none, ``failure`` says why.
-    """
+    """Solve one filter and pupil, and check the solution."""
     rows, measurements = _take(photometry.measurements, selected, band)
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     known = {"filter": band[0], "pupil": band[1], "rows": rows, "measurements": measurements}

@@ -72,29 +72,7 @@ class BandPlan:
 
 
 def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, fit_slope="long", reserve_share=0.2):
-    """
-    Forecast what a derivation from exposures would give in each filter and pupil.
-
-    Parameters
-    ----------
-    pointings : sequence of Pointing
-        The exposures.
-    rng : numpy.random.Generator
-        Places the sources.
-    density : float
-        Sources that are good enough, per square arcmin.
-    scatter : float
-        Standard error of one measurement, photon noise included [mag].
-    fit_slope : {'long', 'all', 'none'}
-        Array IDs that have a gradient.
-    reserve_share : float
-        Share of the sources that the derivation keeps out of the fit for validation.
-
-    Returns
-    -------
-    list of BandPlan
-        By filter and pupil.
-    """
+    """Forecast what a derivation from exposures would give in each filter and pupil."""
     ra, dec = _draw_sources(pointings, rng, density * (1 - reserve_share))
     plans = []
     for band in sorted({(pointing.filter, pointing.pupil) for pointing in pointings}):
@@ -109,23 +87,7 @@ def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, fit_slope="long",
 
 
 def plan_measurements(pointings, ra, dec, scatter):
-    """
-    List which sources the exposures of one filter and pupil see, and where.
-
-    Parameters
-    ----------
-    pointings : sequence of Pointing
-        The exposures.
-    ra, dec : numpy.ndarray, shape (n,)
-        The sources [deg].
-    scatter : float
-        Standard error of one measurement [mag].
-
-    Returns
-    -------
-    Measurements
-        Measurements of sources of one magnitude, without noise.
-    """
+    """List which sources the exposures of one filter and pupil see, and where."""
     seen = [pointing.locate(ra, dec) for pointing in pointings]
     source = [np.flatnonzero(inside) for inside, _, _ in seen]
     counts = [len(found) for found in source]
@@ -147,23 +109,7 @@ def plan_measurements(pointings, ra, dec, scatter):
 
 
 def pointings_of_exposures(headers, geometries, epochs):
-    """
-    Take pointings from the headers and the WCS of exposures.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-    geometries : sequence of SkyGeometry
-        Their WCS.
-    epochs : numpy.ndarray of int
-        Their epochs.
-
-    Returns
-    -------
-    list of Pointing
-        One for each.
-    """
+    """Take pointings from the headers and the WCS of exposures."""
     return [
         _pointing(header, geometry, int(epoch))
         for header, geometry, epoch in zip(headers, geometries, epochs, strict=True)

@@ -22,25 +22,7 @@ _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
 def make_table(bands, headers, baseline, name):
-    """
-    Join the rows of all filters.
-
-    Parameters
-    ----------
-    bands : sequence of BandResult
-        The filters.
-    headers : sequence of ExposureHeader
-        The exposures.
-    baseline : {'B', 'A', 'mean'}
-        The module whose flux scale is kept.
-    name : str
-        Name of the table.
-
-    Returns
-    -------
-    OffsetTable
-        The rows with PHOTMJSR, valid for the calibration of the exposures.
-    """
+    """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_readable(replace(row, photmjsr=_photmjsr(row, headers))) for table in solved for row in table.rows)
     return OffsetTable(
@@ -49,19 +31,7 @@ def make_table(bands, headers, baseline, name):
 
 
 def make_model(derivation):
-    """
-    Make the reference file.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-
-    Returns
-    -------
-    ModuleOffsetModel
-        The file in memory, checked.
-    """
+    """Make the reference file."""
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot[:10], dates.max().isot[:10]
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
@@ -77,14 +47,7 @@ def make_model(derivation):
 
 
 def describe_versions():
-    """
-    List the software that a derivation rests on.
-
-    Returns
-    -------
-    dict
-        Name to version.
-    """
+    """List the software that a derivation rests on."""
     return {name: importlib.metadata.version(name) for name in _SOFTWARE}
 
 

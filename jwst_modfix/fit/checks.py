@@ -37,28 +37,7 @@ class Residual:
 
 
 def reserve_sources(measurements, rng, share=0.2):
-    """
-    Reserve a share of the sources, drawn at random, whole with all their measurements.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        The measurements.
-    rng : numpy.random.Generator
-        Source of randomness.
-    share : float, optional
-        Share of the sources to reserve, from 0 to below 1.
-
-    Returns
-    -------
-    Measurements
-        The same with the flag ``reserved`` set.
-
-    Raises
-    ------
-    MeasurementsError
-        The share is out of range.
-    """
+    """Reserve a share of the sources, drawn at random, whole with all their measurements."""
     if not 0 <= share < 1:
         raise MeasurementsError(f"share of reserved sources must be from 0 to below 1; got {share}")
     sources, number = np.unique(measurements.source, return_inverse=True)
@@ -68,21 +47,7 @@ def reserve_sources(measurements, rng, share=0.2):
 
 
 def validate(solution, measurements):
-    """
-    Correct the reserved sources and solve for the offset that is left.
-
-    Parameters
-    ----------
-    solution : NetworkSolution
-        The solution, from sources that are not reserved.
-    measurements : Measurements
-        All measurements; the reserved ones are used.
-
-    Returns
-    -------
-    tuple of Residual
-        One for each array ID whose offset both determine; empty where the reserved sources do not tie the modules.
-    """
+    """Correct the reserved sources and solve for the offset that is left."""
     reserved = measurements.select(measurements.reserved)
     known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)
     reserved = reserved.select(known)
@@ -146,25 +111,10 @@ class Bootstrap:
 
 
 def bootstrap_sources(solution, rng, n_draws=200):
-    """
-    Draw sources with replacement and solve again, starting from the solution.
+    """Draw sources with replacement and solve again, starting from the solution.
 
     Each draw gives every source a Poisson(1) number of copies, and takes one Newton step of the robust equations with
     that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. No photometry and no re-weighting is repeated.
-
-    Parameters
-    ----------
-    solution : NetworkSolution
-        The solution.
-    rng : numpy.random.Generator
-        Source of randomness.
-    n_draws : int, optional
-        Number of draws.
-
-    Returns
-    -------
-    Bootstrap
-        Draws and the ratio of errors.
     """
     model, fit = solution.model, solution.fit
     free = solution.fitted | _nuisance(solution)

@@ -105,46 +105,12 @@ class Model:
     epochs: np.ndarray
 
     def mask(self, *kinds):
-        """
-        Find the terms of some kinds.
-
-        Parameters
-        ----------
-        *kinds : str
-            Kinds of terms.
-
-        Returns
-        -------
-        numpy.ndarray of bool, shape (n_terms,)
-            True for terms of those kinds.
-        """
+        """Find the terms of some kinds."""
         return np.array([term.kind in kinds for term in self.terms], dtype=bool)
 
 
 def build_model(measurements, *, slope_arrays, direction, origin, fit_direction=False, per_module=False):
-    """
-    Write down the model m = M + z + g u + t for these measurements.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        The measurements; all of them enter.
-    slope_arrays : sequence of str
-        Array IDs that have a gradient.
-    direction : float
-        Direction of the gradient [deg], from +V3 toward +V2; unused where it is fitted.
-    origin : tuple of float
-        (V2, V3) where u = 0 [arcsec].
-    fit_direction : bool, optional
-        Two components along V2 and V3 in the place of one slope.
-    per_module : bool, optional
-        One gradient for each module of an array ID, as a diagnostic.
-
-    Returns
-    -------
-    Model
-        Terms and reduced system.
-    """
+    """Write down the model m = M + z + g u + t for these measurements."""
     epochs, epoch = number_labels(measurements.epoch)
     columns, values, terms, transform = _zero_points(measurements)
     kinds = {"slope": direction} if not fit_direction else {"slope_V2": 90.0, "slope_V3": 0.0}
@@ -284,27 +250,7 @@ class Separability:
 
 
 def count_effective_sources(model, links, weight, free, wanted):
-    """
-    Count the sources that terms hang on.
-
-    Parameters
-    ----------
-    model : Model
-        All terms.
-    links : LinkReport
-        Links of the same measurements.
-    weight : numpy.ndarray, shape (n,)
-        Weight of each measurement [1/mag^2].
-    free : numpy.ndarray of bool, shape (n_terms,)
-        Terms that are solved for.
-    wanted : sequence of int
-        Terms to count for.
-
-    Returns
-    -------
-    dict
-        Number of the term to its effective number of sources.
-    """
+    """Count the sources that terms hang on."""
     T = model.transform[:, free]
     matrix, gram = (T.T @ part @ T for part in model.system.normal_matrix(weight))
     inverse, _ = generalised_inverse(matrix, gram)
@@ -320,23 +266,7 @@ def count_effective_sources(model, links, weight, free, wanted):
 
 
 def too_few_sources(term, count, needed):
-    """
-    Say that a term hangs on too few sources.
-
-    Parameters
-    ----------
-    term : Term
-        The term.
-    count : float
-        Its effective number of sources.
-    needed : int
-        The number that it should hang on.
-
-    Returns
-    -------
-    TermStatus
-        Its status.
-    """
+    """Say that a term hangs on too few sources."""
     words = f"{term.words}: hangs on {count:.1f} sources in effect, {needed} are needed; it is left out"
     return TermStatus(term, "no information", words, effective_sources=count)
 
@@ -354,35 +284,11 @@ MIN_SOURCES = 10
 
 
 def find_separable(model, links, mag_error, fit_epochs=True, min_sources=MIN_SOURCES):
-    """
-    Admit the terms one by one: offsets, then epoch terms, then slopes.
+    """Admit the terms one by one: offsets, then epoch terms, then slopes.
 
     A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
     hangs on too few sources (``MIN_SOURCES``), or whose error would tell nothing, is solved for but left out of the
     result, so that the others' errors hold. Levels of arrays are always left free.
-
-    Parameters
-    ----------
-    model : Model
-        All terms that were asked for.
-    links : LinkReport
-        Links of the same measurements.
-    mag_error : numpy.ndarray, shape (n,)
-        Errors of the measurements [mag].
-    fit_epochs : bool, optional
-        False: epoch terms are 0 by decree, and stand in no report.
-    min_sources : int, optional
-        Effective number of sources that a term must hang on.
-
-    Returns
-    -------
-    Separability
-        What is fitted, what is not, and why.
-
-    Raises
-    ------
-    NoSolutionError
-        Not one offset is determined.
     """
     T, weight = model.transform, 1 / mag_error**2
     matrix, gram = (T.T @ part @ T for part in model.system.normal_matrix(weight))
@@ -479,8 +385,7 @@ def _eliminate(matrix, gram, nuisance):
 
 
 def _admit(terms, reduced, gram, admitted, number, fraction, left, variance):
-    """
-    None where the term is admitted, else the reason against it.
+    """None where the term is admitted, else the reason against it.
 
     ``fraction`` is what the admitted terms take over of it, ``left`` the information left to it alone, and ``variance``
     the variances of the admitted terms without it.
@@ -564,27 +469,9 @@ class Forecast:
 
 
 def forecast_terms(measurements, *, fit_slope="long"):
-    """
-    Forecast the errors of offsets, slopes and epoch terms.
+    """Forecast the errors of offsets, slopes and epoch terms.
 
     The covariance of the fit is that of its design, weighted by the errors of the measurements; no magnitude enters.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        Where and how well sources will be measured; magnitudes are not looked at.
-    fit_slope : {'long', 'all', 'none'}
-        Array IDs that have a gradient.
-
-    Returns
-    -------
-    Forecast
-        The forecast.
-
-    Raises
-    ------
-    NoSolutionError
-        These measurements will hold no information on the offset between the modules.
     """
     links = count_links(measurements)
     check_linked(measurements, links)

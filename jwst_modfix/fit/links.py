@@ -46,33 +46,14 @@ class LinkReport:
     n_sources: int
 
     def between_modules(self, array):
-        """
-        Count the sources that both modules of an array ID measured.
-
-        Parameters
-        ----------
-        array : str
-            Array ID.
-
-        Returns
-        -------
-        int
-            Number of sources; 0 too where a module is missing.
-        """
+        """Count the sources that both modules of an array ID measured."""
         pair = [f"{array} {module}" for module in MODULES]
         if not set(pair) <= set(self.detectors):
             return 0
         return int(self.shared[self.detectors.index(pair[0]), self.detectors.index(pair[1])])
 
     def rows(self):
-        """
-        List the pairs of detectors that share sources, for a table.
-
-        Returns
-        -------
-        list of dict
-            ``detector``, ``other`` and ``sources``; detectors with no link to any other have ``other`` None.
-        """
+        """List the pairs of detectors that share sources, for a table."""
         upper = np.triu(self.shared, 1)
         found = [
             {"detector": self.detectors[i], "other": self.detectors[j], "sources": int(upper[i, j])}
@@ -83,14 +64,7 @@ class LinkReport:
         return found + [{"detector": self.detectors[i], "other": None, "sources": 0} for i in alone]
 
     def sentences(self):
-        """
-        Say in words what is not linked.
-
-        Returns
-        -------
-        list of str
-            One sentence for each detector without a link and for each gap between epochs.
-        """
+        """Say in words what is not linked."""
         lonely = [row["detector"].split() for row in self.rows() if row["other"] is None]
         said = [f"array {array} module {module} has no common source with any other" for array, module in lonely]
         for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
@@ -100,19 +74,7 @@ class LinkReport:
 
 
 def count_links(measurements):
-    """
-    Count the sources that detectors and epochs share.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        The measurements.
-
-    Returns
-    -------
-    LinkReport
-        Counts and connected components.
-    """
+    """Count the sources that detectors and epochs share."""
     source = number_labels(measurements.source)[1]
     detectors, detector = number_labels(measurements.detector)
     epochs, epoch = number_labels(measurements.epoch)
@@ -130,21 +92,7 @@ def count_links(measurements):
 
 
 def check_linked(measurements, links):
-    """
-    Refuse measurements that cannot hold an offset between the modules.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        The measurements.
-    links : LinkReport
-        Their links.
-
-    Raises
-    ------
-    NoSolutionError
-        No source, one module only, one epoch without dithers, or no overlap between the modules.
-    """
+    """Refuse measurements that cannot hold an offset between the modules."""
     place = f"measurements in {measurements.filter}+{measurements.pupil}"
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")

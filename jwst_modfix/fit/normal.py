@@ -53,19 +53,7 @@ class ReducedSystem:
     cell_column: np.ndarray
 
     def source_sums(self, weight):
-        """
-        Sum weighted design rows over each source.
-
-        Parameters
-        ----------
-        weight : numpy.ndarray, shape (n,)
-            Weight of each row.
-
-        Returns
-        -------
-        scipy.sparse.csr_array, shape (n_sources, n_columns)
-            The sums.
-        """
+        """Sum weighted design rows over each source."""
         sums = np.zeros(len(self.cell_source))
         for cell, value in zip(self.cells, self.values, strict=True):
             sums += np.bincount(cell, _times(weight, value), len(sums))
@@ -73,38 +61,14 @@ class ReducedSystem:
         return sparse.coo_array((sums, (self.cell_source, self.cell_column)), shape=shape).tocsr()
 
     def column_sums(self, weight):
-        """
-        Sum weighted design rows over all measurements.
-
-        Parameters
-        ----------
-        weight : numpy.ndarray, shape (n,)
-            Weight of each row.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_columns,)
-            The sums.
-        """
+        """Sum weighted design rows over all measurements."""
         return sum(
             np.bincount(column, _times(weight, value), self.n_columns)
             for column, value in zip(self.columns, self.values, strict=True)
         )
 
     def gram(self, weight):
-        """
-        Weighted normal matrix before the sources are eliminated.
-
-        Parameters
-        ----------
-        weight : numpy.ndarray, shape (n,)
-            Weight of each row.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_columns, n_columns)
-            ``D^T W D``.
-        """
+        """Weighted normal matrix before the sources are eliminated."""
         n = self.n_columns
         slots = list(zip(self.columns, self.values, strict=True))
         total = np.zeros(n * n)
@@ -117,90 +81,26 @@ class ReducedSystem:
         return total + total.T
 
     def normal_matrix(self, weight):
-        """
-        Weighted normal matrix of the global terms, before and after the sources are eliminated.
-
-        Parameters
-        ----------
-        weight : numpy.ndarray, shape (n,)
-            Weight of each row, not negative.
-
-        Returns
-        -------
-        normal : numpy.ndarray, shape (n_columns, n_columns)
-            ``D^T W D - sum_s d_s d_s^T / W_s`` with ``d_s`` the weighted sum of the source's rows.
-        gram : numpy.ndarray, shape (n_columns, n_columns)
-            ``D^T W D``.
-        """
+        """Weighted normal matrix of the global terms, before and after the sources are eliminated."""
         gram = self.gram(weight)
         scaled = sparse.diags_array(np.sqrt(self._inverse_weight(weight))) @ self.source_sums(weight)
         return gram - _square(scaled.tocsr()), gram
 
     def right_side(self, weight, y):
-        """
-        Right side of the normal equations, sources eliminated.
-
-        Parameters
-        ----------
-        weight, y : numpy.ndarray, shape (n,)
-            Weight and value of each row.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_columns,)
-            ``D^T W (y - mean of its source)``.
-        """
+        """Right side of the normal equations, sources eliminated."""
         return self.column_sums(weight * (y - self.source_mean(weight, y)[self.source]))
 
     def source_mean(self, weight, y):
-        """
-        Weighted mean over each source.
-
-        Parameters
-        ----------
-        weight, y : numpy.ndarray, shape (n,)
-            Weight and value of each row.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_sources,)
-            The means; 0 where a source has no weight.
-        """
+        """Weighted mean over each source."""
         return np.bincount(self.source, weight * y, self.n_sources) * self._inverse_weight(weight)
 
     def predict(self, beta):
-        """
-        Compute what the global terms add to each row.
-
-        Parameters
-        ----------
-        beta : numpy.ndarray, shape (n_columns,)
-            Global terms.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n,)
-            ``D beta``.
-        """
+        """Compute what the global terms add to each row."""
         pairs = zip(self.columns, self.values, strict=True)
         return sum(_times(beta[column], value) for column, value in pairs)
 
     def leverage(self, weight, covariance):
-        """
-        Leverage of each source on all terms together.
-
-        Parameters
-        ----------
-        weight : numpy.ndarray, shape (n,)
-            Weight of each row.
-        covariance : numpy.ndarray, shape (n_columns, n_columns)
-            Inverse of the normal matrix, in columns of the design.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_sources,)
-            ``trace(N_s N^-1)`` of the source's part N_s of the normal matrix N; they add up to the number of terms.
-        """
+        """Leverage of each source on all terms together."""
         quadratic = np.zeros(len(self.source))
         slots = list(zip(self.columns, self.values, strict=True))
         for column, value in slots:
@@ -214,21 +114,7 @@ class ReducedSystem:
         return total - taken * self._inverse_weight(weight)
 
     def effective_sources(self, weight, influence):
-        """
-        Count the sources that one term hangs on.
-
-        Parameters
-        ----------
-        weight : numpy.ndarray, shape (n,)
-            Weight of each row.
-        influence : numpy.ndarray, shape (n_columns,)
-            The term's column of the inverse normal matrix, in columns of the design.
-
-        Returns
-        -------
-        float
-            ``(sum p)^2 / sum p^2`` of the sources' shares p of the term's information: 1 where it hangs on one.
-        """
+        """Count the sources that one term hangs on."""
         pull = self.predict(influence)
         mean = self.source_mean(weight, pull)
         share = np.bincount(self.source, weight * (pull - mean[self.source]) ** 2, self.n_sources)
@@ -241,25 +127,7 @@ class ReducedSystem:
 
 
 def reduce_system(source, columns, values, n_columns):
-    """
-    Lay out a design for repeated solutions with changing weights.
-
-    Parameters
-    ----------
-    source : numpy.ndarray of int, shape (n,)
-        Sources, numbered from 0.
-    columns : sequence of numpy.ndarray of int, shape (n,)
-        For each slot, the column of each row; no column may stand in two slots.
-    values : sequence of numpy.ndarray, shape (n,), or None
-        For each slot, the value in that column; None for 1.
-    n_columns : int
-        Number of global terms.
-
-    Returns
-    -------
-    ReducedSystem
-        The system.
-    """
+    """Lay out a design for repeated solutions with changing weights."""
     cells, keys = [], []
     for column in columns:
         key, cell = number_labels(source.astype(np.int64) * n_columns + column)
@@ -273,24 +141,9 @@ def reduce_system(source, columns, values, n_columns):
 
 
 def generalised_inverse(matrix, gram):
-    """
-    Inverse of a symmetric matrix, leaving out its null space.
+    """Inverse of a symmetric matrix, leaving out its null space.
 
     Contrasts that the data determine, such as z_A - z_B, do not depend on which generalised inverse is taken.
-
-    Parameters
-    ----------
-    matrix : numpy.ndarray, shape (p, p)
-        Reduced normal matrix.
-    gram : numpy.ndarray, shape (p, p)
-        Normal matrix before the sources were eliminated, whose diagonal measures what counts as null.
-
-    Returns
-    -------
-    inverse : numpy.ndarray, shape (p, p)
-        Generalised inverse.
-    null : numpy.ndarray, shape (p, q)
-        Orthonormal basis of the null space, in units of the square root of that diagonal.
     """
     scale = np.diag(gram)
     root = np.sqrt(np.where(scale > 0, scale, 1.0))

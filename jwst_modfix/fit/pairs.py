@@ -114,26 +114,13 @@ class PairSolution:
     n_sources: int
 
     def value(self, name):
-        """
-        Look up one term.
-
-        Parameters
-        ----------
-        name : str
-            One of ``names``.
-
-        Returns
-        -------
-        value, error : float
-            Value and standard error.
-        """
+        """Look up one term."""
         number = self.names.index(name)
         return float(self.values[number]), float(np.sqrt(self.covariance[number, number]))
 
 
 def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DIRECTION, origin=ORIGIN, robust=True):
-    """
-    Solve for each array ID from pairs of epochs, the way of the paper.
+    """Solve for each array ID from pairs of epochs, the way of the paper.
 
     Magnitudes are averaged for each source, epoch, array and module. Patch p holds sources seen by B then A,
     q by
@@ -141,37 +128,6 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
     and
     ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of
     epochs.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        All measurements; reserved ones stay out.
-    fit_slope : {'long', 'all', 'none'}, optional
-        Array IDs with a slope.
-    time_term : {'fit', 'zero'}, optional
-        ``'zero'``: the paper's joint fit, which takes Delta_time for 0.
-    direction : float, optional
-        Direction of d in the focal plane [deg], from +V3 toward +V2.
-    origin : tuple of float, optional
-        (V2, V3) where d = 0 [arcsec].
-    robust : bool, optional
-        False: least squares.
-
-    Returns
-    -------
-    dict
-        Array ID to PairSolution, for the array IDs that have both patches in some pair of epochs.
-
-    Raises
-    ------
-    NoSolutionError
-        No array ID has both patches, with offset and slope separable.
-
-    Warns
-    -----
-    DegenerateTermWarning
-        Offset and slope of an array are not separable in these patches: the array is left out, for an offset without
-        the slope that was asked for would hold part of it.
     """
     visits = _average(measurements.select(~measurements.reserved), direction, origin)
     place, found = f"measurements in {measurements.filter}+{measurements.pupil}", {}
@@ -314,8 +270,7 @@ def _least_absolute(residual):
 
 
 def _sandwich(X, score, derivative, source):
-    """
-    Covariance by sandwich over sources, corrected for few of them.
+    """Covariance by sandwich over sources, corrected for few of them.
 
     As in `fit_robust`, each source's score is divided by the root of 1 - its leverage (Bell & McCaffrey 2002), and
     errors are those of Student's t, with the degrees of freedom that the sources behind each term leave.

@@ -42,102 +42,33 @@ _LEAST_SOURCES = 4
 
 
 def huber_weight(residual, tuning=HUBER_TUNING):
-    """
-    Weight psi(e) / e of Huber's estimator.
-
-    Parameters
-    ----------
-    residual : numpy.ndarray
-        Standardised residuals e.
-    tuning : float, optional
-        Residual from which the weight falls.
-
-    Returns
-    -------
-    numpy.ndarray
-        1 up to the tuning constant, then tuning / |e|.
-    """
+    """Weight psi(e) / e of Huber's estimator."""
     return tuning / np.maximum(np.abs(residual), tuning)
 
 
 def huber_derivative(residual, tuning=HUBER_TUNING):
-    """
-    Differentiate Huber's psi.
-
-    Parameters
-    ----------
-    residual : numpy.ndarray
-        Standardised residuals e.
-    tuning : float, optional
-        Residual from which psi is constant.
-
-    Returns
-    -------
-    numpy.ndarray
-        1 up to the tuning constant, then 0.
-    """
+    """Differentiate Huber's psi."""
     return (np.abs(residual) <= tuning).astype(float)
 
 
 def mean_square_huber(tuning=HUBER_TUNING):
-    """
-    Compute the expectation of psi(e)^2 for e of a unit Gaussian.
-
-    Parameters
-    ----------
-    tuning : float, optional
-        The tuning constant.
-
-    Returns
-    -------
-    float
-        The expectation, which makes the scatter unbiased for Gaussian errors.
-    """
+    """Compute the expectation of psi(e)^2 for e of a unit Gaussian."""
     tail = norm.sf(tuning)
     return float(1 - 2 * tail - 2 * tuning * norm.pdf(tuning) + 2 * tuning**2 * tail)
 
 
 def student_factor(effective_sources):
-    """
-    Find the factor by which the errors of a sandwich grow for the few sources behind a term.
+    """Find the factor by which the errors of a sandwich grow for the few sources behind a term.
 
     An error from few sources is too small more often than not: it gets the standard deviation of Student's t, with one
     degree of freedom less than there are sources.
-
-    Parameters
-    ----------
-    effective_sources : array_like
-        Effective number of sources behind each term, at least 4.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``sqrt(f / (f - 2))`` with ``f`` degrees of freedom, 3 at least.
     """
     freedom = np.maximum(effective_sources, _LEAST_SOURCES) - 1
     return np.sqrt(freedom / (freedom - 2))
 
 
 def fit_scatter(residual, error, share):
-    """
-    Scatter to add in quadrature so that robust reduced chi-square is 1 (Huber's Proposal 2).
-
-    Parameters
-    ----------
-    residual : numpy.ndarray, shape (n,)
-        Residuals divided by ``sqrt(1 - leverage)`` [mag]: their variance is that of one measurement.
-    error : numpy.ndarray, shape (n,)
-        Errors as measured [mag].
-    share : float
-        Share of the degrees of freedom that the global terms leave.
-
-    Returns
-    -------
-    scatter : float
-        Intrinsic scatter [mag]; 0 where the errors explain the residuals.
-    error_scale : float
-        1, or less where the errors are larger than the residuals: they are then too large by that factor.
-    """
+    """Scatter to add in quadrature so that robust reduced chi-square is 1 (Huber's Proposal 2)."""
     if len(residual) > _SCATTER_SAMPLE:
         pick = np.linspace(0, len(residual) - 1, _SCATTER_SAMPLE).astype(int)
         residual, error = residual[pick], error[pick]
@@ -265,8 +196,7 @@ class _State:
 
 
 def fit_robust(model, free, mag, mag_error, epoch, *, robust=True, scatter=True):
-    """
-    Solve for the free terms.
+    """Solve for the free terms.
 
     Huber's estimator for the terms and the sources' magnitudes together, by iterated re-weighting. The scatter
     sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement beyond 5 sigma;
@@ -274,24 +204,6 @@ def fit_robust(model, free, mag, mag_error, epoch, *, robust=True, scatter=True)
     chi-square that chance exceeds once in 10^4. The covariance is the sandwich ``H^-1 (sum U U^T) H^-1`` over sources
     (Huber 1967), each ``U U^T`` divided by 1 - leverage of its source (Bell & McCaffrey 2002, with the trace for the
     matrix): it holds for correlated residuals of one source as well.
-
-    Parameters
-    ----------
-    model : Model
-        Terms and reduced system.
-    free : numpy.ndarray of bool, shape (n_terms,)
-        Terms to solve for; the others are 0. Combinations without information are taken as 0.
-    mag, mag_error : numpy.ndarray, shape (n,)
-        Measurements and their errors [mag].
-    epoch : numpy.ndarray of int, shape (n,)
-        Epoch of each.
-    robust, scatter : bool, optional
-        False: plain weighted least squares, and errors as given.
-
-    Returns
-    -------
-    RobustFit
-        The solution.
     """
     data = _Data(model.system, model.transform[:, free], mag, mag_error, epoch, robust, scatter)
     rejected = _single(data.system)
@@ -377,8 +289,7 @@ def _scatter(data, used, residual, n_terms):
 
 
 def _reject(data, state, before):
-    """
-    Apply the rejection rules to all measurements, those rejected before included.
+    """Apply the rejection rules to all measurements, those rejected before included.
 
     The errors are those given, even where the residuals are smaller: else each rejection shrinks the scale, by which
     the next is judged, until the few that are left agree by selection, with an error that is far too small.

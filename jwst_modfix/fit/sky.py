@@ -62,32 +62,10 @@ class SkyComparison:
 
 
 def sky_offsets(time, array, module, level, error):
-    """
-    Compare the modules' sky levels exposure by exposure.
+    """Compare the modules' sky levels exposure by exposure.
 
     The sky is taken to be equally bright over both modules, so that stray light, scattered light and gradients of the
     background enter in full: a check, not a measurement to correct by.
-
-    Parameters
-    ----------
-    time : array_like of int, shape (n,)
-        Key that exposures taken at the same time share.
-    array, module : array_like of str, shape (n,)
-        Array ID and module.
-    level, error : array_like of float, shape (n,)
-        Median background and its error [MJy/sr, or any unit of surface brightness].
-
-    Returns
-    -------
-    dict
-        Array ID to SkyOffset, where both modules were measured at the same time.
-
-    Raises
-    ------
-    MeasurementsError
-        Lengths differ, or a level or an error is not positive and finite.
-    NoSolutionError
-        No array ID has levels of both modules at one time.
     """
     time, array, module = (np.asarray(column) for column in (time, array, module))
     level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
@@ -104,26 +82,7 @@ def sky_offsets(time, array, module, level, error):
 
 
 def compare_sky(offsets, results):
-    """
-    Set the sky's offsets beside those of the sources.
-
-    Parameters
-    ----------
-    offsets : dict
-        Array ID to SkyOffset.
-    results : sequence of ArrayResult
-        Results of the sources.
-
-    Returns
-    -------
-    tuple of SkyComparison
-        One for each array ID that both determine.
-
-    Warns
-    -----
-    SkyDisagreementWarning
-        The two differ by 3 sigma or more.
-    """
+    """Set the sky's offsets beside those of the sources."""
     found = []
     for result in results:
         sky = offsets.get(result.array)

@@ -77,8 +77,7 @@ class _Strength:
 
 
 def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=LARGEST_ERROR):
-    """
-    Give each array ID its verdict.
+    """Give each array ID its verdict.
 
     Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square reaches
     ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
@@ -86,48 +85,15 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``.
     So is an offset that holds only if a term that could not be separated is 0, and one whose slope was asked for and is
     not determined: the modules differ by its value only in the middle between them.
-
-    Parameters
-    ----------
-    solution : NetworkSolution
-        The solution.
-    significance : float, optional
-        Gaussian sigmas from which a row is non-zero.
-    tolerance, largest_error : float, optional
-        Differences that do not matter, and the error with which absence can be claimed [mag].
-
-    Returns
-    -------
-    tuple of ArrayResult
-        One for each array ID that has measurements in both modules.
     """
     arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
     return tuple(_judge(solution, array, significance, tolerance, largest_error) for array in arrays)
 
 
 def offset_table(solution, significance=3.0, baseline="B", name="solution", **limits):
-    """
-    Turn a solution into a coefficient table.
+    """Turn a solution into a coefficient table.
 
     Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
-
-    Parameters
-    ----------
-    solution : NetworkSolution
-        The solution.
-    significance : float, optional
-        Gaussian sigmas from which a row is non-zero.
-    baseline : {'B', 'A', 'mean'}, optional
-        The module whose flux scale is kept.
-    name : str, optional
-        Name of the table.
-    **limits
-        ``tolerance`` and ``largest_error`` of `judge_arrays`.
-
-    Returns
-    -------
-    OffsetTable
-        The table; its gradient block says direction, origin and share.
     """
     results = judge_arrays(solution, significance, **limits)
     rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
@@ -243,8 +209,7 @@ def _measured(solution, array):
 
 
 def _fitted_direction(solution, array, least=3.0):
-    """
-    Slope and direction from the components along V2 and V3.
+    """Slope and direction from the components along V2 and V3.
 
     A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased upward and its
     direction is noise, and the component along the given direction is quoted instead. Where the pointings do not tell

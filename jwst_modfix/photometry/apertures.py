@@ -17,28 +17,11 @@ _LEAST_WEIGHT = 0.5
 
 
 def fill_masked(image, bad, lost, dx, dy, radius):
-    """
-    Fill pixels with the value at their counterpart, point-symmetric about the source.
+    """Fill pixels with the value at their counterpart, point-symmetric about the source.
 
     Stars and galaxies look the same turned by 180 deg, far more nearly than they look flat, which an interpolation
     between neighbours would assume. Where the counterpart is masked too, the median of the ring of that radius is
     taken.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (ny, nx)
-        Image above the local sky.
-    bad, lost : numpy.ndarray of bool, shape (ny, nx)
-        Masked pixels, and those of them to be filled.
-    dx, dy : numpy.ndarray, shape (nx,) and (ny,)
-        Offsets of columns and rows from the source [pixel].
-    radius : numpy.ndarray, shape (ny, nx)
-        Distance from the source, in any unit.
-
-    Returns
-    -------
-    numpy.ndarray, shape (ny, nx)
-        A copy, with a number in each pixel of `lost`, and 0 in the other masked ones.
     """
     filled = np.where(bad, 0, image)
     if not lost.any():
@@ -113,22 +96,11 @@ class Aperture:
 
 
 def default_aperture(channel):
-    """
-    Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths.
+    """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths.
 
     These are five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, that
     differ in the core, hold the same share of the light, small enough that the sky's noise stays below 1% for a
     source of 22 mag and that few neighbours get in.
-
-    Parameters
-    ----------
-    channel : {'SHORT', 'LONG'}
-        The channel.
-
-    Returns
-    -------
-    Aperture
-        Its default.
     """
     radius = {"SHORT": 0.30, "LONG": 0.45}[channel]
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
@@ -162,29 +134,12 @@ class ApertureFlux:
 
 
 def measure_source(frame, x, y, scale, aperture):
-    """
-    Measure one source: flux = sum(w (data - sky) AREA) PIXAR_SR, with w the exact share of each pixel inside.
+    """Measure one source: flux = sum(w (data - sky) AREA) PIXAR_SR, with w the exact share of each pixel inside.
 
     Masked pixels take the value of their counterpart on the other side of the source (`fill_masked`); a share of that
     goes into the error, and where it is more than 2% of the flux, or where the centre is masked, the flag MASKED says
     not to use the measurement. The error has the pixels' ``err``, the error of the local sky, and what the annulus
     scatters by more than a tenth above its ``err``.
-
-    Parameters
-    ----------
-    frame : Frame
-        The exposure.
-    x, y : float
-        Place of the source [0-indexed pixel].
-    scale : numpy.ndarray, shape (2, 2)
-        Local scale of the WCS [arcsec/pixel], as from ``SkyGeometry.scale``.
-    aperture : Aperture
-        The aperture.
-
-    Returns
-    -------
-    ApertureFlux
-        The measurement.
     """
     window, dx, dy = _window(frame, x, y, aperture.outer, scale)
     data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))

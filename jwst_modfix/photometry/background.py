@@ -58,24 +58,7 @@ class SkyLevel:
 
 
 def map_background(frame):
-    """
-    Map the background: clipped medians of boxes of 64 pixels, smoothed by a median of 3 x 3 boxes, and linear between.
-
-    Parameters
-    ----------
-    frame : Frame
-        The exposure.
-
-    Returns
-    -------
-    Background
-        Its background.
-
-    Raises
-    ------
-    PhotometryError
-        No box has enough good pixels; names the file.
-    """
+    """Map the background: clipped medians of 64-pixel boxes, a 3 x 3 median filter, linear interpolation."""
     boxes, shape, box = _boxes(frame)
     found = clipped_medians(boxes)
     good = found.kept > _LEAST_GOOD * boxes.shape[1]
@@ -105,23 +88,10 @@ def _between(size, box, n):
 
 
 def measure_sky(frame, step=2):
-    """
-    Measure the sky level: the median over boxes of their clipped medians.
+    """Measure the sky level: the median over boxes of their clipped medians.
 
     The error is the scatter of the boxes over the root of their number, so that structure of the sky counts, not the
     noise of pixels alone.
-
-    Parameters
-    ----------
-    frame : Frame
-        The exposure.
-    step : int
-        Look at every so many pixels along each axis.
-
-    Returns
-    -------
-    SkyLevel
-        The level; not-a-number where no box has enough good pixels.
     """
     boxes, _, _ = _boxes(frame, step)
     found = clipped_medians(boxes)
@@ -152,25 +122,10 @@ class ClippedMedians:
 
 
 def clipped_medians(rows, sigma=3.0, rounds=5):
-    """
-    Find the median of what `clip` would keep of each row, for all rows at once.
+    """Find the median of what `clip` would keep of each row, for all rows at once.
 
     Clipping keeps a run of each sorted row, so that one sort is enough: this takes half of the time of
     `astropy.stats.sigma_clip` along an axis, which gives no medians yet.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray, shape (m, n)
-        Values; those that are not finite go.
-    sigma : float
-        How many standard deviations.
-    rounds : int
-        How often at most.
-
-    Returns
-    -------
-    ClippedMedians
-        Of each row.
     """
     runs = _Runs(rows)
     for _ in range(rounds):
@@ -234,25 +189,10 @@ def _bisect(test, low, high):
 
 
 def clip(values, sigma=3.0, rounds=5):
-    """
-    Keep what is within so many standard deviations of the median, the deviations from the median's own.
+    """Keep what is within so many standard deviations of the median, the deviations from the median's own.
 
     It is called for every source: `astropy.stats.sigma_clip`, with ``stdfunc="mad_std"``, keeps the same in one and a
     half times the time.
-
-    Parameters
-    ----------
-    values : numpy.ndarray, shape (n,)
-        Values; those that are not finite go.
-    sigma : float
-        How many.
-    rounds : int
-        How often at most.
-
-    Returns
-    -------
-    numpy.ndarray, shape (m,)
-        Those kept.
     """
     kept = values[np.isfinite(values)]
     for _ in range(rounds):

@@ -36,25 +36,7 @@ class Cache:
     folder: Path
 
     def fetch(self, kind, path, parameters, make):
-        """
-        Give a result: the one that is kept, or else a new one, which is kept from now on.
-
-        Parameters
-        ----------
-        kind : str
-            What it is, such as ``"detections"``.
-        path : pathlib.Path
-            The exposure that it is made of, known by its content.
-        parameters : sequence of str or bytes
-            All else that it depends on.
-        make : callable
-            Makes it: a dict of arrays or numbers.
-
-        Returns
-        -------
-        dict of numpy.ndarray
-            The result.
-        """
+        """Give a result: the one that is kept, or else a new one, which is kept from now on."""
         state = _state(path)
         if state is None:
             return _as_arrays(make())  # which tells what is wrong with the file
@@ -70,19 +52,7 @@ class Cache:
 
 
 def digest_file(path):
-    """
-    Digest the content of a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        BLAKE2b of its bytes.
-    """
+    """Digest the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, functools.partial(hashlib.blake2b, digest_size=16)).hexdigest()
 

@@ -32,33 +32,12 @@ _UNITS = {"flux": "Jy", "flux_error": "Jy", "mag": "mag", "mag_error": "mag", "R
 
 
 def read_catalogues(paths, headers, epochs):
-    """
-    Read photometry that was made elsewhere.
+    """Read photometry that was made elsewhere.
 
     Each row is a measurement: ``source``, any name or number that is the same in every exposure; ``exposure``, the
     file name of the exposure or the beginning of it; ``x`` and ``y`` (0-indexed pixels of that file) or ``RA`` and
     ``Dec``; ``mag`` and ``mag_error`` (AB) or ``flux`` and ``flux_error`` (Jy unless the column says its unit). They
     are those of the source: a sum of pixels in MJy/sr lacks the pixels' solid angle, which differs between arrays.
-
-    Parameters
-    ----------
-    paths : sequence of str or pathlib.Path
-        The files: ECSV, FITS or parquet.
-    headers : sequence of ExposureHeader
-        The exposures; of their files, only the WCS is read.
-    epochs : Epochs
-        The epoch of each exposure.
-
-    Returns
-    -------
-    Photometry
-        The measurements; the sky levels of the exposures are not known.
-
-    Raises
-    ------
-    PhotometryError
-        A file cannot be read, lacks a column, or has a row that cannot be: a place beyond its exposure, a source that
-        stands twice in one exposure or in two places on the sky; names the file, the column and the row.
     """
     parts = [_read_rows(Path(path), headers) for path in paths]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in ("x", "y", "RA", "Dec", "V2", "V3")}

@@ -70,58 +70,19 @@ COLUMNS = (
 
 
 def to_magnitudes(flux, flux_error):
-    """
-    Turn fluxes into AB magnitudes.
-
-    Parameters
-    ----------
-    flux, flux_error : array_like, shape (n,)
-        Fluxes and their standard errors [Jy].
-
-    Returns
-    -------
-    mag, mag_error : numpy.ndarray, shape (n,)
-        Magnitudes and their standard errors; not-a-number where the flux is not positive.
-    """
+    """Turn fluxes into AB magnitudes."""
     flux, flux_error = np.asarray(flux, float), np.asarray(flux_error, float)
     positive = np.where(flux > 0, flux, np.nan)
     return -2.5 * np.log10(positive / _JANSKY_AT_ZERO), _MAG_PER_FRACTION * flux_error / positive
 
 
 def to_flux(mag):
-    """
-    Turn AB magnitudes into fluxes.
-
-    Parameters
-    ----------
-    mag : float or numpy.ndarray
-        Magnitudes.
-
-    Returns
-    -------
-    float or numpy.ndarray
-        Fluxes [Jy].
-    """
+    """Turn AB magnitudes into fluxes."""
     return _JANSKY_AT_ZERO * 10 ** (-0.4 * mag)
 
 
 def make_measurements(columns, meta=None):
-    """
-    Make the table of measurements.
-
-    Parameters
-    ----------
-    columns : dict
-        Values of each of `COLUMNS`; those of ``mag`` and ``mag_error`` follow from the fluxes, and those of
-        ``off_east``, ``off_north`` and ``source_mag`` are not-a-number unless given.
-    meta : dict, optional
-        Metadata of the table.
-
-    Returns
-    -------
-    astropy.table.Table
-        One row per measurement, ordered by source, filter, pupil and exposure; it can be written as ECSV.
-    """
+    """Make the table of measurements."""
     unknown = np.full(len(columns["source"]), np.nan)
     columns = dict.fromkeys(("off_east", "off_north", "source_mag"), unknown) | columns
     columns["mag"], columns["mag_error"] = to_magnitudes(columns["flux"], columns["flux_error"])
@@ -176,25 +137,11 @@ class Selection:
 
 
 def select_measurements(table, criteria=None):
-    """
-    Select measurements for the fit.
+    """Select measurements for the fit.
 
     Signal to noise, magnitude, compactness and saturation are judged for a source through a filter as a whole, by the
     median of its usable measurements: judged one by one, the detector that measures fainter would lose its faint half
     of a source's measurements, which shifts the mean of what is left.
-
-    Parameters
-    ----------
-    table : astropy.table.Table
-        As from `~jwst_modfix.photometry.columns.make_measurements`.
-    criteria : Criteria, optional
-        The rules.
-
-    Returns
-    -------
-    Selection
-        The measurements, and how many fail which rule: ``edge``, ``saturated``, ``masked``, ``sky``, ``negative``,
-        ``snr``, ``faint``, ``crowded``, ``extended`` and ``single`` (the source has no second good measurement).
     """
     criteria = criteria or Criteria()
     flags = np.asarray(table["flags"], int)

@@ -28,41 +28,14 @@ _FARTHEST = 3.0  # standard deviations of the window that a centroid may move
 
 
 def window_of(header):
-    """
-    Find the window for the sources of an exposure: 0.05" in the short, 0.10" in the long wavelengths.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        Its headers.
-
-    Returns
-    -------
-    float
-        Standard deviation [pixel].
-    """
+    """Find the window for the sources of an exposure: 0.05" in the short, 0.10" in the long wavelengths."""
     return _WINDOW[header.channel] / np.sqrt(header.pixar_sr) * np.deg2rad(1 / 3600)
 
 
 def refine_centroids(image, x, y, sigma):
-    """
-    Move positions to the centroid in a Gaussian window around them, again and again.
+    """Move positions to the centroid in a Gaussian window around them, again and again.
 
     x' = x + 2 sum(w I dx) / sum(w I) (Bertin & Arnouts 1996; SExtractor's manual, "windowed positional parameters").
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (ny, nx)
-        Background-subtracted image, finite everywhere.
-    x, y : array_like, shape (n,)
-        Where to start [0-indexed pixel].
-    sigma : float
-        Standard deviation of the window [pixel].
-
-    Returns
-    -------
-    x, y : numpy.ndarray, shape (n,)
-        Centroids; a source where it strays, or where the window holds no light, stays where it was.
     """
     start = np.stack([x, y], axis=-1).astype(float).reshape(-1, 2)
     place = start.copy()
@@ -121,21 +94,7 @@ class Detections:
 
 
 def detect(frame, *, faintest=np.inf):
-    """
-    Detect the sources of an exposure: background, threshold, deblending, centroids.
-
-    Parameters
-    ----------
-    frame : Frame
-        The exposure.
-    faintest : float, optional
-        Fainter segments are not deblended: as neighbours, their light counts as a whole [AB].
-
-    Returns
-    -------
-    Detections
-        Its sources; there may be none.
-    """
+    """Detect the sources of an exposure: background, threshold, deblending, centroids."""
     background = map_background(frame)
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
     segments = find_connected(image, _THRESHOLD * background.noise)
@@ -154,25 +113,7 @@ def detect(frame, *, faintest=np.inf):
 
 
 def deblend_bright(image, segments, least, connected=_CONNECTED):
-    """
-    Deblend the segments with enough light; deblending takes most of the time of a detection.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (ny, nx)
-        Background-subtracted image, finite everywhere.
-    segments : photutils.segmentation.SegmentationImage
-        The segments.
-    least : float
-        The least sum of a segment's pixels.
-    connected : int, optional
-        Least number of pixels of a part.
-
-    Returns
-    -------
-    photutils.segmentation.SegmentationImage
-        All segments, the bright ones deblended.
-    """
+    """Deblend the segments with enough light; deblending takes most of the time of a detection."""
     light = np.bincount(segments.data.ravel(), image.ravel(), segments.max_label + 1)
     bright = segments.labels[light[segments.labels] >= least]
     if not bright.size:
@@ -181,43 +122,16 @@ def deblend_bright(image, segments, least, connected=_CONNECTED):
 
 
 def find_connected(image, threshold, connected=_CONNECTED):
-    """
-    Find connected pixels above a threshold.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (ny, nx)
-        Values.
-    threshold : float
-        What they must exceed.
-    connected : int, optional
-        Least number of pixels.
-
-    Returns
-    -------
-    photutils.segmentation.SegmentationImage or None
-        The segments; None, and no warning, where there are none.
-    """
+    """Find connected pixels above a threshold."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)
         return detect_sources(image, threshold, connected)
 
 
 def fill_lone_pixels(image):
-    """
-    Fill pixels that hold nothing with the mean of their good neighbours, and with 0 where there are none.
+    """Fill pixels that hold nothing with the mean of their good neighbours, and with 0 where there are none.
 
     Good enough to find a source that a bad pixel would break in two; not for its flux.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (ny, nx)
-        Values, not-a-number where there is none.
-
-    Returns
-    -------
-    numpy.ndarray, shape (ny, nx)
-        A copy with a number everywhere.
     """
     rows, columns = np.nonzero(~np.isfinite(image))
     padded = np.pad(image, 1, constant_values=np.nan)

@@ -28,34 +28,10 @@ class Epochs:
 
 
 def group_epochs(mjd, roll, names=None, *, gap_days=30.0, roll_tolerance=5.0):
-    """
-    Group exposures into epochs, numbered in the order of time.
+    """Group exposures into epochs, numbered in the order of time.
 
     By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or where
     its roll differs by more than the tolerance from that of the epoch's first.
-
-    Parameters
-    ----------
-    mjd : array_like, shape (n,)
-        Times [day].
-    roll : array_like, shape (n,)
-        Position angles of V3 [deg]; compared modulo 360.
-    names : sequence of str, optional
-        Epoch of each exposure, from the association; None for those without.
-    gap_days : float
-        The longest time between exposures of one epoch [day].
-    roll_tolerance : float
-        The largest difference of roll within one epoch [deg].
-
-    Returns
-    -------
-    Epochs
-        The epoch of each exposure, in the order given. Those found from times are named by their first date.
-
-    Raises
-    ------
-    PhotometryError
-        Some exposures have a name and some have not, or a time, an angle or a limit is not finite.
     """
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     _check(mjd, roll, gap_days, roll_tolerance)
@@ -71,23 +47,7 @@ def group_epochs(mjd, roll, names=None, *, gap_days=30.0, roll_tolerance=5.0):
 
 
 def find_wide_epochs(epochs, mjd, roll, *, gap_days=30.0, roll_tolerance=5.0):
-    """
-    Find epochs that times and rolls would have split: the same name in two programs, say.
-
-    Parameters
-    ----------
-    epochs : Epochs
-        The epochs.
-    mjd, roll : array_like, shape (n,)
-        Times [day] and position angles of V3 [deg].
-    gap_days, roll_tolerance : float
-        As for `group_epochs`.
-
-    Returns
-    -------
-    list of str
-        One sentence for each such epoch.
-    """
+    """Find epochs that times and rolls would have split: the same name in two programs, say."""
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     said = []
     for number, name in enumerate(epochs.names):

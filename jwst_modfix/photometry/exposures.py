@@ -77,26 +77,11 @@ class ForcedPhotometry:
 
 
 def measure_frame(frame, sources, aperture):
-    """
-    Measure every source of a list whose place the exposure covers.
+    """Measure every source of a list whose place the exposure covers.
 
     The places are those of the list, moved together by one shift of the whole exposure, the error of its pointing. No
     source is centred on its own: that would follow noise, and a place common to all exposures loses the same light in
     each.
-
-    Parameters
-    ----------
-    frame : Frame
-        The exposure.
-    sources : SourceList
-        The list.
-    aperture : Aperture
-        The aperture.
-
-    Returns
-    -------
-    ForcedPhotometry
-        The measurements.
     """
     sky = measure_sky(frame)
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(sky.level))))
@@ -119,23 +104,7 @@ def _find_residuals(frame, image, x, y, scales):
 
 
 def find_pointing_error(frame, image, sources):
-    """
-    Find how far an exposure's WCS is off the source list, from its bright sources.
-
-    Parameters
-    ----------
-    frame : Frame
-        The exposure.
-    image : numpy.ndarray, shape (ny, nx)
-        Its pixels above the sky, finite everywhere [MJy/sr].
-    sources : SourceList
-        The list.
-
-    Returns
-    -------
-    east, north : float
-        Shift of the list's places onto the exposure [arcsec]; 0 where fewer than five sources agree.
-    """
+    """Find how far an exposure's WCS is off the source list, from its bright sources."""
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
     segments = find_connected(image, _BRIGHT * noise) if np.isfinite(noise) else None
     if segments is None:
@@ -193,22 +162,7 @@ class Measured:
 
 
 def places_near(header, sources):
-    """
-    Choose the sources of a list that an exposure may see, generously.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        The exposure.
-    sources : SourceList
-        The list.
-
-    Returns
-    -------
-    Places
-        Those within a circle around a corner that holds its footprint, and half an arcminute more; all, where it has
-        no footprint.
-    """
+    """Choose the sources of a list that an exposure may see, generously."""
     corners = header.corners
     rows = np.arange(len(sources))
     if corners is not None:
@@ -224,28 +178,7 @@ def _distance(vectors, centre):
 
 
 def detect_exposure(header, faintest, cache=None):
-    """
-    Detect the sources of an exposure.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        The exposure.
-    faintest : float
-        Sources fainter than this need not be told from their neighbours [AB].
-    cache : Cache, optional
-        Where results are kept.
-
-    Returns
-    -------
-    Detections
-        Its sources.
-
-    Raises
-    ------
-    PhotometryError
-        The exposure cannot be used.
-    """
+    """Detect the sources of an exposure."""
 
     def make():
         found = detect(read_frame(header), faintest=faintest)
@@ -257,30 +190,7 @@ def detect_exposure(header, faintest, cache=None):
 
 
 def measure_exposure(header, places, aperture, cache=None):
-    """
-    Measure the sources that an exposure covers.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        The exposure.
-    places : Places
-        The sources that it may cover.
-    aperture : Aperture
-        The aperture.
-    cache : Cache, optional
-        Where results are kept.
-
-    Returns
-    -------
-    Measured
-        The measurements.
-
-    Raises
-    ------
-    PhotometryError
-        The exposure cannot be used.
-    """
+    """Measure the sources that an exposure covers."""
 
     def make():
         return _measure(read_frame(header), places, aperture)
@@ -335,68 +245,14 @@ class Photometry:
 def measure_exposures(
     headers, epochs, *, apertures=None, faintest=FAINTEST, progress=iter, workers=THIS_PROCESS, cache=None
 ):
-    """
-    Find the sources of all exposures, and measure them in each.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures; their pixels are in memory one at a time.
-    epochs : Epochs
-        The epoch of each.
-    apertures : dict of Aperture, optional
-        By channel, ``"SHORT"`` and ``"LONG"``; `~jwst_modfix.photometry.apertures.default_aperture` unless given.
-    faintest : float
-        Sources fainter than this in every band are not measured [AB].
-    progress : callable
-        Wraps the sequences of exposures that are gone through, such as ``tqdm``.
-    workers : Workers
-        Who looks at the exposures.
-    cache : Cache, optional
-        Where what was measured in each exposure is kept.
-
-    Returns
-    -------
-    Photometry
-        The measurements and the exposures.
-
-    Raises
-    ------
-    PhotometryError
-        An exposure cannot be used, or no source is found, or none is seen by more than one exposure.
-    """
+    """Find the sources of all exposures, and measure them in each."""
     how = {"progress": progress, "workers": workers, "cache": cache}
     sources = find_sources(headers, faintest=faintest, **how)
     return measure_sources(headers, epochs, sources, apertures=apertures, **how)
 
 
 def find_sources(headers, *, faintest=FAINTEST, progress=iter, workers=THIS_PROCESS, cache=None):
-    """
-    Find the sources of all exposures, in as few of them as cover the sky in each band.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-    faintest : float
-        Sources fainter than this are left out, after they have counted as neighbours [AB].
-    progress : callable
-        Wraps the sequence of exposures that are looked at.
-    workers : Workers
-        Who looks at the exposures.
-    cache : Cache, optional
-        Where what was measured in each exposure is kept.
-
-    Returns
-    -------
-    SourceList
-        The sources.
-
-    Raises
-    ------
-    PhotometryError
-        An exposure cannot be used, or there is no source bright enough.
-    """
+    """Find the sources of all exposures, in as few of them as cover the sky in each band."""
     chosen = choose_exposures(headers)
     jobs = [(header, faintest, cache) for header in chosen]
     sources = merge_detections(_results(detect_exposure, jobs, workers, progress))
@@ -409,36 +265,7 @@ def find_sources(headers, *, faintest=FAINTEST, progress=iter, workers=THIS_PROC
 
 
 def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter, workers=THIS_PROCESS, cache=None):
-    """
-    Measure a list of sources in every exposure that covers them.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-    epochs : Epochs
-        The epoch of each.
-    sources : SourceList
-        The list.
-    apertures : dict of Aperture, optional
-        By channel.
-    progress : callable
-        Wraps the sequence of exposures.
-    workers : Workers
-        Who looks at the exposures.
-    cache : Cache, optional
-        Where what was measured in each exposure is kept.
-
-    Returns
-    -------
-    Photometry
-        The measurements and the exposures.
-
-    Raises
-    ------
-    PhotometryError
-        An exposure cannot be used, or no source is seen by more than one exposure of a filter.
-    """
+    """Measure a list of sources in every exposure that covers them."""
     apertures = {channel: default_aperture(channel) for channel in ("SHORT", "LONG")} | (apertures or {})
     jobs = [(header, places_near(header, sources), apertures[header.channel], cache) for header in headers]
     measured = _results(measure_exposure, jobs, workers, progress)
@@ -457,27 +284,7 @@ def measure_sources(headers, epochs, sources, *, apertures=None, progress=iter, 
 
 
 def make_exposures(headers, epochs, skies, shifts, counts):
-    """
-    Make the table of exposures.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-    epochs : Epochs
-        The epoch of each.
-    skies : sequence of SkyLevel
-        The sky level of each.
-    shifts : sequence of tuple of float
-        The shift of each, east and north [arcsec].
-    counts : sequence of int
-        The number of sources that each covers.
-
-    Returns
-    -------
-    astropy.table.Table
-        One row per exposure.
-    """
+    """Make the table of exposures."""
     table = Table({"exposure": np.arange(len(headers)), "file": [header.name for header in headers]})
     table["epoch"] = epochs.number
     for name in ("detector", "array", "module", "filter", "pupil", "mjd", "roll"):
@@ -510,21 +317,7 @@ def _columns(header, found, sources, number, epoch):
 
 
 def check_overlap(columns, headers):
-    """
-    Refuse exposures that share no source: nothing can be compared.
-
-    Parameters
-    ----------
-    columns : dict
-        ``source``, ``filter`` and ``pupil`` of each measurement.
-    headers : sequence of ExposureHeader
-        The exposures.
-
-    Raises
-    ------
-    PhotometryError
-        No source is seen by two exposures in one filter.
-    """
+    """Refuse exposures that share no source: nothing can be compared."""
     keys = np.char.add(np.char.add(columns["filter"], "+"), columns["pupil"])
     for band in np.unique(keys):
         if np.unique(columns["source"][keys == band], return_counts=True)[1].max() > 1:

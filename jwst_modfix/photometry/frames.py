@@ -56,51 +56,15 @@ class SkyGeometry:
     shape: tuple[int, int]
 
     def to_sky(self, x, y):
-        """
-        RA, Dec of pixels.
-
-        Parameters
-        ----------
-        x, y : array_like, shape (n,)
-            Place in these arrays [0-indexed pixel].
-
-        Returns
-        -------
-        ra, dec : numpy.ndarray, shape (n,)
-            On the sky [deg].
-        """
+        """RA, Dec of pixels."""
         return self.wcs(np.asarray(x, float), np.asarray(y, float), with_bounding_box=False)
 
     def to_v2v3(self, x, y):
-        """
-        Focal-plane coordinates of pixels.
-
-        Parameters
-        ----------
-        x, y : array_like, shape (n,)
-            Place in these arrays [0-indexed pixel].
-
-        Returns
-        -------
-        v2, v3 : numpy.ndarray, shape (n,)
-            In the telescope frame [arcsec].
-        """
+        """Focal-plane coordinates of pixels."""
         return self.wcs.get_transform("detector", "v2v3")(np.asarray(x, float), np.asarray(y, float))
 
     def to_pixel(self, ra, dec):
-        """
-        Pixels of sky positions; the WCS's own inverse, improved until the forward transform agrees.
-
-        Parameters
-        ----------
-        ra, dec : array_like, shape (n,)
-            On the sky [deg].
-
-        Returns
-        -------
-        x, y : numpy.ndarray, shape (n,)
-            Place in these arrays [0-indexed pixel]; far outside, where the distortion says nothing, it is rough.
-        """
+        """Pixels of sky positions; the WCS's own inverse, improved until the forward transform agrees."""
         x, y = (np.asarray(value, float) for value in self.wcs.backward_transform(ra, dec))
         inside = np.flatnonzero(self._is_near(x, y))
         for _ in range(_NEWTON_STEPS if inside.size else 0):
@@ -111,19 +75,7 @@ class SkyGeometry:
         return x, y
 
     def scale(self, x, y):
-        """
-        Local scale of the WCS.
-
-        Parameters
-        ----------
-        x, y : array_like, shape (n,)
-            Place in these arrays [0-indexed pixel].
-
-        Returns
-        -------
-        numpy.ndarray, shape (n, 2, 2)
-            Offset on the sky, east and north [arcsec], per pixel along x and along y.
-        """
+        """Local scale of the WCS."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         along_x = offsets(*self.to_sky(x - _STEP, y), *self.to_sky(x + _STEP, y))
         along_y = offsets(*self.to_sky(x, y - _STEP), *self.to_sky(x, y + _STEP))
@@ -135,59 +87,19 @@ class SkyGeometry:
 
 
 def offsets(ra_0, dec_0, ra, dec):
-    """
-    Small offsets on the sky.
-
-    Parameters
-    ----------
-    ra_0, dec_0 : array_like
-        From there [deg].
-    ra, dec : array_like
-        To there [deg].
-
-    Returns
-    -------
-    east, north : numpy.ndarray
-        Offset [arcsec].
-    """
+    """Small offsets on the sky."""
     delta = (np.asarray(ra) - ra_0 + 180) % 360 - 180
     return delta * np.cos(np.radians(dec_0)) * 3600, (np.asarray(dec) - dec_0) * 3600
 
 
 def unit_vectors(ra, dec):
-    """
-    Turn sky positions into unit vectors, which know no pole and no RA = 0.
-
-    Parameters
-    ----------
-    ra, dec : array_like, shape (n,)
-        On the sky [deg].
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, 3)
-        Unit vectors.
-    """
+    """Turn sky positions into unit vectors, which know no pole and no RA = 0."""
     ra, dec = np.radians(ra), np.radians(dec)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def shift_on_sky(ra, dec, east, north):
-    """
-    Shift sky positions by a small offset.
-
-    Parameters
-    ----------
-    ra, dec : numpy.ndarray, shape (n,)
-        On the sky [deg].
-    east, north : float
-        Offset [arcsec].
-
-    Returns
-    -------
-    ra, dec : numpy.ndarray, shape (n,)
-        On the sky [deg].
-    """
+    """Shift sky positions by a small offset."""
     return (ra + east / 3600 / np.cos(np.radians(dec))) % 360, dec + north / 3600
 
 
@@ -297,24 +209,7 @@ class ExposureHeader:
 
 
 def read_header(path):
-    """
-    Read the headers of an exposure, without loading pixels.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        A ``_cal`` file.
-
-    Returns
-    -------
-    ExposureHeader
-        What it says of itself.
-
-    Raises
-    ------
-    PhotometryError
-        The file is missing, cut short, no NIRCam image in MJy/sr, or lacks a keyword; names the file.
-    """
+    """Read the headers of an exposure, without loading pixels."""
     path = Path(path)
     with open_hdus(path) as hdulist:
         len(hdulist)  # reads every header, and so finds a file that is cut short
@@ -328,26 +223,7 @@ def read_header(path):
 
 @contextlib.contextmanager
 def open_hdus(path, **options):
-    """
-    Open a FITS file, and refuse one that cannot be read while it is open.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    **options
-        As for `astropy.io.fits.open`.
-
-    Yields
-    ------
-    astropy.io.fits.HDUList
-        Its HDUs.
-
-    Raises
-    ------
-    PhotometryError
-        The file is missing, cut short or damaged; names it.
-    """
+    """Open a FITS file, and refuse one that cannot be read while it is open."""
     try:
         refuse_endless(path)
         with warnings.catch_warnings():
@@ -363,21 +239,7 @@ def open_hdus(path, **options):
 
 
 def find_mixed(headers):
-    """
-    Find exposures that were not calibrated alike.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-
-    Returns
-    -------
-    list of str
-        One line in words for each detector, filter, pupil and property with more than one value: the values, and
-        how many exposures have each; and for each array, filter and pupil of which only some exposures have been
-        corrected already, or by different tables. Arrays may differ in that: a correction leaves the others alone.
-    """
+    """Find exposures that were not calibrated alike."""
     detectors, arrays = {}, {}
     for header in headers:
         band = (header.filter, header.pupil)
@@ -489,24 +351,7 @@ class Frame:
 
 
 def read_frame(header):
-    """
-    Read the pixels and the WCS of an exposure.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        As from `~jwst_modfix.photometry.frames.read_header`.
-
-    Returns
-    -------
-    Frame
-        The exposure.
-
-    Raises
-    ------
-    PhotometryError
-        It cannot be read, lacks an array or a WCS with a v2v3 frame, or has no good pixel; names the file.
-    """
+    """Read the pixels and the WCS of an exposure."""
     with open_hdus(header.path, memmap=False) as hdulist:
         arrays = {name: _native(header, hdulist, name) for name in ("SCI", "ERR", "AREA", "DQ")}
         geometry = _parse_geometry(header, hdulist["ASDF"].data.tobytes())
@@ -521,24 +366,7 @@ def read_frame(header):
 
 
 def read_geometry(header):
-    """
-    Read the WCS of an exposure, and no pixels.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        As from `~jwst_modfix.photometry.frames.read_header`.
-
-    Returns
-    -------
-    SkyGeometry
-        The WCS.
-
-    Raises
-    ------
-    PhotometryError
-        It cannot be read, or has no v2v3 frame; names the file.
-    """
+    """Read the WCS of an exposure, and no pixels."""
     with open_hdus(header.path, memmap=False) as hdulist:
         return _parse_geometry(header, hdulist["ASDF"].data.tobytes())
 

@@ -79,29 +79,7 @@ class Segments:
 
 
 def measure_mosaics(mosaics, epochs, *, faintest=FAINTEST):
-    """
-    Detect in the first epoch, and measure the same pixels in every mosaic of the filter that holds them.
-
-    Parameters
-    ----------
-    mosaics : sequence of Mosaic
-        The mosaics, one in memory at a time, in the order of epochs.
-    epochs : Epochs
-        The epochs; their names go into the table.
-    faintest : float
-        Sources fainter than this are not measured [AB].
-
-    Returns
-    -------
-    Photometry
-        The measurements, where ``exposure`` is the number of the mosaic, and the table of mosaics. The place of a
-        source in the focal plane is the mean over the exposures that cover it.
-
-    Raises
-    ------
-    PhotometryError
-        No source is found, or none is in two mosaics.
-    """
+    """Detect in the first epoch, and measure the same pixels in every mosaic of the filter that holds them."""
     found, parts, headers, numbers, skies = {}, [], [], [], []
     for number, mosaic in enumerate(mosaics):
         header = mosaic.header
@@ -130,25 +108,7 @@ def measure_mosaics(mosaics, epochs, *, faintest=FAINTEST):
 
 
 def find_segments(mosaic, background, known, *, faintest=FAINTEST):
-    """
-    Detect and deblend the sources of a mosaic.
-
-    Parameters
-    ----------
-    mosaic : Mosaic
-        The mosaic.
-    background : Background
-        Its background.
-    known : sequence of Segments
-        Sources found in other mosaics; a source whose pixels touch theirs is not taken again.
-    faintest : float
-        Fainter sources are left out [AB].
-
-    Returns
-    -------
-    Segments
-        Its sources; there may be none.
-    """
+    """Detect and deblend the sources of a mosaic."""
     image = fill_lone_pixels(np.where(mosaic.bad, np.nan, mosaic.data - background.level))
     least = to_flux(faintest)
     labels = _label(image, background.noise, least / mosaic.header.jansky)
@@ -176,30 +136,7 @@ def find_segments(mosaic, background, known, *, faintest=FAINTEST):
 
 
 def measure_segments(mosaic, background, segments):
-    """
-    Sum the pixels of each segment: SExtractor's FLUX_ISO in dual-image mode.
-
-    Parameters
-    ----------
-    mosaic : Mosaic
-        The mosaic.
-    background : Background
-        Its background.
-    segments : Segments
-        The sources.
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        Columns of the sources whose pixels all lie on the mosaic, and in one of its exposures.
-
-    Notes
-    -----
-    Drizzling correlates neighbouring pixels, which scatter by 2/3 of ``err`` where they are as large as the input's
-    (R = 1.5 of Fruchter & Hook 2002). But the resample step makes ``err`` of variances that were resampled as the
-    data were: it is the error of an uncorrelated pixel, and its sum in quadrature is the error of a sum over pixels,
-    within about 6% for 4 x 4 pixels; on larger ones the sky's own structure adds to it.
-    """
+    """Sum the pixels of each segment: SExtractor's FLUX_ISO in dual-image mode."""
     ny, nx = mosaic.data.shape
     x, y = segments.columns - mosaic.corner[0], segments.rows - mosaic.corner[1]
     count = len(segments.ra)

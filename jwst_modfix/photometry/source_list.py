@@ -17,21 +17,10 @@ _WORTHWHILE = 0.03  # share of new sky for which an exposure is looked at
 
 
 def choose_exposures(headers):
-    """
-    Choose exposures that cover the sky of all, band by band.
+    """Choose exposures that cover the sky of all, band by band.
 
     In the order of their names, an exposure is taken when it adds at least 3% of its footprint, which makes the choice
     the same for any order of exposures. One without a footprint is always taken.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-
-    Returns
-    -------
-    list of ExposureHeader
-        Those chosen, by name.
     """
     chosen, covered = [], {}
     for header in sorted(headers, key=lambda header: (header.name, str(header.path))):
@@ -96,30 +85,10 @@ class SourceList:
 
 
 def merge_detections(detections, *, match_radius=_MATCH_RADIUS, neighbour_fraction=0.1):
-    """
-    Merge the detections of all exposures.
+    """Merge the detections of all exposures.
 
     Exposures are taken in the order of their names. Each is first shifted onto the list so far (`find_shift`), then
     nearest pairs are matched, mutually, and what is left over becomes new sources.
-
-    Parameters
-    ----------
-    detections : sequence of Detections
-        Of each exposure.
-    match_radius : float
-        The largest distance of a match [arcsec].
-    neighbour_fraction : float
-        The least flux of a neighbour that counts for the isolation, over that of the source.
-
-    Returns
-    -------
-    SourceList
-        The sources.
-
-    Raises
-    ------
-    PhotometryError
-        Nothing was detected in any exposure.
     """
     if not any(len(found) for found in detections):
         names = ", ".join(sorted(found.exposure for found in detections))
@@ -166,21 +135,7 @@ class _Growing:
 
 
 def find_shift(ra, dec, ra_list, dec_list):
-    """
-    Find the shift of an exposure's sources onto a list: the median of pairs around the most crowded offset.
-
-    Parameters
-    ----------
-    ra, dec : numpy.ndarray, shape (n,)
-        Sources of the exposure [deg].
-    ra_list, dec_list : numpy.ndarray, shape (m,)
-        The list [deg].
-
-    Returns
-    -------
-    east, north : float
-        Shift to add [arcsec]; 0 where fewer than five pairs agree.
-    """
+    """Find the shift of an exposure's sources onto a list: the median of pairs around the most crowded offset."""
     tree, trial = cKDTree(unit_vectors(ra_list, dec_list)), cKDTree(unit_vectors(ra, dec))
     pairs = trial.query_ball_tree(tree, _SEARCH_RADIUS * _ARCSEC)
     mine = np.repeat(np.arange(len(pairs)), [len(partners) for partners in pairs])
@@ -196,23 +151,7 @@ def find_shift(ra, dec, ra_list, dec_list):
 
 
 def measure_isolation(ra, dec, flux, fraction):
-    """
-    Measure the distance from each source to the nearest that is bright enough to matter.
-
-    Parameters
-    ----------
-    ra, dec : numpy.ndarray, shape (n,)
-        Places [deg].
-    flux : numpy.ndarray, shape (n,)
-        Fluxes.
-    fraction : float
-        Neighbours count from this fraction of the source's flux.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        Distance [arcsec]; infinite where none of the 32 nearest counts.
-    """
+    """Measure the distance from each source to the nearest that is bright enough to matter."""
     vectors = unit_vectors(ra, dec)
     distance, row = cKDTree(vectors).query(vectors, k=_NEIGHBOURS + 1)
     bright = np.append(flux, -np.inf)[row[:, 1:]] > fraction * flux[:, None]

@@ -38,45 +38,14 @@ _STYLE = {"labelsize": 9}
 
 
 class Picture:
-    """
-    A figure with its name and its words.
-
-    Parameters
-    ----------
-    name : str
-        Name, for file names.
-    figure : matplotlib.figure.Figure
-        The figure.
-    caption : str
-        What it shows, in words.
-    """
+    """A figure with its name and its words."""
 
     def __init__(self, name, figure, caption):
         self.name, self.figure, self.caption = name, figure, caption
 
 
 def new_axes(columns=1, width=6.4, height=4.0, rows=1, **kwargs):
-    """
-    Make a figure with axes in a row, or in several.
-
-    Parameters
-    ----------
-    columns : int, optional
-        Number of axes.
-    width, height : float, optional
-        Size of the figure [inch].
-    rows : int, optional
-        Number of rows.
-    **kwargs
-        Passed to `matplotlib.figure.Figure.subplots`.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        The figure, which no window knows.
-    axes : list
-        Its axes; the list of each row where there are several.
-    """
+    """Make a figure with axes in a row, or in several."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
@@ -86,52 +55,19 @@ def new_axes(columns=1, width=6.4, height=4.0, rows=1, **kwargs):
 
 
 def literal(text):
-    """
-    Take text as it is: no part of it is mathematics.
-
-    Parameters
-    ----------
-    text : object
-        What to write.
-
-    Returns
-    -------
-    str
-        The text for matplotlib.
-    """
+    """Take text as it is: no part of it is mathematics."""
     return str(text).replace("\\", "/").replace("$", r"\$")
 
 
 def shade(ax):
-    """
-    Shade differences of up to 0.05 mag and 0.02 mag, as Fig. 8 of Ma et al. (2023) does.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Axes with magnitudes upward.
-    """
+    """Shade differences of up to 0.05 mag and 0.02 mag, as Fig. 8 of Ma et al. (2023) does."""
     ax.axhspan(-0.05, 0.05, color="0.92", zorder=0)
     ax.axhspan(-0.02, 0.02, color="0.82", zorder=0)
     ax.axhline(0, color="0.3", lw=0.8, zorder=1)
 
 
 def bin_medians(x, y, bins=8):
-    """
-    Find medians in bins of equal numbers.
-
-    Parameters
-    ----------
-    x, y : numpy.ndarray, shape (n,)
-        Points.
-    bins : int, optional
-        Number of bins at most; each holds five points or more.
-
-    Returns
-    -------
-    x, y, error : numpy.ndarray
-        Medians of both, and the standard error of that of y.
-    """
+    """Find medians in bins of equal numbers."""
     parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(bins, len(x) // 5)))
     middle = np.array([[np.median(x[part]), np.median(y[part])] for part in parts])
     scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
@@ -166,39 +102,13 @@ class Differences:
 
 
 def module_differences(band):
-    """
-    Find A - B of the sources that both modules of one array ID measured.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-
-    Returns
-    -------
-    Differences
-        One for each source and array ID, the epoch terms taken out of both.
-    """
+    """Find A - B of the sources that both modules of one array ID measured."""
     m, before, after = _magnitudes(band)
     return _differences(m, before, after, m.source * 8 + m.array_code, m.module_code == 0, m.module_code == 1)
 
 
 def epoch_differences(band, first, second):
-    """
-    Find second - first of the sources that were measured in two epochs.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-    first, second : int
-        Epochs.
-
-    Returns
-    -------
-    Differences
-        One for each source.
-    """
+    """Find second - first of the sources that were measured in two epochs."""
     m, before, after = _magnitudes(band)
     found = _differences(m, before, after, m.source, m.epoch == second, m.epoch == first)
     return Differences(np.full(len(found), -1), found.mag, found.RA, found.Dec, found.before, found.after)
@@ -238,21 +148,7 @@ _MOST_PANELS = 3
 
 
 def draw_band(band, epoch_names):
-    """
-    Draw all figures of a filter that its measurements allow.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-    epoch_names : sequence of str
-        Name of each epoch.
-
-    Returns
-    -------
-    list of Picture
-        The figures.
-    """
+    """Draw all figures of a filter that its measurements allow."""
     drawn = [
         draw_sky_map(band, epoch_names),
         draw_before_after(band),
@@ -265,21 +161,7 @@ def draw_band(band, epoch_names):
 
 
 def draw_sky_map(band, epoch_names):
-    """
-    Draw differences between epochs on the sky (Fig. 5), or between modules where there is one epoch.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-    epoch_names : sequence of str
-        Name of each epoch.
-
-    Returns
-    -------
-    Picture or None
-        None where no source has a difference.
-    """
+    """Draw differences between epochs on the sky (Fig. 5), or between modules where there is one epoch."""
     epochs = [int(epoch) for epoch in band.solution.model.epochs]
     found = {
         f"{epoch_names[j]} - {epoch_names[epochs[0]]}": epoch_differences(band, epochs[0], j)
@@ -315,21 +197,7 @@ def _offsets(d, found):
 
 
 def draw_patches(band, epoch_names):
-    """
-    Draw medians of patch p against patch q, with the line of a time term (Fig. 6).
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-    epoch_names : sequence of str
-        Name of each epoch.
-
-    Returns
-    -------
-    Picture or None
-        None where no array has both patches.
-    """
+    """Draw medians of patch p against patch q, with the line of a time term (Fig. 6)."""
     if not band.pairs:
         return None
     figure, (ax,) = new_axes(width=9.0, height=4.8)
@@ -361,19 +229,7 @@ def draw_patches(band, epoch_names):
 
 
 def draw_before_after(band):
-    """
-    Draw A - B of each source against its magnitude, before and after the correction (Fig. 8).
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-
-    Returns
-    -------
-    Picture or None
-        None where no source was measured by both modules.
-    """
+    """Draw A - B of each source against its magnitude, before and after the correction (Fig. 8)."""
     d = module_differences(band)
     if not len(d):
         return None
@@ -397,19 +253,7 @@ def draw_before_after(band):
 
 
 def draw_gradients(band):
-    """
-    Draw the gradient of each array that has one, with its fit.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-
-    Returns
-    -------
-    list of Picture
-        One for each array with a fitted slope.
-    """
+    """Draw the gradient of each array that has one, with its fit."""
     drawn = []
     for result in band.results:
         if result.slope is None:
@@ -471,19 +315,7 @@ def _gradient_caption(result, what):
 
 
 def draw_correlation(band):
-    """
-    Draw the covariance matrix, as correlations.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-
-    Returns
-    -------
-    Picture or None
-        None where no term was fitted.
-    """
+    """Draw the covariance matrix, as correlations."""
     terms = np.flatnonzero(band.solution.fitted)
     if not terms.size:
         return None
@@ -500,19 +332,7 @@ def draw_correlation(band):
 
 
 def draw_links(band):
-    """
-    Draw how many sources each two detectors share.
-
-    Parameters
-    ----------
-    band : BandResult
-        A filter with a solution.
-
-    Returns
-    -------
-    Picture
-        The figure.
-    """
+    """Draw how many sources each two detectors share."""
     links = band.solution.links
     figure, (ax,) = new_axes(width=2.6 + 0.6 * len(links.detectors), height=1.6 + 0.55 * len(links.detectors))
     _draw_matrix(ax, links.shared, list(links.detectors), "{:d}", cmap="cividis", vmin=0, dark=0.6 * links.shared.max())
@@ -530,37 +350,13 @@ def _draw_matrix(ax, matrix, names, text, dark=None, **kwargs):
 
 
 def draw_overview(derivation):
-    """
-    Draw the figures that hold all filters.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-
-    Returns
-    -------
-    list of Picture
-        The figures.
-    """
+    """Draw the figures that hold all filters."""
     drawn = (draw_residuals(derivation), draw_shifts(derivation), draw_sky_check(derivation))
     return [picture for picture in drawn if picture is not None]
 
 
 def draw_residuals(derivation):
-    """
-    Draw histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3).
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-
-    Returns
-    -------
-    Picture or None
-        None where no centroid was measured in an exposure.
-    """
+    """Draw histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3)."""
     table = derivation.photometry.measurements[derivation.selection.mask]
     source = np.unique(table["source"], return_inverse=True)[1] if len(table) else np.zeros(0, int)
     off = {name: 1e3 * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
@@ -615,19 +411,7 @@ def _draw_histograms(ax, values, parts, reach):
 
 
 def draw_shifts(derivation):
-    """
-    Draw the shift of each exposure onto the list of sources.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-
-    Returns
-    -------
-    Picture or None
-        None where exposures were not matched to a list of sources.
-    """
+    """Draw the shift of each exposure onto the list of sources."""
     table = derivation.photometry.exposures
     east, north = (1e3 * np.asarray(table[name]) for name in ("shift_east", "shift_north"))
     if derivation.options.photometry != "exposure":
@@ -652,19 +436,7 @@ def draw_shifts(derivation):
 
 
 def draw_sky_check(derivation):
-    """
-    Draw offsets from sky levels beside those of the sources.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-
-    Returns
-    -------
-    Picture or None
-        None where no sky level is known.
-    """
+    """Draw offsets from sky levels beside those of the sources."""
     found = [(f"{band.name}\n{sky.array}", sky) for band in derivation.bands for sky in band.sky]
     if not found:
         return None

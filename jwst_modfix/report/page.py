@@ -18,21 +18,7 @@ _PIXELS = 96  # of the page, per inch
 
 
 def write_report(derivation, folder):
-    """
-    Write the page and, beside it, its figures as PNG and PDF files.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-    folder : pathlib.Path
-        Where to write.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files, the page first.
-    """
+    """Write the page and, beside it, its figures as PNG and PDF files."""
     stem = f"{derivation.product}_modfix_report"
     names = derivation.epochs.names
     drawn = {"": draw_overview(derivation)}
@@ -52,22 +38,7 @@ def write_report(derivation, folder):
 
 
 def render_page(derivation, figures):
-    """
-    Fill the template; whatever comes from a header is escaped.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-    figures : dict
-        Name of the filter, or "" for all of them, to list of dict with ``png`` (base64), ``width`` on the page
-        [pixel], ``caption`` and ``file``.
-
-    Returns
-    -------
-    str
-        The page.
-    """
+    """Fill the template; whatever comes from a header is escaped."""
     source = (resources.files("jwst_modfix.report") / "template.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

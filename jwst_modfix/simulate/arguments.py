@@ -19,19 +19,7 @@ __all__ = ["ArgumentError", "Request", "band", "epoch_term", "gradient", "number
 
 
 def number(least, most=float("inf")):
-    """
-    Make a reader of numbers in a range.
-
-    Parameters
-    ----------
-    least, most : float
-        The range, both ends inclusive.
-
-    Returns
-    -------
-    callable
-        From text to float, for argparse.
-    """
+    """Make a reader of numbers in a range."""
 
     def read(text):
         try:
@@ -47,19 +35,7 @@ def number(least, most=float("inf")):
 
 
 def whole(least):
-    """
-    Make a reader of whole numbers.
-
-    Parameters
-    ----------
-    least : int
-        The least allowed.
-
-    Returns
-    -------
-    callable
-        From text to int, for argparse.
-    """
+    """Make a reader of whole numbers."""
 
     def read(text):
         if not text.isdecimal() or int(text) < least:
@@ -70,38 +46,14 @@ def whole(least):
 
 
 def band(text):
-    """
-    Read the name of a band.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``f444w``.
-
-    Returns
-    -------
-    str
-        Its name.
-    """
+    """Read the name of a band."""
     if text.upper() not in BANDS:
         raise argparse.ArgumentTypeError(f"one of {', '.join(BANDS)}; got {text!r}")
     return text.upper()
 
 
 def offset(text):
-    """
-    Read the offset of an array ID through a band.
-
-    Parameters
-    ----------
-    text : str
-        ``ARRAY:FILTER:MAG[:SLOPE]``.
-
-    Returns
-    -------
-    OffsetRow
-        The row.
-    """
+    """Read the offset of an array ID through a band."""
     rule = "ARRAY:FILTER:MAG[:SLOPE], such as long:F444W:-0.0165:0.0043"
     array, name, *values = _split(text, rule, 3, 4)
     if array not in ARRAYS:
@@ -112,19 +64,7 @@ def offset(text):
 
 
 def gradient(text):
-    """
-    Read the frame, direction, origin and share of a gradient.
-
-    Parameters
-    ----------
-    text : str
-        ``FRAME:DIRECTION:X:Y:SHARE``.
-
-    Returns
-    -------
-    Gradient
-        The gradient.
-    """
+    """Read the frame, direction, origin and share of a gradient."""
     rule = f"FRAME:DIRECTION:X:Y:SHARE, with a frame of {', '.join(FRAMES)}"
     frame, *rest = _split(text, rule, 5, 5)
     direction, x, y, share = _floats(rest, text, rule)
@@ -134,19 +74,7 @@ def gradient(text):
 
 
 def epoch_term(text):
-    """
-    Read the term of an epoch.
-
-    Parameters
-    ----------
-    text : str
-        ``EPOCH[:FILTER]:MAG``.
-
-    Returns
-    -------
-    tuple
-        The key of `CalibrationTruth.epoch_terms`, and the term [mag].
-    """
+    """Read the term of an epoch."""
     rule = "EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01"
     epoch, *name, term = _split(text, rule, 2, 3)
     return (epoch, band(name[0])) if name else epoch, _floats([term], text, rule)[0]
@@ -202,24 +130,7 @@ class Request:
 
 
 def read_request(given):
-    """
-    Read the arguments as a whole.
-
-    Parameters
-    ----------
-    given : argparse.Namespace
-        Arguments, as parsed.
-
-    Returns
-    -------
-    Request
-        What they ask for.
-
-    Raises
-    ------
-    ArgumentError
-        Arguments that do not go together.
-    """
+    """Read the arguments as a whole."""
     epochs = _read_epochs(given)
     exposures = plan_exposures(
         epochs,

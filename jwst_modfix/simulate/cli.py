@@ -39,14 +39,7 @@ examples:
 
 
 def make_parser():
-    """
-    Make the parser of the command line.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        The parser.
-    """
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m jwst_modfix.simulate",
         usage="%(prog)s OUT [options]",
@@ -132,19 +125,7 @@ def _add_effects(group):
 
 
 def main(argv=None):
-    """
-    Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; those of the process unless given.
-
-    Returns
-    -------
-    int
-        0; a wrong argument ends the process with status 2 and a message.
-    """
+    """Run the command line."""
     parser = make_parser()
     given = parser.parse_args(argv)
     _configure_logging(given.quiet)

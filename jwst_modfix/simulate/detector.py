@@ -72,14 +72,7 @@ class Effects:
 
     @classmethod
     def none(cls):
-        """
-        Turn every effect off.
-
-        Returns
-        -------
-        Effects
-            Sources alone: no noise, sky, bad pixels, saturation or cosmic rays.
-        """
+        """Turn every effect off."""
         return cls(noise=False, sky=False, bad_pixels=False, saturation=False)
 
 
@@ -107,42 +100,12 @@ class Pixels:
 
 
 def photmjsr(exposure):
-    """
-    Conversion of an exposure from DN/s to surface brightness.
-
-    Parameters
-    ----------
-    exposure : Exposure
-        The exposure.
-
-    Returns
-    -------
-    float
-        ``PHOTMJSR`` [MJy/sr per DN/s].
-    """
+    """Conversion of an exposure from DN/s to surface brightness."""
     return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
 
 
 def detect(brightness, exposure, rng, effects):
-    """
-    Measure a surface brightness.
-
-    Parameters
-    ----------
-    brightness : ndarray, shape (2048, 2048)
-        True surface brightness, with the sky [MJy/sr].
-    exposure : Exposure
-        The exposure.
-    rng : numpy.random.Generator
-        Source of the noise.
-    effects : Effects
-        Which effects to simulate.
-
-    Returns
-    -------
-    Pixels
-        What the pipeline would give, were its calibration right.
-    """
+    """Measure a surface brightness."""
     channel = exposure.geometry.channel
     per_electron = photmjsr(exposure) / (_GAIN[channel] * exposure.duration)
     electrons = brightness / per_electron
@@ -161,21 +124,7 @@ def detect(brightness, exposure, rng, effects):
 
 
 def noise_equivalent_flux(flux, exposure):
-    """
-    Estimate the standard error of a source's flux in an aperture that holds most of it.
-
-    Parameters
-    ----------
-    flux : array_like
-        Flux of the source [MJy].
-    exposure : Exposure
-        The exposure.
-
-    Returns
-    -------
-    ndarray
-        Standard error, of photons of source and sky and of the read noise [MJy].
-    """
+    """Estimate the standard error of a source's flux in an aperture that holds most of it."""
     geometry, band = exposure.geometry, exposure.band
     per_electron = photmjsr(exposure) / (_GAIN[geometry.channel] * exposure.duration)
     pixels = np.pi * (_APERTURE_RADIUS * band.fwhm) ** 2 / geometry.nominal_area
@@ -270,26 +219,7 @@ class Subarray:
 
 
 def named_subarray(name, detector):
-    """
-    Look up a subarray of the SIAF.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"SUB640"``.
-    detector : str
-        Name of the detector.
-
-    Returns
-    -------
-    Subarray
-        Where it lies on that detector.
-
-    Raises
-    ------
-    SubarrayError
-        That detector has no such subarray.
-    """
+    """Look up a subarray of the SIAF."""
     aperture = read_subarray(detector, name)
     if aperture is None:
         raise SubarrayError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
@@ -304,21 +234,7 @@ def named_subarray(name, detector):
 
 
 def cut_subarray(model, subarray):
-    """
-    Cut a subarray out of a full-frame exposure.
-
-    Parameters
-    ----------
-    model : stdatamodels.jwst.datamodels.ImageModel
-        A full-frame exposure from `simulate_exposure`; it is not changed.
-    subarray : Subarray or str
-        The rectangle, or its name in the SIAF.
-
-    Returns
-    -------
-    stdatamodels.jwst.datamodels.ImageModel
-        The subarray; V2_REF, V3_REF and RA_REF, DEC_REF stay those of the full frame.
-    """
+    """Cut a subarray out of a full-frame exposure."""
     detector = model.meta.instrument.detector
     if isinstance(subarray, str):
         subarray = named_subarray(subarray, detector)

@@ -102,24 +102,7 @@ class Band:
 
     @classmethod
     def named(cls, name):
-        """
-        Look a band up.
-
-        Parameters
-        ----------
-        name : str
-            The band's own name: that in the pupil wheel for F162M, F164N, F323N, F405N, F466N and F470N.
-
-        Returns
-        -------
-        Band
-            The band.
-
-        Raises
-        ------
-        UnknownBandError
-            There is no such band.
-        """
+        """Look a band up."""
         if name not in BANDS:
             raise UnknownBandError(f"filter: one of {', '.join(BANDS)}; got {name!r}")
         return BANDS[name]

@@ -23,21 +23,7 @@ _COMPLETE = (
 
 
 def exposure_metadata(exposure, context):
-    """
-    Describe an exposure.
-
-    Parameters
-    ----------
-    exposure : Exposure
-        The exposure.
-    context : str
-        The CRDS context that it was calibrated with, such as ``"jwst_1130.pmap"``.
-
-    Returns
-    -------
-    dict
-        Tree to put under ``meta``.
-    """
+    """Describe an exposure."""
     return {
         **_origin(exposure),
         **_times(exposure),

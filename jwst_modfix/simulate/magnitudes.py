@@ -17,28 +17,7 @@ _MAG_PER_FRACTION = 2.5 / np.log(10)
 
 
 def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
-    """
-    Find what every exposure sees of every source, before noise.
-
-    Parameters
-    ----------
-    scene : astropy.table.Table
-        The sky, as from `make_scene`.
-    exposures : sequence of Exposure
-        The exposures.
-    truth : CalibrationTruth, optional
-        The error of the calibration; that of Ma et al. (2023) unless given.
-    faintest : float
-        Leave out sources that are fainter [AB].
-
-    Returns
-    -------
-    astropy.table.Table
-        One row per source and exposure: ``source`` (row of the scene), ``exposure`` (its place in `exposures`),
-        ``epoch``, ``detector``, ``array``, ``module``, ``filter``, ``pupil``, ``v2``, ``v3`` [arcsec], ``ra``, ``dec``
-        [deg], ``x``, ``y`` [0-indexed full-frame pixel], ``true_mag`` (the source in that epoch), ``magnitude_error``
-        (z + g u + t), ``noise`` (standard error) [mag] and ``variable``.
-    """
+    """Find what every exposure sees of every source, before noise."""
     truth = truth or CalibrationTruth()
     seen = [_observe(scene, exposure, truth, faintest) for exposure in exposures]
     counts = [len(columns["source"]) for columns in seen]
@@ -52,27 +31,7 @@ def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
 
 
 def draw_measurements(observed, rng, *, scatter=0.003, outlier_fraction=0.0, outlier_amplitude=0.3):
-    """
-    Draw one realisation of the measurements.
-
-    Parameters
-    ----------
-    observed : astropy.table.Table
-        As from `observe_sources`.
-    rng : numpy.random.Generator
-        Source of the noise.
-    scatter : float
-        Scatter that photon noise does not explain, such as that of the flat field [mag].
-    outlier_fraction : float
-        Fraction of the measurements that are wrong.
-    outlier_amplitude : float
-        Standard deviation of their errors [mag].
-
-    Returns
-    -------
-    astropy.table.Table
-        `observed` with ``mag``, ``mag_err`` (photon noise and scatter) [mag] and ``outlier``.
-    """
+    """Draw one realisation of the measurements."""
     number = len(observed)
     measured = observed.copy(copy_data=False)
     error = np.hypot(observed["noise"], scatter)
@@ -86,29 +45,7 @@ def draw_measurements(observed, rng, *, scatter=0.003, outlier_fraction=0.0, out
 
 
 def simulate_measurements(scene, exposures, rng, *, truth=None, faintest=np.inf, **noise):
-    """
-    Simulate the measurements of every source in every exposure, with no pixels.
-
-    Parameters
-    ----------
-    scene : astropy.table.Table
-        The sky, as from `make_scene`.
-    exposures : sequence of Exposure
-        The exposures.
-    rng : numpy.random.Generator
-        Source of the noise.
-    truth : CalibrationTruth, optional
-        The error of the calibration; that of Ma et al. (2023) unless given.
-    faintest : float
-        Leave out sources that are fainter [AB].
-    **noise
-        As for `draw_measurements`; call that again on the same `observe_sources` for more realisations.
-
-    Returns
-    -------
-    astropy.table.Table
-        The columns of `observe_sources` and of `draw_measurements`.
-    """
+    """Simulate the measurements of every source in every exposure, with no pixels."""
     return draw_measurements(observe_sources(scene, exposures, truth=truth, faintest=faintest), rng, **noise)
 
 
@@ -144,25 +81,7 @@ def _exposure_columns(exposures):
 
 
 def plan_pointings(rolls, *, dithers=6, filters=("F200W", "F444W"), ra=265.035, dec=68.974):
-    """
-    Lay out exposures, one epoch for each roll angle.
-
-    Parameters
-    ----------
-    rolls : sequence of float
-        Position angle of V3 in each epoch [deg].
-    dithers : int
-        Exposures of each epoch and filter.
-    filters : sequence of str
-        Names of the bands.
-    ra, dec : float
-        Centre of the field [deg].
-
-    Returns
-    -------
-    list of Pointing
-        One for each exposure of each detector.
-    """
+    """Lay out exposures, one epoch for each roll angle."""
     epochs = [
         Epoch(name=f"ep{number}", date=f"{2022 + number // 12}-{number % 12 + 1:02d}-01", roll=roll, ra=ra, dec=dec)
         for number, roll in enumerate(rolls)

@@ -110,20 +110,7 @@ class Exposure:
 
 
 def dither_pattern(points):
-    """
-    Offsets of a simple dither pattern.
-
-    Parameters
-    ----------
-    points : int
-        Number of points; 6 gives FULLBOX 6TIGHT, fewer its points from both sides in turn, more repeat it
-        with subpixel moves.
-
-    Returns
-    -------
-    list of tuple of float
-        Offsets [arcsec along V2, V3]; no move for a single point.
-    """
+    """Offsets of a simple dither pattern."""
     if points == 1:
         return [(0.0, 0.0)]
     order = (0, 5, 2, 3, 1, 4) if points < 6 else range(6)
@@ -140,29 +127,7 @@ def plan_exposures(
     duration=526.1,
     program=2738,
 ):
-    """
-    Lay out every exposure of a set of observations.
-
-    Parameters
-    ----------
-    epochs : sequence of Epoch
-        The epochs, in the order of time.
-    filters : sequence of str
-        Names of the bands.
-    detectors : sequence of str, optional
-        Names of the detectors; each band takes those of its channel. All ten unless given.
-    dithers : int or sequence of tuple of float
-        How many exposures of each epoch and band, as in `dither_pattern`, or their offsets [arcsec along V2, V3].
-    duration : float
-        Effective exposure time [s]; the default is that of SHALLOW4 with ten groups.
-    program : int
-        Program number, for the names of files.
-
-    Returns
-    -------
-    tuple of Exposure
-        By epoch, band, dither and detector.
-    """
+    """Lay out every exposure of a set of observations."""
     dithers = dither_pattern(dithers) if isinstance(dithers, int) else dithers
     geometries = [detector_geometry(detector) for detector in detectors or DETECTORS]
     return tuple(
@@ -188,21 +153,7 @@ def plan_exposures(
 
 
 def dithered_attitude(epoch, offset):
-    """
-    Attitude of a dither.
-
-    Parameters
-    ----------
-    epoch : Epoch
-        The epoch: field, roll and pointing error.
-    offset : tuple of float
-        How far the telescope moves along V2, V3 [arcsec].
-
-    Returns
-    -------
-    Attitude
-        The attitude; its roll is that of the epoch at the dithered position.
-    """
+    """Attitude of a dither."""
     v2 = offset[0] + epoch.offset[0]
     v3 = offset[1] + epoch.offset[1]
     undithered = Attitude(ra=epoch.ra, dec=epoch.dec, roll=epoch.roll)

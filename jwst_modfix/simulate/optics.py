@@ -69,38 +69,12 @@ def _read_instrument():
 
 
 def read_aperture(detector):
-    """
-    Read the full-frame aperture of a detector.
-
-    Parameters
-    ----------
-    detector : str
-        Name of the detector, one of `DETECTORS`.
-
-    Returns
-    -------
-    pysiaf.aperture.JwstAperture
-        The aperture, such as ``NRCA5_FULL`` for ``NRCALONG``.
-    """
+    """Read the full-frame aperture of a detector."""
     return _read_instrument()[_APERTURES[detector]]
 
 
 def read_subarray(detector, name):
-    """
-    Read the aperture of a subarray of a detector.
-
-    Parameters
-    ----------
-    detector : str
-        Name of the detector, one of `DETECTORS`.
-    name : str
-        Name of the subarray, such as ``"SUB640"``.
-
-    Returns
-    -------
-    pysiaf.aperture.JwstAperture or None
-        The aperture, such as ``NRCB5_SUB640``; None where the detector has none of that name.
-    """
+    """Read the aperture of a subarray of a detector."""
     return _read_instrument().apertures.get(_APERTURES[detector].replace("FULL", name))
 
 
@@ -157,54 +131,18 @@ class Attitude:
         return sky.T @ _rotation(0, self.roll) @ telescope
 
     def v2v3_to_sky(self, v2, v3):
-        """
-        Sky position of telescope coordinates.
-
-        Parameters
-        ----------
-        v2, v3 : array_like
-            Telescope coordinates [arcsec].
-
-        Returns
-        -------
-        ra, dec : ndarray
-            Sky position [deg], RA from 0 to 360.
-        """
+        """Sky position of telescope coordinates."""
         vector = _to_vector(np.asarray(v2) / 3600, np.asarray(v3) / 3600)
         ra, dec = _to_angles(np.tensordot(self.matrix, vector, 1))
         return ra % 360, dec
 
     def sky_to_v2v3(self, ra, dec):
-        """
-        Telescope coordinates of sky positions.
-
-        Parameters
-        ----------
-        ra, dec : array_like
-            Sky position [deg].
-
-        Returns
-        -------
-        v2, v3 : ndarray
-            Telescope coordinates [arcsec].
-        """
+        """Telescope coordinates of sky positions."""
         v2, v3 = _to_angles(np.tensordot(self.matrix.T, _to_vector(ra, dec), 1))
         return v2 * 3600, v3 * 3600
 
     def roll_at(self, v2, v3):
-        """
-        Position angle of the V3 axis at a point.
-
-        Parameters
-        ----------
-        v2, v3 : float
-            The point [arcsec].
-
-        Returns
-        -------
-        float
-            Position angle, east of north [deg], from 0 to 360.
-        """
+        """Position angle of the V3 axis at a point."""
         ra, dec = self.v2v3_to_sky(v2, v3)
         longitude, latitude = np.deg2rad(v2 / 3600), np.deg2rad(v3 / 3600)
         v3_axis = self.matrix @ np.array(
@@ -217,21 +155,7 @@ class Attitude:
 
 
 def offset_on_sky(ra, dec, east, north):
-    """
-    Move a sky position by small offsets in its tangent plane.
-
-    Parameters
-    ----------
-    ra, dec : float
-        Sky position [deg].
-    east, north : array_like
-        Offsets [arcsec].
-
-    Returns
-    -------
-    ra, dec : ndarray
-        The new position [deg].
-    """
+    """Move a sky position by small offsets in its tangent plane."""
     here = _rotation(1, -dec) @ _rotation(2, ra)
     east, north = np.deg2rad(np.asarray(east) / 3600), np.deg2rad(np.asarray(north) / 3600)
     vector = np.stack(np.broadcast_arrays(np.ones_like(east), east, north))
@@ -301,55 +225,18 @@ class DetectorGeometry:
         return np.array([[self.parity * cos, sin], [-self.parity * sin, cos]])
 
     def pixel_to_v2v3(self, x, y):
-        """
-        Telescope coordinates of pixels.
-
-        Parameters
-        ----------
-        x, y : array_like
-            Full-frame pixel coordinates, 0-indexed; they broadcast.
-
-        Returns
-        -------
-        ndarray, shape (2, ...)
-            V2 and V3 [arcsec].
-        """
+        """Telescope coordinates of pixels."""
         ideal = _evaluate(self.sci_to_idl, x - self.x_ref, y - self.y_ref)
         return self._ideal_to_v2v3(ideal)
 
     def grid_to_v2v3(self, x, y):
-        """
-        Telescope coordinates of every pixel of a grid, much faster than pixel by pixel.
-
-        Parameters
-        ----------
-        x : array_like, shape (nx,)
-            Full-frame columns, 0-indexed.
-        y : array_like, shape (ny,)
-            Full-frame rows, 0-indexed.
-
-        Returns
-        -------
-        ndarray, shape (2, ny, nx)
-            V2 and V3 [arcsec].
-        """
+        """Telescope coordinates of every pixel of a grid, much faster than pixel by pixel."""
         return self._ideal_to_v2v3(_evaluate_grid(self.sci_to_idl, x - self.x_ref, y - self.y_ref))
 
     def v2v3_to_pixel(self, v2, v3):
-        """
-        Find the pixels at telescope coordinates, exact to 1e-8 pixel, by Newton's method.
+        """Find the pixels at telescope coordinates, exact to 1e-8 pixel, by Newton's method.
 
         The inverse polynomials of the SIAF, good to 5e-4 pixel, are the first guess.
-
-        Parameters
-        ----------
-        v2, v3 : array_like
-            Telescope coordinates [arcsec].
-
-        Returns
-        -------
-        ndarray, shape (2, ...)
-            Full-frame x and y, 0-indexed; meaningful on the detector and near its edges only.
         """
         offset = np.stack([np.asarray(v2, float) - self.v2_ref, np.asarray(v3, float) - self.v3_ref])
         ideal = np.tensordot(self.idl_to_v2v3.T, offset, 1)
@@ -359,21 +246,7 @@ class DetectorGeometry:
         return pixel + np.reshape([self.x_ref, self.y_ref], (2,) + (1,) * (pixel.ndim - 1))
 
     def pixel_area(self, x, y):
-        """
-        Solid angle of pixels: the Jacobian of the distortion.
-
-        Parameters
-        ----------
-        x : array_like, shape (nx,)
-            Full-frame columns, 0-indexed.
-        y : array_like, shape (ny,)
-            Full-frame rows, 0-indexed.
-
-        Returns
-        -------
-        ndarray, shape (ny, nx)
-            Area [arcsec2].
-        """
+        """Solid angle of pixels: the Jacobian of the distortion."""
         (xx, xy), (yx, yy) = _derivatives(self.sci_to_idl, x - self.x_ref, y - self.y_ref, _evaluate_grid)
         return np.abs(xx * yy - xy * yx)
 
@@ -439,19 +312,7 @@ def _as_matrix(coefficients, degree):
 
 @cache
 def detector_geometry(detector):
-    """
-    Read the geometry of a detector from the SIAF.
-
-    Parameters
-    ----------
-    detector : str
-        Name of the detector, such as ``"NRCA1"`` or ``"NRCBLONG"``.
-
-    Returns
-    -------
-    DetectorGeometry
-        Its geometry.
-    """
+    """Read the geometry of a detector from the SIAF."""
     aperture = read_aperture(detector)
     degree = aperture.Sci2IdlDeg
     matrices = {name: _as_matrix(values, degree) for name, values in aperture.get_polynomial_coefficients().items()}
@@ -470,37 +331,14 @@ def detector_geometry(detector):
 
 
 def assign_wcs(model, geometry):
-    """
-    Give a model its WCS, its footprint and the approximation for FITS, as the assign_wcs step does.
-
-    Parameters
-    ----------
-    model : stdatamodels.jwst.datamodels.ImageModel
-        The model, with ``meta.wcsinfo`` and ``meta.subarray`` filled in; changed in place.
-    geometry : DetectorGeometry
-        The detector.
-    """
+    """Give a model its WCS, its footprint and the approximation for FITS, as the assign_wcs step does."""
     model.meta.wcs = build_wcs(model, geometry)
     update_s_region_imaging(model)
     update_fits_wcsinfo(model)
 
 
 def build_wcs(model, geometry):
-    """
-    Make the WCS of a model.
-
-    Parameters
-    ----------
-    model : stdatamodels.jwst.datamodels.ImageModel
-        The model, with ``meta.wcsinfo`` and ``meta.subarray`` filled in.
-    geometry : DetectorGeometry
-        The detector.
-
-    Returns
-    -------
-    gwcs.WCS
-        From 0-indexed pixels of the model's own subarray to RA, Dec [deg].
-    """
+    """Make the WCS of a model."""
     subarray = model.meta.subarray
     distortion = build_distortion(geometry)
     if (subarray.xstart, subarray.ystart) != (1, 1):
@@ -512,19 +350,7 @@ def build_wcs(model, geometry):
 
 
 def build_distortion(geometry):
-    """
-    Make the transform from full-frame pixels to V2, V3, with the inverse of the SIAF.
-
-    Parameters
-    ----------
-    geometry : DetectorGeometry
-        The detector.
-
-    Returns
-    -------
-    astropy.modeling.Model
-        From 0-indexed x, y [pixel] to V2, V3 [arcsec].
-    """
+    """Make the transform from full-frame pixels to V2, V3, with the inverse of the SIAF."""
     to_v2v3 = AffineTransformation2D(geometry.idl_to_v2v3, [geometry.v2_ref, geometry.v3_ref])
     to_reference = Shift(-geometry.x_ref) & Shift(-geometry.y_ref)
     forward = to_reference | Mapping((0, 1, 0, 1)) | _polynomials(geometry.sci_to_idl) | to_v2v3

@@ -41,23 +41,7 @@ class SourcesOnDetector:
 
 
 def locate_sources(scene, exposure, margin=_MARGIN):
-    """
-    Find the sources of a scene on the detector of an exposure.
-
-    Parameters
-    ----------
-    scene : astropy.table.Table
-        As from `~jwst_modfix.simulate.make_scene`.
-    exposure : Exposure
-        The exposure.
-    margin : float
-        How far outside the full frame to look [pixel]; negative for inside.
-
-    Returns
-    -------
-    SourcesOnDetector
-        The sources and their places.
-    """
+    """Find the sources of a scene on the detector of an exposure."""
     geometry = exposure.geometry
     v2, v3 = exposure.attitude.sky_to_v2v3(np.asarray(scene["ra"]), np.asarray(scene["dec"]))
     reach = (FULL_FRAME / 2 * np.sqrt(2) + margin) * max(geometry.pixel_scales) * 1.05
@@ -70,42 +54,14 @@ def locate_sources(scene, exposure, margin=_MARGIN):
 
 
 def true_flux(scene, exposure):
-    """
-    Compute the true flux of every source of a scene in an exposure's band and epoch.
-
-    Parameters
-    ----------
-    scene : astropy.table.Table
-        As from `~jwst_modfix.simulate.make_scene`.
-    exposure : Exposure
-        The exposure.
-
-    Returns
-    -------
-    ndarray, shape (number of sources,)
-        Flux [MJy].
-    """
+    """Compute the true flux of every source of a scene in an exposure's band and epoch."""
     magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
     variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
     return ZERO_POINT * 10 ** (-0.4 * (magnitude + variation))
 
 
 def draw_sources(scene, exposure):
-    """
-    Draw the sources of a scene onto a full frame.
-
-    Parameters
-    ----------
-    scene : astropy.table.Table
-        As from `~jwst_modfix.simulate.make_scene`.
-    exposure : Exposure
-        The exposure.
-
-    Returns
-    -------
-    ndarray, shape (2048, 2048)
-        Flux in each pixel [MJy]; a source that lies wholly inside sums to its flux.
-    """
+    """Draw the sources of a scene onto a full frame."""
     image = np.zeros((FULL_FRAME, FULL_FRAME))
     sources = locate_sources(scene, exposure)
     flux = true_flux(scene, exposure)[sources.rows]

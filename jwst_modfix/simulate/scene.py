@@ -69,19 +69,7 @@ PROFILES = {
 
 
 def point_spread_function(fwhm):
-    """
-    Make a round stand-in for the NIRCam PSF: a core, a first ring and a halo.
-
-    Parameters
-    ----------
-    fwhm : float
-        Full width at half maximum of the core [arcsec].
-
-    Returns
-    -------
-    Mixture
-        The PSF; sigmas in arcsec.
-    """
+    """Make a round stand-in for the NIRCam PSF: a core, a first ring and a halo."""
     core = fwhm * _FWHM_TO_SIGMA
     return Mixture(np.array([0.75, 0.17, 0.08]), core * np.array([1.0, 2.6, 7.0]))
 
@@ -144,84 +132,23 @@ class Population:
         return 10 ** (self.count_slope * (magnitude - _COUNT_MAGNITUDE))
 
     def draw_magnitudes(self, rng, number):
-        """
-        Draw magnitudes from the number counts.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Source of randomness.
-        number : int
-            How many.
-
-        Returns
-        -------
-        ndarray, shape (number,)
-            Magnitudes at 2 micron [AB].
-        """
+        """Draw magnitudes from the number counts."""
         counts = rng.uniform(self._counts(self.brightest), self._counts(self.faintest), number)
         return _COUNT_MAGNITUDE + np.log10(counts) / self.count_slope
 
 
 def magnitude_column(filter):
-    """
-    Name of the column of true magnitudes of a filter.
-
-    Parameters
-    ----------
-    filter : str
-        Name of the band.
-
-    Returns
-    -------
-    str
-        Such as ``"mag_F200W"``.
-    """
+    """Name of the column of true magnitudes of a filter."""
     return f"mag_{filter}"
 
 
 def variation_column(epoch):
-    """
-    Name of the column of true variations in an epoch.
-
-    Parameters
-    ----------
-    epoch : str
-        Name of the epoch.
-
-    Returns
-    -------
-    str
-        Such as ``"variation_ep1"``; the same in every filter.
-    """
+    """Name of the column of true variations in an epoch."""
     return f"variation_{epoch}"
 
 
 def make_scene(rng, *, ra, dec, radius, filters, epochs, population=None):
-    """
-    Draw a catalogue of sources in a circle on the sky.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    ra, dec : float
-        Centre [deg].
-    radius : float
-        Radius [arcsec].
-    filters : sequence of str
-        Names of the bands to give magnitudes in.
-    epochs : sequence of str
-        Names of the epochs to give variations in.
-    population : Population, optional
-        What kind of sources, and how many.
-
-    Returns
-    -------
-    astropy.table.Table
-        One row per source: ``id``, ``ra``, ``dec`` [deg], ``type``, ``half_light_radius`` [arcsec], ``axis_ratio``,
-        ``position_angle`` [deg], ``variable``, ``mag_<filter>`` [AB] and ``variation_<epoch>`` [mag].
-    """
+    """Draw a catalogue of sources in a circle on the sky."""
     population = population or Population()
     number = rng.poisson(population.surface_density * np.pi * (radius / 60) ** 2)
     magnitude = population.draw_magnitudes(rng, number)
@@ -235,23 +162,7 @@ def make_scene(rng, *, ra, dec, radius, filters, epochs, population=None):
 
 
 def scene_around(rng, exposures, population=None):
-    """
-    Draw the catalogue that covers a set of exposures.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    exposures : sequence of Exposure
-        The exposures.
-    population : Population, optional
-        What kind of sources, and how many.
-
-    Returns
-    -------
-    astropy.table.Table
-        As from `make_scene`, with every filter and epoch of the exposures.
-    """
+    """Draw the catalogue that covers a set of exposures."""
     ra, dec = exposures[0].epoch.ra, exposures[0].epoch.dec
     return make_scene(
         rng,

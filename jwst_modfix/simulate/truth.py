@@ -52,41 +52,11 @@ class CalibrationTruth:
     epoch_terms: Mapping = field(default_factory=dict)
 
     def epoch_term(self, epoch, band):
-        """
-        Term of an epoch.
-
-        Parameters
-        ----------
-        epoch : str
-            Name of the epoch.
-        band : Band
-            The band.
-
-        Returns
-        -------
-        float
-            t [mag].
-        """
+        """Term of an epoch."""
         return self.epoch_terms.get((epoch, band.name), self.epoch_terms.get(epoch, 0.0))
 
     def magnitude_error(self, exposure, *, x, y, v2, v3):
-        """
-        Error of the measured magnitude, z + g u + t: positive where sources look too faint.
-
-        Parameters
-        ----------
-        exposure : Exposure
-            The exposure.
-        x, y : array_like
-            Full-frame pixel coordinates, 0-indexed.
-        v2, v3 : array_like
-            The same places in the telescope frame [arcsec].
-
-        Returns
-        -------
-        float or ndarray
-            Error [mag]; a single number where the array has no gradient.
-        """
+        """Error of the measured magnitude, z + g u + t: positive where sources look too faint."""
         geometry, band = exposure.geometry, exposure.band
         constant = self.epoch_term(exposure.epoch.name, band)
         row = self.table.row(geometry.array, band.filter, band.pupil)
@@ -101,27 +71,7 @@ class CalibrationTruth:
 
 
 def gradient_coordinate(table, row, exposure, *, x, y, v2, v3):
-    """
-    Coordinate u along a row's gradient, from its origin, in the gradient's frame.
-
-    Parameters
-    ----------
-    table : OffsetTable
-        The table that says the frame and the origin.
-    row : OffsetRow
-        The row, which may have a direction of its own.
-    exposure : Exposure
-        The exposure: its detector's pixel scales and its attitude.
-    x, y : array_like
-        Full-frame pixel coordinates, 0-indexed.
-    v2, v3 : array_like
-        The same places in the telescope frame [arcsec].
-
-    Returns
-    -------
-    ndarray
-        u [arcmin].
-    """
+    """Coordinate u along a row's gradient, from its origin, in the gradient's frame."""
     sin, cos = np.sin(np.deg2rad(table.direction(row))), np.cos(np.deg2rad(table.direction(row)))
     first, second = table.gradient.origin
     if table.gradient.frame == "focal_plane":
@@ -134,21 +84,7 @@ def gradient_coordinate(table, row, exposure, *, x, y, v2, v3):
 
 
 def tangent_plane(ra, dec, ra_0, dec_0):
-    """
-    Gnomonic offsets of sky positions from an origin.
-
-    Parameters
-    ----------
-    ra, dec : array_like
-        Sky positions [deg].
-    ra_0, dec_0 : float
-        The origin [deg].
-
-    Returns
-    -------
-    xi, eta : ndarray
-        Offsets east and north [arcsec].
-    """
+    """Gnomonic offsets of sky positions from an origin."""
     d_ra, dec, dec_0 = np.deg2rad(ra - ra_0), np.deg2rad(dec), np.deg2rad(dec_0)
     depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(d_ra)
     xi = np.cos(dec) * np.sin(d_ra) / depth

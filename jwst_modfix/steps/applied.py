@@ -6,24 +6,7 @@ __all__ = ["describe_applied"]
 
 
 def describe_applied(path):
-    """
-    Say what was applied to an exposure, by which table, when and by which version.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A FITS file.
-
-    Returns
-    -------
-    list of str
-        Lines.
-
-    Raises
-    ------
-    ExposureError
-        The file cannot be read.
-    """
+    """Say what was applied to an exposure, by which table, when and by which version."""
     with open_fits(path) as opened:
         exposure = opened.describe(headers_only=True)
         optics = " ".join(str(value) for value in (exposure.detector, exposure.filter, exposure.pupil) if value)

@@ -11,19 +11,7 @@ _BLOCK_INDEX = b"#ASDF BLOCK INDEX"  # offsets of blocks, optional, and wrong as
 
 
 class AsdfText:
-    """
-    The YAML of an ASDF file, entry by entry.
-
-    Parameters
-    ----------
-    content : bytes
-        An ASDF file.
-
-    Raises
-    ------
-    ValueError
-        It has no end marker, asks for another file or for more memory than it may.
-    """
+    """The YAML of an ASDF file, entry by entry."""
 
     def __init__(self, content):
         self._root, blocks = compose_asdf(content)
@@ -31,19 +19,7 @@ class AsdfText:
         self._blocks = blocks.partition(_BLOCK_INDEX)[0]
 
     def get(self, path):
-        """
-        Read one entry.
-
-        Parameters
-        ----------
-        path : str
-            Keys down to the entry, joined by dots.
-
-        Returns
-        -------
-        object or None
-            Plain value; None where there is none.
-        """
+        """Read one entry."""
         node = self._node(path)
         if node is None:
             return None
@@ -54,16 +30,7 @@ class AsdfText:
             loader.dispose()
 
     def replace(self, path, value):
-        """
-        Replace one entry.
-
-        Parameters
-        ----------
-        path : str
-            Keys down to the entry, joined by dots; parents come into being where they are missing.
-        value : object or None
-            Plain value; None takes the entry away.
-        """
+        """Replace one entry."""
         *parents, last = path.split(".")
         node = self._root
         for key in parents:
@@ -80,36 +47,14 @@ class AsdfText:
             node.value.append((_key(last), new))
 
     def extract_wcs(self, path, last=None):
-        """
-        Make an ASDF file of a gWCS alone.
-
-        Parameters
-        ----------
-        path : str
-            Keys down to the gWCS, joined by dots.
-        last : str, optional
-            Name of the coordinate frame that it shall end at; the whole without, or where it has no such frame.
-
-        Returns
-        -------
-        bytes or None
-            The file, with the gWCS as ``wcs`` and every binary block; the same bytes for exposures that share these.
-            None where there is no such entry.
-        """
+        """Make an ASDF file of a gWCS alone."""
         node = self._node(path)
         if node is None:
             return None
         return self._serialize(yaml.MappingNode(self._root.tag, [(_key("wcs"), _cut(node, last))]))
 
     def to_bytes(self):
-        """
-        Write the file.
-
-        Returns
-        -------
-        bytes
-            The file, with the entries replaced and the binary blocks as they were.
-        """
+        """Write the file."""
         return self._serialize(self._root)
 
     def _node(self, path):

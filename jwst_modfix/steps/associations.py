@@ -68,58 +68,17 @@ class Association:
         return list(dict.fromkeys(self.path(member) for member in self.members if not is_science(member)))
 
     def path(self, member):
-        """
-        Find a member's file.
-
-        Parameters
-        ----------
-        member : dict
-            A member of the association.
-
-        Returns
-        -------
-        pathlib.Path
-            Its absolute path.
-        """
+        """Find a member's file."""
         return Path(os.path.abspath(self.folder / member["expname"]))  # noqa: PTH100 - keeps links
 
 
 def is_science(member):
-    """
-    Tell a science member from a background, a catalogue and the like.
-
-    Parameters
-    ----------
-    member : dict
-        A member of an association.
-
-    Returns
-    -------
-    bool
-        Whether its exposure type is science.
-    """
+    """Tell a science member from a background, a catalogue and the like."""
     return str(member.get("exptype", "")).lower() == "science"
 
 
 def read_association(source):
-    """
-    Read an association.
-
-    Parameters
-    ----------
-    source : str, pathlib.Path or Mapping
-        Its file, or its content with members' names relative to the working directory.
-
-    Returns
-    -------
-    Association
-        The association.
-
-    Raises
-    ------
-    AssociationError
-        It cannot be read, is none, or has no science member.
-    """
+    """Read an association."""
     if isinstance(source, Mapping):
         content, folder = _plain_mapping(source), Path.cwd()
         name = content.get("table_name") or "association"
@@ -134,23 +93,7 @@ def read_association(source):
 
 
 def write_association(association, renamed, path):
-    """
-    Write the association of corrected exposures, with every member's path right for its new place.
-
-    Parameters
-    ----------
-    association : Association
-        The association of the inputs.
-    renamed : dict
-        Input path to output path of each science member.
-    path : pathlib.Path
-        The file to write.
-
-    Returns
-    -------
-    Association
-        The association that stands in the file.
-    """
+    """Write the association of corrected exposures, with every member's path right for its new place."""
     content = plain_copy(association.content)
     for product in content["products"]:
         for member in product["members"]:
@@ -172,19 +115,7 @@ def _holds(path, text):
 
 
 def plain_copy(content):
-    """
-    Copy an association.
-
-    Parameters
-    ----------
-    content : Mapping
-        The association; its parts may be any mappings.
-
-    Returns
-    -------
-    dict
-        A copy of plain dicts and lists.
-    """
+    """Copy an association."""
     return json.loads(json.dumps(content, default=dict))
 
 
@@ -276,20 +207,9 @@ def _check(content, name):
 
 
 class AssociationLibrary(ModelLibrary):
-    """
-    Library of the science members of all products of an association.
+    """Library of the science members of all products of an association.
 
     Other members, which may be catalogues, are never opened, and are not in the library.
-
-    Parameters
-    ----------
-    association : Association
-        The association.
-    on_disk : bool
-        Whether exposures live in files rather than in memory.
-    group_ids : dict, optional
-        Path of a science member to the identifier of its exposure, where known. Given only for members that are
-        results on disk, with nothing left to record in them.
     """
 
     def __init__(self, association, *, on_disk, group_ids=None):
@@ -306,34 +226,13 @@ class AssociationLibrary(ModelLibrary):
         self.is_final = group_ids is not None
 
     def finalize_result(self, step, reference_files_used):
-        """
-        Record the step in each member, where that has not been done on writing.
-
-        Parameters
-        ----------
-        step : stpipe.Step
-            The step.
-        reference_files_used : list of tuple
-            Reference files by type.
-        """
+        """Record the step in each member, where that has not been done on writing."""
         if not self.is_final:
             super().finalize_result(step, reference_files_used)
 
 
 def copy_library(library):
-    """
-    Copy a library, so that the caller's is left alone.
-
-    Parameters
-    ----------
-    library : jwst.datamodels.ModelLibrary
-        A library, in memory or on disk.
-
-    Returns
-    -------
-    jwst.datamodels.ModelLibrary
-        One of the same kind; on disk, its exposures are in a temporary folder that goes with it.
-    """
+    """Copy a library, so that the caller's is left alone."""
     if not library.on_disk:
         return copy.deepcopy(library)
     beside = Path.cwd() / "library"

@@ -34,26 +34,7 @@ class Members:
 
 
 def find_members(given, locate=Path):
-    """
-    Find the files that an input names.
-
-    Parameters
-    ----------
-    given : str, pathlib.Path, Mapping, Association or sequence
-        An association (its file, its content or in memory), or one file or more.
-    locate : callable, optional
-        Turns a name of a file into its path.
-
-    Returns
-    -------
-    Members
-        The files.
-
-    Raises
-    ------
-    AssociationError
-        The input is of another kind, names no file or is no association.
-    """
+    """Find the files that an input names."""
     if isinstance(given, str | Path):
         given = Path(locate(str(given)))
         if given.suffix.lower() != ".fits":

@@ -14,30 +14,7 @@ _LARGE = 200_000  # measurements: reading as many from text takes seconds
 
 
 def write_products(derivation, model, folder, *, report=True):
-    """
-    Write all products into a hidden folder, and put them in place when they are complete, the reference file last.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-    model : ModuleOffsetModel
-        Its reference file.
-    folder : pathlib.Path
-        Where the files shall stand.
-    report : bool, optional
-        Whether to write the report and its figures.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files, the reference file first.
-
-    Raises
-    ------
-    ModuleOffsetError
-        A product would overwrite a catalogue that was read, or cannot be written.
-    """
+    """Write all products to a hidden folder, then move them into place, the reference file last."""
     check_writable(folder)
     reference = folder / derivation.table.name
     remove_leftovers([reference])

@@ -34,26 +34,7 @@ class Preview:
 
 
 def preview(inputs, correction):
-    """
-    Say what the correction would do with exposures.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-        Exposures, and associations of them.
-    correction : Correction
-        The correction.
-
-    Returns
-    -------
-    list of Preview
-        One for each exposure, each once, and one for each other member of an association that is missing.
-
-    Raises
-    ------
-    AssociationError
-        An association cannot be read or is none.
-    """
+    """Say what the correction would do with exposures."""
     exposures, missing = {}, {}
     for name in inputs:
         if name.lower().endswith(EXPOSURE_SUFFIXES):

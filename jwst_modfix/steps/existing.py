@@ -14,26 +14,7 @@ __all__ = ["describe_job", "find_unfinished", "refuse_existing", "refuse_replace
 
 
 def describe_job(path, correction):
-    """
-    Identify what makes an output: its input, the table, the parameters and our version.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The input: its name, size and time of modification count, and not its folder.
-    correction : Correction
-        The correction.
-
-    Returns
-    -------
-    str
-        An identifier, the same only where the output would be the same.
-
-    Raises
-    ------
-    ExposureError
-        The input is not there.
-    """
+    """Identify what makes an output: its input, the table, the parameters and our version."""
     try:
         status = path.stat()
     except OSError as error:
@@ -43,16 +24,7 @@ def describe_job(path, correction):
 
 
 def sign(path, job):
-    """
-    Sign a FITS file that a data model has written; other files have no place for a signature.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    job : str or None
-        What made it, as `describe_job` says; None leaves the file as it is.
-    """
+    """Sign a FITS file that a data model has written; other files have no place for a signature."""
     if job and path.suffix == ".fits":
         with fits.open(path, mode="update", memmap=False) as hdulist:
             header = hdulist[0].header
@@ -60,21 +32,7 @@ def sign(path, job):
 
 
 def find_unfinished(target, job):
-    """
-    Say why an existing file is not the finished output of a job.
-
-    Parameters
-    ----------
-    target : pathlib.Path
-        The file.
-    job : str
-        The job, as `describe_job` says.
-
-    Returns
-    -------
-    str
-        The reason; empty where the file is readable, whole, signed by this job, and was not saved again since.
-    """
+    """Say why an existing file is not the finished output of a job."""
     if target.suffix != ".fits":
         return "only a FITS file says what it is the output of"
     try:
@@ -85,19 +43,7 @@ def find_unfinished(target, job):
 
 
 def refuse_existing(targets):
-    """
-    Refuse to write where anything is.
-
-    Parameters
-    ----------
-    targets : iterable of pathlib.Path
-        Files to be written.
-
-    Raises
-    ------
-    OutputError
-        Some exist; names them all.
-    """
+    """Refuse to write where anything is."""
     if existing := find_existing(targets):
         raise OutputError(
             f"{', '.join(existing)}: {'exists' if len(existing) == 1 else 'exist'}, and on_existing is 'error'"
@@ -105,19 +51,7 @@ def refuse_existing(targets):
 
 
 def refuse_replaced(jobs):
-    """
-    Refuse outputs that another run has replaced by those of another table, other parameters or another input.
-
-    Parameters
-    ----------
-    jobs : dict
-        Output path to job; only FITS files can be told.
-
-    Raises
-    ------
-    OutputError
-        Some are not ours; names each.
-    """
+    """Refuse outputs that another run has replaced by those of another table, other parameters or another input."""
     replaced = [str(target) for target, job in jobs.items() if target.suffix == ".fits" and _find_foreign(target, job)]
     if replaced:
         raise OutputError(

@@ -54,24 +54,7 @@ _OBSERVATION = {
 
 @contextlib.contextmanager
 def open_fits(path):
-    """
-    Open the FITS file of a data model.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file; it is not changed.
-
-    Yields
-    ------
-    FitsExposure
-        The open exposure.
-
-    Raises
-    ------
-    ExposureError
-        The file is missing, unreadable, cut short or no science image; names the file and the reason.
-    """
+    """Open the FITS file of a data model."""
     path = Path(path)
     with contextlib.ExitStack() as stack:
         try:
@@ -110,18 +93,7 @@ def _read_headers(file):
 
 
 class FitsExposure(OpenExposure):
-    """
-    An open FITS file, whose correction is written to another file.
-
-    Parameters
-    ----------
-    hdulist : astropy.io.fits.HDUList
-        Its HDUs; changes of their headers stay in memory.
-    source : file object
-        The file itself.
-    name : str
-        Its name.
-    """
+    """An open FITS file, whose correction is written to another file."""
 
     def __init__(self, hdulist, source, name):
         self._hdulist = hdulist
@@ -142,28 +114,12 @@ class FitsExposure(OpenExposure):
         )
 
     def scale_pixels(self, factor_map, *, undo=False):
-        """
-        Take a factor, with which pixels are scaled on their way to the other file.
-
-        Parameters
-        ----------
-        factor_map : FactorMap
-            The factor.
-        undo : bool
-            Divide instead.
-        """
+        """Take a factor, with which pixels are scaled on their way to the other file."""
         self.check()
         self._scaling = (factor_map.blocks(), np.divide if undo else np.multiply)
 
     def check(self):
-        """
-        Look at the headers of the arrays and at the text of the ASDF extension.
-
-        Raises
-        ------
-        ExposureError
-            An array does not fit the correction, or the ASDF extension cannot be read.
-        """
+        """Look at the headers of the arrays and at the text of the ASDF extension."""
         shape = self._hdus["SCI"].shape
         for name in self._present(sum(ARRAYS_BY_POWER, ())):
             hdu = self._hdus[name]
@@ -219,23 +175,7 @@ class FitsExposure(OpenExposure):
         return [line for line in lines or () if isinstance(line, str)]
 
     def save(self, path, log_line=None, job=None):
-        """
-        Write the exposure, corrected or marked, to another file.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file to write.
-        log_line : str, optional
-            What was done, for the file's own log of the step.
-        job : str, optional
-            What makes this output, for a run that resumes; unsigned without.
-
-        Raises
-        ------
-        ExposureError
-            The file that is read has been cut short since it was opened.
-        """
+        """Write the exposure, corrected or marked, to another file."""
         self._primary["FILENAME"] = path.name
         self._primary["DATE"] = Time.now().isot
         self._replace_node("meta.filename", path.name)

@@ -49,29 +49,7 @@ class Image(Span):
 
 
 def write_fits(source, target, pieces, blocks=(), scale=np.multiply):
-    """
-    Write a file of pieces of another.
-
-    Parameters
-    ----------
-    source : int
-        Descriptor of the file that is read.
-    target : pathlib.Path
-        The file that is written; it must not exist.
-    pieces : sequence of bytes, Span or Image
-        New headers and tables (bytes, padded), and what comes from ``source``.
-    blocks : iterable of tuple
-        ``(rows, factor)``, as of a `~jwst_modfix.apply.factor.FactorMap`.
-    scale : numpy.ufunc
-        What is done with pixels and factor.
-
-    Raises
-    ------
-    EOFError
-        ``source`` has become shorter than ``pieces`` say.
-    OSError
-        ``target`` cannot be written.
-    """
+    """Write a file of pieces of another."""
     images, position = [], 0
     with target.open("xb", buffering=0) as file:
         for piece in pieces:
@@ -92,21 +70,7 @@ def write_fits(source, target, pieces, blocks=(), scale=np.multiply):
 
 
 def pad(content, fill=b"\0"):
-    """
-    Fill up bytes to whole FITS blocks.
-
-    Parameters
-    ----------
-    content : bytes
-        Data of an HDU.
-    fill : bytes
-        What to fill with.
-
-    Returns
-    -------
-    bytes
-        The padded data.
-    """
+    """Fill up bytes to whole FITS blocks."""
     return content + fill * (-len(content) % _BLOCK)
 
 

@@ -37,26 +37,7 @@ class Grouping:
 
 
 def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
-    """
-    Find the epochs of exposures by their headers, as the derivation does.
-
-    Parameters
-    ----------
-    paths : sequence of str or pathlib.Path
-        ``_cal`` files, and folders of them.
-    gap_days, roll_tolerance : float
-        As for `~jwst_modfix.photometry.group_epochs`.
-
-    Returns
-    -------
-    Grouping
-        The exposures and their epochs.
-
-    Raises
-    ------
-    AssociationError
-        There is no file, or some cannot be used: not of NIRCam, no image, unreadable; names each.
-    """
+    """Find the epochs of exposures by their headers, as the derivation does."""
     files = list(dict.fromkeys(file for path in paths for file in _files(Path(path))))
     headers, problems = [], []
     for path in files:
@@ -73,28 +54,7 @@ def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
 
 
 def write_groups(grouping, output, *, by_filter=False):
-    """
-    Write the association, or one for each filter and pupil.
-
-    Parameters
-    ----------
-    grouping : Grouping
-        The exposures.
-    output : str or pathlib.Path
-        The file, ``<product>_asn.json``; with ``by_filter`` the names get the filter.
-    by_filter : bool
-        One association for each filter and pupil.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files written.
-
-    Raises
-    ------
-    AssociationError
-        A file is there already, or its name does not end in ``.json``; nothing is written.
-    """
+    """Write the association, or one for each filter and pupil."""
     output = Path(output)
     if output.suffix != ".json":
         raise AssociationError(f"{output}: the name of an association must end in '.json'")

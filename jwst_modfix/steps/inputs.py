@@ -16,29 +16,7 @@ _HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the s
 
 
 def refuse_together(inputs, correction, *, where=None, problems=()):
-    """
-    Refuse inputs that are unreadable, or that the correction must not be applied to, in one error.
-
-    Parameters
-    ----------
-    inputs : iterable of pathlib.Path or JwstDataModel
-        The exposures; FITS files are judged by their headers.
-    correction : Correction
-        The correction.
-    where : str, optional
-        Name of the association, for the message.
-    problems : iterable of str
-        What is wrong with other inputs.
-
-    Raises
-    ------
-    AssociationError
-        Members of an association are missing, unreadable or no data models.
-    ExposureError
-        An input is, or exposures are refused.
-    AlreadyCorrectedError
-        Exposures are refused because each was corrected before.
-    """
+    """Refuse inputs that are unreadable, or that the correction must not be applied to, in one error."""
     problems, refused, inputs = list(problems), [], list(inputs)
     for item in inputs:
         try:
@@ -69,24 +47,7 @@ def _refusal(opened, correction):
 
 @contextmanager
 def open_input(item):
-    """
-    Open an exposure for correction.
-
-    Parameters
-    ----------
-    item : pathlib.Path or JwstDataModel
-        The exposure; of a FITS file only the headers are read.
-
-    Yields
-    ------
-    OpenExposure
-        The open exposure.
-
-    Raises
-    ------
-    ExposureError
-        It cannot be read.
-    """
+    """Open an exposure for correction."""
     if not isinstance(item, Path):
         yield ModelExposure(item)
     elif item.suffix.lower() == ".fits":
@@ -98,24 +59,7 @@ def open_input(item):
 
 
 def open_model(path):
-    """
-    Open a file as a data model.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    JwstDataModel
-        The model.
-
-    Raises
-    ------
-    ExposureError
-        The file is missing, unreadable or no data model; names the file and the reason.
-    """
+    """Open a file as a data model."""
     try:
         if path.suffix.lower() == ".asdf":
             refuse_hostile(path.read_bytes())

@@ -11,14 +11,7 @@ __all__ = ["ModelExposure"]
 
 
 class ModelExposure(OpenExposure):
-    """
-    A data model, open for correction in place.
-
-    Parameters
-    ----------
-    model : stdatamodels.jwst.datamodels.JwstDataModel
-        The exposure.
-    """
+    """A data model, open for correction in place."""
 
     def __init__(self, model):
         self.model = model

@@ -15,24 +15,7 @@ class OfflineStep(JwstStep):
     """A step of ours: it asks CRDS nothing, and its log lines are shown."""
 
     def run(self, *args):
-        """
-        Run the step.
-
-        Parameters
-        ----------
-        *args : object
-            The input.
-
-        Returns
-        -------
-        object
-            The result.
-
-        Raises
-        ------
-        OutputError
-            The output folder cannot be made.
-        """
+        """Run the step."""
         if self.output_dir:
             folder = Path(os.path.expandvars(self.output_dir)).expanduser()
             with telling(folder, "cannot be made"):
@@ -41,14 +24,7 @@ class OfflineStep(JwstStep):
 
     @classmethod
     def get_config_from_reference(cls, *_args, **_kwargs):
-        """
-        Take no parameters from CRDS, which has none for this step, so that it starts with no network.
-
-        Returns
-        -------
-        stpipe.config_parser.ConfigObj
-            An empty configuration.
-        """
+        """Take no parameters from CRDS, which has none for this step, so that it starts with no network."""
         return config_parser.ConfigObj()
 
     @classmethod
@@ -58,12 +34,5 @@ class OfflineStep(JwstStep):
 
     @staticmethod
     def get_stpipe_loggers():
-        """
-        Name the loggers that stpipe sets up and records.
-
-        Returns
-        -------
-        tuple of str
-            The jwst loggers and ours.
-        """
+        """Name the loggers that stpipe sets up and records."""
         return (*JwstStep.get_stpipe_loggers(), "jwst_modfix")

@@ -23,8 +23,7 @@ UNDONE_SUFFIX = "unmodfix"
 
 
 class SafeOutputs:
-    """
-    Part of a step that saves its results.
+    """Part of a step that saves its results.
 
     ``_inputs`` are the resolved paths of all inputs, which are never written to; ``_jobs`` says for each output that
     is made of a file what it is the output of; ``_finished`` holds, by the identity of a result, the path that a
@@ -35,38 +34,12 @@ class SafeOutputs:
     _jobs = _finished = MappingProxyType({})
 
     def remove_suffix(self, name):
-        """
-        Take a known suffix off a file's name, ours included.
-
-        Parameters
-        ----------
-        name : str
-            Name without extension.
-
-        Returns
-        -------
-        tuple of str
-            The root, and the separator that stood before the suffix.
-        """
+        """Take a known suffix off a file's name, ours included."""
         ours = re.fullmatch(rf"(.+)([_-])(?:{SUFFIX}|{UNDONE_SUFFIX})", name)
         return ours.groups() if ours else super().remove_suffix(name)
 
     def save_model(self, model, suffix=None, idx=None, output_file=None, force=False, **components):
-        """
-        Save results, each whole or not at all, and never over an input.
-
-        Parameters
-        ----------
-        model : JwstDataModel, ModelContainer or ModelLibrary
-            The result.
-        suffix, idx, output_file, force, **components
-            As for `stpipe.Step.save_model`.
-
-        Returns
-        -------
-        str or list of str or None
-            Paths written; None where saving was not asked for.
-        """
+        """Save results, each whole or not at all, and never over an input."""
         if isinstance(model, AssociationLibrary) and model.is_final:
             return [member["expname"] for member in model.asn["products"][0]["members"]]
         if isinstance(model, Sequence | ModelLibrary):
@@ -130,8 +103,7 @@ class SafeOutputs:
             raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
 
     def _resume(self, sources, correction, product=None):
-        """
-        Say which outputs are finished, and make way for the others.
+        """Say which outputs are finished, and make way for the others.
 
         ``sources`` maps output path to input: a file, or an exposure in memory, of which nothing can be finished.
         ``product`` is the association of the outputs.

@@ -26,24 +26,9 @@ class _ResampleUnsaturated(ResampleStep):
 
 
 def make_mosaics(headers, epochs, *, progress=iter):
-    """
-    Make the mosaics, one at a time.
+    """Make the mosaics, one at a time.
 
     Saturated pixels are left out as bad ones are.
-
-    Parameters
-    ----------
-    headers : sequence of ExposureHeader
-        The exposures.
-    epochs : Epochs
-        The epoch of each.
-    progress : callable
-        Wraps the sequence of mosaics to be made.
-
-    Yields
-    ------
-    Mosaic
-        In the order of epochs, then of detectors and filters.
     """
     corners = {header: _corners(header) for header in headers}
     everywhere = np.concatenate(list(corners.values()), axis=1)

@@ -15,14 +15,7 @@ _NUMBERS = ("exposures", "sources in effect")
 
 
 def summarize(decisions):
-    """
-    Say how many exposures were corrected, in which arrays and filters, and why others were not.
-
-    Parameters
-    ----------
-    decisions : list of Decision
-        What was done with each exposure.
-    """
+    """Say how many exposures were corrected, in which arrays and filters, and why others were not."""
     counts = Counter(decision.action for decision in decisions)
     level = logging.WARNING if counts["skip"] else logging.INFO
     done = counts["apply"] + counts["undo"]
@@ -52,18 +45,6 @@ def _why(decision):
 
 
 def format_table(rows):
-    """
-    Align rows under their names.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Name of each column to its value; all rows have the same names.
-
-    Returns
-    -------
-    list of str
-        The names, then a line for each row.
-    """
+    """Align rows under their names."""
     numbers = [column for column, name in enumerate(rows[0]) if name in _NUMBERS]
     return align([list(rows[0]), *([str(value) for value in row.values()] for row in rows)], right=numbers)

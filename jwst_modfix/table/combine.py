@@ -32,29 +32,9 @@ SMALL_SHIFT = 1e-5
 
 
 def convert_row(row, table, gradient):
-    """
-    Express a row's slope in the frame and share of another table's gradient.
+    """Express a row's slope in the frame and share of another table's gradient.
 
     Offsets are Delta_AB = z_A - z_B in every baseline, and need no conversion.
-
-    Parameters
-    ----------
-    row : OffsetRow
-        The row.
-    table : OffsetTable
-        Its table.
-    gradient : Gradient
-        The conventions to express it in.
-
-    Returns
-    -------
-    OffsetRow
-        The row with the same gradient g, and its own direction where that of ``gradient`` is another.
-
-    Raises
-    ------
-    ReferenceTableError
-        Frames differ, or a share of 0 makes a slope meaningless.
     """
     if row.slope is None:
         return row
@@ -74,28 +54,7 @@ def convert_row(row, table, gradient):
 
 
 def turn_row(row, direction, gradient):
-    """
-    Express a row's slope along another direction.
-
-    Parameters
-    ----------
-    row : OffsetRow
-        The row, in the frame of ``gradient``.
-    direction : float
-        The direction [deg].
-    gradient : Gradient
-        The gradient that says the row's direction where it has none of its own.
-
-    Returns
-    -------
-    OffsetRow
-        The row, its slope with the other sign where the directions are opposite.
-
-    Raises
-    ------
-    ReferenceTableError
-        The directions are neither the same nor opposite.
-    """
+    """Express a row's slope along another direction."""
     own = gradient.direction if row.direction is None else row.direction
     sign = {0.0: 1.0, 180.0: -1.0}.get(round(own - direction, 6) % 360)
     if sign is None:
@@ -107,23 +66,7 @@ def turn_row(row, direction, gradient):
 
 
 def find_origin_shift(row, table, gradient):
-    """
-    Find the shift of m_sys, the same in both modules, that comes of another origin of the gradient.
-
-    Parameters
-    ----------
-    row : OffsetRow
-        The row.
-    table : OffsetTable
-        Its table.
-    gradient : Gradient
-        The other gradient, of the same frame.
-
-    Returns
-    -------
-    float
-        The largest that it can be [mag]; infinite where origins differ in a frame other than the focal plane.
-    """
+    """Find the shift of m_sys, the same in both modules, that comes of another origin of the gradient."""
     if row.slope is None or table.gradient.origin == gradient.origin:
         return 0.0
     if table.gradient.frame != "focal_plane":
@@ -141,31 +84,7 @@ _UNITS = {
 
 
 def edit_row(path, key, changes, output=None):
-    """
-    Change values of a row, or add a row, with a line in the file's history.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-    key : dict
-        ``array``, ``filter`` and ``pupil`` of the row.
-    changes : dict
-        Field to new value: of ``offset``, ``offset_error``, ``slope``, ``slope_error``, ``direction``.
-    output : str or pathlib.Path, optional
-        Where to write; over the file unless given.
-
-    Returns
-    -------
-    str
-        What was changed, as it stands in the history.
-
-    Raises
-    ------
-    ReferenceTableError
-        The file, or what would come of it, breaks a rule; nothing changes; the file is the package's own; or its
-        layout is one that cannot be edited.
-    """
+    """Change values of a row, or add a row, with a line in the file's history."""
     output = Path(output or path)
     if is_packaged(output):
         raise ReferenceTableError(
@@ -232,32 +151,7 @@ _KEPT = ("reftype", "schema_version", "telescope", "instrument")  # of the first
 
 
 def merge_tables(tables, *, prefer=None, baseline=None, validity="intersection", name="merged"):
-    """
-    Join the rows of tables.
-
-    Parameters
-    ----------
-    tables : sequence of OffsetTable
-        The tables; slopes are expressed in the conventions of the first that has a gradient.
-    prefer : {'first', 'last'}, optional
-        Which one to take of rows with the same key; unless given, they are refused.
-    baseline : {'B', 'A', 'mean'}, optional
-        The module whose flux scale is kept; needed where the tables differ.
-    validity : {'intersection', 'union'}
-        Valid for the calibrations that all tables are valid for, or for all that one is.
-    name : str
-        Name of the result.
-
-    Returns
-    -------
-    OffsetTable
-        The rows in order of the tables.
-
-    Raises
-    ------
-    ReferenceTableError
-        Two tables contradict one another; the message says how, and what to do.
-    """
+    """Join the rows of tables."""
     gradient = next((table.gradient for table in tables if table.gradient is not None), None)
     rows = {}
     for table in tables:
@@ -278,21 +172,7 @@ def merge_tables(tables, *, prefer=None, baseline=None, validity="intersection",
 
 
 def merge_meta(files, history):
-    """
-    Join what the files say of themselves.
-
-    Parameters
-    ----------
-    files : sequence of TableFile
-        The files.
-    history : list of str
-        Lines to put last in the history.
-
-    Returns
-    -------
-    dict
-        ``meta`` of the merged file; derivations stand in it by file.
-    """
+    """Join what the files say of themselves."""
     said = [f"{file.table.name}: {line}" for file in files for line in file.meta.get("history", ())]
     derivations = {file.table.name: file.meta["derivation"] for file in files if "derivation" in file.meta}
     meta = {key: value for key, value in files[0].meta.items() if key in _KEPT}
@@ -435,24 +315,7 @@ class Comparison:
 
 
 def compare_tables(first, second):
-    """
-    Compare two tables row by row.
-
-    Parameters
-    ----------
-    first, second : OffsetTable
-        The tables.
-
-    Returns
-    -------
-    Comparison
-        Differences, second minus first.
-
-    Raises
-    ------
-    ReferenceTableError
-        Both have a slope in one row, and the slopes cannot be expressed in one convention.
-    """
+    """Compare two tables row by row."""
     shared = [(row, second.row(*row.key)) for row in first.rows if second.row(*row.key) is not None]
     return Comparison(
         pairs=tuple(_compare(first, one, second, other) for one, other in shared),

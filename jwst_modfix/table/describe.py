@@ -13,19 +13,7 @@ _FRAMES = {
 
 
 def describe_table(file):
-    """
-    Put a table into words and columns.
-
-    Parameters
-    ----------
-    file : TableFile
-        The table and its metadata.
-
-    Returns
-    -------
-    list of str
-        Lines.
-    """
+    """Put a table into words and columns."""
     table, meta = file.table, file.meta
     facts = [
         ("file", str(file.path)),
@@ -47,38 +35,12 @@ def describe_table(file):
 
 
 def describe_value(value, error, digits=2):
-    """
-    Write a value in mag as mmag, with its error.
-
-    Parameters
-    ----------
-    value, error : float or None
-        Value and standard error [mag or mag/arcmin].
-    digits : int
-        Decimal digits.
-
-    Returns
-    -------
-    str
-        Such as ``+12.96 +- 1.55``; empty where there is no value.
-    """
+    """Write a value in mag as mmag, with its error."""
     return "" if value is None else f"{1e3 * value:+7.{digits}f} +- {1e3 * error:.{digits}f}"
 
 
 def describe_validity(validity):
-    """
-    Say in words what calibration a table is valid for.
-
-    Parameters
-    ----------
-    validity : Validity
-        The calibration.
-
-    Returns
-    -------
-    str
-        The words.
-    """
+    """Say in words what calibration a table is valid for."""
     first, last = validity.context_first, validity.context_last
     contexts = first if first == last else f"{first or 'any'} to {last or 'any'}"
     parts = [

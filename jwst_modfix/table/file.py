@@ -112,24 +112,7 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.cons
 
 
 def read_tree(path):
-    """
-    Read an ASDF file that holds YAML only.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict
-        The tree, with plain dicts, lists, strings and numbers.
-
-    Raises
-    ------
-    ReferenceTableError
-        No such file, not an ASDF file, cut short, or not YAML; names the file and, where it has one, the line.
-    """
+    """Read an ASDF file that holds YAML only."""
     text = _yaml_text(Path(path))
     try:
         tree = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
@@ -143,16 +126,7 @@ def read_tree(path):
 
 
 def write_tree(tree, path):
-    """
-    Write a plain tree as an ASDF file without binary blocks.
-
-    Parameters
-    ----------
-    tree : dict
-        Plain dicts, lists, strings and numbers; the order of the keys is kept.
-    path : str or pathlib.Path
-        The file.
-    """
+    """Write a plain tree as an ASDF file without binary blocks."""
     text = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=160, allow_unicode=True)
     Path(path).write_text(f"{_HEADER}{text}...\n", encoding="utf-8", newline="\n")
 
@@ -188,19 +162,7 @@ def _explain(error):
 
 
 def without_empty(value):
-    """
-    Leave out what is None, and make plain copies of the rest.
-
-    Parameters
-    ----------
-    value : object
-        A tree of dicts, lists and scalars.
-
-    Returns
-    -------
-    object
-        The same tree with fresh dicts and lists, with Python's numbers for numpy's, and without entries that are None.
-    """
+    """Leave out what is None, and make plain copies of the rest."""
     if isinstance(value, dict):
         return {str(key): without_empty(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -209,26 +171,7 @@ def without_empty(value):
 
 
 def table_from_tree(tree, name):
-    """
-    Build the table that a checked tree describes.
-
-    Parameters
-    ----------
-    tree : dict
-        Plain tree of a reference file.
-    name : str
-        Name of the file or table, for messages and headers.
-
-    Returns
-    -------
-    OffsetTable
-        The table.
-
-    Raises
-    ------
-    ReferenceTableError
-        The tree breaks a rule of the schema, or two rows or blocks contradict one another.
-    """
+    """Build the table that a checked tree describes."""
     tree = without_empty(tree)
     check_tree(tree, name)
     gradient = tree.get("gradient")
@@ -242,19 +185,7 @@ def table_from_tree(tree, name):
 
 
 def tree_from_table(table):
-    """
-    Write a table as a plain tree.
-
-    Parameters
-    ----------
-    table : OffsetTable
-        The table.
-
-    Returns
-    -------
-    dict
-        The blocks ``baseline``, ``gradient``, ``valid_for`` and ``offsets`` of a reference file.
-    """
+    """Write a table as a plain tree."""
     validity = table.valid_for
     context = {"first": validity.context_first, "last": validity.context_last}
     return without_empty(
@@ -310,64 +241,19 @@ class TableFile:
 
 
 def read_table_file(path):
-    """
-    Read a table and its metadata.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-
-    Returns
-    -------
-    TableFile
-        Both.
-
-    Raises
-    ------
-    ReferenceTableError
-        The file cannot be read or breaks a rule; names the file, the row and the field.
-    """
+    """Read a table and its metadata."""
     tree = read_tree(path)
     table = replace(table_from_tree(tree, str(path)), name=Path(path).name)
     return TableFile(Path(path), tree["meta"], table)
 
 
 def is_packaged(path):
-    """
-    Tell whether a file is one of the package's own tables.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-
-    Returns
-    -------
-    bool
-        Whether it is.
-    """
+    """Tell whether a file is one of the package's own tables."""
     return Path(path).resolve().parent == Path(str(PACKAGED_TABLE)).resolve().parent
 
 
 def write_table_file(path, meta, table):
-    """
-    Write a new file, whole or not at all.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file, ending in ``.asdf``.
-    meta : dict
-        Its block ``meta``.
-    table : OffsetTable
-        The table.
-
-    Raises
-    ------
-    ReferenceTableError
-        The file is there already, its name does not end in ``.asdf``, or what it would say breaks a rule.
-    """
+    """Write a new file, whole or not at all."""
     refuse_overwriting(path)
     check_name(path)
     tree = without_empty({"meta": meta, **tree_from_table(table)})
@@ -377,36 +263,12 @@ def write_table_file(path, meta, table):
 
 
 def check_name(path):
-    """
-    Refuse a name that the file of a table cannot have.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-
-    Raises
-    ------
-    ReferenceTableError
-        It does not end in ``.asdf``.
-    """
+    """Refuse a name that the file of a table cannot have."""
     if Path(path).suffix != ".asdf":
         raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
 
 
 def refuse_overwriting(path):
-    """
-    Refuse to write over a file.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        Where something is to be written.
-
-    Raises
-    ------
-    ReferenceTableError
-        There is something already.
-    """
+    """Refuse to write over a file."""
     if find_existing([path]):
         raise ReferenceTableError(f"{path}: there already, and never overwritten; give another name or remove it")

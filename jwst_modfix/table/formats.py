@@ -34,21 +34,7 @@ _RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", 
 
 
 def write_ecsv(file, path):
-    """
-    Write a table as ECSV, with all that its file says; only comments in the YAML do not go along.
-
-    Parameters
-    ----------
-    file : TableFile
-        The table.
-    path : str or pathlib.Path
-        The file to write.
-
-    Raises
-    ------
-    ReferenceTableError
-        The file is there already.
-    """
+    """Write a table as ECSV, with all that its file says; only comments in the YAML do not go along."""
     refuse_overwriting(path)
     rows = [_flat(row) for row in tree_from_table(file.table)["offsets"]]
     table = Table(meta={key: value for key, value in _tree(file).items() if key in _BLOCKS})
@@ -62,26 +48,7 @@ def write_ecsv(file, path):
 
 
 def read_ecsv(path):
-    """
-    Read a table that `write_ecsv` wrote, or a user in its place.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-
-    Returns
-    -------
-    meta : dict
-        Block ``meta`` of the table.
-    table : OffsetTable
-        The table.
-
-    Raises
-    ------
-    ReferenceTableError
-        It cannot be read, or breaks a rule.
-    """
+    """Read a table that `write_ecsv` wrote, or a user in its place."""
     content = _read(path)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
     unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(_UNITS))
@@ -92,31 +59,7 @@ def read_ecsv(path):
 
 
 def read_recipe(path, context=None, *, as_recipe=False):
-    """
-    Read the table of the released recipe (github.com/Jerry-Ma/idf_nircam_cal_recipe).
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file, with columns ``det``, ``filt``, ``dmag_ab`` and so on.
-    context : str, optional
-        CRDS context that it was derived on; found in the file's name, ``..._1130_pmap.ecsv``, unless given.
-    as_recipe : bool
-        Take the recipe's own gradient (along detector columns, all of it in one exposure) rather than that of the
-        packaged table.
-
-    Returns
-    -------
-    meta : dict
-        Block ``meta`` of the table.
-    table : OffsetTable
-        The table. A slope of 0 with an error of 0 stands for none.
-
-    Raises
-    ------
-    ReferenceTableError
-        It is not such a table, its columns contradict one another, or nothing tells the context.
-    """
+    """Read the table of the released recipe (github.com/Jerry-Ma/idf_nircam_cal_recipe)."""
     content = _read(path)
     if not set(content.colnames) >= _RECIPE_COLUMNS:
         raise ReferenceTableError(
@@ -135,24 +78,7 @@ def read_recipe(path, context=None, *, as_recipe=False):
 
 
 def is_recipe(path):
-    """
-    Tell the recipe's table from ours.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        An ECSV file.
-
-    Returns
-    -------
-    bool
-        Whether it has the recipe's columns.
-
-    Raises
-    ------
-    ReferenceTableError
-        It cannot be read.
-    """
+    """Tell the recipe's table from ours."""
     return set(_read(path).colnames) >= {"det", "filt", "dmag_ab"}
 
 
@@ -215,34 +141,9 @@ _MARK = "jwst_modfix"
 
 
 def export_photom(table, photom, output, *, drop_slope=False):
-    """
-    Write a copy of a photom reference file of one detector whose PHOTMJSR carry the offsets.
+    """Write a copy of a photom reference file of one detector whose PHOTMJSR carry the offsets.
 
     PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
-
-    Parameters
-    ----------
-    table : OffsetTable
-        The table.
-    photom : str or pathlib.Path
-        A ``jwst_nircam_photom`` file of an imaging mode.
-    output : str or pathlib.Path
-        The file to write.
-    drop_slope : bool
-        Leave slopes out, which such a file cannot carry, rather than refuse them.
-
-    Returns
-    -------
-    changed : list of tuple
-        ``(filter, pupil, z)`` [mag] of each row that was changed.
-    dropped : list of OffsetRow
-        Rows whose slope was left out.
-
-    Raises
-    ------
-    ReferenceTableError
-        The file is no photom file of a NIRCam detector, carries offsets already, is not what the table is valid for
-        or has no row in common; a slope would be lost; or ``output`` is there already.
     """
     refuse_overwriting(output)
     try:

@@ -12,16 +12,7 @@ _END = re.compile(rb"(?m)^\.\.\.\r?$")
 
 
 class YamlText:
-    """
-    The YAML document of an ASDF file, as text.
-
-    Parameters
-    ----------
-    text : str
-        The document, to its end marker.
-    rest : bytes
-        What follows in the file.
-    """
+    """The YAML document of an ASDF file, as text."""
 
     def __init__(self, text, rest=b""):
         self.text = text
@@ -30,45 +21,17 @@ class YamlText:
 
     @classmethod
     def read(cls, path):
-        """
-        Read a file that `~jwst_modfix.table.file.read_tree` reads.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The file.
-
-        Returns
-        -------
-        YamlText
-            Its text.
-        """
+        """Read a file that `~jwst_modfix.table.file.read_tree` reads."""
         content = Path(path).read_bytes()
         end = _END.search(content).start()
         return cls(content[:end].decode("utf-8"), content[end:])
 
     def to_bytes(self):
-        """
-        Give the whole file.
-
-        Returns
-        -------
-        bytes
-            Its content.
-        """
+        """Give the whole file."""
         return self.text.encode("utf-8") + self._rest
 
     def set(self, path, value):
-        """
-        Replace a value in a mapping, or append the key to it.
-
-        Parameters
-        ----------
-        path : list of str or int
-            Keys and indices down to the value.
-        value : float or str
-            The new value.
-        """
+        """Replace a value in a mapping, or append the key to it."""
         *parents, key = path
         parent = self._node(parents)
         node = _child(parent, key)
@@ -78,16 +41,7 @@ class YamlText:
             self._replace(node.start_mark.index, node.end_mark.index, _flow(value))
 
     def append_to(self, path, value):
-        """
-        Append an entry to a list, which comes into being where it is missing.
-
-        Parameters
-        ----------
-        path : list of str
-            Keys down to the list.
-        value : float, str or dict
-            The entry.
-        """
+        """Append an entry to a list, which comes into being where it is missing."""
         node = self._node(path)
         if node is None:
             self._append(self._node(path[:-1]), f"{path[-1]}: [{_flow(value)}]")

@@ -37,21 +37,7 @@ _StrictValidator = jsonschema.validators.extend(jsonschema.Draft4Validator, {"pa
 
 
 def check_tree(tree, name):
-    """
-    Check the tree of a table against the schema, and report all that is wrong at once.
-
-    Parameters
-    ----------
-    tree : dict
-        Plain tree, as read from a file or about to be written to one. None stands for an absent value.
-    name : str
-        Name of the file or table, for the message.
-
-    Raises
-    ------
-    ReferenceTableError
-        Names the table, the row (array, filter, pupil), the field, the rule and the value.
-    """
+    """Check the tree of a table against the schema, and report all that is wrong at once."""
     _check_version(tree, name)
     problems = [_describe(error, tree) for error in _validator().iter_errors(tree) if not _follows_from_type(error)]
     problems += [f"{_place(path, tree)}: must {rule}" for path, value in _leaves(tree) for rule in _broken(path, value)]

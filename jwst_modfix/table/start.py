@@ -17,25 +17,9 @@ _UNSET = '# override_moduleoffset = "my_moduleoffset.asdf"'
 
 
 def start_folder(folder):
-    """
-    Put the parameter files of the steps and a copy of the packaged table in a folder.
+    """Put the parameter files of the steps and a copy of the packaged table in a folder.
 
     They name the table by its absolute path, and so work from every working directory.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        The folder; made where it does not exist.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files written.
-
-    Raises
-    ------
-    ModuleOffsetError
-        One of the files is there already, or the folder's name cannot stand in a parameter file; nothing is written.
     """
     folder = Path(folder)
     contents = {

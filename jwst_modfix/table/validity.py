@@ -78,21 +78,7 @@ class Exposure:
 
 
 def find_missing(table, exposure):
-    """
-    Say what the table has no row for.
-
-    Parameters
-    ----------
-    table : OffsetTable
-        The table.
-    exposure : Exposure
-        The exposure.
-
-    Returns
-    -------
-    str or None
-        The reason in words; None where the table has a row.
-    """
+    """Say what the table has no row for."""
     if exposure.instrument != "NIRCAM":
         return f"instrument is {exposure.instrument}, and the table is for NIRCAM"
     if exposure.array and table.row(exposure.array, exposure.filter, exposure.pupil) is None:
@@ -101,23 +87,7 @@ def find_missing(table, exposure):
 
 
 def find_invalid(table, exposure, *, needs_slope):
-    """
-    Say why an exposure is not one that the table may be applied to.
-
-    Parameters
-    ----------
-    table : OffsetTable
-        The table.
-    exposure : Exposure
-        The exposure.
-    needs_slope : bool
-        Whether a gradient is to be applied to it, for which its WCS and its shape must be right.
-
-    Returns
-    -------
-    list of str
-        Every reason in words; empty where the table is meant for the exposure.
-    """
+    """Say why an exposure is not one that the table may be applied to."""
     reasons = _not_imaging(exposure) or [*_not_one_array(exposure), *_not_calibrated(exposure)]
     reasons += _outside(table, exposure)
     if needs_slope:
@@ -180,19 +150,7 @@ def _base(name):
 
 
 def find_untrusted(exposure):
-    """
-    Say why the geometry of an exposure cannot be trusted with a gradient.
-
-    Parameters
-    ----------
-    exposure : Exposure
-        The exposure.
-
-    Returns
-    -------
-    list of str
-        Every reason in words; empty where it can.
-    """
+    """Say why the geometry of an exposure cannot be trusted with a gradient."""
     return list(_untrusted(exposure))
 
 
