@@ -19,6 +19,7 @@ import pytest
 from astropy.io import fits
 from disturbed_runs import DATES
 
+import jwst_modfix.jobs as room
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
 from jwst_modfix.jobs import Workers
