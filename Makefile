@@ -19,8 +19,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # Modules whose names docs/api publishes: numpydoc docstrings and type hints are required there.
-PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table/model.py fit/measurements.py \
-    fit/solution.py derive/derive.py steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
+PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table/model.py fitting/measurements.py \
+    fitting/solution.py derivation/derive.py steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
 
 .PHONY: demo test test-oldest docs clean
 

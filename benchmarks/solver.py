@@ -15,8 +15,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import lsmr
 
-from jwst_modfix.fit.measurements import ORIGIN, Measurements
-from jwst_modfix.fit.solution import solve_network
+from jwst_modfix.fitting.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.solution import solve_network
 
 VISITS = 10  # measurements of each source
 

@@ -8,8 +8,8 @@ import numpy as np
 from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fit.pairs import solve_pairs
-from jwst_modfix.fit.solution import solve_network
+from jwst_modfix.fitting.pairs import solve_pairs
+from jwst_modfix.fitting.solution import solve_network
 
 WIDE = ((0.0, 0.0), (60.0, 10.0), (-60.0, -10.0), (90.0, 0.0))  # dithers that reach across the gap [arcsec]
 LINKING = ((0.0, 0.0), (70.0, 70.0), (-70.0, 0.0), (110.0, 0.0), (180.0, 35.0))

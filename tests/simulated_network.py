@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jwst_modfix.fit.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.measurements import ORIGIN, Measurements
 
 # Corners (V2 from, V2 to, V3 from, V3 to) [arcsec], from the SIAF (PRDOPSSOC-075), to 1".
 FOOTPRINTS = {

@@ -7,11 +7,11 @@ import pytest
 from jwst.associations import load_asn
 
 from jwst_modfix import simulate
-from jwst_modfix.derive.forecast import plan_bands
+from jwst_modfix.derivation.forecast import plan_bands
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.fit.checks import reserve_sources
-from jwst_modfix.fit.measurements import Measurements
-from jwst_modfix.fit.solution import solve_network
+from jwst_modfix.fitting.checks import reserve_sources
+from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.solution import solve_network
 from jwst_modfix.simulate.magnitudes import plan_pointings
 from jwst_modfix.steps.derive_inputs import find_members
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from jwst_modfix.derive.bands import _take
+from jwst_modfix.derivation.bands import _take
 
 NUMBERS = ("V2", "V3", "x", "y", "RA", "Dec")
 

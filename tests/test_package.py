@@ -16,8 +16,8 @@ FLOORS = (
     {"cli"},
     {"steps"},
     {"report", "simulate"},
-    {"derive"},
-    {"photometry", "fit", "apply"},
+    {"derivation"},
+    {"photometry", "fitting", "apply"},
     {"table"},
     {"jobs", "files"},
     {"fits_walk", "embedded", "errors"},
@@ -47,7 +47,7 @@ def test_arrows_between_rooms_point_one_way():
             assert floor[room] < floor[other], f"{room} imports {other}"
 
 
-@pytest.mark.parametrize(("room", "libraries"), [("fit", {"numpy", "scipy"}), ("apply", {"numpy"})])
+@pytest.mark.parametrize(("room", "libraries"), [("fitting", {"numpy", "scipy"}), ("apply", {"numpy"})])
 def test_algorithms_know_numbers_only(room, libraries):
     foreign = {name.partition(".")[0] for mine, name in imports() if mine == room} - sys.stdlib_module_names
     assert foreign - {"jwst_modfix"} == libraries

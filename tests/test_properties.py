@@ -10,7 +10,7 @@ from simulated_network import TABLE_2_LW, TABLE_2_SW, Survey, simulate
 
 from jwst_modfix.apply.coordinate import along_detector, along_focal_plane, along_sky
 from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
-from jwst_modfix.fit.solution import solve_network
+from jwst_modfix.fitting.solution import solve_network
 from jwst_modfix.table.table import BASELINES, Gradient, OffsetRow, OffsetTable
 
 # The same examples in every run, and no deadline: a loaded machine is no failure.

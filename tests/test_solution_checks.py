@@ -7,11 +7,11 @@ import pytest
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fit.checks import bootstrap_sources, reserve_sources, validate
-from jwst_modfix.fit.design import too_few_sources
-from jwst_modfix.fit.sky import SkyOffset, compare_sky, sky_offsets
-from jwst_modfix.fit.solution import solve_network
-from jwst_modfix.fit.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
+from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, validate
+from jwst_modfix.fitting.design import too_few_sources
+from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
 
 
 def test_bootstrap_agrees_with_the_covariance():

@@ -7,9 +7,9 @@ import pytest
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fit.links import count_links
-from jwst_modfix.fit.solution import solve_network
-from jwst_modfix.fit.verdict import NOT_DETERMINED, judge_arrays
+from jwst_modfix.fitting.links import count_links
+from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge_arrays
 
 NO_DITHER = ((0.0, 0.0),)
 

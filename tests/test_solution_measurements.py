@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fit.measurements import ORIGIN, Measurements, focal_plane_coordinate
+from jwst_modfix.fitting.measurements import ORIGIN, Measurements, focal_plane_coordinate
 
 
 def table(**changes):

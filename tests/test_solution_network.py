@@ -9,9 +9,9 @@ import statsmodels.api as sm
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fit.measurements import ORIGIN
-from jwst_modfix.fit.robust import OUTLIER, VARIABLE
-from jwst_modfix.fit.solution import fit_network, solve_network
+from jwst_modfix.fitting.measurements import ORIGIN
+from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
+from jwst_modfix.fitting.solution import fit_network, solve_network
 
 EPOCHS = (0.0, 0.008, -0.006, 0.005)
 

@@ -7,8 +7,8 @@ import pytest
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fit.pairs import solve_pairs
-from jwst_modfix.fit.solution import solve_network
+from jwst_modfix.fitting.pairs import solve_pairs
+from jwst_modfix.fitting.solution import solve_network
 
 
 def test_equations_7_and_8_on_exact_numbers():

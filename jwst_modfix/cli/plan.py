@@ -38,7 +38,7 @@ def command(asn, rolls, dithers, filters, density, scatter, fit_slope, seed):  #
         raise click.UsageError("give either exposures (ASN or FITS) or --roll for each epoch")
     import numpy as np  # late, as all that needs time to import
 
-    from jwst_modfix.derive.forecast import plan_bands
+    from jwst_modfix.derivation.forecast import plan_bands
 
     pointings = _read(asn) if asn else _lay_out(rolls, dithers, filters)
     rng, options = np.random.default_rng(seed), {"density": density, "scatter": 1e-3 * scatter}
@@ -53,8 +53,8 @@ def _is_determined(plan):
 
 
 def _read(names):
-    from jwst_modfix.derive.derive import read_members
-    from jwst_modfix.derive.forecast import pointings_of_exposures
+    from jwst_modfix.derivation.derive import read_members
+    from jwst_modfix.derivation.forecast import pointings_of_exposures
     from jwst_modfix.photometry import group_epochs
     from jwst_modfix.photometry.frames import read_geometry
     from jwst_modfix.steps.derive_inputs import find_members

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jwst_modfix.fit.measurements import EXPOSURE_SHARE
-from jwst_modfix.fit.robust import MAD_TO_SIGMA, OUTLIER
+from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
 from jwst_modfix.table.table import ARRAYS
 
 __all__ = [

@@ -8,7 +8,7 @@ from importlib import resources
 import jinja2
 import numpy as np
 
-from jwst_modfix.derive.provenance import describe_versions
+from jwst_modfix.derivation.provenance import describe_versions
 from jwst_modfix.report.figures import draw_band, draw_overview
 
 __all__ = ["render_page", "write_report"]

@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.derive.forecast import EDGE, Pointing
+from jwst_modfix.derivation.forecast import EDGE, Pointing
 from jwst_modfix.simulate.detector import noise_equivalent_flux
 from jwst_modfix.simulate.observation import Epoch, plan_exposures
 from jwst_modfix.simulate.optics import FULL_FRAME

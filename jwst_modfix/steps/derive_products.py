@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from jwst_modfix.derive.derive import annotate_measurements
+from jwst_modfix.derivation.derive import annotate_measurements
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import HiddenFolder, check_writable, remove_leftovers, telling
 

@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from jwst_modfix.derive.derive import Options, derive, read_members
-from jwst_modfix.derive.provenance import make_model
+from jwst_modfix.derivation.derive import Options, derive, read_members
+from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry import Cache, find_sources, find_wide_epochs, group_epochs, measure_sources, read_catalogues

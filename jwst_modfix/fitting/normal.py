@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from jwst_modfix.fit.measurements import number_labels
+from jwst_modfix.fitting.measurements import number_labels
 
 __all__ = ["NULL_SHARE", "ReducedSystem", "generalised_inverse", "reduce_system"]
 

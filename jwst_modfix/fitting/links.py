@@ -7,7 +7,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fit.measurements import number_labels
+from jwst_modfix.fitting.measurements import number_labels
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 __all__ = ["LinkReport", "check_linked", "count_links"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fit.checks import bootstrap_sources, reserve_sources, validate
-from jwst_modfix.fit.design import TermStatus
-from jwst_modfix.fit.measurements import Measurements
-from jwst_modfix.fit.pairs import solve_pairs
-from jwst_modfix.fit.sky import compare_sky, sky_offsets
-from jwst_modfix.fit.solution import fit_network, solve_network
-from jwst_modfix.fit.verdict import judge_arrays, offset_table
+from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, validate
+from jwst_modfix.fitting.design import TermStatus
+from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.pairs import solve_pairs
+from jwst_modfix.fitting.sky import compare_sky, sky_offsets
+from jwst_modfix.fitting.solution import fit_network, solve_network
+from jwst_modfix.fitting.verdict import judge_arrays, offset_table
 
 __all__ = [
     "LEAST_ERROR",

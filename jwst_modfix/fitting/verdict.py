@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fit.measurements import EXPOSURE_SHARE
+from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_arrays", "offset_table"]

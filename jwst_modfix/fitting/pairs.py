@@ -7,9 +7,9 @@ import numpy as np
 from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fit.design import MAX_INFLATION
-from jwst_modfix.fit.measurements import DIRECTION, ORIGIN, number_labels
-from jwst_modfix.fit.robust import MAX_LEVERAGE, huber_derivative, huber_weight, student_factor
+from jwst_modfix.fitting.design import MAX_INFLATION
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, number_labels
+from jwst_modfix.fitting.robust import MAX_LEVERAGE, huber_derivative, huber_weight, student_factor
 from jwst_modfix.table.table import ARRAYS
 
 __all__ = ["PairSolution", "PatchPair", "solve_pairs"]

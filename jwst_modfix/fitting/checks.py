@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fit.normal import generalised_inverse
-from jwst_modfix.fit.solution import fit_network
+from jwst_modfix.fitting.normal import generalised_inverse
+from jwst_modfix.fitting.solution import fit_network
 
 __all__ = ["Bootstrap", "Residual", "bootstrap_sources", "reserve_sources", "validate"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.fit.design import (
+from jwst_modfix.fitting.design import (
     MIN_SOURCES,
     SLOPE_ARRAYS,
     build_model,
@@ -15,9 +15,9 @@ from jwst_modfix.fit.design import (
     find_separable,
     too_few_sources,
 )
-from jwst_modfix.fit.links import check_linked, count_links
-from jwst_modfix.fit.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, focal_plane_coordinate
-from jwst_modfix.fit.robust import fit_robust, student_factor
+from jwst_modfix.fitting.links import check_linked, count_links
+from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, focal_plane_coordinate
+from jwst_modfix.fitting.robust import fit_robust, student_factor
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 __all__ = ["NetworkSolution", "fit_network", "solve_network"]

@@ -7,8 +7,8 @@ from scipy import sparse
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fit.measurements import number_labels
-from jwst_modfix.fit.normal import generalised_inverse
+from jwst_modfix.fitting.measurements import number_labels
+from jwst_modfix.fitting.normal import generalised_inverse
 
 __all__ = [
     "HUBER_TUNING",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fit.robust import MAD_TO_SIGMA, huber_weight, student_factor
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, huber_weight, student_factor
 from jwst_modfix.table.table import ARRAYS
 
 __all__ = ["SkyComparison", "SkyOffset", "compare_sky", "sky_offsets"]

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from astropy.time import Time
 
-from jwst_modfix.derive.bands import LEAST_ERROR
+from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import MODULES, OffsetTable, Validity
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fit.links import check_linked, count_links
-from jwst_modfix.fit.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, number_labels
-from jwst_modfix.fit.normal import NULL_SHARE, generalised_inverse, reduce_system
+from jwst_modfix.fitting.links import check_linked, count_links
+from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, number_labels
+from jwst_modfix.fitting.normal import NULL_SHARE, generalised_inverse, reduce_system
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 __all__ = [

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.derive.bands import list_bands, solve_band
-from jwst_modfix.derive.provenance import make_table
+from jwst_modfix.derivation.bands import list_bands, solve_band
+from jwst_modfix.derivation.provenance import make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
 from jwst_modfix.jobs import THIS_PROCESS
 from jwst_modfix.photometry import (
