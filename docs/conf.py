@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "figures")]
 os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the tutorials run without network
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -64,3 +65,10 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 # The build needs no network, hence no inventories: names of other packages in signatures have no page to point to.
 nitpick_ignore_regex = [("py:.*", r"(?!jwst_modfix\.).*")]
+
+
+def setup(app):
+    """Draw the figure of the architecture from the code."""
+    from architecture import draw
+
+    draw(HERE / "images" / "architecture.svg")
