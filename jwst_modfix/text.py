@@ -1,7 +1,5 @@
 """Text for people: plain lines, aligned columns, loggers and progress."""
 
-import contextlib
-import contextvars
 import itertools
 import logging
 import sys
@@ -12,9 +10,7 @@ __all__ = [
     "align",
     "get_logger",
     "has_hidden",
-    "held_records",
     "plain_text",
-    "say",
     "show_progress",
 ]
 
@@ -42,9 +38,6 @@ def align(rows, *, right=()):
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
 
 
-_held = contextvars.ContextVar("held", default=None)
-
-
 def get_logger(name):
     """Get a logger whose records are of one line each, whatever file names and headers hold."""
     logger = logging.getLogger(name)
@@ -52,28 +45,9 @@ def get_logger(name):
     return logger
 
 
-@contextlib.contextmanager
-def held_records():
-    """Keep what our loggers are told in this thread from being said, until its turn comes."""
-    token = _held.set([])
-    try:
-        yield _held.get()
-    finally:
-        _held.reset(token)
-
-
-def say(records):
-    """Say what was held."""
-    for record in records:
-        get_logger(record.name).handle(record)
-
-
 def _make_plain(record):
     record.msg, record.args = plain_text(record.getMessage()), None
-    held = _held.get()
-    if held is not None:
-        held.append(record)
-    return held is None
+    return True
 
 
 log = get_logger(__name__)
