@@ -1,7 +1,5 @@
 """Text for terminals and logs: plain lines, aligned columns, loggers and progress."""
 
-import contextlib
-import contextvars
 import itertools
 import logging
 import sys
@@ -12,8 +10,6 @@ from typing import TypeVar
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
-    "buffered_records",
-    "emit",
     "get_logger",
     "has_hidden",
     "plain_text",
@@ -46,9 +42,6 @@ def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
 
 
-_buffer: contextvars.ContextVar[list[logging.LogRecord] | None] = contextvars.ContextVar("buffer", default=None)
-
-
 def get_logger(name: str) -> logging.Logger:
     """Get a logger whose records have one line each, whatever characters file names and headers contain."""
     logger = logging.getLogger(name)
@@ -56,29 +49,9 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
-@contextlib.contextmanager
-def buffered_records() -> Iterator[list[logging.LogRecord]]:
-    """Collect the records of our loggers in this thread instead of emitting them."""
-    records: list[logging.LogRecord] = []
-    token = _buffer.set(records)
-    try:
-        yield records
-    finally:
-        _buffer.reset(token)
-
-
-def emit(records: Iterable[logging.LogRecord]) -> None:
-    """Emit records that were collected."""
-    for record in records:
-        get_logger(record.name).handle(record)
-
-
 def _make_plain(record: logging.LogRecord) -> bool:
     record.msg, record.args = plain_text(record.getMessage()), None
-    records = _buffer.get()
-    if records is not None:
-        records.append(record)
-    return records is None
+    return True
 
 
 log = get_logger(__name__)
@@ -100,6 +73,3 @@ def show_progress(items: Iterable[Item], stage: str, what: str = "exposures") ->
         yield item
         if number % every == 0 or number == len(items):
             log.info("%s: %d of %d %s", stage, number, len(items), what)
-
-
-held_records, say = buffered_records, emit  # names that jobs.py uses until it is rewritten
