@@ -18,7 +18,6 @@ version = release.split("+")[0]
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "numpydoc",
     "sphinx_copybutton",
@@ -27,7 +26,6 @@ extensions = [
     "schema_fields",
 ]
 exclude_patterns = ["_build"]
-templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_copy_source = False
@@ -58,7 +56,6 @@ sphinx_gallery_conf = {
 }
 
 default_role = "code"
-autosummary_generate = True
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
