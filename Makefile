@@ -1,7 +1,8 @@
 # Commands that set everything up, on a machine with nothing but Python 3.11 or later:
 #     make demo           simulate two epochs, correct them, and measure A - B before and after
-#     make test           check the style, the docstrings and the behaviour
+#     make test           check the style, the docstrings, the type hints and the behaviour
 #     make test-oldest    check the behaviour on the oldest versions that are supported (with Python 3.11 or 3.12)
+#     make test-mutants   check that the tests notice plausible mistakes in the code
 #     make docs           build the documentation in docs/_build, tutorials and doctests run
 # Another interpreter: make test PYTHON=/path/to/python3.12
 
@@ -22,7 +23,10 @@ PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfi
 PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table/model.py fitting/measurements.py \
     fitting/solution.py derivation/derive.py steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
 
-.PHONY: demo test test-oldest docs clean
+# Of these, and of what they import, the modules whose type hints are complete.
+TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py)
+
+.PHONY: demo test test-mutants test-oldest docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/two_epochs demo
@@ -31,7 +35,12 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(PUBLISHED)
+	$(BIN)/python -m mypy $(TYPED)
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
+
+# For developers: put plausible mistakes into the code, one at a time, and see whether the fast tests notice them.
+test-mutants: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants
 
 # Of the slow runs, which take most of the time, those that ask something of the stock pipeline's version.
 test-oldest: $(OLDEST)/installed

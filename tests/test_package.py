@@ -13,6 +13,7 @@ import jwst_modfix
 PACKAGE = Path(jwst_modfix.__file__).parent
 # As docs/development/architecture.rst has it: a room imports what stands below it, and nothing beside or above.
 FLOORS = (
+    {"__init__"},
     {"cli"},
     {"steps"},
     {"report", "simulate"},
@@ -39,7 +40,7 @@ def imports():
 
 def test_arrows_between_rooms_point_one_way():
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    assert floor.keys() | {"config"} == {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    assert floor.keys() == {room for room, _ in imports()}
     for room, name in imports():
         package, _, rest = name.partition(".")
         other = rest.partition(".")[0]
@@ -60,6 +61,15 @@ def test_importing_it_does_not_import_the_pipeline(module):
     packages = {name.partition(".")[0] for name in done.stdout.split()}
     assert module.partition(".")[0] in packages
     assert not packages & {"jwst", "stdatamodels", "stpipe", "photutils", "pysiaf"}
+
+
+def test_type_checkers_see_the_names_that_load_on_first_use():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imported = {
+        alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert imported == {name: getattr(jwst_modfix, name).__module__ for name in jwst_modfix.__all__ if name[0] != "_"}
 
 
 def test_every_public_name_is_there():
