@@ -48,8 +48,9 @@ def test_arrows_between_rooms_point_one_way():
             assert floor[room] < floor[other], f"{room} imports {other}"
 
 
-@pytest.mark.parametrize(("room", "libraries"), [("fitting", {"numpy", "scipy"}), ("apply", {"numpy"})])
+@pytest.mark.parametrize(("room", "libraries"), [("fitting", {"numpy", "scipy", "astropy"}), ("apply", {"numpy"})])
 def test_algorithms_know_numbers_only(room, libraries):
+    """Astropy in fitting: `Measurements.to_table` alone, when it is called."""
     foreign = {name.partition(".")[0] for mine, name in imports() if mine == room} - sys.stdlib_module_names
     assert foreign - {"jwst_modfix"} == libraries
 

@@ -119,7 +119,15 @@ class Model:
         return places
 
 
-def list_terms(measurements, *, slope_arrays, direction, origin, fit_direction=False, per_module=False):
+def list_terms(
+    measurements: Measurements,
+    *,
+    slope_arrays: tuple[str, ...],
+    direction: float,
+    origin: tuple[float, float],
+    fit_direction: bool = False,
+    per_module: bool = False,
+) -> Model:
     """List the terms of these measurements: offsets and levels, slopes, epoch terms."""
     there = [(ARRAYS[code // 2], MODULES[code % 2]) for code in np.unique(measurements.detector)]
     arrays = list(dict.fromkeys(array for array, _ in there))

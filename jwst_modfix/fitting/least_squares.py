@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.stats import norm
 
@@ -204,14 +205,14 @@ def huber_mean_square(tuning=HUBER_TUNING):
     return float(1 - 2 * tail - 2 * tuning * norm.pdf(tuning) + 2 * tuning**2 * tail)
 
 
-def student_factor(effective_sources):
+def student_factor(effective_sources: ArrayLike) -> np.ndarray:
     """Find the factor by which the errors of a sandwich grow for few sources.
 
     An error from few sources is too small more often than not: it gets the standard deviation of Student's t, with one
     degree of freedom less than there are sources.
     """
     freedom = np.maximum(effective_sources, _LEAST_SOURCES) - 1
-    return np.sqrt(freedom / (freedom - 2))
+    return np.asarray(np.sqrt(freedom / (freedom - 2)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

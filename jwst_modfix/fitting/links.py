@@ -7,7 +7,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.measurements import number_labels
+from jwst_modfix.fitting.measurements import Measurements, number_labels
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 __all__ = ["LinkReport", "check_linked", "count_links"]
@@ -55,7 +55,7 @@ class LinkReport:
         return found
 
 
-def count_links(measurements):
+def count_links(measurements: Measurements) -> LinkReport:
     """Count the sources that detectors and epochs share."""
     source = number_labels(measurements.source)[1]
     detectors, detector = number_labels(measurements.detector)
@@ -81,7 +81,7 @@ def _shared(source, label):
     return (seen.T @ seen).toarray()
 
 
-def check_linked(measurements, links):
+def check_linked(measurements: Measurements, links: LinkReport) -> None:
     """Refuse measurements that cannot determine an offset between the modules."""
     place = f"measurements in {measurements.filter}+{measurements.pupil}"
     if links.n_sources == 0:

@@ -325,7 +325,8 @@ def _read_column(column: Any, name: str, keep: np.ndarray) -> np.ndarray:
     masked = np.flatnonzero(np.ma.getmaskarray(column) & keep)
     if len(masked):
         raise MeasurementsError(f"table of measurements: {name} is masked in row {masked[0]}; leave the row out")
-    return np.asarray(column)[keep]
+    values: np.ndarray = np.asarray(column)[keep]
+    return values
 
 
 def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:

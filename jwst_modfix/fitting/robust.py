@@ -9,12 +9,13 @@ from scipy.stats import chi2
 from jwst_modfix.fitting.least_squares import (
     HUBER_TUNING,
     HuberProblem,
+    LinearSystem,
     huber_mean_square,
     sandwich,
     solve_huber,
     start_huber,
 )
-from jwst_modfix.fitting.measurements import number_labels
+from jwst_modfix.fitting.measurements import Measurements, number_labels
 
 __all__ = ["OUTLIER", "REASONS", "SINGLE", "USED", "VARIABLE", "RobustFit", "fit_robust"]
 
@@ -52,7 +53,9 @@ class RobustFit:
     iterations: int  # number of re-weightings in all
 
 
-def fit_robust(system, free, measurements, *, robust=True, scatter=True):
+def fit_robust(
+    system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True
+) -> RobustFit:
     """Solve for the free terms by Huber's estimator.
 
     The scatter sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement

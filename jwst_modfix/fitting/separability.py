@@ -1,14 +1,15 @@
 """Which terms the pointings determine, and how well: before any magnitude enters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, Term, list_terms
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms
 from jwst_modfix.fitting.least_squares import NULL_SHARE, LinearSystem, generalised_inverse
 from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, number_labels
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, number_labels
 
 __all__ = [
     "MAX_INFLATION",
@@ -73,7 +74,14 @@ class Separability:
     nuisance: np.ndarray  # (n_terms,), terms that are free without being determined: levels, offsets with no link
 
 
-def count_effective_sources(model, system, links, weight, free, wanted):
+def count_effective_sources(
+    model: Model,
+    system: LinearSystem,
+    links: LinkReport,
+    weight: np.ndarray,
+    free: np.ndarray,
+    wanted: Iterable[int],
+) -> dict[int, float]:
     """Count the effective sources of terms."""
     here = np.ix_(free, free)
     inverse, _ = generalised_inverse(*(part[here] for part in system.normal_matrix(weight)))
@@ -89,13 +97,20 @@ def count_effective_sources(model, system, links, weight, free, wanted):
     return counts
 
 
-def too_few_sources(term, count, needed):
+def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
     """Status of a term that is constrained by too few sources."""
     words = f"{term.words}: constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
     return TermStatus(term, "no information", words, effective_sources=count)
 
 
-def find_separable(model, system, links, weight, fit_epochs=True, min_sources=MIN_SOURCES):
+def find_separable(
+    model: Model,
+    system: LinearSystem,
+    links: LinkReport,
+    weight: np.ndarray,
+    fit_epochs: bool = True,
+    min_sources: int = MIN_SOURCES,
+) -> Separability:
     """Admit the terms one by one: offsets, then epoch terms, then slopes.
 
     A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
@@ -179,9 +194,9 @@ def _find_obstacle(terms, reduced, gram, admitted, number, fraction, left, varia
     """None where the term can be admitted, else the reason against it."""
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:
-        why = (
-            "no source moves along the gradient's direction" if term.is_slope else "no source links it to another epoch"
-        )
+        why = "no source links it to another epoch"
+        if term.is_slope:
+            why = "no source moves along the gradient's direction"
         return TermStatus(term, "no information", f"{term.words}: {why}; fixed to 0")
     # Admitting it multiplies the variances of the admitted terms by these factors. Correlations within a kind (an
     # epoch with few sources, say) do no harm, unless the term is a combination of the others altogether.
@@ -215,9 +230,7 @@ def _find_unsupported(terms, reduced, admitted, counts, min_sources):
             return too_few_sources(term, count, min_sources)
         limit, unit = (MAX_SLOPE_ERROR, "mag/arcmin") if term.is_slope else (MAX_OFFSET_ERROR, "mag")
         if expected > limit:
-            words = (
-                f"{term.words}: expected error {expected:.3f} {unit} exceeds the limit of {limit} {unit}; not fitted"
-            )
+            words = f"{term.words}: expected error {expected:.3f} exceeds the limit of {limit} {unit}; not fitted"
             return TermStatus(term, "no information", words, 0.0, float(expected), count)
     return None
 
@@ -253,7 +266,7 @@ class Forecast:
     links: LinkReport
 
 
-def forecast_terms(measurements, *, fit_slope="long"):
+def forecast_terms(measurements: Measurements, *, fit_slope: str = "long") -> Forecast:
     """Forecast the errors of offsets, slopes and epoch terms from the design and the errors of measurements alone."""
     links = count_links(measurements)
     check_linked(measurements, links)

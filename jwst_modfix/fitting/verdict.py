@@ -1,12 +1,18 @@
 """From a solution to rows of the coefficient table, with a verdict for each."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+
+if TYPE_CHECKING:
+    from jwst_modfix.fitting.solution import Solution
 
 __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_arrays", "offset_table"]
 
@@ -53,7 +59,12 @@ class _Strength:
     limit: float
 
 
-def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=LARGEST_ERROR):
+def judge_arrays(
+    solution: Solution,
+    significance: float = 3.0,
+    tolerance: float = TOLERANCE,
+    largest_error: float = LARGEST_ERROR,
+) -> tuple[ArrayResult, ...]:
     """Give each array ID its verdict.
 
     Offset and slope are tested together, as they are correlated: ``needed`` where their joint chi-square reaches
@@ -67,7 +78,9 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     return tuple(_judge(solution, array, significance, tolerance, largest_error) for array in arrays)
 
 
-def offset_table(solution, significance=3.0, baseline="B", name="solution", **meta):
+def offset_table(
+    solution: Solution, significance: float = 3.0, baseline: str = "B", name: str = "solution", **meta: Any
+) -> OffsetTable:
     """Turn a solution into a coefficient table.
 
     Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
@@ -153,10 +166,8 @@ def _verdict(strength, significance, tolerance, largest_error):
     if sigmas >= significance and strength.size > tolerance:
         return NEEDED, words
     if error > largest_error:
-        return (
-            NOT_DETERMINED,
-            f"the error of {error * 1e3:.1f} mmag exceeds the limit of {largest_error * 1e3:.1f} mmag",
-        )
+        words = f"the error of {error * 1e3:.1f} mmag exceeds the limit of {largest_error * 1e3:.1f} mmag"
+        return NOT_DETERMINED, words
     words += f", with errors of at most {error * 1e3:.1f} mmag"
     if strength.limit <= _LARGEST_DIFFERENCE:
         return NOT_NEEDED, words
