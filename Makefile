@@ -67,4 +67,4 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/api/generated
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg

@@ -21,7 +21,8 @@ FLOORS = (
     {"photometry", "fitting", "apply"},
     {"table"},
     {"jobs", "files"},
-    {"fits_walk", "embedded", "errors"},
+    {"exposure"},
+    {"asdf_tree", "fits_walk", "embedded", "errors"},
     {"text"},
     {"integration"},
 )
