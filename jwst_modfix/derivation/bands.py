@@ -7,9 +7,9 @@ import numpy as np
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, validate
-from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import solve_pairs
+from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit, solve
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
