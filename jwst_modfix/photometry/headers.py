@@ -7,6 +7,7 @@ from itertools import combinations, compress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from astropy.units import Unit
 
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.exposure import Exposure, open_exposure
@@ -133,7 +134,7 @@ def _check(path, exposure):
         raise ExposureError(f"{path}: EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}")
     if len(exposure.shape) != 2:
         raise ExposureError(f"{path}: SCI must have two axes; got shape {exposure.shape}")
-    if not exposure.is_surface_brightness:
+    if Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"):
         raise ExposureError(f"{path}: BUNIT must be MJy/sr, as the photom step makes it; got {exposure.unit}")
 
 
