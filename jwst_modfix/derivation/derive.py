@@ -7,7 +7,7 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import list_bands, solve_band
 from jwst_modfix.derivation.provenance import make_table
-from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
+from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.jobs import THIS_PROCESS
 from jwst_modfix.photometry import (
     SYSTEMATIC_FLOOR,
@@ -75,7 +75,7 @@ def _inspect(path):
     try:
         header = read_header(path)
         read_geometry(header)
-    except PhotometryError as error:
+    except ModuleOffsetError as error:
         return None, str(error)
     return header, None
 

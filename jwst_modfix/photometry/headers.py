@@ -135,7 +135,7 @@ def _check(path, exposure):
     if len(exposure.shape) != 2:
         raise ExposureError(f"{path}: SCI must have two axes; got shape {exposure.shape}")
     if Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"):
-        raise ExposureError(f"{path}: BUNIT must be MJy/sr, as the photom step makes it; got {exposure.unit}")
+        raise ExposureError(f"{path}: BUNIT must be MJy/sr, as photom makes it; got {exposure.unit}")
 
 
 def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
-from jwst_modfix.errors import AssociationError, PhotometryError
+from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.photometry import find_mixed, group_epochs, read_header
 
@@ -43,7 +43,7 @@ def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
     for path in files:
         try:
             headers.append(read_header(path))
-        except PhotometryError as error:
+        except ModuleOffsetError as error:
             problems.append(str(error))
     if problems:
         raise AssociationError(f"{len(problems)} of {len(files)} files cannot be used: {'; '.join(problems)}")
