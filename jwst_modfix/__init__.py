@@ -11,6 +11,7 @@ _HOMES = {
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
     "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
     "ModuleOffsetModel": "jwst_modfix.table.model",
+    "derive": "jwst_modfix.steps.module_offset_derive",
     "OffsetTable": "jwst_modfix.table.table",
     "OffsetRow": "jwst_modfix.table.table",
     "Gradient": "jwst_modfix.table.table",

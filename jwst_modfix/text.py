@@ -4,12 +4,14 @@ import contextlib
 import contextvars
 import itertools
 import logging
+import math
 import sys
 import unicodedata
 
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
+    "format_measured",
     "get_logger",
     "has_hidden",
     "held_records",
@@ -40,6 +42,14 @@ def align(rows, *, right=()):
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
+
+
+def format_measured(value, error, unit="mmag"):
+    """Write a value and its error in thousandths: ``-52.3 ± 0.6 mmag``; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    decimals = 1 if error >= 5e-4 else 2
+    return f"{round(1e3 * value, decimals) + 0.0:+.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
 
 
 _held = contextvars.ContextVar("held", default=None)
