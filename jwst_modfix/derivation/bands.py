@@ -7,11 +7,11 @@ import numpy as np
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.checks import Bootstrap, Residual, bootstrap_sources, reserve_sources, validate
-from jwst_modfix.fitting.design import TermStatus
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
+from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import SkyComparison, compare_sky, sky_offsets
-from jwst_modfix.fitting.solution import NetworkSolution, fit_network, solve_network
+from jwst_modfix.fitting.solution import Solution, fit, solve
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
 from jwst_modfix.table.table import MODULES, OffsetTable
 
@@ -32,7 +32,7 @@ class BandResult:
     pupil: str
     rows: np.ndarray  # of the table of measurements that were selected, shape (n,)
     measurements: Measurements  # these rows
-    solution: NetworkSolution | None = None
+    solution: Solution | None = None
     results: tuple[ArrayResult, ...] = ()  # a verdict for each array ID
     offsets: OffsetTable | None = None  # the rows that the verdicts admit
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
@@ -58,7 +58,9 @@ def solve_band(photometry, selected, band, options):
     """Solve one filter and pupil, and check the solution."""
     filter_, pupil = band
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])
-    rows, measurements = _take(photometry.measurements, selected, filter_, pupil)
+    table = photometry.measurements
+    rows = np.flatnonzero(selected & (np.asarray(table["filter"]) == filter_) & (np.asarray(table["pupil"]) == pupil))
+    measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     with warnings.catch_warnings(record=True) as caught:
@@ -75,15 +77,6 @@ def solve_band(photometry, selected, band, options):
     return replace(result, warnings=words)
 
 
-def _take(table, selected, filter_, pupil):
-    """Rows of one band as the solver's measurements."""
-    rows = np.flatnonzero(selected & (np.asarray(table["filter"]) == filter_) & (np.asarray(table["pupil"]) == pupil))
-    names = ("source", "exposure", "epoch", "array", "module", "mag", "mag_error", "V2", "V3", "x", "y", "RA", "Dec")
-    columns = {name: np.asarray(table[name])[rows] for name in names}
-    columns["mag_error"] = np.hypot(columns["mag_error"], LEAST_ERROR)
-    return rows, Measurements(**columns, filter=filter_, pupil=pupil)
-
-
 def _check_modules(exposures, band):
     modules = np.unique(np.asarray(exposures["module"])[_of_band(exposures, band)])
     if len(modules) == 1:
@@ -98,11 +91,11 @@ def _solve(result, options):
     measurements = result.measurements
     choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
     if options.method == "pairs":
-        solution = fit_network(measurements, **choices)  # for levels, epoch terms and links
+        solution = solve(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
         solution = _replace_by_pairs(solution, pairs)
     else:
-        solution = solve_network(measurements, **choices, fit_direction=options.fit_direction)
+        solution = fit(measurements, **choices, fit_direction=options.fit_direction)
         pairs = _compare_pairs(measurements, options)
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
@@ -126,7 +119,7 @@ def _check(result, photometry, options, rng):
 def _fit_module_slopes(measurements, solution, options):
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    again = fit_network(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
+    again = solve(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -170,8 +163,8 @@ def _replace_by_pairs(solution, pairs):
         names = [f"{kind}[{array}]" for kind in pair.names if f"{kind}[{array}]" in solution.names]
         terms = [solution.names.index(name) for name in names]
         covariance[np.ix_(terms, terms)] = pair.covariance[: len(terms), : len(terms)]
-    fit = replace(solution.fit, values=values, covariance=covariance)
-    return replace(solution, fit=fit, fitted=fitted, status=tuple(status.values()))
+    found = replace(solution.fit, values=values, covariance=covariance)
+    return replace(solution, fit=found, fitted=fitted, status=tuple(status.values()))
 
 
 # --- the sky ---------------------------------------------------------------------------------------------------------
@@ -210,9 +203,8 @@ def _across_modules(table, solution, result):
         return result
     mine = _of_band(table, solution.measurements) & (np.asarray(table["array"]) == result.array)
     places = [_middle(table[mine & (np.asarray(table["module"]) == module)]) for module in MODULES]
-    contrast = solution.contrast(result.array, *places)
-    error = np.sqrt(contrast @ solution.covariance @ contrast)
-    return replace(result, offset=float(contrast @ solution.values), offset_error=float(error))
+    offset, error = solution.difference(result.array, *places)
+    return replace(result, offset=offset, offset_error=error)
 
 
 def _middle(table):

@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.solution import NetworkSolution
+from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry import SYSTEMATIC_FLOOR, Criteria, Epochs, ExposureHeader, Photometry, Selection
 from jwst_modfix.table.table import BASELINES, OffsetTable
 
@@ -169,7 +169,7 @@ class Derivation:
         return f"<Derivation of {self.product}: {len(self.table.rows)} rows from {bands}>"
 
     @property
-    def solution(self) -> dict[str, NetworkSolution]:
+    def solution(self) -> dict[str, Solution]:
         """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
         return {band.name: band.solution for band in self.bands if band.solution is not None}
 

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.least_squares import MAD_TO_SIGMA
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
+from jwst_modfix.fitting.robust import OUTLIER
 from jwst_modfix.table.table import ARRAYS
 from jwst_modfix.text import format_measured
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from jwst_modfix.derivation.derive import Derivation
     from jwst_modfix.fitting.measurements import Measurements
     from jwst_modfix.fitting.pairs import PairSolution
-    from jwst_modfix.fitting.solution import NetworkSolution
+    from jwst_modfix.fitting.solution import Solution
     from jwst_modfix.fitting.verdict import ArrayResult
 
     Floats = NDArray[np.float64]
@@ -60,13 +61,13 @@ class Picture:
 # --- public plots ----------------------------------------------------------------------------------------------------
 
 
-def plot_offsets(solution: NetworkSolution | Mapping[str, NetworkSolution], *, ax: Axes | None = None) -> Axes:
+def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None = None) -> Axes:
     """
     Plot the offset of each array with its standard error.
 
     Parameters
     ----------
-    solution : NetworkSolution or dict of NetworkSolution
+    solution : Solution or dict of Solution
         One solution, or solutions by the name of the filter, as in ``Derivation.solution``.
     ax : matplotlib.axes.Axes, optional
         Where to draw; the current axes by default.
@@ -87,13 +88,13 @@ def plot_offsets(solution: NetworkSolution | Mapping[str, NetworkSolution], *, a
     return _label(ax, names)
 
 
-def plot_residual_map(solution: NetworkSolution, *, gridsize: int = 40, ax: Axes | None = None) -> Axes:
+def plot_residual_map(solution: Solution, *, gridsize: int = 40, ax: Axes | None = None) -> Axes:
     """
     Plot the median residual of the measurements used, over the focal plane.
 
     Parameters
     ----------
-    solution : NetworkSolution
+    solution : Solution
         The solution of one filter.
     gridsize : int, optional
         Number of hexagonal bins along V2.
@@ -118,7 +119,7 @@ def plot_residual_map(solution: NetworkSolution, *, gridsize: int = 40, ax: Axes
 
 
 def plot_module_differences(
-    solution: NetworkSolution,
+    solution: Solution,
     *,
     corrected: bool = False,
     measurements: Measurements | None = None,
@@ -129,7 +130,7 @@ def plot_module_differences(
 
     Parameters
     ----------
-    solution : NetworkSolution
+    solution : Solution
         The solution of one filter.
     corrected : bool, optional
         Plot the differences after the correction by the solution; before it by default.
@@ -147,7 +148,7 @@ def plot_module_differences(
 
 
 def plot_sky_map(
-    solution: NetworkSolution,
+    solution: Solution,
     epochs: tuple[int, int] | None = None,
     *,
     measurements: Measurements | None = None,
@@ -158,7 +159,7 @@ def plot_sky_map(
 
     Parameters
     ----------
-    solution : NetworkSolution
+    solution : Solution
         The solution of one filter.
     epochs : tuple of int, optional
         Two epochs, for the second minus the first; module A minus module B by default.
@@ -243,7 +244,7 @@ class _Differences:
         return len(self.mag)
 
 
-def _module_differences(solution: NetworkSolution, measurements: Measurements | None) -> _Differences:
+def _module_differences(solution: Solution, measurements: Measurements | None) -> _Differences:
     """Find A - B of the sources that both modules of one array ID measured."""
     m, before, after = _magnitudes(solution, measurements)
     key = m.source * len(ARRAYS) + m.array_code
@@ -251,7 +252,7 @@ def _module_differences(solution: NetworkSolution, measurements: Measurements | 
 
 
 def _sky_differences(
-    solution: NetworkSolution, epochs: tuple[int, int] | None, measurements: Measurements | None
+    solution: Solution, epochs: tuple[int, int] | None, measurements: Measurements | None
 ) -> _Differences:
     """Find second - first epoch, or A - B, of the sources that both measured."""
     if solution.measurements.RA is None:
@@ -264,7 +265,7 @@ def _sky_differences(
     return _subtract(m, before, after, m.source, m.epoch == epochs[1], m.epoch == epochs[0])
 
 
-def _magnitudes(solution: NetworkSolution, measurements: Measurements | None) -> tuple[Measurements, Floats, Floats]:
+def _magnitudes(solution: Solution, measurements: Measurements | None) -> tuple[Measurements, Floats, Floats]:
     """Measurements that are no outliers: their magnitudes less the epoch terms, and corrected."""
     m = solution.measurements if measurements is None else measurements
     rejected = np.zeros(len(m), int)
@@ -395,7 +396,7 @@ def _along_u(ax: Axes, band: BandResult, result: ArrayResult) -> str:
     return "residuals with the gradient left in"
 
 
-def _correlations(solution: NetworkSolution) -> Picture | None:
+def _correlations(solution: Solution) -> Picture | None:
     """Draw the correlation matrix of the fitted terms, and below the name of each its standard error."""
     terms = np.flatnonzero(solution.fitted)
     if not terms.size:
@@ -409,7 +410,7 @@ def _correlations(solution: NetworkSolution) -> Picture | None:
     return Picture("covariance", figure)
 
 
-def _links(solution: NetworkSolution) -> Picture:
+def _links(solution: Solution) -> Picture:
     """Draw how many sources each two detectors share."""
     shared, names = solution.links.shared, list(solution.links.detectors)
     figure, (ax,) = _panels(1, 2.6 + 0.6 * len(names), 1.6 + 0.55 * len(names))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.files import HiddenFolder, check_writable, remove_leftovers, telling
+from jwst_modfix.files import check_writable, explained, part_folder, remove_leftovers
 from jwst_modfix.table.model import ModuleOffsetModel
 
 __all__ = ["write_products"]
@@ -22,15 +23,15 @@ def write_products(
     """Write all products to a hidden folder, then move them into place, the reference file last."""
     check_writable(folder)
     reference = folder / derivation.table.name
-    remove_leftovers([reference])
-    with telling(reference):
-        hidden = HiddenFolder(reference)
-    with hidden as partial:
+    remove_leftovers([folder])
+    with contextlib.ExitStack() as stack:
+        with explained(reference):
+            partial = stack.enter_context(part_folder(folder))
         written = _write_all(derivation, model, partial, folder, report=report)
         targets = [folder / path.name for path in written]
         _refuse_inputs(targets, derivation.options.catalogs)
         for path, target in reversed(list(zip(written, targets, strict=True))):
-            with telling(target):
+            with explained(target):
                 path.replace(target)
     return targets
 
@@ -39,14 +40,14 @@ def _write_all(
     derivation: Derivation, model: ModuleOffsetModel, partial: Path, folder: Path, *, report: bool
 ) -> list[Path]:
     """Write into the hidden folder; an error names the place where the file would be."""
-    with telling(folder / derivation.table.name, folder=partial):
+    with explained(folder / derivation.table.name):
         written = [Path(model.save(partial / derivation.table.name))]
     stem = f"{derivation.product}_modfix_measurements"
-    with telling(folder / stem, folder=partial):
+    with explained(folder / stem):
         written.append(_write_measurements(derivation, partial / stem))
     if report:
         page = f"{derivation.product}_modfix_report.html"
-        with telling(folder / page, folder=partial):
+        with explained(folder / page):
             written += derivation.report(partial / page)
     return written
 
