@@ -148,7 +148,7 @@ def test_a_read_only_folder_is_refused_for_a_derivation(read_only):
     with pytest.raises(OutputError, match=f"^{place}: cannot be written to: {reason}$"):
         step.run("never_read_asn.json")
     with pytest.raises(OutputError, match=f"^{place}: cannot be written to: {reason}$"):
-        derive_products.write_products(derivation(), ModuleOffsetModel(PACKAGED_TABLE), place, report=False)
+        derive_products.write_products(derivation(Table()), ModuleOffsetModel(PACKAGED_TABLE), place, report=False)
 
 
 def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
