@@ -68,7 +68,7 @@ def test_bad_files_are_refused_all_at_once(modfix, folder, small_exposure):
     output = modfix("group", "data", status=1)
     assert "2 of 6 files cannot be used" in output
     assert "miri_cal.fits: must be of NIRCam" in output
-    assert "broken_cal.fits: cannot be read as FITS" in output
+    assert "broken_cal.fits: is not a FITS file" in output
     assert not (folder / "modfix_asn.json").exists()
 
 

@@ -156,7 +156,7 @@ def test_an_array_is_corrected_by_one_table_or_not_at_all(second, line):
     ("change", "is_copy"),
     [
         ({}, True),
-        ({"filter": "F150W"}, True),
+        ({"filter": "F150W"}, False),
         ({"detector": "NRCA2"}, False),
         ({"identity": (60000.5, "1", "2")}, False),
         ({"identity": ()}, False),

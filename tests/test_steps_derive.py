@@ -265,7 +265,7 @@ def one_epoch(paths):
         (
             one_epoch,
             NoSolutionError,
-            r"must overlap on the sky; F200W\+CLEAR: no exposure of module A overlaps one of modul",
+            r"must overlap on the sky; F200W\+CLEAR: no exposure of module A overlaps one",
         ),
     ],
 )

@@ -174,7 +174,7 @@ def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
     groups = {}
     for header in headers:
         if header.identity:
-            groups.setdefault((header.detector, *header.identity), []).append(str(header.path))
+            groups.setdefault((header.detector, header.band, header.mjd, *header.identity), []).append(str(header.path))
     return [f"{' and '.join(paths)} are one exposure of {key[0]}" for key, paths in groups.items() if len(paths) > 1]
 
 
