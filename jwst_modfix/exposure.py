@@ -297,6 +297,12 @@ class OpenExposure:
         return replace(self.exposure, frames=tuple(wcs.available_frames), wcs_box=box)
 
     @property
+    def group(self):
+        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
+        given = self.tree("group_id")
+        return given if isinstance(given, str) and given else self.exposure.observation
+
+    @property
     def status(self):
         """COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
         traces = [(key, value) for key, value in self.cards if key != JOB_KEYWORD]
@@ -591,6 +597,15 @@ class _ModelExposure(OpenExposure):
     def put(self, name, array):
         """Put a changed array in its place."""
         setattr(self.model, name, array)
+
+    def save(self, path, log_line=None, sign=None):
+        """Write the model to a file; only a FITS file has a place for a signature."""
+        if log_line:
+            self.model.instance.setdefault("cal_logs", {})["module_offset"] = [log_line]
+        self.model.save(str(path))
+        if sign and path.suffix == ".fits":
+            with fits.open(path, mode="update", memmap=False) as hdulist:
+                hdulist[0].header.set(*sign(hdulist[0].header["DATE"]))
 
     def to_model(self, log_line=None):
         """Give the model."""

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from jwst_modfix.exposure import Exposure
 from jwst_modfix.table.model import choose_reference
 from jwst_modfix.table.table import Validity
-from jwst_modfix.table.validity import Exposure, find_invalid, find_missing
+from jwst_modfix.table.validity import find_invalid, find_missing
 
 GOOD = Exposure(
     name="jw.fits",

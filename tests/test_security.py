@@ -17,10 +17,10 @@ from fuzzing import time_limit
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, PhotometryError, ReferenceTableError
+from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.table.model import PACKAGED_TABLE, choose_reference
 from jwst_modfix.text import get_logger, plain_text
 
@@ -144,7 +144,7 @@ def test_a_header_that_declares_a_huge_image_takes_no_memory(small_exposure, tmp
     at = content.index(b"NAXIS1  =", content.index(b"EXTNAME = 'SCI"[:8]) - 1000)
     content[at : at + 30] = b"NAXIS1  =        1000000000000"
     path.write_bytes(content)
-    with time_limit(10), pytest.raises(ExposureError, match="cannot be read as FITS"), open_fits(path):
+    with time_limit(10), pytest.raises(ExposureError, match="cannot be read as FITS"), open_exposure(path):
         pass
 
 

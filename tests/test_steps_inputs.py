@@ -29,9 +29,9 @@ def test_all_bad_members_are_reported_at_once_and_nothing_is_written(pair_folder
     for words in (
         "gone.ecsv: no such file",
         "missing_cal.fits: no such file",
-        "text_cal.fits: cannot be read as FITS",
+        "text_cal.fits: is not a FITS file, which begins with 'SIMPLE  ='",
         "plain_cal.fits: is not a JWST data model: it has no DATAMODL keyword",
-        "short_cal.fits: cannot be read as FITS: ",
+        "short_cal.fits: has 79200 bytes, but its headers describe 86400: it is cut short or damaged; copy it again",
     ):
         assert words in message
     assert [p.name for p in pair_folder.iterdir()] == ["data"]
@@ -43,7 +43,7 @@ def test_a_file_that_is_cut_short_is_refused(pair_folder, pair):
     path.write_bytes(path.read_bytes()[:-2880])
     size = path.stat().st_size
     with pytest.raises(
-        ModuleOffsetError, match=f"cannot be read as FITS: it is cut short: {size} of {size + 2880} bytes"
+        ModuleOffsetError, match=f"has {size} bytes, but its headers describe {size + 2880}: it is cut short or damaged; copy it"
     ):
         ModuleOffsetStep.call(str(path))
 

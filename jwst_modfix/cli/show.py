@@ -42,6 +42,6 @@ def _describe(path):
 
 
 def _describe_exposure(path):
-    from jwst_modfix.steps.applied import describe_applied  # imports jwst
+    from jwst_modfix.apply.record import describe_applied
 
     return describe_applied(Path(path))

@@ -5,10 +5,10 @@ import json
 
 from astropy.io import fits
 
-from jwst_modfix.apply.record import JOB_KEYWORD, job_card
+from jwst_modfix.apply.record import job_card
 from jwst_modfix.errors import ExposureError, OutputError
+from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
 from jwst_modfix.files import find_existing
-from jwst_modfix.steps.fits_exposure import open_fits
 
 __all__ = ["describe_job", "find_unfinished", "refuse_existing", "refuse_replaced", "sign"]
 
@@ -36,7 +36,7 @@ def find_unfinished(target, job):
     if target.suffix != ".fits":
         return "only a FITS file says what it is the output of"
     try:
-        with open_fits(target):
+        with open_exposure(target):
             return _find_foreign(target, job)
     except ExposureError as error:
         return str(error).removeprefix(f"{target}: ")

@@ -9,6 +9,7 @@ from astropy.table import Table
 from stdatamodels.jwst.datamodels import NrcImgPhotomModel
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.exposure import Exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import (
     PACKAGED_TABLE,
@@ -19,7 +20,6 @@ from jwst_modfix.table.file import (
     without_empty,
 )
 from jwst_modfix.table.rules import SCHEMA_VERSION
-from jwst_modfix.table.validity import Exposure
 
 __all__ = ["export_photom", "is_recipe", "read_ecsv", "read_recipe", "write_ecsv"]
 

@@ -1,80 +1,27 @@
 """Whether a table is meant for an exposure."""
 
 import re
-from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import PurePosixPath
 
-from jwst_modfix.errors import ExposureError
+from astropy.units import Unit
 
-__all__ = ["Exposure", "find_invalid", "find_missing", "find_untrusted"]
+__all__ = ["explain_photmjsr", "find_invalid", "find_missing", "find_untrusted"]
+
+PHOTMJSR_TOLERANCE = 1e-3
+"""Relative difference of PHOTMJSR above which a row was derived on another flux calibration."""
 
 
-_TEXT = ("instrument", "detector", "module", "exp_type", "filter", "pupil", "unit", "context", "photom", "flat")
-_ARRAY_OF_DETECTOR = re.compile(r"NRC([AB])([1-4]|LONG)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exposure:
-    """
-    What an exposure says of itself, as far as the correction asks; None where it says nothing.
-
-    Parameters
-    ----------
-    name : str
-        Name of the file.
-    instrument, detector, module, exp_type, filter, pupil, unit, context, photom, flat : str, optional
-        INSTRUME, DETECTOR, MODULE, EXP_TYPE, FILTER, PUPIL, BUNIT, CRDS_CTX, R_PHOTOM and R_FLAT.
-    is_tso : bool, optional
-        TSOVISIT: part of a time-series observation.
-    photmjsr : float, optional
-        PHOTMJSR [(MJy/sr) / (DN/s)].
-    shape : tuple of int, optional
-        Shape of the data, (ny, nx).
-    subarray_start, subarray_size : tuple of int, optional
-        (x, y) of SUBSTRT1/2 (1-indexed) and SUBSIZE1/2 [pixel].
-    frames : tuple of str, optional
-        Coordinate frames of its gWCS; empty where it has none, None where nobody has looked.
-
-    Raises
-    ------
-    ExposureError
-        A value is of another kind, as in damaged headers.
-    """
-
-    name: str
-    instrument: str | None = None
-    detector: str | None = None
-    module: str | None = None
-    exp_type: str | None = None
-    filter: str | None = None
-    pupil: str | None = None
-    unit: str | None = None
-    context: str | None = None
-    photom: str | None = None
-    flat: str | None = None
-    is_tso: bool | None = None
-    photmjsr: float | None = None
-    shape: tuple[int, ...] | None = None
-    subarray_start: tuple[int | None, int | None] = (None, None)
-    subarray_size: tuple[int | None, int | None] = (None, None)
-    frames: tuple[str, ...] | None = None
-
-    def __post_init__(self):
-        wrong = [(name, "text") for name in _TEXT if not isinstance(getattr(self, name), str | None)]
-        wrong += [("photmjsr", "a number")] if not isinstance(self.photmjsr, Real | None) else []
-        for name in ("subarray_start", "subarray_size"):
-            if not all(isinstance(value, Integral | None) for value in getattr(self, name)):
-                wrong.append((name, "whole numbers"))
-        if wrong:
-            words = "; ".join(f"{name} must be {kind}, got {getattr(self, name)!r}" for name, kind in wrong)
-            raise ExposureError(f"{self.name}: {words}")
-
-    @property
-    def array(self):
-        """Array ID, ``"1"`` to ``"4"`` or ``"long"``; None where the detector is not one of NIRCam's ten."""
-        match = _ARRAY_OF_DETECTOR.fullmatch(self.detector or "")
-        return match and match[2].lower()
+def explain_photmjsr(row, exposure):
+    """Say that PHOTMJSR is not the one that a row was derived at; None where it is, or is not known."""
+    derived = ((row and row.photmjsr) or {}).get(exposure.module or "")
+    if row is None or not derived or not exposure.photmjsr:
+        return None
+    if abs(exposure.photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
+        return None
+    return (
+        f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table fits "
+        "this calibration"
+    )
 
 
 def find_missing(table, exposure):
@@ -113,8 +60,15 @@ def _not_one_array(exposure):
 
 
 def _not_calibrated(exposure):
-    if exposure.unit != "MJy/sr":
+    if not _is_surface_brightness(exposure.unit):
         yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
+
+
+def _is_surface_brightness(unit):
+    try:
+        return Unit(unit or "") == Unit("MJy/sr")
+    except ValueError:
+        return False
 
 
 def _outside(table, exposure):
@@ -155,13 +109,30 @@ def find_untrusted(exposure):
 
 
 def _untrusted(exposure):
-    if exposure.frames is not None and "v2v3" not in exposure.frames:
-        yield f"it has no WCS with a v2v3 frame, which the slope needs; its frames are {exposure.frames}"
-    if None in exposure.subarray_start:
-        yield f"SUBSTRT1, SUBSTRT2 are {exposure.subarray_start}, and the slope needs to know the subarray's place"
+    if exposure.frames == ():
+        yield "it has no WCS, which the slope needs; run assign_wcs"
+    elif exposure.frames is not None and "v2v3" not in exposure.frames:
+        yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
     size = exposure.subarray_size[::-1]
-    if exposure.shape is not None and None not in size and exposure.shape != size:
+    if None in exposure.subarray_start or None in size:
+        yield (
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*exposure.subarray_start, *exposure.subarray_size)}, and "
+            "the slope needs to know the subarray's place"
+        )
+    elif exposure.shape is not None and exposure.shape != size:
         yield (
             f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size}: a cutout, "
             "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set --apply_slope=false"
         )
+    if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
+        yield (
+            f"the data have shape {exposure.shape}, but the bounding box of the WCS is {exposure.wcs_box}: a cutout "
+            "whose WCS cannot be trusted for the slope; set the WCS right, or set --apply_slope=false"
+        )
+
+
+def _fits_box(exposure):
+    """Compare the bounding box of the WCS, along x and y, with the edges of the array, to a pixel."""
+    edges = [edge for size in exposure.shape[::-1] for edge in (-0.5, size - 0.5)]
+    box = [edge for interval in exposure.wcs_box or () for edge in interval]
+    return len(box) == len(edges) and all(abs(one - other) <= 1 for one, other in zip(box, edges, strict=True))

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, forked, hidden, marks, visible
+from jwst_modfix.steps.fits_exposure import FitsExposure
 
 from jwst_modfix.steps import fits_writer, module_offset
-from jwst_modfix.steps.fits_exposure import FitsExposure
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
