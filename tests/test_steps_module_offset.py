@@ -241,7 +241,7 @@ def test_a_table_that_names_no_calibration_is_applied_with_a_warning(pair, caplo
     model.instance["valid_for"] = {}
     result = ModuleOffsetStep.call(pair[0], override_moduleoffset=model, configure_log=False)
     assert result.meta.cal_step.module_offset == "COMPLETE"
-    assert "names no calibration in valid_for, so it is applied to any" in caplog.text
+    assert "names no calibration in valid_for, and is applied to any" in caplog.text
 
 
 def test_nothing_to_apply_is_refused(pair):

@@ -90,7 +90,7 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
     """Read the record of a corrected exposure. Raises ExposureError where a card is missing, doubled or not valid."""
     found = [(key, value) for key, value in opened.cards if key != JOB_KEYWORD]
     values = dict(found)
-    doubled = sorted({key for key, value in found if value != values[key]})
+    doubled = sorted({key for key, value in found if repr(value) != repr(values[key])})
     if doubled:
         raise ExposureError(f"{opened.name}: the cards {', '.join(doubled)} of the correction occur twice and differ")
     fields = {field: values.get(keyword) for field, keyword, _ in _CARDS}

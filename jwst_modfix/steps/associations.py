@@ -75,7 +75,7 @@ class Association:
 
 def is_science(member):
     """Tell a science member from a background, a catalogue and the like."""
-    return str(member.get("exptype", "")).lower() == "science"
+    return str(member.get("exptype", "")).strip().lower() == "science"
 
 
 def read_association(source):

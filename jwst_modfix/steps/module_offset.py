@@ -149,7 +149,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
         if table.valid_for.is_empty:
             log.warning(
-                "%s names no calibration in valid_for, so it is applied to any; on another calibration it is wrong",
+                "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong",
                 table.name,
             )
         return table
@@ -206,7 +206,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return container
 
     def _process_library(self, library: ModelLibrary, correction: Correction) -> ModelLibrary:
-        members = [member for product in library.asn["products"] for member in product["members"]]
+        members = library.asn["products"][0]["members"]
         indices = [index for index, member in enumerate(members) if is_science({"exptype": "science", **member})]
         with library:
             targets = self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
