@@ -82,7 +82,12 @@ def all_keywords():
     return (STATUS_KEYWORD, JOB_KEYWORD, *(keyword for _, keyword, _ in _CARDS))
 
 
-def job_card(job, date):
-    """Sign an output, so that a later run knows it for its own."""
-    signature = hashlib.sha256(f"{job} {date}".encode()).hexdigest()[:16]
-    return (JOB_KEYWORD, signature, "Hash of input, table, parameters and DATE")
+def job_card(job, header):
+    """Sign an output, so that a later run knows it as its own: its job, its date and the whole record.
+
+    The first word of a job identifies the correction and stays readable, for those who know it alone.
+    """
+    keys = [key for key in ("DATE", *all_keywords()) if key != JOB_KEYWORD and key in header]
+    text = "\n".join([job, *(str(header.cards[key]).rstrip() for key in keys)])
+    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return (JOB_KEYWORD, f"{job.partition(' ')[0]}-{signature}", "Hash of table, input, record and DATE")

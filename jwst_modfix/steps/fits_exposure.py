@@ -127,6 +127,8 @@ class FitsExposure(OpenExposure):
                 np.broadcast_to(np.empty((), _DTYPE[hdu.header["BITPIX"]]), hdu.shape), name, shape, self._name
             )
         self.status  # noqa: B018 - reads the text
+        if not isinstance(group := self._asdf and self._asdf.get("meta.group_id"), str | None):
+            raise ExposureError(f"{self._name}: meta.group_id must be text, got {group!r}")
 
     def _present(self, names):
         """Name the HDUs of arrays that are there: one that is absent may still have a header."""
@@ -181,7 +183,7 @@ class FitsExposure(OpenExposure):
         self._replace_node("meta.filename", path.name)
         self._replace_node("meta.date", self._primary["DATE"])
         if job:
-            self._primary.set(*job_card(job, self._primary["DATE"]))
+            self._primary.set(*job_card(job, self._primary))
         if log_line:
             self._replace_node("cal_logs.module_offset", [log_line])
         try:

@@ -12,16 +12,22 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from jwst_modfix.apply.decide import Correction, Decision
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
-from jwst_modfix.steps.associations import AssociationLibrary, copy_library, read_association, write_association
+from jwst_modfix.steps.associations import (
+    AssociationLibrary,
+    copy_library,
+    is_science,
+    read_association,
+    write_association,
+)
 from jwst_modfix.steps.correct_file import correct_file
-from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.steps.inputs import open_model, refuse_together
 from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
 from jwst_modfix.steps.model_exposure import ModelExposure
 from jwst_modfix.steps.offline import OfflineStep
-from jwst_modfix.steps.outputs import SafeOutputs
+from jwst_modfix.steps.outputs import SafeOutputs, refuse_replaced
 from jwst_modfix.steps.summary import summarize
 from jwst_modfix.table.model import REFTYPE, choose_reference, explain_choice
 from jwst_modfix.text import get_logger
@@ -84,10 +90,12 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         correction = self._correction()
         self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
-            input_data = Path(self.make_input_path(str(input_data)))
+            input_data = self._locate(input_data)
             if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
                 return self._process_association(read_association(input_data), correction)
             return self._process_models([input_data], correction)[0]
+        if isinstance(input_data, Sequence | ModelContainer | ModelLibrary) and not len(input_data):
+            raise ModuleOffsetError(f"input is an empty {type(input_data).__name__}: give at least one exposure")
         if isinstance(input_data, Mapping):
             return self._process_association(read_association(input_data), correction)
         if isinstance(input_data, ModelLibrary):
@@ -150,7 +158,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         """Correct files and models one by one; the list of results has their order."""
         inputs = [self._locate(item) for item in inputs]
         refuse_together(inputs, correction)
-        targets = self._refuse_outputs(inputs)
+        targets = self._plan_models(inputs)
         finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
         models = []
         for item, target in itertools.zip_longest(inputs, targets):
@@ -166,6 +174,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return model
 
     def _locate(self, item):
+        if "://" in str(item) and isinstance(item, str):
+            raise ModuleOffsetError(f"{item}: is a URL; download the file and give the copy")
         return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
 
     def _own_copy(self, item):
@@ -175,8 +185,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return item.copy() if self.parent is None else item
 
     def _process_container(self, container, correction):
-        science = [str(model.meta.asn.exptype or "science").lower() == "science" for model in container]
-        targets = self._refuse_outputs(container)
+        science = [is_science(model.meta.asn.exptype or "science") for model in container]
+        targets = self._plan_models(container)
         refuse_together(itertools.compress(container, science), correction)
         self._resume(dict.fromkeys(targets), correction)
         container = self.prepare_output(container)
@@ -185,8 +195,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
 
     def _process_library(self, library, correction):
         with library:
-            indices = library.indices_for_exptype("science")
-            targets = self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
+            indices = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
+            targets = self._plan_models(_borrowed(library, range(len(library)), modify=False))
             refuse_together(_borrowed(library, indices, modify=False), correction)
         self._resume(dict.fromkeys(targets), correction)
         if self.parent is None:
@@ -205,35 +215,27 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             summarize(decisions)
 
     def _process_association(self, association, correction):
-        problems = [f"{path}: no such file" for path in association.others if not path.is_file()]
-        refuse_together(association.science, correction, where=association.stem, problems=problems)
+        association.warn_of_missing()
+        if not self.in_memory:
+            check_writable(Path.cwd())  # where a library on disk keeps its files
+        refuse_together(association.science, correction, where=association.stem)
         if self.save_results:
             return self._write_association(association, correction)
-        library = AssociationLibrary(association, on_disk=not self.in_memory)
+        library = AssociationLibrary(association.corrected(self._output_suffix), on_disk=not self.in_memory)
         with library:
             self._run(_borrowed(library, range(len(library))), correction)
         return library
 
     def _write_association(self, association, correction):
         """Correct and write one member after the other, so that two exposures are in memory at most."""
-        if self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, and an association has one output file a member: "
-                "set output_dir and suffix instead"
-            )
-        renamed = {path: self._output_path(path.name) for path in association.science}
-        self._inputs = {path.resolve() for path in [*association.science, *association.others]}
-        self._refuse_collisions(renamed.values())
-        stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-        product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
-        if self.on_existing == "error":
-            refuse_existing([*renamed.values(), product])
+        renamed, corrected = self._plan_association(association)
+        product = corrected.source
         finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
         group_ids = self._correct_members(renamed, finished, correction, product)
         refuse_replaced(self._jobs)
-        written = write_association(association, renamed, product)
+        write_association(corrected)
         log.info("The association of %d members is %s", len(renamed), product)
-        return AssociationLibrary(written, on_disk=not self.in_memory, group_ids=group_ids)
+        return AssociationLibrary(corrected, on_disk=not self.in_memory, group_ids=group_ids)
 
     def _correct_members(self, renamed, finished, correction, product):
         """Correct and write members; give the identifier of the exposure of each output."""
