@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     from jwst_modfix.errors import ModuleOffsetError
+    from jwst_modfix.fitting.measurements import Measurements
+    from jwst_modfix.fitting.solution import Solution, fit
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
     from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep
     from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
 
 _HOMES = {
     "Gradient": "jwst_modfix.table.table",
+    "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
     "ModuleOffsetError": "jwst_modfix.errors",
     "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
@@ -28,10 +31,13 @@ _HOMES = {
     "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
     "OffsetRow": "jwst_modfix.table.table",
     "OffsetTable": "jwst_modfix.table.table",
+    "Solution": "jwst_modfix.fitting.solution",
+    "fit": "jwst_modfix.fitting.solution",
 }
 
 __all__ = [
     "Gradient",
+    "Measurements",
     "ModuleOffsetDeriveStep",
     "ModuleOffsetError",
     "ModuleOffsetImage3Pipeline",
@@ -39,7 +45,9 @@ __all__ = [
     "ModuleOffsetStep",
     "OffsetRow",
     "OffsetTable",
+    "Solution",
     "__version__",
+    "fit",
 ]
 
 

@@ -28,7 +28,7 @@ OF_STPIPE = {"help", "output_dir", "suffix", "save_results", "log-level", "log-f
 
 
 def read_examples():
-    """Every command of the page with the output that it shows, but for those that need exposures."""
+    """Every command of the page that needs no exposures, with the output that the page shows."""
     for block in re.findall(r"\.\. code-block:: console\n\n((?:   .*\n|\n)+)", PAGE.read_text() + "\n"):
         for part in re.split(r"(?m)^   \$ ", block)[1:]:
             command, _, output = part.partition("\n")
@@ -53,7 +53,7 @@ def test_commands_of_the_page_run(tmp_path, monkeypatch):
 
 
 def read_rows(path):
-    """Rows of a table by a plain YAML parser: the file's header are comments to it."""
+    """Rows of a table by a plain YAML parser, without the header of ASDF."""
     text = Path(path).read_text().partition("--- ")[2].partition("\n")[2]
     return yaml.load(text, _Rows)["offsets"]
 
@@ -66,7 +66,7 @@ _Rows.add_multi_constructor("", lambda loader, _tag, node: loader.construct_mapp
 
 
 def commands():
-    """Every command line of ours in a page: page, program, options by their names."""
+    """Every command line of modfix and strun in the pages: page, program, command or step, names of options."""
     for page in PAGES:
         for line in re.findall(r"(?m)^ *(?:\$ )?((?:modfix|strun) [^`\n]*)$", page.read_text()):
             words = shlex.split(line, comments=True)

@@ -96,4 +96,4 @@ def _error(status):
 def _remark(status):
     if status.correlation > 0.9:
         return f"correlated with another term: {status.correlation:.2f}"
-    return "tied through other arrays" if status.status == "tied" else ""
+    return "linked through other arrays" if status.status == "indirect" else ""

@@ -7,11 +7,11 @@ import numpy as np
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, validate
-from jwst_modfix.fitting.design import TermStatus
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import solve_pairs
+from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import compare_sky, sky_offsets
-from jwst_modfix.fitting.solution import fit_network, solve_network
+from jwst_modfix.fitting.solution import fit, solve
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
 
 __all__ = [
@@ -92,11 +92,8 @@ def _across_modules(solution, result):
     """Add the gradient between the modules' middles to an offset, and to its error."""
     if result.offset is None:
         return result
-    m, mine = solution.measurements, solution.measurements.array == result.array
-    here = [mine & (m.module == module) for module in "AB"]
-    contrast = solution.contrast(result.array, *((m.V2[side].mean(), m.V3[side].mean()) for side in here))
-    error = np.sqrt(contrast @ solution.covariance @ contrast)
-    return replace(result, offset=float(contrast @ solution.values), offset_error=float(error))
+    offset, error = solution.difference(result.array)
+    return replace(result, offset=offset, offset_error=error)
 
 
 # No measurement counts for more than with this error [mag], however bright its source: a third of what measurements of
@@ -118,7 +115,7 @@ class BandResult:
         Rows of the table of measurements that were selected.
     measurements : Measurements
         Those measurements.
-    solution : NetworkSolution, optional
+    solution : Solution, optional
         The solution; None where there is none.
     results : tuple of ArrayResult
         A verdict for each array ID.
@@ -205,11 +202,11 @@ def _take(table, selected, band):
 def _solve(measurements, options):
     choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
     if options.method == "pairs":
-        solution = fit_network(measurements, **choices)  # for levels, epoch terms and what is linked to what
+        solution = solve(measurements, **choices)  # for levels, epoch terms and what is linked to what
         pairs = _pairs(measurements, options)
         solution = solve_by_pairs(solution, pairs)
     else:
-        solution = solve_network(measurements, **choices, fit_direction=options.fit_direction)
+        solution = fit(measurements, **choices, fit_direction=options.fit_direction)
         pairs = _pairs_beside(measurements, options)
     return {
         "solution": solution,
@@ -250,6 +247,6 @@ def _check(known, exposures, options, rng):
 def _module_slopes(measurements, solution, options):
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    again = fit_network(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
+    again = solve(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}

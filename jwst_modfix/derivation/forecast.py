@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.design import forecast_terms
 from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.separability import forecast_terms
 
 __all__ = ["EDGE", "BandPlan", "Pointing", "plan_bands", "plan_measurements", "pointings_of_exposures"]
 

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jwst_modfix.fitting.least_squares import MAD_TO_SIGMA
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
+from jwst_modfix.fitting.robust import OUTLIER
 from jwst_modfix.table.table import ARRAYS
 
 __all__ = [
