@@ -21,7 +21,16 @@ from yaml import YAMLError
 from jwst_modfix.asdf_tree import AsdfTree
 from jwst_modfix.errors import ExposureError
 
-__all__ = ["ARRAYS", "EXPOSURE_SUFFIXES", "JOB_KEYWORD", "STATUS_KEYWORD", "Exposure", "OpenExposure", "open_exposure"]
+__all__ = [
+    "ARRAYS",
+    "EXPOSURE_SUFFIXES",
+    "JOB_KEYWORD",
+    "STATUS_KEYWORD",
+    "Exposure",
+    "OpenExposure",
+    "is_ours",
+    "open_exposure",
+]
 
 EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
 """Ends of the names of exposures; other files are associations."""
@@ -82,6 +91,7 @@ class Exposure:
     sequence_id: str | None = _fact(str, "observation.sequence_id", "SEQ_ID")
     activity_id: str | None = _fact(str, "observation.activity_id", "ACT_ID")
     exposure_number: str | None = _fact(str, "observation.exposure_number", "EXPOSURE")
+    group_id: str | None = _fact(str, "group_id", None)
     shape: tuple[int, ...] | None = None  # (ny, nx)
     status: str | None = None  # COMPLETE, SKIPPED or None
     digest: str | None = None  # MODFHASH
@@ -90,7 +100,7 @@ class Exposure:
 
     def __post_init__(self):
         wrong = [
-            f"{fact['keyword']} must be {_KINDS[fact['kind']]}, got {getattr(self, name)!r}"
+            f"{fact['keyword'] or fact['path']} must be {_KINDS[fact['kind']]}, got {getattr(self, name)!r}"
             for name, fact in _FACTS.items()
             if not _is_of_kind(getattr(self, name), fact["kind"])
         ]
@@ -299,8 +309,7 @@ class OpenExposure:
     @property
     def group(self):
         """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
-        given = self.tree("group_id")
-        return given if isinstance(given, str) and given else self.exposure.observation
+        return self.exposure.group_id or self.exposure.observation
 
     @property
     def status(self):
@@ -412,7 +421,7 @@ class _FitsExposure(OpenExposure):
         return None if isinstance(value, fits.card.Undefined) else value
 
     def _get(self, fact):
-        value = self._card(self._hdu(fact["hdu"]), fact["keyword"])
+        value = fact["keyword"] and self._card(self._hdu(fact["hdu"]), fact["keyword"])
         return self.tree(fact["path"]) if value is None else value
 
     def _set(self, fact, value):
@@ -422,7 +431,7 @@ class _FitsExposure(OpenExposure):
     @property
     def cards(self):
         """Cards of a correction: list of (keyword, value)."""
-        cards = [card for card in self._hdulist[0].header.cards if _is_ours(card.keyword)]
+        cards = [card for card in self._hdulist[0].header.cards if is_ours(card.keyword)]
         return [(card.keyword, _parsed(card)) for card in cards]
 
     def _replace_cards(self, cards):
@@ -482,11 +491,11 @@ class _FitsExposure(OpenExposure):
         self._hdu(ARRAYS[name]).data = array
 
     def save(self, path, log_line=None, sign=None):
-        """Write the exposure to another file; ``sign`` makes a card of its date."""
+        """Write the exposure to another file; ``sign`` makes a card of its primary header."""
         self._finish(path.name, log_line)
         header = self._hdulist[0].header
         if sign:
-            header.set(*sign(header["DATE"]))
+            header.set(*sign(header))
         for hdu in self._hdulist:
             if "CHECKSUM" in hdu.header:
                 hdu.add_checksum()
@@ -556,7 +565,7 @@ class _ModelExposure(OpenExposure):
     @property
     def cards(self):
         """Cards of a correction: list of (keyword, value)."""
-        return [(card[0], card[1]) for card in self._all_cards if _is_ours(card[0])]
+        return [(card[0], card[1]) for card in self._all_cards if is_ours(card[0])]
 
     @property
     def _all_cards(self):
@@ -564,7 +573,7 @@ class _ModelExposure(OpenExposure):
         return self.model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
 
     def _replace_cards(self, cards):
-        kept = [card for card in self._all_cards if not _is_ours(card[0])]
+        kept = [card for card in self._all_cards if not is_ours(card[0])]
         extra = self.model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
         extra["header"] = [*kept, *map(list, cards)]
 
@@ -605,7 +614,7 @@ class _ModelExposure(OpenExposure):
         self.model.save(str(path))
         if sign and path.suffix == ".fits":
             with fits.open(path, mode="update", memmap=False) as hdulist:
-                hdulist[0].header.set(*sign(hdulist[0].header["DATE"]))
+                hdulist[0].header.set(*sign(hdulist[0].header))
 
     def to_model(self, log_line=None):
         """Give the model."""
@@ -625,7 +634,8 @@ def _parse_tree(name, content):
         raise ExposureError(f"{name}: its ASDF extension cannot be read: {error}") from error
 
 
-def _is_ours(keyword):
+def is_ours(keyword):
+    """Say whether a keyword belongs to the record of a correction."""
     return keyword in (STATUS_KEYWORD, "R_MODOFF") or str(keyword).startswith("MODF")
 
 

@@ -68,7 +68,7 @@ def test_a_library_on_disk_is_copied(pair_folder, pair):
     library = ModelLibrary("data/two_asn.json", on_disk=True)
     result = ModuleOffsetStep.call(library)
     assert result.on_disk
-    assert result.asn["products"][0]["name"] == "mosaic"
+    assert result.asn["products"][0]["name"] == "mosaic_modfix"
     assert_corrected(models_of(result), pair)
     np.testing.assert_array_equal(models_of(library)[0].data, pair[0].data)
 
@@ -107,7 +107,7 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
         "../data/sources.ecsv",
     ]
     assert [m["exptype"] for m in members] == ["science", "science", "sourcecat"]
-    assert content["products"][0]["name"] == "mosaic"
+    assert content["products"][0]["name"] == "mosaic_modfix"
     without = [{**c, "products": None} for c in (content, before)]
     assert without[0] == without[1]
     assert_corrected([datamodels.open(f"out/{root}_modfix.fits") for root in roots], pair)

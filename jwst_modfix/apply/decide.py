@@ -219,11 +219,9 @@ def _scale(opened: OpenExposure, factor_map: FactorMap, *, undo: bool = False) -
     opened.scale_photometry(1 / factor_map.centre if undo else factor_map.centre)
 
 
-def refuse_together(
-    inputs: Iterable[Any], correction: Correction, *, where: str = "", problems: tuple[str, ...] = ()
-) -> None:
+def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str = "") -> None:
     """Refuse, in one error, all inputs that cannot be read or must not be corrected, before anything is written."""
-    inputs, unreadable, refused, done_before = list(inputs), list(problems), [], []
+    inputs, unreadable, refused, done_before = list(inputs), [], [], []
     for item in inputs:
         try:
             with open_exposure(item) as opened:

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.exposure import JOB_KEYWORD, OpenExposure, open_exposure
+from jwst_modfix.exposure import JOB_KEYWORD, OpenExposure, is_ours, open_exposure
 from jwst_modfix.table.table import FRAMES
 
 if TYPE_CHECKING:
@@ -169,7 +169,12 @@ def _describe_record(opened: OpenExposure) -> list[str]:
     return lines
 
 
-def job_card(job: str, date: str) -> tuple[str, str, str]:
-    """Sign an output, by which a later run recognizes it."""
-    signature = hashlib.sha256(f"{job} {date}".encode()).hexdigest()[:16]
-    return (JOB_KEYWORD, signature, "Hash of input, table, parameters and DATE")
+def job_card(job: str, header: Any) -> tuple[str, str, str]:
+    """Sign an output, so that a later run knows it as its own: its job, its date and the whole record.
+
+    The first word of a job identifies the correction and stays readable, for those who know it alone.
+    """
+    keys = [key for key in dict.fromkeys(header) if key == "DATE" or (is_ours(key) and key != JOB_KEYWORD)]
+    text = "\n".join([job, *(str(header.cards[key]).rstrip() for key in keys)])
+    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return (JOB_KEYWORD, f"{job.partition(' ')[0]}-{signature}", "Hash of table, input, record and DATE")

@@ -25,16 +25,15 @@ class Preview:
 
 def preview(inputs: list[str], correction: Correction) -> list[Preview]:
     """Say what the correction would do with exposures, and with the members of associations."""
-    exposures, missing = {}, {}
+    exposures = {}
     for name in inputs:
         if name.lower().endswith(EXPOSURE_SUFFIXES):
             exposures[Path(os.path.abspath(name))] = None  # noqa: PTH100 - keeps links
         else:
             association = read_association(name)
             exposures |= dict.fromkeys(association.science)
-            missing |= dict.fromkeys(path for path in association.others if not path.is_file())
-    refused = [Preview(path, Decision("refuse", "no such file")) for path in missing]
-    return [*(_preview(path, correction) for path in exposures), *refused]
+            association.warn_of_missing()
+    return [_preview(path, correction) for path in exposures]
 
 
 def _preview(path: Path, correction: Correction) -> Preview:

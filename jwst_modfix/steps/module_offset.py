@@ -17,6 +17,7 @@ from stdatamodels.jwst import datamodels
 from jwst_modfix.apply.decide import Correction, Decision, correct_file, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import EXPOSURE_SUFFIXES, open_exposure
+from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
 from jwst_modfix.steps.associations import (
     Association,
@@ -26,9 +27,8 @@ from jwst_modfix.steps.associations import (
     read_association,
     write_association,
 )
-from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
 from jwst_modfix.steps.offline import OfflineStep
-from jwst_modfix.steps.outputs import SafeOutputs
+from jwst_modfix.steps.outputs import SafeOutputs, refuse_replaced
 from jwst_modfix.steps.summary import summarize
 from jwst_modfix.table.model import REFTYPE, ModuleOffsetModel, choose_reference, explain_choice
 from jwst_modfix.text import get_logger
@@ -100,6 +100,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             input_data = self._locate(input_data)
             if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
                 return self._process_association(read_association(input_data), correction)
+        if isinstance(input_data, Sequence | ModelContainer | ModelLibrary) and not len(input_data):
+            raise ModuleOffsetError(f"input is an empty {type(input_data).__name__}: give at least one exposure")
         if isinstance(input_data, Mapping):
             return self._process_association(read_association(input_data), correction)
         if isinstance(input_data, ModelLibrary):
@@ -155,13 +157,15 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return table
 
     def _locate(self, item: Any) -> Any:
+        if isinstance(item, str) and "://" in item:
+            raise ModuleOffsetError(f"{item}: is a URL; download the file and give the copy")
         return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
 
     def _process_list(self, inputs: list[Any], correction: Correction) -> list[Any]:
         """Correct files and models; the list of results has their order."""
         if len(inputs) > 1:  # one input is refused when it is corrected
             refuse_together(inputs, correction)
-        targets = self._refuse_outputs(inputs)
+        targets = self._plan_models(inputs)
         finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
         files = {item: target for item, target in zip(inputs, targets, strict=False) if isinstance(item, Path)}
         results, decisions = [], []
@@ -197,8 +201,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
                 yield next(done) if path in left else _former(target)
 
     def _process_container(self, container: ModelContainer, correction: Correction) -> ModelContainer:
-        science = [is_science({"exptype": model.meta.asn.exptype or "science"}) for model in container]
-        targets = self._refuse_outputs(container)
+        science = [is_science(model.meta.asn.exptype or "science") for model in container]
+        targets = self._plan_models(container)
         refuse_together(list(itertools.compress(container, science)), correction)
         self._resume(dict.fromkeys(targets), correction)
         container = self.prepare_output(container)
@@ -206,10 +210,9 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return container
 
     def _process_library(self, library: ModelLibrary, correction: Correction) -> ModelLibrary:
-        members = library.asn["products"][0]["members"]
-        indices = [index for index, member in enumerate(members) if is_science({"exptype": "science", **member})]
+        indices = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
         with library:
-            targets = self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
+            targets = self._plan_models(_borrowed(library, range(len(library)), modify=False))
             refuse_together(_borrowed(library, indices, modify=False), correction)
         self._resume(dict.fromkeys(targets), correction)
         if self.parent is None:
@@ -229,35 +232,27 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             summarize(decisions)
 
     def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
-        problems = tuple(f"{path}: no such file" for path in association.others if not path.is_file())
-        refuse_together(association.science, correction, where=association.stem, problems=problems)
+        association.warn_of_missing()
+        if not self.in_memory:
+            check_writable(Path.cwd())  # where a library on disk keeps its files
+        refuse_together(association.science, correction, where=association.stem)
         if self.save_results:
             return self._write_association(association, correction)
-        library = AssociationLibrary(association, on_disk=not self.in_memory)
+        library = AssociationLibrary(association.corrected(self._output_suffix), on_disk=not self.in_memory)
         with library:
             self._run(_borrowed(library, range(len(library))), correction)
         return library
 
     def _write_association(self, association: Association, correction: Correction) -> ModelLibrary:
         """Correct and write one member after the other, so that two exposures are in memory at most."""
-        if self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, and an association has one output file a member: "
-                "set output_dir and suffix instead"
-            )
-        renamed = {path: self._output_path(path.name) for path in association.science}
-        self._inputs = {path.resolve() for path in [*association.science, *association.others]}
-        self._refuse_collisions(renamed.values())
-        stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-        product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
-        if self.on_existing == "error":
-            refuse_existing([*renamed.values(), product])
+        renamed, corrected = self._plan_association(association)
+        product = corrected.source
         finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
         group_ids = self._correct_members(renamed, finished, correction, product)
         refuse_replaced(self._jobs)
-        written = write_association(association, renamed, product)
+        write_association(corrected)
         log.info("The association of %d members is %s", len(renamed), product)
-        return AssociationLibrary(written, on_disk=not self.in_memory, group_ids=group_ids)
+        return AssociationLibrary(corrected, on_disk=not self.in_memory, group_ids=group_ids)
 
     def _correct_members(self, renamed: dict[Path, Path], finished: set[Path], correction: Correction,
                          product: Path) -> dict[Path, str]:  # fmt: skip
