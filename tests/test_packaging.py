@@ -33,7 +33,6 @@ def test_the_oldest_versions_tested_are_the_lower_bounds():
     [
         "table/schemas/moduleoffset-1.0.0.yaml",
         "table/tables/ma2023_table2.asdf",
-        "table/tables/released_recipe.asdf",
         "report/template.html",
         "config/modfix.cfg",
         "config/modfix_derive.cfg",

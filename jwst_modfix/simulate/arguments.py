@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 from astropy.time import Time, TimeDelta
 
@@ -13,6 +12,7 @@ from jwst_modfix.simulate.observation import Epoch, Exposure, plan_exposures
 from jwst_modfix.simulate.optics import DETECTORS
 from jwst_modfix.simulate.scene import Population
 from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth
+from jwst_modfix.table.file import locate_table
 from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
 
 __all__ = ["ArgumentError", "Request", "band", "epoch_term", "gradient", "number", "offset", "read_request", "whole"]
@@ -224,13 +224,9 @@ def _sources_of_offsets(given):
 
 
 def _open_table(path):
-    # Imported late: the file format needs the jwst data models.
-    from jwst_modfix.table.model import ModuleOffsetModel
-
-    if not Path(path).is_file():
+    if not locate_table(path).is_file():
         raise ArgumentError(f"--table: a module-offset reference file (ASDF); there is no file {path}")
-    with ModuleOffsetModel(path) as model:
-        return model.table
+    return OffsetTable.read(path)
 
 
 def _read_epoch_terms(given, epochs):
