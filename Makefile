@@ -1,8 +1,9 @@
-# Commands that set everything up, on a machine with nothing but Python 3.11 or later:
+# Each command installs what it needs. Required: Python 3.11 or later.
 #     make demo           simulate two epochs, correct them, and measure A - B before and after
-#     make test           check the style, the docstrings and the behaviour
+#     make test           check the style, the docstrings, the type hints and the behaviour
 #     make test-oldest    check the behaviour on the oldest versions that are supported (with Python 3.11 or 3.12)
-#     make docs           build the documentation in docs/_build, tutorials and doctests run
+#     make test-mutants   check that the tests notice plausible mistakes in the code
+#     make docs           build the documentation in docs/_build, and run its tutorials and doctests
 # Another interpreter: make test PYTHON=/path/to/python3.12
 
 SHELL := /bin/bash
@@ -10,19 +11,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-# The first that is new enough and can make a virtual environment.
+# The first interpreter that is new enough and can make a virtual environment.
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
     $$python -c "$(SUITABLE)" >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-# A process for each core, of which none takes more than one, and one file of tests in one of them.
+# One process for each core, with one thread; each file of tests runs in one process.
 PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # Modules whose names docs/api publishes: numpydoc docstrings and type hints are required there.
 PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table/model.py fitting/measurements.py \
     fitting/solution.py derivation/derive.py steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
 
-.PHONY: demo test test-oldest docs clean
+# Of these, and of what they import, the modules whose type hints are complete.
+TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py table/table.py \
+    table/model.py)
+
+.PHONY: demo test test-mutants test-oldest docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/two_epochs demo
@@ -31,9 +36,14 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(PUBLISHED)
+	$(BIN)/python -m mypy $(TYPED)
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
 
-# Of the slow runs, which take most of the time, those that ask something of the stock pipeline's version.
+# For developers: put plausible mistakes into the code, one at a time, and see whether the fast tests notice them.
+test-mutants: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants
+
+# The slow tests are left out, except those that depend on the version of the stock pipeline.
 test-oldest: $(OLDEST)/installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
 
@@ -58,4 +68,4 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/api/generated
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg

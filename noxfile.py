@@ -1,4 +1,4 @@
-"""The versions that are supported, each in an environment of its own: ``nox`` tests all, ``nox -l`` lists them."""
+"""Test the supported versions, each in its own environment: ``nox`` tests all, ``nox -l`` lists them."""
 
 import os
 import tempfile
@@ -12,9 +12,9 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["tests", "oldest", "package"]
 
 ROOT = Path(__file__).parent
-# jwst pins photutils, stdatamodels, stpipe, stcal and gwcs: each of these brings its own.
+# jwst pins photutils, stdatamodels, stpipe, stcal and gwcs: each version requires its own.
 MATRIX = [("3.11", "1.20.2"), ("3.11", "2.0.1"), ("3.11", "3.0.0"), ("3.13", "3.0.0"), ("3.14", "3.0.0")]
-ONE_THREAD = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")  # xdist has a process for each core
+ONE_THREAD = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")  # xdist runs one process for each core
 
 
 def _pytest(session, *options):
@@ -49,7 +49,7 @@ def oldest(session):
 @nox.session(python="3.11")
 @nox.parametrize("kind", ["wheel", "sdist", "clone"])
 def package(session, kind):
-    """Install the package as users do, and correct one simulated exposure from a folder that holds nothing else."""
+    """Install the package as users do, and correct one simulated exposure in an empty folder."""
     session.install(str(_built(session, kind)) + "[sim]")
     with session.chdir(session.create_tmp()):
         folder = Path(tempfile.mkdtemp(dir="."))
@@ -65,7 +65,7 @@ def package(session, kind):
 
 
 def _built(session, kind):
-    """Give what pip shall install: the clone, or the wheel or the sdist made from it."""
+    """Path for pip to install: the clone, or the wheel or the sdist that is built from it."""
     if kind == "clone":
         return ROOT
     session.install("build")
@@ -83,6 +83,6 @@ def citation(session):
 
 @nox.session(python="3.11")
 def changelog(session):
-    """Render the fragments of the changelog, and change nothing."""
+    """Render the fragments of the changelog, without changing a file."""
     session.install("towncrier>=24")
     session.run("towncrier", "build", "--draft", "--version", "next")

@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "figures")]
 os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the tutorials run without network
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -17,7 +18,6 @@ version = release.split("+")[0]
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "numpydoc",
     "sphinx_copybutton",
@@ -26,7 +26,6 @@ extensions = [
     "schema_fields",
 ]
 exclude_patterns = ["_build"]
-templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_copy_source = False
@@ -57,10 +56,16 @@ sphinx_gallery_conf = {
 }
 
 default_role = "code"
-autosummary_generate = True
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 # The build needs no network, hence no inventories: names of other packages in signatures have no page to point to.
 nitpick_ignore_regex = [("py:.*", r"(?!jwst_modfix\.).*")]
+
+
+def setup(app):
+    """Draw the figure of the architecture from the code."""
+    from architecture import draw
+
+    draw(HERE / "images" / "architecture.svg")

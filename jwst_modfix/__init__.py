@@ -3,24 +3,47 @@
 The public names load on first use, so that importing this package is quick and does not import the jwst pipeline.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
+    from jwst_modfix.errors import ModuleOffsetError
+    from jwst_modfix.steps.module_offset import ModuleOffsetStep
+    from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep
+    from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
+    from jwst_modfix.table.model import ModuleOffsetModel
+    from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+
+    __version__: str
 
 _HOMES = {
-    "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
+    "Gradient": "jwst_modfix.table.table",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
+    "ModuleOffsetError": "jwst_modfix.errors",
     "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
     "ModuleOffsetModel": "jwst_modfix.table.model",
-    "OffsetTable": "jwst_modfix.table.table",
+    "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
     "OffsetRow": "jwst_modfix.table.table",
-    "Gradient": "jwst_modfix.table.table",
-    "ModuleOffsetError": "jwst_modfix.errors",
+    "OffsetTable": "jwst_modfix.table.table",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "Gradient",
+    "ModuleOffsetDeriveStep",
+    "ModuleOffsetError",
+    "ModuleOffsetImage3Pipeline",
+    "ModuleOffsetModel",
+    "ModuleOffsetStep",
+    "OffsetRow",
+    "OffsetTable",
+    "__version__",
+]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.metadata.version("jwst-modfix")
     if name in _HOMES:
@@ -28,5 +51,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

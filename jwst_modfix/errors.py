@@ -1,4 +1,4 @@
-"""Every error that jwst_modfix raises on purpose."""
+"""Errors and warnings of jwst_modfix."""
 
 from jwst_modfix.text import plain_text
 
@@ -19,51 +19,51 @@ __all__ = [
 
 
 class ModuleOffsetError(Exception):
-    """Base class of every error that jwst_modfix raises on purpose; its message is one line of plain text."""
+    """Base class of all errors that jwst_modfix raises; the message is one line of plain text."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return plain_text(super().__str__())
 
 
 class ReferenceTableError(ModuleOffsetError, ValueError):
-    """A module-offset table breaks its schema or contradicts itself."""
+    """A module-offset table violates its schema or is inconsistent."""
 
 
 class ExposureError(ModuleOffsetError, ValueError):
-    """An exposure is not one that the correction is meant for."""
+    """An exposure is not suitable for the correction."""
 
 
 class AlreadyCorrectedError(ExposureError):
-    """An exposure carries a module-offset correction already."""
+    """An exposure has already been corrected."""
 
 
 class AssociationError(ModuleOffsetError, ValueError):
-    """An association is none, its members cannot be read, or its outputs would overwrite one another."""
+    """An association is not valid, its members cannot be read, or its outputs would overwrite each other."""
 
 
 class MeasurementsError(ModuleOffsetError, ValueError):
-    """A table of measurements has columns of unequal length, values that are not finite or unknown names."""
+    """A table of measurements has columns of unequal length, values that are not finite, or unknown names."""
 
 
 class NoSolutionError(ModuleOffsetError, ValueError):
-    """The measurements, sound as they are, hold no information on the offset between the modules."""
+    """The measurements are valid but do not constrain the offset between the modules."""
 
 
 class DegenerateTermWarning(UserWarning):
-    """A term of the model is not separable at these pointings and was fixed or left out."""
+    """A term of the model is degenerate at these pointings and was fixed or not fitted."""
 
 
 class SkyDisagreementWarning(UserWarning):
-    """The sky levels and the sources disagree on an offset beyond their errors."""
+    """The offsets from sky levels and from sources differ by more than their errors allow."""
 
 
 class PhotometryError(ModuleOffsetError, ValueError):
-    """Pixels or a user's photometry from which no table of measurements can be made."""
+    """The pixels or the user's photometry cannot be converted to a table of measurements."""
 
 
 class OutputError(ModuleOffsetError, OSError):
-    """An output cannot be written, stands in the way, or was replaced by another run."""
+    """An output cannot be written, already exists, or was replaced by another run."""
 
 
 class WorkerError(ModuleOffsetError, RuntimeError):
-    """The processes that were to do the work cannot be had, or died again and again."""
+    """The worker processes cannot be started, or one of them died."""

@@ -1,13 +1,19 @@
-"""Entry points for stpipe and asdf: names and paths only, so that both can ask without importing jwst."""
+"""Entry points for stpipe and asdf: names and paths only, so that neither imports jwst."""
+
+from __future__ import annotations
 
 from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asdf.resource import DirectoryResourceMapping
 
 __all__ = ["get_resource_mappings", "get_steps"]
 
 
-def get_steps():
+def get_steps() -> list[tuple[str, str, bool]]:
     """
-    Name our steps for ``stpipe list`` and ``strun``.
+    List the steps of this package for ``stpipe list`` and ``strun``.
 
     Returns
     -------
@@ -21,9 +27,9 @@ def get_steps():
     ]
 
 
-def get_resource_mappings():
+def get_resource_mappings() -> list[DirectoryResourceMapping]:
     """
-    Give asdf our schemas by their identifiers.
+    Map the identifiers of the schemas of this package to files.
 
     Returns
     -------

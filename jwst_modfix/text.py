@@ -1,79 +1,57 @@
-"""Text for people: plain lines, aligned columns, loggers and progress."""
+"""Text for terminals and logs: plain lines, aligned columns, loggers and progress."""
 
-import contextlib
-import contextvars
 import itertools
 import logging
 import sys
 import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
     "get_logger",
     "has_hidden",
-    "held_records",
     "plain_text",
-    "say",
     "show_progress",
 ]
 
+Item = TypeVar("Item")
 
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
 
 
-def has_hidden(text, allowed=""):
-    """Tell whether a text holds characters that a terminal obeys rather than shows."""
+def has_hidden(text: str, allowed: str = "") -> bool:
+    """Test whether a text holds characters that a terminal interprets instead of showing."""
     return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
 
 
-def plain_text(text):
-    """Write out the characters that a terminal obeys, such as line breaks and the escapes of colours."""
+def plain_text(text: str) -> str:
+    """Escape the characters that a terminal interprets, such as line breaks and colour codes."""
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
 
 
-def align(rows, *, right=()):
-    """Pad cells so that columns are aligned."""
+def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """Pad cells so that columns are aligned; the columns whose numbers are in `right` are right-aligned."""
+    rows = list(rows)
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
 
 
-_held = contextvars.ContextVar("held", default=None)
-
-
-def get_logger(name):
-    """Get a logger whose records are of one line each, whatever file names and headers hold."""
+def get_logger(name: str) -> logging.Logger:
+    """Get a logger whose records have one line each, whatever characters file names and headers contain."""
     logger = logging.getLogger(name)
     logger.addFilter(_make_plain)
     return logger
 
 
-@contextlib.contextmanager
-def held_records():
-    """Keep what our loggers are told in this thread from being said, until its turn comes."""
-    token = _held.set([])
-    try:
-        yield _held.get()
-    finally:
-        _held.reset(token)
-
-
-def say(records):
-    """Say what was held."""
-    for record in records:
-        get_logger(record.name).handle(record)
-
-
-def _make_plain(record):
+def _make_plain(record: logging.LogRecord) -> bool:
     record.msg, record.args = plain_text(record.getMessage()), None
-    held = _held.get()
-    if held is not None:
-        held.append(record)
-    return held is None
+    return True
 
 
 log = get_logger(__name__)
@@ -81,8 +59,8 @@ log = get_logger(__name__)
 _LINES = 10
 
 
-def show_progress(items, stage, what="exposures"):
-    """Go through a sequence, and show how far it is."""
+def show_progress(items: Iterable[Item], stage: str, what: str = "exposures") -> Iterator[Item]:
+    """Iterate over items and show the progress: a bar on a terminal, at most ten log lines elsewhere."""
     items = list(items)
     if sys.stderr.isatty():
         log.info("%s: %d %s", stage, len(items), what)

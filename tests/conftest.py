@@ -1,4 +1,4 @@
-"""Exposures for the tests, with the real SIAF geometry and no noise unless a test asks for it; and the command."""
+"""Simulated exposures with the real SIAF geometry, and the command `modfix`, for all tests."""
 
 import functools
 
@@ -16,7 +16,7 @@ from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 @functools.cache
 def _simulated(detector, band, roll):
-    """One full-frame exposure of a few sources with the calibration of Table 2; not to be changed."""
+    """One full-frame exposure of a few sources with the calibration of Table 2; shared, so tests use copies."""
     epochs = [simulate.Epoch(name="ep1", date="2022-07-08", roll=roll)]
     exposures = simulate.plan_exposures(epochs, filters=[band], detectors=[detector], dithers=1)
     rng = np.random.default_rng(2311)
@@ -28,12 +28,7 @@ def _simulated(detector, band, roll):
 
 @pytest.fixture(scope="session")
 def make_exposure():
-    """
-    Give a function that makes a fresh exposure.
-
-    ``make_exposure(detector, band, subarray=(xstart, ystart, xsize, ysize), roll=...)``; without a subarray it is
-    the full frame.
-    """
+    """Function that makes a new exposure of the full frame, or of subarray=(xstart, ystart, xsize, ysize)."""
 
     def make(detector="NRCALONG", band="F444W", subarray=None, roll=161.0):
         model = _simulated(detector, band, roll)
@@ -50,13 +45,13 @@ def make_exposure():
 
 @pytest.fixture(scope="session")
 def small_exposure(make_exposure):
-    """Give a function that makes a fresh exposure of 64 x 48 pixels."""
+    """Function that makes a new exposure of 64 x 48 pixels."""
     return functools.partial(make_exposure, subarray=(701, 401, 64, 48))
 
 
 @pytest.fixture
 def pair(small_exposure):
-    """Two fresh models: NRCA2, which is scaled, and NRCB2, which is the baseline."""
+    """Two new models: NRCA2, which is scaled, and NRCB2, which is the baseline."""
     return [small_exposure(detector, "F200W") for detector in ("NRCA2", "NRCB2")]
 
 
@@ -77,7 +72,7 @@ def pair_folder(pair, tmp_path, monkeypatch):
 
 @pytest.fixture
 def modfix(tmp_path, monkeypatch):
-    """Run the command in an empty folder: ``modfix(*words, status=0)`` gives what it printed."""
+    """Run the command in an empty folder: ``modfix(*words, status=0)`` returns its output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
 

@@ -1,27 +1,144 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all; leftovers of processes that died are removed, and nothing else."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from jwst_modfix.files import written_whole
+from jwst_modfix import files
+from jwst_modfix.errors import OutputError
+from jwst_modfix.files import check_writable, find_existing, identify, part_folder, remove_leftovers, written_whole
 
 
 def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path):
-    target = tmp_path / "x.txt"
-    target.write_text("old")
+    target = tmp_path / "new" / "x.txt"
+    with written_whole(target) as partial:
+        partial.write_text("old")
+        assert not target.exists()
     with written_whole(target) as partial:
         partial.write_text("new")
         assert target.read_text() == "old"
         assert partial.name == target.name
+        assert partial.stat().st_dev == target.stat().st_dev
+        assert [path for path in target.parent.iterdir() if not path.name.startswith(".")] == [target]
     assert target.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [target]
+    assert list(target.parent.iterdir()) == [target]
 
 
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt("stop")])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     target = tmp_path / "x.txt"
     target.write_text("old")
-    with pytest.raises(OSError, match="disk full"):  # noqa: SIM117, PT012 - the inner block is what is tested
-        with written_whole(target) as partial:
-            partial.write_text("half")
-            raise OSError("disk full")
+    with pytest.raises(type(error), match=str(error)), written_whole(target) as partial:  # noqa: PT012 - fails inside
+        partial.write_text("half")
+        raise error
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_of_the_system_names_the_file_and_not_the_hidden_one(tmp_path):
+    target = tmp_path / "x.txt"
+    with pytest.raises(OutputError) as caught, written_whole(target) as partial:
+        (partial / "below").write_text("")
+    assert str(caught.value) == f"{target}: cannot be written: No such file or directory"
+    with pytest.raises(OutputError) as caught, written_whole(target) as outer, written_whole(outer / "x"):
+        outer.write_text("")
+    assert str(caught.value) == f"{target}: cannot be written: Is a directory"
+
+
+def test_two_writers_of_one_process_do_not_disturb_each_other(tmp_path):
+    target = tmp_path / "x.txt"
+    with written_whole(target) as first, written_whole(target) as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert target.read_text() == "1"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def dead_process():
+    """Process id of a process that ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path):
+    with part_folder(tmp_path) as live:
+        other_process = tmp_path / live.name.replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
+        dead = tmp_path / live.name.replace(f"-{os.getpid()}-", f"-{dead_process()}-")
+        for folder in (other_process, dead):
+            folder.mkdir()
+            (folder / "x.fits").write_text("half")
+        assert remove_leftovers([tmp_path, tmp_path]) == [dead]
+        assert live.exists()
+        assert other_process.exists()
+        assert not dead.exists()
+
+
+def test_leftovers_of_another_host_are_removed_after_a_week_only(tmp_path):
+    name = ".modfix-part-other-host-{}-abc"  # of a live process and of a dead one here, which says nothing there
+    young, old = tmp_path / name.format(dead_process()), tmp_path / name.format(os.getpid())
+    young.mkdir()
+    old.mkdir()
+    a_week_ago = old.stat().st_mtime - 7 * 86400 - 60
+    os.utime(old, (a_week_ago, a_week_ago))
+    assert remove_leftovers([tmp_path]) == [old]
+    assert young.exists()
+
+
+def test_what_only_looks_like_a_leftover_stays(tmp_path):
+    ours = f".modfix-part-{socket.gethostname()}-{dead_process()}-abc"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ours).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / f"{ours}d").write_text("a file")
+    (tmp_path / f"{ours}.backup").mkdir()
+    (tmp_path / ours[1:]).mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert remove_leftovers([tmp_path]) == []
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_process_of_another_user_is_alive(tmp_path, monkeypatch):
+    def not_permitted(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(files.os, "kill", not_permitted)
+    (tmp_path / f".modfix-part-{socket.gethostname()}-1-abc").mkdir()
+    assert remove_leftovers([tmp_path]) == []
+
+
+def test_a_folder_is_made_and_tried(tmp_path):
+    check_writable(tmp_path / "new" / "er")
+    assert list((tmp_path / "new" / "er").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file: cannot be written to: File exists$"):
+        check_writable(tmp_path / "file")
+
+
+def test_a_link_that_leads_nowhere_exists(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    names = ["link", "nothing", "file"]
+    assert find_existing([tmp_path / name for name in names]) == [str(tmp_path / name) for name in ("link", "file")]
+
+
+def test_a_file_is_known_by_device_and_inode(tmp_path):
+    (tmp_path / "a").write_text("same")
+    (tmp_path / "b").write_text("same")
+    (tmp_path / "soft").symlink_to(tmp_path / "a")
+    os.link(tmp_path / "a", tmp_path / "hard")
+    assert identify(tmp_path / "a") == identify(str(tmp_path / "soft")) == identify(tmp_path / "hard")
+    assert identify(tmp_path / "a") != identify(tmp_path / "b")
+    assert identify(tmp_path / "none") is None
+
+
+def test_the_package_needs_no_module_that_windows_lacks():
+    """Import all of it but the steps, which import jwst, without the modules of Unix."""
+    code = "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd', 'grp', 'termios')));"
+    code += "import jwst_modfix.files, jwst_modfix.jobs, jwst_modfix.table.table"
+    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = r"\b[A-Z]+\b(?:=[A-Z]+)?"  # stand for names and numbers, but for keywords of headers, which the code quotes
+NAMES = r"\b[A-Z]+\b(?:=[A-Z]+)?"  # placeholders for names and numbers; keywords of headers are quoted by the code
 
 
 def texts():
@@ -29,6 +29,6 @@ def quotes():
 
 @pytest.mark.parametrize("quote", quotes())
 def test_each_message_that_is_explained_exists(quote):
-    said = "\n".join(texts())
+    text = "\n".join(texts())
     parts = [part.strip(" =,") for part in re.split(NAMES, quote)]
-    assert [part for part in parts if part not in said] == []
+    assert [part for part in parts if part not in text] == []

@@ -11,8 +11,9 @@ import pytest
 import jwst_modfix
 
 PACKAGE = Path(jwst_modfix.__file__).parent
-# As docs/development/architecture.rst has it: a room imports what stands below it, and nothing beside or above.
-FLOORS = (
+# As in docs/development/architecture.rst: a part imports what is below it, and nothing beside or above.
+LAYERS = (
+    {"__init__"},
     {"cli"},
     {"steps"},
     {"report", "simulate"},
@@ -20,36 +21,37 @@ FLOORS = (
     {"photometry", "fitting", "apply"},
     {"table"},
     {"jobs", "files"},
-    {"fits_walk", "embedded", "errors"},
+    {"exposure"},
+    {"asdf_tree", "fits_walk", "embedded", "errors"},
     {"text"},
     {"integration"},
 )
 
 
 def imports():
-    """Room of each module of the package, and each name that it imports, be it at once or when it is needed."""
+    """Part that each module of the package belongs to, and each name that it imports, at once or on first use."""
     for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
-                yield room, node.module
+                yield part, node.module
             elif isinstance(node, ast.Import):
-                yield from ((room, alias.name) for alias in node.names)
+                yield from ((part, alias.name) for alias in node.names)
 
 
-def test_arrows_between_rooms_point_one_way():
-    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    assert floor.keys() | {"config"} == {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
-    for room, name in imports():
+def test_parts_import_what_is_below_them():
+    layer = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+    assert layer.keys() == {part for part, _ in imports()}
+    for part, name in imports():
         package, _, rest = name.partition(".")
         other = rest.partition(".")[0]
-        if package == "jwst_modfix" and other and other != room:
-            assert floor[room] < floor[other], f"{room} imports {other}"
+        if package == "jwst_modfix" and other and other != part:
+            assert layer[part] < layer[other], f"{part} imports {other}"
 
 
-@pytest.mark.parametrize(("room", "libraries"), [("fitting", {"numpy", "scipy"}), ("apply", {"numpy"})])
-def test_algorithms_know_numbers_only(room, libraries):
-    foreign = {name.partition(".")[0] for mine, name in imports() if mine == room} - sys.stdlib_module_names
+@pytest.mark.parametrize(("part", "libraries"), [("fitting", {"numpy", "scipy"}), ("apply", {"numpy"})])
+def test_algorithms_import_numerical_libraries_only(part, libraries):
+    foreign = {name.partition(".")[0] for importer, name in imports() if importer == part} - sys.stdlib_module_names
     assert foreign - {"jwst_modfix"} == libraries
 
 
@@ -60,6 +62,15 @@ def test_importing_it_does_not_import_the_pipeline(module):
     packages = {name.partition(".")[0] for name in done.stdout.split()}
     assert module.partition(".")[0] in packages
     assert not packages & {"jwst", "stdatamodels", "stpipe", "photutils", "pysiaf"}
+
+
+def test_type_checkers_see_the_names_that_load_on_first_use():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imported = {
+        alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert imported == {name: getattr(jwst_modfix, name).__module__ for name in jwst_modfix.__all__ if name[0] != "_"}
 
 
 def test_every_public_name_is_there():

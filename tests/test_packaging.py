@@ -1,12 +1,19 @@
 """What a release consists of: bounds that are tested, files that are shipped, a changelog that renders."""
 
+import configparser
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
-from importlib.resources import files
+import zipfile
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,20 +35,48 @@ def test_the_oldest_versions_tested_are_the_lower_bounds():
     assert {r.name: numbers(*bounds(r.specifier, "==")) for r in map(Requirement, lines)} == lower
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "table/schemas/moduleoffset-1.0.0.yaml",
-        "table/tables/ma2023_table2.asdf",
-        "report/template.html",
-        "config/modfix.cfg",
-        "config/modfix_derive.cfg",
-        "config/calwebb_image3_modfix.cfg",
-    ],
-)
-def test_the_package_brings_its_data(name):
-    """Nox's session ``package`` looks at the wheel itself."""
-    assert files("jwst_modfix").joinpath(name).read_text()
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel from a copy without version control, so that only files that pyproject.toml names get in."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("jwst_modfix", "tests", "docs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "_build", "generated"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    can_build = Version(metadata.version("setuptools")) >= Version("77") and find_spec("setuptools_scm")
+    options = ["--no-deps", "--quiet", *(["--no-build-isolation"] if can_build else [])]
+    command = [sys.executable, "-m", "pip", "wheel", *options, f"--wheel-dir={target}", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode and not can_build:
+        pytest.skip("needs setuptools>=77 and setuptools-scm, or an index to install them from")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(target.glob("*.whl"))) as archive:
+        yield archive
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel):
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "jwst_modfix").rglob("*") if path.is_file()}
+    files = {name for name in files if "__pycache__" not in name}
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == files
+    assert {"jwst_modfix/py.typed", "jwst_modfix/table/tables/ma2023_table2.asdf"} <= files
+
+
+def test_the_wheel_registers_the_command_the_steps_and_the_schemas(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
+    parser = configparser.ConfigParser()
+    parser.read_string(wheel.read(name).decode())
+    assert {section: dict(parser[section]) for section in parser.sections()} == {
+        "console_scripts": {"modfix": "jwst_modfix.cli:main"},
+        "stpipe.steps": {"jwst_modfix": "jwst_modfix.integration:get_steps"},
+        "asdf.resource_mappings": {"jwst_modfix": "jwst_modfix.integration:get_resource_mappings"},
+    }
+
+
+def test_the_wheel_brings_licence_and_page(wheel):
+    names = [name.partition(".dist-info/")[2] for name in wheel.namelist()]
+    (page,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    assert "licenses/LICENSE" in names
+    assert "# jwst_modfix\n" in wheel.read(page).decode()
 
 
 def test_fragments_of_the_changelog_are_named_after_issue_and_kind():

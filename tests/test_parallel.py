@@ -1,4 +1,4 @@
-"""Workers: the truth is what the same jobs give in this process, whatever dies meanwhile."""
+"""Workers: the truth is what the same jobs give in this process."""
 
 import ast
 import contextlib
@@ -8,8 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +17,7 @@ import pytest
 from astropy.io import fits
 from disturbed_runs import DATES
 
-import jwst_modfix.jobs as room
-from jwst_modfix import ModuleOffsetStep
+from jwst_modfix import ModuleOffsetStep, jobs
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
 from jwst_modfix.jobs import Workers
 
@@ -31,120 +28,49 @@ def run(workers, function, jobs):
     return list(workers.map(function, jobs, [f"member {job[0]}" for job in jobs]))
 
 
-def test_numbers_of_workers_that_make_no_sense_are_refused():
-    with pytest.raises(WorkerError, match="workers: must be 0 .* or more; got -1"):
-        Workers(count=-1)
-    with pytest.raises(WorkerError, match="give workers or scheduler, got workers=2 and scheduler='tcp://a:1'"):
-        Workers(count=2, scheduler="tcp://a:1")
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"count": -1}, r"workers: must be 0 \(one for each core\) or more; got -1"),
+        ({"count": 2, "scheduler": "tcp://a:1"}, "give workers or scheduler, got workers=2 and scheduler='tcp://a:1'"),
+        ({"count": 0, "scheduler": "tcp://a:1"}, "give workers or scheduler, got workers=0 and scheduler='tcp://a:1'"),
+    ],
+)
+def test_numbers_of_workers_that_make_no_sense_are_refused(parameters, message):
+    with pytest.raises(WorkerError, match=message):
+        Workers(**parameters)
 
 
 def test_0_is_one_for_each_core():
     assert Workers(count=0).processes == len(os.sched_getaffinity(0))
+    assert Workers(count=3).processes == 3
 
 
-def test_one_worker_is_this_process():
-    assert run(Workers(), parallel_jobs.whereabouts, [(7,)]) == [(7, os.getpid())]
+@pytest.mark.parametrize(("count", "number"), [(1, 3), (2, 1)])
+def test_one_worker_or_one_job_is_done_by_this_process(count, number):
+    results = run(Workers(count=count), parallel_jobs.process_of, [(n,) for n in range(number)])
+    assert results == [(n, os.getpid()) for n in range(number)]
 
 
-def test_two_workers_are_other_processes_and_keep_the_order():
-    results = run(Workers(count=2), parallel_jobs.whereabouts, [(n,) for n in range(20)])
-    assert [number for number, _ in results] == list(range(20))
-    assert os.getpid() not in {pid for _, pid in results}
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_few_light_jobs_are_done_here(count):
-    jobs = [(n,) for n in range(20)]
-    results = list(Workers(count=count).map(parallel_jobs.whereabouts, jobs, [""] * 20, light=True))
-    assert results == [(n, os.getpid()) for n in range(20)]
-
-
-def test_many_light_jobs_are_shared(monkeypatch):
-    monkeypatch.setattr(room, "_WORTH_STARTING", 0.5)
-    jobs = [(n, 0.05) for n in range(200)]
-    results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 200, light=True))
-    assert [number for number, _ in results] == list(range(200))
-    assert os.getpid() in {pid for _, pid in results}
-    assert len({pid for _, pid in results}) == 2
-
-
-def test_a_light_job_that_kills_its_worker_every_time_is_named(monkeypatch):
-    monkeypatch.setattr(room, "_WORTH_STARTING", 0.1)
-    jobs = [(n, os.getpid()) for n in range(400)]
-    with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member"):
-        list(Workers(count=2).map(parallel_jobs.die_elsewhere, jobs, [f"member {n}" for n, _ in jobs], light=True))
-
-
-def test_what_killed_processes_did_of_light_jobs_is_done_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(room, "_WORTH_STARTING", 0.1)
-    jobs = [(n, os.getpid(), tmp_path) for n in range(60)]
-    assert list(Workers(count=2).map(parallel_jobs.die_elsewhere_once, jobs, [""] * 60, light=True)) == list(range(60))
-    assert len(list(tmp_path.iterdir())) > 2  # were lost
-
-
-class Taker:
-    """An executor that takes jobs and does none."""
-
-    def __init__(self):
-        self.jobs = []
-
-    def submit(self, _function, *job):
-        self.jobs.append(job)
-        return Future()
-
-
-def test_what_killed_a_process_is_not_given_to_this_one():
-    """A job that was lost stands first in the queue."""
-    pool = room.SharingPool(2, parallel_jobs.whereabouts, [(n,) for n in range(5)], [""] * 5)
-    pool._here, pool._processes, pool._joining = Taker(), Taker(), threading.Thread()
-    pool._begin()
-    assert (pool._processes.jobs, pool._here.jobs) == ([(0,)], [(1,)])
+def test_two_workers_are_two_other_processes_and_keep_the_order():
+    results = run(Workers(count=2), parallel_jobs.process_of, [(n,) for n in range(12)])
+    assert [number for number, _ in results] == list(range(12))
+    processes = {pid for _, pid in results}
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+    assert not any(psutil.pid_exists(pid) for pid in processes), "workers outlive their jobs"
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_log_lines_of_light_jobs_come_in_the_order_of_the_jobs(count, caplog):
-    results = Workers(count=count).map(parallel_jobs.square_late, [(n,) for n in range(5)], [""] * 5, light=True)
-    lines = [(result, [record.message for record in caplog.records]) for result in results]
-    assert lines == [(n**2, [f"job {m}" for m in range(n + 1)]) for n in range(5)]
-
-
-def test_log_lines_of_a_light_job_that_fails_are_said(caplog):
-    with pytest.raises(ExposureError):
-        list(Workers().map(parallel_jobs.warn_and_refuse, [(7,)], [""], light=True))
-    assert [record.message for record in caplog.records] == ["job 7"]
-
-
-def test_light_jobs_go_on_where_no_process_can_be_started(monkeypatch, caplog):
-    monkeypatch.setattr(room, "_WORTH_STARTING", 0.1)
-    monkeypatch.setattr(room, "ProcessPoolExecutor", refuse_to_start)
-    jobs = [(n, 0.02) for n in range(50)]
-    results = list(Workers(count=2).map(parallel_jobs.doze, jobs, [""] * 50, light=True))
-    assert results == [(n, os.getpid()) for n in range(50)]
-    assert [record.message for record in caplog.records] == [
-        "No other process could be started; this one goes on alone: [Errno 11] Resource temporarily unavailable"
-    ]
-
-
-def refuse_to_start(*_args, **_kwargs):
-    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+def test_no_jobs_give_no_results(count):
+    assert run(Workers(count=count), parallel_jobs.square, []) == []
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("light", [False, True])
-def test_no_jobs_give_no_results(count, light):
-    assert list(Workers(count=count).map(parallel_jobs.square, [], [], light=light)) == []
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_an_error_of_a_light_job_is_the_same(count):
-    with pytest.raises(ExposureError, match="^member 2: is refused$"):
-        list(Workers(count=count).map(parallel_jobs.refuse, [(n, 2) for n in range(6)], [""] * 6, light=True))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_log_lines_come_in_the_order_of_the_jobs(count, caplog):
-    assert run(Workers(count=count), parallel_jobs.square, [(n,) for n in range(5)]) == [0, 1, 4, 9, 16]
-    assert [record.message for record in caplog.records] == [f"job {n}" for n in range(5)]
+def test_log_lines_come_once_in_the_order_of_the_jobs_and_before_their_results(count, caplog):
+    results = Workers(count=count).map(parallel_jobs.square, [(n,) for n in range(5)], [""] * 5)
+    seen = [(result, [record.message for record in caplog.records]) for result in results]
+    assert seen == [(n**2, [f"job {m}" for m in range(n + 1)]) for n in range(5)]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -153,16 +79,36 @@ def test_an_error_is_the_same_as_in_this_process(count):
         run(Workers(count=count), parallel_jobs.refuse, [(n, 2) for n in range(6)])
 
 
-def test_what_a_killed_process_did_is_done_again(tmp_path, caplog):
-    jobs = [(n, 3, tmp_path) for n in range(8)]
-    assert run(Workers(count=2), parallel_jobs.die_once, jobs) == list(range(8))
-    (line,) = (record.message for record in caplog.records)
-    assert re.match("A worker process died.*done again: .*member 3", line)
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_ends_the_rest(count, tmp_path):
+    with pytest.raises(ExposureError, match="^member 1: is refused$"):
+        run(Workers(count=count), parallel_jobs.mark, [(n, tmp_path) for n in range(40)])
+    assert len(list(tmp_path.iterdir())) < 20
 
 
-def test_a_job_that_kills_its_worker_every_time_is_named():
-    with pytest.raises(WorkerError, match="a worker process died 3 times with the same jobs under way.*member 3"):
+def test_a_worker_that_dies_is_an_error_that_names_what_was_under_way_and_says_how_to_go_on():
+    with pytest.raises(WorkerError) as caught:
         run(Workers(count=2), parallel_jobs.die, [(n, 3) for n in range(8)])
+    message = str(caught.value)
+    assert "member 3" in message
+    assert message.count("member") <= 2, "only two can be under way"
+    assert "a worker process died, because memory ran out or it was killed; set fewer workers (now 2)" in message
+    assert "on_existing='skip'" in message
+
+
+def test_a_machine_that_starts_no_process_is_an_error(monkeypatch):
+    def refuse_to_start(*_args, **_kwargs):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(jobs.ProcessPoolExecutor, "submit", refuse_to_start)
+    with pytest.raises(WorkerError, match="cannot be started: Resource temporarily unavailable; set workers=1"):
+        run(Workers(count=2), parallel_jobs.square, [(1,), (2,)])
+
+
+def test_a_worker_of_another_version_is_refused(monkeypatch):
+    monkeypatch.setattr(jobs, "_VERSION", "0.0.1")
+    with pytest.raises(WorkerError, match=r"the worker on .* has jwst_modfix .*, this process has 0.0.1; install"):
+        run(Workers(count=2), parallel_jobs.square, [(1,), (2,)])
 
 
 # The user's script has no guard: run again by each process, it would start processes without end.
@@ -199,16 +145,16 @@ def environment():
 
 
 def test_a_script_needs_no_guard(start):
-    out, err = start("doze", "[(n, 0.5) for n in range(6)]").communicate(timeout=60)
+    out, err = start("process_of", "[(n,) for n in range(12)]").communicate(timeout=60)
     assert "Error" not in err, err
     results = ast.literal_eval(out)
-    assert [number for number, _ in results] == list(range(6))
+    assert [number for number, _ in results] == list(range(12))
     assert len({pid for _, pid in results}) == 2
 
 
 def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    process = start("tell_and_wait", repr([(str(tmp_path / "fifo"),)]))
+    process = start("write_pid_and_wait", repr([(str(tmp_path / "fifo"),)] * 2))
     worker = psutil.Process(int((tmp_path / "fifo").read_text()))
     process.kill()
     worker.wait(timeout=60)
@@ -216,7 +162,7 @@ def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_pat
 
 def test_ctrl_c_ends_everything(start, tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    process = start("tell", f"[({str(tmp_path / 'fifo')!r}, n) for n in range(10**5)]")
+    process = start("write_pid", f"[({str(tmp_path / 'fifo')!r}, n) for n in range(10**5)]")
     worker = psutil.Process(int((tmp_path / "fifo").read_text()))
     process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
@@ -225,7 +171,7 @@ def test_ctrl_c_ends_everything(start, tmp_path):
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(room, "_PATIENCE", 0.5)
+    monkeypatch.setattr(jobs, "_CONNECT_TIMEOUT", 0.5)
     with pytest.raises(WorkerError, match="scheduler: 'tcp://127.0.0.1:9' cannot be reached: "):
         run(Workers(scheduler="tcp://127.0.0.1:9"), parallel_jobs.square, [(1,)])
 
@@ -318,10 +264,9 @@ def assert_same_files(ours, theirs):
                     np.testing.assert_array_equal(hdu_a.data, hdu_b.data)
 
 
-def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path, monkeypatch):
+def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path):
     alone = correct(association, tmp_path / "alone")
     assert_same_files(correct(association, tmp_path / "cluster", scheduler=cluster), alone)
-    monkeypatch.setattr(room, "SharingPool", room.Pool)  # leaves nothing to this process
     assert_same_files(correct(association, tmp_path / "two", workers=2), alone)
 
 

@@ -2,11 +2,11 @@
 Two epochs on one flux scale
 ============================
 
-NIRCam's modules swap places on the sky when the telescope has turned by half a circle. What module A saw in July,
-module B sees in January, and the two disagree by up to 5%. Here we simulate such a pair of epochs, take the
-disagreement out, and look at the difference image, in which every source should vanish.
+NIRCam's modules are exchanged on the sky when the telescope has turned by 180 degrees. Module B observes in January
+what module A observed in July, and their fluxes disagree by up to 5%. This tutorial simulates two such epochs, corrects
+them, and shows the difference image before and after.
 
-.. note:: With exposures of your own, begin at `Correct them`_.
+.. note:: If you have your own exposures, begin at `Correct them`_.
 """
 
 # %%
@@ -14,8 +14,8 @@ disagreement out, and look at the difference image, in which every source should
 # -------------------
 #
 # The command ``python -m jwst_modfix.simulate`` writes calibrated exposures (``_cal``), associations and the truth.
-# We ask for the two long-wavelength arrays in F444W, one exposure each in two epochs, 180 degrees apart. What is
-# wrong with their calibration is Table 2 of Ma et al. (2023): A is brighter than B by 16.5 mmag, with a gradient
+# This example uses the two long-wavelength arrays in F444W, with one exposure each in two epochs 180 degrees apart.
+# Their calibration has the offsets of Table 2 of Ma et al. (2023): A is brighter than B by 16.5 mmag, with a gradient
 # across the field.
 import os
 import tempfile
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from jwst_modfix.simulate.cli import main as simulate
 
-os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the stock pipeline shall not ask CRDS: there is no network here
+os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the stock pipeline does not ask CRDS
 folder = Path(tempfile.mkdtemp())
 data, corrected = folder / "data", folder / "corrected"
 
@@ -45,8 +45,8 @@ for association in associations:
 print(*sorted(path.name for path in corrected.iterdir()), sep="\n")
 
 # %%
-# Each file says what was done to it. Module B is the baseline, so that its zero point stays, but it carries the
-# gradient as well as A:
+# The header of each file records the correction. Module B is the baseline: its zero point is unchanged, but its
+# gradient is corrected as that of A:
 from astropy.io import fits
 
 for path in sorted(corrected.glob("*_modfix.fits")):
@@ -57,8 +57,8 @@ for path in sorted(corrected.glob("*_modfix.fits")):
 # Make mosaics
 # ------------
 #
-# The stock calwebb_image3 takes either association. Steps that this picture does not need are skipped, and all
-# mosaics get one grid, so that they can be subtracted.
+# The stock calwebb_image3 accepts both associations. Steps that are not needed here are skipped, and all mosaics have
+# the same grid, so that they can be subtracted.
 from jwst.pipeline import Image3Pipeline
 
 SKIPPED = {name: {"skip": True} for name in ("tweakreg", "skymatch", "outlier_detection", "source_catalog")}
@@ -69,7 +69,7 @@ GRID = {
 
 
 def combine(association):
-    """Mosaic of one epoch [MJy/sr], which the pipeline leaves in a file beside its association."""
+    """Make the mosaic of one epoch [MJy/sr]."""
     target = association.with_suffix("")
     Image3Pipeline.call(
         str(association),
@@ -88,8 +88,8 @@ after = [combine(path) for path in sorted(corrected.glob("*_asn.json"))]
 # The difference image
 # --------------------
 #
-# Before the correction, one half of the field is over-subtracted, and the other half under-subtracted, sky and
-# sources alike, more so toward one end: the gradient. After the correction nothing of this is left.
+# Before the correction, the difference is positive in one half of the field and negative in the other, for sky and
+# sources, and it changes along the field because of the gradient. After the correction it vanishes.
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -109,9 +109,9 @@ plt.show()
 # In numbers
 # ----------
 #
-# Differences of magnitudes of the sources in both epochs, from apertures in the mosaics, with their standard errors.
-# The table says what to expect before the correction: in the middle of a half, d = 1.45 arcmin from the midpoint,
-# offset and gradient add up to -16.5 + 4.33 d = -10.3 mmag, and in the other half to +10.3 mmag.
+# The magnitude differences of sources between the epochs, from apertures in the mosaics, with standard errors. The
+# expected values before the correction follow from the table: in the middle of a half, d = 1.45 arcmin from the
+# midpoint, offset and gradient add up to -16.5 + 4.33 d = -10.3 mmag, and in the other half to +10.3 mmag.
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
 from photutils.detection import DAOStarFinder
 
@@ -122,7 +122,7 @@ place = np.transpose([stars[name] for name in stars.colnames if name.endswith("c
 
 
 def magnitudes(mosaic):
-    """Aperture magnitudes above the local sky, not-a-number where a pixel is missing."""
+    """Aperture magnitudes above the local sky; not-a-number if a pixel is missing."""
     local = ApertureStats(mosaic, CircularAnnulus(place, 12, 18)).median
     return -2.5 * np.log10(ApertureStats(mosaic, CircularAperture(place, 4), local_bkg=local).sum)
 
@@ -139,7 +139,7 @@ for state, mosaics in (("before", before), ("after", after)):
 # Undo it
 # -------
 #
-# Whatever the table is today, a file is brought back by what it records itself.
+# A file records its own correction, so the undo does not need the table.
 restored = ModuleOffsetStep.call(str(next(corrected.glob("*nrca*_modfix.fits"))), inverse=True, configure_log=False)
 original = fits.getdata(next(data.glob("*nrca*_cal.fits")), "SCI")
 good = np.isfinite(original)

@@ -2,17 +2,17 @@
 A table of your own
 ===================
 
-The packaged table is for one calibration. With exposures that overlap on the sky you derive the table of yours, with
-its errors, and learn whether you need a correction at all. Here we put an offset and a gradient into simulated
-exposures, and look whether they are found.
+The packaged table is valid for one calibration. From exposures that overlap on the sky you can derive a table for
+yours, with errors, and learn whether a correction is needed. This tutorial simulates exposures with a known offset and
+gradient, and derives them again.
 """
 
 # %%
 # Exposures
 # ---------
 #
-# Two epochs, two dithers, F444W. The offset (-20 mmag) and the slope (+6 mmag/arcmin) are ours; so is a change of the
-# detectors by +7 mmag in the second epoch, which must not be taken for an offset. With your own exposures, make the
+# Two epochs with two dithers in F444W. The simulated offset is -20 mmag, the slope +6 mmag/arcmin. All detectors change
+# by +7 mmag in the second epoch, which must not be interpreted as an offset. For your own exposures, make the
 # association with ``modfix group``.
 import tempfile
 from pathlib import Path
@@ -30,24 +30,24 @@ simulate([str(data), *options.split(), *truth.split()])
 # --------------
 #
 # On the command line: ``strun module_offset_derive data/demo_image3_asn.json --output_dir=derived``. Sources are
-# found once, then measured in every exposure that covers them; offsets, gradient and epoch terms are solved for
-# together, robustly.
+# detected once and measured in every exposure that covers them. Offsets, gradient and epoch terms are fitted together
+# by a robust method.
 from jwst_modfix import ModuleOffsetDeriveStep
 
 model = ModuleOffsetDeriveStep.call(
     str(data / "demo_image3_asn.json"), save_results=True, output_dir=str(derived), configure_log=False
 )
 row = model.table.row("long", "F444W")
-print(f"offset {1e3 * row.offset:+.2f} +- {1e3 * row.offset_error:.2f} mmag, put in -20")
-print(f"slope  {1e3 * row.slope:+.2f} +- {1e3 * row.slope_error:.2f} mmag/arcmin, put in +6")
+print(f"offset {1e3 * row.offset:+.2f} +- {1e3 * row.offset_error:.2f} mmag, simulated -20")
+print(f"slope  {1e3 * row.slope:+.2f} +- {1e3 * row.slope_error:.2f} mmag/arcmin, simulated +6")
 print(*sorted(path.name for path in derived.iterdir() if path.suffix not in (".png", ".pdf")), sep="\n")
 
 # %%
 # The report
 # ----------
 #
-# ``demo_modfix_report.html`` tells all of it in one page. Two of its figures: before and after, with bands of 0.05
-# and 0.02 mag shaded (Fig. 8 of Ma et al. 2023), and the gradient along the field.
+# ``demo_modfix_report.html`` contains all results in one page. These are two of its figures: before and after, with
+# bands of 0.05 and 0.02 mag shaded (Fig. 8 of Ma et al. 2023), and the gradient along the field.
 import matplotlib.pyplot as plt
 
 for name in ("before_after", "gradient_long"):
@@ -60,24 +60,24 @@ plt.show()
 # The measurements
 # ----------------
 #
-# One row a measurement, in a table that astropy reads, with units and with what became of it.
+# The table of measurements has one row for each measurement, with units and quality flags.
 from astropy.table import Table
 
 measured = Table.read(next(derived.glob("*_measurements.ecsv")))
 print(measured["source", "exposure", "module", "mag", "mag_error", "selected", "rejected", "residual"][:5])
-print(f"{measured['selected'].sum()} of {len(measured)} measurements entered the fit or its validation")
+print(f"{measured['selected'].sum()} of {len(measured)} measurements were fitted or reserved for validation")
 
 # %%
 # Edit a coefficient
 # ------------------
 #
-# The reference file is text. What breaks a rule is named with the file, the row and the field.
+# The reference file is text. A mistake in it is an error that names the file, the row and the field.
 path = derived / "demo_moduleoffset.asdf"
 text = path.read_text()
 print(text[text.index("\noffsets:") :][:400])
 
 # %%
-# A decimal comma is a mistake that a parser of YAML would take for text, or worse:
+# For example a decimal comma, which a YAML parser reads as text:
 from jwst_modfix import ModuleOffsetError, ModuleOffsetModel
 
 spoilt = folder / "spoilt.asdf"
@@ -91,7 +91,7 @@ except ModuleOffsetError as error:
 # Use it, and derive again
 # ------------------------
 #
-# After the correction by this table, the derivation must find nothing: the loop is closed.
+# After the correction by this table, a derivation must find that no correction is needed.
 from jwst_modfix import ModuleOffsetStep
 
 corrected = folder / "corrected"

@@ -1,5 +1,6 @@
 """Members of an association in, the corrected association out."""
 
+import contextlib
 import copy
 import json
 import os
@@ -13,7 +14,7 @@ from jwst.associations import AssociationRegistry
 from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import HiddenFolder, remove_leftovers, written_whole
+from jwst_modfix.files import part_folder, remove_leftovers, written_whole
 from jwst_modfix.text import has_hidden
 
 __all__ = [
@@ -235,18 +236,18 @@ def copy_library(library):
     """Copy a library, so that the caller's is left alone."""
     if not library.on_disk:
         return copy.deepcopy(library)
-    beside = Path.cwd() / "library"
-    remove_leftovers([beside])
-    folder = HiddenFolder(beside)
+    remove_leftovers([Path.cwd()])
+    stack = contextlib.ExitStack()
+    folder = stack.enter_context(part_folder(Path.cwd()))
     content = plain_copy(library.asn)
     with library:
         for index, member in enumerate(content["products"][0]["members"]):
             model = library.borrow(index)
-            place = folder.path / f"{index}"
+            place = folder / f"{index}"
             place.mkdir()
             member["expname"] = str((place / Path(model.meta.filename or "model.fits").name).resolve())
             model.save(member["expname"])
             library.shelve(model, index, modify=False)
     duplicate = ModelLibrary(content, on_disk=True)
-    weakref.finalize(duplicate, folder.remove)
+    weakref.finalize(duplicate, stack.close)
     return duplicate

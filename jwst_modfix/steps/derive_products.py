@@ -1,11 +1,12 @@
 """The files that a derivation leaves: the reference file, the measurements and the report."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
 from jwst_modfix.derivation.derive import annotate_measurements
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.files import HiddenFolder, check_writable, remove_leftovers, telling
+from jwst_modfix.files import check_writable, explained, part_folder, remove_leftovers
 
 __all__ = ["write_products"]
 
@@ -17,30 +18,30 @@ def write_products(derivation, model, folder, *, report=True):
     """Write all products to a hidden folder, then move them into place, the reference file last."""
     check_writable(folder)
     reference = folder / derivation.table.name
-    remove_leftovers([reference])
-    with telling(reference):
-        hidden = HiddenFolder(reference)
-    with hidden as partial:
+    remove_leftovers([folder])
+    with contextlib.ExitStack() as stack:
+        with explained(reference):
+            partial = stack.enter_context(part_folder(folder))
         written = _write_all(derivation, model, partial, folder, report=report)
         targets = [folder / path.name for path in written]
         _refuse_inputs(targets, derivation.options.catalogs)
         for path, target in reversed(list(zip(written, targets, strict=True))):
-            with telling(target):
+            with explained(target):
                 path.replace(target)
     return targets
 
 
 def _write_all(derivation, model, partial, folder, *, report):
     """Write into the hidden folder, and name a file that fails by the place where it would have stood."""
-    with telling(folder / derivation.table.name, folder=partial):
+    with explained(folder / derivation.table.name):
         written = [Path(model.save(partial / derivation.table.name))]
     stem = f"{derivation.product}_modfix_measurements"
-    with telling(folder / stem, folder=partial):
+    with explained(folder / stem):
         written.append(_write_measurements(derivation, partial / stem))
     if report:
         from jwst_modfix.report.page import write_report
 
-        with telling(folder / f"{derivation.product}_modfix_report.html", folder=partial):
+        with explained(folder / f"{derivation.product}_modfix_report.html"):
             written += write_report(derivation, partial)
     return written
 

@@ -54,7 +54,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     on_invalid = option('skip', 'warn', 'error', default='skip')  # An exposure that the table is not meant for (no imaging, another calibration, no WCS): pass it on unchanged, do so with a warning, or end with an error
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
     on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it anew, leave it alone where it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
-    workers = integer(default=1)  # Processes that correct the members of an association, this one among them; 0 for one on each core
+    workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
@@ -258,7 +258,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         files = {path: target for path, target in left.items() if path.suffix == target.suffix == ".fits"}
         jobs = [(path, target, correction, self._jobs[target], product) for path, target in files.items()]
         workers = Workers(count=self.workers, scheduler=self.scheduler)
-        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in files], light=True)) as done:
+        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in files])) as done:
             for path, target in renamed.items():
                 if path in files:
                     yield next(done)

@@ -6,7 +6,7 @@ from pathlib import Path
 from jwst.stpipe import Step as JwstStep
 from stpipe import config_parser
 
-from jwst_modfix.files import telling
+from jwst_modfix.files import explained
 
 __all__ = ["OfflineStep"]
 
@@ -18,7 +18,7 @@ class OfflineStep(JwstStep):
         """Run the step."""
         if self.output_dir:
             folder = Path(os.path.expandvars(self.output_dir)).expanduser()
-            with telling(folder, "cannot be made"):
+            with explained(folder, "cannot be made"):
                 folder.mkdir(parents=True, exist_ok=True)
         return super().run(*args)
 

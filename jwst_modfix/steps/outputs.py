@@ -114,7 +114,7 @@ class SafeOutputs:
         finished = {target for target in sources if self.on_existing == "skip" and self._is_finished(target)}
         for folder in {target.parent for target in sources if target not in finished}:
             check_writable(folder)
-        for path in remove_leftovers([*sources, product] if product else sources):
+        for path in remove_leftovers({target.parent for target in sources}):
             log.info("Removed %s, which a run that was killed had left", path)
         return finished
 

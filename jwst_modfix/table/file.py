@@ -272,8 +272,8 @@ class _PlainLoader(yaml.SafeLoader):
         if problem := _problem_of_event(event, self.depth, self.of_asdf):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
-        if getattr(event, "tag", None) == "!":
-            node.tag = "tag:yaml.org,2002:str"
+        if node is not None and getattr(event, "tag", None) == "!":
+            node.tag = "tag:yaml.org,2002:str"  # the parser would take the text '12' for a number
         self.of_asdf, self.depth = outside, self.depth - 1
         return node
 

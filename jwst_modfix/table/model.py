@@ -40,7 +40,7 @@ REFTYPE = "moduleoffset"
 _OF_ASDF = ("asdf_library", "history")  # written by the asdf library; no part of the table
 
 
-class ModuleOffsetModel(ReferenceFileModel):  # type: ignore[misc]
+class ModuleOffsetModel(ReferenceFileModel):
     """
     Reference file of module A/B flux offsets and gradients (``reftype: moduleoffset``).
 

@@ -163,10 +163,10 @@ def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
 
 
 def test_the_kernel_s_words_are_found_behind_a_library_s(tmp_path):
-    with pytest.raises(OutputError, match="^a: cannot be written: No space left on device$"), files.telling("a"):
+    with pytest.raises(OutputError, match="^a: cannot be written: No space left on device$"), files.explained("a"):
         raise OSError("Not enough space on disk") from OSError(28, "No space left on device")
     with (
-        pytest.raises(OutputError, match="^a: cannot be written: 3072 requested$"),
-        files.telling("a", folder=tmp_path),
+        pytest.raises(OutputError, match="/a: cannot be written: 3072 requested$"),
+        files.explained(tmp_path / "a"),
     ):
         raise OSError("3072 requested")

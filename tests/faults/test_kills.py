@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, forked, hidden, marks, visible
 
-from jwst_modfix import files
 from jwst_modfix.steps import fits_writer, module_offset
 from jwst_modfix.steps.fits_exposure import FitsExposure
 
@@ -53,13 +52,12 @@ def test_fifty_kills_at_random_instants_leave_only_whole_files_and_resuming_comp
 
 INSTANTS = {
     "the hidden folder is made": (tempfile, "mkdtemp"),
-    "it is locked": (files, "_locked"),
     "an output is written": (FitsExposure, "save"),
     "an array is written": (fits_writer, "_write"),
     "an output or the association is put in place": (Path, "replace"),
     "the former association is withdrawn": (Path, "unlink"),
     "the association is written": (Path, "write_text"),
-    "the hidden folder is removed": (files, "_remove"),
+    "the hidden folder is removed": (shutil, "rmtree"),
 }
 
 
@@ -96,35 +94,3 @@ def test_an_association_of_a_former_run_goes_with_the_first_output_that_is_repla
     monkeypatch.setattr(module_offset, "write_association", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     assert ending(forked(lambda: correct("out", apply_offset=False))) == -signal.SIGKILL
     assert len(visible("out")) == MEMBERS, "it would name outputs of two sets of parameters"
-
-
-def test_a_hidden_folder_goes_when_its_run_is_dead_and_not_before(tmp_path):
-    target, other = tmp_path / "x.fits", tmp_path / "y.fits"
-    with files.HiddenFolder(target) as live:
-        assert ending(forked(lambda: files.HiddenFolder(target) and os.kill(os.getpid(), signal.SIGKILL))) < 0
-        assert ending(forked(lambda: files.HiddenFolder(other) and os.kill(os.getpid(), signal.SIGKILL))) < 0
-        (dead,) = [path for path in tmp_path.glob(".x.fits*") if path != live]
-        assert files.remove_leftovers([target]) == [dead]
-        assert live.exists()
-    assert len(hidden(tmp_path)) == 1, "y.fits is not ours to clean"
-
-
-def test_folders_that_only_look_like_ours_stay(tmp_path):
-    (tmp_path / ".x.fits.backup").mkdir()
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / ".x.fits.abcd.modfix-part").symlink_to(elsewhere)
-    assert files.remove_leftovers([tmp_path / "x.fits"]) == []
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_a_file_system_without_locks_is_written_to_and_never_cleaned(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    target = tmp_path / "x.fits"
-    with files.written_whole(target) as partial:
-        partial.write_text("new")
-        assert files.remove_leftovers([target]) == []
-    assert list(tmp_path.iterdir()) == [target]
