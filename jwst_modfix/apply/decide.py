@@ -160,7 +160,7 @@ class Correction:
     def _gradient(self, exposure: Exposure) -> float:
         """Gradient g to take out of an exposure [mag/arcmin]."""
         row = self._row(exposure)
-        return self.table.exposure_slope(row) if self.apply_slope and row is not None else 0.0
+        return self.table.exposure_gradient(row) if self.apply_slope and row is not None else 0.0
 
 
 def _version() -> str:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
@@ -12,6 +11,7 @@ from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.table.model import ModuleOffsetModel
+from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetTable, Validity
 
 __all__ = ["describe_versions", "make_model", "make_table"]
@@ -68,9 +68,9 @@ def _photmjsr(row, headers):
 
 def _validity(headers):
     contexts = _known(header.context for header in headers)
-    if not all(re.fullmatch(r"jwst_\d+\.pmap", context) for context in contexts):
+    if any(context_number(context) is None for context in contexts):
         contexts = ()
-    contexts = sorted(contexts, key=lambda context: int(context[5:-5]))
+    contexts = sorted(contexts, key=context_number)
     return Validity(
         context_first=contexts[0] if contexts else None,
         context_last=contexts[-1] if contexts else None,
