@@ -10,11 +10,12 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
+    from jwst_modfix.apply.record import AppliedOffset, applied
     from jwst_modfix.errors import ModuleOffsetError
     from jwst_modfix.fitting.measurements import Measurements
     from jwst_modfix.fitting.solution import Solution, fit
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
-    from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep
+    from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
     from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
     from jwst_modfix.table.model import ModuleOffsetModel
     from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     __version__: str
 
 _HOMES = {
+    "AppliedOffset": "jwst_modfix.apply.record",
     "Gradient": "jwst_modfix.table.table",
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
@@ -32,10 +34,13 @@ _HOMES = {
     "OffsetRow": "jwst_modfix.table.table",
     "OffsetTable": "jwst_modfix.table.table",
     "Solution": "jwst_modfix.fitting.solution",
+    "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
+    "applied": "jwst_modfix.apply.record",
 }
 
 __all__ = [
+    "AppliedOffset",
     "Gradient",
     "Measurements",
     "ModuleOffsetDeriveStep",
@@ -47,6 +52,7 @@ __all__ = [
     "OffsetTable",
     "Solution",
     "__version__",
+    "derive",
     "fit",
 ]
 

@@ -7,8 +7,7 @@ import pytest
 from astropy.io import fits
 from one_correction import TABLE, correct, correct_file
 
-from jwst_modfix.apply.decide import corrected_copy, factor_of
-from jwst_modfix.apply.record import applied
+from jwst_modfix import applied
 from jwst_modfix.errors import ExposureError
 
 SCALED = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
@@ -413,18 +412,18 @@ def test_a_table_gives_the_factor_of_an_exposure_and_a_corrected_copy(small_expo
     before.save(str(tmp_path / "jw_cal.fits"))
     expected = truth(before, -0.01654, 0.00433 / 2)
     for source in (before, tmp_path / "jw_cal.fits", str(tmp_path / "jw_cal.fits")):
-        factor = factor_of(TABLE, source)
+        factor = TABLE.factor(source)
         assert factor.shape == before.shape
         np.testing.assert_allclose(factor.evaluate(), expected, rtol=2e-7)
-        corrected = corrected_copy(TABLE, source)
+        corrected = TABLE.apply(source)
         np.testing.assert_allclose(corrected.data, before.data * expected, rtol=4e-7)
         assert applied(corrected).zero_point == -0.01654
     assert applied(before) is None
     np.testing.assert_array_equal(before.data, small_exposure().data)
     before.meta.instrument.filter = "F277W"
-    for function in (factor_of, corrected_copy):
+    for function in (TABLE.factor, TABLE.apply):
         with pytest.raises(ExposureError, match="has no row for array=long, filter=F277W"):
-            function(TABLE, before)
+            function(before)
 
 
 @pytest.mark.parametrize("unit", ["MJy / sr", "MJy sr-1", "MJy/sr"])
