@@ -34,9 +34,9 @@ _HOMES = {
     "OffsetRow": "jwst_modfix.table.table",
     "OffsetTable": "jwst_modfix.table.table",
     "Solution": "jwst_modfix.fitting.solution",
+    "applied": "jwst_modfix.apply.record",
     "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
-    "applied": "jwst_modfix.apply.record",
 }
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "OffsetTable",
     "Solution",
     "__version__",
+    "applied",
     "derive",
     "fit",
 ]

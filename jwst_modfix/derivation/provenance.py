@@ -63,27 +63,13 @@ def _find_photmjsr(row, headers):
     return {module: float(values.pop()) for module, values in found.items()}
 
 
-<<<<<<< HEAD
-def _validity(headers):
-    contexts = _known(header.context for header in headers)
-    if any(context_number(context) is None for context in contexts):
-        contexts = ()
-    contexts = sorted(contexts, key=context_number)
-    return Validity(
-        context_first=contexts[0] if contexts else None,
-        context_last=contexts[-1] if contexts else None,
-        photom=_known(header.photom for header in headers),
-        flat=_known(header.flat for header in headers),
-    )
-=======
 def _find_validity(headers):
     contexts = _find_names(header.context for header in headers)
-    if not all(re.fullmatch(r"jwst_\d+\.pmap", context) for context in contexts):
+    if any(context_number(context) is None for context in contexts):
         contexts = ()
-    contexts = sorted(contexts, key=lambda context: int(context[5:-5])) or [None]
+    contexts = sorted(contexts, key=context_number) or [None]
     photom, flat = (_find_names(getattr(header, field) for header in headers) for field in ("photom", "flat"))
     return Validity(context_first=contexts[0], context_last=contexts[-1], photom=photom, flat=flat)
->>>>>>> main
 
 
 def _find_names(values):
