@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     from jwst_modfix.fitting.solution import Solution, fit
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
     from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
-    from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
+    from jwst_modfix.steps.pipelines import ModuleOffsetImage2Pipeline, ModuleOffsetImage3Pipeline
     from jwst_modfix.table.model import ModuleOffsetModel
     from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
@@ -28,6 +28,7 @@ _HOMES = {
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
     "ModuleOffsetError": "jwst_modfix.errors",
+    "ModuleOffsetImage2Pipeline": "jwst_modfix.steps.pipelines",
     "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
     "ModuleOffsetModel": "jwst_modfix.table.model",
     "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
@@ -45,6 +46,7 @@ __all__ = [
     "Measurements",
     "ModuleOffsetDeriveStep",
     "ModuleOffsetError",
+    "ModuleOffsetImage2Pipeline",
     "ModuleOffsetImage3Pipeline",
     "ModuleOffsetModel",
     "ModuleOffsetStep",

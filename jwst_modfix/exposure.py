@@ -149,17 +149,18 @@ def _is_of_kind(value, kind):
 @contextlib.contextmanager
 def open_exposure(source):
     """Open an exposure: the path of a file, which is never changed, or a data model, which is changed in place."""
-    if not isinstance(source, str | Path):
-        yield _ModelExposure(source)
-        return
-    path = Path(source)
-    with _open_regular(path) as file:
-        if path.suffix.lower() == ".asdf":
-            with _open_asdf(path, file) as model:
-                yield _ModelExposure(model)
+    with contextlib.ExitStack() as stack:
+        if not isinstance(source, str | Path):
+            opened = _ModelExposure(source)
         else:
-            with _open_fits(path, file) as hdulist:
-                yield _FitsExposure(hdulist, path)
+            path = Path(source)
+            file = stack.enter_context(_open_regular(path))
+            if path.suffix.lower() == ".asdf":
+                opened = _ModelExposure(_open_asdf(path, file))
+            else:
+                opened = _FitsExposure(stack.enter_context(_open_fits(path, file)), path)
+        opened.exposure  # noqa: B018 - values of another kind are found at once
+        yield opened
 
 
 @contextlib.contextmanager
@@ -189,9 +190,9 @@ def _open_regular(path):
         raise ExposureError(f"{path}: is not a regular file{' but a folder' * stat.S_ISDIR(status.st_mode)}")
     if status.st_size > _LARGEST_FILE:
         raise ExposureError(f"{path}: has {status.st_size} bytes; an exposure has at most {_LARGEST_FILE}")
-    with contextlib.ExitStack() as stack:
-        with _reading(path):
-            file = stack.enter_context(path.open("rb"))
+    with _reading(path):
+        file = path.open("rb")
+    with file:
         yield file
 
 
@@ -209,12 +210,9 @@ def _open_fits(path, file):
     with _reading(path):
         start = file.read(9)
     if start != b"SIMPLE  =":
-        kind = next(
-            (words for magic, words in _FORMATS.items() if start.startswith(magic)), f"it begins with {start!r}"
-        )
-        raise ExposureError(
-            f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind if start else 'it is empty'}"
-        )
+        known = [words for magic, words in _FORMATS.items() if start.startswith(magic)]
+        kind = known[0] if known else f"it begins with {start!r}" if start else "it is empty"
+        raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     try:
@@ -259,7 +257,6 @@ def _unpack(path, file):
     return content
 
 
-@contextlib.contextmanager
 def _open_asdf(path, file):
     from stdatamodels.jwst import datamodels  # noqa: TID251 - takes a second
 
@@ -270,8 +267,7 @@ def _open_asdf(path, file):
         model = datamodels.open(path)
     except Exception as error:  # whatever the converters raise
         raise ExposureError(f"{path}: cannot be read as a JWST data model: {error}") from error
-    with model:
-        yield model
+    return model
 
 
 class OpenExposure:

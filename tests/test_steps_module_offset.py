@@ -68,7 +68,7 @@ def test_a_library_on_disk_is_copied(pair_folder, pair):
     library = ModelLibrary("data/two_asn.json", on_disk=True)
     result = ModuleOffsetStep.call(library)
     assert result.on_disk
-    assert result.asn["products"][0]["name"] == "mosaic_modfix"
+    assert result.asn["products"][0]["name"] == "mosaic"
     assert_corrected(models_of(result), pair)
     np.testing.assert_array_equal(models_of(library)[0].data, pair[0].data)
 
@@ -197,7 +197,7 @@ def test_other_instruments_are_missing_rows(pair):
     pair[0].meta.instrument.name = "MIRI"
     pair[0].meta.exposure.type = "MIR_IMAGE"
     assert ModuleOffsetStep.call(pair[0]).meta.cal_step.module_offset == "SKIPPED"
-    with pytest.raises(ExposureError, match="instrument is MIRI, and the table is for NIRCAM"):
+    with pytest.raises(ExposureError, match="instrument is MIRI, but the table is for NIRCAM"):
         ModuleOffsetStep.call(pair[0], on_missing="error")
 
 

@@ -94,6 +94,11 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             An input, the table or a parameter breaks a rule. What is wrong with inputs is found before anything is
             written; should writing itself fail, the files that were complete by then stay.
         """
+        if getattr(self.parent, "class_alias", None) == "photom":
+            raise ModuleOffsetError(
+                "module_offset cannot be a hook of photom: a hook sees CRDS_CTX and R_PHOTOM of the rate file; use the "
+                "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
+            )
         correction = self._correction()
         self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
@@ -180,7 +185,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
                 log.log(decision.level, decision.line(name))
                 results.append(model)
                 decisions.append(decision)
-        summarize(decisions)
+        if len(decisions) > 1 or decisions[0].action == "skip":
+            summarize(decisions)
         return results
 
     def _correct_in_memory(self, item: Any, correction: Correction) -> tuple[Decision, Any, str]:
@@ -195,6 +201,9 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         """Correct and write files; yield what was done with each, and what its exposure's detectors share, in order."""
         left = {path: target for path, target in targets.items() if target not in finished}
         jobs = [(path, target, correction, self._jobs[target], product) for path, target in left.items()]
+        if len(targets) == 1 and jobs:
+            yield correct_file(*jobs[0])
+            return
         workers = Workers(count=self.workers, scheduler=self.scheduler)
         with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in left])) as done:
             for path, target in targets.items():
