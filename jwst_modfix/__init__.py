@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     from jwst_modfix.apply.record import AppliedOffset, applied
+    from jwst_modfix.derivation.derive import Derivation
     from jwst_modfix.errors import ModuleOffsetError
     from jwst_modfix.fitting.measurements import Measurements
     from jwst_modfix.fitting.solution import Solution, fit
+    from jwst_modfix.report.figures import (
+        plot_module_differences,
+        plot_offsets,
+        plot_patches,
+        plot_residual_map,
+        plot_sky_map,
+    )
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
     from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
     from jwst_modfix.steps.pipelines import ModuleOffsetImage2Pipeline, ModuleOffsetImage3Pipeline
@@ -24,6 +32,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
 
 _HOMES = {
     "AppliedOffset": "jwst_modfix.apply.record",
+    "Derivation": "jwst_modfix.derivation.derive",
     "Gradient": "jwst_modfix.table.table",
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
@@ -38,10 +47,16 @@ _HOMES = {
     "applied": "jwst_modfix.apply.record",
     "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
+    "plot_module_differences": "jwst_modfix.report.figures",
+    "plot_offsets": "jwst_modfix.report.figures",
+    "plot_patches": "jwst_modfix.report.figures",
+    "plot_residual_map": "jwst_modfix.report.figures",
+    "plot_sky_map": "jwst_modfix.report.figures",
 }
 
 __all__ = [
     "AppliedOffset",
+    "Derivation",
     "Gradient",
     "Measurements",
     "ModuleOffsetDeriveStep",
@@ -57,6 +72,11 @@ __all__ = [
     "applied",
     "derive",
     "fit",
+    "plot_module_differences",
+    "plot_offsets",
+    "plot_patches",
+    "plot_residual_map",
+    "plot_sky_map",
 ]
 
 
