@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse.linalg import lsmr
 
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
-from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.solution import fit
 
 VISITS = 10  # measurements of each source
 
@@ -39,7 +39,7 @@ def measure(size, epochs):
     """Solve one size both ways, and write its row."""
     rng = np.random.default_rng([size, epochs])
     m, truth = simulate(rng, size // VISITS, epochs)
-    solution, ours = timed(lambda: solve_network(m, fit_slope="all", time_term="fit"))
+    solution, ours = timed(lambda: fit(m, fit_slope="all", time_term="fit"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     theirs = timed(lambda: peer(m, epochs))[1]
     pulls = whitened(solution, truth)

@@ -9,7 +9,7 @@ from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting.pairs import solve_pairs
-from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.solution import fit
 
 WIDE = ((0.0, 0.0), (60.0, 10.0), (-60.0, -10.0), (90.0, 0.0))  # dithers that reach across the gap [arcsec]
 LINKING = ((0.0, 0.0), (70.0, 70.0), (-70.0, 0.0), (110.0, 0.0), (180.0, 35.0))
@@ -115,7 +115,7 @@ def _solve(m, case):
 def _by_network(m, case):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateTermWarning)
-        solution = solve_network(m, **case.options)
+        solution = fit(m, **case.options)
     names = [name for name in solution.names if not name.startswith("level")]
     return [(name, *solution.value(name)) for name in names]
 

@@ -11,7 +11,7 @@ from jwst_modfix.derivation.forecast import plan_bands
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.fitting.checks import reserve_sources
 from jwst_modfix.fitting.measurements import Measurements
-from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.solution import fit
 from jwst_modfix.simulate.magnitudes import plan_pointings
 from jwst_modfix.steps.derive_inputs import find_members
 
@@ -89,7 +89,7 @@ def test_the_forecast_is_what_derivations_then_have(rolls):
     pointings = plan_pointings(rolls, filters=["F200W", "F444W"], dithers=2)
     plans = plan_bands(pointings, np.random.default_rng(1), scatter=float(np.median(skies[0]["mag_err"])))
     for plan in plans:
-        solutions = [solve_network(fitted_measurements(sky, plan.filter)) for sky in skies]
+        solutions = [fit(fitted_measurements(sky, plan.filter)) for sky in skies]
         expected = {s.term.name: s.expected_error for s in plan.forecast.status if s.term.kind != "epoch"}
         assert len(expected) == {"F200W": 4, "F444W": 2}[plan.filter]
         for name, error in expected.items():

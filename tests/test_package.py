@@ -49,8 +49,9 @@ def test_parts_import_what_is_below_them():
             assert layer[part] < layer[other], f"{part} imports {other}"
 
 
-@pytest.mark.parametrize(("part", "libraries"), [("fitting", {"numpy", "scipy"}), ("apply", {"numpy"})])
+@pytest.mark.parametrize(("part", "libraries"), [("fitting", {"numpy", "scipy", "astropy"}), ("apply", {"numpy"})])
 def test_algorithms_import_numerical_libraries_only(part, libraries):
+    """Only `Measurements.to_table` uses astropy in fitting, when it is called."""
     foreign = {name.partition(".")[0] for importer, name in imports() if importer == part} - sys.stdlib_module_names
     assert foreign - {"jwst_modfix"} == libraries
 

@@ -10,7 +10,7 @@ from simulated_network import TABLE_2_LW, TABLE_2_SW, Survey, simulate
 
 from jwst_modfix.apply.coordinate import along_detector, along_focal_plane, along_sky
 from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
-from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.solution import fit
 from jwst_modfix.table.table import BASELINES, Gradient, OffsetRow, OffsetTable
 
 # The same examples in every run, and no deadline: a loaded machine is no failure.
@@ -106,7 +106,7 @@ def test_the_unit_of_flux_changes_nothing(truth, arrays, unit):
     """Flux times any number is a constant added to each magnitude, which the sources' own magnitudes take up."""
     measured = simulate(np.random.default_rng(11), truth, Survey(arrays=arrays, density=15, outlier_share=0.02))
     other = dataclasses.replace(measured, mag=measured.mag - 2.5 * np.log10(unit))
-    one, two = solve_network(measured), solve_network(other)
+    one, two = fit(measured), fit(other)
     assert one.names == two.names
     np.testing.assert_allclose(two.values, one.values, atol=1e-9)
     for name in one.names:  # a level that no data settle is not-a-number in both
@@ -117,6 +117,6 @@ def test_the_unit_of_flux_changes_nothing(truth, arrays, unit):
 def test_exchanging_the_modules_turns_every_offset_round_and_leaves_its_error():
     measured = simulate(np.random.default_rng(12), TABLE_2_SW, Survey(arrays=("1", "2"), density=15))
     swapped = dataclasses.replace(measured, module=np.where(measured.module == "A", "B", "A"))
-    one, two = solve_network(measured), solve_network(swapped)
+    one, two = fit(measured), fit(swapped)
     for name in (name for name in one.names if name.startswith("offset")):
         assert two.value(name) == pytest.approx((-one.value(name)[0], one.value(name)[1]), abs=1e-9)

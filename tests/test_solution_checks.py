@@ -8,16 +8,16 @@ from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Trut
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, validate
-from jwst_modfix.fitting.design import too_few_sources
+from jwst_modfix.fitting.separability import too_few_sources
 from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
-from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
 
 
 def test_bootstrap_agrees_with_the_covariance():
     """Truth: at 1000 sources both are good to 10 %."""
     truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
-    solution = solve_network(simulate(np.random.default_rng(1), truth, Survey(arrays=LW, density=100, **HARD)))
+    solution = fit(simulate(np.random.default_rng(1), truth, Survey(arrays=LW, density=100, **HARD)))
     found = bootstrap_sources(solution, np.random.default_rng(2), 400)
     assert found.names == ("offset[long]", "slope[long]", "epoch[1]", "epoch[2]")
     assert (np.abs(found.ratio - 1) < 0.15).all()
@@ -27,7 +27,7 @@ def test_bootstrap_agrees_with_the_covariance():
 
 
 def test_bootstrap_is_seeded():
-    solution = solve_network(simulate(np.random.default_rng(3), TABLE_2_LW, Survey(arrays=LW)))
+    solution = fit(simulate(np.random.default_rng(3), TABLE_2_LW, Survey(arrays=LW)))
     one, again, other = (bootstrap_sources(solution, np.random.default_rng(s), 10).draws for s in (4, 4, 5))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
@@ -49,7 +49,7 @@ def test_reserved_sources_are_corrected():
     for seed in range(40):
         m = simulate(np.random.default_rng([8, seed]), truth, Survey(density=40, **HARD))
         m = reserve_sources(m, np.random.default_rng(seed))
-        sigmas += [found.sigmas for found in validate(solve_network(m), m)]
+        sigmas += [found.sigmas for found in validate(fit(m), m)]
     assert len(sigmas) > 130
     assert abs(np.mean(sigmas)) < 0.25
     assert 0.85 < np.std(sigmas) < 1.15
@@ -61,25 +61,20 @@ def test_reserved_sources_of_a_gradient():
     for seed in range(120):
         m = simulate(np.random.default_rng([16, seed]), TABLE_2_LW, Survey(arrays=LW, density=30))
         m = reserve_sources(m, np.random.default_rng(seed), share=0.4)
-        sigmas += [found.sigmas for found in validate(solve_network(m), m)]
+        sigmas += [found.sigmas for found in validate(fit(m), m)]
     assert len(sigmas) == 120
     assert abs(np.mean(sigmas)) < 0.25
     assert 0.85 < np.std(sigmas) < 1.15
 
 
-def test_design_sums_are_the_transpose_of_predict():
-    m = simulate(np.random.default_rng(17), TABLE_2_LW, Survey(arrays=("1", "long"), density=10))
-    solution = solve_network(m, fit_slope="all")
-    weight = np.random.default_rng(18).standard_normal(len(m))
-    assert weight @ solution.predict(m) == pytest.approx(solution.design_sums(m, weight) @ solution.values, rel=1e-9)
-
-
-def test_contrast_is_the_difference_that_is_predicted():
-    """Truth: at mirrored places, d from the origin, A - B is Delta_AB + k d (Eq. 9)."""
-    solution = solve_network(simulate(np.random.default_rng(19), TABLE_2_LW, Survey(arrays=LW)))
-    contrast = solution.contrast("long", (-1.74 + 90.0, -492.4), (-1.74 - 90.0, -492.4))
-    assert contrast[solution.names.index("offset[long]")] == 1
-    assert contrast[solution.names.index("slope[long]")] == pytest.approx(1.5)
+def test_difference_between_places_holds_offset_and_slope():
+    """Truth: at mirrored places, d = 1.5 arcmin from the origin, A - B is Delta_AB + k d (Eq. 9)."""
+    solution = fit(simulate(np.random.default_rng(19), TABLE_2_LW, Survey(arrays=LW)))
+    value, error = solution.difference("long", (-1.74 + 90.0, -492.4), (-1.74 - 90.0, -492.4))
+    (offset, offset_error), (slope, slope_error) = (solution.value(f"{kind}[long]") for kind in ("offset", "slope"))
+    assert value == pytest.approx(offset + 1.5 * slope, abs=1e-12)
+    shared = solution.covariance[solution.names.index("offset[long]"), solution.names.index("slope[long]")]
+    assert error**2 == pytest.approx(offset_error**2 + 3.0 * shared + (1.5 * slope_error) ** 2, rel=1e-9)
 
 
 def test_reserved_sources_show_a_wrong_correction():
@@ -88,7 +83,7 @@ def test_reserved_sources_show_a_wrong_correction():
         simulate(np.random.default_rng(9), TABLE_2_LW, Survey(arrays=LW, density=60)),
         np.random.default_rng(1),
     )
-    solution = solve_network(m)
+    solution = fit(m)
     values = solution.values.copy()
     values[solution.names.index("offset[long]")] -= 0.010
     (left,) = validate(replace(solution, fit=replace(solution.fit, values=values)), m)
@@ -119,8 +114,8 @@ def test_sky_recovers_the_offset_and_its_sign():
 
 
 def test_sky_disagreement_is_said():
-    results = judge_arrays(solve_network(simulate(np.random.default_rng(10), TABLE_2_LW, Survey(arrays=LW))))
-    with pytest.warns(SkyDisagreementWarning, match=r"array long: the sky says (29|3\d)\.\d \+- .* the sources -1"):
+    results = judge_arrays(fit(simulate(np.random.default_rng(10), TABLE_2_LW, Survey(arrays=LW))))
+    with pytest.warns(SkyDisagreementWarning, match=r"long: offset from the sky (29|3\d)\.\d ± .* from sources -1"):
         (found,) = compare_sky(sky_offsets(*sky(0.03)), results)
     assert found.sigmas > 3
     (found,) = compare_sky(sky_offsets(*sky(results[0].offset)), results)
@@ -141,7 +136,7 @@ def test_sky_refuses():
 def test_verdict_needed_with_table():
     """Truth: Table 2 is needed, and enters with its signs; the other arrays' truth is nothing."""
     truth = Truth(offset={"1": 0.015, "2": -0.05, "3": 0.0, "4": 0.0})
-    solution = solve_network(simulate(np.random.default_rng(11), truth, Survey(density=60)))
+    solution = fit(simulate(np.random.default_rng(11), truth, Survey(density=60)))
     verdicts = {r.array: r.verdict for r in judge_arrays(solution)}
     assert verdicts == {"1": NEEDED, "2": NEEDED, "3": NOT_NEEDED, "4": NOT_NEEDED}
     table = offset_table(solution, name="test")
@@ -152,7 +147,7 @@ def test_verdict_needed_with_table():
 
 def test_table_carries_the_gradient():
     """Truth: z_A at u is offset + share * slope * u, in the table's own words."""
-    solution = solve_network(simulate(np.random.default_rng(12), TABLE_2_LW, Survey(arrays=LW)))
+    solution = fit(simulate(np.random.default_rng(12), TABLE_2_LW, Survey(arrays=LW)))
     table = offset_table(solution)
     (row,) = table.rows
     assert table.exposure_gradient(row) == pytest.approx(0.00433 / 2, abs=4 * row.slope_error)
@@ -165,19 +160,19 @@ def test_table_carries_a_fitted_direction():
     for slope, known in ((0.01, True), (0.0, False)):
         truth = replace(TABLE_2_LW, slope={"long": slope}, direction=60.0)
         survey = Survey(rolls=(0.0, 90.0, 180.0), arrays=LW, density=60)
-        (result,) = judge_arrays(solve_network(simulate(np.random.default_rng(13), truth, survey), fit_direction=True))
+        (result,) = judge_arrays(fit(simulate(np.random.default_rng(13), truth, survey), fit_direction=True))
         assert (result.direction is not None) == known
         assert abs(result.slope - slope) < 4 * result.slope_error
         if known:
             assert abs(result.direction - 60) < 4 * result.direction_error < 40
 
 
-def test_a_slope_along_v2_is_not_lost_where_that_along_v3_cannot_be_told():
+def test_a_slope_along_v2_is_not_lost_where_that_along_v3_cannot_be_judge():
     """Truth: dithers along V2 alone; 20 mmag/arcmin, which an offset alone would leave in the data."""
     truth = Truth(offset={"long": 0.0}, slope={"long": 0.02})
     survey = Survey(rolls=(0.0,), arrays=LW, dithers=((0.0, 0.0), (60.0, 0.0), (-60.0, 0.0), (90.0, 0.0)))
     with pytest.warns(DegenerateTermWarning, match="slope of array long along V3: no source moves"):
-        solution = solve_network(simulate(np.random.default_rng(7), truth, survey), fit_direction=True)
+        solution = fit(simulate(np.random.default_rng(7), truth, survey), fit_direction=True)
     (row,) = offset_table(solution).rows
     assert abs(row.slope - 0.02) < 4 * row.slope_error < 0.004
     assert row.direction == 90.0
@@ -186,49 +181,49 @@ def test_a_slope_along_v2_is_not_lost_where_that_along_v3_cannot_be_told():
 def test_no_verdict_on_an_offset_whose_slope_is_not_determined():
     """Truth: 20 mmag/arcmin: an offset alone would be wrong by 29 mmag in the middle of the arrays."""
     truth = Truth(offset={"long": 0.0}, slope={"long": 0.02})
-    solution = solve_network(simulate(np.random.default_rng(8), truth, Survey(rolls=(0.0, 180.0), arrays=LW)))
+    solution = fit(simulate(np.random.default_rng(8), truth, Survey(rolls=(0.0, 180.0), arrays=LW)))
     slope = solution.names.index("slope[long]")
     few = too_few_sources(solution.model.terms[slope], 5.0, 10)
     status = tuple(few if found.term == few.term else found for found in solution.status)
     fitted = solution.fitted & (np.arange(len(solution.fitted)) != slope)
     (result,) = judge_arrays(replace(solution, status=status, fitted=fitted))
     assert result.verdict == NOT_DETERMINED
-    assert "slope of array long: hangs on 5.0 sources" in result.words
+    assert "slope of array long: constrained by only 5.0 effective sources (minimum 10); not fitted" in result.words
 
 
 def test_closed_loop_needs_nothing():
     """Truth: measurements corrected by the solution have nothing left."""
     for truth, arrays in ((TABLE_2_SW, SW), (TABLE_2_LW, LW)):
         m = simulate(np.random.default_rng(14), truth, Survey(arrays=arrays, **HARD))
-        left = solve_network(replace(m, mag=m.mag - solve_network(m).predict(m)))
+        left = fit(replace(m, mag=m.mag - fit(m).predict(m)))
         for result in judge_arrays(left):
             assert abs(result.offset) < 1e-4
             assert result.verdict == NOT_NEEDED
 
 
-def told(offset, error):
+def judge(offset, error):
     """Verdict of a solution with one offset and its error put in."""
-    solution = solve_network(simulate(np.random.default_rng(20), Truth(offset={"1": 0.0}), Survey(arrays=("1",))))
+    solution = fit(simulate(np.random.default_rng(20), Truth(offset={"1": 0.0}), Survey(arrays=("1",))))
     values, covariance = 0 * solution.values, 0 * solution.covariance
     number = solution.names.index("offset[1]")
     values[number], covariance[number, number] = offset, error**2
-    fit = replace(solution.fit, values=values, covariance=covariance)
-    return judge_arrays(replace(solution, fit=fit))[0]
+    changed = replace(solution.fit, values=values, covariance=covariance)
+    return judge_arrays(replace(solution, fit=changed))[0]
 
 
 def test_verdicts_of_offsets_and_errors():
     """Truth: the rules of the documentation, one by one."""
-    assert told(0.0005, 0.00005).verdict == NOT_NEEDED  # 10 sigma of what does not matter
-    assert told(0.0015, 0.0003).verdict == NEEDED
-    assert told(0.008, 0.0029).verdict == NOT_DETERMINED  # no proof of absence
-    assert "neither significant nor surely below 10 mmag" in told(0.008, 0.0029).words
-    assert told(0.004, 0.0029).verdict == NOT_NEEDED
-    assert told(0.0, 0.0031).verdict == NOT_DETERMINED
+    assert judge(0.0005, 0.00005).verdict == NOT_NEEDED  # 10 sigma of what does not matter
+    assert judge(0.0015, 0.0003).verdict == NEEDED
+    assert judge(0.008, 0.0029).verdict == NOT_DETERMINED  # no proof of absence
+    assert "not significant, and not below 10 mmag at 95% confidence" in judge(0.008, 0.0029).words
+    assert judge(0.004, 0.0029).verdict == NOT_NEEDED
+    assert judge(0.0, 0.0031).verdict == NOT_DETERMINED
 
 
 def test_verdict_not_determined_where_errors_are_large():
     m = simulate(np.random.default_rng(15), Truth(offset={"1": 0.0}), Survey(arrays=("1",), scatter=0.05))
-    (result,) = judge_arrays(solve_network(m))
+    (result,) = judge_arrays(fit(m))
     assert result.verdict == NOT_DETERMINED
-    assert "at most 3.0 mmag would tell" in result.words
-    assert offset_table(solve_network(m)).rows == ()
+    assert "exceeds the limit of 3.0 mmag" in result.words
+    assert offset_table(fit(m)).rows == ()

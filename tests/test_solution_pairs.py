@@ -8,7 +8,7 @@ from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Trut
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting.pairs import solve_pairs
-from jwst_modfix.fitting.solution import solve_network
+from jwst_modfix.fitting.solution import fit
 
 
 def test_equations_7_and_8_on_exact_numbers():
@@ -51,13 +51,13 @@ def test_agrees_with_the_network(seed):
     """Truth: one data set; the two differ by far less than the 3 sigma of either."""
     epoch = (0.0, 0.006, -0.007)
     m = simulate(np.random.default_rng([3, seed]), replace(TABLE_2_SW, epoch=epoch), Survey(**HARD))
-    network, pairs = solve_network(m), solve_pairs(m)
+    network, pairs = fit(m), solve_pairs(m)
     for array in SW:
         (one, error), (other, other_error) = network.value(f"offset[{array}]"), pairs[array].value("offset")
         assert abs(one - other) < 1.5 * error
         assert other_error == pytest.approx(error, rel=0.5)
     m = simulate(np.random.default_rng([4, seed]), replace(TABLE_2_LW, epoch=epoch), Survey(arrays=LW, **HARD))
-    network, pairs = solve_network(m), solve_pairs(m)["long"]
+    network, pairs = fit(m), solve_pairs(m)["long"]
     for name in ("offset", "slope"):
         (one, error), (other, _) = network.value(f"{name}[long]"), pairs.value(name)
         assert abs(one - other) < 1.5 * error

@@ -1,21 +1,45 @@
-"""Numbers in the place of labels, in one pass where the labels are integers of a small range."""
+"""Measurements of sources in single exposures, the solver's input."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.table.table import ARRAYS, MODULES
 
+if TYPE_CHECKING:
+    from astropy.table import Table
+
 __all__ = ["DIRECTION", "EXPOSURE_SHARE", "ORIGIN", "Measurements", "focal_plane_coordinate", "number_labels"]
 
 
-# Counting beats sorting where the labels' range is at most this many times their number.
+# Midpoint of the two long-wavelength arrays [arcsec], from the SIAF reference points of NRCA5_FULL and
+# NRCB5_FULL.
+ORIGIN = (-1.74, -492.4)
+# The zero-point error grows toward +V2: degrees from +V3 toward +V2.
+DIRECTION = 90.0
+# Ma et al. (2023), Eq. 9-10: Delta = g (u_j - u_i) = 2 g d, thus k = 2 g and one exposure carries half of k.
+EXPOSURE_SHARE = 0.5
+
+_INTEGERS = ("source", "exposure", "epoch")
+_LABELS = ("array", "module")
+_FLOATS = ("mag", "mag_error", "V2", "V3")
+_OPTIONAL = ("x", "y", "RA", "Dec")
+# Other names of columns of a table, and the units that a column may have.
+_ALIASES = {"mag_error": "mag_err", "V2": "v2", "V3": "v3", "RA": "ra", "Dec": "dec"}
+_MAGNITUDES, _ANGLES, _PIXELS = ("mag", "mag(AB)"), ("deg",), ("pix", "pixel")
+_UNITS = {"mag": _MAGNITUDES, "mag_error": _MAGNITUDES, "V2": ("arcsec",), "V3": ("arcsec",)}
+_UNITS |= {"x": _PIXELS, "y": _PIXELS, "RA": _ANGLES, "Dec": _ANGLES}
+# Counting is faster than sorting where the labels' range is at most this many times their number.
 _SPARSEST = 4
 
 
-def number_labels(values):
+def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     Give numbers to labels, from 0 without gaps, as `numpy.unique` does.
 
@@ -33,31 +57,19 @@ def number_labels(values):
     number : numpy.ndarray of int, shape (n,)
         Place of each value among them.
     """
-    if not len(values):
-        return np.unique(values, return_inverse=True)
-    least, range_ = int(values.min()), int(values.max()) - int(values.min()) + 1
-    if range_ > _SPARSEST * len(values):
-        return np.unique(values, return_inverse=True)
+    least = int(values.min()) if len(values) else 0
+    span = int(values.max()) - least + 1 if len(values) else 0
+    if span > _SPARSEST * len(values) or not len(values):
+        labels, number = np.unique(values, return_inverse=True)
+        return labels, number
     shifted = values.astype(np.int64) - least
-    there = np.bincount(shifted, minlength=range_) > 0
+    there = np.bincount(shifted, minlength=span) > 0
     return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[shifted]
 
 
-# Midpoint of the two long-wavelength arrays [arcsec], from the SIAF reference points of NRCA5_FULL and
-# NRCB5_FULL.
-ORIGIN = (-1.74, -492.4)
-# The zero-point error grows toward +V2: degrees from +V3 toward +V2.
-DIRECTION = 90.0
-# Ma et al. (2023), Eq. 9-10: Delta = g (u_j - u_i) = 2 g d, thus k = 2 g and one exposure carries half of k.
-EXPOSURE_SHARE = 0.5
-
-_INTEGERS = ("source", "exposure", "epoch")
-_LABELS = ("array", "module")
-_FLOATS = ("mag", "mag_error", "V2", "V3")
-_OPTIONAL = ("x", "y", "RA", "Dec")
-
-
-def focal_plane_coordinate(V2, V3, direction=DIRECTION, origin=ORIGIN):
+def focal_plane_coordinate(
+    V2: ArrayLike, V3: ArrayLike, direction: float = DIRECTION, origin: tuple[float, float] = ORIGIN
+) -> np.ndarray:
     """
     Coordinate u along a direction of the focal plane.
 
@@ -77,10 +89,10 @@ def focal_plane_coordinate(V2, V3, direction=DIRECTION, origin=ORIGIN):
     """
     angle = np.deg2rad(direction)
     along = (np.asarray(V2) - origin[0]) * np.sin(angle) + (np.asarray(V3) - origin[1]) * np.cos(angle)
-    return along / 60.0
+    return np.asarray(along / 60.0)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Measurements:
     """
     Magnitudes of sources in single exposures, through one filter and pupil.
@@ -88,7 +100,7 @@ class Measurements:
     Parameters
     ----------
     source, exposure, epoch : array_like of int, shape (n,)
-        Names, as numbers, of the source, the exposure and the epoch; any integers, epochs in order of time.
+        Numbers of the source, the exposure and the epoch; any integers, epochs in order of time.
     array, module : array_like of str, shape (n,)
         Array ID (``"1"`` to ``"4"`` or ``"long"``) and module (``"A"`` or ``"B"``).
     mag, mag_error : array_like of float, shape (n,)
@@ -123,29 +135,106 @@ class Measurements:
     y: np.ndarray | None = None
     RA: np.ndarray | None = None
     Dec: np.ndarray | None = None
-    reserved: np.ndarray | None = None
+    reserved: np.ndarray = None  # type: ignore[assignment]
     filter: str = "unknown"
     pupil: str = "CLEAR"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.reserved is None:
             object.__setattr__(self, "reserved", np.zeros(np.shape(self.source), dtype=bool))
         for name in self._columns():
             object.__setattr__(self, name, _column(name, getattr(self, name), self._place))
         self._check()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.source)
 
+    def __repr__(self) -> str:
+        sources, epochs = len(np.unique(self.source)), len(np.unique(self.epoch))
+        return f"<Measurements {self.filter}+{self.pupil}: {len(self)} of {sources} sources in {epochs} epochs>"
+
+    @classmethod
+    def from_table(
+        cls, table: Table, *, filter: str | None = None, pupil: str | None = None, least_error: float = 0.0
+    ) -> Measurements:
+        """
+        Take the measurements of one filter and pupil from a table.
+
+        The table may be the file of measurements that a derivation writes, of which the selected rows are taken, or
+        one of the simulator. Its columns are the parameters of this class; ``mag_err``, ``v2``, ``v3``, ``ra`` and
+        ``dec`` are read too. Epochs may have names; they are numbered in the order in which they appear.
+
+        Parameters
+        ----------
+        table : astropy.table.Table
+            The table. Columns without a unit are in the units of this class.
+        filter, pupil : str, optional
+            The filter and pupil to take; needed where the table has several.
+        least_error : float, optional
+            Added to the errors in quadrature [mag]; a derivation adds 0.002.
+
+        Returns
+        -------
+        Measurements
+            The measurements, in the order of the table.
+
+        Raises
+        ------
+        MeasurementsError
+            A column is missing, is masked, or has the wrong unit or shape; or there are several filters.
+        """
+        names = (*_INTEGERS, *_LABELS, *_FLOATS)
+        found = {name: alias for name in (*names, *_OPTIONAL) if (alias := _find_column(table, name))}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise MeasurementsError(
+                f"table of measurements: no column {', '.join(missing)}; it has {', '.join(table.colnames)}"
+            )
+        keep, band = np.ones(len(table), dtype=bool), {"filter": filter, "pupil": pupil}
+        if "selected" in table.colnames:
+            keep &= np.asarray(table["selected"], dtype=bool)
+        for name, wanted in band.items():
+            if name in table.colnames:
+                labels = np.asarray(table[name], dtype=str)
+                keep &= True if wanted is None else labels == wanted
+                band[name] = _only(name, np.unique(labels[keep]), wanted)
+        columns = {name: _read_column(table[alias], name, keep) for name, alias in found.items()}
+        if columns["epoch"].dtype.kind in "SUO":
+            _, first, number = np.unique(columns["epoch"], return_index=True, return_inverse=True)
+            columns["epoch"] = np.argsort(np.argsort(first))[number]
+        if least_error:
+            columns["mag_error"] = np.hypot(columns["mag_error"], least_error)
+        if "reserved" in table.colnames:
+            columns["reserved"] = np.asarray(table["reserved"], dtype=bool)[keep]
+        return cls(**columns, filter=band["filter"] or "unknown", pupil=band["pupil"] or "CLEAR")
+
+    def to_table(self) -> Table:
+        """
+        Make a table that `from_table` reads.
+
+        Returns
+        -------
+        astropy.table.Table
+            A column for each array, with units, and ``filter`` and ``pupil``.
+        """
+        from astropy.table import Table
+
+        units = {name: allowed[0] for name, allowed in _UNITS.items()}
+        table = Table({name: getattr(self, name) for name in self._columns()})
+        for name in table.colnames:
+            table[name].unit = units.get(name)
+        table["filter"], table["pupil"] = self.filter, self.pupil
+        return table
+
     @property
-    def _place(self):
+    def _place(self) -> str:
         return f"measurements in {self.filter}+{self.pupil}"
 
-    def _columns(self):
+    def _columns(self) -> list[str]:
         names = [f.name for f in fields(self) if f.name not in ("filter", "pupil")]
         return [name for name in names if getattr(self, name) is not None]
 
-    def _check(self):
+    def _check(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in self._columns()}
         if len(set(lengths.values())) > 1:
             raise MeasurementsError(f"{self._place}: columns must have one length; got {lengths}")
@@ -163,21 +252,21 @@ class Measurements:
         _ = self.detector
 
     @cached_property
-    def array_code(self):
+    def array_code(self) -> np.ndarray:
         """Place of each measurement's array ID in ``ARRAYS``."""
         return _codes("array", self.array, ARRAYS, self._place)
 
     @cached_property
-    def module_code(self):
+    def module_code(self) -> np.ndarray:
         """Place of each measurement's module in ``MODULES``."""
         return _codes("module", self.module, MODULES, self._place)
 
     @cached_property
-    def detector(self):
+    def detector(self) -> np.ndarray:
         """Number of the detector: ``2 * array_code + module_code``."""
-        return (2 * self.array_code + self.module_code).astype(np.int8)
+        return np.asarray(2 * self.array_code + self.module_code, dtype=np.int8)
 
-    def coordinate(self, direction=DIRECTION, origin=ORIGIN):
+    def coordinate(self, direction: float = DIRECTION, origin: tuple[float, float] = ORIGIN) -> np.ndarray:
         """
         Coordinate u of each measurement along a direction.
 
@@ -195,7 +284,7 @@ class Measurements:
         """
         return focal_plane_coordinate(self.V2, self.V3, direction, origin)
 
-    def select(self, keep):
+    def select(self, keep: np.ndarray) -> Measurements:
         """
         Take some of the measurements.
 
@@ -209,12 +298,40 @@ class Measurements:
         Measurements
             Those measurements, in the order asked for.
         """
-        return replace(self, **{name: getattr(self, name)[keep] for name in self._columns()})
+        columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in self._columns()}
+        return replace(self, **columns)
 
 
-def _column(name, values, place):
+def _find_column(table: Table, name: str) -> str | None:
+    return next((known for known in (name, _ALIASES.get(name)) if known in table.colnames), None)
+
+
+def _only(name: str, there: np.ndarray, wanted: str | None) -> str | None:
+    """Take the only filter or pupil of a table."""
+    if len(there) > 1:
+        raise MeasurementsError(
+            f"table of measurements: {len(there)} values of {name} ({', '.join(there)}); choose one with {name}="
+        )
+    return str(there[0]) if len(there) else wanted
+
+
+def _read_column(column: Any, name: str, keep: np.ndarray) -> np.ndarray:
+    """Read the rows to keep of one column, its unit checked."""
+    unit = getattr(column, "unit", None)
+    if unit is not None and name in _UNITS and str(unit) not in _UNITS[name]:
+        raise MeasurementsError(f"table of measurements: {name} is in {unit}; must be in {_UNITS[name][0]}")
+    if np.ndim(column) != 1:
+        raise MeasurementsError(f"table of measurements: {name} must have one dimension; got {np.ndim(column)}")
+    masked = np.flatnonzero(np.ma.getmaskarray(column) & keep)
+    if len(masked):
+        raise MeasurementsError(f"table of measurements: {name} is masked in row {masked[0]}; leave the row out")
+    values: np.ndarray = np.asarray(column)[keep]
+    return values
+
+
+def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:
     """One column as a one-dimensional array of its type."""
-    kind = int if name in _INTEGERS else bool if name == "reserved" else str if name in _LABELS else float
+    kind: type = int if name in _INTEGERS else bool if name == "reserved" else str if name in _LABELS else float
     values = np.asarray(values)
     if values.ndim != 1:
         raise MeasurementsError(f"{place}: {name} must have one dimension; got {values.ndim}")
@@ -223,7 +340,7 @@ def _column(name, values, place):
     return values.astype(kind, copy=False)
 
 
-def _codes(name, values, known, place):
+def _codes(name: str, values: np.ndarray, known: tuple[str, ...], place: str) -> np.ndarray:
     """Numbers of the labels; comparing with each known label is much cheaper than sorting strings."""
     codes = np.full(len(values), -1, dtype=np.int8)
     for code, label in enumerate(known):

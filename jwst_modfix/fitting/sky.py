@@ -1,4 +1,4 @@
-"""An independent check of the offsets: sky levels of the two modules in exposures taken at the same time."""
+"""A check of the offsets: sky levels of the two modules in exposures taken at the same time."""
 
 import warnings
 from dataclasses import dataclass
@@ -6,66 +6,52 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, huber_weight, student_factor
+from jwst_modfix.fitting.least_squares import (
+    MAD_TO_SIGMA,
+    HuberProblem,
+    LinearSystem,
+    make_design,
+    solve_huber,
+    start_huber,
+    student_factor,
+)
 from jwst_modfix.table.table import ARRAYS
 
 __all__ = ["SkyComparison", "SkyOffset", "compare_sky", "sky_offsets"]
 
 
-_MAX_ITERATIONS = 50
-_DISAGREEMENT = 3.0
+_DISAGREEMENT = 3.0  # sigmas
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkyOffset:
-    """
-    Offset of one array ID from sky levels.
-
-    Parameters
-    ----------
-    array : str
-        Array ID.
-    offset, offset_error : float
-        Delta_AB = -2.5 log10(sky_A / sky_B) [mag]; the error is from the scatter between exposures, or from the levels'
-        own errors where those are larger, with Student's factor for few exposures.
-    n_exposures : int
-        Number of exposures in which both modules were measured.
-    """
+    """Offset of one array ID from sky levels."""
 
     array: str
-    offset: float
+    offset: float  # Delta_AB = -2.5 log10(sky_A / sky_B), mag
+    # From the scatter between exposures, or from the levels' own errors where those are larger, with Student's factor
+    # for few exposures [mag].
     offset_error: float
-    n_exposures: int
+    n_exposures: int  # in which both modules were measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkyComparison:
-    """
-    The sky's offset beside that of the sources.
-
-    Parameters
-    ----------
-    array : str
-        Array ID.
-    sky, sky_error, sources, sources_error : float
-        Both offsets and their errors [mag].
-    sigmas : float
-        Their difference over the errors in quadrature.
-    """
+    """Offset from the sky, and the same from sources, with their errors [mag]."""
 
     array: str
     sky: float
     sky_error: float
     sources: float
     sources_error: float
-    sigmas: float
+    sigmas: float  # sky minus sources, over the errors in quadrature
 
 
 def sky_offsets(time, array, module, level, error):
     """Compare the modules' sky levels exposure by exposure.
 
-    The sky is taken to be equally bright over both modules, so that stray light, scattered light and gradients of the
-    background enter in full: a check, not a measurement to correct by.
+    The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
+    the background enter in full: a check, not a measurement to correct by.
     """
     time, array, module = (np.asarray(column) for column in (time, array, module))
     level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
@@ -82,21 +68,20 @@ def sky_offsets(time, array, module, level, error):
 
 
 def compare_sky(offsets, results):
-    """Set the sky's offsets beside those of the sources."""
+    """Compare the sky's offsets with those of the sources."""
     found = []
     for result in results:
         sky = offsets.get(result.array)
         if sky is None or result.offset is None:
             continue
         total = np.hypot(sky.offset_error, result.offset_error)
-        sigmas = float((sky.offset - result.offset) / total)
         found.append(
             SkyComparison(
-                array=result.array, sky=sky.offset, sky_error=sky.offset_error,
-                sources=result.offset, sources_error=result.offset_error, sigmas=sigmas,
+                array=result.array, sky=sky.offset, sky_error=sky.offset_error, sources=result.offset,
+                sources_error=result.offset_error, sigmas=float((sky.offset - result.offset) / total),
             )
         )  # fmt: skip
-        if abs(sigmas) >= _DISAGREEMENT:
+        if abs(found[-1].sigmas) >= _DISAGREEMENT:
             warnings.warn(_disagreement(found[-1]), SkyDisagreementWarning, stacklevel=2)
     return tuple(found)
 
@@ -124,19 +109,23 @@ def _ratios(time, level, error, mine, module):
 
 def _robust_mean(values, errors):
     """Huber mean in units of the scatter or the errors, whichever is larger, and its standard error."""
-    scatter = MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))
-    sigma = np.maximum(errors, scatter)
-    mean = np.median(values)
-    for _ in range(_MAX_ITERATIONS):
-        weight = huber_weight((values - mean) / sigma) / sigma**2
-        before, mean = mean, np.sum(weight * values) / np.sum(weight)
-        if abs(mean - before) < 1e-10:
-            break
-    return float(mean), float(student_factor(len(values)) / np.sqrt(np.sum(weight)))
+    n, median = len(values), np.median(values)
+    scatter = MAD_TO_SIGMA * np.median(np.abs(values - median))
+    problem = HuberProblem(
+        system=LinearSystem(make_design(np.zeros((n, 1)), np.ones((n, 1)), 1), np.arange(n), eliminate=False),
+        free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
+    )  # fmt: skip
+    used = np.ones(n, bool)
+    fit = solve_huber(problem, used, start_huber(problem, used, [median]))
+    return float(fit.values[0]), float(student_factor(n) / np.sqrt(np.sum(fit.weight)))
 
 
 def _disagreement(found):
-    sky = f"{found.sky * 1e3:.1f} +- {found.sky_error * 1e3:.1f} mmag"
-    sources = f"{found.sources * 1e3:.1f} +- {found.sources_error * 1e3:.1f} mmag"
-    what = f"array {found.array}: the sky says {sky}, the sources {sources}: {abs(found.sigmas):.1f} sigma"
-    return f"{what}; find out why before you use the offset"
+    sky, sources = (
+        f"{1e3 * value:.1f} ± {1e3 * error:.1f} mmag"
+        for value, error in ((found.sky, found.sky_error), (found.sources, found.sources_error))
+    )
+    return (
+        f"array {found.array}: offset from the sky {sky}, from sources {sources}: {abs(found.sigmas):.1f} sigma;"
+        " find the reason before you use the offset"
+    )

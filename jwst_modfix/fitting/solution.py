@@ -1,30 +1,47 @@
-"""The solution of the network of all measurements of one filter and pupil."""
+"""The solution of all measurements of one filter and pupil, as a network of sources and detectors."""
 
+from __future__ import annotations
+
+import html
+import textwrap
 import warnings
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.design import (
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, list_terms
+from jwst_modfix.fitting.least_squares import LinearSystem, student_factor
+from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, number_labels
+from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust
+from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
-    SLOPE_ARRAYS,
-    build_model,
+    Separability,
+    TermStatus,
     count_effective_sources,
     find_separable,
     too_few_sources,
 )
-from jwst_modfix.fitting.links import check_linked, count_links
-from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, focal_plane_coordinate
-from jwst_modfix.fitting.robust import fit_robust, student_factor
+from jwst_modfix.fitting.verdict import judge_arrays, offset_table
 from jwst_modfix.table.table import ARRAYS, MODULES
 
-__all__ = ["NetworkSolution", "fit_network", "solve_network"]
+if TYPE_CHECKING:
+    from jwst_modfix.table.table import OffsetTable
+
+__all__ = ["Solution", "fit", "solve"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NetworkSolution:
+_TIME_TERMS = ("auto", "fit", "zero")
+# An epoch term is "not significant" where chance alone exceeds its chi-square this often.
+_EPOCH_PROBABILITY = 0.05
+_WIDTH = 78  # characters of a line of the summary
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Solution:
     """
     Zero points, gradients and epoch terms of one filter and pupil.
 
@@ -33,82 +50,89 @@ class NetworkSolution:
     measurements : Measurements
         The measurements that were fitted: all that are not reserved.
     model : Model
-        All terms that were asked for, and the reduced system.
+        All terms that were asked for.
+    system : LinearSystem
+        The design of the measurements.
     fitted : numpy.ndarray of bool, shape (n_terms,)
         Terms that are determined and were solved for.
     fit : RobustFit
         Values, covariance, residuals, weights and rejections.
     links : LinkReport
-        What is linked to what.
+        Sources that detectors and epochs share.
     status : tuple of TermStatus
-        What became of each offset, slope and epoch term.
-    direction : float
-        Direction of the gradients [deg], where it is not fitted.
-    origin : tuple of float
-        (V2, V3) where u = 0 [arcsec].
+        Whether each offset, slope and epoch term is determined, and why not.
     fit_direction : bool
         Whether two components of each gradient were fitted.
     level_group : dict
-        For each array ID, the number of the group of arrays within which its level counts.
+        For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
     """
 
-    measurements: object
-    model: object
+    measurements: Measurements
+    model: Model
+    system: LinearSystem
     fitted: np.ndarray
-    fit: object
-    links: object
-    status: tuple
-    direction: float
-    origin: tuple
-    fit_direction: bool
-    level_group: dict = field(default_factory=dict)
+    fit: RobustFit
+    links: LinkReport
+    status: tuple[TermStatus, ...]
+    fit_direction: bool = False
+    level_group: dict[str, int] = field(default_factory=dict)
 
     @property
-    def names(self):
-        """Short names of all terms."""
+    def names(self) -> tuple[str, ...]:
+        """Short names of all terms, such as ``"offset[long]"``."""
         return tuple(term.name for term in self.model.terms)
 
     @property
-    def values(self):
+    def values(self) -> np.ndarray:
         """Values of all terms [mag or mag/arcmin]; 0 where fixed."""
         return self.fit.values
 
     @property
-    def covariance(self):
+    def covariance(self) -> np.ndarray:
         """Covariance of all terms; 0 where fixed."""
         return self.fit.covariance
 
     @property
-    def sigma_int(self):
+    def direction(self) -> float:
+        """Direction of the gradients [deg], where it is not fitted."""
+        return self.model.direction
+
+    @property
+    def origin(self) -> tuple[float, float]:
+        """V2 and V3 where u = 0 [arcsec]."""
+        return self.model.origin
+
+    @property
+    def sigma_int(self) -> float:
         """Intrinsic scatter of one measurement [mag]."""
         return self.fit.sigma_int
 
     @property
-    def rejected(self):
+    def rejected(self) -> np.ndarray:
         """Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source."""
         return self.fit.rejected
 
     @property
-    def chi2(self):
+    def chi2(self) -> float:
         """Sum of squared residuals over variances, sigma_int included."""
         return self.fit.chi2
 
     @property
-    def n_measurements(self):
+    def n_measurements(self) -> int:
         """Number of measurements used."""
-        return int(np.count_nonzero(self.fit.rejected == 0))
+        return int(np.count_nonzero(self.rejected == 0))
 
     @property
-    def n_sources(self):
+    def n_sources(self) -> int:
         """Number of sources used."""
-        return len(np.unique(self.measurements.source[self.fit.rejected == 0]))
+        return len(np.unique(self.measurements.source[self.rejected == 0]))
 
     @property
-    def dof(self):
+    def dof(self) -> int:
         """Degrees of freedom: measurements less sources less determined terms."""
         return self.n_measurements - self.n_sources - int(self.fitted.sum())
 
-    def value(self, name):
+    def value(self, name: str) -> tuple[float, float]:
         """
         Look up one term by its name.
 
@@ -120,7 +144,7 @@ class NetworkSolution:
         Returns
         -------
         value, error : float
-            Value and standard error; NaN for both where the term was not determined.
+            Value and standard error [mag or mag/arcmin]; NaN for both where the term was not determined.
 
         Raises
         ------
@@ -130,12 +154,11 @@ class NetworkSolution:
         if name not in self.names:
             raise KeyError(f"no term {name!r}; there are {', '.join(self.names)}")
         number = self.names.index(name)
-        known = self.fitted[number]
-        if not known:
+        if not self.fitted[number]:
             return np.nan, np.nan
         return float(self.values[number]), float(np.sqrt(self.covariance[number, number]))
 
-    def epoch_terms(self):
+    def epoch_terms(self) -> dict[int, tuple[float, float]]:
         """
         List the epoch terms.
 
@@ -146,11 +169,11 @@ class NetworkSolution:
         """
         found = {int(epoch): (0.0, 0.0) for epoch in self.model.epochs}
         for number in np.flatnonzero(self.model.mask("epoch") & self.fitted):
-            error = np.sqrt(self.covariance[number, number])
-            found[self.model.terms[number].epoch] = (float(self.values[number]), float(error))
+            term = self.model.terms[number]
+            found[int(term.epoch or 0)] = self.value(term.name)
         return found
 
-    def predict(self, measurements):
+    def predict(self, measurements: Measurements) -> np.ndarray:
         """
         Systematic error z + g u + t of any measurements of this filter, with the baseline ``'mean'``.
 
@@ -167,151 +190,186 @@ class NetworkSolution:
         Raises
         ------
         MeasurementsError
-            An array, module or epoch has no part in the solution.
+            An array or epoch is not part of the solution.
         """
-        self._check_known(measurements)
-        total = np.zeros(len(measurements))
-        for value, term in zip(self.values, self.model.terms, strict=True):
-            if term.kind != "epoch" and value:
-                total += value * self._design(term, measurements)
-        t = np.zeros(len(self.model.epochs))
-        t[self._epoch_places()] = self.values[self.model.mask("epoch")]
-        return total + t[np.searchsorted(self.model.epochs, measurements.epoch)]
+        predicted: np.ndarray = self.model.design(measurements) @ self.values
+        return predicted
 
-    def design_sums(self, measurements, weight):
+    def difference(
+        self, array: str, place_A: tuple[float, float] | None = None, place_B: tuple[float, float] | None = None
+    ) -> tuple[float, float]:
         """
-        Sum each term's part in some measurements: the transpose of `predict`.
-
-        Parameters
-        ----------
-        measurements : Measurements
-            Measurements by detectors and in epochs of this solution.
-        weight : numpy.ndarray, shape (n,)
-            Weight of each.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_terms,)
-            The sums, which hold ``weight @ predict == sums @ values``.
-
-        Raises
-        ------
-        MeasurementsError
-            An array, module or epoch has no part in the solution.
-        """
-        self._check_known(measurements)
-        place = np.searchsorted(self.model.epochs, measurements.epoch)
-        by_epoch = np.bincount(place, weight, len(self.model.epochs))
-        terms = [term for term in self.model.terms if term.kind != "epoch"]
-        sums = np.array([weight @ self._design(term, measurements) for term in terms])
-        return np.concatenate([sums, by_epoch[self._epoch_places()]])
-
-    def contrast(self, array, place_A, place_B):
-        """
-        Write the difference A - B between two places of an array ID as a combination of the terms.
+        Zero-point error of module A minus that of module B, gradient included, between two places.
 
         Parameters
         ----------
         array : str
             Array ID.
-        place_A, place_B : tuple of float
-            (V2, V3) in module A and in module B [arcsec].
+        place_A, place_B : tuple of float, optional
+            V2, V3 in module A and in module B [arcsec]; the mean place of the module's measurements unless given.
 
         Returns
         -------
-        numpy.ndarray, shape (n_terms,)
-            Weights of the terms: the difference is ``contrast @ values``. Terms that are not determined weigh 0.
+        value, error : float
+            The difference and its standard error [mag]; terms that are not determined count as 0.
         """
-        found = np.zeros(len(self.model.terms))
-        for number, term in enumerate(self.model.terms):
-            if term.array != array:
-                continue
-            if term.kind == "offset":
-                found[number] = 1.0
-            elif term.is_slope:
-                V2, V3 = np.transpose([place_A, place_B])
-                u = focal_plane_coordinate(V2, V3, self._angle(term), self.origin)
-                seen = [term.module in (None, module) for module in MODULES]
-                found[number] = EXPOSURE_SHARE * np.sum(u * seen * [1.0, -1.0])
-        return found * self.fitted
+        places = place_A or self._middle(array, "A"), place_B or self._middle(array, "B")
+        weights = self.model.contrast(array, *places) * self.fitted
+        return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
 
-    def _check_known(self, measurements):
-        for array in np.unique(measurements.array_code):
-            if f"level[{ARRAYS[array]}]" not in self.names:
-                raise MeasurementsError(f"array {ARRAYS[array]} has no part in the solution")
-        for epoch in np.setdiff1d(measurements.epoch, self.model.epochs):
-            raise MeasurementsError(f"epoch {epoch} has no part in the solution")
+    def _middle(self, array: str, module: str) -> tuple[float, float]:
+        mine = self.measurements.detector == 2 * ARRAYS.index(array) + MODULES.index(module)
+        return float(self.measurements.V2[mine].mean()), float(self.measurements.V3[mine].mean())
 
-    def _epoch_places(self):
-        """Places among the epochs of those that have a term, which stand last among the terms."""
-        return [np.searchsorted(self.model.epochs, term.epoch) for term in self.model.terms if term.kind == "epoch"]
+    def residuals(self) -> dict[str, np.ndarray]:
+        """
+        List what the fit leaves of each measurement.
 
-    def _angle(self, term):
-        return {"slope": self.direction, "slope_V2": 90.0, "slope_V3": 0.0}[term.kind]
+        Returns
+        -------
+        dict of numpy.ndarray, shape (n,)
+            Columns ``source``, ``exposure``, ``epoch``, ``array``, ``module``, ``mag`` [mag], ``residual`` [mag],
+            ``used`` and ``reason`` (``"used"``, ``"single"``, ``"outlier"`` or ``"variable"``), in the order of the
+            measurements. A residual is the magnitude minus z + g u + t minus the mean of its source.
+        """
+        names = ("source", "exposure", "epoch", "array", "module", "mag")
+        found: dict[str, np.ndarray] = {name: getattr(self.measurements, name) for name in names}
+        found |= {"residual": self.fit.residual, "used": self.rejected == 0}
+        return found | {"reason": np.array(REASONS)[self.rejected]}
 
-    def _design(self, term, measurements):
-        """Part of one term in each measurement; not for epochs."""
-        mine = measurements.array_code == ARRAYS.index(term.array)
-        if term.kind == "level":
-            return mine.astype(float)
-        if term.kind == "offset":
-            return mine * np.where(measurements.module_code == 0, 0.5, -0.5)
-        if term.module is not None:
-            mine = mine & (measurements.module_code == MODULES.index(term.module))
-        return mine * EXPOSURE_SHARE * measurements.coordinate(self._angle(term), self.origin)
+    def to_table(
+        self, description: str | None = None, *, significance: float = 3.0, baseline: str = "B", **meta: Any
+    ) -> OffsetTable:
+        """
+        Make a coefficient table of the arrays whose offset is determined.
+
+        Parameters
+        ----------
+        description : str, optional
+            One line that says what the table is.
+        significance : float, optional
+            Sigmas from which on a correction is needed.
+        baseline : {'B', 'A', 'mean'}, optional
+            The module whose flux scale is kept.
+        **meta : object
+            More fields of the table, such as ``name`` and ``valid_for``.
+
+        Returns
+        -------
+        OffsetTable
+            The table.
+        """
+        if description is not None:
+            meta["description"] = description
+        return offset_table(self, significance, baseline, **meta)
+
+    def summary(self) -> str:
+        """
+        Describe the solution in lines of at most 78 characters.
+
+        Returns
+        -------
+        str
+            Counts, offsets and slopes with a verdict for each array, epoch terms, and what is not determined.
+        """
+        single, outliers, variable = np.bincount(self.rejected, minlength=4)[1:]
+        lines = [
+            f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
+            f" in {_count(len(self.model.epochs), 'epoch')}",
+            f"rejected: {single} single, {outliers} outliers, {variable} of variable sources",
+            f"scatter {1e3 * self.sigma_int:.2f} mmag, chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
+            "",
+            f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict",
+        ]
+        results = judge_arrays(self)
+        lines += [
+            f"{r.array:6}{_milli(r.offset, r.offset_error):>20}{_milli(r.slope, r.slope_error):>21}"
+            f"{r.n_sources:>9.0f}  {r.verdict}"
+            for r in results
+        ]
+        terms = {epoch: found for epoch, found in self.epoch_terms().items() if found[1] > 0}
+        lines += [f"epoch {epoch}: {_milli(*found)} mmag" for epoch, found in terms.items()]
+        remarks = [f"array {r.array}: {r.words}" for r in results]
+        remarks += [status.words for status in self.status if status.words]
+        for remark in dict.fromkeys(remarks):
+            lines += textwrap.wrap(remark, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+        return "\n".join(lines)
+
+    @property
+    def _band(self) -> str:
+        return f"{self.measurements.filter}+{self.measurements.pupil}"
+
+    def __repr__(self) -> str:
+        offsets = (
+            f"{r.array}: {_milli(r.offset, r.offset_error)} mmag" if r.offset is not None else f"{r.array}: {r.verdict}"
+            for r in judge_arrays(self)
+        )
+        return f"<Solution {self._band}: {', '.join(offsets)}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{r.array}</td><td>{_milli(r.offset, r.offset_error)}</td>"
+            f"<td>{_milli(r.slope, r.slope_error)}</td><td>{r.verdict}</td></tr>"
+            for r in judge_arrays(self)
+        )
+        head = "<tr><th>array</th><th>offset A - B [mmag]</th><th>slope [mmag/arcmin]</th><th>verdict</th></tr>"
+        return f"<table><caption>{html.escape(self._band)}</caption>{head}{rows}</table>"
 
 
-_TIME_TERMS = ("auto", "fit", "zero")
-# An epoch term is "not demanded by the data" where chance alone exceeds its chi-square this often.
-_EPOCH_PROBABILITY = 0.05
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def solve_network(
-    measurements,
+def _milli(value: float | None, error: float | None) -> str:
+    return "-" if value is None or error is None else f"{1e3 * value:+.2f} ± {1e3 * error:.2f}"
+
+
+def fit(
+    measurements: Measurements,
     *,
-    fit_slope="long",
-    time_term="auto",
-    direction=DIRECTION,
-    origin=ORIGIN,
-    fit_direction=False,
-    per_module=False,
-    robust=True,
-    scatter=True,
-    min_sources=MIN_SOURCES,
-):
+    fit_slope: str = "long",
+    time_term: str = "auto",
+    direction: float = DIRECTION,
+    origin: tuple[float, float] = ORIGIN,
+    fit_direction: bool = False,
+    per_module: bool = False,
+    robust: bool = True,
+    scatter: bool = True,
+    min_sources: int = MIN_SOURCES,
+) -> Solution:
     """
     Solve m = M_source + z + g u + t for one filter and pupil (the general form of Ma et al. 2023, Eq. 3-10).
 
-    Magnitudes of sources are eliminated, and the offsets Delta_AB = z_A - z_B, slopes k = 2 g and epoch terms
-    are solved for together by Huber's estimator (see `fit_robust`). Levels of arrays, the mean of their two
-    zero points, are free; their sum is 0 in each group of linked arrays.
+    Magnitudes of sources are eliminated. The offsets Delta_AB = z_A - z_B, slopes k = 2 g and epoch terms are
+    solved for together by Huber's estimator. Levels of arrays, the mean of their two zero points, are free;
+    their sum is 0 in each group of linked arrays.
 
     Parameters
     ----------
     measurements : Measurements
-        All measurements; reserved ones stay out.
+        All measurements; reserved ones are left out.
     fit_slope : {'long', 'all', 'none'}, optional
-        Array IDs that have a gradient.
+        Array IDs that have a slope.
     time_term : {'auto', 'fit', 'zero'}, optional
-        Whether epochs have a term, where the pointings separate it; ``'auto'`` says too which terms the data do not
-        demand. These keep their value and error: a term that is dropped because it looks small takes with it
-        the honest error of all that hangs on it (Leeb & Poetscher 2005, Econometric Theory 21, 21).
+        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
+        significant. These keep their value and error: to drop a term because it looks small makes the errors of
+        the others too small (Leeb & Poetscher 2005, Econometric Theory 21, 21).
     direction : float, optional
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
         (V2, V3) where u = 0 [arcsec].
     fit_direction : bool, optional
-        Fit two components of each gradient, along V2 and V3.
+        Fit two components of each slope, along V2 and V3.
     per_module : bool, optional
-        One gradient for each module, as a diagnostic.
+        Fit one slope for each module, as a diagnostic.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
-        Effective number of sources that a term must hang on, above 3.
+        Least effective number of sources that constrain a term; more than 3.
 
     Returns
     -------
-    NetworkSolution
+    Solution
         The solution.
 
     Raises
@@ -324,104 +382,66 @@ def solve_network(
     Warns
     -----
     DegenerateTermWarning
-        A term is not separable at these pointings, or hangs on nothing: it is fixed to 0 or left out.
+        A term is not determined by these measurements: it is fixed to 0 or left out.
     """
     _check_options(fit_slope, time_term)
-    solution = fit_network(
-        measurements, fit_slope=fit_slope, time_term=time_term, direction=direction, origin=origin,
-        fit_direction=fit_direction, per_module=per_module, robust=robust, scatter=scatter,
-        min_sources=min_sources,
+    mine = measurements.select(~measurements.reserved)
+    links = count_links(mine)
+    check_linked(mine, links)
+    model = list_terms(
+        mine, slope_arrays=SLOPE_ARRAYS[fit_slope], direction=direction, origin=origin,
+        fit_direction=fit_direction, per_module=per_module,
     )  # fmt: skip
-    place = f"{measurements.filter}+{measurements.pupil}"
+    system = LinearSystem(model.design(mine), number_labels(mine.source)[1])
+    roles = find_separable(model, system, links, 1 / mine.mag_error**2, time_term != "zero", min_sources)
+    found = fit_robust(system, roles.fitted | roles.nuisance, mine, robust=robust, scatter=scatter)
+    solution = Solution(
+        measurements=mine, model=model, system=system, fitted=roles.fitted, fit=found, links=links,
+        status=roles.status, fit_direction=fit_direction,
+    )  # fmt: skip
+    solution = _centre_levels(_recount(solution, roles, min_sources))
+    solution = _mark_insignificant(solution) if time_term == "auto" else solution
     for status in solution.status:
         if status.is_degenerate:
-            warnings.warn(f"{place}: {status.words}", DegenerateTermWarning, stacklevel=2)
+            warnings.warn(f"{solution._band}: {status.words}", DegenerateTermWarning, stacklevel=2)
     return solution
 
 
-def fit_network(
-    measurements,
-    *,
-    fit_slope,
-    time_term,
-    direction=DIRECTION,
-    origin=ORIGIN,
-    fit_direction=False,
-    per_module=False,
-    robust=True,
-    scatter=True,
-    min_sources=MIN_SOURCES,
-):
+def solve(measurements: Measurements, **options: Any) -> Solution:
     """
-    Do the work of `solve_network`, and leave it to the caller to speak of degeneracies.
+    Solve as `fit` does, without warnings.
 
     Parameters
     ----------
     measurements : Measurements
-        All measurements; reserved ones stay out.
-    fit_slope, time_term, direction, origin, fit_direction, per_module, robust, scatter, min_sources
-        As for `solve_network`.
+        All measurements; reserved ones are left out.
+    **options : object
+        Options of `fit`.
 
     Returns
     -------
-    NetworkSolution
-        The solution.
-
-    Raises
-    ------
-    NoSolutionError
-        As for `solve_network`.
+    Solution
+        The solution; its status has what `fit` warns of.
     """
-    mine = measurements.select(~measurements.reserved)
-    links = count_links(mine)
-    check_linked(mine, links)
-    model = build_model(
-        mine, slope_arrays=SLOPE_ARRAYS[fit_slope], direction=direction, origin=origin,
-        fit_direction=fit_direction, per_module=per_module,
-    )  # fmt: skip
-    roles = find_separable(model, links, mine.mag_error, time_term != "zero", min_sources)
-    free = roles.fitted | roles.nuisance
-    fit = fit_robust(model, free, mine.mag, mine.mag_error, mine.epoch, robust=robust, scatter=scatter)
-    solution = NetworkSolution(
-        measurements=mine, model=model, fitted=roles.fitted, fit=fit, links=links, status=roles.status,
-        direction=direction, origin=origin, fit_direction=fit_direction,
-    )  # fmt: skip
-    solution = _centre_levels(_recount(solution, roles, min_sources))
-    return _say_idle(solution) if time_term == "auto" else solution
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        return fit(measurements, **options)
 
 
-def _check_options(fit_slope, time_term):
+def _check_options(fit_slope: str, time_term: str) -> None:
     if fit_slope not in SLOPE_ARRAYS:
         raise MeasurementsError(f"fit_slope must be one of {', '.join(SLOPE_ARRAYS)}; got {fit_slope!r}")
     if time_term not in _TIME_TERMS:
         raise MeasurementsError(f"time_term must be one of {', '.join(_TIME_TERMS)}; got {time_term!r}")
 
 
-def _say_idle(solution):
-    """Say which epoch terms the data do not demand, each by its own chi-square."""
-    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
-    status = []
-    for found in solution.status:
-        value, error = solution.value(found.term.name)
-        if found.term.kind == "epoch" and found.is_fitted and abs(value) < least * error:
-            words = f"{found.term.words}: {1e3 * value:.2f} +- {1e3 * error:.2f} mmag, not demanded by the data"
-            found = replace(found, status="idle", words=words)
-        status.append(found)
-    return replace(solution, status=tuple(status))
-
-
-def _recount(solution, roles, min_sources):
-    """
-    Count again the sources behind each term, outliers and variable sources left out.
-
-    Errors from few sources are too small, more often than not: they get the standard deviation of Student's
-    t with
-    one degree of freedom less than there are sources. Terms with too few sources are left out.
-    """
+def _recount(solution: Solution, roles: Separability, min_sources: int) -> Solution:
+    """Count the effective sources again without those rejected: leave terms out, and correct errors for few."""
     _check_still_linked(solution)
-    wanted = np.flatnonzero(solution.fitted)
     free = solution.fitted | roles.nuisance
-    counts = count_effective_sources(solution.model, solution.links, solution.fit.derivative, free, wanted)
+    counts = count_effective_sources(
+        solution.model, solution.system, solution.links, solution.fit.derivative, free, np.flatnonzero(solution.fitted)
+    )
     fitted, factor, status = solution.fitted.copy(), np.ones(len(free)), {s.term: s for s in solution.status}
     for number, count in counts.items():
         term = solution.model.terms[number]
@@ -429,35 +449,44 @@ def _recount(solution, roles, min_sources):
         status[term] = replace(status[term], effective_sources=count)
         if count < min_sources:
             fitted[number], status[term] = False, too_few_sources(term, count, min_sources)
-    fit = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
-    return replace(solution, fit=fit, fitted=fitted, status=tuple(status.values()))
+    found = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
+    return replace(solution, fit=found, fitted=fitted, status=tuple(status.values()))
 
 
-def _check_still_linked(solution):
-    """Refuse a solution whose links were all rejected: its value 0 would stand for nothing."""
-    mine, used = solution.measurements, solution.fit.rejected == 0
+def _check_still_linked(solution: Solution) -> None:
+    """Refuse a solution whose links were all rejected: its value would be 0 without any data."""
+    used = solution.rejected == 0
     error = np.sqrt(np.diag(solution.covariance))
     if not used.any() or not error[solution.model.mask("offset")].any():
         raise NoSolutionError(
-            f"measurements in {mine.filter}+{mine.pupil}: {1 - used.mean():.0%} were rejected as outliers or"
-            " variable sources, and what is left does not tie the modules"
+            f"measurements in {solution._band}: {1 - used.mean():.0%} were rejected as outliers or variable"
+            " sources, and the others do not link the modules"
         )
 
 
-def _centre_levels(solution):
+def _centre_levels(solution: Solution) -> Solution:
     """Gauge of the levels: their sum is 0 in each group of linked arrays."""
     levels = np.flatnonzero(solution.model.mask("level"))
-    arrays = [solution.model.terms[i].array for i in levels]
-    groups = {}
+    groups: dict[str, int] = {}
     for detector, group in zip(solution.links.detectors, solution.links.detector_group, strict=True):
         groups.setdefault(detector.split()[0], int(group))
     project = np.eye(len(solution.values))
     for group in set(groups.values()):
-        members = [i for i, array in zip(levels, arrays, strict=True) if groups[array] == group]
+        members = [i for i in levels if groups[str(solution.model.terms[i].array)] == group]
         project[np.ix_(members, members)] -= 1 / len(members)
-    fit = replace(
-        solution.fit,
-        values=project @ solution.values,
-        covariance=project @ solution.covariance @ project.T,
-    )
-    return replace(solution, fit=fit, level_group=groups)
+    covariance = project @ solution.covariance @ project.T
+    found = replace(solution.fit, values=project @ solution.values, covariance=covariance)
+    return replace(solution, fit=found, level_group=groups)
+
+
+def _mark_insignificant(solution: Solution) -> Solution:
+    """Mark the epoch terms that are compatible with 0, each by its own chi-square; values and errors stay."""
+    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
+    status = []
+    for found in solution.status:
+        value, error = solution.value(found.term.name)
+        if found.term.kind == "epoch" and found.is_fitted and abs(value) < least * error:
+            words = f"{found.term.words}: {_milli(value, error)} mmag, not significant"
+            found = replace(found, status="not significant", words=words)
+        status.append(found)
+    return replace(solution, status=tuple(status))

@@ -1,12 +1,18 @@
-"""From a solution to rows of the coefficient table: what is needed, what is not, what is not known."""
+"""From a solution to rows of the coefficient table, with a verdict for each."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+
+if TYPE_CHECKING:
+    from jwst_modfix.fitting.solution import Solution
 
 __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_arrays", "offset_table"]
 
@@ -14,8 +20,8 @@ __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_array
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
 # Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
 TOLERANCE = 0.001
-# "Not needed" takes an error as small as this, so that 3 sigma is below the 1 % that users ask for; and that the
-# difference is below that 1 % at 95 % confidence, for one of 8 +- 2.9 mmag is no proof of absence.
+# "Not needed" asks for an error as small as this, so that 3 sigma is below the 1% that users ask for; and for a
+# difference that is below that 1% at 95% confidence, as one of 8 +- 2.9 mmag is no proof of absence.
 LARGEST_ERROR = 0.003
 _LARGEST_DIFFERENCE = 0.01
 _CONFIDENCE = float(norm.isf(0.05))
@@ -27,43 +33,20 @@ _ACROSS = np.array([0.3, 1.45, 2.6])
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayResult:
-    """
-    Result of one array ID, with a verdict.
-
-    Parameters
-    ----------
-    array : str
-        Array ID.
-    verdict : {'needed', 'not needed', 'not determined'}
-        Whether the data ask for a correction.
-    words : str
-        Why, in words.
-    offset, offset_error : float or None
-        Delta_AB and its error [mag]; None where no value is to be had.
-    slope, slope_error : float or None
-        k and its error [mag/arcmin]; None where not fitted.
-    direction, direction_error : float or None
-        Direction of the gradient and its error [deg], where fitted and significant.
-    correlation : float
-        Correlation of offset and slope.
-    significance : float
-        Joint significance of offset and slope, as Gaussian sigmas.
-    n_sources : float
-        Effective number of sources behind the offset.
-    """
+    """Result of one array ID, with a verdict."""
 
     array: str
-    verdict: str
-    words: str
-    offset: float | None = None
+    verdict: str  # 'needed', 'not needed' or 'not determined'
+    words: str  # why
+    offset: float | None = None  # Delta_AB, mag; None where there is no value
     offset_error: float | None = None
-    slope: float | None = None
+    slope: float | None = None  # k, mag/arcmin; None where not fitted
     slope_error: float | None = None
-    direction: float | None = None
+    direction: float | None = None  # of the gradient [deg], where fitted and significant
     direction_error: float | None = None
-    correlation: float = 0.0
-    significance: float = 0.0
-    n_sources: float = 0.0
+    correlation: float = 0.0  # of offset and slope
+    significance: float = 0.0  # of offset and slope together, as Gaussian sigmas
+    n_sources: float = 0.0  # effective number behind the offset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +59,17 @@ class _Strength:
     limit: float
 
 
-def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=LARGEST_ERROR):
+def judge_arrays(
+    solution: Solution,
+    significance: float = 3.0,
+    tolerance: float = TOLERANCE,
+    largest_error: float = LARGEST_ERROR,
+) -> tuple[ArrayResult, ...]:
     """Give each array ID its verdict.
 
-    Offset and slope are tested together, for they are correlated: ``needed`` where their joint chi-square reaches
+    Offset and slope are tested together, as they are correlated: ``needed`` where their joint chi-square reaches
     ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
-    does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95 %
+    does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95%
     confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``.
     So is an offset that holds only if a term that could not be separated is 0, and one whose slope was asked for and is
     not determined: the modules differ by its value only in the middle between them.
@@ -90,20 +78,23 @@ def judge_arrays(solution, significance=3.0, tolerance=TOLERANCE, largest_error=
     return tuple(_judge(solution, array, significance, tolerance, largest_error) for array in arrays)
 
 
-def offset_table(solution, significance=3.0, baseline="B", name="solution", **limits):
+def offset_table(
+    solution: Solution, significance: float = 3.0, baseline: str = "B", name: str = "solution", **meta: Any
+) -> OffsetTable:
     """Turn a solution into a coefficient table.
 
     Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
     """
-    results = judge_arrays(solution, significance, **limits)
-    rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
+    results = judge_arrays(solution, significance)
     gradient = Gradient(
         frame="focal_plane",
         direction=solution.direction,
         origin=tuple(solution.origin),
         exposure_share=EXPOSURE_SHARE,
     )
-    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, name=name)
+    rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
+    valid_for = meta.pop("valid_for", Validity())
+    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name, meta=meta)
 
 
 def _row(solution, result):
@@ -125,10 +116,15 @@ def _judge(solution, array, significance, tolerance, largest_error):
     own = status[f"offset[{array}]"]
     if not own.is_fitted:
         return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
-    measured = _measured(solution, array)
     strength = _strength(solution, array)
     verdict, words = _verdict(strength, significance, tolerance, largest_error)
-    blocking = [s.words for s in solution.status if own.term.name in s.partners or _lacks_slope(s, array)]
+    # A term that this one is not separable from, or a slope that was asked for and may be part of the offset.
+    blocking = [
+        s.words
+        for s in solution.status
+        if own.term.name in s.partners
+        or (s.term.array == array and s.term.kind in ("slope", "slope_V2") and s.is_degenerate)
+    ]
     if blocking:
         verdict, words = NOT_DETERMINED, "; ".join(blocking)
     return ArrayResult(
@@ -137,35 +133,26 @@ def _judge(solution, array, significance, tolerance, largest_error):
         words=words,
         significance=strength.sigmas,
         n_sources=own.effective_sources,
-        **measured,
+        **_measured(solution, array),
     )
 
 
-def _lacks_slope(status, array):
-    """Whether it is a slope that was asked for and is not known: part of it may be in the offset."""
-    return status.term.array == array and status.term.kind in ("slope", "slope_V2") and status.is_degenerate
-
-
-def _terms(solution, array):
-    """Numbers of the array's offset and slopes that are determined."""
+def _strength(solution, array):
+    """Test offset and slopes together, and find the largest difference across the field."""
     terms = solution.model.terms
-    return [
+    mine = [
         i
         for i in np.flatnonzero(solution.fitted)
         if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)
     ]
-
-
-def _strength(solution, array):
-    """Test offset and slopes together, and look for the largest difference across the field."""
-    mine = _terms(solution, array)
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     joint = values @ np.linalg.solve(covariance, values)
     chance = chi2.sf(joint, len(mine))
     sigmas = float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
-    contrast = np.array([solution.contrast(array, *places) for places in _across(solution.origin)])
-    difference = np.abs(contrast @ solution.values)
-    error = np.sqrt(np.einsum("ij,jk,ik->i", contrast, solution.covariance, contrast))
+    # Places in module A and B, mirrored about the origin along V2, where the modules lie.
+    V2, V3 = solution.origin
+    found = [solution.difference(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) for d in _ACROSS]
+    difference, error = np.abs([value for value, _ in found]), np.array([error for _, error in found])
     return _Strength(
         sigmas=sigmas,
         size=float(difference.max()),
@@ -174,23 +161,19 @@ def _strength(solution, array):
     )
 
 
-def _across(origin):
-    """Places (V2, V3) in module A and B, mirrored about the origin along V2, where the modules lie."""
-    return [[(origin[0] + side * 60 * d, origin[1]) for side in (1, -1)] for d in _ACROSS]
-
-
 def _verdict(strength, significance, tolerance, largest_error):
-    sigmas, size, error, limit = strength.sigmas, strength.size, strength.error, strength.limit
-    if sigmas >= significance and size > tolerance:
-        return NEEDED, f"the modules differ by up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma"
-    if error <= largest_error and limit <= _LARGEST_DIFFERENCE:
-        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma, with errors of {error * 1e3:.1f} mmag at most"
-        return NOT_NEEDED, words
-    if error <= largest_error:
-        words = f"up to {size * 1e3:.1f} mmag, {sigmas:.1f} sigma: neither significant nor surely below 10 mmag"
+    sigmas, error = strength.sigmas, strength.error
+    words = f"the modules differ by up to {strength.size * 1e3:.1f} mmag ({sigmas:.1f} sigma)"
+    if sigmas >= significance and strength.size > tolerance:
+        return NEEDED, words
+    if error > largest_error:
+        words = f"the error of {error * 1e3:.1f} mmag exceeds the limit of {largest_error * 1e3:.1f} mmag"
         return NOT_DETERMINED, words
-    words = f"an error of {error * 1e3:.1f} mmag; at most {largest_error * 1e3:.1f} mmag would tell"
-    return NOT_DETERMINED, words
+    words += f", with errors of at most {error * 1e3:.1f} mmag"
+    if strength.limit <= _LARGEST_DIFFERENCE:
+        return NOT_NEEDED, words
+    limit = f"not below {_LARGEST_DIFFERENCE * 1e3:.0f} mmag at 95% confidence (up to {strength.limit * 1e3:.1f} mmag)"
+    return NOT_DETERMINED, f"{words}: not significant, and {limit}"
 
 
 def _measured(solution, array):
@@ -211,18 +194,16 @@ def _measured(solution, array):
 def _fitted_direction(solution, array, least=3.0):
     """Slope and direction from the components along V2 and V3.
 
-    A direction is quoted only where the gradient is ``least`` sigma from zero: else its length is biased upward and its
-    direction is noise, and the component along the given direction is quoted instead. Where the pointings do not tell
-    the component along V3, that along V2 is quoted, where the modules lie.
+    A direction is given only where the slope is ``least`` sigma from zero: else its length is biased upward and its
+    direction is noise, and the component along the given direction is taken instead. Where the pointings do not
+    determine the component along V3, that along V2 is taken, where the modules lie.
     """
-    known = set(_terms(solution, array))
-    mine = [
-        solution.names.index(name) for name in (f"slope_V2[{array}]", f"slope_V3[{array}]") if name in solution.names
-    ]
-    if not mine or mine[0] not in known:
+    names = [name for name in (f"slope_V2[{array}]", f"slope_V3[{array}]") if name in solution.names]
+    mine = [solution.names.index(name) for name in names]
+    if not mine or not solution.fitted[mine[0]]:
         return {}
-    if mine[1] not in known:
-        slope, slope_error = solution.value(solution.names[mine[0]])
+    if not solution.fitted[mine[1]]:
+        slope, slope_error = solution.value(names[0])
         return {"slope": slope, "slope_error": slope_error, "direction": 90.0}
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     angle = np.deg2rad(solution.direction)
