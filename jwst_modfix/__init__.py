@@ -10,9 +10,17 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
+    from jwst_modfix.derivation.derive import Derivation
     from jwst_modfix.errors import ModuleOffsetError
     from jwst_modfix.fitting.measurements import Measurements
     from jwst_modfix.fitting.solution import Solution, fit
+    from jwst_modfix.report.figures import (
+        plot_module_differences,
+        plot_offsets,
+        plot_patches,
+        plot_residual_map,
+        plot_sky_map,
+    )
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
     from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
     from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
@@ -22,6 +30,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     __version__: str
 
 _HOMES = {
+    "Derivation": "jwst_modfix.derivation.derive",
     "Gradient": "jwst_modfix.table.table",
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
@@ -34,9 +43,15 @@ _HOMES = {
     "Solution": "jwst_modfix.fitting.solution",
     "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
+    "plot_module_differences": "jwst_modfix.report.figures",
+    "plot_offsets": "jwst_modfix.report.figures",
+    "plot_patches": "jwst_modfix.report.figures",
+    "plot_residual_map": "jwst_modfix.report.figures",
+    "plot_sky_map": "jwst_modfix.report.figures",
 }
 
 __all__ = [
+    "Derivation",
     "Gradient",
     "Measurements",
     "ModuleOffsetDeriveStep",
@@ -50,6 +65,11 @@ __all__ = [
     "__version__",
     "derive",
     "fit",
+    "plot_module_differences",
+    "plot_offsets",
+    "plot_patches",
+    "plot_residual_map",
+    "plot_sky_map",
 ]
 
 
