@@ -176,6 +176,15 @@ def test_a_sky_that_disagrees_is_a_warning(photometry):
     assert "array 2" in warning
 
 
+def test_sky_levels_of_different_times_are_not_compared(photometry):
+    """Module A is there in the first dither of each epoch only, and module B in the second, ten minutes later."""
+    made, headers, epochs = photometry
+    first = made.exposures["mjd"] == made.exposures["mjd"].round()
+    exposures = made.exposures[(made.exposures["module"] == "A") == first]
+    derivation = derive(Photometry(measurements=made.measurements, exposures=exposures), headers, epochs)
+    assert [band.sky for band in derivation.bands] == [(), ()]
+
+
 def test_reserved_sources_are_whole_and_nothing_is_left_in_them(derivation):
     table = derivation.measurements
     for band in derivation.bands:
