@@ -93,6 +93,6 @@ def test_stpipe_lists_our_steps_by_alias():
 def test_asdf_finds_the_schema():
     from asdf import get_config
 
-    from jwst_modfix.table.rules import SCHEMA_URI
+    from jwst_modfix.table.file import SCHEMA_URI
 
     assert b"Module A/B flux offsets" in get_config().resource_manager[SCHEMA_URI]

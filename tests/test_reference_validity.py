@@ -115,7 +115,7 @@ def test_a_flat_must_be_one_of_the_named():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"instrument": "MIRI"}, "instrument is MIRI, and the table is for NIRCAM"),
+        ({"instrument": "MIRI"}, "instrument is MIRI, but the table is for NIRCAM"),
         ({"filter": "F277W"}, "ma2023_table2.asdf has no row for array=long, filter=F277W, pupil=CLEAR"),
         ({"pupil": "F405N"}, "no row for array=long, filter=F444W, pupil=F405N"),
         ({"detector": "NRCA1"}, "no row for array=1, filter=F444W"),

@@ -175,7 +175,7 @@ class Correction:
     def _slope(self, exposure):
         """Gradient g to take out of an exposure [mag/arcmin]."""
         row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
-        return self.table.exposure_slope(row) if self.apply_slope and row is not None else 0.0
+        return self.table.exposure_gradient(row) if self.apply_slope and row is not None else 0.0
 
     def _record(self, row, exposure):
         table, slope = self.table, self._slope(exposure)

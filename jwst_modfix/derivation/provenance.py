@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
@@ -13,6 +12,7 @@ from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.table.model import ModuleOffsetModel
+from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetTable, Validity
 
 __all__ = ["describe_derivation", "make_model", "make_table"]
@@ -66,9 +66,9 @@ def _find_photmjsr(row, headers):
 
 def _find_validity(headers):
     contexts = _find_names(header.context for header in headers)
-    if not all(re.fullmatch(r"jwst_\d+\.pmap", context) for context in contexts):
+    if any(context_number(context) is None for context in contexts):
         contexts = ()
-    contexts = sorted(contexts, key=lambda context: int(context[5:-5])) or [None]
+    contexts = sorted(contexts, key=context_number) or [None]
     photom, flat = (_find_names(getattr(header, field) for header in headers) for field in ("photom", "flat"))
     return Validity(context_first=contexts[0], context_last=contexts[-1], photom=photom, flat=flat)
 
