@@ -17,7 +17,7 @@ from jwst_modfix.fitting.checks import reserve_sources
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.simulate.magnitudes import plan_pointings
-from jwst_modfix.steps.derive_inputs import find_members
+from jwst_modfix.steps.module_offset_derive import find_members
 
 
 @pytest.fixture

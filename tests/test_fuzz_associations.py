@@ -10,7 +10,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.steps.associations import is_science, read_association, write_association
-from jwst_modfix.steps.derive_inputs import find_members
+from jwst_modfix.steps.module_offset_derive import find_members
 from jwst_modfix.text import has_hidden
 
 LIMIT = 10  # s; a case takes 5 ms

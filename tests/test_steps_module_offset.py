@@ -197,7 +197,7 @@ def test_other_instruments_are_missing_rows(pair):
     pair[0].meta.instrument.name = "MIRI"
     pair[0].meta.exposure.type = "MIR_IMAGE"
     assert ModuleOffsetStep.call(pair[0]).meta.cal_step.module_offset == "SKIPPED"
-    with pytest.raises(ExposureError, match="instrument is MIRI, and the table is for NIRCAM"):
+    with pytest.raises(ExposureError, match="instrument is MIRI, but the table is for NIRCAM"):
         ModuleOffsetStep.call(pair[0], on_missing="error")
 
 

@@ -11,11 +11,11 @@ from types import MappingProxyType
 from astropy.io import fits
 from jwst.datamodels import ModelLibrary
 
-from jwst_modfix.apply.record import JOB_KEYWORD, job_card
+from jwst_modfix.apply.record import job_card
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, OutputError
+from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
 from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers, written_whole
 from jwst_modfix.steps.associations import AssociationLibrary, read_association
-from jwst_modfix.steps.fits_exposure import open_fits
 from jwst_modfix.text import get_logger
 
 __all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs", "refuse_replaced"]
@@ -194,7 +194,7 @@ def _find_unfinished(target, job):
     if target.suffix != ".fits":
         return "only a FITS file says what it is the output of"
     try:
-        with open_fits(target):
+        with open_exposure(target):
             return _find_foreign(target, job)
     except ExposureError as error:
         return str(error).removeprefix(f"{target}: ")
