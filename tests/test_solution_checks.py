@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
@@ -11,7 +12,7 @@ from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, valid
 from jwst_modfix.fitting.separability import too_few_sources
 from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge_arrays, offset_table
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays, offset_table
 
 
 def test_bootstrap_agrees_with_the_covariance():
@@ -105,6 +106,32 @@ def sky(offset, seed=1, n=12):
         level,
         0.002 * level,
     )
+
+
+@pytest.mark.parametrize(("relative", "scatter"), [(0.01, 0.002), (0.001, 0.004)])
+def test_sky_offset_and_error_are_a_mean(relative, scatter):
+    """Truth: A is 20 mmag fainter, +-scatter in 6 exposures; the larger of error and scatter counts."""
+    ratio = 0.02 + np.resize([scatter, -scatter], 6)
+    level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)])
+    time, module = np.tile(np.arange(6), 2), np.repeat(["A", "B"], 6)
+    found = sky_offsets(time, np.full(12, "long"), module, level, relative * level)["long"]
+    sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, 1.4826 * scatter)
+    assert found.offset == pytest.approx(0.02, abs=1e-9)
+    assert found.offset_error == pytest.approx(sigma / np.sqrt(6) * np.sqrt(5 / 3), rel=1e-9)
+
+
+def test_sky_minus_sources_in_sigmas():
+    """Truth: +30 - (-10) mmag with errors of 3 and 4 mmag are +8 sigma; an array without an offset is not compared."""
+    results = [
+        ArrayResult(array="1", verdict=NEEDED, words="", offset=-0.010, offset_error=0.004),
+        ArrayResult(array="2", verdict=NOT_DETERMINED, words=""),
+    ]
+    levels = {x: SkyOffset(array=x, offset=0.030, offset_error=0.003, n_exposures=9) for x in "12"}
+    with pytest.warns(
+        SkyDisagreementWarning, match=r"array 1: offset from the sky 30\.0 ± 3\.0 mmag, from sources -10\.0"
+    ):
+        (found,) = compare_sky(levels, results)
+    assert found.sigmas == pytest.approx(8.0)
 
 
 def test_sky_recovers_the_offset_and_its_sign():
@@ -201,24 +228,70 @@ def test_closed_loop_needs_nothing():
             assert result.verdict == NOT_NEEDED
 
 
-def judge(offset, error):
-    """Verdict of a solution with one offset and its error put in."""
-    solution = fit(simulate(np.random.default_rng(20), Truth(offset={"1": 0.0}), Survey(arrays=("1",))))
+def judge(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
+    """Result and table of a solution with one offset and slope and their errors put in."""
+    arrays = ("1",) if slope_error == 1e-6 and not slope else LW
+    solution = fit(simulate(np.random.default_rng(20), Truth(offset={"1": 0.0, "long": 0.0}), Survey(arrays=arrays)))
     values, covariance = 0 * solution.values, 0 * solution.covariance
-    number = solution.names.index("offset[1]")
-    values[number], covariance[number, number] = offset, error**2
-    changed = replace(solution.fit, values=values, covariance=covariance)
-    return judge_arrays(replace(solution, fit=changed))[0]
+    known = [i for i, term in enumerate(solution.model.terms) if term.kind in ("offset", "slope")]
+    shared = correlation * error * slope_error
+    values[known] = [offset, slope][: len(known)]
+    covariance[np.ix_(known, known)] = np.array([[error**2, shared], [shared, slope_error**2]])[
+        : len(known), : len(known)
+    ]
+    changed = replace(solution, fit=replace(solution.fit, values=values, covariance=covariance))
+    return judge_arrays(changed)[0], changed.to_table()
 
 
-def test_verdicts_of_offsets_and_errors():
+@pytest.mark.parametrize(
+    ("offset", "error", "verdict"),
+    [
+        (0.0005, 0.00005, NOT_NEEDED),  # 10 sigma of what does not matter
+        (0.0015, 0.0003, NEEDED),
+        (-0.0015, 0.0003, NEEDED),
+        (0.0015, 0.00051, NOT_NEEDED),  # 2.9 sigma
+        (0.008, 0.0029, NOT_DETERMINED),  # no proof of absence
+        (0.004, 0.0029, NOT_NEEDED),
+        (0.0, 0.0031, NOT_DETERMINED),
+    ],
+)
+def test_verdicts_of_offsets_and_errors(offset, error, verdict):
     """Truth: the rules of the documentation, one by one."""
-    assert judge(0.0005, 0.00005).verdict == NOT_NEEDED  # 10 sigma of what does not matter
-    assert judge(0.0015, 0.0003).verdict == NEEDED
-    assert judge(0.008, 0.0029).verdict == NOT_DETERMINED  # no proof of absence
-    assert "not significant, and not below 10 mmag at 95% confidence" in judge(0.008, 0.0029).words
-    assert judge(0.004, 0.0029).verdict == NOT_NEEDED
-    assert judge(0.0, 0.0031).verdict == NOT_DETERMINED
+    assert judge(offset, error)[0].verdict == verdict
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_slope_is_needed_where_the_edges_differ(sign):
+    """Truth: 10 mmag/arcmin are 26 mmag at d = 2.6 arcmin; chi-square is 400, p = exp(-200)."""
+    result, table = judge(0.0, 0.001, slope=sign * 0.01, slope_error=0.0005)
+    assert result.verdict == NEEDED
+    assert result.words.startswith("the modules differ by up to 26.0 mmag (19.8 sigma)")
+    assert (table.rows[0].offset, table.rows[0].slope) == (0.0, sign * 0.01)
+
+
+def test_offset_and_slope_are_tested_together():
+    """Truth: 2 sigma each, uncorrelated: chi-square 8 of 2 degrees of freedom, p = exp(-4), 2.36 sigma."""
+    result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001)
+    assert result.significance == pytest.approx(norm.isf(np.exp(-4) / 2), abs=1e-6)
+    assert result.correlation == 0.0
+    result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001, correlation=0.5)
+    assert result.significance == pytest.approx(norm.isf(np.exp(-8 / 3) / 2), abs=1e-6)
+    assert result.correlation == pytest.approx(0.5)
+
+
+def test_the_error_of_a_verdict_is_that_at_the_edges():
+    """Truth: 1 mmag and 2.6 times 1.2 mmag in quadrature are 3.28 mmag, above the limit of 3.0."""
+    result, table = judge(0.0, 0.001, slope=0.0, slope_error=0.0012)
+    assert (result.verdict, table.rows) == (NOT_DETERMINED, ())
+    assert result.words == "the error of 3.3 mmag exceeds the limit of 3.0 mmag"
+
+
+def test_rows_hold_the_values_of_what_is_needed():
+    """Truth: the row of a correction that is needed has offset, slope and both errors; else both are 0."""
+    (row,) = judge(-0.010, 0.0004, slope=0.004, slope_error=0.0005)[1].rows
+    assert (row.offset, row.offset_error, row.slope, row.slope_error) == (-0.010, 0.0004, 0.004, 0.0005)
+    (row,) = judge(0.0003, 0.0004, slope=0.0002, slope_error=0.0005)[1].rows
+    assert (row.offset, row.offset_error, row.slope, row.slope_error) == (0.0, 0.0004, 0.0, 0.0005)
 
 
 def test_verdict_not_determined_where_errors_are_large():

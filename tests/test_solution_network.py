@@ -241,3 +241,38 @@ def test_refuses_unknown_options():
         fit(m, fit_slope="some")
     with pytest.raises(MeasurementsError, match="time_term must be one of auto, fit, zero; got 'maybe'"):
         fit(m, time_term="maybe")
+
+
+def test_a_solution_describes_itself():
+    """Truth: Table 2; each number as the solution has it, in mmag with its sign and error, in 78 columns."""
+    m = simulate(np.random.default_rng(28), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW, **HARD))
+    solution = fit(m)
+    text = solution.summary()
+    assert max(map(len, text.splitlines())) <= 78
+    for name in ("offset[long]", "slope[long]", "epoch[1]"):
+        value, error = solution.value(name)
+        assert f"{1e3 * value:+.2f} ± {1e3 * error:.2f}" in text
+    assert f"{solution.n_measurements} measurements of {solution.n_sources} sources in 3 epochs" in text
+    single, outliers, variable = (np.count_nonzero(solution.rejected == code) for code in (1, OUTLIER, VARIABLE))
+    assert f"rejected: {single} single, {outliers} outliers, {variable} of variable sources" in text
+    assert f"scatter {1e3 * solution.sigma_int:.2f} mmag" in text
+    offset, error = solution.value("offset[long]")
+    shown = f"{1e3 * offset:+.2f} ± {1e3 * error:.2f}"
+    assert repr(solution) == f"<Solution F200W+CLEAR: long: {shown} mmag>"
+    assert f"<td>long</td><td>{shown}</td>" in solution._repr_html_()
+    table = solution.to_table(name="mine", baseline="A")
+    assert (table.name, table.baseline, table.row("long", "F200W").offset) == ("mine", "A", offset)
+
+
+def test_residuals_are_those_of_each_source():
+    """Truth: magnitude minus the prediction minus the source's mean, also of sources that were rejected whole."""
+    m = simulate(np.random.default_rng(29), TABLE_2_SW, Survey(**HARD))
+    solution = fit(m)
+    found = solution.residuals()
+    left = m.mag - solution.predict(m)
+    assert set(found["reason"]) == {"used", "single", "outlier", "variable"}
+    assert (found["used"] == (found["reason"] == "used")).all()
+    for source in np.unique(m.source[solution.rejected == VARIABLE])[:5]:
+        mine = m.source == source
+        np.testing.assert_allclose(found["residual"][mine], left[mine] - left[mine].mean(), atol=5e-3)
+    assert np.abs(found["residual"]).max() < 3
