@@ -7,7 +7,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.measurements import Measurements, number_labels
+from jwst_modfix.fitting.least_squares import number_labels
+from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 __all__ = ["LinkReport", "check_linked", "count_links"]

@@ -11,11 +11,12 @@ from jwst_modfix.fitting.least_squares import (
     HuberProblem,
     LinearSystem,
     huber_mean_square,
+    number_labels,
     sandwich,
     solve_huber,
     start_huber,
 )
-from jwst_modfix.fitting.measurements import Measurements, number_labels
+from jwst_modfix.fitting.measurements import Measurements
 
 __all__ = ["OUTLIER", "REASONS", "SINGLE", "USED", "VARIABLE", "RobustFit", "fit_robust"]
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms
-from jwst_modfix.fitting.least_squares import NULL_SHARE, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.least_squares import NULL_SHARE, LinearSystem, generalised_inverse, number_labels
 from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, number_labels
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 
 __all__ = [
     "MAX_INFLATION",
@@ -75,12 +75,7 @@ class Separability:
 
 
 def count_effective_sources(
-    model: Model,
-    system: LinearSystem,
-    links: LinkReport,
-    weight: np.ndarray,
-    free: np.ndarray,
-    wanted: Iterable[int],
+    model: Model, system: LinearSystem, links: LinkReport, weight: np.ndarray, free: np.ndarray, wanted: Iterable[int]
 ) -> dict[int, float]:
     """Count the effective sources of terms."""
     here = np.ix_(free, free)

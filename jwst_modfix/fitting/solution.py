@@ -13,9 +13,9 @@ from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, list_terms
-from jwst_modfix.fitting.least_squares import LinearSystem, student_factor
+from jwst_modfix.fitting.least_squares import LinearSystem, number_labels, student_factor
 from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, number_labels
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
