@@ -24,7 +24,7 @@ PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table
     fitting/solution.py derivation/derive.py steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
 
 # Of these, and of what they import, the modules whose type hints are complete.
-TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py)
+TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py fitting/measurements.py fitting/solution.py)
 
 .PHONY: demo test test-mutants test-oldest docs clean
 

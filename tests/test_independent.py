@@ -10,7 +10,7 @@ from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, simulate
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.apertures import default_aperture
 from jwst_modfix.photometry.detection import detect
-from jwst_modfix.photometry.exposures import measure_frame
+from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.photometry.source_list import merge_detections
 from jwst_modfix.table.model import PACKAGED_TABLE
@@ -45,13 +45,11 @@ def photometry(request, tmp_path_factory):
     aperture = default_aperture(channel)
     sources = merge_detections([detect(frame)])
     found = measure_frame(frame, sources, aperture)
-    flux = np.array([one.flux for one in found.fluxes])
-    clean = np.array([one.flags == 0 for one in found.fluxes])
     # Brighter than 21 AB, with nothing of a tenth of its light inside the annulus.
-    good = clean & (flux > 3631 * 10 ** (-0.4 * 21)) & (sources.isolation[found.rows] > aperture.outer)
+    bright, isolated = found["flux"] > 3631 * 10 ** (-0.4 * 21), sources.isolation[found["source"]] > aperture.outer
+    good = (found["flags"] == 0) & bright & isolated
     assert good.sum() >= 3
-    fluxes = [one for one, is_good in zip(found.fluxes, good, strict=True) if is_good]
-    return frame, aperture, found.x[good], found.y[good], fluxes
+    return frame, aperture, *(found[name][good] for name in ("x", "y", "flux", "sky"))
 
 
 def ellipse(frame, x, y):
@@ -82,20 +80,19 @@ def sep_sky(frame, aperture, x, y):
 
 def test_apertures_are_those_of_sep_on_the_same_sky(photometry):
     """Both integrate the pixels exactly; SEP knows neither WCS nor sky, which are handed in."""
-    frame, aperture, x, y, fluxes = photometry
-    for at_x, at_y, one in zip(x, y, fluxes, strict=True):
-        other = sep_flux(frame, aperture, at_x, at_y, one.sky)
-        assert 2.5 * np.log10(other / one.flux) == pytest.approx(0, abs=1e-4)  # mag
+    frame, aperture, *columns = photometry
+    for x, y, flux, sky in zip(*columns, strict=True):
+        other = sep_flux(frame, aperture, x, y, sky)
+        assert 2.5 * np.log10(other / flux) == pytest.approx(0, abs=1e-4)  # mag
 
 
 def test_fluxes_are_those_of_sep_with_its_own_annulus(photometry):
     """SEP takes the annulus's mean, we its clipped median: faint neighbours in the annulus are the difference."""
-    frame, aperture, x, y, fluxes = photometry
-    ours = np.array([one.flux for one in fluxes])
+    frame, aperture, x, y, fluxes, _ = photometry
     others = np.array(
         [sep_flux(frame, aperture, *place, sep_sky(frame, aperture, *place)) for place in zip(x, y, strict=True)]
     )
-    np.testing.assert_allclose(2.5 * np.log10(others / ours), 0, atol=1e-3)  # mag
+    np.testing.assert_allclose(2.5 * np.log10(others / fluxes), 0, atol=1e-3)  # mag
 
 
 def test_the_plain_asdf_library_reads_what_we_write(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtr
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.apertures import Aperture, measure_source
+from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.frames import ExposureHeader, Frame
 
@@ -134,11 +134,40 @@ def test_masked_pixels_do_not_bias():
     assert np.abs(np.subtract(ratios, 1)).max() < 0.02
 
 
-def test_masked_centre_is_flagged():
+def mask(*places, sigma=0.045):
+    """A source of 2 uJy in the middle, with some pixels masked, and the share of its flux that they hold."""
+    image = draw(60.0, 60.0, 2e-6, sigma=sigma)
     bad = np.zeros(SHAPE, bool)
-    bad[60, 60] = True
-    image = np.where(bad, np.nan, draw(60.0, 60.0, 2e-6))
-    assert measure_source(make_frame(image, bad), 60.0, 60.0, SCALE, APERTURE).flags & Flag.MASKED
+    for x, y in places:
+        bad[y, x] = True
+    lost = ((image - 0.2)[bad]).sum() / (image - 0.2).sum()
+    return make_frame(np.where(bad, np.nan, image), bad, err=1e-9), lost
+
+
+@pytest.mark.parametrize(
+    ("place", "share", "flags"),
+    [
+        ((61, 60), 0.05, Flag.FILLED | Flag.MASKED),
+        ((63, 60), 0.005, Flag.FILLED),
+        ((68, 60), 0.0, Flag.FILLED),
+    ],
+    ids=["more than 2%", "less than 2%", "nothing"],
+)
+def test_flux_is_filled_in_up_to_two_percent(place, share, flags):
+    # The truth: the flux of the drawn source; 15% of the share that is filled in are in the error.
+    frame, lost = mask(place)
+    assert lost >= share
+    one = measure_source(frame, 60.0, 60.0, SCALE, APERTURE)
+    assert one.flags == flags
+    assert one.flux == pytest.approx(2e-6, rel=1e-4)
+    assert one.flux_error == pytest.approx(0.15 * lost * 2e-6, rel=1e-3, abs=1e-12)
+    assert one.masked == pytest.approx(0.031 * 0.0308 / (np.pi * 0.3**2))
+
+
+def test_masked_centre_is_flagged_though_it_is_faint():
+    frame, lost = mask((60, 60), sigma=0.2)
+    assert lost < 0.02
+    assert measure_source(frame, 60.0, 60.0, SCALE, Aperture(radius=0.9, inner=1.0, outer=1.5)).flags & Flag.MASKED
 
 
 def test_pixel_whose_counterpart_is_masked_too_takes_the_ring():
@@ -179,16 +208,13 @@ def test_source_with_no_light_is_flagged_negative():
     assert measure_source(make_frame(image), 60.0, 60.0, SCALE, APERTURE).flags == Flag.NEGATIVE
 
 
+def test_apertures_are_those_of_the_documentation():
+    # The truth: 0.30" and 0.45", with an annulus from 2.5 to 4 times that.
+    for channel, radius in (("SHORT", 0.30), ("LONG", 0.45)):
+        found = default_aperture(channel)
+        assert (found.radius, found.inner, found.outer) == pytest.approx((radius, 2.5 * radius, 4 * radius))
+
+
 def test_radii_must_grow():
     with pytest.raises(PhotometryError, match=r"aperture: must have 0 < radius <= inner < outer; got 0.3, 0.2, 1"):
         Aperture(radius=0.3, inner=0.2, outer=1)
-
-
-def test_agrees_with_sep():
-    # The truth: another program's sum in the same circle, on a sky of zero.
-    sep = pytest.importorskip("sep", reason="SEP is an independent photometry, for this comparison only")
-    image = draw(60.3, 58.8, 2e-6, sigma=0.1, sky=0.0)
-    scale = 0.031 * np.array([[-1.0, 0.0], [0.0, 1.0]])
-    ours = measure_source(make_frame(image), 60.3, 58.8, scale, APERTURE).flux
-    theirs = sep.sum_circle(image, [60.3], [58.8], 0.3 / 0.031, subpix=0)[0][0] * PIXAR_SR * 1e6
-    assert ours == pytest.approx(theirs, rel=1e-4)

@@ -23,6 +23,11 @@ def test_change_of_roll_ends_an_epoch():
     np.testing.assert_array_equal(epochs.number, [0, 0, 1, 1])
 
 
+def test_roll_is_compared_with_that_of_the_first_exposure():
+    # The truth: four rolls, 4 deg apart each, span 12 deg; an epoch spans at most 5.
+    np.testing.assert_array_equal(group_epochs([60000, 60001, 60002, 60003], [30, 34, 38, 42]).number, [0, 0, 1, 1])
+
+
 def test_rolls_are_compared_modulo_360():
     assert set(group_epochs([60000, 60001, 60002], [359.0, 1.0, -1.0]).number) == {0}
 
@@ -33,13 +38,13 @@ def test_limits_are_the_callers():
 
 
 def test_names_of_the_association_come_first_numbered_by_time():
-    epochs = group_epochs([60500, 60000, 60501], [0, 0, 170], names=["late", "early", "late"])
+    epochs = group_epochs([60500, 60000, 60501], [0, 0, 170], names=["1", "2", "1"])
     np.testing.assert_array_equal(epochs.number, [1, 0, 1])
-    assert epochs.names == ("early", "late")
+    assert epochs.names == ("2", "1")
 
 
 def test_names_for_some_only_are_refused():
-    with pytest.raises(PhotometryError, match="for every member or for none; 1 of 2 have none, the first is member 2"):
+    with pytest.raises(PhotometryError, match="1 of 2 members have no epoch, the first is member 2; give it for every"):
         group_epochs([1, 2], [0, 0], names=["a", None])
 
 
@@ -60,10 +65,10 @@ def test_times_must_be_finite():
         group_epochs([1, np.nan], [0, 0])
 
 
-def test_one_name_for_two_epochs_is_said():
+def test_one_name_for_two_epochs_is_reported():
     # The truth: two programs call their first epochs alike, 182 days and 180 deg apart; their second are one epoch.
     mjd, roll = [60000.0, 60182.0, 60400.0, 60401.0], [161.0, 341.0, 161.0, 161.0]
     epochs = group_epochs(mjd, roll, ["1", "1", "2", "2"])
-    (said,) = find_wide_epochs(epochs, mjd, roll)
-    assert "epoch 1 of the association, whose exposures are up to 182.0 days apart, would be 2 by time and roll" in said
+    (line,) = find_wide_epochs(epochs, mjd, roll)
+    assert "epoch 1 of the association: its exposures are up to 182.0 days apart, 2 epochs by time and roll" in line
     assert find_wide_epochs(group_epochs(mjd, roll), mjd, roll) == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from crowded_field import CROWD, SUBARRAY
@@ -16,17 +16,19 @@ from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry import (
     Cache,
     Criteria,
-    Flag,
+    default_aperture,
     find_mixed,
     find_sources,
+    forced,
     group_epochs,
     measure_exposures,
-    read_catalogues,
+    measure_sources,
     read_header,
     select_measurements,
 )
-from jwst_modfix.photometry import exposures as tasks
+from jwst_modfix.photometry.apertures import Aperture
 from jwst_modfix.photometry.detection import detect
+from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -165,74 +167,6 @@ def simulate_open(header):
     return ImageModel(str(header.path))
 
 
-def test_users_catalogue_gives_the_same_measurements(exposures, epochs, photometry, tmp_path):
-    # The truth: our own table, written the way a user would, as magnitudes at pixels and as fluxes on the sky.
-    ours = photometry.measurements[np.isfinite(photometry.measurements["mag"])]
-    names = np.array([header.name for header in exposures[0]])[ours["exposure"]]
-    user = Table({"source": ours["source"].astype(str), "exposure": names, "mag": ours["mag"]})
-    user["mag_error"] = ours["mag_error"]
-    user["x"], user["y"] = ours["x"] - 524, ours["y"] - 524
-    user.write(tmp_path / "user.ecsv")
-    read = read_catalogues([tmp_path / "user.ecsv"], exposures[0], epochs).measurements
-    assert len(read) == len(ours)
-    for name, tolerance in (("V2", 1e-6), ("V3", 1e-6), ("mag", 1e-9), ("mag_error", 1e-9), ("x", 1e-9)):
-        assert np.abs(np.sort(read[name]) - np.sort(ours[name])).max() < tolerance
-    on_sky = Table({"source": ours["source"], "exposure": names, "flux": ours["flux"].to("uJy")})
-    on_sky["flux_error"], on_sky["RA"], on_sky["Dec"] = ours["flux_error"].to("uJy"), ours["RA"], ours["Dec"]
-    on_sky.write(tmp_path / "user.fits")
-    read = read_catalogues([tmp_path / "user.fits"], exposures[0], epochs).measurements
-    assert np.abs(np.sort(read["mag"]) - np.sort(ours["mag"])).max() < 1e-9
-    assert np.abs(np.sort(read["V2"]) - np.sort(ours["V2"])).max() < 0.01
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"mag": None}, "must have the columns mag and mag_error or flux and flux_error; it has source"),
-        ({"source": None}, "must have the columns source; it has"),
-        ({"x": None}, "must have the columns x and y or RA and Dec"),
-        ({"mag": [20.0, np.nan]}, "column mag must be finite; row 2 has nan"),
-        ({"mag_error": [0.01, -0.1]}, "column mag_error must be more than 0; row 2 has -0.1"),
-        ({"exposure": ["jw02738001001_02101_00001_nrca1", "other"]}, "row 2, 'other', names no member"),
-        ({"mag": ["bright", "faint"]}, "column mag must hold numbers, in mag"),
-        ({"mag": [-6.0, -5.0]}, "column mag must be in AB mag; its median is -5.6 mag AB"),
-        ({"x": [9.0, 4000.0]}, r"row 2 is at x = 4000, y = 9 of jw.*_nrcb1_cal.fits, which has 1000 x 1000 pixels"),
-        ({"exposure": ["jw02738001001_02101_00001_nrca1"] * 2}, "a source must stand once in an exposure; '1' stands"),
-        ({}, r"at one place on the sky, within 2.0 arcsec; '1' is .* arcsec apart in jw.*_nrca1_cal.fits and jw"),
-    ],
-)
-def test_wrong_catalogues_are_refused(exposures, epochs, tmp_path, change, message):
-    columns = {"source": [1, 1], "exposure": [header.name for header in exposures[0][:2]], "x": [9.0, 9.0]}
-    columns |= {"y": [9.0, 9.0], "mag": [20.0, 20.0], "mag_error": [0.01, 0.01]} | change
-    Table({name: value for name, value in columns.items() if value is not None}).write(tmp_path / "user.ecsv")
-    with pytest.raises(PhotometryError, match=message) as caught:
-        read_catalogues([tmp_path / "user.ecsv"], exposures[0], epochs)
-    assert "user.ecsv" in str(caught.value)
-
-
-def test_magnitudes_with_their_unit_and_negative_fluxes_are_understood(exposures, epochs, photometry, tmp_path):
-    # The truth: 3631 nJy is 22.5 mag AB; a flux below 0 has no magnitude, and its flag says not to use it.
-    ours = photometry.measurements
-    ours = ours[ours["source"] == np.bincount(ours["source"]).argmax()]
-    user = Table({"source": ours["source"], "exposure": [exposures[0][number].name for number in ours["exposure"]]})
-    user["RA"], user["Dec"], user["mag"] = ours["RA"], ours["Dec"], [22.5] * len(ours) * u.ABmag
-    user["mag_error"] = [0.01] * len(ours) * u.mag
-    user.write(tmp_path / "mag.ecsv")
-    read = read_catalogues([tmp_path / "mag.ecsv"], exposures[0], epochs).measurements
-    assert np.asarray(read["flux"]) == pytest.approx(3631e-9)
-    del user["mag"], user["mag_error"]
-    user["flux"], user["flux_error"] = np.where(np.arange(len(ours)), 3631.0, -5.0) * u.nJy, [9.0] * len(ours) * u.nJy
-    user.write(tmp_path / "flux.ecsv")
-    read = read_catalogues([tmp_path / "flux.ecsv"], exposures[0], epochs).measurements
-    assert read["mag"][read["flags"] == 0] == pytest.approx(22.5)
-    assert [Flag(flags) for flags in read["flags"][np.isnan(read["mag"])]] == [Flag.NEGATIVE]
-
-
-def test_catalogue_of_unknown_format_is_refused(exposures, epochs, tmp_path):
-    with pytest.raises(PhotometryError, match=r"user\.txt: must be one of \.ecsv, \.fits, \.parquet; got \.txt"):
-        read_catalogues([tmp_path / "user.txt"], exposures[0], epochs)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -339,7 +273,69 @@ def test_corrections_by_different_tables_are_listed(exposures):
     assert find_mixed(other) == ["array 1 F200W CLEAR: MODFHASH is aa (3 exposures), bb (1 exposures)"]
 
 
-def test_centroids_stand_where_the_list_puts_the_sources(photometry):
+@pytest.mark.parametrize(
+    ("photom", "values", "mixed"),
+    [
+        ("crds://jwst_nircam_photom_0157.fits", (2.1, 2.2), False),
+        (None, (2.1, 2.2), True),
+        (None, (2.1, 2.1), False),
+    ],
+    ids=["one file, corrected for time", "no file is named", "no file, one value"],
+)
+def test_one_photom_file_gives_each_time_its_own_photmjsr(exposures, photom, values, mixed):
+    # The truth: photom's TIMECOEFF tables change PHOTMJSR with the time of the exposure.
+    headers = [replace(exposures[0][0], photom=photom, photmjsr=value) for value in values]
+    expected = ["NRCA1 F200W CLEAR: PHOTMJSR is 2.1 (1 exposures), 2.2 (1 exposures)"] if mixed else []
+    assert find_mixed(headers) == expected
+
+
+def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(exposures, tmp_path):
+    # The truth: EXPMID of EXPSTART and EXPMID; PA_V3, the roll at the boresight, of PA_V3 and ROLL_REF.
+    def change(hdulist):
+        hdulist[0].header.update(EXPSTART=60001.0, EXPMID=60001.5)
+        hdulist["SCI"].header.update(PA_V3=12.0, ROLL_REF=13.0)
+        hdulist[0].header.pop("PA_V3", None)
+
+    header = read_header(alter(exposures[0][0], tmp_path, change))
+    assert (header.mjd, header.roll) == (60001.5, 12.0)
+
+
+def test_pixels_come_back_from_the_sky(exposures):
+    # The truth: the pixels that went there, over the array and 50 pixels around it; the WCS's own inverse is worse.
+    geometry = read_frame(exposures[0][0]).geometry
+    x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(-50, 1050, 12), np.linspace(-50, 1050, 12)))
+    found = geometry.to_pixel(*geometry.to_sky(x, y))
+    assert np.abs(np.subtract(found, [x, y])).max() < 1e-6
+
+
+def test_centroids_are_relative_to_the_list(exposures):
+    # The truth: the brightest source of the list is moved 20 mas east and 10 mas south of where it is.
+    frame, sources = read_frame(exposures[0][0]), find_sources(exposures[0][:1])
+    moved = np.argmax(np.where(sources.isolation > 1, sources.flux, 0))
+    ra, dec = sources.ra.copy(), sources.dec.copy()
+    ra[moved] += 0.020 / 3600 / np.cos(np.radians(dec[moved]))
+    dec[moved] -= 0.010 / 3600
+    before, after = (
+        measure_frame(frame, one, default_aperture("SHORT")) for one in (sources, replace(sources, ra=ra, dec=dec))
+    )
+    change = [after[name] - before[name] for name in ("off_east", "off_north")]
+    is_moved = before["source"] == moved
+    assert np.asarray(change)[:, is_moved] == pytest.approx(np.array([[-0.020], [0.010]]), abs=1e-4)
+    assert np.abs(np.asarray(change)[:, ~is_moved]).max() < 1e-3
+
+
+def test_magnitudes_of_sources_are_those_of_the_stars(photometry, exposures):
+    # The truth: the simulator's magnitudes; isophotal ones miss some 5% of the light, in the wings.
+    scene = Table.read(next(exposures[1].glob("*_sources.ecsv")))
+    table = photometry.measurements[select_measurements(photometry.measurements).mask]
+    matched = SkyCoord(table["RA"], table["Dec"]).match_to_catalog_sky(SkyCoord(scene["ra"], scene["dec"], unit="deg"))
+    near = (matched[1].arcsec < 0.02) & (scene["mag_F200W"][matched[0]] < 22)
+    assert near.sum() > 5
+    missing = table["source_mag"][near] - scene["mag_F200W"][matched[0]][near]
+    assert np.median(missing) == pytest.approx(0.05, abs=0.05)
+
+
+def test_centroids_are_at_the_places_of_the_list(photometry):
     """The truth: the simulator's WCS has no error, so that what is left is the noise of centroids."""
     table = photometry.measurements[select_measurements(photometry.measurements).mask]
     for name in ("off_east", "off_north"):
@@ -349,15 +345,15 @@ def test_centroids_stand_where_the_list_puts_the_sources(photometry):
         assert np.median(np.abs(values)) < 3
 
 
-def test_what_is_too_faint_to_be_measured_need_not_be_deblended(exposures):
-    """The truth: every source bright enough stands in the list of all that was deblended too."""
+def test_sources_too_faint_to_be_measured_need_not_be_deblended(exposures):
+    """The truth: every source bright enough is in the list of all that was deblended too."""
     frame = read_frame(exposures[0][0])
     every, bright = detect(frame), detect(frame, faintest=23.0)
     least = 3631 * 10 ** (-0.4 * 23.0)
     for name in ("ra", "dec", "flux"):
         left, right = (getattr(found, name)[found.flux >= least] for found in (every, bright))
         np.testing.assert_array_equal(np.sort(left), np.sort(right))
-    assert len(every) >= len(bright) > np.sum(every.flux >= least) > 10
+    assert len(every.ra) >= len(bright.ra) > np.sum(every.flux >= least) > 10
 
 
 def assert_same(found, expected):
@@ -382,7 +378,7 @@ def pixels_read(monkeypatch):
         read.append(header.name)
         return read_frame(header)
 
-    monkeypatch.setattr(tasks, "read_frame", counted)
+    monkeypatch.setattr(forced, "read_frame", counted)
     return read
 
 
@@ -400,6 +396,26 @@ def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photome
     damaged.write_bytes(content)
     assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
     assert len(pixels_read) == 1
+
+
+@pytest.mark.parametrize("change", ["faintest", "places", "aperture"])
+def test_the_cache_knows_what_was_asked_for(exposures, epochs, tmp_path, monkeypatch, change):
+    """The truth: what is measured without a cache."""
+    headers, cache = exposures[0][::3], Cache(tmp_path / "cache")
+    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    sources = find_sources(headers, cache=cache)
+    measure_sources(headers, epochs, sources, cache=cache)
+    if change == "faintest":  # fewer blends are deblended
+        sources, expected = (find_sources(headers, faintest=20.0, cache=cache) for cache in (cache, None))
+        for name in ("ra", "dec", "flux", "isolation"):
+            np.testing.assert_array_equal(getattr(sources, name), getattr(expected, name))
+        return
+    if change == "places":
+        sources = replace(sources, dec=sources.dec + 0.01 / 3600)
+    else:
+        monkeypatch.setattr(forced, "default_aperture", lambda channel: Aperture(radius=0.2, inner=0.5, outer=1.0))
+    found, expected = (measure_sources(headers, epochs, sources, cache=cache) for cache in (cache, None))
+    assert_same(found, expected)
 
 
 def test_arrays_may_differ_in_what_was_corrected_but_not_the_exposures_of_one(exposures):

@@ -1,11 +1,14 @@
 """Truth: a sky of known sources, of which each exposure sees a part, with errors and a shift of its own."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.detection import Detections
-from jwst_modfix.photometry.source_list import find_shift, measure_isolation, merge_detections
+from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.photometry.source_list import choose_exposures, find_shift, measure_isolation, merge_detections
 
 ARCSEC = 1 / 3600
 
@@ -63,27 +66,87 @@ def test_too_few_pairs_give_no_shift():
     assert find_shift(ra + ARCSEC, dec, ra, dec) == (0.0, 0.0)
 
 
-def test_flux_is_the_median_in_the_brightest_band(sky):
+@pytest.mark.parametrize(("ratio", "expected"), [(1.5, 1.5), (0.5, 1.0)])
+def test_flux_is_the_median_in_the_brightest_band(sky, ratio, expected):
     rng, ra, dec, flux = sky
     found = [see(rng, f"a{i}", ra, dec, flux * f) for i, f in enumerate((1.0, 1.0, 9.0))]
-    found += [see(rng, f"b{i}", ra, dec, flux * 1.5, band="F444W+CLEAR") for i in range(3)]
+    found += [see(rng, f"b{i}", ra, dec, flux * ratio, band="F444W+CLEAR") for i in range(3)]
     sources = merge_detections(found)
     true = flux[np.lexsort([dec, ra])]
-    assert np.median(sources.flux / true) == pytest.approx(1.5)
+    assert np.median(sources.flux / true) == pytest.approx(expected)
 
 
-def test_isolation_counts_neighbours_of_a_tenth_of_the_flux():
-    # The truth: 3" to a neighbour of half the flux; the one at 1" has 5%, and is itself overshadowed.
+@pytest.mark.parametrize(
+    ("apart", "counts"), [(0.10, [2, 1]), (0.20, [1, 1, 1])], ids=["within the radius", "beyond it"]
+)
+def test_two_sources_stay_two_though_one_exposure_blends_them(apart, counts):
+    """The truth: a pair that the first exposure sees as one source at the place of the first, or 0.1" beyond it."""
+    lone = np.arange(8) * 5 * ARCSEC
+    blend = see_all("e0", np.append(lone, 0.0 if apart < 0.15 else -0.2 * ARCSEC))
+    pair = see_all("e1", np.concatenate([lone, [0.0, apart * ARCSEC]]))
+    sources = merge_detections([blend, pair])
+    near = sources.n_detections[np.abs(sources.dec - 60) > 0.5 * ARCSEC]
+    assert sorted(near.tolist(), reverse=True) == counts
+    assert (sources.n_detections[np.abs(sources.dec - 60) < 0.5 * ARCSEC] == 2).all()
+
+
+def see_all(name, east):
+    """Sources along a line of declination 60 deg; the last ones, beyond eight, are an arcsec north of it."""
+    dec = 60 + np.where(np.arange(len(east)) < 8, 0.0, ARCSEC)
+    ra = 200 + np.asarray(east) / np.cos(np.radians(dec))
+    return Detections(exposure=name, band="F200W+CLEAR", ra=ra, dec=dec, flux=np.full(len(east), 1e-6))
+
+
+@pytest.mark.parametrize(("flux", "expected"), [(0.5, 1.0), (0.11, 1.0), (0.09, 3.0)])
+def test_isolation_counts_neighbours_of_a_tenth_of_the_flux(flux, expected):
+    """The truth: neighbours at 1" and, of half the flux, at 3"."""
     ra, dec = np.array([50.0, 50.0, 50.0]), np.array([0.0, 1.0, 3.0]) * ARCSEC
-    isolation = measure_isolation(ra, dec, np.array([1.0, 0.05, 0.5]), 0.1)
-    assert isolation == pytest.approx([3.0, 1.0, 3.0])
+    assert measure_isolation(ra, dec, np.array([1.0, flux, 0.5]))[0] == pytest.approx(expected)
 
 
 def test_a_lone_source_is_isolated():
-    assert measure_isolation(np.array([1.0]), np.array([2.0]), np.array([1.0]), 0.1) == [np.inf]
+    assert measure_isolation(np.array([1.0]), np.array([2.0]), np.array([1.0])) == [np.inf]
 
 
 def test_no_source_at_all_is_an_error_that_names_the_exposures():
     empty = Detections(exposure="dark_cal.fits", band="F200W+CLEAR", ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
     with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposures: dark_cal\.fits"):
         merge_detections([empty])
+
+
+def make_header(name, corners=None, band="F200W", ra=150.0):
+    """An exposure of 60" x 60" whose footprint starts at some arcsec east of RA."""
+    region = None
+    if corners is not None:
+        west, east = (ra + edge * ARCSEC for edge in (corners, corners + 60))
+        region = f"POLYGON ICRS {west} 0 {east} 0 {east} {60 / 3600} {west} {60 / 3600}"
+    return SimpleNamespace(
+        name=name,
+        path=name,
+        band=(band, "CLEAR"),
+        corners=ExposureHeader.corners.fget(SimpleNamespace(s_region=region)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "chosen"),
+    [
+        ({"corners": 0}, ["a"]),
+        ({"corners": 12}, ["a", "b"]),
+        ({"corners": 0, "band": "F444W"}, ["a", "b"]),
+        ({"corners": None}, ["a", "b"]),
+    ],
+    ids=["same sky", "20% new", "other filter", "unknown footprint"],
+)
+@pytest.mark.parametrize("ra", [150.0, 0.0, 359.999])
+def test_sources_are_found_in_as_few_exposures_as_cover_the_sky(second, chosen, ra):
+    headers = [make_header("b", **second, ra=ra), make_header("a", corners=0, ra=ra)]
+    assert [header.name for header in choose_exposures(headers)] == chosen
+
+
+def test_sources_near_an_exposure_are_measured_in_it():
+    """The truth: pointing errors are below 1.5"; a source 100" beyond the footprint is not on the array."""
+    ra = 150 + np.array([-130.0, -2.0, 30.0, 62.0, 190.0]) * ARCSEC
+    sources = merge_detections([Detections(exposure="e", band="b", ra=ra, dec=ra * 0 + 0.008, flux=ra * 0 + 1e-6)])
+    assert sources.rows_near(make_header("a", corners=0)).tolist() == [1, 2, 3]
+    assert sources.rows_near(make_header("a")).tolist() == [0, 1, 2, 3, 4]

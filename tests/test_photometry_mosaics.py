@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.stats import mad_std
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import Criteria, Epochs, group_epochs, read_header, select_measurements
 from jwst_modfix.photometry import mosaics as module
-from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -65,6 +66,66 @@ def test_the_same_pixels_are_summed_on_every_mosaic():
     np.testing.assert_array_equal(a["masked"], 0)
     assert np.asarray(b["flux"] / a["flux"]) == pytest.approx(1.05, abs=0.005)
     assert np.sort(a["flux"]) == pytest.approx(np.sort(FLUXES), rel=0.06)  # isophotal: the wings are missing
+
+
+def test_errors_are_those_of_the_pixels():
+    # The truth: n pixels of error 0.003 MJy/sr each have a sum of error 0.003 sqrt(n), and B has twice that error.
+    rng = np.random.default_rng(6)
+    first, second = make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCB1", 1)
+    table = measure_mosaics([first, replace(second, err=2 * second.err)], EPOCHS).measurements
+    a, b = (np.asarray(table[table["module"] == name]["flux_error"]) for name in "AB")
+    assert b / a == pytest.approx(2.0)
+    pixels = (a / (0.003 * PIXAR_SR * 1e6)) ** 2
+    assert pixels == pytest.approx(np.rint(pixels), rel=1e-6)
+    assert pixels.min() > 50
+
+
+def test_isolation_is_the_distance_to_the_nearest_comparable_source():
+    # The truth: PLACES, in pixels of 0.03"; no source is fainter than a tenth of another but for 8e-5 and 1e-5 Jy.
+    rng = np.random.default_rng(7)
+    table = measure_mosaics([make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCB1", 1)], EPOCHS).measurements
+    table = table[table["module"] == "A"]
+    apart = 0.03 * np.hypot(*(PLACES[:, None] - PLACES).T)
+    nearest = np.where(apart > 0, apart, np.inf).min(axis=1)
+    order = np.argsort(table["flux"])
+    assert np.asarray(table["isolation"])[order] == pytest.approx(nearest[np.argsort(FLUXES)], rel=0.01)
+
+
+def test_a_filter_is_measured_from_its_own_first_epoch():
+    # The truth: F444W was taken in the second and third epoch only.
+    rng = np.random.default_rng(8)
+    mosaics = [make_mosaic(rng, "NRCA1", number) for number in range(3)]
+    mosaics[1:] = [replace(one, header=replace(one.header, filter="F444W")) for one in mosaics[1:]]
+    table = measure_mosaics(mosaics, Epochs(np.arange(3), ("1", "2", "3"))).measurements
+    counts = {
+        (row["filter"], row["epoch"]): sum((table["filter"] == row["filter"]) & (table["epoch"] == row["epoch"]))
+        for row in table
+    }
+    assert counts == {("F200W", 0): 4, ("F444W", 1): 4, ("F444W", 2): 4}
+    assert not set(table["source"][table["filter"] == "F200W"]) & set(table["source"][table["filter"] == "F444W"])
+
+
+def test_places_are_the_mean_over_the_exposures(small_exposure, tmp_path, monkeypatch):
+    # The truth: two exposures at the same place have the place of each, and one elsewhere does not count; SIAF.
+    monkeypatch.undo()
+    small_exposure("NRCA1", "F200W").save(str(tmp_path / "here.fits"))
+    small_exposure("NRCB1", "F200W").save(str(tmp_path / "elsewhere.fits"))
+    here, elsewhere = (read_header(tmp_path / f"{name}.fits") for name in ("here", "elsewhere"))
+    rng = np.random.default_rng(9)
+    wcs = read_geometry(here).wcs
+    mosaics = [
+        replace(
+            mosaic, wcs=lambda x, y, **_: wcs(x / 4, y / 4, with_bounding_box=False), members=(here, elsewhere, here)
+        )
+        for mosaic in (make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCA1", 1))
+    ]
+    table = measure_mosaics(mosaics, EPOCHS).measurements
+    inside = PLACES[PLACES[:, 1] / 4 < 47.5]
+    assert len(table) == 2 * len(inside)
+    assert np.sort(table["x"][::2]) == pytest.approx(np.sort(inside[:, 0] / 4 + 700), abs=0.1)
+    assert np.sort(table["y"][::2]) == pytest.approx(np.sort(inside[:, 1] / 4 + 400), abs=0.1)
+    v2, v3 = simulate.detector_geometry("NRCA1").pixel_to_v2v3(np.asarray(table["x"]), np.asarray(table["y"]))
+    np.testing.assert_allclose([table["V2"], table["V3"]], [v2, v3], atol=1e-5)
 
 
 def test_sources_are_not_taken_twice_where_mosaics_of_the_first_epoch_overlap():
@@ -157,4 +218,4 @@ def _scatter_over_error(mosaic, side):
         for array in (values, np.where(mosaic.bad, np.nan, mosaic.err.astype(float) ** 2))
     )
     standard = (sums / np.sqrt(variances))[np.isfinite(sums)]
-    return 1.4826 * np.median(np.abs(standard - np.median(standard)))
+    return mad_std(standard)

@@ -57,14 +57,39 @@ def test_the_magnitude_limit_is_that_of_the_source_not_of_its_part_in_the_apertu
     np.testing.assert_array_equal(select_measurements(part).mask, np.repeat([True, False], 4))
 
 
-def test_signal_to_noise_isolation_and_compactness():
-    n = np.repeat([1.0, 0.0], 4).astype(bool)
-    noisy = make_table(flux_error=np.where(n, 2e-8, 2e-7))
-    np.testing.assert_array_equal(select_measurements(noisy).mask, n)
-    np.testing.assert_array_equal(select_measurements(make_table(isolation=np.where(n, 2.0, 0.5))).mask, n)
-    extended = make_table(compactness=np.where(n, 0.8, 0.5))
-    assert select_measurements(extended).mask.all()
-    np.testing.assert_array_equal(select_measurements(extended, Criteria(compactness=0.7)).mask, n)
+@pytest.mark.parametrize(
+    ("column", "good", "wrong", "rule"),
+    [
+        ("flux_error", 1e-5 / 101, 1e-5 / 99, "snr"),
+        ("source_mag", 21.99, 22.01, "faint"),
+        ("isolation", 1.01, 0.99, "crowded"),
+        ("compactness", 0.0, np.nan, None),
+    ],
+)
+def test_limits_are_those_of_the_documentation(column, good, wrong, rule):
+    # The truth: signal to noise of 100, 22 mag, 1 arcsec, any compactness.
+    selection = select_measurements(make_table(**{column: np.repeat([good, wrong], 4)}))
+    np.testing.assert_array_equal(selection.mask, np.repeat([True, rule is None], 4))
+    assert {name: count for name, count in selection.rejected.items() if count} == ({rule: 4} if rule else {})
+
+
+def test_compactness_is_a_rule_where_it_is_asked_for():
+    table = make_table(compactness=np.repeat([0.8, 0.5], 4))
+    selection = select_measurements(table, Criteria(compactness=0.7))
+    np.testing.assert_array_equal(selection.mask, np.repeat([True, False], 4))
+
+
+def test_a_source_is_judged_in_each_filter():
+    # The truth: the source is saturated and faint in one filter only.
+    flags = np.array([Flag.SATURATED, 0, 0, 0, 0, 0, 0, 0])
+    table = make_table(source=np.zeros(8, int), filter=np.repeat(["F200W", "F444W"], 4), flags=flags)
+    np.testing.assert_array_equal(select_measurements(table).mask, np.repeat([False, True], 4))
+
+
+def test_flags_are_bits_of_the_measurement_file():
+    # The truth: the values that the file's column and the documentation state.
+    bits = {"EDGE": 1, "SATURATED": 2, "FILLED": 4, "MASKED": 8, "SKY": 16, "NEGATIVE": 32}
+    assert {flag.name: flag.value for flag in Flag} == bits
 
 
 def test_source_with_one_good_measurement_is_left_out():

@@ -208,7 +208,7 @@ def without_wcs(paths):
 
 
 def mixed_calibrations(paths):
-    fits.setval(paths[1], "PHOTMJSR", value=3.0, extname="SCI")
+    fits.setval(paths[1], "R_PHOTOM", value="crds://jwst_nircam_photom_0001.fits")
     fits.setval(paths[1], "S_MODOFF", value="COMPLETE")
 
 
@@ -239,7 +239,7 @@ def one_epoch(paths):
         (
             mixed_calibrations,
             AssociationError,
-            "calibrated alike: NRCB1 .*PHOTMJSR is .*S_MODOFF=COMPLETE.*allow_mixed",
+            "calibrated alike: NRCB1 .*R_PHOTOM is .*S_MODOFF=COMPLETE.*allow_mixed",
         ),
         (without_good_pixels, PhotometryError, "nrcb1_cal.fits: has no good pixel"),
         (one_module, NoSolutionError, r"an offset needs exposures of both modules .*; got F200W\+CLEAR: A"),

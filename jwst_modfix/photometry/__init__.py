@@ -14,7 +14,7 @@ from jwst_modfix.photometry.cache import Cache
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import UNUSABLE, Criteria, Flag, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_wide_epochs, group_epochs
-from jwst_modfix.photometry.exposures import Photometry, find_sources, measure_exposures, measure_sources
+from jwst_modfix.photometry.forced import Photometry, find_sources, measure_exposures, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, find_mixed, read_header
 
 __all__ = [

@@ -1,64 +1,26 @@
-"""Values for masked pixels inside an aperture."""
+"""The flux of one source in an aperture, above its local sky."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from photutils.geometry import elliptical_overlap_grid
+from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import MEDIAN_LOSS, clip
 from jwst_modfix.photometry.columns import Flag
 
-__all__ = ["SYSTEMATIC_FLOOR", "Aperture", "ApertureFlux", "default_aperture", "fill_masked", "measure_source"]
-
-
-_RING = 0.75  # pixels: half the width of the ring for those without a counterpart
-_LEAST_WEIGHT = 0.5
-
-
-def fill_masked(image, bad, lost, dx, dy, radius):
-    """Fill pixels with the value at their counterpart, point-symmetric about the source.
-
-    Stars and galaxies look the same turned by 180 deg, far more nearly than they look flat, which an interpolation
-    between neighbours would assume. Where the counterpart is masked too, the median of the ring of that radius is
-    taken.
-    """
-    filled = np.where(bad, 0, image)
-    if not lost.any():
-        return filled
-    good = ~bad
-    rows, columns = np.nonzero(lost)
-    values, weights = _interpolate(filled, good, -dx[columns] - dx[0], -dy[rows] - dy[0])
-    width = _RING * radius.max() / np.hypot(np.abs(dx).max(), np.abs(dy).max())
-    for i in np.flatnonzero(weights < _LEAST_WEIGHT):
-        ring = good & (np.abs(radius - radius[rows[i], columns[i]]) < width)
-        values[i] = np.median(image[ring]) if ring.any() else 0.0
-    filled[rows, columns] = values
-    return filled
-
-
-def _interpolate(image, good, x, y):
-    """Bilinear values between good pixels, and the weight of the good ones, 0 outside; shape (n,)."""
-    left, low = np.floor(x).astype(int), np.floor(y).astype(int)
-    total, weights = np.zeros(x.size), np.zeros(x.size)
-    for column, row in ((left, low), (left + 1, low), (left, low + 1), (left + 1, low + 1)):
-        inside = (column >= 0) & (column < image.shape[1]) & (row >= 0) & (row < image.shape[0])
-        at = row.clip(0, image.shape[0] - 1), column.clip(0, image.shape[1] - 1)
-        share = (1 - np.abs(x - column)) * (1 - np.abs(y - row)) * (good[at] & inside)
-        total += share * image[at]
-        weights += share
-    return total / np.where(weights > 0, weights, 1), weights
-
-
-_LEAST_SKY = 0.3  # share of the annulus that must be left
-_MOST_FILLED = 0.02  # of the flux
-_FILL_ERROR = 0.15  # of what is filled in
+_RING = 0.75  # pixels: half the width of the ring that replaces pixels without a counterpart
+_MIN_WEIGHT = 0.5  # of the good pixels around a counterpart
+_MIN_SKY = 0.3  # share of the annulus that must be good
+_MAX_FILLED = 0.02  # share of the flux
+_FILL_ERROR = 0.15  # share of the flux that is filled in
 _ERR_TOLERANCE = 1.1  # faint sources in the annulus make it scatter a little more than err says
-_CENTRE = 0.15  # of the radius: a masked pixel there is fatal
+_CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
 
 SYSTEMATIC_FLOOR = 0.001
 """
-What the offset of two arrays may be off by, however many sources there are [mag].
+Systematic error of the offset of two arrays, common to all sources [mag].
 
 Arrays whose PSFs differ lose different shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms
 in F444W and by more at shorter wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is
@@ -68,39 +30,25 @@ in F444W and by more at shorter wavelengths, up to 5% rms in F070W (Zhuang & She
 
 @dataclass(frozen=True, kw_only=True)
 class Aperture:
-    """
-    A round aperture on the sky, and the annulus for its local sky.
+    """A round aperture on the sky, and the annulus for its local sky."""
 
-    Parameters
-    ----------
-    radius : float
-        Radius of the aperture [arcsec].
-    inner, outer : float
-        Radii of the annulus [arcsec].
+    radius: float  # arcsec
+    inner: float  # arcsec, of the annulus
+    outer: float  # arcsec, of the annulus
 
-    Raises
-    ------
-    PhotometryError
-        The radii do not grow from 0.
-    """
-
-    radius: float
-    inner: float
-    outer: float
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.radius <= self.inner < self.outer < np.inf:
             raise PhotometryError(
                 f"aperture: must have 0 < radius <= inner < outer; got {self.radius}, {self.inner}, {self.outer}"
             )
 
 
-def default_aperture(channel):
+def default_aperture(channel: str) -> Aperture:
     """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths.
 
-    These are five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, that
-    differ in the core, hold the same share of the light, small enough that the sky's noise stays below 1% for a
-    source of 22 mag and that few neighbours get in.
+    These are five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which
+    differ in the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a
+    source of 22 mag and that few neighbours are inside.
     """
     radius = {"SHORT": 0.30, "LONG": 0.45}[channel]
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
@@ -108,59 +56,45 @@ def default_aperture(channel):
 
 @dataclass(frozen=True, kw_only=True)
 class ApertureFlux:
-    """
-    What is measured of one source.
+    """The measurement of one source; the default is that of an aperture cut off by the edge."""
 
-    Parameters
-    ----------
-    flux, flux_error : float
-        Flux in the aperture above the local sky, and its standard error [Jy]; not-a-number where there is none.
-    sky : float
-        Local surface brightness of the sky [MJy/sr].
-    masked : float
-        Share of the aperture's area that is masked.
-    compactness : float
-        Flux within half the radius over that within the radius.
-    flags : Flag
-        What is to be said of it.
-    """
-
-    flux: float = np.nan
-    flux_error: float = np.nan
-    sky: float = np.nan
-    masked: float = 1.0
-    compactness: float = np.nan
+    flux: float = np.nan  # Jy, above the local sky
+    flux_error: float = np.nan  # Jy
+    sky: float = np.nan  # MJy/sr
+    masked: float = 1.0  # share of the aperture's area
+    compactness: float = np.nan  # flux within half the radius over that within the radius
     flags: Flag = Flag.EDGE
 
 
-def measure_source(frame, x, y, scale, aperture):
+def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Aperture) -> ApertureFlux:
     """Measure one source: flux = sum(w (data - sky) AREA) PIXAR_SR, with w the exact share of each pixel inside.
 
-    Masked pixels take the value of their counterpart on the other side of the source (`fill_masked`); a share of that
-    goes into the error, and where it is more than 2% of the flux, or where the centre is masked, the flag MASKED says
-    not to use the measurement. The error has the pixels' ``err``, the error of the local sky, and what the annulus
-    scatters by more than a tenth above its ``err``.
+    Masked pixels take the value of their counterpart on the other side of the source (`_fill_masked`); a share of it
+    is added to the error. Where it exceeds 2% of the flux, or where the centre is masked, the measurement is flagged
+    MASKED. The error contains the pixels' ``err``, the error of the local sky, and the scatter of the annulus that
+    exceeds its ``err`` by more than a tenth. ``scale`` is the matrix from pixels to arcsec on the sky.
     """
     window, dx, dy = _window(frame, x, y, aperture.outer, scale)
     data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))
     weight = _overlap(dx, dy, scale, aperture.radius)
-    if not _is_inside(weight, scale, aperture.radius):
+    pixel = abs(np.linalg.det(scale))  # arcsec^2
+    if not weight.sum() > 0.9999 * np.pi * aperture.radius**2 / pixel:
         return ApertureFlux()
     radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
-    ring = (radius >= aperture.inner) & (radius <= aperture.outer)
-    sky, sky_error, excess = _local_sky(data[ring & ~bad], err[ring & ~bad])
-    full = np.pi * (aperture.outer**2 - aperture.inner**2) / abs(np.linalg.det(scale))
-    flags = Flag.SKY if np.count_nonzero(ring & ~bad) < _LEAST_SKY * full else Flag(0)
+    ring = (radius >= aperture.inner) & (radius <= aperture.outer) & ~bad
+    sky, sky_error, excess = _local_sky(data[ring], err[ring])
     if not np.isfinite(sky):
         return ApertureFlux(flags=Flag.SKY)
 
     lost = bad & (weight > 0)
-    image = fill_masked(data - sky, bad, lost, dx, dy, radius)
+    image = _fill_masked(data - sky, bad, lost, dx, dy, radius)
     light = weight * area * image
     flux = light.sum()
     variance = (np.where(bad, 0, weight * area * err) ** 2).sum() + ((weight * area) ** 2).sum() * excess
     variance += ((weight * area).sum() * sky_error) ** 2 + (_FILL_ERROR * light[lost].sum()) ** 2
-    flags |= _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
+    whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
+    flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
+    flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
     return ApertureFlux(
         flux=flux * frame.jansky,
         flux_error=np.sqrt(variance) * frame.jansky,
@@ -193,22 +127,41 @@ def _overlap(dx, dy, scale, radius):
     return elliptical_overlap_grid(*edges, dx.size, dy.size, semi_x, semi_y, angle, 1, 1)
 
 
-def _is_inside(weight, scale, radius):
-    """Whether no part of the aperture is cut off."""
-    return weight.sum() > 0.9999 * np.pi * radius**2 / abs(np.linalg.det(scale))
-
-
 def _local_sky(values, errors):
     """Clipped median, its error, and the variance that the pixels' errors do not explain."""
     kept = clip(values)
     if kept.size < 2:
         return np.nan, np.nan, np.nan
     variance = kept.var()
-    return (
-        float(np.median(kept)),
-        np.sqrt(MEDIAN_LOSS * variance / kept.size),
-        max(0.0, float(variance - (_ERR_TOLERANCE * np.median(errors)) ** 2)),
-    )
+    excess = max(0.0, float(variance - (_ERR_TOLERANCE * np.median(errors)) ** 2))
+    return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size), excess
+
+
+def _fill_masked(image, bad, lost, dx, dy, radius):
+    """Fill lost pixels with the value at their counterpart, point-symmetric about the source.
+
+    Stars and galaxies look the same turned by 180 deg far more nearly than they look flat, which an interpolation
+    between neighbours would assume. Where the counterpart is masked too, take the median of the ring of that radius.
+    """
+    filled = np.where(bad, 0, image)
+    if not lost.any():
+        return filled
+    good = ~bad
+    rows, columns = np.nonzero(lost)
+    place = -dy[rows] - dy[0], -dx[columns] - dx[0]
+    weights, values = _bilinear(good, *place), _bilinear(filled, *place)
+    values /= np.where(weights > 0, weights, 1)
+    width = _RING * radius.max() / np.hypot(np.abs(dx).max(), np.abs(dy).max())
+    for i in np.flatnonzero(weights < _MIN_WEIGHT):
+        ring = good & (np.abs(radius - radius[rows[i], columns[i]]) < width)
+        values[i] = np.median(image[ring]) if ring.any() else 0.0
+    filled[rows, columns] = values
+    return filled
+
+
+def _bilinear(image, y, x):
+    """Interpolate linearly between pixels; what is outside of the image is 0."""
+    return map_coordinates(image.astype(float), [y, x], order=1, mode="grid-constant")
 
 
 def _judge(saturated, weight, light, lost, centre):
@@ -218,7 +171,7 @@ def _judge(saturated, weight, light, lost, centre):
         flags |= Flag.SATURATED
     if lost.any():
         flags |= Flag.FILLED
-    if (lost & centre).any() or filled > _MOST_FILLED * abs(total):
+    if (lost & centre).any() or filled > _MAX_FILLED * abs(total):
         flags |= Flag.MASKED
     if total <= 0:
         flags |= Flag.NEGATIVE

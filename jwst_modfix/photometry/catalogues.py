@@ -1,6 +1,7 @@
 """``photometry='catalog'``: a user's own photometry of single exposures, as the table of measurements."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,63 +10,68 @@ from astropy.units import AB, Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import SkyLevel
-from jwst_modfix.photometry.columns import Flag, make_measurements, to_flux, to_magnitudes
-from jwst_modfix.photometry.exposures import Photometry, check_overlap, make_exposures
-from jwst_modfix.photometry.frames import offsets, read_geometry
+from jwst_modfix.photometry.columns import Flag, to_flux, to_magnitudes
+from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.forced import Photometry, combine_parts, describe_exposure, make_exposures
+from jwst_modfix.photometry.frames import ExposureHeader, offsets, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
 
-__all__ = ["read_catalogues"]
-
-
 _FRACTION_PER_MAG = np.log(10) / 2.5
-_FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}
-_SPELLINGS = {
-    **{"id": "source", "source_id": "source", "file": "exposure", "filename": "exposure", "ra": "RA", "dec": "Dec"},
-    **{"mag_err": "mag_error", "magerr": "mag_error", "flux_err": "flux_error", "fluxerr": "flux_error"},
+_FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits", ".parquet": "parquet"}
+_FORMATS |= dict.fromkeys((".txt", ".dat", ".cat"), "ascii")
+# Names that other programs give to our columns, in lower case.
+_SYNONYMS = {
+    "source": ("id", "source_id"),
+    "exposure": ("file", "filename", "frame"),
+    "x": ("x_fit",),
+    "y": ("y_fit",),
+    "RA": (),
+    "Dec": (),
+    "mag": ("mag_fit",),
+    "mag_error": ("mag_err", "magerr"),
+    "flux": ("flux_fit",),
+    "flux_error": ("flux_err", "fluxerr"),
 }
-# Pixels beyond the array at which a source of it may be said to lie: pointing errors are below 1.5", 50 pixels.
+_UNITS = {"flux": "Jy", "flux_error": "Jy", "mag": "mag", "mag_error": "mag", "RA": "deg", "Dec": "deg"}
+# Pixels beyond the array at which a source of it may be: pointing errors are below 1.5", 50 pixels.
 _MARGIN = 64.0
 _SAME_PLACE = 2.0  # arcsec between a source's places in two exposures: pointing errors of both
 # Brighter than this [AB], a star saturates the fastest readout of the smallest subarray: the unit is another one.
 _BRIGHTEST = 8.0
-_UNITS = {"flux": "Jy", "flux_error": "Jy", "mag": "mag", "mag_error": "mag", "RA": "deg", "Dec": "deg"}
 
 
-def read_catalogues(paths, headers, epochs):
+def read_catalogues(paths: Iterable[str | Path], headers: Sequence[ExposureHeader], epochs: Epochs) -> Photometry:
     """Read photometry that was made elsewhere.
 
     Each row is a measurement: ``source``, any name or number that is the same in every exposure; ``exposure``, the
-    file name of the exposure or the beginning of it; ``x`` and ``y`` (0-indexed pixels of that file) or ``RA`` and
-    ``Dec``; ``mag`` and ``mag_error`` (AB) or ``flux`` and ``flux_error`` (Jy unless the column says its unit). They
+    name of the exposure's file or the beginning of it; ``x`` and ``y`` (0-indexed pixels of that file) or ``RA`` and
+    ``Dec``; ``mag`` and ``mag_error`` (AB) or ``flux`` and ``flux_error`` (Jy unless the column has a unit). They
     are those of the source: a sum of pixels in MJy/sr lacks the pixels' solid angle, which differs between arrays.
     """
     parts = [_read_rows(Path(path), headers) for path in paths]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in ("x", "y", "RA", "Dec", "V2", "V3")}
-    columns |= {name: np.concatenate([part[name] for part in parts]) for name in ("flux", "flux_error", "exposure")}
-    names, columns["source"] = np.unique(np.concatenate([part["name"] for part in parts]), return_inverse=True)
-    exposure = columns["exposure"]
-    for name in ("array", "module", "filter", "pupil"):
-        columns[name] = np.array([getattr(header, name) for header in headers])[exposure]
-    columns["epoch"] = epochs.number[exposure]
-    columns |= {"sky": np.full(len(exposure), np.nan), "compactness": np.full(len(exposure), np.nan)}
-    columns |= {"flags": np.where(columns["flux"] > 0, 0, int(Flag.NEGATIVE)), "masked": np.zeros(len(exposure))}
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names, columns["source"] = np.unique(columns["source"], return_inverse=True)
     _check_sources(columns, names, headers, ", ".join(str(path) for path in paths))
-    _average_places(columns)
-    check_overlap(columns, headers)
-    meta = {"epochs": list(epochs.names), "exposures": [header.name for header in headers], "sources": names.tolist()}
-    counts = np.bincount(exposure, minlength=len(headers))
-    unknown = [SkyLevel(level=np.nan, error=np.nan)] * len(headers)
-    exposures = make_exposures(headers, epochs, unknown, np.full((len(headers), 2), np.nan), counts)
-    return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)
+    _unify_places(columns)
+    unknown = np.full(len(columns["source"]), np.nan)
+    columns |= {"sky": unknown, "compactness": unknown, "masked": np.zeros(len(unknown))}
+    columns["flags"] = np.where(columns["flux"] > 0, 0, int(Flag.NEGATIVE))
+    parts = []
+    for number, header in enumerate(headers):
+        part = {name: values[columns["exposure"] == number] for name, values in columns.items()}
+        parts.append(part | describe_exposure(header, number, epochs.number[number], len(part["source"])))
+    counts = [len(part["source"]) for part in parts]
+    exposures = make_exposures(headers, epochs, [SkyLevel()] * len(headers), np.full((len(headers), 2), np.nan), counts)
+    return combine_parts(parts, headers, epochs, exposures, sources=names.tolist())
 
 
 def _read_rows(path, headers):
+    """Read the rows of one file; ``exposure`` is the place of each among the headers."""
     table = _open(path)
-    for names in (("source",), ("exposure",), ("x", "y", "RA", "Dec"), ("mag", "flux")):
-        _demand(path, table, names)
-    pixels = "x" in table.colnames and "y" in table.colnames
+    _demand(path, table, ("source",))
+    pixels = _demand(path, table, ("x", "y"), ("RA", "Dec"))[0] == "x"
     places = [_numbers(path, table, name) for name in (("x", "y") if pixels else ("RA", "Dec"))]
-    exposure = _find_exposures(path, table["exposure"], headers)
+    exposure = _find_exposures(path, table, headers)
     columns = {name: np.empty(len(table)) for name in ("x", "y", "RA", "Dec", "V2", "V3")}
     for number in np.unique(exposure):
         rows = exposure == number
@@ -73,40 +79,60 @@ def _read_rows(path, headers):
             columns[name][rows] = values
         _refuse_outside(path, headers[number], np.flatnonzero(rows), columns)
     columns["flux"], columns["flux_error"] = _fluxes(path, table)
-    return columns | {"exposure": exposure, "name": np.asarray(table["source"]).astype(str)}
+    return columns | {"exposure": exposure, "source": _texts(path, table, "source")}
 
 
 def _open(path):
-    if path.suffix.lower() not in _FORMATS:
-        raise PhotometryError(f"{path}: must be one of {', '.join(_FORMATS)}; got {path.suffix or 'no suffix'}")
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix not in _FORMATS:
+        raise PhotometryError(f"{path}: must be one of {', '.join(_FORMATS)}; got {suffix or 'no suffix'}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            table = Table.read(path, format=_FORMATS[path.suffix.lower()])
+            table = Table.read(path, format=_FORMATS[suffix])
     except FileNotFoundError:
         raise PhotometryError(f"{path}: no such file") from None
-    except Exception as error:  # the readers let anything through that their parsers raise
+    except Exception as error:  # the readers pass on any error of their parsers
         raise PhotometryError(f"{path}: cannot be read as a table: {error}") from error
-    for name in table.colnames:
-        if name.lower() in _SPELLINGS and _SPELLINGS[name.lower()] not in table.colnames:
-            table.rename_column(name, _SPELLINGS[name.lower()])
     if not len(table):
         raise PhotometryError(f"{path}: must have rows; it has none")
+    _rename(path, table)
     return table
 
 
-def _demand(path, table, names):
-    """Ask for a column, for one of two with its error, or for one of two pairs."""
-    pairs = {"x": ("x", "y"), "RA": ("RA", "Dec"), "mag": ("mag", "mag_error"), "flux": ("flux", "flux_error")}
-    choices = [pairs[name] for name in names if name in pairs] or [names]
-    if not any(set(choice) <= set(table.colnames) for choice in choices):
-        wanted = " or ".join(" and ".join(choice) for choice in choices)
-        raise PhotometryError(f"{path}: must have the columns {wanted}; it has {', '.join(table.colnames)}")
+def _rename(path, table):
+    """Give the columns our names."""
+    for name, others in _SYNONYMS.items():
+        if name in table.colnames:
+            continue
+        known = [column for column in table.colnames if column.lower() in (name.lower(), *others)]
+        if len(known) > 1:
+            raise PhotometryError(
+                f"{path}: columns {' and '.join(known)} both can be {name}; rename the right one to {name}"
+            )
+        if known:
+            table.rename_column(known[0], name)
+
+
+def _demand(path, table, *choices):
+    """Return the first choice of columns that the table has."""
+    for choice in choices:
+        if set(choice) <= set(table.colnames):
+            return choice
+    wanted = " or ".join(" and ".join(choice) for choice in choices)
+    raise PhotometryError(f"{path}: must have the columns {wanted}; it has {', '.join(table.colnames)}")
+
+
+def _column(path, table, name):
+    column = table[name]
+    if column.ndim != 1:
+        raise PhotometryError(f"{path}: column {name} must have one value in a row; it has {column.shape[1:]}")
+    return column
 
 
 def _numbers(path, table, name):
     """Read a column as finite numbers, in our unit."""
-    column = table[name]
+    column = _column(path, table, name)
     try:
         factor = 1.0 if column.unit is None or name not in _UNITS else _factor(Unit(column.unit), _UNITS[name])
         values = np.ma.filled(np.ma.masked_array(column, dtype=float), np.nan) * factor
@@ -118,10 +144,21 @@ def _numbers(path, table, name):
 
 
 def _factor(unit, ours):
-    """Factor from a column's unit to ours; that of magnitudes may say that they are AB."""
+    """Factor from a column's unit to ours; the unit of magnitudes may be AB."""
     if getattr(unit, "physical_unit", None) == AB:
         unit = unit.function_unit
     return unit.to(ours)
+
+
+def _texts(path, table, name):
+    """Read a column of names or numbers as text; ASCII, which every file that we write can hold."""
+    column = _column(path, table, name)
+    absent = np.ma.getmaskarray(np.ma.asarray(column))
+    values = np.ma.getdata(np.ma.asarray(column))
+    values = np.array([text.decode("latin-1") if isinstance(text, bytes) else str(text) for text in values.tolist()])
+    _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values))
+    _refuse(path, name, ~np.array([text.isascii() for text in values.tolist()]), "be ASCII", values)
+    return values
 
 
 def _refuse(path, name, wrong, rule, values):
@@ -130,19 +167,40 @@ def _refuse(path, name, wrong, rule, values):
         raise PhotometryError(f"{path}: column {name} must {rule}; row {row + 1} has {values[row]}")
 
 
-def _find_exposures(path, column, headers):
-    """Place of each row's exposure among the headers, by its file name or the beginning of it."""
+def _find_exposures(path, table, headers):
+    """Place of each row's exposure among the headers; without a column, by the name of the catalogue."""
+    if "exposure" not in table.colnames:
+        found = [k for k, header in enumerate(headers) if _stem(path.name).startswith(_root(header.name))]
+        if len(found) != 1:
+            raise PhotometryError(
+                f"{path}: must have the column exposure, or the name of one member as its own; "
+                f"it has {', '.join(table.colnames)}"
+            )
+        return np.full(len(table), found[0])
     places = {}
-    for i, name in enumerate(np.asarray(column).astype(str).tolist()):
+    names = _texts(path, table, "exposure").tolist()
+    for i, name in enumerate(names):
         if name in places:
             continue
-        exact = [k for k, header in enumerate(headers) if Path(name).name == header.name]
-        found = exact or [k for k, header in enumerate(headers) if header.name.startswith(f"{Path(name).name}_")]
+        stem = _stem(Path(name).name)
+        exact = [k for k, header in enumerate(headers) if _stem(header.name) == stem]
+        found = exact or [k for k, header in enumerate(headers) if header.name.startswith(f"{stem}_")]
         if len(found) != 1:
             what = f"{len(found)} members" if found else "no member"
             raise PhotometryError(f"{path}: column exposure must name one member; row {i + 1}, {name!r}, names {what}")
         places[name] = found[0]
-    return np.array([places[name] for name in np.asarray(column).astype(str).tolist()])
+    return np.array([places[name] for name in names])
+
+
+def _stem(name):
+    """Name of a file without .fits, .fits.gz, .ecsv and the like."""
+    name = name.removesuffix(".gz")
+    return Path(name).stem if Path(name).suffix in _FORMATS else name
+
+
+def _root(name):
+    """Beginning of a file's name without the suffix of its product, such as _cal."""
+    return _stem(name).rpartition("_")[0] or _stem(name)
 
 
 def _locate(header, pixels, first, second):
@@ -155,7 +213,7 @@ def _locate(header, pixels, first, second):
 
 
 def _refuse_outside(path, header, rows, columns):
-    """Refuse places that an exposure does not see: of another exposure, in hours, or pixels of a mosaic."""
+    """Refuse places that an exposure does not cover: of another exposure, in hours, or pixels of a mosaic."""
     ny, nx = header.shape
     x, y = columns["x"][rows] - header.corner[0], columns["y"][rows] - header.corner[1]
     inside = (np.abs(x - (nx - 1) / 2) < nx / 2 + _MARGIN) & (np.abs(y - (ny - 1) / 2) < ny / 2 + _MARGIN)
@@ -167,6 +225,21 @@ def _refuse_outside(path, header, rows, columns):
         )
 
 
+def _fluxes(path, table):
+    """Fluxes and errors [Jy], from those columns or from magnitudes."""
+    name, error = _demand(path, table, ("mag", "mag_error"), ("flux", "flux_error"))
+    values, errors = _numbers(path, table, name), _numbers(path, table, error)
+    _refuse(path, error, errors <= 0, "be more than 0", errors)
+    flux = values if name == "flux" else to_flux(values)
+    typical = np.median(flux)
+    if typical > to_flux(_BRIGHTEST):
+        raise PhotometryError(
+            f"{path}: column {name} must be in {'AB mag' if name == 'mag' else 'Jy, or have its unit'}; its median is "
+            f"{to_magnitudes(typical, typical)[0]:.1f} mag AB, and no star brighter than {_BRIGHTEST} can be measured"
+        )
+    return (values, errors) if name == "flux" else (flux, flux * errors * _FRACTION_PER_MAG)
+
+
 def _check_sources(columns, names, headers, paths):
     """Refuse names that stand for two sources, such as running numbers that begin anew in each exposure."""
     source, exposure = columns["source"], columns["exposure"]
@@ -174,8 +247,10 @@ def _check_sources(columns, names, headers, paths):
     twice = (np.diff(source[order]) == 0) & (np.diff(exposure[order]) == 0)
     if twice.any():
         row = order[int(np.argmax(twice))]
-        where = f"stands more often in {headers[exposure[row]].name}"
-        raise PhotometryError(f"{paths}: a source must stand once in an exposure; '{names[source[row]]}' {where}")
+        raise PhotometryError(
+            f"{paths}: a source must have one row in an exposure; '{names[source[row]]}' has more in "
+            f"{headers[exposure[row]].name}"
+        )
     first = np.unique(source, return_index=True)[1][source]
     ra, dec = columns["RA"], columns["Dec"]
     apart = np.hypot(*offsets(ra[first], dec[first], ra, dec))
@@ -188,26 +263,12 @@ def _check_sources(columns, names, headers, paths):
         )
 
 
-def _fluxes(path, table):
-    """Fluxes and errors [Jy], from those columns or from magnitudes."""
-    name = "mag" if {"mag", "mag_error"} <= set(table.colnames) else "flux"
-    values, errors = _numbers(path, table, name), _numbers(path, table, f"{name}_error")
-    _refuse(path, f"{name}_error", errors <= 0, "be more than 0", errors)
-    flux = values if name == "flux" else to_flux(values)
-    typical = np.median(flux)
-    if typical > to_flux(_BRIGHTEST):
-        raise PhotometryError(
-            f"{path}: column {name} must be in {'AB mag' if name == 'mag' else 'Jy, or say its unit'}; its median is "
-            f"{to_magnitudes(typical, typical)[0]:.1f} mag AB, and no star brighter than {_BRIGHTEST} can be measured"
-        )
-    return (values, errors) if name == "flux" else (flux, flux * errors * _FRACTION_PER_MAG)
-
-
-def _average_places(columns):
+def _unify_places(columns):
     """Give each source one place on the sky, that of its first row, and its isolation."""
     sources, first = np.unique(columns["source"], return_index=True)
     brightest = np.full(len(sources), -np.inf)
     np.maximum.at(brightest, columns["source"], columns["flux"])
-    isolation = measure_isolation(columns["RA"][first], columns["Dec"][first], brightest, 0.1)
-    columns["RA"], columns["Dec"] = columns["RA"][first][columns["source"]], columns["Dec"][first][columns["source"]]
-    columns["isolation"] = isolation[columns["source"]]
+    ra, dec = columns["RA"][first], columns["Dec"][first]
+    isolation = measure_isolation(ra, dec, brightest)
+    for name, values in (("RA", ra), ("Dec", dec), ("isolation", isolation)):
+        columns[name] = values[columns["source"]]

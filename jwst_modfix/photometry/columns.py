@@ -6,18 +6,8 @@ from enum import IntFlag
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-
-__all__ = [
-    "COLUMNS",
-    "UNUSABLE",
-    "Criteria",
-    "Flag",
-    "Selection",
-    "make_measurements",
-    "select_measurements",
-    "to_flux",
-    "to_magnitudes",
-]
+from numpy.typing import ArrayLike
+from scipy.ndimage import median
 
 
 class Flag(IntFlag):
@@ -32,8 +22,7 @@ class Flag(IntFlag):
 
 
 UNUSABLE = Flag.EDGE | Flag.SATURATED | Flag.MASKED | Flag.SKY | Flag.NEGATIVE
-"""Any of these makes a measurement useless."""
-
+"""Any of these makes a measurement unusable."""
 
 _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
 _MAG_PER_FRACTION = 2.5 / np.log(10)
@@ -53,7 +42,7 @@ COLUMNS = (
     ("V3", float, u.arcsec, "Focal-plane coordinate V3"),
     ("RA", float, u.deg, "Right ascension of the source, the same in all exposures"),
     ("Dec", float, u.deg, "Declination of the source, the same in all exposures"),
-    ("off_east", float, u.arcsec, "Centroid in this exposure minus where the list and the shift put it, east"),
+    ("off_east", float, u.arcsec, "Centroid in this exposure minus the shifted place of the list, east"),
     ("off_north", float, u.arcsec, "The same, north"),
     ("flux", float, u.Jy, "Flux in the aperture, above the local sky"),
     ("flux_error", float, u.Jy, "Standard error of the flux"),
@@ -69,20 +58,20 @@ COLUMNS = (
 """Columns of the table of measurements."""
 
 
-def to_magnitudes(flux, flux_error):
-    """Turn fluxes into AB magnitudes."""
+def to_magnitudes(flux: ArrayLike, flux_error: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Convert fluxes [Jy] and their errors to AB magnitudes; NaN where the flux is not positive."""
     flux, flux_error = np.asarray(flux, float), np.asarray(flux_error, float)
     positive = np.where(flux > 0, flux, np.nan)
     return -2.5 * np.log10(positive / _JANSKY_AT_ZERO), _MAG_PER_FRACTION * flux_error / positive
 
 
-def to_flux(mag):
-    """Turn AB magnitudes into fluxes."""
-    return _JANSKY_AT_ZERO * 10 ** (-0.4 * mag)
+def to_flux(mag: ArrayLike) -> np.ndarray:
+    """Convert AB magnitudes to fluxes [Jy]."""
+    return _JANSKY_AT_ZERO * 10 ** (-0.4 * np.asarray(mag, float))
 
 
-def make_measurements(columns, meta=None):
-    """Make the table of measurements."""
+def make_measurements(columns: dict[str, ArrayLike], meta: dict | None = None) -> Table:
+    """Make the table of measurements, sorted by source, band and exposure."""
     unknown = np.full(len(columns["source"]), np.nan)
     columns = dict.fromkeys(("off_east", "off_north", "source_mag"), unknown) | columns
     columns["mag"], columns["mag_error"] = to_magnitudes(columns["flux"], columns["flux_error"])
@@ -97,77 +86,67 @@ def make_measurements(columns, meta=None):
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """
-    What a measurement must be.
+    """Rules for the measurements that enter the fit."""
 
-    Parameters
-    ----------
-    snr : float
-        Least ratio of flux to its error.
-    faintest : float
-        Faintest magnitude of a source [AB]: as it was detected, for an aperture holds but a part of a galaxy; where
-        that is not known, as it was measured.
-    isolation : float
-        Least distance to the nearest source of a tenth of the flux or more [arcsec].
-    compactness : float, optional
-        Least compactness; any unless given.
-    """
-
-    snr: float = 100.0
+    snr: float = 100.0  # minimum ratio of flux to error
+    # Faintest source [AB mag], as it was detected: an aperture holds only a part of a galaxy. As measured, where that
+    # is not known.
     faintest: float = 22.0
-    isolation: float = 1.0
-    compactness: float | None = None
+    isolation: float = 1.0  # arcsec, minimum distance to the nearest source of a tenth of the flux or more
+    compactness: float | None = None  # minimum; None for any
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Selection:
-    """
-    The measurements selected.
+    """The selected measurements."""
 
-    Parameters
-    ----------
-    mask : numpy.ndarray of bool, shape (n,)
-        Whether each is selected.
-    rejected : dict of int
-        How many fail each rule; one that fails several counts for each.
-    """
-
-    mask: np.ndarray
-    rejected: dict[str, int]
+    mask: np.ndarray  # bool, shape (n,)
+    rejected: dict[str, int]  # how many fail each rule; one that fails several counts for each
 
 
-def select_measurements(table, criteria=None):
+def select_measurements(table: Table, criteria: Criteria | None = None) -> Selection:
     """Select measurements for the fit.
 
     Signal to noise, magnitude, compactness and saturation are judged for a source through a filter as a whole, by the
-    median of its usable measurements: judged one by one, the detector that measures fainter would lose its faint half
-    of a source's measurements, which shifts the mean of what is left.
+    median of its usable measurements. Judged one by one, the detector that measures fainter would lose the faint half
+    of a source's measurements, which shifts the mean of the rest.
     """
     criteria = criteria or Criteria()
     flags = np.asarray(table["flags"], int)
     usable = (flags & int(UNUSABLE)) == 0
-    key = np.char.add(np.char.add(np.char.add(table["filter"], "+"), table["pupil"]), table["source"].astype(str))
-    group = np.unique(key, return_inverse=True)[1] if len(table) else np.zeros(0, int)
+    group = number_groups(table["filter"], table["pupil"], table["source"])
+
+    def typical(values):
+        return group_medians(np.where(usable, values, np.nan), group, len(group))[group]
+
     fails = {flag.name.lower(): (flags & flag) != 0 for flag in UNUSABLE if flag != Flag.SATURATED}
     fails["saturated"] = np.bincount(group, (flags & Flag.SATURATED) != 0)[group] > 0
-    fails["snr"] = ~(_median(table["flux"] / table["flux_error"], usable, group) >= criteria.snr)
-    known = np.asarray(table["source_mag"], float)
-    magnitude = np.where(np.isfinite(known), known, _median(table["mag"], usable, group))
-    fails["faint"] = ~(magnitude <= criteria.faintest)
+    fails["snr"] = ~(typical(table["flux"] / table["flux_error"]) >= criteria.snr)
+    detected = np.asarray(table["source_mag"], float)
+    fails["faint"] = ~(np.where(np.isfinite(detected), detected, typical(table["mag"])) <= criteria.faintest)
     fails["crowded"] = ~(np.asarray(table["isolation"]) >= criteria.isolation)
     if criteria.compactness is not None:
-        fails["extended"] = ~(_median(table["compactness"], usable, group) >= criteria.compactness)
+        fails["extended"] = ~(typical(table["compactness"]) >= criteria.compactness)
     good = ~np.any(list(fails.values()), axis=0)
     fails["single"] = good & (np.bincount(group, good)[group] < 2)
     return Selection(mask=good & ~fails["single"], rejected={name: int(failed.sum()) for name, failed in fails.items()})
 
 
-def _median(values, usable, group):
-    """Median over the usable measurements of each group, for each measurement; not-a-number where there is none."""
-    medians = np.full(group.max() + 1 if group.size else 0, np.nan)
+def number_groups(*columns: ArrayLike) -> np.ndarray:
+    """Give each row the number of its combination of values of some columns."""
+    code = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, number = np.unique(np.asarray(column), return_inverse=True)
+        code = code * len(values) + number
+    return np.unique(code, return_inverse=True)[1]
+
+
+def group_medians(values: ArrayLike, group: np.ndarray, count: int) -> np.ndarray:
+    """Median of the finite values of each group 0 to count - 1; NaN for a group without any."""
     values = np.asarray(values, float)
-    keep = np.flatnonzero(usable & np.isfinite(values))
-    keep = keep[np.lexsort([values[keep], group[keep]])]
-    found, first, count = np.unique(group[keep], return_index=True, return_counts=True)
-    medians[found] = (values[keep][first + (count - 1) // 2] + values[keep][first + count // 2]) / 2
-    return medians[group]
+    medians = np.full(count, np.nan)
+    keep = np.isfinite(values)
+    found = np.unique(group[keep])
+    if found.size:
+        medians[found] = median(values[keep], group[keep], found)
+    return medians

@@ -1,33 +1,31 @@
 """Which exposures belong to one epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.time import Time
+from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import PhotometryError
-
-__all__ = ["Epochs", "find_wide_epochs", "group_epochs"]
 
 
 @dataclass(frozen=True, eq=False)
 class Epochs:
-    """
-    Exposures by epoch.
+    """Exposures by epoch."""
 
-    Parameters
-    ----------
-    number : numpy.ndarray of int, shape (n,)
-        Epoch of each exposure: 0 for the first in time, and so on.
-    names : tuple of str
-        Name of each epoch.
-    """
-
-    number: np.ndarray
-    names: tuple[str, ...]
+    number: np.ndarray  # int, of each exposure: 0 for the first epoch in time, and so on
+    names: tuple[str, ...]  # of each epoch
 
 
-def group_epochs(mjd, roll, names=None, *, gap_days=30.0, roll_tolerance=5.0):
+def group_epochs(
+    mjd: ArrayLike,
+    roll: ArrayLike,
+    names: Sequence[str | None] | None = None,
+    *,
+    gap_days: float = 30.0,
+    roll_tolerance: float = 5.0,
+) -> Epochs:
     """Group exposures into epochs, numbered in the order of time.
 
     By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or where
@@ -40,25 +38,29 @@ def group_epochs(mjd, roll, names=None, *, gap_days=30.0, roll_tolerance=5.0):
         names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
     elif None in names:
         raise PhotometryError(
-            f"epoch: must be given for every member or for none; {names.count(None)} of {len(names)} have none, "
-            f"the first is member {names.index(None) + 1}"
+            f"epoch: {names.count(None)} of {len(names)} members have no epoch, the first is member "
+            f"{names.index(None) + 1}; give it for every member or for none"
         )
-    return _number(mjd, names)
+    start = {name: mjd[[other == name for other in names]].min() for name in set(names)}
+    ordered = sorted(start, key=lambda name: (start[name], name))
+    return Epochs(np.array([ordered.index(name) for name in names], int), tuple(ordered))
 
 
-def find_wide_epochs(epochs, mjd, roll, *, gap_days=30.0, roll_tolerance=5.0):
-    """Find epochs that times and rolls would have split: the same name in two programs, say."""
+def find_wide_epochs(
+    epochs: Epochs, mjd: ArrayLike, roll: ArrayLike, *, gap_days: float = 30.0, roll_tolerance: float = 5.0
+) -> list[str]:
+    """Describe named epochs that times and rolls would split, such as one name in two programs."""
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
-    said = []
+    lines = []
     for number, name in enumerate(epochs.names):
         mine = np.flatnonzero(epochs.number == number)
         parts = group_epochs(mjd[mine], roll[mine], gap_days=gap_days, roll_tolerance=roll_tolerance).names
         if len(parts) > 1:
-            said.append(
-                f"epoch {name} of the association, whose exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
-                f"would be {len(parts)} by time and roll: one term is fitted for all of it"
+            lines.append(
+                f"epoch {name} of the association: its exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
+                f"{len(parts)} epochs by time and roll; one term is fitted for all of it"
             )
-    return said
+    return lines
 
 
 def _check(mjd, roll, gap_days, roll_tolerance):
@@ -71,17 +73,13 @@ def _check(mjd, roll, gap_days, roll_tolerance):
 
 
 def _name_by_time(mjd, roll, gap_days, roll_tolerance):
-    names, first, last = [None] * len(mjd), None, None
+    """Name each epoch by the time of its first exposure."""
+    first = last = None
+    starts = np.empty(len(mjd), int)
     for i in np.argsort(mjd, kind="stable"):
         turned = first is not None and abs((roll[i] - roll[first] + 180) % 360 - 180) > roll_tolerance
         if first is None or turned or mjd[i] - mjd[last] > gap_days:
             first = i
+        starts[i] = first
         last = i
-        names[i] = first
-    return [Time(mjd[first], format="mjd").isot[:16] for first in names]
-
-
-def _number(mjd, names):
-    unique = sorted(set(names), key=lambda name: min(t for t, other in zip(mjd, names, strict=True) if other == name))
-    place = {name: i for i, name in enumerate(unique)}
-    return Epochs(np.array([place[name] for name in names], int), tuple(unique))
+    return [Time(mjd[i], format="mjd").isot[:16] for i in starts]

@@ -14,25 +14,11 @@ from pathlib import Path, PurePosixPath
 import asdf
 import numpy as np
 from astropy.io import fits
+from gwcs import WCS
 
 from jwst_modfix.embedded import refuse_hostile
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.fits_walk import refuse_endless
-
-__all__ = [
-    "ExposureHeader",
-    "Frame",
-    "SkyGeometry",
-    "find_mixed",
-    "offsets",
-    "open_hdus",
-    "read_frame",
-    "read_geometry",
-    "read_header",
-    "shift_on_sky",
-    "unit_vectors",
-]
-
 
 _STEP = 0.5  # pixel, for derivatives of the WCS
 _NEWTON_STEPS = 2
@@ -41,19 +27,10 @@ _MARGIN = 100.0  # pixels around the array within which the inverse is improved
 
 @dataclass(frozen=True, eq=False)
 class SkyGeometry:
-    """
-    The WCS of an exposure.
+    """The WCS of an exposure."""
 
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-        From 0-indexed pixels of the exposure's arrays to RA, Dec [deg], by way of ``v2v3``.
-    shape : tuple of int
-        Shape of the arrays, (ny, nx).
-    """
-
-    wcs: object
-    shape: tuple[int, int]
+    wcs: WCS  # from 0-indexed pixels of the exposure's arrays to RA, Dec [deg], by way of v2v3
+    shape: tuple[int, int]  # of the arrays, (ny, nx)
 
     def to_sky(self, x, y):
         """RA, Dec of pixels."""
@@ -116,7 +93,7 @@ _OPTIONAL = (
     ("digest", "MODFHASH"),
     ("s_region", "S_REGION"),
 )
-_CALIBRATION = _OPTIONAL[:4]
+_CALIBRATION = _OPTIONAL[:3]
 _NUMBERS = ("pixar_sr", "photmjsr", "roll", "mjd")
 _KINDS = {name: Real if name in _NUMBERS else str for name, _ in (*_REQUIRED, *_OPTIONAL, ("roll", ""), ("mjd", ""))}
 _KIND_NAMES = {Real: "a finite number", str: "text"}
@@ -125,36 +102,7 @@ _JANSKY_PER_MJY = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class ExposureHeader:
-    """
-    The headers of an exposure, as far as the derivation asks.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    detector, filter, pupil : str
-        DETECTOR, FILTER and PUPIL.
-    mjd : float
-        Middle of the exposure [MJD].
-    roll : float
-        PA_V3, position angle of the V3 axis at the boresight [deg].
-    pixar_sr : float
-        PIXAR_SR, nominal solid angle of a pixel [sr].
-    shape : tuple of int
-        Shape of the data, (ny, nx).
-    corner : tuple of int
-        SUBSTRT1 - 1, SUBSTRT2 - 1: the full-frame pixel (0-indexed) of the first pixel.
-    context, photom, flat : str, optional
-        CRDS_CTX, R_PHOTOM and R_FLAT.
-    photmjsr : float, optional
-        PHOTMJSR [(MJy/sr) / (DN/s)].
-    status : str, optional
-        S_MODOFF, ``"COMPLETE"`` where a module offset has been taken out.
-    digest : str, optional
-        MODFHASH, the content hash of the table whose module offset has been taken out.
-    s_region : str, optional
-        S_REGION, the footprint on the sky.
-    """
+    """The headers of an exposure, as far as the derivation uses them."""
 
     path: Path
     detector: str
@@ -186,6 +134,11 @@ class ExposureHeader:
             return np.array(words).reshape(4, 2)
         except ValueError:
             return None
+
+    @property
+    def band(self):
+        """Filter and pupil."""
+        return self.filter, self.pupil
 
     @property
     def jansky(self):
@@ -249,6 +202,9 @@ def find_mixed(headers):
     for key, members in detectors.items():
         for field, keyword in _CALIBRATION:
             lines += _differing(" ".join(key), keyword, [_base(getattr(header, field)) for header in members])
+        # One photom file gives a PHOTMJSR of its own to each time; without its name, the value is all that is known.
+        unnamed = [header.photmjsr for header in members if header.photom is None]
+        lines += _differing(" ".join(key), "PHOTMJSR", unnamed)
     for key, members in arrays.items():
         corrected = [header.status == "COMPLETE" for header in members]
         lines += _differing(" ".join(key), "S_MODOFF=COMPLETE", [str(value) for value in corrected])
@@ -319,22 +275,7 @@ _KEPT = 256  # WCSs kept in memory, of about 0.4 MB each
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """
-    The pixels of an exposure.
-
-    Parameters
-    ----------
-    header : ExposureHeader
-        Its headers.
-    data, err : numpy.ndarray, shape (ny, nx)
-        Surface brightness and its standard error [MJy/sr].
-    bad, saturated : numpy.ndarray of bool, shape (ny, nx)
-        Pixels that hold no measurement (DO_NOT_USE, or not finite), and those flagged SATURATED.
-    area : numpy.ndarray, shape (ny, nx)
-        Area of each pixel over the nominal one.
-    geometry : SkyGeometry
-        Its WCS.
-    """
+    """The pixels of an exposure."""
 
     header: ExposureHeader
     data: np.ndarray

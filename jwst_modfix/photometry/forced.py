@@ -1,0 +1,195 @@
+"""``photometry='exposure'``: sources found once, then measured in every exposure that covers them."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Table
+from photutils.segmentation import SourceCatalog
+
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.jobs import THIS_PROCESS, Workers
+from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
+from jwst_modfix.photometry.background import SkyLevel, measure_sky
+from jwst_modfix.photometry.cache import Cache
+from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
+from jwst_modfix.photometry.detection import Detections, detect, fill_lone_pixels, find_connected, refine_centroids
+from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
+from jwst_modfix.photometry.source_list import SourceList, choose_exposures, find_shift, merge_detections
+
+FAINTEST = 23.0  # AB: a magnitude below the selection's limit
+_BRIGHT = 10.0  # standard deviations of a pixel
+_MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
+_APERTURE_COLUMNS = ("flux", "flux_error", "sky", "masked", "compactness", "flags")
+_HEADER_COLUMNS = ("array", "module", "filter", "pupil")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photometry:
+    """Everything that is measured."""
+
+    measurements: Table  # one row per measurement, with the columns of columns.COLUMNS
+    exposures: Table  # one row per exposure: its header, sky level and shift
+
+
+def measure_exposures(
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    *,
+    faintest: float = FAINTEST,
+    progress: Callable = iter,
+    workers: Workers = THIS_PROCESS,
+    cache: Cache | None = None,
+) -> Photometry:
+    """Find the sources of all exposures, and measure them in each."""
+    sources = find_sources(headers, faintest=faintest, progress=progress, workers=workers, cache=cache)
+    return measure_sources(headers, epochs, sources, progress=progress, workers=workers, cache=cache)
+
+
+def find_sources(
+    headers: Sequence[ExposureHeader],
+    *,
+    faintest: float = FAINTEST,
+    progress: Callable = iter,
+    workers: Workers = THIS_PROCESS,
+    cache: Cache | None = None,
+) -> SourceList:
+    """Find the sources of all exposures, in as few of them as cover the sky in each band."""
+    jobs = [(header, faintest, cache) for header in choose_exposures(headers)]
+    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress))
+    bright = sources.flux >= to_flux(faintest)
+    if not bright.any():
+        raise PhotometryError(
+            f"no source is brighter than {faintest} AB in any of {len(headers)} exposures; raise faintest"
+        )
+    return sources[bright]
+
+
+def measure_sources(
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    sources: SourceList,
+    *,
+    progress: Callable = iter,
+    workers: Workers = THIS_PROCESS,
+    cache: Cache | None = None,
+) -> Photometry:
+    """Measure a list of sources in every exposure that covers them."""
+    near = [sources.rows_near(header) for header in headers]
+    jobs = [
+        (header, sources[rows], default_aperture(header.channel), cache)
+        for header, rows in zip(headers, near, strict=True)
+    ]
+    measured = _run(_measure_exposure, jobs, workers, progress)
+    skies = [SkyLevel(*map(float, one.pop("level"))) for one in measured]
+    shifts = [one.pop("shift") for one in measured]
+    parts = []
+    for number, (header, rows, one) in enumerate(zip(headers, near, measured, strict=True)):
+        part = _describe_sources(sources[rows[one["source"]]]) | one | {"source": rows[one["source"]]}
+        parts.append(part | describe_exposure(header, number, epochs.number[number], len(part["source"])))
+    exposures = make_exposures(headers, epochs, skies, shifts, [len(part["source"]) for part in parts])
+    return combine_parts(parts, headers, epochs, exposures)
+
+
+def _run(function, jobs, workers, progress):
+    """Results of a job for each exposure, which is the first of its arguments."""
+    headers = [header for header, *_ in jobs]
+    with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
+        return [result for _, result in zip(progress(headers), results, strict=True)]
+
+
+def _detect_exposure(header, faintest, cache):
+    def make():
+        found = detect(read_frame(header), faintest=faintest)
+        # numpy's sines of strided and of contiguous arrays can differ in the last bit; pickled arrays are contiguous.
+        return {name: np.ascontiguousarray(getattr(found, name)) for name in ("ra", "dec", "flux")}
+
+    arrays = cache.fetch("detections", header.path, [repr(faintest)], make) if cache else make()
+    return Detections(exposure=header.name, band=header.band, **arrays)
+
+
+def _measure_exposure(header, sources, aperture, cache):
+    def make():
+        return measure_frame(read_frame(header), sources, aperture)
+
+    parameters = [repr(aperture), sources.ra.tobytes(), sources.dec.tobytes()]
+    return dict(cache.fetch("measurements", header.path, parameters, make) if cache else make())
+
+
+def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:
+    """Measure every source of a list whose place the exposure covers: columns, the sky level and the shift.
+
+    The places are those of the list, moved together by one shift of the whole exposure, the error of its pointing. No
+    source is centred on its own: that would follow noise, and a place common to all exposures loses the same light in
+    each. The centroids serve the report only.
+    """
+    sky = measure_sky(frame)
+    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(sky.level))))
+    shift = _find_pointing_error(frame, image, sources)
+    x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
+    ny, nx = frame.data.shape
+    inside = (np.abs(x - (nx - 1) / 2) < nx / 2 - _MARGIN) & (np.abs(y - (ny - 1) / 2) < ny / 2 - _MARGIN)
+    rows = np.flatnonzero(inside)
+    x, y = x[rows], y[rows]
+    scales = frame.geometry.scale(x, y)
+    fluxes = [measure_source(frame, *place, aperture) for place in zip(x, y, scales, strict=True)]
+    centroids = np.stack(refine_centroids(image, x, y, frame.header))
+    v2, v3 = frame.geometry.to_v2v3(x, y) if rows.size else (x, y)
+    columns = {name: np.array([getattr(one, name) for one in fluxes]) for name in _APERTURE_COLUMNS}
+    columns |= {"source": rows, "x": x + frame.header.corner[0], "y": y + frame.header.corner[1], "V2": v2, "V3": v3}
+    columns["off_east"], columns["off_north"] = np.einsum("nij,jn->in", scales, centroids - [x, y])
+    columns |= {"level": (sky.level, sky.error), "shift": shift}
+    return {name: np.ascontiguousarray(values) for name, values in columns.items()}
+
+
+def _find_pointing_error(frame, image, sources):
+    """Find how far an exposure's WCS is off the source list, from its bright sources; east and north [arcsec]."""
+    noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
+    segments = find_connected(image, _BRIGHT * noise) if np.isfinite(noise) else None
+    if segments is None:
+        return 0.0, 0.0
+    x, y = np.reshape(SourceCatalog(image, segments).centroid, (-1, 2)).T
+    good = np.isfinite(x) & np.isfinite(y)
+    east, north = find_shift(*frame.geometry.to_sky(x[good], y[good]), sources.ra, sources.dec)
+    return -east, -north
+
+
+def _describe_sources(sources):
+    magnitude = to_magnitudes(sources.flux, sources.flux)[0]
+    return {"RA": sources.ra, "Dec": sources.dec, "isolation": sources.isolation, "source_mag": magnitude}
+
+
+def describe_exposure(header: ExposureHeader, number: int, epoch: int, count: int) -> dict[str, np.ndarray]:
+    """Columns that are the same for all measurements of one exposure."""
+    values = {name: getattr(header, name) for name in _HEADER_COLUMNS} | {"exposure": number, "epoch": epoch}
+    return {name: np.full(count, value) for name, value in values.items()}
+
+
+def make_exposures(
+    headers: Sequence[ExposureHeader], epochs: Epochs, skies: Sequence[SkyLevel], shifts, counts: Iterable[int]
+) -> Table:
+    """Make the table of exposures."""
+    table = Table({"exposure": np.arange(len(headers)), "file": [header.name for header in headers]})
+    table["epoch"] = epochs.number
+    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
+        table[name] = [getattr(header, name) for header in headers]
+    table["sky"] = [sky.level for sky in skies] * (u.MJy / u.sr)
+    table["sky_error"] = [sky.error for sky in skies] * (u.MJy / u.sr)
+    table["shift_east"], table["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
+    table["sources"] = list(counts)
+    table["mjd"].unit, table["roll"].unit = u.day, u.deg
+    return table
+
+
+def combine_parts(parts: Sequence[dict], headers, epochs: Epochs, exposures: Table, **meta) -> Photometry:
+    """Combine the columns of all exposures; refuse those that share no source: nothing can be compared."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    group = number_groups(*(columns[name] for name in ("filter", "pupil", "source")))
+    if np.bincount(group, minlength=1).max() < 2:
+        names = ", ".join(header.name for header in headers)
+        raise PhotometryError(f"exposures must overlap on the sky; no two in one filter share a source: {names}")
+    meta = {"epochs": list(epochs.names), "exposures": [header.name for header in headers]} | meta
+    return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)

@@ -1,0 +1,187 @@
+"""A user's own photometry. Truth: the numbers that are written, and the SIAF by way of the simulator."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.table import Table
+
+from jwst_modfix import simulate
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry import Flag, group_epochs, read_catalogues, read_header
+
+NAMES = ("jw02738001001_02101_00001_nrca1_cal.fits", "jw02738001001_02101_00002_nrca1_cal.fits")
+X, Y = np.array([10.0, 30.5, 50.0]), np.array([9.0, 20.0, 40.25])
+MAG = np.array([20.0, 21.0, 22.5])
+
+
+@pytest.fixture(scope="module")
+def headers(small_exposure, tmp_path_factory):
+    """Two exposures of 64 x 48 pixels at the same place of the sky."""
+    folder = tmp_path_factory.mktemp("exposures")
+    for name in NAMES:
+        small_exposure("NRCA1", "F200W").save(str(folder / name))
+    return [read_header(folder / name) for name in NAMES]
+
+
+def make_table(**change):
+    """Three sources in both exposures, as magnitudes at pixels; a column that is None is left out."""
+    columns = {"source": np.tile(["a", "b", "c"], 2), "exposure": np.repeat(NAMES, 3)}
+    columns |= {"x": np.tile(X, 2), "y": np.tile(Y, 2), "mag": np.tile(MAG, 2), "mag_error": np.full(6, 0.01)}
+    return Table({name: value for name, value in (columns | change).items() if value is not None})
+
+
+@pytest.fixture
+def read(headers, tmp_path):
+    """Give a function that writes tables and reads them as catalogues."""
+
+    def read(*tables, name="user.ecsv", names=None, **options):
+        paths = [tmp_path / each for each in names or [name]]
+        for table, path in zip(tables, paths, strict=True):
+            table.write(path, **options)
+        epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+        return read_catalogues(paths, headers, epochs).measurements
+
+    return read
+
+
+def assert_is_truth(found):
+    assert len(found) == 6
+    np.testing.assert_allclose(found["mag"], np.repeat(MAG, 2), atol=1e-9)
+    np.testing.assert_allclose(found["mag_error"], 0.01, atol=1e-9)
+    np.testing.assert_allclose(found["x"], np.repeat(X, 2) + 700, atol=1e-4)  # the subarray starts at 701, 401
+    np.testing.assert_allclose(found["y"], np.repeat(Y, 2) + 400, atol=1e-4)
+    v2, v3 = simulate.detector_geometry("NRCA1").pixel_to_v2v3(np.asarray(found["x"]), np.asarray(found["y"]))
+    np.testing.assert_allclose([found["V2"], found["V3"]], [v2, v3], atol=1e-5)
+    np.testing.assert_array_equal(found["exposure"], [0, 1] * 3)
+    assert set(found["array"]) == {"1"}
+    assert set(found["module"]) == {"A"}
+    assert set(found["filter"]) == {"F200W"}
+
+
+def test_magnitudes_at_pixels(read):
+    assert_is_truth(read(make_table()))
+
+
+def test_fluxes_on_the_sky(read):
+    at_pixels = read(make_table())
+    order = np.lexsort([at_pixels["source"], at_pixels["exposure"]])
+    ra, dec = (np.asarray(at_pixels[name])[order] for name in ("RA", "Dec"))
+    flux = 3631e6 * 10 ** (-0.4 * np.tile(MAG, 2))
+    table = make_table(x=None, y=None, mag=None, mag_error=None, RA=ra, Dec=dec)
+    table["flux"], table["flux_error"] = flux * u.uJy, flux * 0.01 * np.log(10) / 2.5 * u.uJy
+    assert_is_truth(read(table, name="user.fits"))
+
+
+def test_magnitudes_with_their_unit(read):
+    # The truth: 3631 nJy is 22.5 mag AB.
+    table = make_table()
+    table["mag"], table["mag_error"] = table["mag"] * u.ABmag, table["mag_error"] * u.mag
+    found = read(table)
+    assert np.asarray(found["flux"][found["mag"] > 22]) == pytest.approx(3631e-9)
+
+
+def test_negative_fluxes_have_no_magnitude(read):
+    table = make_table(mag=None, mag_error=None, flux=[3631.0, -5.0, 3631.0] * 2 * u.nJy, flux_error=[9.0] * 6 * u.nJy)
+    found = read(table)
+    assert found["mag"][found["flags"] == 0] == pytest.approx(22.5)
+    assert [Flag(flags) for flags in found["flags"][np.isnan(found["mag"])]] == [Flag.NEGATIVE] * 2
+
+
+def test_isolation_is_the_distance_to_the_nearest_comparable_source(read):
+    # The truth: the sources are 20.5, 11 and 19.5, 20.25 pixels of 0.0313" apart, and none is fainter than a tenth.
+    found = read(make_table(mag=[20.0, 21.0, 22.0] * 2))
+    near, far = 0.0313 * np.hypot(20.5, 11.0), 0.0313 * np.hypot(19.5, 20.25)
+    assert np.asarray(found["isolation"][::2]) == pytest.approx([near, near, far], rel=0.01)
+    found = read(make_table(mag=[20.0, 22.6, 25.2] * 2), names=["faint.ecsv"])
+    assert np.asarray(found["isolation"][::2]) == pytest.approx([np.inf, near, far], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("user.csv", "ascii.csv"),
+        ("user.txt", "ascii.commented_header"),
+        ("user.dat", "ascii.basic"),
+        ("user.cat", "ascii.fixed_width_two_line"),
+    ],
+)
+def test_catalogues_may_be_plain_text(read, name, form):
+    assert_is_truth(read(make_table(), name=name, format=form))
+
+
+@pytest.mark.parametrize(
+    "exposures",
+    [
+        [name.removesuffix(".fits") for name in NAMES],
+        [name.removesuffix("_cal.fits") for name in NAMES],
+        [f"/data/night/{name}" for name in NAMES],
+        [f"{name}.gz" for name in NAMES],
+    ],
+    ids=["stem", "beginning", "path", "compressed"],
+)
+def test_an_exposure_is_named_by_its_file_or_a_part_of_it(read, exposures):
+    assert_is_truth(read(make_table(exposure=np.repeat(exposures, 3))))
+
+
+def test_a_catalogue_without_exposures_is_of_the_one_that_its_name_says(read):
+    table = make_table()
+    parts = [table[table["exposure"] == name] for name in NAMES]
+    for part in parts:
+        part.remove_column("exposure")
+    assert_is_truth(read(*parts, names=[name.replace("_cal.fits", "_cat.ecsv") for name in NAMES]))
+
+
+def test_columns_may_have_the_names_of_photutils(read):
+    flux = 3631 * 10 ** (-0.4 * np.tile(MAG, 2))
+    others = {"frame": "exposure", "id": "source", "x_fit": "x", "y_fit": "y"}
+    table = make_table(mag=None, mag_error=None, flux_fit=flux, flux_err=flux * 0.01 * np.log(10) / 2.5)
+    for new, old in others.items():
+        table.rename_column(old, new)
+    assert_is_truth(read(table))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mag": None}, "must have the columns mag and mag_error or flux and flux_error; it has source"),
+        ({"source": None}, "must have the columns source; it has"),
+        ({"x": None}, "must have the columns x and y or RA and Dec"),
+        ({"exposure": None}, "must have the column exposure, or the name of one member as its own; it has source"),
+        ({"mag": [20.0, np.nan] * 3}, "column mag must be finite; row 2 has nan"),
+        ({"mag_error": [0.01, -0.1] * 3}, "column mag_error must be more than 0; row 2 has -0.1"),
+        ({"exposure": [NAMES[0], "other"] * 3}, "row 2, 'other', names no member"),
+        ({"exposure": ["jw02738001001_02101"] * 6}, "row 1, 'jw02738001001_02101', names 2 members"),
+        ({"mag": ["bright", "faint"] * 3}, "column mag must hold numbers, in mag"),
+        ({"mag": [1, 2] * 3 * u.m}, "column mag must hold numbers, in mag: .* not convertible"),
+        ({"mag": [-6.0, -5.0] * 3}, "column mag must be in AB mag; its median is -5.6 mag AB"),
+        ({"mag": np.full((6, 2), 20.0)}, r"column mag must have one value in a row; it has \(2,\)"),
+        ({"source": np.full((6, 3), "a")}, r"column source must have one value in a row; it has \(3,\)"),
+        ({"source": ["a", "b", "\u03b2"] * 2}, "column source must be ASCII; row 3 has \u03b2"),
+        ({"source": np.ma.masked_equal(np.tile([1, 2, 3], 2), 3)}, "column source must be filled in; row 3 has no"),
+        ({"x": [9.0, 400.0] * 3}, r"row 2 is at x = 400, y = 20 of jw.*_nrca1_cal.fits, which has 64 x 48 pixels"),
+        ({"exposure": [NAMES[0]] * 6}, r"a source must have one row in an exposure; 'a' has more in jw.*1_nrca1_cal"),
+        ({"y": [0.0] * 3 + [9.0] * 2 + [77.0]}, r"at one place on the sky, within 2.0 arcsec; 'c' is 2.4 arcsec apart"),
+        ({"id": [1] * 6, "source": None, "source_id": [2] * 6}, "columns id and source_id both can be source; rename"),
+        ({"mag": None, "mag_error": None, "flux": [1e3] * 6, "flux_error": [1.0] * 6}, "must be in Jy, or have its un"),
+    ],
+)
+def test_wrong_catalogues_are_refused(read, change, message):
+    with pytest.raises(PhotometryError, match=message) as caught:
+        read(make_table(**change))
+    assert "user.ecsv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("user.xls", "", r"user\.xls: must be one of \.ecsv, \.csv, .*; got \.xls"),
+        ("user.ecsv", None, r"user\.ecsv: no such file"),
+        ("user.ecsv", "nothing", r"user\.ecsv: cannot be read as a table"),
+        ("user.csv", "source,exposure\n", r"user\.csv: must have rows; it has none"),
+    ],
+)
+def test_files_that_are_no_catalogue_are_refused(headers, tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(PhotometryError, match=message):
+        read_catalogues([tmp_path / name], headers, group_epochs([6e4, 6e4], [0, 0]))
