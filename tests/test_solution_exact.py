@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import chi2, norm
-from simulated_network import HARD, LW, TABLE_2_LW, Survey, Truth, simulate
+from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning
 from jwst_modfix.fitting.checks import bootstrap_sources, validate
@@ -157,6 +157,20 @@ def dense(solution):
             "epoch": (m.epoch == (int(inside) if kind == "epoch" else -1)) * 1.0,
         }[kind])  # fmt: skip
     return np.column_stack(columns), (m.source[:, None] == np.unique(m.source)).astype(float)
+
+
+def test_plain_least_squares_are_those_of_dense_algebra():
+    """Truth: numpy's lstsq on all terms and sources, and the pseudo-inverse of the normal matrix."""
+    truth = Truth(offset=TABLE_2_SW.offset, slope={"1": 0.004, "3": -0.003}, epoch=(0.0, 0.008, -0.006))
+    solution = fit(simulate(RNG, truth, Survey()), fit_slope="all", time_term="fit", robust=False, scatter=False)
+    error = solution.measurements.mag_error[:, None]
+    X = np.hstack(dense(solution)) / error
+    theta = np.linalg.lstsq(X, solution.measurements.mag / error[:, 0], rcond=None)[0]
+    covariance = np.linalg.pinv(X.T @ X, rcond=1e-12)
+    for found in solution.status:
+        i = solution.names.index(found.term.name)
+        expected = theta[i], np.sqrt(covariance[i, i]) * student(found.effective_sources)
+        assert solution.value(found.term.name) == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
 def test_covariance_is_the_sandwich_over_sources():

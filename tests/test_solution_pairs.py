@@ -110,9 +110,3 @@ def test_errors_of_medians_and_of_the_fit():
     effective = share.sum(axis=0) ** 2 / (share**2).sum(axis=0) - 3
     expected = np.sqrt(np.diag(inverse @ score.T @ score @ inverse) * effective / (effective - 2))
     assert [solution.value(name)[1] for name in solution.names] == pytest.approx(expected, rel=2e-3)
-
-
-def test_refuses_one_roll():
-    m = simulate(np.random.default_rng(6), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 0.0)))
-    with pytest.raises(NoSolutionError, match="no array has a patch seen by B then A and one seen by A then B"):
-        solve_pairs(m)
