@@ -279,7 +279,8 @@ class Solution:
             f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
             f" in {_count(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {outliers} outliers, {variable} of variable sources",
-            f"scatter {1e3 * self.sigma_int:.2f} mmag, chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
+            f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.fit.error_scale:.2f},"
+            f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
             "",
             f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict",
         ]
