@@ -54,8 +54,8 @@ def package(session, kind):
     with session.chdir(session.create_tmp()):
         folder = Path(tempfile.mkdtemp(dir="."))
         session.run(
-            "python", "-m", "jwst_modfix.simulate", str(folder), "--epochs", "1", "--dithers", "1",
-            "--filters", "F444W", "--subarray", "701,401,64,48",
+            "modfix", "simulate", str(folder), "--epochs", "1", "--dithers", "1",
+            "--filter", "F444W", "--subarray", "701,401,64,48",
         )  # fmt: skip
         session.run("strun", "module_offset", "--help", silent=True)
         exposure = min(folder.glob("*_cal.fits"))

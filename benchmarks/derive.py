@@ -59,9 +59,9 @@ def simulate_exposures(folder):
 
     In a process of its own, for a process that is measured inherits the peak of memory of the one that starts it.
     """
-    options = "--filters F200W F444W --epochs 3 --dithers 2 --seed 1 --field derive --quiet"
+    options = "--filter F200W --filter F444W --epochs 3 --dithers 2 --seed 1 --field derive --quiet"
     if not (folder / "derive_image3_asn.json").exists():
-        subprocess.run([sys.executable, "-m", "jwst_modfix.simulate", folder, *options.split()], check=True)
+        subprocess.run([sys.executable, "-m", "jwst_modfix.cli", "simulate", folder, *options.split()], check=True)
     return sorted(folder.glob("*_cal.fits"))
 
 

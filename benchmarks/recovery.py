@@ -7,6 +7,7 @@ Run ``python benchmarks/recovery.py FOLDER`` with the project installed; FOLDER 
 
 import argparse
 import logging
+import re
 import shutil
 import sys
 from collections import defaultdict
@@ -88,7 +89,7 @@ def pulls(folder, seed):
 
     F444W, with the direction of the gradient drawn and fitted in every second set; array 1 of F200W in every fifth.
     """
-    rng = np.random.default_rng([seed, 1])
+    rng = simulate.random_stream(seed, "pulls", "truth")
     short, turned = seed % 5 == 0, seed % 2 == 0
     detectors = ("NRCA1", "NRCB1") if short else ("NRCALONG", "NRCBLONG")
     band = "F200W" if short else "F444W"
@@ -123,7 +124,7 @@ def closed_loop(folder, seed):
 
 def scenarios(folder, seed):
     """Whatever else happens to real programs, one thing at a time."""
-    for trial in list_scenarios(np.random.default_rng([seed, 3])):
+    for trial in list_scenarios(seed):
         yield from recover(trial, folder, seed)
 
 
@@ -138,13 +139,14 @@ def psf(folder, seed):
         yield from recover(replace(trial, effects=Effects.none()), folder, seed)
 
 
-def list_scenarios(rng):
+def list_scenarios(seed):
     """Lay out the scenarios."""
     long = {"filters": ["F444W"], "dithers": 1}
     two = simulate.plan_exposures(EPOCHS[:2], **long)
 
     def trial(name, exposures=two, terms=0.0, **more):
-        return Trial(name=name, exposures=exposures, truth=draw_truth(rng, exposures, terms=terms), **more)
+        truth = draw_truth(simulate.random_stream(seed, name, "truth"), exposures, terms=terms)
+        return Trial(name=name, exposures=exposures, truth=truth, **more)
 
     yield trial("epoch terms of up to 10 mmag", simulate.plan_exposures(EPOCHS, **long), EPOCH_TERMS)
     yield trial("5% variable by 0.3 mag", population=Population(variable_fraction=0.05, variable_amplitude=0.3))
@@ -196,7 +198,13 @@ def draw_truth(rng, exposures, terms=EPOCH_TERMS, direction=None):
 def make(trial, folder, seed):
     """Simulate the exposures of a trial."""
     options = {"population": trial.population, "truth": trial.truth, "effects": trial.effects}
-    return simulate.simulate_dataset(folder, trial.exposures, np.random.default_rng(seed), **options)
+    return simulate.simulate_dataset(folder, trial.exposures, seed, field=field_of(trial), **options)
+
+
+def field_of(trial):
+    """Name a field by its trial and arrays: sky and noise belong to a seed and a field, so no two trials share them."""
+    arrays = dict.fromkeys(exposure.geometry.array for exposure in trial.exposures)
+    return "-".join(re.findall(r"[a-z0-9]+", " ".join([trial.name, *arrays]).lower()))
 
 
 def remove(data):
@@ -209,7 +217,7 @@ def recover(trial, folder, seed):
     """Simulate, derive, and put what comes out beside the truth."""
     data = make(trial, folder, seed)
     if trial.spoil:
-        trial.spoil(data, np.random.default_rng([seed, 4]))
+        trial.spoil(data, simulate.random_stream(seed, field_of(trial), "spoil"))
     try:
         model = ModuleOffsetDeriveStep.call(str(data.associations[-1]), **trial.options)
     except ModuleOffsetError as error:

@@ -15,7 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +47,7 @@ def simulate(folder):
 
     if not list(folder.glob("*_asn.json")):
         planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS, filters=BANDS, detectors=DETECTORS, dithers=2)
-        simulate.simulate_dataset(folder, planned, np.random.default_rng(1))
+        simulate.simulate_dataset(folder, planned, 1)
     return sorted(folder.glob("*_cal.fits"))
 
 

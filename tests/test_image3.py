@@ -22,7 +22,7 @@ PIPELINE = str(CONFIG / "calwebb_image3_modfix.cfg")
 def data_set(tmp_path_factory):
     """Two epochs of 400 x 400 pixels of both long-wavelength arrays: each patch is seen by both modules."""
     folder = tmp_path_factory.mktemp("image3")
-    options = ["--epochs", "2", "--dithers", "1", "--filters", "F444W", "--subarray", "824,824,400,400"]
+    options = ["--epochs", "2", "--dithers", "1", "--filter", "F444W", "--subarray", "824,824,400,400"]
     simulate(folder, *options, "--density", "150", "--seed", "3")
     return folder
 

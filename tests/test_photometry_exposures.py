@@ -43,9 +43,8 @@ def exposures(tmp_path_factory):
     planned = simulate.plan_exposures(
         simulate.JWIDF_EPOCHS[:2], filters=["F200W"], detectors=["NRCA1", "NRCB1"], dithers=[(0.0, 0.0)], duration=800.0
     )
-    rng = np.random.default_rng(42)
     simulate.simulate_dataset(
-        folder, planned, rng, population=CROWD, subarray=SUBARRAY,
+        folder, planned, 42, subarray=SUBARRAY, scene=simulate.scene_around(np.random.default_rng(42), planned, CROWD),
         truth=simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test")),
     )  # fmt: skip
     return [read_header(path) for path in sorted(folder.glob("*_cal.fits"))], folder

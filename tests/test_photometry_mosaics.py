@@ -170,7 +170,7 @@ def test_offset_between_the_modules_is_measured_on_mosaics(tmp_path, monkeypatch
         simulate.JWIDF_EPOCHS[:2], filters=["F200W"], detectors=["NRCA1", "NRCB1"], dithers=[(0.0, 0.0)], duration=800.0
     )
     simulate.simulate_dataset(
-        tmp_path, planned, np.random.default_rng(9),
+        tmp_path, planned, 9,
         population=simulate.Population(density=110.0, faintest=23.0, brightest=19.5, variable_fraction=0.0),
         subarray=simulate.Subarray(name="SUB640", xstart=725, ystart=725, xsize=600, ysize=600),
         truth=simulate.CalibrationTruth(table=OffsetTable(rows=(row,), name="test")),
@@ -199,7 +199,7 @@ def test_errors_hold_for_sums_over_correlated_pixels(tmp_path):
     planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:1], filters=["F200W"], detectors=["NRCA1"], dithers=1)
     empty = simulate.Population(density=0.5, faintest=27.5, brightest=27.0, variable_fraction=0.0)
     simulate.simulate_dataset(
-        tmp_path, planned, np.random.default_rng(3), population=empty, effects=simulate.Effects(bad_pixels=False),
+        tmp_path, planned, 3, population=empty, effects=simulate.Effects(bad_pixels=False),
         subarray=simulate.Subarray(name="SUB320", xstart=525, ystart=525, xsize=320, ysize=320),
     )  # fmt: skip
     headers = [read_header(path) for path in tmp_path.glob("*_cal.fits")]

@@ -14,7 +14,7 @@ from jwst_modfix.simulate import (
     dither_pattern,
     plan_exposures,
 )
-from jwst_modfix.simulate.optics import offset_on_sky, read_aperture
+from jwst_modfix.simulate.optics import read_aperture
 
 CORNERS = np.array([0.0, 0.0, 2047.0, 2047.0]), np.array([0.0, 2047.0, 0.0, 2047.0])
 
@@ -40,8 +40,9 @@ def test_pixel_to_v2v3_is_that_of_pysiaf(geometry, pixels):
     np.testing.assert_allclose(geometry.pixel_to_v2v3(x, y), expected, atol=1e-9)
 
 
-def test_v2v3_to_pixel_inverts_exactly(geometry, pixels):
-    np.testing.assert_allclose(geometry.v2v3_to_pixel(*geometry.pixel_to_v2v3(*pixels)), pixels, atol=1e-8)
+def test_v2v3_to_pixel_inverts_better_than_the_siaf(geometry, pixels):
+    """The polynomials of the SIAF alone come back within 5e-4 pixel."""
+    np.testing.assert_allclose(geometry.v2v3_to_pixel(*geometry.pixel_to_v2v3(*pixels)), pixels, rtol=0, atol=1e-6)
 
 
 def test_grid_is_the_same_as_pixel_by_pixel(geometry):
@@ -75,7 +76,7 @@ def test_pixel_areas_differ_between_short_wavelength_arrays_by_three_percent():
 
 def test_module_midpoint_is_midway_between_the_long_wavelength_arrays():
     a, b = detector_geometry("NRCALONG"), detector_geometry("NRCBLONG")
-    expected = [(a.v2_ref + b.v2_ref) / 2, (a.v3_ref + b.v3_ref) / 2]
+    expected = np.mean([a.reference, b.reference], axis=0)
     np.testing.assert_allclose(MODULE_MIDPOINT, expected, atol=1e-6)
 
 
@@ -93,13 +94,6 @@ def test_attitude_is_that_of_the_pipeline(roll, dec):
 def test_attitude_inverts():
     attitude = Attitude(ra=10.0, dec=-45.0, roll=77.0)
     np.testing.assert_allclose(attitude.sky_to_v2v3(*attitude.v2v3_to_sky(-88.0, -470.0)), [-88, -470], atol=1e-8)
-
-
-def test_offset_on_sky_goes_east_and_north():
-    ra, dec = offset_on_sky(30.0, 60.0, 36.0, 0.0)
-    assert ra - 30 == pytest.approx(0.01 / np.cos(np.deg2rad(60)), rel=1e-4)
-    assert offset_on_sky(30.0, 60.0, 0.0, 36.0)[1] == pytest.approx(60.01, abs=1e-7)
-    assert dec == pytest.approx(60.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("array", ["1", "2", "3", "4", "LONG"])
@@ -120,7 +114,7 @@ def test_modules_swap_places_when_the_telescope_turns_by_180_deg(array):
 def test_plus_v2_points_along_the_field_in_the_second_epoch():
     """science.md: V3PA 341 puts +V2 at PA 71 deg, with module A on the north-east half."""
     exposure = plan_exposures([JWIDF_EPOCHS[1]], filters=["F444W"], detectors=["NRCALONG"], dithers=[(0, 0)])[0]
-    ra, dec = exposure.attitude.v2v3_to_sky(exposure.geometry.v2_ref, exposure.geometry.v3_ref)
+    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.reference)
     east = (ra - exposure.epoch.ra) * np.cos(np.deg2rad(dec))
     north = dec - exposure.epoch.dec
     assert np.rad2deg(np.arctan2(east, north)) == pytest.approx(71, abs=1)

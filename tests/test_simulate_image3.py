@@ -53,12 +53,11 @@ def test_two_exposures_make_a_mosaic_with_the_right_fluxes(image3, tmp_path):
     exposures = plan_exposures(
         JWIDF_EPOCHS[:1], filters=["F444W"], detectors=["NRCALONG"], dithers=[(0.0, 0.0), (3.1, 2.3)]
     )
-    rng = np.random.default_rng(2)
     population = Population(star_fraction=1, variable_fraction=0, brightest=20, faintest=21, density=30)
     dataset = simulate_dataset(
         tmp_path,
         exposures,
-        rng,
+        2,
         population=population,
         truth=CalibrationTruth(table=OffsetTable(rows=())),
     )
@@ -83,7 +82,7 @@ def test_subarrays_of_two_epochs_and_modules_go_through(image3, tmp_path):
     dataset = simulate_dataset(
         tmp_path,
         exposures,
-        np.random.default_rng(1),
+        1,
         subarray=Subarray(xstart=700, ystart=700, xsize=640, ysize=640),
     )
     path = image3(dataset.associations[-1], tweakreg={"skip": True})
@@ -96,9 +95,8 @@ def test_tweakreg_aligns_with_no_network(image3, tmp_path):
     exposures = plan_exposures(
         JWIDF_EPOCHS[:2], filters=["F444W"], detectors=["NRCALONG", "NRCBLONG"], dithers=dither_pattern(1)
     )
-    rng = np.random.default_rng(1)
-    scene = scene_around(rng, exposures, Population(faintest=24))
-    dataset = simulate_dataset(tmp_path, exposures, rng, scene=scene)
+    scene = scene_around(np.random.default_rng(1), exposures, Population(faintest=24))
+    dataset = simulate_dataset(tmp_path, exposures, 1, scene=scene)
     image3(dataset.associations[-1], outlier_detection={"skip": True}, resample={"skip": True})
     for exposure in exposures:
         path = next(tmp_path.glob(f"{exposure.name}*_tweakreg.fits"), None)

@@ -27,7 +27,7 @@ PANELS = (("before", 2, 1), ("before", 3, 1), ("after", 2, 1))
 def make_mosaics(folder):
     """Simulate three epochs of two dithers, correct the first two, and combine each epoch on one grid."""
     mosaics = {}
-    simulate(folder, "--epochs", "3", "--dithers", "2", "--filters", "F444W", "--seed", "7", "--variable-fraction", "0")
+    simulate(folder, "--epochs", "3", "--dithers", "2", "--filter", "F444W", "--seed", "7", "--variable-fraction", "0")
     for epoch in (1, 2, 3):
         raw = f"demo_ep{epoch}_F444W_image3_asn.json"
         for state, association in (("before", raw), ("after", correct(folder, raw))):

@@ -13,7 +13,7 @@ them, and shows the difference image before and after.
 # Simulate two epochs
 # -------------------
 #
-# The command ``python -m jwst_modfix.simulate`` writes calibrated exposures (``_cal``), associations and the truth.
+# The command ``modfix simulate`` writes calibrated exposures (``_cal``), associations and the truth.
 # This example uses the two long-wavelength arrays in F444W, with one exposure each in two epochs 180 degrees apart.
 # Their calibration has the offsets of Table 2 of Ma et al. (2023): A is brighter than B by 16.5 mmag, with a gradient
 # across the field.
@@ -21,14 +21,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from jwst_modfix.simulate.cli import main as simulate
+from jwst_modfix.cli import main as modfix
 
 os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the stock pipeline does not ask CRDS
 folder = Path(tempfile.mkdtemp())
 data, corrected = folder / "data", folder / "corrected"
 
-options = "--field demo --filters F444W --epochs 2 --dithers 1 --variable-fraction 0 --seed 3 --quiet"
-simulate([str(data), *options.split()])
+options = "--field demo --filter F444W --epochs 2 --dithers 1 --variable-fraction 0 --seed 3 --quiet"
+modfix(["simulate", str(data), *options.split()], standalone_mode=False)
 associations = sorted(data.glob("demo_ep?_F444W_image3_asn.json"))
 print(*sorted(path.name for path in data.iterdir()), sep="\n")
 

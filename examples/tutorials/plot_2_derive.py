@@ -17,13 +17,13 @@ gradient, and derives them again.
 import tempfile
 from pathlib import Path
 
-from jwst_modfix.simulate.cli import main as simulate
+from jwst_modfix.cli import main as modfix
 
 folder = Path(tempfile.mkdtemp())
 data, derived = folder / "data", folder / "derived"
-options = "--field demo --filters F444W --epochs 2 --dithers 2 --seed 8 --quiet"
+options = "--field demo --filter F444W --epochs 2 --dithers 2 --seed 8 --quiet"
 truth = "--offset long:F444W:-0.020:0.006 --epoch-term ep2:0.007"
-simulate([str(data), *options.split(), *truth.split()])
+modfix(["simulate", str(data), *options.split(), *truth.split()], standalone_mode=False)
 
 # %%
 # The derivation

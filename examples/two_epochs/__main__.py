@@ -60,7 +60,7 @@ def _read_arguments():
 def _prepare(folder, band, seed):
     """Simulate a band, and correct it as a user would."""
     _say(f"Simulating two epochs in {band}, arrays {', '.join(_ARRAYS[band])} of both modules ...")
-    simulate(folder, "--epochs", "2", "--dithers", "1", "--filters", band, "--seed", seed)
+    simulate(folder, "--epochs", "2", "--dithers", "1", "--filter", band, "--seed", seed)
     association = f"demo_{band}_image3_asn.json"
     _say(f"Correcting: strun modfix.cfg {association}")
     correct(folder, association)

@@ -33,10 +33,12 @@ def simulate(folder, *options):
     folder : pathlib.Path
         Where to write.
     *options : str
-        Options of ``python -m jwst_modfix.simulate``.
+        Options of ``modfix simulate``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _run([sys.executable, "-m", "jwst_modfix.simulate", ".", "--field", "demo", *options], folder, "simulate.log")
+    _run(
+        [sys.executable, "-m", "jwst_modfix.cli", "simulate", ".", "--field", "demo", *options], folder, "simulate.log"
+    )
 
 
 def correct(folder, association):

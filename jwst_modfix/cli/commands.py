@@ -18,6 +18,7 @@ _COMMANDS = {
     "convert": "ECSV to table and back; photom files with the offsets in.",
     "init": "Put parameter files and a table of your own in a folder.",
     "group": "Make an association of exposures of several epochs.",
+    "simulate": "Make exposures with a known error of the calibration.",
     "plan": "Forecast the errors of a table derived from exposures.",
 }
 

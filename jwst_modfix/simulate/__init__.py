@@ -2,13 +2,12 @@
 Simulated multi-epoch NIRCam exposures with a known error of the calibration.
 
 The exposures have the geometry of the observatory's SIAF and go through calwebb_image3. On the command
-line: ``python -m jwst_modfix.simulate --help``. In Python::
+line: ``modfix simulate --help``. In Python::
 
-    rng = np.random.default_rng(1)
     exposures = plan_exposures(JWIDF_EPOCHS, filters=["F444W"])
-    simulate_dataset("data", exposures, rng, field="jwidf")
+    simulate_dataset("data", exposures, seed=1, field="jwidf")
 
-This is the only room that imports `pysiaf`, which comes with the extra ``sim``.
+Only this package imports `pysiaf`, which comes with the extra ``sim``.
 """
 
 from jwst_modfix.simulate.dataset import Dataset, calibration_factor, simulate_dataset, simulate_exposure
@@ -18,6 +17,7 @@ from jwst_modfix.simulate.magnitudes import draw_measurements, observe_sources, 
 from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
 from jwst_modfix.simulate.optics import DETECTORS, MODULE_MIDPOINT, Attitude, DetectorGeometry, detector_geometry
 from jwst_modfix.simulate.scene import Population, make_scene, scene_around
+from jwst_modfix.simulate.streams import random_stream
 from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "named_subarray",
     "observe_sources",
     "plan_exposures",
+    "random_stream",
     "scene_around",
     "simulate_dataset",
     "simulate_exposure",

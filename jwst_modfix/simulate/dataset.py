@@ -1,95 +1,29 @@
 """Simulated exposures and whole data sets on disk, with associations and the truth."""
 
-import json
-import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import yaml
+from astropy.table import Table
+from jwst.associations.asn_from_list import asn_from_list
+from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.simulate.detector import Effects, cut_subarray, detect
+from jwst_modfix.simulate.detector import Effects, Subarray, cut_subarray, detect
 from jwst_modfix.simulate.header import exposure_metadata
-from jwst_modfix.simulate.optics import FULL_FRAME, assign_wcs
+from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.optics import FULL_FRAME, Array, assign_wcs
 from jwst_modfix.simulate.render import draw_sources
-from jwst_modfix.simulate.scene import scene_around
+from jwst_modfix.simulate.scene import Population, scene_around
+from jwst_modfix.simulate.streams import random_stream
 from jwst_modfix.simulate.truth import CalibrationTruth
+from jwst_modfix.text import get_logger
 
-__all__ = [
-    "DEFAULT_CONTEXT",
-    "Dataset",
-    "calibration_factor",
-    "simulate_dataset",
-    "simulate_exposure",
-    "write_associations",
-    "write_truth",
-]
+__all__ = ["DEFAULT_CONTEXT", "Dataset", "calibration_factor", "simulate_dataset", "simulate_exposure"]
 
-
-def write_associations(output_dir, field, exposures):
-    """
-    Write the associations of a data set: per epoch and filter, per filter, and of everything.
-
-    Parameters
-    ----------
-    output_dir : path-like
-        Where the exposures are.
-    field : str
-        Name of the field, for the names of files and products.
-    exposures : sequence of Exposure
-        The exposures.
-
-    Returns
-    -------
-    list of pathlib.Path
-        ``<field>_<epoch>_<filter>_image3_asn.json``, ``<field>_<filter>_image3_asn.json`` and
-        ``<field>_image3_asn.json``, whose members carry their epoch.
-    """
-    epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
-    bands = dict.fromkeys(exposure.band.name for exposure in exposures)
-    taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
-    choices = [(epoch, band) for band in bands for epoch in epochs if (epoch, band) in taken]
-    choices += [(None, band) for band in bands] + [(None, None)]
-    return [_write(Path(output_dir), field, exposures, epoch, band) for epoch, band in choices]
-
-
-def _write(output_dir, field, exposures, epoch, band):
-    members = [
-        exposure
-        for exposure in exposures
-        if epoch in (None, exposure.epoch.name) and band in (None, exposure.band.name)
-    ]
-    product = "_".join(part for part in (field, epoch, band and band.lower()) if part)
-    path = output_dir / f"{'_'.join(part for part in (field, epoch, band) if part)}_image3_asn.json"
-    path.write_text(json.dumps(_association(product, members, path.name), indent=2) + "\n")
-    return path
-
-
-def _association(product, exposures, name):
-    return {
-        "asn_type": "image3",
-        "asn_rule": "Asn_Lv3Image",
-        "asn_id": "a3001",
-        "asn_pool": name.replace("_image3_asn.json", "_pool.csv"),
-        "program": f"{exposures[0].program:05d}",
-        "target": "t001",
-        "version_id": None,
-        "code_version": "jwst_modfix.simulate",
-        "degraded_status": "No known degraded exposures in association.",
-        "constraints": "No constraints",
-        "products": [{"name": product, "members": [_member(exposure) for exposure in exposures]}],
-    }
-
-
-def _member(exposure):
-    return {
-        "expname": exposure.filename,
-        "exptype": "science",
-        "exposerr": "null",
-        "epoch": exposure.epoch.name,
-    }
-
+log = get_logger(__name__)
 
 DEFAULT_CONTEXT = "jwst_1130.pmap"
 """The CRDS context that Table 2 of Ma et al. (2023) was derived on."""
@@ -97,7 +31,15 @@ DEFAULT_CONTEXT = "jwst_1130.pmap"
 _PIXELS = np.arange(FULL_FRAME, dtype=float)
 
 
-def simulate_exposure(exposure, scene, rng, *, truth=None, effects=None, context=DEFAULT_CONTEXT):
+def simulate_exposure(
+    exposure: Exposure,
+    scene: Table,
+    rng: np.random.Generator | None,
+    *,
+    truth: CalibrationTruth | None = None,
+    effects: Effects | None = None,
+    context: str = DEFAULT_CONTEXT,
+) -> ImageModel:
     """
     Simulate one exposure of one detector.
 
@@ -132,7 +74,7 @@ def simulate_exposure(exposure, scene, rng, *, truth=None, effects=None, context
     return _assemble(exposure, pixels, area, factor, context)
 
 
-def calibration_factor(exposure, truth):
+def calibration_factor(exposure: Exposure, truth: CalibrationTruth) -> Array | float:
     """
     Factor that the wrong calibration puts on the pixels of an exposure.
 
@@ -169,9 +111,6 @@ def _assemble(exposure, pixels, area, factor, context):
     return model
 
 
-log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """
@@ -196,20 +135,23 @@ class Dataset:
 
 
 def simulate_dataset(
-    output_dir,
-    exposures,
-    rng,
+    output_dir: str | Path,
+    exposures: Sequence[Exposure],
+    seed: int,
     *,
-    field="field",
-    scene=None,
-    population=None,
-    truth=None,
-    effects=None,
-    context=DEFAULT_CONTEXT,
-    subarray=None,
-):
+    field: str = "field",
+    scene: Table | None = None,
+    population: Population | None = None,
+    truth: CalibrationTruth | None = None,
+    effects: Effects | None = None,
+    context: str = DEFAULT_CONTEXT,
+    subarray: Subarray | str | None = None,
+) -> Dataset:
     """
     Simulate a set of exposures and write them, with their associations and the truth.
+
+    The sky belongs to the seed and the field, and the noise to the seed, the field and the name of the exposure:
+    give two trials of one seed fields of different names, and they share neither.
 
     Parameters
     ----------
@@ -217,8 +159,8 @@ def simulate_dataset(
         Where to write; made where it does not exist.
     exposures : sequence of Exposure
         The exposures, as from `plan_exposures`.
-    rng : numpy.random.Generator
-        Source of the scene and of the noise.
+    seed : int
+        Seed of the scene and of the noise.
     field : str
         Name of the field, for the names of files.
     scene : astropy.table.Table, optional
@@ -242,62 +184,57 @@ def simulate_dataset(
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     truth = truth or CalibrationTruth()
-    scene = scene_around(rng, exposures, population) if scene is None else scene
+    scene = scene_around(random_stream(seed, field, "sky"), exposures, population) if scene is None else scene
     paths = []
-    for exposure, noise in zip(exposures, rng.spawn(len(exposures)), strict=True):
-        with simulate_exposure(exposure, scene, noise, truth=truth, effects=effects, context=context) as model:
-            paths.append(_save(model, output_dir / exposure.filename, subarray))
+    for exposure in exposures:
+        rng = random_stream(seed, field, exposure.name)
+        with simulate_exposure(exposure, scene, rng, truth=truth, effects=effects, context=context) as model:
+            paths.append(output_dir / exposure.filename)
+            (model if subarray is None else cut_subarray(model, subarray)).save(paths[-1])
         log.info("Wrote %s: %s, %s", exposure.filename, exposure.epoch.name, exposure.band.name)
+    sources = output_dir / f"{field}_sources.ecsv"
+    scene.write(sources, format="ascii.ecsv", overwrite=True)
     return Dataset(
         exposures=tuple(paths),
-        associations=tuple(write_associations(output_dir, field, exposures)),
-        truth=write_truth(output_dir / f"{field}_truth.yaml", exposures, truth, context),
-        sources=_write_sources(output_dir / f"{field}_sources.ecsv", scene),
+        associations=_write_associations(output_dir, field, exposures),
+        truth=_write_truth(output_dir / f"{field}_truth.yaml", exposures, truth, context),
+        sources=sources,
     )
 
 
-def _save(model, path, subarray):
-    if subarray is not None:
-        model = cut_subarray(model, subarray)
-    model.save(path)
+def _write_associations(output_dir, field, exposures):
+    """Write the associations: per epoch and filter, per filter, and of everything; members carry their epoch."""
+    epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
+    bands = dict.fromkeys(exposure.band.name for exposure in exposures)
+    taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
+    choices = [(epoch, band) for band in bands for epoch in epochs if (epoch, band) in taken]
+    choices += [(None, band) for band in bands] + [(None, None)]
+    return tuple(_write_association(output_dir, field, exposures, *choice) for choice in choices)
+
+
+def _write_association(output_dir, field, exposures, epoch, band):
+    members = [e for e in exposures if epoch in (None, e.epoch.name) and band in (None, e.band.name)]
+    product = "_".join(part for part in (field, epoch, band and band.lower()) if part)
+    names = [exposure.filename for exposure in members]
+    association = asn_from_list(names, rule=DMS_Level3_Base, product_name=product)
+    association["asn_type"] = "image3"
+    for member, exposure in zip(association["products"][0]["members"], members, strict=True):
+        member["epoch"] = exposure.epoch.name
+    path = output_dir / f"{'_'.join(part for part in (field, epoch, band) if part)}_image3_asn.json"
+    path.write_text(association.dump()[1] + "\n")
     return path
 
 
-def _write_sources(path, scene):
-    scene.write(path, format="ascii.ecsv", overwrite=True)
-    return path
-
-
-def write_truth(path, exposures, truth, context=DEFAULT_CONTEXT):
-    """
-    Write the injected calibration error and the geometry of the exposures.
-
-    Parameters
-    ----------
-    path : path-like
-        The YAML file to write.
-    exposures : sequence of Exposure
-        The exposures.
-    truth : CalibrationTruth
-        The error of the calibration.
-    context : str
-        The CRDS context of the files.
-
-    Returns
-    -------
-    pathlib.Path
-        The path.
-    """
-    epochs = dict.fromkeys(exposure.epoch for exposure in exposures)
+def _write_truth(path, exposures, truth, context):
+    """Write the injected calibration error and the geometry of the exposures."""
     tree = {
         "model": "m = M + z + g u + t [mag]; pixels are multiplied by 10^(-0.4 (z + g u + t))",
         "context": context,
         "table": asdict(truth.table),
         "epoch_terms": _describe_epoch_terms(truth, exposures),
-        "epochs": [asdict(epoch) for epoch in epochs],
+        "epochs": [asdict(epoch) for epoch in dict.fromkeys(exposure.epoch for exposure in exposures)],
         "exposures": [_describe(exposure) for exposure in exposures],
     }
-    path = Path(path)
     path.write_text(yaml.safe_dump(_plain(tree), sort_keys=False))
     return path
 

@@ -29,7 +29,7 @@ def exposure_metadata(exposure, context):
         **_times(exposure),
         "instrument": _instrument(exposure),
         "observation": _observation(exposure),
-        "aperture": {"name": exposure.geometry.aperture, "pps_name": "NRCALL_FULL"},
+        "aperture": {"name": exposure.geometry.aperture.AperName, "pps_name": "NRCALL_FULL"},
         "subarray": _subarray(exposure),
         "dither": _dither(exposure),
         "pointing": _pointing(exposure),
@@ -158,17 +158,16 @@ def _pointing(exposure):
 
 
 def _wcsinfo(exposure):
-    geometry = exposure.geometry
-    ra, dec = (float(angle) for angle in exposure.attitude.v2v3_to_sky(geometry.v2_ref, geometry.v3_ref))
-    roll = exposure.attitude.roll_at(geometry.v2_ref, geometry.v3_ref)
+    aperture, attitude, reference = exposure.geometry.aperture, exposure.attitude, exposure.geometry.reference
+    ra, dec = (float(angle) for angle in attitude.v2v3_to_sky(*reference))
     return {
         "ra_ref": ra,
         "dec_ref": dec,
-        "roll_ref": roll,
-        "v2_ref": geometry.v2_ref,
-        "v3_ref": geometry.v3_ref,
-        "v3yangle": geometry.v3_idl_yangle,
-        "vparity": geometry.parity,
+        "roll_ref": attitude.roll_at(*reference),
+        "v2_ref": reference[0],
+        "v3_ref": reference[1],
+        "v3yangle": aperture.V3IdlYAngle,
+        "vparity": int(aperture.VIdlParity),
     }
 
 

@@ -94,7 +94,7 @@ def plan_pointings(rolls, *, dithers=6, filters=("F200W", "F444W"), ra=265.035, 
 
 def _pointing(exposure, epoch):
     geometry, attitude = exposure.geometry, exposure.attitude
-    centre = tuple(float(value) for value in attitude.v2v3_to_sky(geometry.v2_ref, geometry.v3_ref))
+    centre = tuple(float(value) for value in attitude.v2v3_to_sky(*geometry.reference))
     radius = FULL_FRAME / 2 * np.sqrt(2) * max(geometry.pixel_scales) * 1.05
 
     def locate(ra, dec):

@@ -45,7 +45,8 @@ def locate_sources(scene, exposure, margin=_MARGIN):
     geometry = exposure.geometry
     v2, v3 = exposure.attitude.sky_to_v2v3(np.asarray(scene["ra"]), np.asarray(scene["dec"]))
     reach = (FULL_FRAME / 2 * np.sqrt(2) + margin) * max(geometry.pixel_scales) * 1.05
-    near = np.flatnonzero(np.hypot(v2 - geometry.v2_ref, v3 - geometry.v3_ref) < reach)
+    middle_v2, middle_v3 = geometry.reference
+    near = np.flatnonzero(np.hypot(v2 - middle_v2, v3 - middle_v3) < reach)
     x, y = geometry.v2v3_to_pixel(v2[near], v3[near])
     edge = FULL_FRAME - 0.5 + margin
     inside = (x > -0.5 - margin) & (x < edge) & (y > -0.5 - margin) & (y < edge)
@@ -102,7 +103,7 @@ def _sky_to_pixel_jacobian(exposure, ra, dec, step=0.5):
 
     def to_pixel(east, north):
         moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
-        return exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved))
+        return np.stack(exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved)))
 
     east = (to_pixel(step, 0.0) - to_pixel(-step, 0.0)) / (2 * step)
     north = (to_pixel(0.0, step) - to_pixel(0.0, -step)) / (2 * step)

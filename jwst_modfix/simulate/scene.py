@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.simulate.filters import Band
-from jwst_modfix.simulate.optics import offset_on_sky
 
 __all__ = [
     "PROFILES",
@@ -183,9 +184,10 @@ def _reach(exposure, ra, dec):
 
 
 def _draw_positions(rng, number, ra, dec, radius):
-    distance = radius * np.sqrt(rng.uniform(size=number))
-    angle = rng.uniform(0, 2 * np.pi, number)
-    return offset_on_sky(ra, dec, distance * np.cos(angle), distance * np.sin(angle))
+    distance = radius * np.sqrt(rng.uniform(size=number)) * u.arcsec
+    angle = (np.pi / 2 - rng.uniform(0, 2 * np.pi, number)) * u.rad
+    places = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle, distance)
+    return places.ra.deg, places.dec.deg
 
 
 def _add_shapes(rng, scene, magnitude, star_fraction):

@@ -5,34 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jwst_modfix.simulate.optics import MODULE_MIDPOINT
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.file import PACKAGED_TABLE, read_table_file
+from jwst_modfix.table.table import OffsetTable
 
 __all__ = ["MA2023_TABLE", "CalibrationTruth", "gradient_coordinate"]
 
 
-_MA2023 = (
-    ("1", "F150W", 0.01296, 0.00155, None, None),
-    ("1", "F200W", 0.01534, 0.00111, None, None),
-    ("2", "F150W", -0.04342, 0.00148, None, None),
-    ("2", "F200W", -0.05267, 0.00117, None, None),
-    ("3", "F150W", 0.02193, 0.00228, None, None),
-    ("3", "F200W", 0.01397, 0.00113, None, None),
-    ("4", "F150W", -0.05013, 0.00231, None, None),
-    ("4", "F200W", -0.03045, 0.00158, None, None),
-    ("long", "F356W", 0.00874, 0.00110, 0.00300, 0.00075),
-    ("long", "F444W", -0.01654, 0.00128, 0.00433, 0.00090),
-)
-
-MA2023_TABLE = OffsetTable(
-    rows=tuple(
-        OffsetRow(array=array, filter=band, offset=offset, offset_error=error, slope=k, slope_error=k_error)
-        for array, band, offset, error, k, k_error in _MA2023
-    ),
-    gradient=Gradient(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT, exposure_share=0.5),
-    name="Ma et al. (2023), Table 2",
-)
-"""Table 2 of Ma et al. (2023): the truth that is injected unless another is given."""
+MA2023_TABLE = read_table_file(PACKAGED_TABLE).table
+"""The packaged table, Table 2 of Ma et al. (2023): the truth that is injected unless another is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
