@@ -147,6 +147,17 @@ def test_dithers_are_all_different(points):
     assert len(set(dither_pattern(points))) == points
 
 
+def test_exposures_follow_one_another():
+    """One detector: each exposure of 500 s begins after the end of the one before, bands in turn, in its epoch."""
+    exposures = plan_exposures(
+        JWIDF_EPOCHS[:2], filters=["F356W", "F444W"], detectors=["NRCALONG"], dithers=3, duration=500
+    )
+    starts = np.array([exposure.start for exposure in exposures]).reshape(2, 6)
+    np.testing.assert_allclose(starts[:, 0], [59768, 59950])  # 2022-07-08 and 2023-01-06
+    np.testing.assert_allclose(np.diff(starts, axis=1) * 86400, 620, atol=1e-3)
+    assert [(e.band.name, e.number) for e in exposures[2:4]] == [("F356W", 3), ("F444W", 1)]
+
+
 def test_pointing_offset_moves_the_field():
     epoch = Epoch(name="ep1", date="2023-01-06", roll=0.0, ra=100.0, dec=0.0, offset=(0.0, 36.0))
     exposure = plan_exposures([epoch], filters=["F444W"], detectors=["NRCALONG"], dithers=[(0, 0)])[0]
