@@ -230,18 +230,14 @@ def test_bad_pixels_belong_to_the_detector(model):
     np.testing.assert_array_equal(*dead)
 
 
-@pytest.mark.parametrize(
-    ("electrons", "flagged", "lost"),
-    [(55e3, False, False), (61e3, True, False), (55e4, True, False), (61e4, True, True)],
-)
+@pytest.mark.parametrize(("electrons", "flagged", "lost"), [(55e3, 0, 0), (61e3, 1, 0), (55e4, 1, 0), (61e4, 1, 1)])
 def test_bright_cores_are_saturated(electrons, flagged, lost):
     """Lost when the first of ten groups holds more than 58000 electrons, flagged when the last one does."""
     exposure = one_exposure("NRCALONG")
-    faint = simulate_exposure(
-        exposure, stars(exposure, [1000.0], [1000.0]), None, truth=PERFECT, effects=Effects.none()
-    )
-    peak = faint.data[1000, 1000] / faint.meta.photometry.conversion_megajanskys * 1.82 * 526.1
-    sky = exposure.band.sky / faint.meta.photometry.conversion_megajanskys * 1.82 * 526.1
+    scene = stars(exposure, [1000.0], [1000.0])
+    faint = simulate_exposure(exposure, scene, None, truth=PERFECT, effects=Effects.none())
+    per_brightness = 1.82 * 526.1 / faint.meta.photometry.conversion_megajanskys  # electrons
+    peak, sky = faint.data[1000, 1000] * per_brightness, exposure.band.sky * per_brightness
     magnitude = 20 - 2.5 * np.log10((electrons - sky) / peak)
     effects = Effects(noise=False, bad_pixels=False)
     model = simulate_exposure(

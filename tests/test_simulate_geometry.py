@@ -149,9 +149,8 @@ def test_dithers_are_all_different(points):
 
 def test_exposures_follow_one_another():
     """One detector: each exposure of 500 s begins after the end of the one before, bands in turn, in its epoch."""
-    exposures = plan_exposures(
-        JWIDF_EPOCHS[:2], filters=["F356W", "F444W"], detectors=["NRCALONG"], dithers=3, duration=500
-    )
+    options = {"filters": ["F356W", "F444W"], "detectors": ["NRCALONG"], "dithers": 3, "duration": 500}
+    exposures = plan_exposures(JWIDF_EPOCHS[:2], **options)
     starts = np.array([exposure.start for exposure in exposures]).reshape(2, 6)
     np.testing.assert_allclose(starts[:, 0], [59768, 59950])  # 2022-07-08 and 2023-01-06
     np.testing.assert_allclose(np.diff(starts, axis=1) * 86400, 620, atol=1e-3)
