@@ -81,34 +81,34 @@ class Band:
     bandwidth: float
 
     @property
-    def channel(self):
+    def channel(self) -> str:
         """``"SHORT"`` or ``"LONG"``, as in the ``CHANNEL`` keyword."""
         return "SHORT" if self.wavelength < _SHORTEST_LONG else "LONG"
 
     @property
-    def fwhm(self):
+    def fwhm(self) -> float:
         """Full width at half maximum of the core of the PSF [arcsec]."""
         return _FWHM_PER_MICRON * self.wavelength
 
     @property
-    def sky(self):
+    def sky(self) -> float:
         """Surface brightness of the sky [MJy/sr]."""
         return float(np.interp(self.wavelength, _SKY_WAVELENGTHS, _SKY_BRIGHTNESS))
 
     @property
-    def photmjsr(self):
+    def photmjsr(self) -> float:
         """Surface brightness of one DN/s, before the differences between detectors [MJy/sr]."""
         return _MJY_SR_PER_DN_S[self.channel] * self.wavelength / self.bandwidth
 
     @classmethod
-    def named(cls, name):
-        """Look a band up."""
+    def named(cls, name: str) -> "Band":
+        """Look a band up by its own name."""
         if name not in BANDS:
             raise UnknownBandError(f"filter: one of {', '.join(BANDS)}; got {name!r}")
         return BANDS[name]
 
 
-def _make_band(name, wavelength, bandwidth, wheel):
+def _make_band(name: str, wavelength: float, bandwidth: float, wheel: str | None) -> Band:
     return Band(
         name=name,
         filter=wheel or name,
