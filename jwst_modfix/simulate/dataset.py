@@ -181,6 +181,7 @@ def _write_associations(output_dir: Path, field: str, exposures: Sequence[Exposu
     epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
     bands = dict.fromkeys(exposure.band.name for exposure in exposures)
     taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
+    choices: list[tuple[str | None, str | None]]
     choices = [(epoch, band) for band in bands for epoch in epochs if (epoch, band) in taken]
     choices += [(None, band) for band in bands] + [(None, None)]
     return tuple(_write_association(output_dir, field, exposures, *choice) for choice in choices)

@@ -114,7 +114,7 @@ def _draw_noisy(electrons: Array, exposure: Exposure, rng: Any) -> Array:
     flat = 1 + _FLAT_ERROR * _pattern_rng(exposure).standard_normal(electrons.shape, np.float32)
     read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
     counts = rng.poisson(electrons) + read
-    return counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration))
+    return np.asarray(counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration)))
 
 
 def _add_cosmic_rays(data: Array, err: Array, rng: Any, number: int) -> None:

@@ -157,8 +157,8 @@ def plan_pointings(
 
 
 def _pointing(exposure: Exposure, epoch: int) -> Pointing:
-    geometry, attitude = exposure.geometry, exposure.attitude
-    centre = tuple(float(value) for value in attitude.v2v3_to_sky(*geometry.reference))
+    geometry, band = exposure.geometry, exposure.band
+    ra, dec = exposure.attitude.v2v3_to_sky(*geometry.reference)
     radius = FULL_FRAME / 2 * np.sqrt(2) * max(geometry.pixel_scales) * 1.05
 
     def locate(ra: Array, dec: Array) -> tuple[Array, Array, Array]:
@@ -167,5 +167,5 @@ def _pointing(exposure: Exposure, epoch: int) -> Pointing:
         inside[found.rows] = True
         return inside, found.v2, found.v3
 
-    band = exposure.band
+    centre = float(ra), float(dec)
     return Pointing(band.filter, band.pupil, geometry.array, geometry.module, epoch, centre, radius, locate)

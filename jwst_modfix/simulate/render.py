@@ -50,7 +50,7 @@ def true_flux(scene: Table, exposure: Exposure) -> Array:
     """Compute the true flux of every source of a scene in an exposure's band and epoch [MJy]."""
     magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
     variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
-    return ZERO_POINT * 10 ** (-0.4 * (magnitude + variation))
+    return np.asarray(ZERO_POINT * 10 ** (-0.4 * (magnitude + variation)))
 
 
 def draw_sources(scene: Table, exposure: Exposure) -> Array:
@@ -74,7 +74,7 @@ def draw_sources(scene: Table, exposure: Exposure) -> Array:
 def _pixel_scales(sources: Table, exposure: Exposure) -> Array:
     """Local size of a pixel at each source [arcsec], as the PSF is fixed on the sky and not in pixels."""
     jacobian = _sky_to_pixel_jacobian(exposure, np.asarray(sources["ra"]), np.asarray(sources["dec"]))
-    return 1 / np.sqrt(np.abs(np.linalg.det(jacobian)))
+    return np.asarray(1 / np.sqrt(np.abs(np.linalg.det(jacobian))))
 
 
 def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
@@ -87,7 +87,7 @@ def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
     minor *= np.asarray(galaxies["axis_ratio"])[:, None]
     on_sky = np.stack([major, minor], axis=-1)
     on_pixels = _sky_to_pixel_jacobian(exposure, ra, dec) @ on_sky
-    return on_pixels @ np.swapaxes(on_pixels, -1, -2)
+    return np.asarray(on_pixels @ np.swapaxes(on_pixels, -1, -2))
 
 
 def _sky_to_pixel_jacobian(exposure: Exposure, ra: Array, dec: Array, step: float = 0.5) -> Array:
@@ -135,8 +135,8 @@ def _integrate(offset: Array, sigma: float) -> Array:
 
 def _gaussian(dx: Array, dy: Array, covariance: Array) -> Array:
     inverse = np.linalg.inv(covariance)
-    cross = np.exp(-inverse[0, 1] * np.outer(dy, dx))
-    return cross * np.exp(-0.5 * inverse[0, 0] * dx**2) * np.exp(-0.5 * inverse[1, 1] * dy**2)[:, None]
+    along_x, along_y = np.exp(-0.5 * inverse[0, 0] * dx**2), np.exp(-0.5 * inverse[1, 1] * dy**2)
+    return np.asarray(np.exp(-inverse[0, 1] * np.outer(dy, dx)) * along_x * along_y[:, None])
 
 
 def _add_stamp(image: Array, columns: Array, rows: Array, flux: float, stamp: Array) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from jwst_modfix.simulate.filters import Band
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import Array
 from jwst_modfix.table.file import PACKAGED_TABLE, read_table_file
-from jwst_modfix.table.table import OffsetRow, OffsetTable
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 __all__ = ["MA2023_TABLE", "CalibrationTruth"]
 
@@ -59,14 +59,17 @@ def _coordinate(
 ) -> Array:
     """Coordinate u along a row's gradient, from its origin, in the gradient's frame [arcmin]."""
     sin, cos = np.sin(np.deg2rad(table.direction(row))), np.cos(np.deg2rad(table.direction(row)))
-    first, second = table.gradient.origin
-    if table.gradient.frame == "focal_plane":
-        return ((v2 - first) * sin + (v3 - second) * cos) / 60
-    if table.gradient.frame == "detector":
+    gradient = cast("Gradient", table.gradient)  # a table with a slope has one
+    first, second = gradient.origin
+    if gradient.frame == "focal_plane":
+        along = (v2 - first) * sin + (v3 - second) * cos
+    elif gradient.frame == "detector":
         scale_x, scale_y = exposure.geometry.pixel_scales
-        return ((x - first) * scale_x * cos + (y - second) * scale_y * sin) / 60
-    xi, eta = _tangent_plane(*exposure.attitude.v2v3_to_sky(v2, v3), first, second)
-    return (xi * sin + eta * cos) / 60
+        along = (x - first) * scale_x * cos + (y - second) * scale_y * sin
+    else:
+        xi, eta = _tangent_plane(*exposure.attitude.v2v3_to_sky(v2, v3), first, second)
+        along = xi * sin + eta * cos
+    return np.asarray(along / 60)
 
 
 def _tangent_plane(ra: Array, dec: Array, ra_0: float, dec_0: float) -> tuple[Array, Array]:
