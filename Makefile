@@ -21,10 +21,12 @@ PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfi
 
 # Modules whose names docs/api publishes: numpydoc docstrings and type hints are required there.
 PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table/model.py fitting/measurements.py \
-    fitting/solution.py derivation/derive.py steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
+    fitting/solution.py derivation/derive.py report/figures.py steps/module_offset.py steps/module_offset_derive.py \
+    steps/pipelines.py)
 
 # Of these, and of what they import, the modules whose type hints are complete.
-TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py fitting/measurements.py fitting/solution.py)
+TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py fitting/measurements.py \
+    fitting/solution.py derivation/derive.py)
 
 .PHONY: demo test test-mutants test-oldest docs clean
 

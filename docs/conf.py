@@ -61,7 +61,11 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 # The build needs no network, hence no inventories: names of other packages in signatures have no page to point to.
-nitpick_ignore_regex = [("py:.*", r"(?!jwst_modfix\.).*")]
+# Neither have classes that are not published, which appear as types of attributes.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!jwst_modfix\.).*"),
+    ("py:class", r"jwst_modfix\.(photometry|derivation\.bands)\..*"),
+]
 
 
 def setup(app):

@@ -10,11 +10,19 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
+    from jwst_modfix.derivation.derive import Derivation
     from jwst_modfix.errors import ModuleOffsetError
     from jwst_modfix.fitting.measurements import Measurements
     from jwst_modfix.fitting.solution import Solution, fit
+    from jwst_modfix.report.figures import (
+        plot_module_differences,
+        plot_offsets,
+        plot_patches,
+        plot_residual_map,
+        plot_sky_map,
+    )
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
-    from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep
+    from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
     from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
     from jwst_modfix.table.model import ModuleOffsetModel
     from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
@@ -22,6 +30,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     __version__: str
 
 _HOMES = {
+    "Derivation": "jwst_modfix.derivation.derive",
     "Gradient": "jwst_modfix.table.table",
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
@@ -32,10 +41,17 @@ _HOMES = {
     "OffsetRow": "jwst_modfix.table.table",
     "OffsetTable": "jwst_modfix.table.table",
     "Solution": "jwst_modfix.fitting.solution",
+    "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
+    "plot_module_differences": "jwst_modfix.report.figures",
+    "plot_offsets": "jwst_modfix.report.figures",
+    "plot_patches": "jwst_modfix.report.figures",
+    "plot_residual_map": "jwst_modfix.report.figures",
+    "plot_sky_map": "jwst_modfix.report.figures",
 }
 
 __all__ = [
+    "Derivation",
     "Gradient",
     "Measurements",
     "ModuleOffsetDeriveStep",
@@ -47,7 +63,13 @@ __all__ = [
     "OffsetTable",
     "Solution",
     "__version__",
+    "derive",
     "fit",
+    "plot_module_differences",
+    "plot_offsets",
+    "plot_patches",
+    "plot_residual_map",
+    "plot_sky_map",
 ]
 
 

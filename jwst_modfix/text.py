@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import TypeVar
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
+    "format_measured",
     "get_logger",
     "has_hidden",
     "plain_text",
@@ -40,6 +42,14 @@ def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
+
+
+def format_measured(value: float | None, error: float | None, unit: str = "mmag") -> str:
+    """Write a value and its error in thousandths: ``-52.3 ± 0.6 mmag``; a dash where there is none."""
+    if value is None or error is None or not math.isfinite(value):
+        return "-"
+    decimals = 1 if error >= 5e-4 else 2
+    return f"{round(1e3 * value, decimals) + 0.0:+.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
 
 
 def get_logger(name: str) -> logging.Logger:

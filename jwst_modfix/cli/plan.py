@@ -53,14 +53,14 @@ def _is_determined(plan):
 
 
 def _read(names):
-    from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
+    from jwst_modfix.derivation.members import read_members
     from jwst_modfix.photometry import group_epochs
     from jwst_modfix.photometry.frames import read_geometry
     from jwst_modfix.steps.derive_inputs import find_members
 
     members = find_members(names[0] if len(names) == 1 else list(names))
-    headers, _ = read_members(members.paths, where=members.where, allow_mixed=True)
+    headers, _ = read_members(members, allow_mixed=True)
     epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs)
     return pointings_of_exposures(headers, [read_geometry(header) for header in headers], epochs.number)
 

@@ -1,93 +1,32 @@
-"""From the measurements of all filters to one table."""
+"""The parameters and the result of a derivation."""
 
+from __future__ import annotations
+
+import importlib
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.derivation.bands import list_bands, solve_band
-from jwst_modfix.derivation.provenance import make_table
-from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
-from jwst_modfix.jobs import THIS_PROCESS
-from jwst_modfix.photometry import (
-    SYSTEMATIC_FLOOR,
-    Criteria,
-    Epochs,
-    Photometry,
-    Selection,
-    find_mixed,
-    read_header,
-    select_measurements,
-)
-from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.table.table import MODULES, OffsetTable
+from jwst_modfix.derivation.bands import BandResult
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.solution import Solution
+from jwst_modfix.photometry import SYSTEMATIC_FLOOR, Criteria, Epochs, ExposureHeader, Photometry, Selection
+from jwst_modfix.table.table import BASELINES, OffsetTable
 
-__all__ = ["Derivation", "Options", "annotate_measurements", "derive", "read_members"]
+__all__ = ["Derivation", "Options"]
 
 
-def read_members(paths, *, where, allow_mixed=False, workers=THIS_PROCESS):
-    """
-    Read the headers of all members, and refuse those that cannot be used, together.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        The files.
-    where : str
-        What they are members of, for the message.
-    allow_mixed : bool
-        Accept members that were not calibrated alike.
-    workers : Workers
-        Who reads them.
-
-    Returns
-    -------
-    headers : list of ExposureHeader
-        One for each file.
-    mixed : list of str
-        How they differ in calibration; empty where they do not.
-
-    Raises
-    ------
-    AssociationError
-        Members are missing, cut short, not of NIRCam, without WCS or calibrated differently; names each.
-    NoSolutionError
-        No filter has exposures of both modules.
-    """
-    found = list(workers.map(_inspect, [(path,) for path in paths], [path.name for path in paths]))
-    headers = [header for header, _ in found if header]
-    problems = [problem for _, problem in found if problem]
-    if problems:
-        raise AssociationError(
-            f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
-        )
-    mixed = find_mixed(headers)
-    if mixed and not allow_mixed:
-        raise AssociationError(
-            f"{where}: members must be calibrated alike: {'; '.join(mixed)}; allow_mixed takes them as they are"
-        )
-    _check_modules(headers, where)
-    return headers, mixed
-
-
-def _inspect(path):
-    """Read one member's headers and WCS; give the headers, or what is wrong with it."""
-    try:
-        header = read_header(path)
-        read_geometry(header)
-    except PhotometryError as error:
-        return None, str(error)
-    return header, None
-
-
-def _check_modules(headers, where):
-    """Refuse, before any pixel is read, exposures that compare no modules."""
-    seen = {}
-    for header in headers:
-        seen.setdefault(f"{header.filter}+{header.pupil}", set()).add(header.module)
-    if not any(len(modules) == len(MODULES) for modules in seen.values()):
-        words = ", ".join(f"{band}: {', '.join(sorted(modules))}" for band, modules in seen.items())
-        raise NoSolutionError(f"{where}: an offset needs exposures of both modules through one filter; got {words}")
+_CHOICES = {
+    "photometry": ("exposure", "mosaic", "catalog"),
+    "method": ("network", "pairs"),
+    "fit_slope": ("long", "all", "none"),
+    "time_term": ("auto", "fit", "zero"),
+    "baseline": BASELINES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +37,9 @@ class Options:
     Parameters
     ----------
     photometry : {'exposure', 'mosaic', 'catalog'}
-        Where measurements come from.
+        Source of the measurements.
     catalogs : tuple of str
-        Tables of a user's own photometry.
+        Tables of your own photometry, with ``photometry='catalog'``.
     method : {'network', 'pairs'}
         How the offsets are solved for.
     fit_slope : {'long', 'all', 'none'}
@@ -108,32 +47,31 @@ class Options:
     fit_direction : bool
         Fit the direction of each gradient too.
     time_term : {'auto', 'fit', 'zero'}
-        Whether epochs have a term; ``'auto'`` says too which terms the data do not demand.
+        Whether epochs have a term; ``'auto'`` also reports which terms the data do not require.
     baseline : {'B', 'A', 'mean'}
         The module whose flux scale is kept.
     significance : float
-        Gaussian sigmas from which a row is non-zero.
+        Significance from which a row is non-zero [Gaussian sigma].
     epoch_gap_days : float
-        The longest time between exposures of one epoch [day].
+        Longest time between exposures of one epoch [day].
     epoch_roll_tolerance : float
-        The largest difference of roll within one epoch [deg].
+        Largest difference of roll within one epoch [deg].
     min_snr : float
-        Least ratio of flux to error.
+        Smallest ratio of flux to error.
     faintest : float
         Faintest magnitude [AB].
     isolation : float, optional
-        Least distance to the nearest comparable source [arcsec]; that of `Criteria` unless given, and 0 for a user's
-        own photometry, which is for fields where no source is isolated.
+        Smallest distance to the nearest comparable source [arcsec]. The default is 1.0, and 0 for your own photometry.
     compactness : float, optional
-        Least compactness; any unless given.
+        Smallest compactness; no limit by default.
     reserve_share : float
-        Share of the sources kept for validation.
+        Share of the sources that is reserved for validation.
     seed : int
-        Seed of all that is random.
+        Seed of the reserved sources and of the bootstrap.
     bootstrap : int
         Draws of the bootstrap over sources; 0 for none.
     allow_mixed : bool
-        Accept exposures that were not calibrated alike.
+        Accept exposures with different calibrations.
 
     Raises
     ------
@@ -160,25 +98,28 @@ class Options:
     bootstrap: int = 0
     allow_mixed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise MeasurementsError(f"{name}: must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
-                "catalogs: needed with photometry='catalog', and used by no other; "
+                "catalogs: required with photometry='catalog', and not allowed otherwise; "
                 f"got photometry={self.photometry!r} and {len(self.catalogs)} catalogs"
             )
         if self.fit_direction and self.method == "pairs":
-            raise MeasurementsError("fit_direction: only method='network' fits the direction of a gradient")
-        for name, least in (("significance", 0), ("bootstrap", 0), ("seed", 0), ("min_snr", 0), ("isolation", 0)):
+            raise MeasurementsError("fit_direction: needs method='network'; got method='pairs'")
+        for name in ("significance", "bootstrap", "seed", "min_snr", "isolation"):
             value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise MeasurementsError(f"{name}: must be at least {least}; got {value}")
+            if value is not None and not value >= 0:
+                raise MeasurementsError(f"{name}: must be at least 0; got {value}")
         if not 0 <= self.reserve_share <= 0.9:
             raise MeasurementsError(f"reserve_share: must be from 0 to 0.9; got {self.reserve_share}")
         if self.bootstrap == 1:
             raise MeasurementsError("bootstrap: must be 0 (none) or at least 2 draws; got 1")
 
     @property
-    def criteria(self):
+    def criteria(self) -> Criteria:
         """Rules for measurements that enter the fit."""
         isolation = self.isolation
         if isolation is None:
@@ -200,131 +141,87 @@ class Derivation:
     epochs : Epochs
         The epoch of each.
     mixed : tuple of str
-        How the exposures differ in calibration, where that was allowed.
+        Differences in the calibration of the exposures, where ``allow_mixed`` is set.
     photometry : Photometry
         Measurements and exposures.
     selection : Selection
-        Which measurements entered, and why others did not.
+        Which measurements were selected, and counts of those that break each rule.
     bands : tuple of BandResult
         The result of each filter and pupil.
     table : OffsetTable
         The rows of all filters.
     options : Options
-        The user's choices.
+        The parameters.
     """
 
     product: str
-    headers: tuple
+    headers: tuple[ExposureHeader, ...]
     epochs: Epochs
-    mixed: tuple
+    mixed: tuple[str, ...]
     photometry: Photometry
     selection: Selection
-    bands: tuple
+    bands: tuple[BandResult, ...]
     table: OffsetTable
     options: Options
 
+    def __repr__(self) -> str:
+        bands = ", ".join(band.name for band in self.bands)
+        return f"<Derivation of {self.product}: {len(self.table.rows)} rows from {bands}>"
+
     @property
-    def corrected(self):
-        """Filter and array ID of what had been corrected before, so that the result is what was left; in words."""
+    def solution(self) -> dict[str, Solution]:
+        """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
+        return {band.name: band.solution for band in self.bands if band.solution is not None}
+
+    @cached_property
+    def measurements(self) -> Table:
+        """The measurements, with the columns ``selected``, ``reserved``, ``rejected`` and ``residual``."""
+        table = Table(self.photometry.measurements, copy=True)
+        table["selected"] = self.selection.mask.copy()
+        table["reserved"] = np.zeros(len(table), bool)
+        table["rejected"] = np.zeros(len(table), int)
+        table["residual"] = np.full(len(table), np.nan)
+        for band in self.bands:
+            table["reserved"][band.rows] = band.measurements.reserved
+            if band.solution is not None:
+                fitted = band.rows[~band.measurements.reserved]
+                table["rejected"][fitted] = band.solution.rejected
+                table["residual"][fitted] = band.solution.fit.residual
+        table["residual"].unit = table["mag"].unit
+        table["selected"].description = "Selected for the fit"
+        table["reserved"].description = "Not used in the fit, for validation"
+        table["rejected"].description = "By the network's fit, for 'pairs' too: 0 used, 1 single, 2 outlier, 3 variable"
+        table["residual"].description = "Measured minus fitted magnitude of the network, for 'pairs' too"
+        return table
+
+    @property
+    def corrected(self) -> str:
+        """Exposures that had been corrected before, so that the result is what was left; empty if there are none."""
+        everything = {(header.filter, header.pupil, header.array) for header in self.headers}
         done = {(header.filter, header.pupil, header.array) for header in self.headers if header.status == "COMPLETE"}
-        if len(done) == len({(header.filter, header.pupil, header.array) for header in self.headers}):
+        if done == everything:
             return "the exposures"
         return ", ".join(f"{band} {pupil} array {array}" for band, pupil, array in sorted(done))
 
     @property
-    def systematic_floor(self):
-        """What offsets may be off by that no error tells of [mag]; None where it is not known of the photometry."""
+    def systematic_floor(self) -> float | None:
+        """Systematic error of each offset [mag], which no standard error includes; None where it is not known."""
         return SYSTEMATIC_FLOOR if self.options.photometry == "exposure" else None
 
+    def report(self, path: str | Path) -> list[Path]:
+        """
+        Write the report, and its figures beside it as PNG and PDF files.
 
-def derive(photometry, headers, epochs, options, *, product, mixed=()):
-    """
-    Solve every filter and pupil of a set of measurements.
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            Name of the page, ending in ``.html``.
 
-    Parameters
-    ----------
-    photometry : Photometry
-        Measurements and exposures.
-    headers : sequence of ExposureHeader
-        The exposures that they were made from.
-    epochs : Epochs
-        The epoch of each.
-    options : Options
-        The user's choices.
-    product : str
-        Name of the product.
-    mixed : sequence of str
-        How the exposures differ in calibration.
-
-    Returns
-    -------
-    Derivation
-        The derivation.
-
-    Raises
-    ------
-    NoSolutionError
-        No filter determines an offset; says why of each.
-    """
-    selection = select_measurements(photometry.measurements, options.criteria)
-    bands = list_bands(photometry.exposures)
-    randoms = np.random.default_rng(options.seed).spawn(len(bands))
-    solved = tuple(
-        solve_band(photometry, selection.mask, band, options, rng) for band, rng in zip(bands, randoms, strict=True)
-    )
-    _refuse_nothing(solved, selection)
-    table = make_table(solved, headers, options.baseline, f"{product}_moduleoffset.asdf")
-    return Derivation(
-        product=product, headers=tuple(headers), epochs=epochs, mixed=tuple(mixed), photometry=photometry,
-        selection=selection, bands=solved, table=table, options=options,
-    )  # fmt: skip
-
-
-def _refuse_nothing(bands, selection):
-    """Refuse a derivation in which not one row is determined."""
-    if any(band.offsets is not None and band.offsets.rows for band in bands):
-        return
-    reasons = [band.failure for band in bands if band.failure]
-    reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
-    failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)
-    raise NoSolutionError(
-        f"no offset can be derived: {'; '.join(reasons)}"
-        f" ({int(selection.mask.sum())} of {len(selection.mask)} measurements selected; left out: {failed or 'none'})"
-    )
-
-
-def annotate_measurements(derivation):
-    """
-    Tell of each measurement what became of it.
-
-    Parameters
-    ----------
-    derivation : Derivation
-        The derivation.
-
-    Returns
-    -------
-    astropy.table.Table
-        The measurements with the columns ``selected``, ``reserved``, ``rejected`` and ``residual``.
-    """
-    table = Table(derivation.photometry.measurements, copy=True)
-    columns = {
-        "selected": derivation.selection.mask.copy(),
-        "reserved": np.zeros(len(table), bool),
-        "rejected": np.zeros(len(table), int),
-        "residual": np.full(len(table), np.nan),
-    }
-    for band in derivation.bands:
-        columns["reserved"][band.rows] = band.measurements.reserved
-        if band.solution is not None:
-            fitted = band.rows[~band.measurements.reserved]
-            columns["rejected"][fitted] = band.solution.rejected
-            columns["residual"][fitted] = band.solution.fit.residual
-    for name, values in columns.items():
-        table[name] = values
-    table["residual"].unit = table["mag"].unit
-    table["selected"].description = "Good enough for the fit"
-    table["reserved"].description = "Kept out of the fit, for validation"
-    table["rejected"].description = "By the network's fit, for 'pairs' too: 0 used, 1 single, 2 outlier, 3 varies"
-    table["residual"].description = "Measured magnitude minus that of the network's fit, also for method='pairs'"
-    return table
+        Returns
+        -------
+        list of pathlib.Path
+            The page and the figures.
+        """
+        # By name: the report is built on the derivation, and drawing takes a second to import.
+        page: Any = importlib.import_module("jwst_modfix.report.page")
+        return list(page.write_report(self, Path(path)))

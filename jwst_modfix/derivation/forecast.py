@@ -7,7 +7,8 @@ import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
-from jwst_modfix.fitting.separability import forecast_terms
+from jwst_modfix.fitting.separability import Forecast, forecast_terms
+from jwst_modfix.photometry.frames import offsets
 
 __all__ = ["EDGE", "BandPlan", "Pointing", "plan_bands", "plan_measurements", "pointings_of_exposures"]
 
@@ -18,57 +19,29 @@ _ARCMIN2 = 3600.0  # arcsec^2
 
 @dataclass(frozen=True, eq=False)
 class Pointing:
-    """
-    Where one exposure of one detector looks.
-
-    Parameters
-    ----------
-    filter, pupil, array, module : str
-        Optics and detector.
-    epoch : int
-        Number of the epoch.
-    centre : tuple of float
-        RA, Dec of its centre [deg].
-    radius : float
-        Distance within which all that it sees lies [arcsec].
-    locate : callable
-        From RA, Dec [deg] to a mask of those on the detector, and the V2, V3 [arcsec] of these.
-    """
+    """Where one exposure of one detector looks."""
 
     filter: str
     pupil: str
     array: str
     module: str
     epoch: int
-    centre: tuple[float, float]
-    radius: float
-    locate: Callable
+    centre: tuple[float, float]  # RA, Dec [deg]
+    radius: float  # arcsec, within which all is that it sees
+    locate: Callable  # from RA, Dec [deg] to a mask of those on the detector, and the V2, V3 [arcsec] of these
 
 
 @dataclass(frozen=True, eq=False)
 class BandPlan:
-    """
-    The forecast of one filter and pupil.
-
-    Parameters
-    ----------
-    filter, pupil : str
-        The optics.
-    exposures, sources, measurements : int
-        How many exposures, sources measured at all, and measurements.
-    forecast : Forecast or None
-        The forecast; None where there is no solution.
-    failure : str
-        Why there is none.
-    """
+    """The forecast of one filter and pupil."""
 
     filter: str
     pupil: str
     exposures: int
     sources: int
     measurements: int
-    forecast: object = None
-    failure: str = ""
+    forecast: Forecast | None = None
+    failure: str = ""  # why there is none
 
 
 def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, fit_slope="long", reserve_share=0.2):
@@ -120,10 +93,10 @@ def _pointing(header, geometry, epoch):
     ny, nx = geometry.shape
     centre = tuple(float(value) for value in geometry.to_sky((nx - 1) / 2, (ny - 1) / 2))
     corners = geometry.to_sky(np.array([0, nx - 1, 0, nx - 1]), np.array([0, 0, ny - 1, ny - 1]))
-    radius = float(np.hypot(*_offsets(centre, *corners)).max())
+    radius = float(np.hypot(*offsets(*centre, *corners)).max())
 
     def locate(ra, dec):
-        near = np.flatnonzero(np.hypot(*_offsets(centre, ra, dec)) < radius)
+        near = np.flatnonzero(np.hypot(*offsets(*centre, ra, dec)) < radius)
         x, y = geometry.to_pixel(ra[near], dec[near])
         on = (x > EDGE) & (x < nx - 1 - EDGE) & (y > EDGE) & (y < ny - 1 - EDGE)
         inside = np.zeros(len(ra), dtype=bool)
@@ -136,16 +109,10 @@ def _pointing(header, geometry, epoch):
 def _draw_sources(pointings, rng, density):
     """Draw places over the box that holds all exposures."""
     first = pointings[0].centre
-    east, north = _offsets(first, *np.transpose([pointing.centre for pointing in pointings]))
+    east, north = offsets(*first, *np.transpose([pointing.centre for pointing in pointings]))
     radius = np.array([pointing.radius for pointing in pointings])
     low = np.array([(east - radius).min(), (north - radius).min()])
     high = np.array([(east + radius).max(), (north + radius).max()])
     number = rng.poisson(density * np.prod(high - low) / _ARCMIN2)
     x, y = rng.uniform(low[:, None], high[:, None], (2, number))
     return first[0] + x / 3600 / np.cos(np.deg2rad(first[1])), first[1] + y / 3600
-
-
-def _offsets(centre, ra, dec):
-    """Small offsets, east and north [arcsec], with the scale of the centre."""
-    delta = (np.asarray(ra) - centre[0] + 180) % 360 - 180
-    return delta * np.cos(np.deg2rad(centre[1])) * 3600, (np.asarray(dec) - centre[1]) * 3600

@@ -1,4 +1,4 @@
-"""The reference file of a derivation: its rows, what it is valid for, and how it came about."""
+"""The reference file of a derivation: its rows, its validity, and how it was made."""
 
 import importlib.metadata
 import math
@@ -14,51 +14,48 @@ from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import MODULES, OffsetTable, Validity
 
-__all__ = ["describe_versions", "make_model", "make_table"]
+__all__ = ["describe_derivation", "make_model", "make_table"]
 
 
-_DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg]: far below any error
+_DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg], far below any error; meta.derivation has all digits
+_ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
 def make_table(bands, headers, baseline, name):
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
-    rows = tuple(_readable(replace(row, photmjsr=_photmjsr(row, headers))) for table in solved for row in table.rows)
-    return OffsetTable(
-        rows=rows, baseline=baseline, gradient=solved[0].gradient, valid_for=_validity(headers), name=name
-    )
+    rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
+    gradient, valid_for = solved[0].gradient, _find_validity(headers)
+    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name)
 
 
 def make_model(derivation):
     """Make the reference file."""
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
-    first, last = dates.min().isot[:10], dates.max().isot[:10]
+    first, last = dates.min().isot, dates.max().isot[:10]
+    described = describe_derivation(derivation)
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
     return ModuleOffsetModel.from_table(
         derivation.table,
         description=f"Module A/B flux offsets in {bands}, derived from {len(derivation.headers)} exposures",
-        author=f"jwst_modfix {importlib.metadata.version('jwst-modfix')}, ModuleOffsetDeriveStep",
-        pedigree=f"INFLIGHT {first} {last}",
-        useafter=dates.min().isot[:19],
-        history=list(_history(derivation, first, last)),
-        derivation=_plain(_describe(derivation)),
+        author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
+        pedigree=f"INFLIGHT {first[:10]} {last}",
+        useafter=first[:19],
+        history=list(_write_history(derivation, described, first[:10], last)),
+        derivation=described,
     )
 
 
-def describe_versions():
-    """List the software that a derivation rests on."""
-    return {name: importlib.metadata.version(name) for name in _SOFTWARE}
+def _complete(row, headers):
+    """Round a row to digits that a person can read and edit, and add its PHOTMJSR."""
+    numbers = {name: getattr(row, name) for name in _ROUNDED}
+    numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
+    return replace(row, **numbers, photmjsr=_find_photmjsr(row, headers))
 
 
-def _readable(row):
-    """Round a row to what a person can read and edit; the full numbers stand in meta.derivation."""
-    numbers = {name: getattr(row, name) for name in ("offset", "offset_error", "slope", "slope_error", "direction")}
-    return replace(row, **{name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()})
-
-
-def _photmjsr(row, headers):
-    """PHOTMJSR of both arrays of a row; None where one is not known or not the same in all exposures."""
+def _find_photmjsr(row, headers):
+    """PHOTMJSR of both arrays of a row; None where it is not known or differs between exposures."""
     mine = [header for header in headers if (header.array, header.filter, header.pupil) == row.key]
     found = {module: {header.photmjsr for header in mine if header.module == module} for module in MODULES}
     if any(len(values) != 1 or None in values for values in found.values()):
@@ -66,93 +63,77 @@ def _photmjsr(row, headers):
     return {module: float(values.pop()) for module, values in found.items()}
 
 
-def _validity(headers):
-    contexts = _known(header.context for header in headers)
+def _find_validity(headers):
+    contexts = _find_names(header.context for header in headers)
     if not all(re.fullmatch(r"jwst_\d+\.pmap", context) for context in contexts):
         contexts = ()
-    contexts = sorted(contexts, key=lambda context: int(context[5:-5]))
-    return Validity(
-        context_first=contexts[0] if contexts else None,
-        context_last=contexts[-1] if contexts else None,
-        photom=_known(header.photom for header in headers),
-        flat=_known(header.flat for header in headers),
-    )
+    contexts = sorted(contexts, key=lambda context: int(context[5:-5])) or [None]
+    photom, flat = (_find_names(getattr(header, field) for header in headers) for field in ("photom", "flat"))
+    return Validity(context_first=contexts[0], context_last=contexts[-1], photom=photom, flat=flat)
 
 
-def _known(values):
-    """Sorted file names; nothing where one exposure does not tell, for the table would refuse that exposure."""
+def _find_names(values):
+    """Sorted file names; none if one exposure has no name, because the table would then refuse that exposure."""
     values = set(values)
     if None in values or "N/A" in values:
         return ()
     return tuple(sorted(PurePosixPath(value).name for value in values))
 
 
-def _history(derivation, first, last):
-    options = derivation.options
-    version, count = importlib.metadata.version("jwst-modfix"), len(derivation.headers)
+def _write_history(derivation, described, first, last):
+    options, versions = derivation.options, described["versions"]
+    count, epochs = len(derivation.headers), len(derivation.epochs.names)
     yield (
-        f"Derived by jwst_modfix {version} from {count} exposures of {len(derivation.epochs.names)} epochs, {first} to "
-        f"{last}; photometry {options.photometry}, method {options.method}."
+        f"Derived by jwst_modfix {versions['jwst-modfix']} from {count} exposures of {epochs} "
+        f"epoch{'s' * (epochs != 1)}, {first} to {last}; photometry {options.photometry}, method {options.method}."
     )
     if derivation.corrected:
-        yield f"Of {derivation.corrected}, corrected for module offsets before: these are the offsets that were left."
+        yield f"Corrected for module offsets before: {derivation.corrected}; their offsets are what was left."
     yield from (f"Mixed calibrations were allowed: {line}." for line in derivation.mixed)
     for band in derivation.bands:
         yield from (f"{band.name}: {warning}" for warning in band.warnings)
         if band.failure:
-            yield f"{band.name}: left out: {band.failure}"
+            yield f"{band.name}: no solution: {band.failure}"
         for result in band.results:
             yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
 
 
-def _describe(derivation):
-    options = {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"}
-    return {
+def describe_derivation(derivation):
+    """Describe a derivation by plain numbers, text, lists and dicts, for the reference file and the report."""
+    selection = derivation.selection
+    return _plain({
         "product": derivation.product,
-        "options": options,
-        "versions": describe_versions(),
+        "options": {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"},
+        "versions": {name: importlib.metadata.version(name) for name in _SOFTWARE},
         "exposures": [header.name for header in derivation.headers],
-        "epochs": _describe_epochs(derivation),
+        "epochs": [_describe_epoch(derivation, number) for number in range(len(derivation.epochs.names))],
         "measurements": {
-            "measured": len(derivation.selection.mask),
-            "selected": int(derivation.selection.mask.sum()),
-            "failed": dict(derivation.selection.rejected),
+            "measured": len(selection.mask),
+            "selected": selection.mask.sum(),
+            "failed": selection.rejected,
         },
         "least_error_mag": LEAST_ERROR,
         "systematic_floor_mag": derivation.systematic_floor,
         "bands": [_describe_band(band) for band in derivation.bands],
-    }
+    })  # fmt: skip
 
 
-def _describe_epochs(derivation):
-    for number, name in enumerate(derivation.epochs.names):
-        mine = [h for h, epoch in zip(derivation.headers, derivation.epochs.number, strict=True) if epoch == number]
-        times = [header.mjd for header in mine]
-        rolls = np.round(sorted({round(header.roll, 2) for header in mine}), 2).tolist()
-        yield {"number": number, "name": name, "exposures": len(mine), "first_mjd": min(times), "last_mjd": max(times),
-               "roll_deg": rolls}  # fmt: skip
+def _describe_epoch(derivation, number):
+    mine = [header for header, n in zip(derivation.headers, derivation.epochs.number, strict=True) if n == number]
+    times, rolls = [header.mjd for header in mine], sorted({round(header.roll, 2) for header in mine})
+    return {
+        "number": number, "name": derivation.epochs.names[number], "exposures": len(mine), "first_mjd": min(times),
+        "last_mjd": max(times), "roll_deg": rolls,
+    }  # fmt: skip
 
 
 def _describe_band(band):
-    known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": list(band.warnings)}
+    known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
     if band.solution is None:
         return known
-    return (
-        known
-        | _describe_solution(band.solution)
-        | {
-            "results": [asdict(result) for result in band.results],
-            "reserved": [asdict(residual) for residual in band.residuals],
-            "sky": [asdict(comparison) for comparison in band.sky],
-            "module_slopes": {name: list(value) for name, value in band.module_slopes.items()},
-            "bootstrap_ratio": _ratios(band.bootstrap),
-        }
-    )
-
-
-def _describe_solution(solution):
-    terms = np.flatnonzero(solution.fitted)
-    return {
+    solution, terms = band.solution, np.flatnonzero(band.solution.fitted)
+    bootstrap = band.bootstrap
+    return known | {
         "terms": [solution.names[number] for number in terms],
         "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
         "values": solution.values[terms],
@@ -163,20 +144,20 @@ def _describe_solution(solution):
         "intrinsic_scatter_mag": solution.sigma_int,
         "chi2": solution.chi2,
         "degrees_of_freedom": solution.dof,
+        "results": [asdict(result) for result in band.results],
+        "reserved": [asdict(residual) for residual in band.residuals],
+        "sky": [asdict(comparison) for comparison in band.sky],
+        "module_slopes": band.module_slopes,
+        "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }
-
-
-def _ratios(bootstrap):
-    return None if bootstrap is None else dict(zip(bootstrap.names, bootstrap.ratio, strict=True))
 
 
 def _plain(value):
     """Plain numbers, text, lists and dicts; None for what is not finite, which the file leaves out."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if not isinstance(value, str) and hasattr(value, "__iter__"):
         return [_plain(item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,123 +1,273 @@
-"""Figures of the report."""
+"""Figures: what a solution found, and those of Ma et al. (2023)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.least_squares import MAD_TO_SIGMA
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
 from jwst_modfix.fitting.robust import OUTLIER
 from jwst_modfix.table.table import ARRAYS
+from jwst_modfix.text import format_measured
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from jwst_modfix.derivation.bands import BandResult
+    from jwst_modfix.derivation.derive import Derivation
+    from jwst_modfix.fitting.measurements import Measurements
+    from jwst_modfix.fitting.pairs import PairSolution
+    from jwst_modfix.fitting.solution import Solution
+    from jwst_modfix.fitting.verdict import ArrayResult
+
+    Floats = NDArray[np.float64]
 
 __all__ = [
-    "COLORS",
-    "LINES",
-    "MARKERS",
-    "MODULE_COLORS",
-    "Differences",
     "Picture",
-    "bin_medians",
     "draw_band",
     "draw_overview",
-    "epoch_differences",
-    "literal",
-    "module_differences",
-    "new_axes",
-    "shade",
+    "plot_module_differences",
+    "plot_offsets",
+    "plot_patches",
+    "plot_residual_map",
+    "plot_sky_map",
 ]
 
 
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":")
-MODULE_COLORS = {"A": "#0072B2", "B": "#D55E00"}
-
-_STYLE = {"labelsize": 9}
-
-
-class Picture:
-    """A figure with its name and its words."""
-
-    def __init__(self, name, figure, caption):
-        self.name, self.figure, self.caption = name, figure, caption
-
-
-def new_axes(columns=1, width=6.4, height=4.0, rows=1, **kwargs):
-    """Make a figure with axes in a row, or in several."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
-    for ax in axes.flat:
-        ax.tick_params(direction="in", top=True, right=True, **_STYLE)
-    return figure, [list(row) for row in axes] if rows > 1 else list(axes[0])
-
-
-def literal(text):
-    """Take text as it is: no part of it is mathematics."""
-    return str(text).replace("\\", "/").replace("$", r"\$")
-
-
-def shade(ax):
-    """Shade differences of up to 0.05 mag and 0.02 mag, as Fig. 8 of Ma et al. (2023) does."""
-    ax.axhspan(-0.05, 0.05, color="0.92", zorder=0)
-    ax.axhspan(-0.02, 0.02, color="0.82", zorder=0)
-    ax.axhline(0, color="0.3", lw=0.8, zorder=1)
-
-
-def bin_medians(x, y, bins=8):
-    """Find medians in bins of equal numbers."""
-    parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(bins, len(x) // 5)))
-    middle = np.array([[np.median(x[part]), np.median(y[part])] for part in parts])
-    scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
-    error = [s * np.sqrt(np.pi / 2 / len(part)) for s, part in zip(scatter, parts, strict=True)]
-    return middle[:, 0], middle[:, 1], np.array(error)
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_LINES = ("-", "--", "-.", ":")
+_MILLI = 1e3  # figures are in mmag and mas
+_MOST_PANELS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Differences:
+class Picture:
+    """A figure, its name and what its caption says of this data set."""
+
+    name: str
+    figure: Figure
+    words: str = ""
+
+
+# --- public plots ----------------------------------------------------------------------------------------------------
+
+
+def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None = None) -> Axes:
     """
-    Differences between two groups of measurements of each source.
+    Plot the offset of each array with its standard error.
 
     Parameters
     ----------
-    array_code : numpy.ndarray of int, shape (n,)
-        Place of the array ID in ``ARRAYS``; -1 where measurements of several are averaged.
-    mag, RA, Dec : numpy.ndarray, shape (n,)
-        Mean magnitude and place [deg] of the source.
-    before, after : numpy.ndarray, shape (n,)
-        Difference of mean magnitudes as measured and corrected [mag].
+    solution : Solution or dict of Solution
+        One solution, or solutions by the name of the filter, as in ``Derivation.solution``.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the current axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: A - B [mmag], 1 sigma errors.
     """
+    ax = _axes(ax)
+    solutions = solution if isinstance(solution, Mapping) else {_band_name(solution.measurements): solution}
+    terms = [(name, term, *one.value(term.name)) for name, one in solutions.items() for term in one.model.terms]
+    found = [(f"{name}\n{term.array}", value, error) for name, term, value, error in terms
+             if term.kind == "offset" and np.isfinite(value)]  # fmt: skip
+    names, values, errors = [list(column) for column in zip(*found, strict=True)] if found else ([], [], [])
+    ax.errorbar(range(len(names)), _MILLI * np.array(values), _MILLI * np.array(errors), fmt="o", color=_COLORS[0],
+                capsize=3)  # fmt: skip
+    return _label(ax, names)
 
-    array_code: np.ndarray
-    mag: np.ndarray
-    RA: np.ndarray
-    Dec: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
 
-    def __len__(self):
+def plot_residual_map(solution: Solution, *, gridsize: int = 40, ax: Axes | None = None) -> Axes:
+    """
+    Plot the median residual of the measurements used, over the focal plane.
+
+    Parameters
+    ----------
+    solution : Solution
+        The solution of one filter.
+    gridsize : int, optional
+        Number of hexagonal bins along V2.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the current axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: V2 and V3 [arcsec], the colour is the median of measured minus fitted magnitude [mmag].
+    """
+    ax = _axes(ax)
+    used = solution.rejected == 0
+    m, residual = solution.measurements.select(used), _MILLI * solution.fit.residual[used]
+    limit = _limit(residual, 90, least=5.0)
+    bins = ax.hexbin(m.V2, m.V3, residual, reduce_C_function=np.median, gridsize=gridsize, cmap="PuOr", linewidths=0.2,
+                     vmin=-limit, vmax=limit)  # fmt: skip
+    ax.figure.colorbar(bins, ax=ax, label="median residual [mmag]")
+    ax.set(xlabel="V2 [arcsec]", ylabel="V3 [arcsec]", aspect="equal")
+    ax.invert_xaxis()
+    return ax
+
+
+def plot_module_differences(
+    solution: Solution,
+    *,
+    corrected: bool = False,
+    measurements: Measurements | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """
+    Plot A - B of each source against its magnitude (Fig. 8 of Ma et al. 2023).
+
+    Parameters
+    ----------
+    solution : Solution
+        The solution of one filter.
+    corrected : bool, optional
+        Plot the differences after the correction by the solution; before it by default.
+    measurements : Measurements, optional
+        Measurements to plot, reserved ones included; those of the solution by default.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the current axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: magnitude [AB] and A - B [mmag]; epoch terms are subtracted, 20 and 50 mmag are shaded.
+    """
+    return _draw_differences(_axes(ax), _module_differences(solution, measurements), corrected)
+
+
+def plot_sky_map(
+    solution: Solution,
+    epochs: tuple[int, int] | None = None,
+    *,
+    measurements: Measurements | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """
+    Plot differences of magnitude on the sky, before the correction (Fig. 5 of Ma et al. 2023).
+
+    Parameters
+    ----------
+    solution : Solution
+        The solution of one filter.
+    epochs : tuple of int, optional
+        Two epochs, for the second minus the first; module A minus module B by default.
+    measurements : Measurements, optional
+        Measurements to plot, reserved ones included; those of the solution by default.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the current axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: offsets from the middle of the sources [arcmin], the colour is the difference [mmag].
+
+    Raises
+    ------
+    MeasurementsError
+        The measurements have no RA and Dec.
+    """
+    ax, d = _axes(ax), _sky_differences(solution, epochs, measurements)
+    limit = _limit(_MILLI * d.before, 90)
+    points = _draw_map(ax, d, _middle(d.RA, d.Dec), limit)
+    ax.invert_xaxis()
+    ax.set_ylabel("north [arcmin]")
+    ax.figure.colorbar(points, ax=ax, label="difference before correction [mmag]")
+    return ax
+
+
+def plot_patches(
+    pairs: Mapping[str, PairSolution], *, epoch_names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """
+    Plot the medians of patch p against those of patch q (Fig. 6 of Ma et al. 2023).
+
+    Parameters
+    ----------
+    pairs : dict of PairSolution
+        Solutions from pairs of epochs by array ID.
+    epoch_names : sequence of str, optional
+        Names of the epochs; their numbers by default.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the current axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: medians of later minus earlier magnitudes [mmag], 20 and 50 mmag are shaded.
+    """
+    ax, largest = _axes(ax), 25.0
+    for number, (array, solved) in enumerate(pairs.items()):
+        for place, pair in enumerate(solved.pairs):
+            i, j = (str(e) if epoch_names is None else epoch_names[e] for e in pair.epochs)
+            p, q, error_p, error_q = _MILLI * np.array([pair.median_p, pair.median_q, pair.error_p, pair.error_q])
+            ax.errorbar(p, q, error_q, error_p, fmt=_MARKERS[place % len(_MARKERS)], color=_COLORS[number], ms=6,
+                        capsize=2, label=_literal(f"array {array}, {j} - {i}"))  # fmt: skip
+            largest = max(largest, 1.25 * abs(p), 1.25 * abs(q))
+    for size, grey in ((50, "0.92"), (20, "0.82")):
+        ax.fill([-size, size, size, -size], [-size, -size, size, size], color=grey, lw=0, zorder=0)
+    line = np.array([-largest, largest])
+    ax.plot(line, line, color="0.3", ls="--", lw=1, label="time term only")
+    ax.plot(line, -line, color="0.3", ls="-", lw=1, label="module offset only")
+    ax.set(xlabel="median of patch p (B then A) [mmag]", ylabel="median of patch q (A then B) [mmag]", aspect="equal",
+           xlim=(-largest, largest), ylim=(-largest, largest))  # fmt: skip
+    ax.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+# --- differences of each source --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Differences:
+    """Differences between two groups of measurements of each source, as measured and corrected [mag]."""
+
+    array_code: NDArray[np.int8]  # place of the array ID in ARRAYS
+    mag: Floats
+    RA: Floats | None
+    Dec: Floats | None
+    before: Floats
+    after: Floats
+
+    def __len__(self) -> int:
         return len(self.mag)
 
 
-def module_differences(band):
+def _module_differences(solution: Solution, measurements: Measurements | None) -> _Differences:
     """Find A - B of the sources that both modules of one array ID measured."""
-    m, before, after = _magnitudes(band)
-    return _differences(m, before, after, m.source * 8 + m.array_code, m.module_code == 0, m.module_code == 1)
+    m, before, after = _magnitudes(solution, measurements)
+    key = m.source * len(ARRAYS) + m.array_code
+    return _subtract(m, before, after, key, m.module_code == 0, m.module_code == 1)
 
 
-def epoch_differences(band, first, second):
-    """Find second - first of the sources that were measured in two epochs."""
-    m, before, after = _magnitudes(band)
-    found = _differences(m, before, after, m.source, m.epoch == second, m.epoch == first)
-    return Differences(np.full(len(found), -1), found.mag, found.RA, found.Dec, found.before, found.after)
+def _sky_differences(
+    solution: Solution, epochs: tuple[int, int] | None, measurements: Measurements | None
+) -> _Differences:
+    """Find second - first epoch, or A - B, of the sources that both measured."""
+    if solution.measurements.RA is None:
+        raise MeasurementsError(
+            f"{_band_name(solution.measurements)}: a map on the sky needs RA and Dec; there are none"
+        )
+    if epochs is None:
+        return _module_differences(solution, measurements)
+    m, before, after = _magnitudes(solution, measurements)
+    return _subtract(m, before, after, m.source, m.epoch == epochs[1], m.epoch == epochs[0])
 
 
-def _magnitudes(band):
-    """Measurements that are no outliers, as measured but for the epoch terms, and corrected."""
-    solution, m = band.solution, band.measurements
+def _magnitudes(solution: Solution, measurements: Measurements | None) -> tuple[Measurements, Floats, Floats]:
+    """Measurements that are no outliers: their magnitudes less the epoch terms, and corrected."""
+    m = solution.measurements if measurements is None else measurements
     rejected = np.zeros(len(m), int)
     rejected[~m.reserved] = solution.rejected
     known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
@@ -127,332 +277,321 @@ def _magnitudes(band):
     return m, m.mag - t, m.mag - solution.predict(m)
 
 
-def _differences(m, before, after, key, one, other):
-    key = np.unique(key, return_inverse=True)[1]
-    number = int(key.max()) + 1 if len(key) else 0
+def _subtract(m: Measurements, before: Floats, after: Floats, key: Any, one: Any, other: Any) -> _Differences:
+    """Subtract the weighted means of two groups, for each key that both have."""
+    _, first, key = np.unique(key, return_index=True, return_inverse=True)
     weight = 1 / m.mag_error**2
-    sums = [np.bincount(key, weight * side, number) for side in (one, other)]
+    sums = [np.bincount(key, weight * side, len(first)) for side in (one, other)]
     both = (sums[0] > 0) & (sums[1] > 0)
-    first = np.zeros(number, int)
-    first[key[::-1]] = np.arange(len(key))[::-1]
     first = first[both]
 
-    def difference(values):
-        means = [np.bincount(key, weight * values * side, number)[both] for side in (one, other)]
+    def difference(values: Floats) -> Floats:
+        means = [np.bincount(key, weight * values * side, len(sums[0]))[both] for side in (one, other)]
         return means[0] / sums[0][both] - means[1] / sums[1][both]
 
-    places = (column[first] for column in (m.mag, m.RA, m.Dec))
-    return Differences(m.array_code[first], *places, difference(before), difference(after))
+    places = (None if column is None else column[first] for column in (m.RA, m.Dec))
+    return _Differences(m.array_code[first], m.mag[first], *places, difference(before), difference(after))
 
 
-_MOST_PANELS = 3
+# --- figures of the report -------------------------------------------------------------------------------------------
 
 
-def draw_band(band, epoch_names):
+def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
     """Draw all figures of a filter that its measurements allow."""
     drawn = [
-        draw_sky_map(band, epoch_names),
-        draw_before_after(band),
-        draw_patches(band, epoch_names),
-        *draw_gradients(band),
-        draw_correlation(band),
-        draw_links(band),
+        _sky_maps(band, epoch_names),
+        _before_after(band),
+        _one("patches", (9.0, 4.8), plot_patches, band.pairs, epoch_names=epoch_names) if band.pairs else None,
+        *(_gradient(band, result) for result in band.results if result.slope is not None),
+        _one("residuals", (9.0, 4.4), plot_residual_map, band.solution),
+        _correlations(band.solution),
+        _links(band.solution),
     ]
     return [picture for picture in drawn if picture is not None]
 
 
-def draw_sky_map(band, epoch_names):
-    """Draw differences between epochs on the sky (Fig. 5), or between modules where there is one epoch."""
-    epochs = [int(epoch) for epoch in band.solution.model.epochs]
+def draw_overview(derivation: Derivation) -> list[Picture]:
+    """Draw the figures that hold all filters."""
+    width = max(4.5, 1.6 + 0.8 * sum(len(band.results) for band in derivation.bands))
+    drawn = [
+        _one("offsets", (width, 4.0), plot_offsets, derivation.solution),
+        _astrometry(derivation),
+        _shifts(derivation) if derivation.options.photometry == "exposure" else None,
+        _sky_check(derivation),
+    ]
+    return [picture for picture in drawn if picture is not None]
+
+
+def _sky_maps(band: BandResult, epoch_names: Sequence[str]) -> Picture | None:
+    """Differences between epochs on the sky, or between modules where there is one epoch (Fig. 5)."""
+    first, *later = (int(epoch) for epoch in band.solution.model.epochs)
     found = {
-        f"{epoch_names[j]} - {epoch_names[epochs[0]]}": epoch_differences(band, epochs[0], j)
-        for j in epochs[1 : 1 + _MOST_PANELS]
-    } or {"module A - module B": module_differences(band)}
+        f"{epoch_names[j]} - {epoch_names[first]}": _sky_differences(band.solution, (first, j), band.measurements)
+        for j in later[:_MOST_PANELS]
+    } or {"module A - module B": _sky_differences(band.solution, None, band.measurements)}
     found = {title: differences for title, differences in found.items() if len(differences)}
     if not found:
         return None
-    figure, axes = new_axes(len(found), width=1.2 + 4.2 * len(found), height=3.9, sharex=True, sharey=True)
-    limit = max(0.02, *(np.percentile(np.abs(d.before), 90) for d in found.values()))
+    figure, axes = _panels(len(found), 1.2 + 4.2 * len(found), 3.9, sharex=True, sharey=True)
+    limit = max(_limit(_MILLI * d.before, 90) for d in found.values())
+    middle = _middle(*(np.concatenate([getattr(d, name) for d in found.values()]) for name in ("RA", "Dec")))
     for ax, (title, d) in zip(axes, found.items(), strict=True):
-        east = _offsets(d, found)
-        dots = ax.scatter(*east, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, edgecolors="0.4", lw=0.3)
-        ax.set(title=literal(title), xlabel="East [arcmin]", aspect="equal")
+        points = _draw_map(ax, d, middle, limit)
+        ax.set_title(_literal(title))
     axes[0].invert_xaxis()
-    axes[0].set_ylabel("North [arcmin]")
-    figure.colorbar(dots, ax=axes, label="difference before correction [mag]")
-    caption = (
-        "Differences of magnitude on the sky, as measured but for the epoch terms (compare Fig. 5 of Ma et al. 2023). "
-        "Where the modules swapped places, two halves of the field have opposite signs."
-    )
-    return Picture("sky", figure, caption)
+    axes[0].set_ylabel("north [arcmin]")
+    figure.colorbar(points, ax=axes, label="difference before correction [mmag]")
+    return Picture("sky", figure)
 
 
-def _offsets(d, found):
-    """East and north of the middle of all sources [arcmin]."""
-    ra = np.concatenate([other.RA for other in found.values()])
-    dec = np.concatenate([other.Dec for other in found.values()])
-    middle = np.median(dec)
-    turn = (d.RA - ra[0] + 180) % 360 - 180
-    center = np.median((ra - ra[0] + 180) % 360 - 180)
-    return 60 * (turn - center) * np.cos(np.radians(middle)), 60 * (d.Dec - middle)
-
-
-def draw_patches(band, epoch_names):
-    """Draw medians of patch p against patch q, with the line of a time term (Fig. 6)."""
-    if not band.pairs:
-        return None
-    figure, (ax,) = new_axes(width=9.0, height=4.8)
-    largest = 25.0
-    for number, (array, solved) in enumerate(band.pairs.items()):
-        for place, pair in enumerate(solved.pairs):
-            color, marker = COLORS[number], MARKERS[place % len(MARKERS)]
-            label = f"array {array}, {epoch_names[pair.epochs[1]]} - {epoch_names[pair.epochs[0]]}"
-            ax.errorbar(
-                1e3 * pair.median_p, 1e3 * pair.median_q, 1e3 * pair.error_q, 1e3 * pair.error_p,
-                fmt=marker, color=color, ms=6, capsize=2, label=literal(label),
-            )  # fmt: skip
-            largest = max(largest, *(1.25e3 * np.abs([pair.median_p, pair.median_q])))
-    for size, grey in ((50, "0.92"), (20, "0.82")):
-        ax.fill([-size, size, size, -size], [-size, -size, size, size], color=grey, lw=0, zorder=0)
-    line = np.array([-largest, largest])
-    ax.set(xlim=line, ylim=line)
-    ax.plot(line, line, color="0.3", ls="--", lw=1, label="time term alone")
-    ax.plot(line, -line, color="0.3", ls="-", lw=1, label="modules' offset alone")
-    ax.set(xlabel="median of patch p (B then A) [mmag]", ylabel="median of patch q (A then B) [mmag]", aspect="equal")
-    ax.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    caption = (
-        "Medians of the difference between two epochs in the patches that the modules swapped (compare Fig. 6 of Ma et "
-        "al. 2023); shaded: 0.05 and 0.02 mag. An offset between modules alone puts points on the full line, a time "
-        "term alone on the dashed one; a gradient shifts points along the full one, so that medians alone do not tell "
-        "it from an offset."
-    )
-    return Picture("patches", figure, caption)
-
-
-def draw_before_after(band):
-    """Draw A - B of each source against its magnitude, before and after the correction (Fig. 8)."""
-    d = module_differences(band)
+def _before_after(band: BandResult) -> Picture | None:
+    d = _module_differences(band.solution, band.measurements)
     if not len(d):
         return None
-    figure, axes = new_axes(2, width=9.0, height=3.7, sharex=True, sharey=True)
-    for ax, title, values in zip(axes, ("before", "after"), (d.before, d.after), strict=True):
-        shade(ax)
-        for code in np.unique(d.array_code):
-            mine = d.array_code == code
-            ax.plot(
-                d.mag[mine], values[mine], MARKERS[code], color=COLORS[code], ms=4, alpha=0.8,
-                label=f"array {ARRAYS[code]}: median {1e3 * np.median(values[mine]):+.1f} mmag",
-            )  # fmt: skip
-        ax.set(title=title, xlabel="magnitude [AB]")
-        ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
-    axes[0].set(ylabel="A - B [mag]", ylim=(-0.12, 0.12))
-    caption = (
-        "Module A minus module B of each source that both measured, as measured but for the epoch terms, and corrected "
-        "by the fit (compare Fig. 8 of Ma et al. 2023); shaded: 0.05 and 0.02 mag. Reserved sources are among them."
-    )
-    return Picture("before_after", figure, caption)
+    figure, axes = _panels(2, 9.0, 3.7, sharex=True, sharey=True)
+    for ax, corrected in zip(axes, (False, True), strict=True):
+        _draw_differences(ax, d, corrected)
+    axes[1].set_ylabel("")
+    return Picture("before_after", figure)
 
 
-def draw_gradients(band):
-    """Draw the gradient of each array that has one, with its fit."""
-    drawn = []
-    for result in band.results:
-        if result.slope is None:
-            continue
-        draw = _draw_along_d if result.array in band.pairs else _draw_along_u
-        drawn.append(draw(band, result))
-    return drawn
+def _gradient(band: BandResult, result: ArrayResult) -> Picture:
+    """Differences between epochs along d (Eq. 9-10), or residuals with the gradient left in along u, with the fit."""
+    figure, (ax,) = _panels(1, 6.4, 4.0)
+    what = (_along_d if result.array in band.pairs else _along_u)(ax, band, result)
+    ax.axhline(0, color="0.4", lw=0.8)
+    ax.legend(fontsize=8, frameon=False)
+    slope = format_measured(result.slope, result.slope_error, "mmag/arcmin")
+    offset = format_measured(result.offset, result.offset_error, "mmag")
+    words = f"The gradient of array {result.array}: {what}, their medians, and the fit: k = {slope}, offset {offset}."
+    return Picture(f"gradient_{result.array}", figure, words)
 
 
-def _draw_along_d(band, result):
-    """Eq. 9 and 10: differences between epochs along d, the epoch terms taken out."""
-    figure, (ax,) = new_axes(width=6.4, height=4.0)
-    terms = band.solution.epoch_terms()
-    pairs = band.pairs[result.array].pairs
+def _along_d(ax: Axes, band: BandResult, result: ArrayResult) -> str:
+    terms, pairs = band.solution.epoch_terms(), band.pairs[result.array].pairs
     d, sign = (np.concatenate([getattr(pair, name) for pair in pairs]) for name in ("d", "sign"))
     y = np.concatenate([p.difference - (terms[p.epochs[1]][0] - terms[p.epochs[0]][0]) for p in pairs])
-    for s, name, color, marker in ((1, "p (B then A)", COLORS[0], "o"), (-1, "q (A then B)", COLORS[1], "s")):
+    for s, name, color, marker in ((1, "p (B then A)", _COLORS[0], "o"), (-1, "q (A then B)", _COLORS[1], "s")):
         mine = sign == s
-        ax.plot(d[mine], y[mine], marker, color=color, ms=3, alpha=0.35)
-        x, middle, error = bin_medians(d[mine], y[mine])
-        ax.errorbar(x, middle, error, fmt=marker, color=color, ms=7, mec="k", capsize=2, label=f"patch {name}")
+        _draw_medians(ax, d[mine], y[mine], color, marker, f"patch {name}")
         line = np.array([d[mine].min(), d[mine].max()])
-        ax.plot(line, result.slope * line + s * result.offset, color=color, lw=1.8)
-    ax.axhline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="d [arcmin]", ylabel="later - earlier [mag]", ylim=_limits(y))
-    ax.legend(fontsize=8, frameon=False)
-    return Picture(f"gradient_{result.array}", figure, _gradient_caption(result, "differences between epochs"))
+        ax.plot(line, _MILLI * (result.slope * line + s * result.offset), color=color, lw=1.8)
+    limit = _limit(_MILLI * y, 75, 3.0)
+    ax.set(xlabel="d [arcmin]", ylabel="later - earlier [mmag]", ylim=(-limit, limit))
+    return "differences between epochs"
 
 
-def _draw_along_u(band, result):
-    """Residuals with the gradient left in, along u."""
-    figure, (ax,) = new_axes(width=6.4, height=4.0)
+def _along_u(ax: Axes, band: BandResult, result: ArrayResult) -> str:
     solution = band.solution
     mine = (solution.measurements.array == result.array) & (solution.rejected == 0)
     direction = solution.direction if result.direction is None else result.direction
     u = solution.measurements.select(mine).coordinate(direction, solution.origin)
     g = EXPOSURE_SHARE * result.slope
     y = solution.fit.residual[mine] + g * u
-    ax.plot(u, y, "o", color=COLORS[0], ms=3, alpha=0.35)
-    x, middle, error = bin_medians(u, y)
-    ax.errorbar(x, middle, error, fmt="o", color=COLORS[0], ms=7, mec="k", capsize=2, label="medians")
+    _draw_medians(ax, u, y, _COLORS[0], "o", "medians")
     line = np.array([u.min(), u.max()])
-    ax.plot(line, g * line, color=COLORS[1], lw=1.8, label="fit")
-    ax.set(xlabel="u [arcmin]", ylabel="gradient and residual [mag]", ylim=_limits(y))
-    ax.legend(fontsize=8, frameon=False)
-    return Picture(f"gradient_{result.array}", figure, _gradient_caption(result, "residuals with the gradient left in"))
+    ax.plot(line, _MILLI * g * line, color=_COLORS[1], lw=1.8, label="fit")
+    limit = _limit(_MILLI * y, 75, 3.0)
+    ax.set(xlabel="u [arcmin]", ylabel="gradient + residual [mmag]", ylim=(-limit, limit))
+    return "residuals with the gradient left in"
 
 
-def _limits(y):
-    largest = max(0.02, 3 * float(np.percentile(np.abs(y), 75)))  # variable sources may lie outside
-    return -largest, largest
-
-
-def _gradient_caption(result, what):
-    return (
-        f"The gradient of array {result.array}: {what}, their medians, and the fit with k = {1e3 * result.slope:.2f} "
-        f"+- {1e3 * result.slope_error:.2f} mmag/arcmin and an offset of {1e3 * result.offset:.2f} mmag."
-    )
-
-
-def draw_correlation(band):
-    """Draw the covariance matrix, as correlations."""
-    terms = np.flatnonzero(band.solution.fitted)
+def _correlations(solution: Solution) -> Picture | None:
+    """Draw the correlation matrix of the fitted terms, and below the name of each its standard error."""
+    terms = np.flatnonzero(solution.fitted)
     if not terms.size:
         return None
-    covariance = band.solution.covariance[np.ix_(terms, terms)]
+    covariance = solution.covariance[np.ix_(terms, terms)]
     error = np.sqrt(np.diag(covariance))
-    names = [f"{band.solution.names[i]}\n{1e3 * e:.2f}" for i, e in zip(terms, error, strict=True)]
-    figure, (ax,) = new_axes(width=2.6 + 0.75 * len(terms), height=1.6 + 0.7 * len(terms))
-    _draw_matrix(ax, covariance / np.outer(error, error), names, "{:+.2f}", cmap="PuOr", vmin=-1, vmax=1)
-    caption = (
-        "Correlations of the fitted terms; below each name its standard error [mmag, or mmag/arcmin for slopes]. The "
-        "covariance itself stands in the reference file."
-    )
-    return Picture("covariance", figure, caption)
+    names = [f"{solution.names[i]}\n{_MILLI * e:.2f}" for i, e in zip(terms, error, strict=True)]
+    figure, (ax,) = _panels(1, 2.6 + 0.75 * len(terms), 1.6 + 0.7 * len(terms))
+    matrix = covariance / np.outer(error, error)
+    _draw_matrix(ax, matrix, names, "{:+.2f}", np.abs(matrix) > 0.6, cmap="PuOr", vmin=-1, vmax=1)
+    return Picture("covariance", figure)
 
 
-def draw_links(band):
+def _links(solution: Solution) -> Picture:
     """Draw how many sources each two detectors share."""
-    links = band.solution.links
-    figure, (ax,) = new_axes(width=2.6 + 0.6 * len(links.detectors), height=1.6 + 0.55 * len(links.detectors))
-    _draw_matrix(ax, links.shared, list(links.detectors), "{:d}", cmap="cividis", vmin=0, dark=0.6 * links.shared.max())
-    caption = "Sources that two detectors share, and on the diagonal the sources that each measured."
-    return Picture("links", figure, caption)
+    shared, names = solution.links.shared, list(solution.links.detectors)
+    figure, (ax,) = _panels(1, 2.6 + 0.6 * len(names), 1.6 + 0.55 * len(names))
+    _draw_matrix(ax, shared, names, "{:d}", shared < 0.6 * shared.max(), cmap="cividis", vmin=0)
+    return Picture("links", figure)
 
 
-def _draw_matrix(ax, matrix, names, text, dark=None, **kwargs):
-    ax.imshow(matrix, **kwargs)
-    ax.set_xticks(range(len(names)), names, fontsize=8, rotation=30 if len(names) > 3 else 0)
-    ax.set_yticks(range(len(names)), names, fontsize=8)
-    for (i, j), value in np.ndenumerate(matrix):
-        light = value < dark if dark is not None else abs(value) > 0.6
-        ax.text(j, i, text.format(value), ha="center", va="center", fontsize=8, color="white" if light else "black")
+def _sky_check(derivation: Derivation) -> Picture | None:
+    """Draw offsets from sky levels beside those predicted from the sources."""
+    found = [(f"{band.name}\n{sky.array}", sky) for band in derivation.bands for sky in band.sky]
+    if not found:
+        return None
+    figure, (ax,) = _panels(1, max(4.5, 1.6 + 0.8 * len(found)), 4.0)
+    place = np.arange(len(found))
+    for shift, which, marker, color in ((-0.12, "sources", "o", _COLORS[0]), (0.12, "sky", "s", _COLORS[1])):
+        values, errors = ([_MILLI * getattr(sky, which + end) for _, sky in found] for end in ("", "_error"))
+        ax.errorbar(place + shift, values, errors, fmt=marker, color=color, capsize=3, label=which)
+    _label(ax, [name for name, _ in found])
+    ax.legend(fontsize=8, frameon=False)
+    return Picture("sky_check", figure)
 
 
-def draw_overview(derivation):
-    """Draw the figures that hold all filters."""
-    drawn = (draw_residuals(derivation), draw_shifts(derivation), draw_sky_check(derivation))
-    return [picture for picture in drawn if picture is not None]
-
-
-def draw_residuals(derivation):
-    """Draw histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3)."""
+def _astrometry(derivation: Derivation) -> Picture | None:
+    """Histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3)."""
     table = derivation.photometry.measurements[derivation.selection.mask]
     source = np.unique(table["source"], return_inverse=True)[1] if len(table) else np.zeros(0, int)
-    off = {name: 1e3 * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
+    off = {name: _MILLI * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
     if not np.isfinite(off["east"]).any():
         return None
-    epochs = list(derivation.epochs.names)
     groups = (
         ("array", [(f"array {name}", np.asarray(table["array"]) == name) for name in ARRAYS]),
         ("module", [(f"module {name}", np.asarray(table["module"]) == name) for name in "AB"]),
-        ("epoch", [(name, np.asarray(table["epoch"]) == number) for number, name in enumerate(epochs)]),
+        ("epoch", [(name, np.asarray(table["epoch"]) == i) for i, name in enumerate(derivation.epochs.names)]),
     )
-    figure, axes = new_axes(len(groups), width=11.0, height=5.6, rows=2, sharex=True)
+    figure, axes = _panels(2 * len(groups), 11.0, 5.6, rows=2, sharex=True)
     reach = max(3.0, 6 * max(MAD_TO_SIGMA * np.nanmedian(np.abs(values)) for values in off.values()))
-    for row, direction in zip(axes, ("east", "north"), strict=True):
-        for ax, (name, parts) in zip(row, groups, strict=True):
+    for number, direction in enumerate(off):
+        for ax, (name, parts) in zip(axes[number * len(groups) :], groups, strict=False):
             _draw_histograms(ax, off[direction], parts, reach)
-            ax.set(xlabel=f"{direction} [mas]", title=f"by {name}" if direction == "east" else None)
-        row[0].set_ylabel("share of sources")
-    caption = (
-        "Astrometric residuals: the centroid of each selected source in one exposure minus its mean in the others, "
-        "after the exposures' shifts (compare Fig. 3 of Ma et al. 2023). In the legends the median and the median "
-        "absolute deviation [mas]; what is farther off is counted in the outermost bins."
-    )
-    return Picture("astrometry", figure, caption)
+            ax.set(xlabel=f"{direction} [mas]", title=f"by {name}" if number == 0 else "")
+        axes[number * len(groups)].set_ylabel("share of sources")
+    return Picture("astrometry", figure)
 
 
-def _from_the_others(values, source):
-    """Each value minus the mean of its source's others, which it does not touch; not-a-number where it is alone."""
+def _from_the_others(values: Floats, source: Any) -> Floats:
+    """Each value minus the mean of its source's other values; NaN where it is the only one."""
     known = np.isfinite(values)
     sums, counts = (np.bincount(source[known], weight) for weight in (values[known], None))
-    left = np.full(len(values), np.nan)
     n = counts[source[known]]
+    left = np.full(len(values), np.nan)
     left[known] = np.where(n > 1, values[known] - (sums[source[known]] - values[known]) / np.maximum(n - 1, 1), np.nan)
     return left
 
 
-def _draw_histograms(ax, values, parts, reach):
-    """Outlines of the distribution in each part, as shares of it."""
-    parts = [(name, values[mine & np.isfinite(values)]) for name, mine in parts]
-    parts = [(name, own) for name, own in parts if own.size]
-    for number, (name, own) in enumerate(parts[: len(COLORS)]):
+def _shifts(derivation: Derivation) -> Picture:
+    table, names = derivation.photometry.exposures, derivation.epochs.names
+    east, north = (_MILLI * np.asarray(table[name]) for name in ("shift_east", "shift_north"))
+    figure, (ax,) = _panels(1, 5.4, 4.6)
+    for number, name in enumerate(names):
+        for module, filled in (("A", "full"), ("B", "none")):
+            mine = (np.asarray(table["epoch"]) == number) & (np.asarray(table["module"]) == module)
+            ax.plot(east[mine], north[mine], _MARKERS[number % len(_MARKERS)], color=_COLORS[number % len(_COLORS)],
+                    fillstyle=filled, ms=6, label=_literal(f"{name}, module {module}"))  # fmt: skip
+    ax.axhline(0, color="0.6", lw=0.8)
+    ax.axvline(0, color="0.6", lw=0.8)
+    ax.set(xlabel="east [mas]", ylabel="north [mas]", aspect="equal", adjustable="datalim")
+    if len(names) <= 8:
+        ax.legend(fontsize=7.5, framealpha=0.85)
+    return Picture("shifts", figure)
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _axes(ax: Axes | None) -> Axes:
+    """Take the axes that are given, else the current ones."""
+    if ax is None:
+        import matplotlib.pyplot as plt  # late: it chooses a window system
+
+        ax = plt.gca()
+    ax.tick_params(direction="in", top=True, right=True, labelsize=9)
+    return ax
+
+
+def _panels(n: int, width: float, height: float, rows: int = 1, **kwargs: Any) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, n // rows, squeeze=False, **kwargs)
+    return figure, [_axes(ax) for ax in axes.flat]
+
+
+def _one(name: str, size: tuple[float, float], plot: Callable[..., Axes], *args: Any, **kwargs: Any) -> Picture:
+    """Make a picture of one public plot."""
+    figure, (ax,) = _panels(1, *size)
+    plot(*args, ax=ax, **kwargs)
+    return Picture(name, figure)
+
+
+def _literal(text: str) -> str:
+    """Escape what matplotlib would take for mathematics."""
+    return text.replace("\\", "/").replace("$", r"\$")
+
+
+def _band_name(measurements: Measurements) -> str:
+    return measurements.filter if measurements.pupil == "CLEAR" else f"{measurements.filter}+{measurements.pupil}"
+
+
+def _limit(values: Floats, percentile: float, factor: float = 1.0, least: float = 20.0) -> float:
+    """Half the range to show [mmag]: variable sources may be outside."""
+    return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
+
+
+def _middle(ra: Floats, dec: Floats) -> tuple[float, float]:
+    turn = (ra - ra[0] + 180) % 360 - 180
+    return float(ra[0] + np.median(turn)), float(np.median(dec))
+
+
+def _label(ax: Axes, names: Sequence[str]) -> Axes:
+    """Name the places along x, of which each has an offset."""
+    ax.axhline(0, color="0.4", lw=0.8)
+    ax.set_xticks(range(len(names)), names, fontsize=8)
+    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(names) - 0.4))
+    return ax
+
+
+def _draw_map(ax: Axes, d: _Differences, middle: tuple[float, float], limit: float) -> Any:
+    """Draw differences east and north of the middle."""
+    east = 60 * ((d.RA - middle[0] + 180) % 360 - 180) * np.cos(np.radians(middle[1]))
+    ax.set(xlabel="east [arcmin]", aspect="equal")
+    return ax.scatter(east, 60 * (d.Dec - middle[1]), c=_MILLI * d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit,
+                      edgecolors="0.4", linewidths=0.3)  # fmt: skip
+
+
+def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
+    values = _MILLI * (d.after if corrected else d.before)
+    for size, grey in ((50, "0.92"), (20, "0.82")):
+        ax.axhspan(-size, size, color=grey, zorder=0)
+    ax.axhline(0, color="0.3", lw=0.8, zorder=1)
+    for code in np.unique(d.array_code):
+        mine = d.array_code == code
+        label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+.1f} mmag"
+        ax.plot(d.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
+    limit = _limit(_MILLI * d.before, 75, 3.0)
+    ax.set(
+        title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]", ylim=(-limit, limit)
+    )
+    ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
+    return ax
+
+
+def _draw_medians(ax: Axes, x: Floats, y: Floats, color: str, marker: str, label: str) -> None:
+    """Draw points, and their medians in bins of equal numbers."""
+    ax.plot(x, _MILLI * y, marker, color=color, ms=3, alpha=0.35)
+    parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(8, len(x) // 5)))
+    middle = np.array([[np.median(x[part]), np.median(y[part])] for part in parts])
+    scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
+    error = [s * np.sqrt(np.pi / 2 / len(part)) for s, part in zip(scatter, parts, strict=True)]
+    ax.errorbar(middle[:, 0], _MILLI * middle[:, 1], _MILLI * np.array(error), fmt=marker, color=color, ms=7, mec="k",
+                capsize=2, label=label)  # fmt: skip
+
+
+def _draw_histograms(ax: Axes, values: Floats, parts: Iterable[tuple[str, Any]], reach: float) -> None:
+    """Draw outlines of the distribution in each part, as shares of it."""
+    known = [(name, own) for name, mine in parts if (own := values[mine & np.isfinite(values)]).size]
+    for number, (name, own) in enumerate(known[: len(_COLORS)]):
         middle = np.median(own)
-        label = literal(f"{name}: {middle:+.1f}, {np.median(np.abs(own - middle)):.1f}")
-        weights, style = np.full(own.size, 1 / own.size), {"color": COLORS[number], "ls": LINES[number % len(LINES)]}
-        ax.hist(
-            own.clip(-reach, reach), bins=31, range=(-reach, reach), weights=weights, histtype="step", lw=1.4,
-            label=label, **style,
-        )  # fmt: skip
+        label = _literal(f"{name}: {middle + 0.0:+.1f}, {np.median(np.abs(own - middle)):.1f}")
+        bins = np.linspace(-reach, reach, 32)
+        share = np.histogram(own.clip(-reach, reach), bins)[0] / own.size
+        ax.stairs(share, bins, lw=1.4, label=label, color=_COLORS[number], ls=_LINES[number % len(_LINES)])
     ax.axvline(0, color="0.6", lw=0.8)
     ax.set(xlim=(-reach, reach), ylim=(0, 1.55 * ax.get_ylim()[1]))
     ax.legend(fontsize=7.5, frameon=False, loc="upper left")
 
 
-def draw_shifts(derivation):
-    """Draw the shift of each exposure onto the list of sources."""
-    table = derivation.photometry.exposures
-    east, north = (1e3 * np.asarray(table[name]) for name in ("shift_east", "shift_north"))
-    if derivation.options.photometry != "exposure":
-        return None
-    figure, (ax,) = new_axes(width=5.4, height=4.6)
-    for number, name in enumerate(derivation.epochs.names):
-        for module, filled in (("A", "full"), ("B", "none")):
-            mine = (np.asarray(table["epoch"]) == number) & (np.asarray(table["module"]) == module)
-            style = {"color": COLORS[number % len(COLORS)], "fillstyle": filled, "ms": 6}
-            label = literal(f"{name}, module {module}")
-            ax.plot(east[mine], north[mine], MARKERS[number % len(MARKERS)], label=label, **style)
-    ax.axhline(0, color="0.6", lw=0.8)
-    ax.axvline(0, color="0.6", lw=0.8)
-    ax.set(xlabel="East [mas]", ylabel="North [mas]", aspect="equal", adjustable="datalim")
-    if len(derivation.epochs.names) <= 8:
-        ax.legend(fontsize=7.5, framealpha=0.85)
-    caption = (
-        "The shift of each exposure onto the common list of sources, an error of its pointing. It is taken out before "
-        "fluxes are measured."
-    )
-    return Picture("shifts", figure, caption)
-
-
-def draw_sky_check(derivation):
-    """Draw offsets from sky levels beside those of the sources."""
-    found = [(f"{band.name}\n{sky.array}", sky) for band in derivation.bands for sky in band.sky]
-    if not found:
-        return None
-    figure, (ax,) = new_axes(width=max(4.5, 1.6 + 0.8 * len(found)), height=4.0)
-    place = np.arange(len(found))
-    for shift, which, marker, color in ((-0.12, "sources", "o", "A"), (0.12, "sky", "s", "B")):
-        values = [1e3 * getattr(sky, which) for _, sky in found]
-        errors = [1e3 * getattr(sky, f"{which}_error") for _, sky in found]
-        ax.errorbar(place + shift, values, errors, fmt=marker, color=MODULE_COLORS[color], capsize=3, label=which)
-    ax.axhline(0, color="0.4", lw=0.8)
-    ax.set_xticks(place, [name for name, _ in found], fontsize=8)
-    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(found) - 0.4))
-    ax.legend(fontsize=8, frameon=False)
-    caption = (
-        "The difference between the modules' sky levels in exposures taken at the same time, beside what the sources' "
-        "offset and gradient predict for it: an independent check, which stray light enters in full."
-    )
-    return Picture("sky_check", figure, caption)
+def _draw_matrix(ax: Axes, matrix: Any, names: list[str], text: str, light: Any, **kwargs: Any) -> Axes:
+    """Draw a matrix with its numbers, white where ``light`` is true."""
+    ax.imshow(matrix, **kwargs)
+    ax.set_xticks(range(len(names)), names, fontsize=8, rotation=30 if len(names) > 3 else 0)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    for (i, j), value in np.ndenumerate(matrix):
+        ax.text(
+            j, i, text.format(value), ha="center", va="center", fontsize=8, color="white" if light[i, j] else "black"
+        )
+    return ax

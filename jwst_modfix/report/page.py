@@ -1,108 +1,98 @@
-"""One page that needs no network: results in words and numbers, and the figures."""
+"""One page that works offline: results in words and numbers, and the figures."""
+
+from __future__ import annotations
 
 import base64
 import io
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
 
-from jwst_modfix.derivation.provenance import describe_versions
-from jwst_modfix.report.figures import draw_band, draw_overview
+from jwst_modfix.derivation.provenance import describe_derivation
+from jwst_modfix.report.figures import Picture, draw_band, draw_overview
+from jwst_modfix.text import format_measured
 
-__all__ = ["render_page", "write_report"]
+if TYPE_CHECKING:
+    from jwst_modfix.derivation.bands import BandResult
+    from jwst_modfix.derivation.derive import Derivation
+    from jwst_modfix.photometry import ExposureHeader
+
+__all__ = ["write_report"]
 
 _RESOLUTION = 150  # dots per inch
 _PIXELS = 96  # of the page, per inch
 
 
-def write_report(derivation, folder):
+def write_report(derivation: Derivation, page: Path) -> list[Path]:
     """Write the page and, beside it, its figures as PNG and PDF files."""
-    stem = f"{derivation.product}_modfix_report"
     names = derivation.epochs.names
     drawn = {"": draw_overview(derivation)}
     drawn |= {band.name: draw_band(band, names) for band in derivation.bands if band.solution is not None}
-    figures, files = {}, []
+    figures: dict[str, list[dict[str, Any]]] = {}
+    files: list[Path] = []
     for group, pictures in drawn.items():
-        figures[group] = []
-        for picture in pictures:
-            name = "_".join(part for part in (stem, group.replace("+", "_"), picture.name) if part)
-            png, paths = _save(picture.figure, folder / name)
-            files += paths
-            width = round(_PIXELS * picture.figure.get_figwidth())
-            figures[group].append({"png": png, "caption": picture.caption, "file": paths[0].name, "width": width})
-    page = folder / f"{stem}.html"
-    page.write_text(render_page(derivation, figures), encoding="utf-8")
+        stems = ["_".join(part for part in (page.stem, group.replace("+", "_"), p.name) if part) for p in pictures]
+        figures[group] = [_save(p, page.with_name(stem), files) for p, stem in zip(pictures, stems, strict=True)]
+    page.write_text(_render(derivation, figures), encoding="utf-8")
     return [page, *files]
 
 
-def render_page(derivation, figures):
-    """Fill the template; whatever comes from a header is escaped."""
+def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
+    """Save a figure as PNG and PDF, and return what the page needs of it."""
+    buffer = io.BytesIO()
+    picture.figure.savefig(buffer, format="png", dpi=_RESOLUTION)
+    png, pdf = (stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf"))
+    png.write_bytes(buffer.getvalue())
+    picture.figure.savefig(pdf, format="pdf")
+    files += [png, pdf]
+    return {
+        "png": base64.b64encode(buffer.getvalue()).decode("ascii"), "name": picture.name, "words": picture.words,
+        "file": png.name, "width": round(_PIXELS * picture.figure.get_figwidth()),
+    }  # fmt: skip
+
+
+def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) -> str:
+    """Fill the template; text from headers is escaped."""
     source = (resources.files("jwst_modfix.report") / "template.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["mmag"] = _in_milli
+    environment.filters["measured"] = format_measured
+    environment.filters["count"] = _count
     return environment.from_string(source).render(
         derivation=derivation,
+        described=describe_derivation(derivation),
         bands=[_describe_band(band, derivation.epochs.names) for band in derivation.bands],
         figures=figures,
-        epochs=_describe_epochs(derivation),
-        options=asdict(derivation.options),
-        versions=describe_versions(),
-        calibrations=_describe_calibrations(derivation.headers),
-        failed={rule: count for rule, count in derivation.selection.rejected.items() if count},
-        selected=int(derivation.selection.mask.sum()),
-        measured=len(derivation.selection.mask),
+        calibrations=list(_describe_calibrations(derivation.headers)),
     )
 
 
-def _save(figure, stem):
-    """Save a figure twice, and give it as text for the page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_RESOLUTION)
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
-    paths[0].write_bytes(buffer.getvalue())
-    figure.savefig(paths[1], format="pdf")
-    return base64.b64encode(buffer.getvalue()).decode("ascii"), paths
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _in_milli(value):
-    return "-" if value is None or not np.isfinite(value) else f"{1e3 * value:+.2f}"
-
-
-def _describe_band(band, epoch_names):
-    """Gather what the page says of a filter."""
-    known = {"name": band.name, "failure": band.failure, "warnings": band.warnings, "results": band.results}
-    known |= {"residuals": {r.array: r for r in band.residuals}, "sky": {s.array: s for s in band.sky}}
-    known |= {"solution": band.solution, "module_slopes": band.module_slopes, "terms": [], "said": [], "epochs": []}
-    known["pairs"] = {array: dict(zip(p.names, map(p.value, p.names), strict=True)) for array, p in band.pairs.items()}
-    known["bootstrap"] = _ratios(band.bootstrap)
+def _describe_band(band: BandResult, epoch_names: Sequence[str]) -> dict[str, Any]:
+    """Gather what the page says of a filter, beside its `BandResult`."""
+    known: dict[str, Any] = {"of": band, "residuals": {r.array: r for r in band.residuals}}
+    known["sky"] = {sky.array: sky for sky in band.sky}
+    known["pairs"] = {array: [(name, *p.value(name)) for name in p.names] for array, p in band.pairs.items()}
     if band.solution is not None:
-        known["terms"] = [(_words(status.term, epoch_names), status) for status in band.solution.status]
-        known["said"] = band.solution.links.sentences()
-        known["epochs"] = list(band.solution.epoch_terms().items())
         known["rejected"] = np.bincount(band.solution.rejected, minlength=4).tolist()
+        known["epochs"] = [(epoch_names[e], *value) for e, value in band.solution.epoch_terms().items()]
+        words = [f"{s.term.words} ({epoch_names[s.term.epoch]})" if s.term.kind == "epoch" else s.term.words
+                 for s in band.solution.status]  # fmt: skip
+        known["terms"] = list(zip(words, band.solution.status, strict=True))
+    if band.bootstrap is not None:
+        known["bootstrap"] = list(zip(band.bootstrap.names, band.bootstrap.ratio, strict=True))
     return known
 
 
-def _words(term, epoch_names):
-    return f"{term.words} ({epoch_names[term.epoch]})" if term.kind == "epoch" else term.words
-
-
-def _ratios(bootstrap):
-    return {} if bootstrap is None else dict(zip(bootstrap.names, bootstrap.ratio, strict=True))
-
-
-def _describe_epochs(derivation):
-    for number, name in enumerate(derivation.epochs.names):
-        mine = [h for h, epoch in zip(derivation.headers, derivation.epochs.number, strict=True) if epoch == number]
-        rolls = sorted({f"{header.roll:.1f}" for header in mine})
-        yield {"name": name, "count": len(mine), "mjd": min(header.mjd for header in mine), "rolls": ", ".join(rolls)}
-
-
-def _describe_calibrations(headers):
+def _describe_calibrations(headers: Sequence[ExposureHeader]) -> Iterator[tuple[str, str]]:
     """List the values of each calibration keyword."""
     for keyword, field in (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status")):
         values = sorted({str(getattr(header, field) or "not given") for header in headers})

@@ -95,27 +95,25 @@ def test_a_file_that_may_not_grow_is_named(folder):
 
 
 @pytest.mark.parametrize("room", [4, 12, 40, 100])
-def test_a_full_disk_leaves_none_of_the_products_of_a_derivation(mounted, monkeypatch, room):
+def test_a_full_disk_leaves_none_of_the_products_of_a_derivation(mounted, room):
     small = mounted(f"{room}k")
     table = Table({"flux": np.random.default_rng(1).normal(size=20_000)})
-    monkeypatch.setattr(derive_products, "annotate_measurements", lambda _: table)
     with pytest.raises(OutputError, match=r"small/x_mod[a-z_]+(\.asdf)?: cannot be written: No space left on device$"):
-        derive_products.write_products(derivation(), ModuleOffsetModel(PACKAGED_TABLE), small, report=False)
+        derive_products.write_products(derivation(table), ModuleOffsetModel(PACKAGED_TABLE), small, report=False)
     assert list(small.iterdir()) == []
 
 
-def derivation():
+def derivation(measurements):
     """As much of a derivation as its products need, without a report."""
     table, options = SimpleNamespace(name="x_moduleoffset.asdf"), SimpleNamespace(catalogs=())
-    return SimpleNamespace(table=table, options=options, product="x")
+    return SimpleNamespace(table=table, options=options, product="x", measurements=measurements)
 
 
 def test_the_reference_file_of_a_derivation_is_put_in_place_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(derive_products, "annotate_measurements", lambda _: Table({"flux": [1.0]}))
     placed, replace = [], Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, target: placed.append(target) or replace(path, target))
     model = ModuleOffsetModel(PACKAGED_TABLE)
-    derive_products.write_products(derivation(), model, tmp_path, report=False)
+    derive_products.write_products(derivation(Table({"flux": [1.0]})), model, tmp_path, report=False)
     assert [path.name for path in placed if path.parent == tmp_path] == [
         "x_modfix_measurements.ecsv",
         "x_moduleoffset.asdf",
@@ -150,7 +148,7 @@ def test_a_read_only_folder_is_refused_for_a_derivation(read_only):
     with pytest.raises(OutputError, match=f"^{place}: cannot be written to: {reason}$"):
         step.run("never_read_asn.json")
     with pytest.raises(OutputError, match=f"^{place}: cannot be written to: {reason}$"):
-        derive_products.write_products(derivation(), ModuleOffsetModel(PACKAGED_TABLE), place, report=False)
+        derive_products.write_products(derivation(Table()), ModuleOffsetModel(PACKAGED_TABLE), place, report=False)
 
 
 def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):

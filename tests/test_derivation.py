@@ -1,0 +1,319 @@
+"""Truth: offsets, slopes, epoch terms and sky levels put into simulated magnitudes; counts of what is planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.time import Time
+from derivation_of_magnitudes import CONTEXTS, DRIFT, PHOTMJSR, ROWS, SKY, derive, simulate_photometry
+
+from jwst_modfix.derivation.provenance import make_model
+from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.photometry import Flag, Photometry
+from jwst_modfix.simulate import detector_geometry
+
+SATURATED, CROWDED = 3, 5  # sources that are planted with these faults in F444W
+LONG, SHORT = ROWS["F444W"], ROWS["F200W"]
+
+
+@pytest.fixture(scope="module")
+def photometry():
+    """Three epochs of F200W and F444W; some sources of F444W are saturated, and others crowded."""
+    photometry, headers, epochs = simulate_photometry()
+    table = photometry.measurements
+    several, counts = np.unique(table["source"][table["filter"] == "F444W"], return_counts=True)
+    several = several[counts > 4]
+    for chosen, column, value in (
+        (several[:SATURATED], "flags", int(Flag.SATURATED)),
+        (several[SATURATED : SATURATED + CROWDED], "isolation", 0.3),
+    ):
+        table[column][np.isin(table["source"], chosen) & (table["filter"] == "F444W")] = value
+    return photometry, headers, epochs
+
+
+@pytest.fixture(scope="module")
+def derivation(photometry):
+    return derive(*photometry, bootstrap=50)
+
+
+@pytest.fixture(scope="module")
+def described(derivation):
+    """``meta`` of the reference file."""
+    return make_model(derivation).meta.instance
+
+
+def band_of(derivation, name):
+    return next(band for band in derivation.bands if band.name == name)
+
+
+def test_offsets_and_slope_are_those_put_in(derivation):
+    for truth in ROWS.values():
+        row = derivation.table.row(*truth.key)
+        assert row.offset_error < 1e-3
+        assert row.offset == pytest.approx(truth.offset, abs=3 * row.offset_error)
+    row = derivation.table.row(*LONG.key)
+    assert row.slope_error < 1e-3
+    assert row.slope == pytest.approx(LONG.slope, abs=3 * row.slope_error)
+    assert derivation.table.row(*SHORT.key).slope is None, "fit_slope='long'"
+
+
+def test_epoch_terms_are_those_put_in(derivation):
+    for band in derivation.bands:
+        terms = band.solution.epoch_terms()
+        for epoch, truth in enumerate((0.0, DRIFT, 0.0)):
+            assert terms[epoch][0] == pytest.approx(truth, abs=3 * terms[epoch][1] + 1e-12)
+
+
+def test_the_table_names_the_calibration_of_all_exposures(derivation, photometry):
+    """Contexts are in the order of their numbers, not of time: first jwst_0989, last jwst_1126."""
+    valid = derivation.table.valid_for
+    assert (valid.context_first, valid.context_last) == ("jwst_0989.pmap", "jwst_1126.pmap")
+    assert set(valid.photom) == {header.photom for header in photometry[1]}
+    assert valid.flat == ("jwst_nircam_flat_0001.fits",)
+    assert all(row.photmjsr == PHOTMJSR for row in derivation.table.rows)
+    assert derivation.table.name == "made_moduleoffset.asdf"
+
+
+@pytest.mark.parametrize("unknown", [None, "N/A"])
+def test_a_calibration_that_one_exposure_does_not_name_is_not_checked(photometry, unknown):
+    made, headers, epochs = photometry
+    spoilt = [replace(headers[0], context=unknown, flat=unknown), *headers[1:]]
+    valid = derive(made, spoilt, epochs).table.valid_for
+    assert (valid.context_first, valid.context_last, valid.flat) == (None, None, ())
+    assert valid.photom, "which all exposures name"
+
+
+def test_photmjsr_that_differs_between_exposures_is_not_written(photometry):
+    made, headers, epochs = photometry
+    number = next(i for i, header in enumerate(headers) if header.filter == "F444W")
+    headers = [*headers[:number], replace(headers[number], photmjsr=2.2), *headers[number + 1 :]]
+    table = derive(made, headers, epochs).table
+    assert table.row(*LONG.key).photmjsr is None
+    assert table.row(*SHORT.key).photmjsr == PHOTMJSR
+
+
+def test_the_reference_file_says_when_and_of_what_it_was_made(described, photometry):
+    """Truth: the start of the first exposure and the last exposure's day; the simulated epochs."""
+    times = Time([header.mjd for header in photometry[1]], format="mjd")
+    assert described["useafter"] == times.min().isot[:19]
+    assert described["pedigree"] == f"INFLIGHT {times.min().isot[:10]} {times.max().isot[:10]}"
+    assert f"F200W, F444W, derived from {len(photometry[1])} exposures" in described["description"]
+    assert f"from {len(photometry[1])} exposures of 3 epochs" in described["history"][0]
+
+
+def test_the_reference_file_counts_epochs_and_measurements(described, photometry):
+    made, headers, _ = photometry
+    derivation, table = described["derivation"], made.measurements
+    epochs = derivation["epochs"]
+    assert [epoch["name"] for epoch in epochs] == ["ep1", "ep2", "ep3"]
+    assert [epoch["exposures"] for epoch in epochs] == [len(headers) // 3] * 3
+    assert [epoch["roll_deg"] for epoch in epochs] == [[161.0], [341.0], [161.0]]
+    for number, epoch in enumerate(epochs):
+        times = [header.mjd for header in headers if header.context == CONTEXTS[number]]
+        assert (epoch["first_mjd"], epoch["last_mjd"]) == (min(times), max(times))
+    failed = derivation["measurements"]["failed"]
+    assert failed["saturated"] == np.count_nonzero(table["flags"] == Flag.SATURATED) > SATURATED
+    assert failed["crowded"] == np.count_nonzero(table["isolation"] < 1) > CROWDED
+    assert derivation["measurements"]["measured"] == len(table)
+    assert len(derivation["exposures"]) == len(headers)
+
+
+def test_the_reference_file_holds_the_solution_of_each_filter(described, derivation):
+    bands = {band["filter"]: band for band in described["derivation"]["bands"]}
+    for truth in ROWS.values():
+        band, row = bands[truth.filter], derivation.table.row(*truth.key)
+        values = dict(zip(band["terms"], band["values"], strict=True))
+        errors = np.sqrt(np.diag(band["covariance"]))
+        assert values[f"offset[{truth.array}]"] == pytest.approx(row.offset, abs=1e-6)
+        assert errors[band["terms"].index(f"offset[{truth.array}]")] == pytest.approx(row.offset_error, abs=1e-6)
+        assert dict(zip(band["terms"], band["units"], strict=True))["epoch[1]"] == "mag"
+    long = bands["F444W"]
+    slope = long["terms"].index("slope[long]")
+    assert long["units"][slope] == "mag/arcmin"
+    assert long["values"][slope] == pytest.approx(derivation.table.row(*LONG.key).slope, abs=1e-6)
+    assert long["intrinsic_scatter_mag"] < 0.001, "the errors as given hold the scatter"
+    assert 0.6 < long["bootstrap_ratio"]["offset[long]"] < 1.6
+
+
+def test_counts_of_a_filter_add_up(described, derivation):
+    """Used, rejected and reserved measurements are together those that were selected."""
+    table = derivation.measurements
+    for band in described["derivation"]["bands"]:
+        mine = table[table["filter"] == band["filter"]]
+        kept = mine["selected"] & ~mine["reserved"]
+        assert band["measurements"] + sum(band["rejected"]) == np.count_nonzero(kept)
+        assert band["measurements"] == np.count_nonzero(kept & (mine["rejected"] == 0))
+        assert band["sources"] == len(np.unique(mine["source"][kept & (mine["rejected"] == 0)]))
+        for number, count in enumerate(band["rejected"], 1):
+            assert np.count_nonzero(mine["rejected"] == number) == count
+        terms = len(band["terms"])
+        assert band["degrees_of_freedom"] == band["measurements"] - band["sources"] - terms
+
+
+def test_the_sky_is_compared_with_what_the_sources_predict_for_it(derivation):
+    """Truth: the sky levels put in, and offset and slope at the middles of the two detectors."""
+    for truth in ROWS.values():
+        (sky,) = band_of(derivation, truth.filter).sky
+        places = [
+            detector_geometry(f"NRC{module}{truth.array.upper()}").pixel_to_v2v3(1023.5, 1023.5)[0] for module in "AB"
+        ]
+        expected = truth.offset + 0.5 * (truth.slope or 0.0) * (places[0] - places[1]) / 60
+        assert sky.sky == pytest.approx(expected, abs=1e-4)
+        assert sky.sources == pytest.approx(expected, abs=3 * sky.sources_error)
+        assert sky.sources_error < 1e-3
+        assert sky.sigmas == pytest.approx((sky.sky - sky.sources) / np.hypot(sky.sky_error, sky.sources_error))
+        assert abs(sky.sigmas) < 3
+
+
+def test_a_sky_that_disagrees_is_a_warning(photometry):
+    made, headers, epochs = photometry
+    exposures = made.exposures.copy()
+    exposures["sky"] = SKY**2 / exposures["sky"]
+    band = band_of(derive(Photometry(measurements=made.measurements, exposures=exposures), headers, epochs), "F200W")
+    assert band.sky[0].sky == pytest.approx(-SHORT.offset, abs=1e-4)
+    (warning,) = band.warnings
+    assert warning.startswith("SkyDisagreementWarning: ")
+    assert "array 2" in warning
+
+
+def test_reserved_sources_are_whole_and_nothing_is_left_in_them(derivation):
+    table = derivation.measurements
+    for band in derivation.bands:
+        mine = table[(table["filter"] == band.filter) & table["selected"]]
+        reserved = np.unique(mine["source"][mine["reserved"]])
+        assert len(reserved) / len(np.unique(mine["source"])) == pytest.approx(0.2, abs=0.01)
+        assert not np.isin(mine["source"][~mine["reserved"]], reserved).any()
+        (left,) = band.residuals
+        assert abs(left.residual) < 3 * left.residual_error < 5e-3
+        assert left.sigmas * left.residual > 0
+
+
+def test_pairs_of_epochs_agree_with_the_truth(derivation):
+    for truth in ROWS.values():
+        pairs = band_of(derivation, truth.filter).pairs[truth.array]
+        value, error = pairs.value("offset")
+        assert value == pytest.approx(truth.offset, abs=4 * error)
+        assert pairs.value("time[0-1]")[0] == pytest.approx(DRIFT, abs=4 * pairs.value("time[0-1]")[1])
+    value, error = band_of(derivation, "F444W").pairs["long"].value("slope")
+    assert value == pytest.approx(LONG.slope, abs=4 * error)
+
+
+def test_each_module_has_the_gradient_put_in(derivation):
+    slopes = band_of(derivation, "F444W").module_slopes
+    assert slopes.keys() == {"slope[long A]", "slope[long B]"}
+    for value, error in slopes.values():
+        assert value == pytest.approx(LONG.slope, abs=4 * error)
+    assert not band_of(derivation, "F200W").module_slopes
+
+
+def test_method_pairs_writes_the_values_of_the_pairs(photometry):
+    derivation = derive(*photometry, method="pairs")
+    for truth in ROWS.values():
+        row = derivation.table.row(*truth.key)
+        pairs = band_of(derivation, truth.filter).pairs[truth.array]
+        assert (row.offset, row.offset_error) == pytest.approx(pairs.value("offset"), abs=1e-6)
+        assert row.offset == pytest.approx(truth.offset, abs=4 * row.offset_error)
+    assert derivation.table.row(*LONG.key).slope == pytest.approx(LONG.slope, abs=2e-3)
+
+
+def test_method_pairs_with_one_epoch_says_what_it_lacks():
+    made = simulate_photometry([LONG], epochs=1)
+    with pytest.raises(NoSolutionError, match="no offset can be derived"):
+        derive(*made, method="pairs")
+
+
+def test_annotated_measurements_hold_outliers_and_residuals(derivation, photometry):
+    table = derivation.measurements
+    used = table["selected"] & ~table["reserved"] & (table["rejected"] == 0)
+    assert np.std(table["residual"][used]) < 0.006, "the noise put in is 2 to 5 mmag"
+    assert np.abs(table["residual"][table["rejected"] == 2]).min() > np.std(table["residual"][used])
+    assert np.isnan(table["residual"][table["reserved"] | ~table["selected"]]).all()
+    assert len(table) == len(photometry[0].measurements)
+    assert "residual" not in photometry[0].measurements.colnames, "the input is left alone"
+
+
+def test_no_measurement_counts_for_more_than_two_mmag(photometry):
+    """By photons alone, a source of 0.1 mmag would outweigh nine hundred of 3 mmag."""
+    made, headers, epochs = photometry
+    table = made.measurements.copy()
+    table["mag_error"] = np.where(table["source"] % 2, 0.0001, 0.003)
+    derivation = derive(Photometry(measurements=table, exposures=made.exposures), headers, epochs)
+    error = band_of(derivation, "F444W").measurements.mag_error
+    assert np.unique(error.round(9)) == pytest.approx(np.hypot([0.0001, 0.003], 0.002))
+    assert set(derivation.photometry.measurements["mag_error"]) == {0.0001, 0.003}, "the table keeps what was measured"
+
+
+@pytest.mark.parametrize(("baseline", "scale"), [("A", (0.0, 1.0)), ("mean", (0.5, -0.5)), ("B", (1.0, 0.0))])
+def test_the_baseline_is_that_of_the_options(photometry, baseline, scale):
+    table = derive(*photometry, baseline=baseline).table
+    row = table.row(*SHORT.key)
+    expected = (0.0, -row.offset) if baseline == "A" else tuple(share * row.offset for share in scale)
+    assert tuple(table.zero_point(row, module) for module in "AB") == pytest.approx(expected)
+
+
+def test_options_reach_the_fit(photometry):
+    """Each option changes what it names, and nothing else is fitted."""
+    flat = derive(*photometry, fit_slope="none", time_term="zero", reserve_share=0.0, significance=1000.0)
+    assert not any(band.measurements.reserved.any() for band in flat.bands)
+    assert all(result.slope is None for band in flat.bands for result in band.results)
+    assert all(value == (0.0, 0.0) for band in flat.bands for value in band.solution.epoch_terms().values())
+    assert all(result.verdict != "needed" for band in flat.bands for result in band.results)
+    turned = band_of(derive(*photometry, fit_direction=True), "F444W").results[0]
+    assert turned.direction == pytest.approx(90, abs=3 * turned.direction_error)
+
+
+def test_a_seed_gives_the_same_numbers_and_another_seed_others(photometry, derivation):
+    """The seed chooses the reserved sources."""
+    again, other = derive(*photometry, bootstrap=50), derive(*photometry, seed=2)
+    assert again.table == derivation.table
+    assert other.table != derivation.table
+    for one, two in zip(again.bands, derivation.bands, strict=True):
+        np.testing.assert_array_equal(one.bootstrap.draws, two.bootstrap.draws)
+
+
+def test_what_is_reserved_in_a_filter_does_not_depend_on_other_filters(photometry, derivation):
+    alone = derive(*without_module_b(*photometry, "F200W"))
+    reserved = [band_of(found, "F444W").measurements.reserved for found in (alone, derivation)]
+    np.testing.assert_array_equal(*reserved)
+
+
+def without_module_b(made, headers, epochs, band):
+    """The photometry without the exposures of module B in one filter, and its measurements."""
+    keep = ~((made.exposures["filter"] == band) & (made.exposures["module"] == "B"))
+    table = made.measurements
+    rows = ~((table["filter"] == band) & (table["module"] == "B"))
+    made = Photometry(measurements=table[rows], exposures=made.exposures[keep])
+    return (
+        made,
+        [header for header, kept in zip(headers, keep, strict=True) if kept],
+        replace(epochs, number=epochs.number[keep]),
+    )
+
+
+def test_a_filter_of_one_module_has_no_row_and_a_reason(photometry):
+    derivation = derive(*without_module_b(*photometry, "F200W"))
+    assert band_of(derivation, "F200W").failure == "all exposures are of module A; an offset needs both modules"
+    assert [row.key for row in derivation.table.rows] == [LONG.key]
+    model = make_model(derivation).meta.instance
+    assert "offsets in F444W, derived" in model["description"]
+    assert any("F200W" in line and "all exposures are of module A" in line for line in model["history"])
+
+
+def test_where_no_filter_determines_an_offset_the_error_names_each_and_counts(photometry):
+    made, headers, epochs = without_module_b(*without_module_b(*photometry, "F200W"), "F444W")
+    saturated = np.count_nonzero(made.measurements["flags"])
+    with pytest.raises(
+        NoSolutionError, match=rf"no offset .* both modules; F444W: all exposures .*{saturated} saturated"
+    ):
+        derive(made, headers, epochs)
+
+
+def test_exposures_that_were_corrected_before_are_named(photometry):
+    made, headers, epochs = photometry
+    some = [replace(h, status="COMPLETE" if h.array == "long" else None) for h in headers]
+    assert derive(made, some, epochs).corrected == "F444W CLEAR array long"
+    everything = derive(made, [replace(h, status="COMPLETE") for h in headers], epochs)
+    assert everything.corrected == "the exposures"
+    history = "\n".join(make_model(everything).meta.instance["history"])
+    assert "Corrected for module offsets before: the exposures" in history
+    assert derive(made, headers, epochs).corrected == ""
