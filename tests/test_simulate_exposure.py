@@ -204,14 +204,6 @@ def test_calibration_error_scales_values_once_and_variances_twice():
         np.testing.assert_allclose(wrong, right * factor**power, rtol=1e-5)
 
 
-def test_same_seed_same_exposure():
-    exposure = one_exposure()
-    scene = nothing(exposure)
-    first, again, other = (simulate_exposure(exposure, scene, np.random.default_rng(seed)).data for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert np.nanmax(np.abs(first - other)) > 0
-
-
 def test_bad_pixels_are_flagged_and_not_a_number(model):
     lost = (model.dq & flags["DO_NOT_USE"]) > 0
     for name in ("data", "err", "var_poisson", "var_rnoise", "var_flat"):

@@ -64,11 +64,6 @@ def test_pixel_area_is_the_area_of_its_quadrilateral(geometry):
     np.testing.assert_allclose(area, shoelace, rtol=1e-6)
 
 
-def test_nominal_pixel_area_is_the_product_of_the_siaf_scales(geometry):
-    aperture = read_aperture(geometry.detector)
-    assert geometry.nominal_area == pytest.approx(aperture.XSciScale * aperture.YSciScale, rel=1e-3)
-
-
 def test_pixel_areas_differ_between_short_wavelength_arrays_by_three_percent():
     areas = [detector_geometry(name).nominal_area for name in DETECTORS if "LONG" not in name]
     assert 1.03 < max(areas) / min(areas) < 1.05

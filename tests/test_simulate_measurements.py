@@ -1,7 +1,5 @@
 """Measurements without pixels: the truth is the injected table and the noise that is asked for."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,6 @@ from jwst_modfix.simulate import (
     observe_sources,
     plan_exposures,
     scene_around,
-    simulate_measurements,
 )
 
 
@@ -121,19 +118,3 @@ def test_realisations_share_the_observation_and_differ_in_noise(observed):
     np.testing.assert_array_equal(first["mag"], again["mag"])
     assert np.any(first["mag"] != other["mag"])
     assert "mag" not in observed.colnames
-
-
-def test_simulate_measurements_does_both(scene, exposures):
-    table = simulate_measurements(scene, exposures[:4], np.random.default_rng(1), faintest=22, scatter=0.0)
-    assert {"mag", "mag_err", "outlier", "variable", "epoch", "v2"} <= set(table.colnames)
-    np.testing.assert_array_equal(table["mag_err"], table["noise"])
-
-
-def test_a_million_measurements_take_seconds():
-    exposures = plan_exposures(JWIDF_EPOCHS, filters=["F200W", "F444W"])
-    rng = np.random.default_rng(1)
-    scene = scene_around(rng, exposures, Population(density=280))
-    begin = time.process_time()  # whatever else the machine does
-    table = simulate_measurements(scene, exposures, rng)
-    assert len(table) > 1_000_000
-    assert time.process_time() - begin < 30

@@ -11,7 +11,6 @@ from jwst_modfix.simulate import (
     DETECTORS,
     Band,
     Population,
-    detector_geometry,
     make_scene,
     plan_exposures,
     scene_around,
@@ -190,7 +189,3 @@ def test_fwhm_is_that_measured_in_flight():
     """F150W 0.050, F200W 0.066, F356W 0.115 and F444W 0.145 arcsec."""
     found = [Band.named(name).fwhm for name in ("F150W", "F200W", "F356W", "F444W")]
     np.testing.assert_allclose(found, [0.050, 0.066, 0.115, 0.145], rtol=0.03)
-
-
-def test_geometry_is_read_once():
-    assert detector_geometry("NRCA1") is detector_geometry("NRCA1")
