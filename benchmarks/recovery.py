@@ -188,6 +188,7 @@ def draw_truth(rng, exposures, terms=EPOCH_TERMS, direction=None):
         offset = rng.uniform(-OFFSETS, OFFSETS)
         rows.append(
             OffsetRow(array=array, filter=band, pupil=pupil, offset=offset, offset_error=0.0, slope=slope,
+                      slope_error=None if slope is None else 0.0,
                       direction=None if slope is None else direction)
         )  # fmt: skip
     table = OffsetTable(rows=tuple(rows), gradient=simulate.MA2023_TABLE.gradient, name="drawn")

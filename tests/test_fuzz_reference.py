@@ -27,7 +27,7 @@ valid_for:
   context: {first: jwst_1130.pmap, last: jwst_1130.pmap}
   photom: [jwst_nircam_photom_0157.fits]
 offsets:
-- {array: '1', filter: F162M, pupil: F150W2, offset: 0.012, offset_error: 0.001}
+- {array: '1', filter: F150W2, pupil: F162M, offset: 0.012, offset_error: 0.001}
 - {array: long, filter: F444W, offset: -0.01654, offset_error: 0.00128, slope: 0.00433, slope_error: 0.0009}
 """
 SMALL = f"{HEADER}{BODY}...\n".encode()
@@ -70,9 +70,9 @@ def assert_nothing_is_lost(path, table, again):
     text = path.read_bytes().replace(b"\r\n", b"\n").partition(b"\n...\n")[0]
     assert normal(tree_from_table(table)) == normal(yaml.load(text, Loader=_Independent)), text
     meta = read_tree(path)["meta"]
-    write_tree({"meta": meta, **tree_from_table(table)}, again)
-    assert table_from_tree(read_tree(again), "again").digest == table.digest
-    assert read_tree(again)["meta"] == meta
+    write_tree(tree_from_table(table), again)
+    assert table_from_tree(read_tree(again), "again") == table
+    assert read_tree(again)["meta"] == {"schema_version": "1.0.0"} | meta
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -149,9 +149,17 @@ def test_a_misspelt_key_is_never_ignored(place, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("filter: F444W", r'filter: "F444W\n"', r"field filter: must match"),
-        ("last: jwst_1130.pmap", r'last: "jwst_1130.pmap\n"', r"valid_for.context.last: must match"),
-        ("[-1.74, -492.4]", f"[1{'0' * 400}, 0.0]", "gradient.origin.0: must be finite, got a whole number larger"),
+        ("filter: F444W", r'filter: "F444W\n"', "field filter: must hold no control characters"),
+        (
+            "last: jwst_1130.pmap",
+            r'last: "jwst_1130.pmap\n"',
+            "valid_for.context.last: must hold no control characters",
+        ),
+        (
+            "[-1.74, -492.4]",
+            f"[1{'0' * 400}, 0.0]",
+            "gradient.origin: entry 1 must be finite, got a whole number larger",
+        ),
         ("author: a", r'author: "\ud800"', "meta.author: must hold no control characters"),
         ("[jwst_nircam_photom_0157.fits]", r'"a\x1b[2Kb"', "valid_for.photom: must hold no control characters"),
         ("offset: 0.012", "offset: !!float '1:30'", "the tag 'tag:yaml.org,2002:float' is not allowed"),

@@ -62,9 +62,9 @@ def test_a_gauge_moves_only_the_gauge(offset, slope, u):
         table = OffsetTable(rows=(row,), baseline=baseline, gradient=gradient)
         z_a, z_b = (table.zero_point(row, module) for module in "AB")
         assert z_a - z_b == pytest.approx(offset, abs=1e-15)
-        assert table.exposure_slope(row) == 0.5 * slope
-        ratio = 10 ** (0.4 * (z_a - table.exposure_slope(row) * u)) / 10 ** (
-            0.4 * (z_b - table.exposure_slope(row) * u)
+        assert table.exposure_gradient(row) == 0.5 * slope
+        ratio = 10 ** (0.4 * (z_a - table.exposure_gradient(row) * u)) / 10 ** (
+            0.4 * (z_b - table.exposure_gradient(row) * u)
         )
         assert ratio == pytest.approx(10 ** (0.4 * offset), rel=1e-12)
 

@@ -23,7 +23,9 @@ def make(folder, exposures, seed, *, terms=None, slope=None, **options):
     """Simulate exposures of one array and filter with an offset that is drawn; gives the data and the truth."""
     first, rng = exposures[0], simulate.random_stream(seed, "truth")
     offset = rng.choice([-1, 1]) * rng.uniform(0.02, 0.05)
-    row = OffsetRow(array=first.geometry.array, filter=first.band.filter, offset=offset, offset_error=0.0, slope=slope)
+    error = None if slope is None else 0.0
+    row = OffsetRow(array=first.geometry.array, filter=first.band.filter, offset=offset, offset_error=0.0,
+                    slope=slope, slope_error=error)  # fmt: skip
     table = OffsetTable(rows=(row,), gradient=simulate.MA2023_TABLE.gradient, name="drawn")
     truth = simulate.CalibrationTruth(table=table, epoch_terms=terms or {})
     return simulate.simulate_dataset(folder, exposures, seed, truth=truth, **options), row

@@ -1,11 +1,18 @@
-"""The table in memory: its gauge, its lookups, and what it refuses."""
+"""The table in memory: its gauge, its lookups, what it refuses, and how it is read, written and shown."""
 
 import dataclasses
+import logging
+import pickle
+import subprocess
+import sys
 
+import asdf
 import pytest
+from astropy import units as u
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.file import PACKAGED_TABLE
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 
 LONG = OffsetRow(array="long", filter="F444W", offset=-0.016, offset_error=0.001, slope=0.004, slope_error=0.001)
 SHORT = OffsetRow(array="1", filter="F162M", pupil="F150W2", offset=0.012, offset_error=0.001)
@@ -24,8 +31,8 @@ def test_zero_points_differ_by_the_offset_and_the_baseline_keeps_its_scale(basel
 
 
 def test_one_exposure_carries_its_share_of_the_slope():
-    assert make_table().exposure_slope(LONG) == pytest.approx(0.002)
-    assert make_table().exposure_slope(SHORT) == 0.0
+    assert make_table().exposure_gradient(LONG) == pytest.approx(0.002)
+    assert make_table().exposure_gradient(SHORT) == 0.0
 
 
 def test_the_key_is_array_filter_and_pupil():
@@ -42,7 +49,7 @@ def test_a_row_can_have_its_own_direction():
 
 
 def test_duplicate_rows_are_refused_by_name():
-    with pytest.raises(ReferenceTableError, match=r"mine: row \(array=long, filter=F444W, .*\) stands 2 times"):
+    with pytest.raises(ReferenceTableError, match=r"mine: duplicate row \(array=long, filter=F444W, .*\): 2 times"):
         make_table(rows=(LONG, SHORT, LONG), name="mine")
 
 
@@ -59,3 +66,151 @@ def test_the_digest_follows_the_coefficients_only():
     changed = dataclasses.replace(LONG, offset=-0.0161)
     assert digest != make_table(rows=(changed, SHORT)).digest
     assert digest != make_table(baseline="A").digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": (LONG,)},
+        {"rows": (dataclasses.replace(LONG, offset=-0.0161), SHORT)},
+        {"rows": (dataclasses.replace(LONG, offset_error=0.002), SHORT)},
+        {"rows": (dataclasses.replace(LONG, direction=90.0), SHORT)},
+        {"rows": (dataclasses.replace(LONG, photmjsr={"A": 1.0, "B": 1.0}), SHORT)},
+        {"baseline": "mean"},
+        {"gradient": dataclasses.replace(GRADIENT, direction=91.0)},
+        {"valid_for": Validity(photom="a.fits")},
+    ],
+)
+def test_tables_are_equal_by_value(changes):
+    table, other = make_table(), make_table(**changes)
+    assert table != other
+    assert table.digest != other.digest
+    assert table == make_table(rows=(SHORT, LONG), name="other", meta={"description": "other"})
+    assert hash(table) == hash(make_table(name="other"))
+    assert table != "table"
+
+
+def test_whole_numbers_are_the_same_values():
+    table = make_table(gradient=dataclasses.replace(GRADIENT, direction=90))
+    assert table.digest == make_table().digest
+
+
+def test_a_written_table_is_read_back_and_asdf_alone_reads_it(tmp_path):
+    path = tmp_path / "mine.asdf"
+    table = make_table(baseline="mean", valid_for=Validity(context_first="jwst_1130.pmap", photom="a.fits"))
+    with pytest.raises(ReferenceTableError, match="meta: missing field description"):
+        table.write(path)
+    dataclasses.replace(table, meta={"description": "by hand: a, b"}).write(path)
+    again = OffsetTable.read(path)
+    assert again == table
+    assert (again.name, again.meta["description"], again.meta["author"]) == ("mine.asdf", "by hand: a, b", "unknown")
+    with asdf.open(path) as file:
+        assert file["offsets"][0]["slope"] == 0.004
+        assert file["valid_for"] == {"context": {"first": "jwst_1130.pmap"}, "photom": ["a.fits"]}
+
+
+def test_a_file_is_overwritten_on_request_only(tmp_path):
+    table = make_table(meta={"description": "d"})
+    table.write(tmp_path / "mine.asdf")
+    with pytest.raises(ReferenceTableError, match=r"mine.asdf: exists already and is not overwritten"):
+        make_table(meta={"description": "other"}).write(tmp_path / "mine.asdf")
+    assert OffsetTable.read(tmp_path / "mine.asdf").meta["description"] == "d"
+    make_table(meta={"description": "other"}).write(tmp_path / "mine.asdf", overwrite=True)
+    assert OffsetTable.read(tmp_path / "mine.asdf").meta["description"] == "other"
+    for path, words in ((tmp_path / "mine.fits", "must end in '.asdf'"), (PACKAGED_TABLE, "belongs to the package")):
+        with pytest.raises(ReferenceTableError, match=words):
+            table.write(path, overwrite=True)
+
+
+def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TABLES", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    make_table(meta={"description": "d"}).write("~/mine.asdf")
+    assert OffsetTable.read("~/mine.asdf") == OffsetTable.read("$TABLES/mine.asdf") == make_table()
+    assert OffsetTable.read("packaged") == OffsetTable.read() == OffsetTable.read(PACKAGED_TABLE)
+    (tmp_path / "mine.asdf").rename(tmp_path / "packaged")
+    assert OffsetTable.read("packaged") == make_table()  # a file of that name comes first
+
+
+def test_rows_become_an_astropy_table_with_units():
+    row = dataclasses.replace(SHORT, photmjsr={"A": 0.3, "B": 0.31})
+    table = make_table(rows=(LONG, row), meta={"description": "d"}).to_table()
+    assert list(table["array"]) == ["long", "1"]
+    assert list(table["pupil"]) == ["CLEAR", "F150W2"]
+    assert table["offset"].unit == u.mag
+    assert table["slope"].unit == u.mag / u.arcmin
+    assert table["photmjsr_B"].unit == u.MJy / u.sr / (u.DN / u.s)
+    assert (table["offset"][1], table["slope"][0], table["photmjsr_B"][1]) == (0.012, 0.004, 0.31)
+    assert table["slope"].mask.tolist() == [False, True]
+    assert "direction" not in table.colnames
+    assert table.meta["baseline"] == "B"
+    assert len(OffsetTable(rows=()).to_table()) == 0
+
+
+def test_a_table_shows_itself_in_a_line_and_in_a_notebook():
+    table = make_table(name="<b>.asdf", meta={"description": "a < b"})
+    assert repr(table) == f"<OffsetTable '<b>.asdf': 2 rows, baseline B, hash {table.digest}>"
+    page = table._repr_html_()
+    assert "&lt;b&gt;.asdf" in page
+    assert "a &lt; b" in page
+    assert all(words in page for words in ("F162M", "-0.016", "mag / arcmin"))
+
+
+def test_a_table_goes_to_other_processes():
+    table = make_table(rows=(dataclasses.replace(LONG, photmjsr={"A": 1.0, "B": 2.0}), SHORT))
+    assert pickle.loads(pickle.dumps(table)) == table
+
+
+IMPOSSIBLE = [
+    ("1", "F162M", "CLEAR", "F162M is in the pupil wheel: --filter F150W2 --pupil F162M"),
+    ("long", "F405N", "CLEAR", "F405N is in the pupil wheel: --filter F444W --pupil F405N"),
+    ("long", "F405N", "F444W", "F405N is in the pupil wheel: --filter F444W --pupil F405N"),
+    ("long", "F323N", "CLEAR", "F323N is in the pupil wheel: --filter F322W2 --pupil F323N"),
+    ("1", "F444W", "CLEAR", "F444W is a filter of the long-wavelength arrays: --array long"),
+    ("long", "F200W", "CLEAR", "F200W is a filter of the short-wavelength arrays: --array 1, 2, 3 or 4"),
+    ("1", "F999W", "CLEAR", "NIRCam has no filter F999W; filters of array 1 are F070W, F090W, F115W"),
+    ("long", "F444W", "F323N", "pupil F323N is used with another filter: --filter F322W2 --pupil F323N"),
+    ("long", "F444W", "F999N", "pupil F999N is not used in imaging; pupils of array long are CLEAR, F323N, F405N"),
+    ("1", "CLEAR", "F162M", "NIRCam has no filter CLEAR"),
+]
+
+
+@pytest.mark.parametrize(("array", "filter", "pupil", "words"), IMPOSSIBLE)
+def test_a_row_that_can_never_match_is_refused_by_set_and_named_on_reading(
+    modfix, tmp_path, caplog, array, filter, pupil, words
+):
+    key = ["--array", array, "--filter", filter, "--pupil", pupil]
+    modfix("init")
+    output = modfix("set", "my_moduleoffset.asdf", *key, "--offset", 0.01, "--offset-error", 0.001, status=1)
+    assert f"no exposure can match this row: {words}" in output
+    row = OffsetRow(array=array, filter=filter, pupil=pupil, offset=0.01, offset_error=0.001)
+    OffsetTable(rows=(row, LONG), gradient=GRADIENT, meta={"description": "d"}).write(tmp_path / "mine.asdf")
+    with caplog.at_level(logging.WARNING):
+        OffsetTable.read(tmp_path / "mine.asdf")
+    (record,) = caplog.records
+    assert f"mine.asdf: {row.label} can never match an exposure: {words.partition(':')[0]}" in record.getMessage()
+
+
+SHORT_FILTERS = "F070W F090W F115W F140M F150W F150W2 F182M F187N F200W F210M F212N"
+LONG_FILTERS = "F250M F277W F300M F322W2 F335M F356W F360M F410M F430M F444W F460M F480M"
+BANDS = [
+    *(("1", name, "CLEAR") for name in SHORT_FILTERS.split()),
+    *(("long", name, "CLEAR") for name in LONG_FILTERS.split()),
+    ("4", "F150W2", "F162M"), ("4", "F150W2", "F164N"), ("long", "F322W2", "F323N"), ("long", "F444W", "F405N"),
+    ("long", "F444W", "F466N"), ("long", "F444W", "F470N"),
+]  # fmt: skip
+
+
+def test_every_imaging_band_is_accepted_without_a_warning(tmp_path, caplog):
+    rows = [OffsetRow(array=a, filter=f, pupil=p, offset=0.01, offset_error=0.001) for a, f, p in BANDS]
+    OffsetTable(rows=rows, meta={"description": "d"}).write(tmp_path / "mine.asdf")
+    OffsetTable.read(tmp_path / "mine.asdf")
+    assert not caplog.records
+
+
+def test_reading_imports_neither_astropy_nor_the_pipeline():
+    code = "import sys; from jwst_modfix import OffsetTable; OffsetTable.read(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not packages & {"jwst", "stdatamodels", "stpipe", "astropy", "asdf"}

@@ -1,9 +1,15 @@
 """Reading the text of a reference file: what is not clear text is refused, with file and line."""
 
-import pytest
+import os
 
+import asdf
+import pytest
+from fuzzing import time_limit
+
+from jwst_modfix import ModuleOffsetModel, OffsetTable
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import read_tree, write_tree
+from jwst_modfix.table.combine import edit_row
+from jwst_modfix.table.file import PACKAGED_TABLE, read_tree, write_tree
 
 HEAD = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
 
@@ -27,8 +33,8 @@ def test_line_ends_of_windows_editors_are_read(tmp_path):
 
 
 def test_tags_of_asdf_and_dates_become_plain_values(tmp_path):
-    path = write(tmp_path / "t.asdf", "software: !core/software-1.0.0 {name: asdf}\nday: 2022-07-08\n")
-    assert read_tree(path) == {"software": {"name": "asdf"}, "day": "2022-07-08"}
+    path = write(tmp_path / "t.asdf", "software: !core/software-1.0.0 {name: asdf}\nday: 2022-07-08\ntime: ! '12'\n")
+    assert read_tree(path) == {"software": {"name": "asdf"}, "day": "2022-07-08", "time": "12"}
 
 
 @pytest.mark.parametrize("text", ["072", "1:30", "0x10", "1_000", "1e-3", "0b1"])
@@ -46,7 +52,7 @@ def test_only_plain_decimal_numbers_are_numbers(tmp_path, text):
         (HEAD.encode() + b"a: \xff\xfe\n...\n", "is not UTF-8 text"),
         (HEAD.encode() + b"- 1\n...\n", "must hold a mapping of keys to values, got list"),
         (HEAD.encode() + b"a: [1\n...\n", "cannot be read as YAML: .*line 7"),
-        (HEAD.encode() + b"a: 1\nb: 2\na: 3\n...\n", "key 'a' stands twice .line 8"),
+        (HEAD.encode() + b"a: 1\nb: 2\na: 3\n...\n", "duplicate key 'a' .line 8"),
         (HEAD.encode() + b"a: &x [1]\nb: *x\n...\n", r"aliases \(\*\) are not allowed .line 7"),
         (HEAD.encode() + b"- {a: 1, offset: -0,01654}\n...\n", "key '01654' has no value .is a colon missing"),
         (HEAD.encode() + b"a: {slope 0.1, b: 1}\n...\n", "key 'slope 0.1' has no value"),
@@ -57,6 +63,9 @@ def test_only_plain_decimal_numbers_are_numbers(tmp_path, text):
             HEAD.encode() + b"a: !!python/object/apply:os.getcwd []\n...\n",
             r"as YAML: the tag .*python/object/apply:os.getcwd. is not allowed",
         ),
+        (HEAD.encode() + b"a: ! 072\n...\n", "the tag '!' is not allowed .line 6"),
+        (HEAD.encode() + b"history: &x [1]\nb: *x\n...\n", r"aliases \(\*\) are not allowed .line 7"),
+        (HEAD.encode() + b"meta: {history: [&x 1, *x]}\n...\n", r"aliases \(\*\) are not allowed .line 6"),
         (b"#ASDF 1.0.0\n" + b"#" * (17 * 1024**2), "is larger than 1048576 bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -65,6 +74,36 @@ def test_unclear_text_is_refused_with_its_file(tmp_path, content, message):
     path = tmp_path / "table.asdf"
     path.write_bytes(content)
     with pytest.raises(ReferenceTableError, match=f"table.asdf: .*{message}"):
+        read_tree(path)
+
+
+def test_what_asdf_itself_writes_is_accepted(tmp_path):
+    software = {"name": "x", "version": "1.0", "author": "me", "homepage": "http://x"}
+    with asdf.open(PACKAGED_TABLE) as file:
+        for words in ("widened by me", "second: a thing\nin two lines"):
+            file.add_history_entry(words, software=software)  # the same software twice, which may become an alias
+        file["meta"]["history"].append("2026-11-26")
+        file.write_to(tmp_path / "mine.asdf")
+    assert OffsetTable.read(tmp_path / "mine.asdf") == OffsetTable.read("packaged")
+    text = (tmp_path / "mine.asdf").read_text()
+    assert "history_entry" in text
+    edit_row(tmp_path / "mine.asdf", {"array": "1", "filter": "F150W", "pupil": "CLEAR"}, {"offset": 0.5})
+    with asdf.open(tmp_path / "mine.asdf") as file:
+        assert file.get_history_entries()[1]["description"] == "second: a thing\nin two lines"
+        assert file["offsets"][0]["offset"] == 0.5
+    assert ModuleOffsetModel(tmp_path / "mine.asdf").table.row("1", "F150W").offset == 0.5
+
+
+def test_aliases_of_asdf_in_its_own_block_are_accepted(tmp_path):
+    history = "history:\n  entries: [&x !core/history_entry-1.0.0 {description: d}, *x]\n"
+    assert read_tree(write(tmp_path / "t.asdf", history + "a: 1\n")) == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_only_regular_files_are_opened(tmp_path, kind):
+    path = tmp_path / "mine.asdf"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with time_limit(5), pytest.raises(ReferenceTableError, match="mine.asdf: is not a regular file"):
         read_tree(path)
 
 

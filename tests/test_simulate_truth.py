@@ -14,7 +14,7 @@ from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 
 def gradient_truth(**gradient):
-    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02)
+    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02, slope_error=0)
     return CalibrationTruth(table=OffsetTable(rows=(row,), gradient=Gradient(**gradient, exposure_share=0.5)))
 
 
@@ -52,7 +52,7 @@ def test_sky_gradient_is_fixed_to_the_sky(epoch):
 
 
 def test_row_has_its_own_direction():
-    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02, direction=0.0)
+    row = OffsetRow(array="long", filter="F444W", offset=0, offset_error=0, slope=0.02, slope_error=0, direction=0.0)
     gradient = Gradient(frame="focal_plane", direction=90.0, origin=MODULE_MIDPOINT, exposure_share=1.0)
     truth = CalibrationTruth(table=OffsetTable(rows=(row,), gradient=gradient))
     exposure = one_exposure("NRCALONG")

@@ -150,7 +150,7 @@ def test_table_carries_the_gradient():
     solution = fit(simulate(np.random.default_rng(12), TABLE_2_LW, Survey(arrays=LW)))
     table = offset_table(solution)
     (row,) = table.rows
-    assert table.exposure_slope(row) == pytest.approx(0.00433 / 2, abs=4 * row.slope_error)
+    assert table.exposure_gradient(row) == pytest.approx(0.00433 / 2, abs=4 * row.slope_error)
     assert (table.gradient.frame, table.gradient.direction) == ("focal_plane", 90.0)
     assert table.direction(row) == 90.0
 

@@ -4,10 +4,10 @@ from collections import Counter
 
 import click
 
-from jwst_modfix.cli.tables import open_table
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.table.describe import describe_validity
-from jwst_modfix.text import align
+from jwst_modfix.table.describe import describe_validity, wrap
+from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.validity import explain_photmjsr
 
 __all__ = ["command"]
 
@@ -29,7 +29,7 @@ Examples:
 @click.option("--no-offset", is_flag=True, help="As the step with apply_offset = False.")
 @click.option("--no-slope", is_flag=True, help="As the step with apply_slope = False.")
 def command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  # numpydoc ignore=PR01
-    """Tell what the correction would do with exposures.
+    """Show what the correction would do with exposures.
 
     TABLE is a file, or the word 'packaged'. Each exposure, or member of an association, is judged by its headers,
     as the step judges it, and without loading pixels: applied, skipped (passed on unchanged) or refused (the step
@@ -37,33 +37,38 @@ def command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  # nump
     """
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
-    file = open_table(table)
-    validity = describe_validity(file.table.valid_for)
-    click.echo(f"{file.table.name} is valid: {len(file.table.rows)} rows, hash {file.table.digest}; for {validity}")
+    table = OffsetTable.read(table)
+    summary = f"{table.name} is valid: {len(table.rows)} rows, hash {table.digest}; "
+    click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
-        _check(inputs, file.table, apply_offset=not no_offset, apply_slope=not no_slope, **options)
+        _check(inputs, table, apply_offset=not no_offset, apply_slope=not no_slope, **options)
 
 
 def _check(inputs, table, **options):
-    from jwst_modfix.apply.decide import Correction  # imports jwst
-    from jwst_modfix.steps.dry_run import preview
+    from jwst_modfix.apply.decide import Correction
+    from jwst_modfix.steps.dry_run import preview  # imports jwst
 
     previews = preview(inputs, Correction(table=table, **options))
-    rows = [["action", "exposure", "detector", "filter", "pupil", "what would be taken out, or why nothing is"]]
-    rows += [_cells(item) for item in previews]
-    click.echo("\n" + "\n".join(align(rows)))
+    for item in previews:
+        click.echo("\n" + "\n".join(_lines(item, table)))
     counts = Counter(item.decision.action for item in previews)
     click.echo(
         f"\n{len(previews)} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse"
     )
     if counts["refuse"]:
         raise ExposureError(
-            f"the step would refuse {counts['refuse']} of {len(previews)}, and then writes none: see the list above"
+            f"the step would refuse {counts['refuse']} of {len(previews)}, and write none of them: see the list above"
         )
 
 
-def _cells(item):
+def _lines(item, table):
+    """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
     exposure, decision = item.exposure, item.decision
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
-    return [decision.action, item.path.name, *optics, decision.reason]
+    yield f"{decision.action:6}  {item.path.name}  {'  '.join(optics)}"
+    yield from wrap(decision.reason, " " * 8)
+    if decision.action == "apply":
+        row = table.row(exposure.array, exposure.filter, exposure.pupil)
+        if warning := explain_photmjsr(row, exposure):
+            yield from wrap(warning, "        warning: ", " " * 8)

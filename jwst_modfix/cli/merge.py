@@ -1,20 +1,17 @@
 """``modfix merge``: the rows of several tables in one."""
 
-import datetime
-
 import click
 
-from jwst_modfix.cli.tables import open_table
-from jwst_modfix.table.combine import merge_meta, merge_tables
+from jwst_modfix.table.combine import merge_tables
 from jwst_modfix.table.describe import describe_validity
-from jwst_modfix.table.file import write_table_file
+from jwst_modfix.table.table import BASELINES, OffsetTable
 
 __all__ = ["command"]
 
 _EXAMPLES = """\b
 Examples:
   modfix merge f200w_moduleoffset.asdf f444w_moduleoffset.asdf -o field_moduleoffset.asdf
-  modfix merge packaged f444w_moduleoffset.asdf -o new.asdf --prefer last     mine, where there are both
+  modfix merge packaged f444w_moduleoffset.asdf -o new.asdf --prefer last     the second table's row, if in both
 """
 
 
@@ -23,7 +20,7 @@ Examples:
 @click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")
 @click.option("--prefer", type=click.Choice(["first", "last"]),
               help="Which row to take where two tables have one.  [default: refuse]")  # fmt: skip
-@click.option("--baseline", type=click.Choice(["B", "A", "mean"]),
+@click.option("--baseline", type=click.Choice(BASELINES),
               help="Module whose flux scale is kept; needed where the tables differ.")  # fmt: skip
 @click.option("--valid-for", "validity", type=click.Choice(["intersection", "union"]), default="intersection",
               show_default=True, help="Calibrations that all tables allow, or that any does.")  # fmt: skip
@@ -34,13 +31,9 @@ def command(tables, output, prefer, baseline, validity):  # numpydoc ignore=PR01
     """
     if len(tables) < 2:
         raise click.UsageError("give at least two tables")
-    files = [open_table(name) for name in tables]
     options = {"prefer": prefer, "baseline": baseline, "validity": validity}
-    merged = merge_tables([file.table for file in files], **options, name=output)
-    sources = ", ".join(f"{file.table.name} (hash {file.table.digest})" for file in files)
-    chosen = "".join(f"; {name} {value}" for name, value in options.items() if value)
-    line = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}: merged of {sources}{chosen}."
-    write_table_file(output, merge_meta(files, [line]), merged)
+    merged = merge_tables([OffsetTable.read(name) for name in tables], **options, name=output)
+    merged.write(output)
     click.echo(f"wrote {output}: {len(merged.rows)} rows, hash {merged.digest}; {describe_validity(merged.valid_for)}")
     if validity == "union":
         click.echo("note: every row is now valid for the calibrations of all tables: check that this is meant")

@@ -226,7 +226,6 @@ def _plan_exposures(epochs, filters, arrays, dithers, duration):
 
 
 def _choose_table(name, offsets, gradient, no_offsets):
-    from jwst_modfix.cli.tables import open_table
     from jwst_modfix.simulate import MA2023_TABLE
 
     sources = {"--table": name, "--offset": offsets, "--no-offsets": no_offsets}
@@ -239,7 +238,7 @@ def _choose_table(name, offsets, gradient, no_offsets):
         return OffsetTable(rows=offsets, gradient=gradient or MA2023_TABLE.gradient, name="--offset")
     if no_offsets:
         return OffsetTable(rows=(), name="--no-offsets")
-    return open_table(name).table if name else MA2023_TABLE
+    return OffsetTable.read(name) if name else MA2023_TABLE
 
 
 def _check_terms(terms, epochs, filters):

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.solution import Solution
@@ -93,7 +93,8 @@ def offset_table(
         exposure_share=EXPOSURE_SHARE,
     )
     rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
-    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, name=name, **meta)
+    valid_for = meta.pop("valid_for", Validity())
+    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name, meta=meta)
 
 
 def _row(solution, result):

@@ -9,14 +9,13 @@ import numpy as np
 from jwst_modfix.simulate.filters import Band
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import Array
-from jwst_modfix.table.file import PACKAGED_TABLE, read_table_file
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 __all__ = ["MA2023_TABLE", "CalibrationTruth"]
 
 
-MA2023_TABLE = read_table_file(PACKAGED_TABLE).table
-"""The packaged table, Table 2 of Ma et al. (2023): the truth that is injected unless another is given."""
+MA2023_TABLE = OffsetTable.read("packaged")
+"""Table 2 of Ma et al. (2023): the truth that is injected unless another is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class CalibrationTruth:
         if row is None:
             return constant
         constant += self.table.zero_point(row, geometry.module)
-        slope = self.table.exposure_slope(row)
+        slope = self.table.exposure_gradient(row)
         if slope == 0:
             return constant
         u = _coordinate(self.table, row, exposure, x=x, y=y, v2=v2, v3=v3)

@@ -2,232 +2,229 @@
 
 import datetime
 import math
-import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import is_packaged, read_table_file, read_tree
-from jwst_modfix.table.roundtrip import YamlText
-from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.file import TableText, locate_table, read_table, read_tree, refuse_packaged
+from jwst_modfix.table.rules import context_number
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.validity import contexts_in_words
+from jwst_modfix.table.wheels import find_mismatch
 
-__all__ = [
-    "SMALL_SHIFT",
-    "Comparison",
-    "Difference",
-    "RowPair",
-    "compare_tables",
-    "convert_row",
-    "edit_row",
-    "find_origin_shift",
-    "merge_meta",
-    "merge_tables",
-    "turn_row",
-]
+__all__ = ["Comparison", "Difference", "RowPair", "compare_tables", "edit_row", "merge_tables"]
 
 
-SMALL_SHIFT = 1e-5
-"""Shifts of m_sys that are none, far below any error of an offset [mag]."""
+_SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
+_UNITS = {"offset": "mag", "offset_error": "mag", "slope": "mag/arcmin", "slope_error": "mag/arcmin",
+          "direction": "deg"}  # fmt: skip
 
 
-def convert_row(row, table, gradient):
-    """Express a row's slope in the frame and share of another table's gradient.
-
-    Offsets are Delta_AB = z_A - z_B in every baseline, and need no conversion.
-    """
-    if row.slope is None:
-        return row
-    own, direction = table.gradient, table.direction(row)
-    if own.frame != gradient.frame:
-        raise ReferenceTableError(
-            f"{table.name}: {row.label}: its gradient is fixed to the {own.frame} and the other table's to the "
-            f"{gradient.frame}: one cannot be expressed by the other"
-        )
-    factor = 1.0
-    if own.exposure_share != gradient.exposure_share:
-        if 0 in (own.exposure_share, gradient.exposure_share):
-            raise ReferenceTableError(f"{table.name}: {row.label}: an exposure_share of 0 leaves no slope to express")
-        factor = own.exposure_share / gradient.exposure_share
-    direction = None if direction == gradient.direction else direction
-    return replace(row, slope=factor * row.slope, slope_error=factor * row.slope_error, direction=direction)
+# ---- editing ----
 
 
-def turn_row(row, direction, gradient):
-    """Express a row's slope along another direction."""
-    own = gradient.direction if row.direction is None else row.direction
-    sign = {0.0: 1.0, 180.0: -1.0}.get(round(own - direction, 6) % 360)
-    if sign is None:
-        raise ReferenceTableError(
-            f"{row.label}: one gradient points to {direction:g} deg and the other to {own:g} deg: slopes along "
-            "different directions cannot be compared"
-        )
-    return replace(row, slope=sign * row.slope, direction=direction)
+def edit_row(
+    path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
+) -> tuple[str, OffsetTable]:
+    """Change values of a row, or add a row, with a line in the file's history: the line, and the new table."""
+    path = locate_table(path)
+    output = Path(output) if output else path
+    refuse_packaged(output)
+    if mismatch := find_mismatch(**key):
+        raise ReferenceTableError(f"{path}: no exposure can match this row: {mismatch.as_options()}")
+    line = _history_line(key, read_table(path).row(**key), changes, path)
+    document, expected = TableText(path), read_tree(path)
+    _edit(document.tree, key, changes, line, document.node, document.add)
+    _edit(expected, key, changes, line, lambda value: value, _add)
+    return line, document.write(output, expected)
 
 
-def find_origin_shift(row, table, gradient):
-    """Find the shift of m_sys, the same in both modules, that comes of another origin of the gradient."""
-    if row.slope is None or table.gradient.origin == gradient.origin:
-        return 0.0
-    if table.gradient.frame != "focal_plane":
-        return math.inf
-    return abs(table.exposure_slope(row)) * math.dist(table.gradient.origin, gradient.origin) / 60
-
-
-_UNITS = {
-    "offset": "mag",
-    "offset_error": "mag",
-    "slope": "mag/arcmin",
-    "slope_error": "mag/arcmin",
-    "direction": "deg",
-}
-
-
-def edit_row(path, key, changes, output=None):
-    """Change values of a row, or add a row, with a line in the file's history."""
-    output = Path(output or path)
-    if is_packaged(output):
-        raise ReferenceTableError(
-            f"{output}: belongs to the package and is not edited in place: give another place by -o, or take a copy "
-            "by 'modfix init'"
-        )
-    row = read_table_file(path).table.row(**key)
-    line = _history_line(key, row, changes, path)
-    expected = _edited(read_tree(path), key, changes, line)
-    text = YamlText.read(path)
+def _edit(tree: Any, key: Mapping[str, str], changes: Mapping[str, float], line: str, node: Any, add: Any) -> None:
+    """Make the edit in a document or in a tree of plain values."""
+    rows, meta = tree["offsets"], tree["meta"]
+    row = next((row for row in rows if {"pupil": "CLEAR", **row}.items() >= key.items()), None)
     if row is None:
-        text.append_to(["offsets"], {**key, **changes})
+        add(rows, {**key, **changes})
     else:
-        place = next(i for i, item in enumerate(read_tree(path)["offsets"]) if _is_row(item, key))
-        for field, value in changes.items():
-            text.set(["offsets", place, field], value)
-    text.append_to(["meta", "history"], line)
-    _write(text, expected, output)
-    return line
-
-
-def _write(text, expected, output):
-    """Put the file in its place if it is valid and says what was meant."""
-    with written_whole(output) as partial:
-        partial.write_bytes(text.to_bytes())
-        try:
-            read_table_file(partial)
-        except ReferenceTableError as error:
-            raise ReferenceTableError(str(error).replace(str(partial), str(output))) from None
-        if read_tree(partial) != expected:
-            raise ReferenceTableError(f"{output}: its layout cannot be edited safely: edit it in a text editor")
-
-
-def _is_row(item, key):
-    return {name: item.get(name, "CLEAR") for name in key} == key
-
-
-def _edited(tree, key, changes, line):
-    """Make the edit in the tree: what the file must say after it."""
-    row = next((item for item in tree["offsets"] if _is_row(item, key)), None)
-    if row is None:
-        tree["offsets"].append({**key, **changes})
+        for name, value in changes.items():
+            if name in row:
+                row[name] = node(value)
+            else:
+                add(row, value, name)
+    if "history" in meta:
+        add(meta["history"], line)
     else:
-        row.update(changes)
-    tree["meta"].setdefault("history", []).append(line)
-    return tree
+        add(meta, [line], "history")
 
 
-def _history_line(key, row, changes, path):
+def _add(parent: Any, value: Any, key: str | None = None) -> None:
+    if key is None:
+        parent.append(value)
+    else:
+        parent[key] = value
+
+
+def _history_line(key: Mapping[str, str], row: OffsetRow | None, changes: Mapping[str, float], path: Path) -> str:
     if row is None:
         words = ", ".join(f"{name} {value!r} {_UNITS[name]}" for name, value in changes.items())
         verb = "added"
     else:
         new = {name: value for name, value in changes.items() if getattr(row, name) != value}
         if not new:
-            raise ReferenceTableError(f"{path}: {row.label} has these values already: nothing to change")
+            raise ReferenceTableError(f"{path}: {row.label} has these values already; nothing to change")
         words = ", ".join(f"{name} {getattr(row, name)} -> {value!r} {_UNITS[name]}" for name, value in new.items())
         verb = "changed"
     label = ", ".join(f"{name}={value}" for name, value in key.items())
     return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, by hand: {verb} row ({label}), {words}."
 
 
-_KEPT = ("reftype", "schema_version", "telescope", "instrument")  # of the first file's meta
+# ---- conventions of the gradient ----
 
 
-def merge_tables(tables, *, prefer=None, baseline=None, validity="intersection", name="merged"):
-    """Join the rows of tables."""
+def _convert_row(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) -> OffsetRow:
+    """Express a row's slope in the frame and share of another gradient. Offsets are z_A - z_B in every baseline."""
+    own = table.gradient
+    if row.slope is None or row.slope_error is None or own is None or gradient is None:
+        return row
+    if own.frame != gradient.frame:
+        raise ReferenceTableError(
+            f"{table.name}: {row.label}: its gradient is fixed to the {own.frame} and the other table's to the "
+            f"{gradient.frame}; slopes in these frames cannot be converted"
+        )
+    factor, direction = 1.0, table.direction(row)
+    if own.exposure_share != gradient.exposure_share:
+        if 0 in (own.exposure_share, gradient.exposure_share):
+            raise ReferenceTableError(f"{table.name}: {row.label}: its slope cannot be converted: exposure_share is 0")
+        factor = own.exposure_share / gradient.exposure_share
+    return replace(
+        row,
+        slope=factor * row.slope,
+        slope_error=factor * row.slope_error,
+        direction=None if direction == gradient.direction else direction,
+    )
+
+
+def _turn_row(row: OffsetRow, own: float, direction: float) -> OffsetRow:
+    """Express a row's slope along another direction, which may be the opposite."""
+    sign = {0.0: 1.0, 180.0: -1.0}.get(round(own - direction, 6) % 360)
+    if sign is None:
+        raise ReferenceTableError(
+            f"{row.label}: one gradient points to {direction:g} deg and the other to {own:g} deg; slopes along "
+            "different directions cannot be compared"
+        )
+    return replace(row, slope=None if row.slope is None else sign * row.slope, direction=direction)
+
+
+def _origin_shift(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) -> float:
+    """Largest shift of m_sys [mag], the same in both modules, that another origin of the gradient makes."""
+    own = table.gradient
+    if row.slope is None or own is None or gradient is None or own.origin == gradient.origin:
+        return 0.0
+    if own.frame != "focal_plane":
+        return math.inf
+    return abs(table.exposure_gradient(row)) * math.dist(own.origin, gradient.origin) / 60
+
+
+# ---- merging ----
+
+
+def merge_tables(
+    tables: Sequence[OffsetTable],
+    *,
+    prefer: str | None = None,
+    baseline: str | None = None,
+    validity: str = "intersection",
+    name: str = "merged",
+) -> OffsetTable:
+    """Join the rows of tables, and what they say of themselves."""
     gradient = next((table.gradient for table in tables if table.gradient is not None), None)
-    rows = {}
+    rows: dict[tuple[str, str, str], tuple[OffsetRow, OffsetTable]] = {}
     for table in tables:
         for row in table.rows:
             if row.key in rows and prefer is None:
                 raise ReferenceTableError(
-                    f"{row.label} stands in {rows[row.key][1].name} and in {table.name}: prefer first or last"
+                    f"{row.label} is in {rows[row.key][1].name} and in {table.name}; choose with prefer first or last"
                 )
             if row.key not in rows or prefer == "last":
                 rows[row.key] = (row, table)
+    options = {"prefer": prefer, "baseline": baseline, "validity": validity}
+    chosen = "".join(f"; {option} {value}" for option, value in options.items() if value)
     return OffsetTable(
-        rows=tuple(_converted(row, table, gradient) for row, table in rows.values()),
+        rows=tuple(_with_gradient(row, table, gradient) for row, table in rows.values()),
         baseline=baseline or _common_baseline(tables),
         gradient=gradient,
-        valid_for=_VALIDITIES[validity](tables),
+        valid_for=_intersection(tables) if validity == "intersection" else _union(tables),
         name=name,
+        meta=_merge_meta(tables, chosen),
     )
 
 
-def merge_meta(files, history):
-    """Join what the files say of themselves."""
-    said = [f"{file.table.name}: {line}" for file in files for line in file.meta.get("history", ())]
-    derivations = {file.table.name: file.meta["derivation"] for file in files if "derivation" in file.meta}
-    meta = {key: value for key, value in files[0].meta.items() if key in _KEPT}
-    meta |= {key: "; ".join(dict.fromkeys(file.meta[key] for file in files)) for key in ("author", "pedigree")}
-    meta["description"] = f"Rows of {', '.join(file.table.name for file in files)}"
-    meta["useafter"] = max(file.meta["useafter"] for file in files)
-    meta["history"] = [*said, *history]
-    return meta | ({"derivation": {"tables": derivations}} if derivations else {})
+def _merge_meta(tables: Sequence[OffsetTable], chosen: str) -> dict[str, Any]:
+    sources = ", ".join(f"{table.name} (hash {table.digest})" for table in tables)
+    history = [f"{table.name}: {line}" for table in tables for line in table.meta.get("history", ())]
+    history.append(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}: merged of {sources}{chosen}.")
+    meta: dict[str, Any] = {"description": f"Rows of {', '.join(table.name for table in tables)}"}
+    for name in ("author", "pedigree"):
+        if found := dict.fromkeys(table.meta[name] for table in tables if name in table.meta):
+            meta[name] = "; ".join(found)
+    if dates := [table.meta["useafter"] for table in tables if "useafter" in table.meta]:
+        meta["useafter"] = max(dates)
+    meta["history"] = history
+    if derivations := {table.name: table.meta["derivation"] for table in tables if "derivation" in table.meta}:
+        meta["derivation"] = {"tables": derivations}
+    return meta
 
 
-def _converted(row, table, gradient):
-    shift = 0.0 if row.slope is None else find_origin_shift(row, table, gradient)
-    row = convert_row(row, table, gradient)
-    if shift > SMALL_SHIFT:
+def _with_gradient(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) -> OffsetRow:
+    converted = _convert_row(row, table, gradient)
+    if gradient and table.gradient and _origin_shift(row, table, gradient) > _SMALL_SHIFT:
         raise ReferenceTableError(
             f"{table.name}: {row.label}: its gradient's origin {table.gradient.origin} is not the first table's "
             f"{gradient.origin}, and one table has one origin"
         )
-    return row
+    return converted
 
 
-def _common_baseline(tables):
+def _common_baseline(tables: Sequence[OffsetTable]) -> str:
     found = {table.baseline: table.name for table in reversed(tables)}
     if len(found) > 1:
         words = ", ".join(f"{name} has baseline {baseline}" for baseline, name in found.items())
-        raise ReferenceTableError(f"{words}: choose one baseline for all; offsets z_A - z_B stay as they are")
+        raise ReferenceTableError(f"{words}; choose one baseline for all: offsets z_A - z_B do not change")
     return tables[0].baseline
 
 
-def _intersection(tables):
-    """Find the calibrations that all tables are valid for; what a table does not name, it allows."""
+def _number(context: str) -> int:
+    return context_number(context) or 0
+
+
+def _intersection(tables: Sequence[OffsetTable]) -> Validity:
+    """Find the calibrations that all tables are valid for; a table allows what it does not name."""
     validities = [table.valid_for for table in tables]
     first = max((v.context_first for v in validities if v.context_first), key=_number, default=None)
     last = min((v.context_last for v in validities if v.context_last), key=_number, default=None)
     if first and last and _number(first) > _number(last):
-        raise ReferenceTableError(_no_common("context", tables, lambda v: f"{v.context_first} to {v.context_last}"))
+        raise _no_common("context", [(table.name, contexts_in_words(table.valid_for)) for table in tables])
     common = {}
     for kind in ("photom", "flat"):
         named = [getattr(validity, kind) for validity in validities if getattr(validity, kind)]
         common[kind] = tuple(name for name in (named or [()])[0] if all(name in other for other in named))
         if named and not common[kind]:
-            raise ReferenceTableError(_no_common(kind, tables, lambda v, kind=kind: ", ".join(getattr(v, kind))))
+            raise _no_common(kind, [(table.name, ", ".join(getattr(table.valid_for, kind))) for table in tables])
     return Validity(context_first=first, context_last=last, **common)
 
 
-def _no_common(kind, tables, say):
-    words = "; ".join(f"{table.name} is valid for {say(table.valid_for) or 'any'}" for table in tables)
-    return (
-        f"valid_for.{kind}: there is none in common ({words}), and validity holds for a whole table. Files of "
-        "different detectors or filters differ by nature: join all that are named by validity 'union'"
+def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableError:
+    words = "; ".join(f"{name} is valid for {calibrations or 'any'}" for name, calibrations in named)
+    return ReferenceTableError(
+        f"valid_for.{kind}: none in common ({words}), and validity holds for a whole table. Files of different "
+        "detectors or filters always differ: join all names with validity 'union'"
     )
 
 
-def _union(tables):
-    """Find the calibrations that one table is valid for; contexts from the first to the last."""
+def _union(tables: Sequence[OffsetTable]) -> Validity:
+    """Find the calibrations that any table is valid for; contexts from the first to the last."""
     validities = [table.valid_for for table in tables]
     joined = {
         kind: tuple(dict.fromkeys(name for validity in validities for name in getattr(validity, kind)))
@@ -243,29 +240,18 @@ def _union(tables):
     )
 
 
-_VALIDITIES = {"intersection": _intersection, "union": _union}
-
-
-def _number(context):
-    return int(re.search(r"\d+", context)[0])
+# ---- comparing ----
 
 
 @dataclass(frozen=True)
 class Difference:
-    """
-    A difference of two values, second minus first.
-
-    Parameters
-    ----------
-    value, error : float
-        The difference, and both errors in quadrature.
-    """
+    """Second value minus first, with the errors in quadrature."""
 
     value: float
     error: float
 
     @property
-    def sigmas(self):
+    def sigmas(self) -> float:
         """The difference over its error; 0 for no difference, infinite where there is no error."""
         if self.error > 0:
             return self.value / self.error
@@ -274,49 +260,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class RowPair:
-    """
-    One array, filter and pupil in both tables.
-
-    Parameters
-    ----------
-    first, second : OffsetRow
-        The rows, the second one's slope in the conventions of the first.
-    offset : Difference
-        Of the offsets [mag].
-    slope : Difference or None
-        Of the slopes [mag/arcmin]; None where not both rows have one.
-    """
+    """One array, filter and pupil in both tables, the second slope in the conventions of the first table."""
 
     first: OffsetRow
     second: OffsetRow
-    offset: Difference
-    slope: Difference | None
+    offset: Difference  # mag
+    slope: Difference | None  # mag/arcmin; None where not both rows have one
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """
-    Two tables compared.
+    """Rows that both tables have, rows that one has, and notes on conversions."""
 
-    Parameters
-    ----------
-    pairs : tuple of RowPair
-        Rows that both have.
-    only_first, only_second : tuple of OffsetRow
-        Rows that one has.
-    notes : tuple of str
-        What was converted, and what to mind.
-    """
-
-    pairs: tuple
-    only_first: tuple
-    only_second: tuple
-    notes: tuple
+    pairs: tuple[RowPair, ...]
+    only_first: tuple[OffsetRow, ...]
+    only_second: tuple[OffsetRow, ...]
+    notes: tuple[str, ...]
 
 
-def compare_tables(first, second):
+def compare_tables(first: OffsetTable, second: OffsetTable) -> Comparison:
     """Compare two tables row by row."""
-    shared = [(row, second.row(*row.key)) for row in first.rows if second.row(*row.key) is not None]
+    shared = [(row, other) for row in first.rows if (other := second.row(*row.key)) is not None]
     return Comparison(
         pairs=tuple(_compare(first, one, second, other) for one, other in shared),
         only_first=tuple(row for row in first.rows if second.row(*row.key) is None),
@@ -325,30 +289,32 @@ def compare_tables(first, second):
     )
 
 
-def _compare(first, one, second, other):
+def _compare(first: OffsetTable, one: OffsetRow, second: OffsetTable, other: OffsetRow) -> RowPair:
     offset = Difference(other.offset - one.offset, math.hypot(one.offset_error, other.offset_error))
     slope = None
     if one.slope is not None and other.slope is not None:
-        other = turn_row(convert_row(other, second, first.gradient), first.direction(one), first.gradient)
-        slope = Difference(other.slope - one.slope, math.hypot(one.slope_error, other.slope_error))
+        converted = _convert_row(other, second, first.gradient)
+        other = _turn_row(converted, second.direction(other), first.direction(one))
+        slope = Difference(
+            (other.slope or 0.0) - one.slope, math.hypot(one.slope_error or 0.0, other.slope_error or 0.0)
+        )
     return RowPair(one, other, offset, slope)
 
 
-def _notes(first, second, shared):
+def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[OffsetRow, OffsetRow]]) -> Iterator[str]:
     if first.baseline != second.baseline:
-        yield (
-            f"baselines {first.baseline} and {second.baseline}: an offset is z_A - z_B in both, and needs no conversion"
-        )
+        yield f"baselines {first.baseline} and {second.baseline}: an offset is z_A - z_B in both, not converted"
     both = [(one, other) for one, other in shared if one.slope is not None and other.slope is not None]
-    if both and first.gradient.exposure_share != second.gradient.exposure_share:
+    one, other = first.gradient, second.gradient
+    if both and one and other and one.exposure_share != other.exposure_share:
         yield (
-            f"exposure_share {first.gradient.exposure_share:g} and {second.gradient.exposure_share:g}: slopes of "
-            f"{second.name} are given as {first.name} would have them"
+            f"exposure_share {one.exposure_share:g} and {other.exposure_share:g}: slopes of {second.name} are "
+            f"converted to that of {first.name}"
         )
-    shift = max((find_origin_shift(other, second, first.gradient) for _, other in both), default=0.0)
-    if shift > SMALL_SHIFT:
+    shift = max((_origin_shift(row, second, one) for _, row in both), default=0.0)
+    if shift > _SMALL_SHIFT:
         size = f"by up to {1e3 * shift:.2f} mmag" if math.isfinite(shift) else "by an unknown amount"
         yield f"the gradients' origins differ: that shifts both modules alike, {size}, and is not in this comparison"
     if first.valid_for != second.valid_for:
-        yield "the tables are valid for different calibrations: a difference may be one of the calibration"
+        yield "the tables are valid for different calibrations, which may be the cause of a difference"
     yield "sigmas: errors in quadrature, right for independent tables; tables from the same exposures differ by less"

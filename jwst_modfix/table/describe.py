@@ -1,10 +1,17 @@
-"""A table as a person reads it."""
+"""A table in words and columns, at most 78 wide."""
 
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jwst_modfix.table.table import Gradient, OffsetTable, Validity
+from jwst_modfix.table.validity import contexts_in_words
 from jwst_modfix.text import align
 
-__all__ = ["describe_table", "describe_validity", "describe_value"]
+__all__ = ["WIDTH", "describe_table", "describe_validity", "describe_value", "wrap"]
 
 
+WIDTH = 78
 _FRAMES = {
     "focal_plane": ("V2, V3", "from +V3 toward +V2", "arcsec"),
     "detector": ("x, y", "from +x toward +y of the detector", "pixel"),
@@ -12,21 +19,22 @@ _FRAMES = {
 }
 
 
-def describe_table(file):
-    """Put a table into words and columns."""
-    table, meta = file.table, file.meta
+def describe_table(table: OffsetTable, path: str) -> list[str]:
+    """Describe a table: what it is, its rows, and how it was made."""
+    meta = table.meta
     facts = [
-        ("file", str(file.path)),
+        ("file", path),
         ("hash", f"{table.digest} (of the numbers, as in MODFHASH)"),
-        *((name, meta[name]) for name in ("author", "pedigree", "useafter")),
+        *((name, str(meta[name])) for name in ("author", "pedigree", "useafter") if name in meta),
         ("valid for", describe_validity(table.valid_for)),
         ("baseline", _describe_baseline(table.baseline)),
         *_describe_gradient(table.gradient),
     ]
+    lines = [line for name, fact in facts for line in wrap(fact, f"  {name:11}", " " * 13)]
     return [
-        meta["description"],
+        *wrap(str(meta.get("description", table.name))),
         "",
-        *align([["", *fact] for fact in facts]),
+        *lines,
         "",
         *_describe_rows(table),
         *_section("history", meta.get("history")),
@@ -34,30 +42,37 @@ def describe_table(file):
     ]
 
 
-def describe_value(value, error, digits=2):
+def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
+    """Break a text into lines; names of files stay whole."""
+    indent = " " * len(first) if other is None else other
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False) or [first.rstrip()]  # fmt: skip
+
+
+def describe_value(value: float | None, error: float | None, digits: int = 2) -> str:
     """Write a value in mag as mmag, with its error."""
-    return "" if value is None else f"{1e3 * value:+7.{digits}f} +- {1e3 * error:.{digits}f}"
+    if value is None or error is None:
+        return ""
+    return f"{1e3 * value:+7.{digits}f} +- {1e3 * error:.{digits}f}"
 
 
-def describe_validity(validity):
+def describe_validity(validity: Validity) -> str:
     """Say in words what calibration a table is valid for."""
-    first, last = validity.context_first, validity.context_last
-    contexts = first if first == last else f"{first or 'any'} to {last or 'any'}"
     parts = [
-        contexts and f"CRDS context {contexts}" if first or last else "",
+        f"CRDS context {contexts_in_words(validity)}" if validity.context_first or validity.context_last else "",
         validity.photom and f"photom {', '.join(validity.photom)}",
         validity.flat and f"flat {', '.join(validity.flat)}",
     ]
-    return "; ".join(filter(None, parts)) or "any calibration (it names none)"
+    return "; ".join(part for part in parts if part) or "any calibration (it names none)"
 
 
-def _describe_baseline(baseline):
+def _describe_baseline(baseline: str) -> str:
     if baseline == "mean":
         return "mean: both modules are brought to the mean of their flux scales"
     return f"{baseline}: the flux scale of module {baseline} is kept"
 
 
-def _describe_gradient(gradient):
+def _describe_gradient(gradient: Gradient | None) -> Iterator[tuple[str, str]]:
     if gradient is None:
         return
     names, sense, unit = _FRAMES[gradient.frame]
@@ -66,7 +81,7 @@ def _describe_gradient(gradient):
     yield ("", f"zero at {names} = {first:g}, {second:g} {unit}; one exposure has {gradient.exposure_share:g} of slope")
 
 
-def _describe_rows(table):
+def _describe_rows(table: OffsetTable) -> list[str]:
     has_slope = any(row.slope is not None for row in table.rows)
     header = ["array", "filter", "pupil", "offset A - B [mmag]", *(("slope [mmag/arcmin]", "direction") * has_slope)]
     rows = [header]
@@ -76,14 +91,14 @@ def _describe_rows(table):
             direction = "" if row.slope is None else f"{table.direction(row):g} deg"
             cells += [describe_value(row.slope, row.slope_error), direction]
         rows.append(cells)
-    return align(rows)
+    return list(align(rows))
 
 
-def _section(title, lines):
-    return ["", title, *(f"  {line}" for line in lines)] if lines else []
+def _section(title: str, lines: list[str] | None) -> list[str]:
+    return ["", title, *(part for line in lines for part in wrap(line, "  ", "    "))] if lines else []
 
 
-def _describe_derivation(derivation):
+def _describe_derivation(derivation: Mapping[str, Any]) -> Iterator[str]:
     """Say on how much a derived table rests."""
     if "exposures" in derivation and "epochs" in derivation:
         yield f"{len(derivation['exposures'])} exposures of {len(derivation['epochs'])} epochs"

@@ -1,36 +1,54 @@
-"""The coefficient table as an ASDF file: text in and out."""
+"""The coefficient table as an ASDF file: strict reading to plain values, writing, and edits that keep the layout."""
 
+import io
+import os
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import find_existing, written_whole
-from jwst_modfix.table.rules import check_tree
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import META_RULES, Gradient, OffsetRow, OffsetTable, Validity, check_meta
+from jwst_modfix.table.wheels import find_mismatch
+from jwst_modfix.text import get_logger
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "PACKAGED_TABLE",
-    "TableFile",
+    "SCHEMA_URI",
+    "SCHEMA_VERSION",
+    "TableText",
     "check_name",
-    "is_packaged",
-    "read_table_file",
+    "locate_table",
+    "plain_tree",
+    "read_table",
     "read_tree",
     "refuse_overwriting",
+    "refuse_packaged",
     "table_from_tree",
     "tree_from_table",
-    "without_empty",
-    "write_table_file",
+    "write_table",
     "write_tree",
 ]
 
 
+log = get_logger(__name__)
+
+ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
+PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
+SCHEMA_VERSION = "1.0.0"
+SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
+
+_PACKAGED = "packaged"  # the word for the table that comes with the package
 _MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
+_MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the parser
+_OF_ASDF = ("asdf_library", "history")  # what asdf writes about itself; no part of the table
 _HEADER = """\
 #ASDF 1.0.0
 #ASDF_STANDARD 1.5.0
@@ -40,54 +58,260 @@ _HEADER = """\
 # Module A/B flux offsets of NIRCam: edit in any text editor. offset [mag] = z_A - z_B (positive: A is brightened),
 # slope [mag/arcmin] = k of Ma et al. (2023), Eq. 9; direction [deg]; origin as the frame says.
 """
-_MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the parser
+
+
+def locate_table(name: str | os.PathLike[str]) -> Path:
+    """Find a table's file by its path, with ``~`` and ``$VAR`` expanded, or by the word ``packaged``."""
+    path = _expand(name)
+    return PACKAGED_TABLE if str(name) == _PACKAGED and not path.exists() else path
+
+
+def _expand(name: str | os.PathLike[str]) -> Path:
+    return Path(os.path.expandvars(name)).expanduser()
+
+
+def refuse_packaged(path: Path) -> None:
+    """Refuse to change a file of the package itself."""
+    if path.resolve().parent == PACKAGED_TABLE.resolve().parent:
+        raise ReferenceTableError(
+            f"{path}: belongs to the package and is not changed; give another name, or get a copy by 'modfix init'"
+        )
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that the file of a table cannot have."""
+    if Path(path).suffix != ".asdf":
+        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+
+
+def refuse_overwriting(path: str | os.PathLike[str]) -> None:
+    """Refuse to write over a file."""
+    if find_existing([path]):
+        raise ReferenceTableError(f"{path}: exists already and is not overwritten; give another name or remove it")
+
+
+def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
+    """Read a table, and warn of rows that no exposure can match."""
+    path = locate_table(path)
+    table = table_from_tree(read_tree(path), str(path), cls)
+    for row in table.rows:
+        if mismatch := find_mismatch(*row.key):
+            log.warning("%s: %s can never match an exposure: %s", path, row.label, mismatch.in_words())
+    return table
+
+
+def write_table(table: OffsetTable, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a table to a new file, whole or not at all."""
+    path = _expand(path)
+    check_name(path)
+    refuse_packaged(path)
+    if not overwrite:
+        refuse_overwriting(path)
+    tree = tree_from_table(table)
+    table_from_tree(tree, str(path))
+    with written_whole(path) as partial:
+        write_tree(tree, partial)
+
+
+# ---- dataclasses and trees of plain values ----
+
+
+def plain_tree(value: Any) -> Any:
+    """Copy a tree as plain dicts, lists and scalars, without what is None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_tree(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [plain_tree(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _complete_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the fields of ``meta`` that a file has to have and that have a default."""
+    fixed = {"reftype": "moduleoffset", "schema_version": SCHEMA_VERSION, "telescope": "JWST"}
+    unknown = {"author": "unknown", "pedigree": "unknown", "useafter": "1900-01-01T00:00:00"}
+    known = {**fixed, "instrument": {"name": "NIRCAM"}, **unknown, **meta}
+    order = ["reftype", "schema_version", "telescope", "instrument", "description", "author", "pedigree", "useafter"]
+    return {name: known[name] for name in [*order, *known] if name in known}
+
+
+def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
+    """Write a table as the plain tree of its file; ``meta`` replaces fields of the table's own."""
+    validity = table.valid_for
+    context = {"first": validity.context_first, "last": validity.context_last}
+    tree: dict[str, Any] = plain_tree(
+        {
+            "meta": _complete_meta({**table.meta, **meta}),
+            "baseline": table.baseline,
+            "gradient": table.gradient and asdict(table.gradient),
+            "valid_for": {
+                "context": context if any(context.values()) else None,
+                "photom": validity.photom or None,
+                "flat": validity.flat or None,
+            },
+            "offsets": [asdict(row) for row in table.rows],
+        }
+    )
+    return tree
+
+
+def table_from_tree(tree: Any, name: str, cls: type = OffsetTable) -> Any:
+    """Make the table that a tree describes; report all that is wrong at once, each with its place."""
+    tree = plain_tree({key: value for key, value in tree.items() if key not in _OF_ASDF})
+    _check_version(tree, name)
+    reading = _Reading()
+    required = ("meta", "baseline", "valid_for", "offsets")
+    blocks = reading.keys("top level", tree, ("meta", "baseline", "gradient", "valid_for", "offsets"), required)
+    meta = reading.meta(blocks.get("meta", {}))
+    validity = reading.validity(blocks.get("valid_for", {}))
+    gradient = reading.make(Gradient, "gradient", "gradient.", blocks["gradient"]) if "gradient" in blocks else None
+    rows = reading.rows(blocks.get("offsets", [{}]))
+    try:  # with what could be made of the rest, so that all is said at once
+        sound = {"gradient": gradient} if gradient or "gradient" not in blocks else {"rows": ()}
+        options = {"rows": rows, "baseline": blocks.get("baseline", "B"), "valid_for": validity, "meta": meta} | sound
+        table = cls(**options, name=Path(name).name)
+    except ReferenceTableError as error:
+        reading.problems.append(str(error).removeprefix(f"{Path(name).name}: "))
+    if reading.problems:
+        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(reading.problems)))
+    return table
+
+
+def _check_version(tree: Mapping[str, Any], name: str) -> None:
+    """Refuse a table of a later schema before judging its keys by today's."""
+    meta = tree.get("meta")
+    version = meta.get("schema_version") if isinstance(meta, dict) else None
+    numbers = str(version).split(".")
+    if not all(number.isdecimal() and len(number) < 10 for number in numbers):
+        return
+    if [int(number) for number in numbers] > [int(number) for number in SCHEMA_VERSION.split(".")]:
+        raise ReferenceTableError(
+            f"{name}: meta.schema_version is {version}, newer than {SCHEMA_VERSION}, the newest that this version of "
+            "jwst_modfix reads; update jwst_modfix"
+        )
+
+
+class _Reading:
+    """The blocks of a tree made into dataclasses, and the problems found on the way."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def keys(self, place: str, block: Any, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
+        """Take the known keys of a block; name those that are unknown and those that are missing."""
+        if not isinstance(block, dict):
+            self.problems.append(f"{place}: must be a mapping, got {block!r}")
+            return {}
+        if unknown := sorted(set(block) - set(known)):
+            self.problems.append(f"{place}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
+        if missing := [key for key in required if key not in block]:
+            self.problems.append(f"{place}: missing field {', '.join(missing)}")
+        return {key: block[key] for key in known if key in block}
+
+    def make(self, cls: Any, place: str, prefix: str, block: Any) -> Any:
+        """Make a dataclass of a block; None where something is wrong with it."""
+        before = len(self.problems)
+        values = self.keys(place, block, cls.rules, cls.required())
+        _, broken = cls.check(values)
+        self.problems += [f"{prefix if name else place}{name}: {problem}" for name, problem in broken]
+        return cls(**values) if len(self.problems) == before else None
+
+    def meta(self, block: Any) -> dict[str, Any]:
+        """Check the metadata."""
+        required = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
+        known = self.keys("meta", block, META_RULES, required)
+        clean, broken = check_meta(known)
+        self.problems += [f"{place}: {problem}" for place, problem in broken]
+        return clean
+
+    def validity(self, block: Any) -> Validity:
+        """Make the validity of its block, whose contexts are one level deeper."""
+        known = self.keys("valid_for", block, ("context", "photom", "flat"))
+        context = self.keys("valid_for.context", known.pop("context", {"first": None}), ("first", "last"))
+        self.problems += [f"valid_for.{key}: must have at least 1 entry, got 0" for key in known if known[key] == []]
+        if not context:
+            self.problems.append("valid_for.context: must not be empty")
+        values = known | {f"context_{key}": value for key, value in context.items()}
+        clean, broken = Validity.check(values)
+        self.problems += [
+            f"valid_for{'.' * bool(name)}{name.replace('context_', 'context.')}: {problem}" for name, problem in broken
+        ]
+        return Validity() if broken else Validity(**clean)
+
+    def rows(self, block: Any) -> tuple[OffsetRow, ...]:
+        """Make the rows."""
+        if not isinstance(block, list):
+            self.problems.append(f"offsets: must be a list, got {block!r}")
+            return ()
+        if not block:
+            self.problems.append("offsets: must have at least 1 entry, got 0")
+        places = [f"row {number} ({_key_in_words(row)})" for number, row in enumerate(block, 1)]
+        rows = [self.make(OffsetRow, at, f"{at}, field ", row) for at, row in zip(places, block, strict=True)]
+        return tuple(row for row in rows if row is not None)
+
+
+def _key_in_words(row: Any) -> str:
+    if not isinstance(row, dict):
+        return "no mapping"
+    defaults = {"array": "missing", "filter": "missing", "pupil": "CLEAR"}
+    return ", ".join(f"{name}={row.get(name, default)}" for name, default in defaults.items())
+
+
+# ---- text and trees of plain values ----
 
 
 class _PlainLoader(yaml.SafeLoader):
     """YAML 1.1 as plain dicts, lists and scalars: ASDF's tags are dropped; others, aliases and double keys refused."""
 
-    def compose_node(self, parent, index):
+    depth = 0
+    of_asdf = False  # inside what asdf writes about itself, which may have aliases and is not read
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
-        self.depth = getattr(self, "depth", 0) + 1
-        problem = _problem_of_event(event, self.depth)
-        if problem:
+        outside, self.depth = self.of_asdf, self.depth + 1
+        self.of_asdf = outside or (self.depth == 2 and getattr(index, "value", None) in _OF_ASDF)
+        if problem := _problem_of_event(event, self.depth, self.of_asdf):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
-        self.depth -= 1
+        if node is not None and getattr(event, "tag", None) == "!":
+            node.tag = "tag:yaml.org,2002:str"  # the parser would take the text '12' for a number
+        self.of_asdf, self.depth = outside, self.depth - 1
         return node
 
-    def construct_mapping(self, node, deep=False):
-        seen = set()
+    def construct_document(self, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            node.value = [pair for pair in node.value if pair[0].value not in _OF_ASDF]
+        return super().construct_document(node)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
         for key_node, value_node in node.value:
-            problem = _problem_of_pair(key_node, value_node, seen)
-            if problem:
+            if problem := _problem_of_pair(key_node, value_node, seen):
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
 
 
-def _problem_of_event(event, depth):
+def _problem_of_event(event: Any, depth: int, of_asdf: bool) -> str | None:
     if isinstance(event, yaml.AliasEvent):
-        return "aliases (*) are not allowed"
-    if event.tag and not event.tag.startswith("tag:stsci.edu:"):
+        return None if of_asdf else "aliases (*) are not allowed"
+    is_quoted = getattr(event, "style", None) in ("'", '"')  # asdf writes `! 'text'` for a text like a date
+    if event.tag and not event.tag.startswith("tag:stsci.edu:") and not (event.tag == "!" and is_quoted):
         return f"the tag {event.tag!r} is not allowed"
-    if depth > _MAX_DEPTH:
-        return "nested too deeply"
-    return None
+    return "nested too deeply" if depth > _MAX_DEPTH else None
 
 
-def _problem_of_pair(key_node, value_node, seen):
+def _problem_of_pair(key_node: Any, value_node: Any, seen: set[str]) -> str | None:
     key = key_node.value
     if key_node.tag != "tag:yaml.org,2002:str":
         return "a key must be plain text"
     if key in seen:
-        return f"key {key!r} stands twice"
+        return f"duplicate key {key!r}"
     if value_node.tag == "tag:yaml.org,2002:null":
         return f"key {key!r} has no value (is a colon missing, or a comma in a number?)"
     return None
 
 
-def _construct_untagged(loader, _suffix, node):
+def _construct_untagged(loader: Any, _suffix: str, node: Any) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
@@ -111,9 +335,23 @@ _PlainLoader.add_implicit_resolver(
 _PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 
 
-def read_tree(path):
-    """Read an ASDF file that holds YAML only."""
-    text = _yaml_text(Path(path))
+def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the tree of an ASDF file that holds YAML only, without what asdf writes about itself."""
+    return parse_tree(_read_bytes(Path(path)), path)
+
+
+def write_tree(tree: Mapping[str, Any], path: Path) -> None:
+    """Write a plain tree as an ASDF file without binary blocks."""
+    path.write_text(f"{_HEADER}{_to_yaml(tree, width=160)}...\n", encoding="utf-8", newline="\n")
+
+
+def _to_yaml(value: Any, width: float) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=width, allow_unicode=True)
+
+
+def parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Parse the bytes of a file."""
+    text = _yaml_text(content, path)
     try:
         tree = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -125,19 +363,19 @@ def read_tree(path):
     return tree
 
 
-def write_tree(tree, path):
-    """Write a plain tree as an ASDF file without binary blocks."""
-    text = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=160, allow_unicode=True)
-    Path(path).write_text(f"{_HEADER}{text}...\n", encoding="utf-8", newline="\n")
-
-
-def _yaml_text(path):
-    """Take the YAML document out of an ASDF file, from its header to its end marker."""
+def _read_bytes(path: Path) -> bytes:
+    """Read a regular file up to the limit; a pipe or device would block or never end."""
     try:
+        if path.exists() and not path.is_file():
+            raise ReferenceTableError(f"{path}: is not a regular file")
         with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ReferenceTableError(f"{path}: cannot be read: {error.strerror or error}") from error
+            return file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise ReferenceTableError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _yaml_text(content: bytes, path: str | os.PathLike[str]) -> str:
+    """Take the YAML document out of an ASDF file, from its header to its end marker."""
     if not content.startswith(b"#ASDF "):
         raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
     if len(content) > _MAX_BYTES:
@@ -154,121 +392,83 @@ def _yaml_text(path):
         raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
 
 
-def _explain(error):
+def _explain(error: yaml.YAMLError) -> str:
     """Say in one line what is wrong with the YAML and where."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"cannot be read as YAML: {problem}" + (f" (line {mark.line + 1})" if mark else "")
 
 
-def without_empty(value):
-    """Leave out what is None, and make plain copies of the rest."""
-    if isinstance(value, dict):
-        return {str(key): without_empty(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [without_empty(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+# ---- edits that keep comments, order and layout ----
 
 
-def table_from_tree(tree, name):
-    """Build the table that a checked tree describes."""
-    tree = without_empty(tree)
-    check_tree(tree, name)
-    gradient = tree.get("gradient")
-    return OffsetTable(
-        rows=tuple(OffsetRow(**row) for row in tree["offsets"]),
-        baseline=tree["baseline"],
-        gradient=gradient and Gradient(**{**gradient, "origin": tuple(gradient["origin"])}),
-        valid_for=_validity_from_tree(tree["valid_for"]),
-        name=name,
-    )
+class TableText:
+    """The text of a file that `read_tree` accepts, as a document that keeps its comments and its layout."""
+
+    def __init__(self, path: Path) -> None:
+        from ruamel.yaml import YAML  # late, as only edits need it
+        from ruamel.yaml.resolver import VersionedResolver
+        from ruamel.yaml.util import load_yaml_guess_indent
+
+        class Verbatim(VersionedResolver):
+            versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
+
+        self._path, content = path, _read_bytes(path)
+        text = _yaml_text(content, path)
+        self._newline = "\r\n" if b"\r\n" in content else "\n"
+        start = re.search(r"^---.*\n", text, re.MULTILINE)
+        begin = start.end() if start else 0
+        self._header, body = text[:begin], text[begin:].removesuffix("...")
+        self._yaml = YAML()
+        self._yaml.Resolver, self._yaml.preserve_quotes, self._yaml.width = Verbatim, True, 100_000
+        _, indent, offset = load_yaml_guess_indent(body)
+        self._yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
+        self.tree = self._yaml.load(body)
+
+    def node(self, value: Any) -> Any:
+        """Make a node of the document from a plain value."""
+        return self._yaml.load(_to_yaml([value], width=100_000))[0]
+
+    def add(self, parent: Any, value: Any, key: str | None = None) -> None:
+        """Append a value to a list, or with its key to a mapping; comments that follow go behind it."""
+        from ruamel.yaml.tokens import CommentToken
+
+        token = None
+        if parent and not parent.fa.flow_style():
+            owner, last, slot = _last_comment(parent)
+            token = owner.ca.items.get(last, [None] * 4)[slot]
+        if key is None:
+            parent.append(self.node(value))
+        else:
+            parent[key] = self.node(value)
+        if token is None or "\n" not in token.value[:-1]:
+            return
+        own, _, following = token.value.partition("\n")  # the comment of the line itself, and the lines below it
+        token.value = f"{own}\n"
+        if not own:
+            del owner.ca.items[last]
+        owner, last, slot = _last_comment(parent)
+        owner.ca.items[last] = [None] * 4
+        owner.ca.items[last][slot] = CommentToken(f"\n{following}", token.start_mark, None)
+
+    def write(self, output: Path, expected: Mapping[str, Any]) -> OffsetTable:
+        """Write the file whole, if it is a valid table with the expected tree; give the table."""
+        stream = io.StringIO()
+        self._yaml.dump(self.tree, stream)
+        content = f"{self._header}{stream.getvalue()}...\n".replace("\n", self._newline).encode()
+        tree = parse_tree(content, output)
+        table: OffsetTable = table_from_tree(tree, str(output))
+        if tree != expected:
+            raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
+        with written_whole(output) as partial:
+            partial.write_bytes(content)
+        return table
 
 
-def tree_from_table(table):
-    """Write a table as a plain tree."""
-    validity = table.valid_for
-    context = {"first": validity.context_first, "last": validity.context_last}
-    return without_empty(
-        {
-            "baseline": table.baseline,
-            "gradient": table.gradient and asdict(table.gradient),
-            "valid_for": {
-                "context": context if any(context.values()) else None,
-                "photom": validity.photom or None,
-                "flat": validity.flat or None,
-            },
-            "offsets": [asdict(row) for row in table.rows],
-        }
-    )
-
-
-def _validity_from_tree(block):
-    context = block.get("context", {})
-    return Validity(
-        context_first=context.get("first"),
-        context_last=context.get("last"),
-        photom=_names(block.get("photom", ())),
-        flat=_names(block.get("flat", ())),
-    )
-
-
-def _names(value):
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
-PACKAGED_TABLE = resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"
-
-
-@dataclass(frozen=True, eq=False)
-class TableFile:
-    """
-    A table and its metadata.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    meta : dict
-        Its block ``meta``.
-    table : OffsetTable
-        The table, named after the file.
-    """
-
-    path: Path
-    meta: dict
-    table: OffsetTable
-
-
-def read_table_file(path):
-    """Read a table and its metadata."""
-    tree = read_tree(path)
-    table = replace(table_from_tree(tree, str(path)), name=Path(path).name)
-    return TableFile(Path(path), tree["meta"], table)
-
-
-def is_packaged(path):
-    """Tell whether a file is one of the package's own tables."""
-    return Path(path).resolve().parent == Path(str(PACKAGED_TABLE)).resolve().parent
-
-
-def write_table_file(path, meta, table):
-    """Write a new file, whole or not at all."""
-    refuse_overwriting(path)
-    check_name(path)
-    tree = without_empty({"meta": meta, **tree_from_table(table)})
-    table_from_tree(tree, str(path))
-    with written_whole(path) as partial:
-        write_tree(tree, partial)
-
-
-def check_name(path):
-    """Refuse a name that the file of a table cannot have."""
-    if Path(path).suffix != ".asdf":
-        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
-
-
-def refuse_overwriting(path):
-    """Refuse to write over a file."""
-    if find_existing([path]):
-        raise ReferenceTableError(f"{path}: there already, and never overwritten; give another name or remove it")
+def _last_comment(node: Any) -> tuple[Any, Any, int]:
+    """Find where the document keeps the comment behind the last value of a block: its node, key and slot."""
+    last = len(node) - 1 if isinstance(node, list) else list(node)[-1]
+    child = node[last]
+    if isinstance(child, list | dict) and child and not child.fa.flow_style():  # type: ignore[union-attr]
+        return _last_comment(child)
+    return node, last, 0 if isinstance(node, list) else 2

@@ -1,27 +1,24 @@
-"""Other formats of the table: ECSV, the released recipe's, photom reference files."""
+"""Other formats of the table: astropy tables and ECSV, the released recipe's table, photom reference files."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from stdatamodels.jwst.datamodels import NrcImgPhotomModel
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.exposure import Exposure
 from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import (
-    PACKAGED_TABLE,
-    read_table_file,
-    refuse_overwriting,
-    table_from_tree,
-    tree_from_table,
-    without_empty,
-)
-from jwst_modfix.table.rules import SCHEMA_VERSION
-from jwst_modfix.table.validity import Exposure
+from jwst_modfix.table.file import plain_tree, refuse_overwriting, table_from_tree, tree_from_table
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.validity import PHOTMJSR_TOLERANCE, base_name
 
-__all__ = ["export_photom", "is_recipe", "read_ecsv", "read_recipe", "write_ecsv"]
+__all__ = ["RECIPE_GRADIENT", "Export", "export_photom", "is_recipe", "read_ecsv", "read_recipe", "to_astropy",
+           "write_ecsv"]  # fmt: skip
 
 
 _UNITS = {
@@ -30,98 +27,123 @@ _UNITS = {
 }  # fmt: skip
 _TEXT = ("array", "filter", "pupil")
 _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
-_RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", "slope", "slope_err"}
 
 
-def write_ecsv(file, path):
-    """Write a table as ECSV, with all that its file says; only comments in the YAML do not go along."""
-    refuse_overwriting(path)
-    rows = [_flat(row) for row in tree_from_table(file.table)["offsets"]]
-    table = Table(meta={key: value for key, value in _tree(file).items() if key in _BLOCKS})
+# ---- astropy tables and ECSV ----
+
+
+def to_astropy(table: OffsetTable) -> Table:
+    """Give the rows as an astropy table with units; the rest of the table is in its ``meta``."""
+    tree = tree_from_table(table)
+    rows = [_flat(row) for row in tree["offsets"]]
+    result = Table(meta={key: tree[key] for key in _BLOCKS if key in tree})
     for name, unit in _UNITS.items():
         values = [row.get(name) for row in rows]
-        if any(value is not None for value in values):
-            table[name] = _column(name, values)
-            table[name].unit = unit
+        if name in _TEXT:
+            result[name] = np.array(values, dtype=str)
+        elif name in ("offset", "offset_error") or any(value is not None for value in values):
+            mask = [value is None for value in values]
+            numbers = [0.0 if value is None else value for value in values]
+            result[name] = np.ma.MaskedArray(numbers, mask) if any(mask) else np.array(numbers, float)
+            result[name].unit = unit
+    return result
+
+
+def write_ecsv(table: OffsetTable, path: str | Path) -> None:
+    """Write a table as ECSV, with all that its file holds but the comments."""
+    refuse_overwriting(path)
+    content = to_astropy(table)
     with written_whole(path) as partial:
-        table.write(partial, format="ascii.ecsv")
+        content.write(partial, format="ascii.ecsv")
 
 
-def read_ecsv(path):
-    """Read a table that `write_ecsv` wrote, or a user in its place."""
+def read_ecsv(path: str | Path) -> OffsetTable:
+    """Read a table that `write_ecsv` or a user wrote. Columns in other units are converted."""
     content = _read(path)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
     unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(_UNITS))
     if unknown:
         raise ReferenceTableError(f"{path}: unknown columns or entries of its header: {', '.join(unknown)}")
-    tree = without_empty({**blocks, "offsets": [_row(line) for line in content]})
-    return tree.get("meta"), table_from_tree(tree, str(path))
+    for name in content.colnames:
+        if content[name].unit is not None and _UNITS[name] is not None:
+            _convert(content[name], name, path)
+    table: OffsetTable = table_from_tree({**blocks, "offsets": [_row(line) for line in content]}, str(path))
+    return table
 
 
-def read_recipe(path, context=None, *, as_recipe=False):
-    """Read the table of the released recipe (github.com/Jerry-Ma/idf_nircam_cal_recipe)."""
-    content = _read(path)
-    if not set(content.colnames) >= _RECIPE_COLUMNS:
-        raise ReferenceTableError(
-            f"{path}: is not the recipe's table: it lacks {_RECIPE_COLUMNS - set(content.colnames)}"
-        )
-    name = "released_recipe.asdf" if as_recipe else PACKAGED_TABLE.name
-    model = read_table_file(PACKAGED_TABLE.parent / name)
-    tree = tree_from_table(model.table) | {
-        "baseline": _recipe_baseline(content, path),
-        "valid_for": {"context": dict.fromkeys(("first", "last"), context or _context(path))},
-        "offsets": [_recipe_row(line) for line in content],
-    }
-    history = [f"Converted from {Path(path).name} of the released recipe.", *model.meta["history"][-1:]]
-    meta = model.meta | {"history": history, "schema_version": SCHEMA_VERSION}
-    return meta, table_from_tree({"meta": meta, **tree}, str(path))
+def _convert(column: Any, name: str, path: str | Path) -> None:
+    """Convert a column to the unit of the table; offsets in mmag are a thousand times too large as mag."""
+    try:
+        column.convert_unit_to(_UNITS[name])
+    except (ValueError, TypeError) as error:
+        raise ReferenceTableError(f"{path}: column {name}: {error}; its unit must be {_UNITS[name]}") from error
 
 
-def is_recipe(path):
-    """Tell the recipe's table from ours."""
-    return set(_read(path).colnames) >= {"det", "filt", "dmag_ab"}
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    photmjsr = row.get("photmjsr", {})
+    return {**row, **{f"photmjsr_{module}": value for module, value in photmjsr.items()}}
 
 
-def _read(path):
+def _row(line: Any) -> dict[str, Any]:
+    """Make a row of the tree: masked cells are absent, PHOTMJSR goes back to a mapping."""
+    cells = {name: line[name] for name in line.colnames if not np.ma.is_masked(line[name])}
+    row = {name: str(cells[name]) if name in _TEXT else plain_tree(cells[name]) for name in cells}
+    photmjsr = {name[-1]: row.pop(name) for name in ("photmjsr_A", "photmjsr_B") if name in row}
+    return row | ({"photmjsr": photmjsr} if photmjsr else {})
+
+
+def _read(path: str | Path) -> Table:
     try:
         return Table.read(path, format="ascii.ecsv")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ReferenceTableError(f"{path}: cannot be read as ECSV: {error}") from error
 
 
-def _tree(file):
-    return {"meta": file.meta, **tree_from_table(file.table)}
+# ---- the released recipe's table (github.com/Jerry-Ma/idf_nircam_cal_recipe) ----
 
 
-def _flat(row):
-    photmjsr = row.pop("photmjsr", None) or {}
-    return row | {f"photmjsr_{module}": value for module, value in photmjsr.items()}
+RECIPE_GRADIENT = Gradient(frame="detector", direction=180.0, origin=(0.0, 0.0), exposure_share=1.0)
+"""The recipe's own: pixels at large x are dimmed by the whole slope, from column 0, in its second epoch only."""
+_RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", "slope", "slope_err"}
 
 
-def _column(name, values):
-    if name in _TEXT:
-        return np.array(values)
-    mask = [value is None for value in values]
-    return np.ma.MaskedArray([0.0 if value is None else value for value in values], mask) if any(mask) else values
+def is_recipe(path: str | Path) -> bool:
+    """Tell the recipe's table from ours."""
+    return set(_read(path).colnames) >= {"det", "filt", "dmag_ab"}
 
 
-def _row(line):
-    """Make a row of the tree: masked cells are absent, PHOTMJSR goes back to a mapping."""
-    cells = {name: line[name] for name in line.colnames if not np.ma.is_masked(line[name])}
-    row = {name: str(cells[name]) if name in _TEXT else float(cells[name]) for name in cells}
-    photmjsr = {name[-1]: row.pop(name) for name in ("photmjsr_A", "photmjsr_B") if name in row}
-    return row | ({"photmjsr": photmjsr} if photmjsr else {})
+def read_recipe(path: str | Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
+    """Read the recipe's table, with the gradient of the packaged table or that of the recipe's code."""
+    content = _read(path)
+    if missing := sorted(_RECIPE_COLUMNS - set(content.colnames)):
+        raise ReferenceTableError(f"{path}: is not the recipe's table: it has no columns {', '.join(missing)}")
+    packaged = OffsetTable.read()
+    history = [f"Converted from {Path(path).name} of the released recipe."]
+    if as_recipe:
+        history += ["Direction, origin and share of the gradient are those of the recipe's code, in its second epoch.",
+                    "For its first epoch use apply_slope = False."]  # fmt: skip
+    else:
+        history += packaged.meta["history"][-1:]
+    tree = tree_from_table(packaged, history=history) | {
+        "baseline": _recipe_baseline(content, path),
+        "valid_for": {"context": dict.fromkeys(("first", "last"), context or _context(path))},
+        "offsets": [_recipe_row(line) for line in content],
+    }
+    if as_recipe:
+        tree["gradient"] = plain_tree(vars(RECIPE_GRADIENT))
+    table: OffsetTable = table_from_tree(tree, str(path))
+    return table
 
 
-def _recipe_row(line):
+def _recipe_row(line: Any) -> dict[str, Any]:
     row = {"array": str(line["det"]).lower(), "filter": str(line["filt"]).upper(), "pupil": "CLEAR"}
-    row |= {"offset": float(line["dmag_ab"]), "offset_error": float(line["dmag_ab_err"])}
+    numbers = {"offset": line["dmag_ab"], "offset_error": line["dmag_ab_err"]}
     if line["slope"] or line["slope_err"]:
-        row |= {"slope": float(line["slope"]), "slope_error": float(line["slope_err"])}
-    return row
+        numbers |= {"slope": line["slope"], "slope_error": line["slope_err"]}
+    return row | {name: plain_tree(value) for name, value in numbers.items()}
 
 
-def _recipe_baseline(content, path):
+def _recipe_baseline(content: Table, path: str | Path) -> str:
     """Find the baseline by which the recipe's columns split the offset."""
     total, a, b = (np.asarray(content[name], float) for name in ("dmag_ab", "dmag_a", "dmag_b"))
     for baseline, share in (("B", 1.0), ("A", 0.0), ("mean", 0.5)):
@@ -130,21 +152,34 @@ def _recipe_baseline(content, path):
     raise ReferenceTableError(f"{path}: dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean")
 
 
-def _context(path):
+def _context(path: str | Path) -> str:
     found = re.search(r"_(\d{4})_pmap", Path(path).name)
     if not found:
-        raise ReferenceTableError(f"{path}: its name tells no CRDS context (as in _1130_pmap): give it")
+        raise ReferenceTableError(f"{path}: its name has no CRDS context (as in _1130_pmap); give the context")
     return f"jwst_{found[1]}.pmap"
+
+
+# ---- photom reference files ----
 
 
 _MARK = "jwst_modfix"
 
 
-def export_photom(table, photom, output, *, drop_slope=False):
+@dataclass(frozen=True)
+class Export:
+    """What was written into a photom file: rows with their z [mag], and rows whose slope was left out."""
+
+    changed: tuple[tuple[OffsetRow, float], ...]
+    dropped: tuple[OffsetRow, ...]
+
+
+def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *, drop_slope: bool = False) -> Export:
     """Write a copy of a photom reference file of one detector whose PHOTMJSR carry the offsets.
 
     PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
     """
+    from stdatamodels.jwst.datamodels import NrcImgPhotomModel  # late: two seconds
+
     refuse_overwriting(output)
     try:
         model = NrcImgPhotomModel(str(photom))
@@ -152,56 +187,65 @@ def export_photom(table, photom, output, *, drop_slope=False):
         raise ReferenceTableError(f"{photom}: cannot be read as a photom file of NIRCam imaging: {error}") from error
     with model:
         rows = _find_rows(model, table, photom)
-        dropped = list(dict.fromkeys(row for _, row in rows if row.slope))
+        dropped = tuple(dict.fromkeys(row for _, row in rows if row.slope))
         if dropped and not drop_slope:
             labels = ", ".join(row.label for row in dropped)
             raise ReferenceTableError(
-                f"{table.name}: a photom file cannot carry the slope of {labels}: drop it to export the offset alone"
+                f"{table.name}: a photom file cannot carry the slope of {labels}; drop it to export the offset alone"
             )
-        changed = _scale(model, table, rows)
+        module = model.meta.instrument.detector[3]
+        phot_table, changed = model.phot_table.copy(), []
+        for place, row in rows:
+            z = table.zero_point(row, module)
+            for column in ("photmjsr", "uncertainty"):
+                phot_table[column][place] *= 10 ** (0.4 * z)
+            changed.append((row, z))
+        model.phot_table = phot_table
         with written_whole(output) as partial:
             model.save(str(partial))
             _record(partial, table, photom, dropped)
-    return changed, dropped
+    return Export(tuple(changed), dropped)
 
 
-def _find_rows(model, table, photom):
-    """Find the place of each row of the photom file that the table has an offset for."""
+def _find_rows(model: Any, table: OffsetTable, photom: str | Path) -> list[tuple[int, OffsetRow]]:
+    """Find the place of each row of the photom file that the table has an offset for, and check that they match."""
     detector = model.meta.instrument.detector
     array = Exposure(name=str(photom), detector=detector).array
     if array is None or model.phot_table is None:
-        raise ReferenceTableError(
-            f"{photom}: is not the photom file of one NIRCam detector; its DETECTOR is {detector}"
-        )
+        raise ReferenceTableError(f"{photom}: is not the photom file of one NIRCam detector; DETECTOR is {detector}")
     if _MARK in str(fits.getheader(photom).get("HISTORY", "")):
-        raise ReferenceTableError(f"{photom}: carries module offsets already, as its HISTORY says")
-    allowed = [PurePath(name).name for name in table.valid_for.photom]
+        raise ReferenceTableError(f"{photom}: has module offsets in already, as its HISTORY says")
+    allowed = [base_name(name) for name in table.valid_for.photom]
     if allowed and PurePath(photom).name not in allowed:
         raise ReferenceTableError(f"{photom}: {table.name} is valid for {', '.join(allowed)}")
-    keys = [(array, str(row["filter"]).strip(), str(row["pupil"]).strip()) for row in model.phot_table]
-    found = [(place, table.row(*key)) for place, key in enumerate(keys)]
-    found = [(place, row) for place, row in found if row is not None]
+    found = []
+    for place, line in enumerate(model.phot_table):
+        row = table.row(array, str(line["filter"]).strip(), str(line["pupil"]).strip())
+        if row is not None:
+            _check_photmjsr(row, detector[3], float(line["photmjsr"]), photom)
+            found.append((place, row))
     if not found:
         raise ReferenceTableError(f"{photom}: {table.name} has no row for {detector} in any filter of this file")
     return found
 
 
-def _scale(model, table, rows):
-    phot_table, changed = model.phot_table.copy(), []
-    for place, row in rows:
-        z = table.zero_point(row, model.meta.instrument.detector[3])
-        for column in ("photmjsr", "uncertainty"):
-            phot_table[column][place] *= 10 ** (0.4 * z)
-        changed.append((row.filter, row.pupil, z))
-    model.phot_table = phot_table
-    return changed
+def _check_photmjsr(row: OffsetRow, module: str, photmjsr: float, photom: str | Path) -> None:
+    """Refuse a row that was derived at another PHOTMJSR: the file has part of its offset in already."""
+    derived = (row.photmjsr or {}).get(module)
+    if not derived or abs(photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
+        return
+    change = f" ({2500 * np.log10(derived / photmjsr):+.1f} mmag)" if photmjsr > 0 else ""
+    raise ReferenceTableError(
+        f"{photom}: PHOTMJSR of {row.label} is {photmjsr:g}, but the row was derived at {derived:g}{change}; use the "
+        "photom file of the derivation, or derive the offsets anew"
+    )
 
 
-def _record(path, table, photom, dropped):
-    """Say in the file's HISTORY what was done; the data models' own way to do so differs between their versions."""
+def _record(path: Path, table: OffsetTable, photom: str | Path, dropped: tuple[OffsetRow, ...]) -> None:
+    """Record in the file's HISTORY what was done; the data models' own way to do so differs between their versions."""
     with fits.open(path, mode="update") as hdulist:
         history = hdulist[0].header.add_history
         history(f"{_MARK}: PHOTMJSR of {PurePath(photom).name} times 10**(0.4 z),")
         history(f"z of {table.name} (hash {table.digest})")
         for row in dropped:
-            history(f"{_MARK}: the slope was left out of {row.label}")
+            history(f"{_MARK}: the slope of {row.label} was left out")

@@ -1,7 +1,10 @@
 """The reference file as a data model: validated on opening and on saving, text without binary blocks."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path, PurePath
+from typing import Any
 
 from asdf.tags.core import AsdfObject
 from stdatamodels.jwst.datamodels import ReferenceFileModel
@@ -10,15 +13,17 @@ from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import (
     ENVIRONMENT_VARIABLE,
     PACKAGED_TABLE,
+    SCHEMA_URI,
     check_name,
-    read_table_file,
+    locate_table,
+    plain_tree,
+    read_table,
     read_tree,
     table_from_tree,
     tree_from_table,
-    without_empty,
     write_tree,
 )
-from jwst_modfix.table.rules import SCHEMA_URI, SCHEMA_VERSION
+from jwst_modfix.table.table import OffsetTable
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
@@ -32,7 +37,7 @@ __all__ = [
 
 REFTYPE = "moduleoffset"
 
-_OF_ASDF = ("asdf_library", "history")  # written by the asdf library, none of the table's
+_OF_ASDF = ("asdf_library", "history")  # written by the asdf library; no part of the table
 
 
 class ModuleOffsetModel(ReferenceFileModel):
@@ -44,8 +49,9 @@ class ModuleOffsetModel(ReferenceFileModel):
 
     Parameters
     ----------
-    init : str, pathlib.Path, dict, ModuleOffsetModel or None
-        An ASDF file, its tree, another model, or None for an empty model to be filled.
+    init : str, pathlib.Path, dict, OffsetTable, ModuleOffsetModel or None
+        An ASDF file or the word ``packaged``, the tree of a file, a table, another model, or None for an empty model
+        to be filled.
     **kwargs : dict
         Passed to `~stdatamodels.jwst.datamodels.ReferenceFileModel`.
 
@@ -57,19 +63,23 @@ class ModuleOffsetModel(ReferenceFileModel):
 
     schema_url = SCHEMA_URI
 
-    def __init__(self, init=None, **kwargs):
-        path = init if isinstance(init, str | PurePath) else None
-        if path is not None:
-            init = read_tree(path)
+    def __init__(self, init: Any = None, **kwargs: Any) -> None:
+        name = None
+        if isinstance(init, str | PurePath):
+            path = locate_table(init)
+            name, init = path.name, read_tree(path)
+            table_from_tree(init, str(path))
+        elif isinstance(init, OffsetTable):
+            name, init = init.name, tree_from_table(init)
         if isinstance(init, dict):
             init = AsdfObject(_plain(init))
-            table_from_tree(init, str(path or "table"))
+            table_from_tree(init, name or "table")
         super().__init__(init, **kwargs)
-        if path is not None:
-            self.meta.filename = PurePath(path).name
+        if name is not None:
+            self.meta.filename = name
 
     @classmethod
-    def from_table(cls, table, **meta):
+    def from_table(cls, table: OffsetTable, **meta: Any) -> ModuleOffsetModel:
         """
         Make a reference file of a table.
 
@@ -78,8 +88,8 @@ class ModuleOffsetModel(ReferenceFileModel):
         table : OffsetTable
             The table.
         **meta : dict
-            ``description``, ``author``, ``pedigree``, ``useafter``, and optionally ``history`` (list of str) and
-            ``derivation`` (dict).
+            Fields of the block ``meta``, in place of the table's own: ``description``, ``author``, ``pedigree``,
+            ``useafter``, ``history`` (list of str), ``derivation`` (dict). Only a description is needed.
 
         Returns
         -------
@@ -89,15 +99,15 @@ class ModuleOffsetModel(ReferenceFileModel):
         Raises
         ------
         ReferenceTableError
-            A field of ``meta`` is missing, or a value of the table breaks a rule.
+            The description is missing, or a value breaks a rule.
         """
-        fixed = {"reftype": REFTYPE, "schema_version": SCHEMA_VERSION, "telescope": "JWST"}
-        model = cls({"meta": {**fixed, "instrument": {"name": "NIRCAM"}, **meta}, **tree_from_table(table)})
+        tree = tree_from_table(table, **meta)
+        model = cls(tree)
         model.meta.filename = table.name
         return model
 
     @property
-    def table(self):
+    def table(self) -> OffsetTable:
         """
         The table in memory.
 
@@ -106,10 +116,11 @@ class ModuleOffsetModel(ReferenceFileModel):
         OffsetTable
             The checked table, named after the file.
         """
-        return table_from_tree(self._plain_tree(), self._name)
+        table: OffsetTable = table_from_tree(self._plain_tree(), self._name)
+        return table
 
     @property
-    def override_handle(self):
+    def override_handle(self) -> str:
         """
         Name of the table, where stpipe and our headers would show a file's.
 
@@ -120,9 +131,9 @@ class ModuleOffsetModel(ReferenceFileModel):
         """
         return self._name
 
-    def validate(self):
+    def validate(self) -> None:
         """
-        Check the model against the schema.
+        Check the model against the rules of a table.
 
         Raises
         ------
@@ -132,7 +143,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         if "offsets" in self._instance:
             table_from_tree(self._plain_tree(), self._name)
 
-    def to_asdf(self, init, *args, **kwargs):
+    def to_asdf(self, init: Any, *args: Any, **kwargs: Any) -> None:
         """
         Write the file as text, with the keys in the order in which a person reads them.
 
@@ -141,13 +152,13 @@ class ModuleOffsetModel(ReferenceFileModel):
         init : str
             Path of the file.
         *args, **kwargs
-            Accepted as the base class does; there is nothing to choose.
+            Accepted as the base class does; not used.
         """
         self.on_save(init)
         self.validate()
-        write_tree(self._plain_tree(), init)
+        write_tree(self._plain_tree(), Path(init))
 
-    def save(self, path, dir_path=None, *args, **kwargs):
+    def save(self, path: Any, dir_path: Any = None, *args: Any, **kwargs: Any) -> str:
         """
         Write the file, whole or not at all.
 
@@ -156,7 +167,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         path : str or pathlib.Path
             Name of the file, ending in ``.asdf``.
         dir_path : str, optional
-            Folder, over the one in ``path``.
+            Folder, in place of the one in ``path``.
         *args, **kwargs
             Passed to `to_asdf`.
 
@@ -177,26 +188,27 @@ class ModuleOffsetModel(ReferenceFileModel):
             super().save(str(partial), None, *args, **kwargs)
         return str(target)
 
-    def _plain_tree(self):
+    def _plain_tree(self) -> dict[str, Any]:
         return _plain(self._instance)
 
     @property
-    def _name(self):
-        return self.meta.filename or "table"
+    def _name(self) -> str:
+        return str(self.meta.filename or "table")
 
 
-def _plain(tree):
+def _plain(tree: Any) -> dict[str, Any]:
     """Copy the tree of a table, without what is empty and what the asdf library adds."""
-    return without_empty({key: value for key, value in tree.items() if key not in _OF_ASDF})
+    plain: dict[str, Any] = plain_tree({key: value for key, value in tree.items() if key not in _OF_ASDF})
+    return plain
 
 
-def choose_reference(override=None):
+def choose_reference(override: Any = None) -> OffsetTable:
     """
     Choose the table: the user's own, else the environment's, else the packaged one.
 
     Parameters
     ----------
-    override : str, pathlib.Path, ModuleOffsetModel or None
+    override : str, pathlib.Path, OffsetTable, ModuleOffsetModel or None
         The step parameter ``override_moduleoffset``.
 
     Returns
@@ -209,19 +221,22 @@ def choose_reference(override=None):
     ReferenceTableError
         The chosen file cannot be read or breaks a rule.
     """
+    if isinstance(override, OffsetTable):
+        return override
     if isinstance(override, ModuleOffsetModel):
         return override.table
-    path = override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE
-    return read_table_file(path).table  # not by way of the model, which loads every extension of asdf, half a second
+    # Not by way of the model, which loads every extension of asdf: half a second.
+    table: OffsetTable = read_table(override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE)
+    return table
 
 
-def explain_choice(override=None):
+def explain_choice(override: Any = None) -> str:
     """
     Say where the chosen table is from.
 
     Parameters
     ----------
-    override : str, pathlib.Path, ModuleOffsetModel or None
+    override : str, pathlib.Path, OffsetTable, ModuleOffsetModel or None
         As for `choose_reference`.
 
     Returns
@@ -229,9 +244,9 @@ def explain_choice(override=None):
     str
         The place, in words.
     """
-    if isinstance(override, ModuleOffsetModel):
+    if isinstance(override, OffsetTable | ModuleOffsetModel):
         return "given as a model"
     if override:
         return f"from {override}"
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
-    return f"from {chosen}, as ${ENVIRONMENT_VARIABLE} says" if chosen else f"from the package, {PACKAGED_TABLE}"
+    return f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}" if chosen else f"from the package, {PACKAGED_TABLE}"

@@ -1,170 +1,168 @@
-"""What a table's tree must obey, and the words that say where it does not."""
+"""Rules for the values of a table. A rule returns the clean value, or raises an error with the reason in words."""
 
-import functools
 import math
 import re
 import sys
-from importlib import resources
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
+from typing import Any
 
-import jsonschema
-import yaml
-
-from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.text import has_hidden
 
-__all__ = ["SCHEMA_URI", "SCHEMA_VERSION", "check_tree"]
+__all__ = [
+    "BrokenRuleError",
+    "Rule",
+    "context_number",
+    "hold",
+    "list_of",
+    "mapping",
+    "number",
+    "one_of",
+    "plain_data",
+    "text",
+]
 
 
-SCHEMA_VERSION = "1.0.0"
-SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
-
-_TYPE_NAMES = {"string": "text", "number": "a number", "object": "a mapping", "array": "a list"}
+class BrokenRuleError(ValueError):
+    """A value breaks a rule; the message continues the name of the field."""
 
 
-@functools.cache
-def _validator():
-    schema = resources.files("jwst_modfix.table") / "schemas" / f"moduleoffset-{SCHEMA_VERSION}.yaml"
-    return _StrictValidator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+Rule = Callable[[Any], Any]
 
 
-def _match_whole(_validator, pattern, text, _schema):
-    """Hold the whole text against a pattern: to Python, ``$`` also matches before a last line break."""
-    if isinstance(text, str) and not re.fullmatch(pattern, text):
-        yield jsonschema.ValidationError(f"{text!r} does not match {pattern}")
-
-
-_StrictValidator = jsonschema.validators.extend(jsonschema.Draft4Validator, {"pattern": _match_whole})
-
-
-def check_tree(tree, name):
-    """Check the tree of a table against the schema, and report all that is wrong at once."""
-    _check_version(tree, name)
-    problems = [_describe(error, tree) for error in _validator().iter_errors(tree) if not _follows_from_type(error)]
-    problems += [f"{_place(path, tree)}: must {rule}" for path, value in _leaves(tree) for rule in _broken(path, value)]
-    problems += _contradictions(tree) if not problems else []
-    if problems:
-        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(problems)))
-
-
-def _follows_from_type(error):
-    """Tell an error that only repeats that a value is no text."""
-    return error.validator in ("enum", "pattern") and not isinstance(error.instance, str)
-
-
-def _check_version(tree, name):
-    """Refuse a table of a later schema before judging its keys by today's."""
-    meta = tree.get("meta")
-    version = meta.get("schema_version") if isinstance(meta, dict) else None
-    numbers = str(version).split(".")
-    if not all(number.isdecimal() and len(number) < 10 for number in numbers):
-        return
-    if [int(number) for number in numbers] > [int(number) for number in SCHEMA_VERSION.split(".")]:
-        raise ReferenceTableError(
-            f"{name}: meta.schema_version is {version}, newer than {SCHEMA_VERSION}, the newest that this version of "
-            "jwst_modfix reads; update jwst_modfix"
-        )
-
-
-def _contradictions(tree):
-    """Name what the schema cannot say: fields that need one another."""
-    context = tree["valid_for"].get("context", {})
-    numbers = {end: int(context[end][5:-5]) for end in ("first", "last") if end in context}
-    if len(numbers) == 2 and numbers["first"] > numbers["last"]:
-        yield f"valid_for.context: first ({context['first']}) is later than last ({context['last']})"
-    gradient = tree.get("gradient", {})
-    if gradient.get("frame") == "sky" and (abs(gradient["origin"][0]) > 360 or abs(gradient["origin"][1]) > 90):
-        yield f"gradient.origin: must be RA, Dec [deg] in frame sky, got {gradient['origin']}"
-    for index, row in enumerate(tree["offsets"]):
-        for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
-            if one in row and other not in row:
-                yield f"{_place(('offsets', index), tree)}: has a {one} and no {other}"
-
-
-def _leaves(value, path=()):
-    """Go through the keys, numbers and texts of a tree."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield path, key
-            yield from _leaves(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*path, index))
-    else:
-        yield path, value
-
-
-def _broken(path, value):
-    """Say which rule that JSON schema does not know a number or a text breaks."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"be finite, got {value}"
-    elif isinstance(value, int) and abs(value) > sys.float_info.max:
-        yield "be finite, got a whole number larger than any float"
-    elif isinstance(value, str):
-        allowed = "\n\t" if path[:1] == ("meta",) else ""
-        if has_hidden(value, allowed):
-            yield f"hold no control characters, got {value!a}"
-
-
-def _describe(error, tree):
-    """Put an error of the schema validator into a user's words."""
-    place = _place(error.absolute_path, tree)
-    return f"{place}: " + _RULES.get(error.validator, lambda error: error.message)(error)
-
-
-def _place(path, tree):
-    """Name a place in the tree: by array, filter and pupil inside a row."""
-    path = list(path)
-    if path[:1] == ["offsets"] and len(path) > 1 and isinstance(path[1], int):
-        row = tree["offsets"][path[1]]
-        key = ", ".join(f"{k}={row.get(k, d)}" for k, d in _ROW_KEY.items()) if isinstance(row, dict) else "no mapping"
-        place = f"row {path[1] + 1} ({key})"
-        return place + (f", field {'.'.join(map(str, path[2:]))}" if path[2:] else "")
-    return ".".join(map(str, path)) or "top level"
-
-
-_ROW_KEY = {"array": "missing", "filter": "missing", "pupil": "CLEAR"}
-
-
-def _unknown_key(error):
-    unknown = sorted(map(str, set(error.instance) - set(error.schema["properties"])))
-    return f"unknown key {', '.join(unknown)}; known are {', '.join(error.schema['properties'])}"
-
-
-def _missing_key(error):
-    missing = [key for key in error.validator_value if key not in error.instance]
-    return f"missing field {', '.join(missing)}"
-
-
-def _wrong_type(error):
-    wanted = error.validator_value
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    words = f"must be {' or '.join(_TYPE_NAMES[t] for t in wanted)}, got {error.instance!r}"
-    return words + _hint(error.instance, wanted, error.schema)
-
-
-def _hint(value, wanted, schema):
-    """Say how YAML took what the user most likely meant."""
-    if wanted == ["string"] and isinstance(value, int | float):
-        would_pass = jsonschema.Draft4Validator(schema).is_valid(str(value))
-        return f"; put it in quotes: '{value}'" if would_pass else f"; {schema['description'].split(' Unit')[0]}"
-    if wanted == ["number"] and isinstance(value, str):
+def hold(rules: Mapping[str, Rule], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Hold values against rules by name: the clean values, and ``(name, problem)`` of each that breaks one."""
+    clean, problems = {}, []
+    for name, value in values.items():
         try:
-            return f"; YAML reads this as text, write {float(value)!r} without quotes"
-        except ValueError:
-            return ""
-    return ""
+            clean[name] = rules[name](value)
+        except BrokenRuleError as error:
+            problems.append((name, str(error)))
+    return clean, problems
 
 
-_RULES = {
-    "additionalProperties": _unknown_key,
-    "required": _missing_key,
-    "type": _wrong_type,
-    "enum": lambda e: f"must be one of {', '.join(e.validator_value)}, got {e.instance!r}",
-    "minimum": lambda e: f"must not be less than {e.validator_value}, got {e.instance!r}",
-    "maximum": lambda e: f"must not be more than {e.validator_value}, got {e.instance!r}",
-    "pattern": lambda e: f"must match {e.validator_value}, got {e.instance!r}",
-    "minItems": lambda e: f"must have at least {e.validator_value} entries, got {len(e.instance)}",
-    "maxItems": lambda e: f"must have at most {e.validator_value} entries, got {len(e.instance)}",
-    "minLength": lambda e: "must not be empty",
-    "minProperties": lambda e: "must not be empty",
-}
+def number(low: float = -math.inf, high: float = math.inf) -> Rule:
+    """Accept finite numbers between two limits."""
+
+    def rule(value: Any) -> float:
+        is_number: bool = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number:
+            raise BrokenRuleError(f"must be a number, got {value!r}{_number_hint(value)}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise BrokenRuleError("must be finite, got a whole number larger than any float")
+        value = value.item() if hasattr(value, "item") else value  # of numpy
+        if not math.isfinite(value):
+            raise BrokenRuleError(f"must be finite, got {value}")
+        if value < low:
+            raise BrokenRuleError(f"must not be less than {low:g}, got {value}")
+        if value > high:
+            raise BrokenRuleError(f"must not be more than {high:g}, got {value}")
+        return float(value) + 0.0  # no negative zero, which would change the hash
+
+    return rule
+
+
+def _number_hint(value: Any) -> str:
+    """Say how YAML took what the user most likely meant."""
+    try:
+        return f"; YAML reads this as text, write {float(value)!r} without quotes" if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def text(pattern: str | None = None, *, example: str = "", lines: bool = False, empty: bool = False) -> Rule:
+    """Accept text without control characters; line breaks and tabs with ``lines``."""
+
+    def rule(value: Any) -> str:
+        if not isinstance(value, str):
+            raise BrokenRuleError(f"must be text, got {value!r}" + (f"; such as {example}" if example else ""))
+        if has_hidden(value, "\n\t" if lines else ""):
+            raise BrokenRuleError(f"must hold no control characters, got {value!a}")
+        if not (value or empty):
+            raise BrokenRuleError("must not be empty")
+        if pattern and not re.fullmatch(pattern, value):
+            raise BrokenRuleError(f"must match {pattern}, got {value!r}")
+        return str(value)
+
+    return rule
+
+
+def one_of(choices: tuple[str, ...]) -> Rule:
+    """Accept a text of a list."""
+
+    def rule(value: Any) -> str:
+        if not isinstance(value, str):
+            hint = f"; put it in quotes: '{value}'" if str(value) in choices else ""
+            raise BrokenRuleError(f"must be text, got {value!r}{hint}")
+        if value not in choices:
+            raise BrokenRuleError(f"must be one of {', '.join(choices)}, got {value!r}")
+        return value
+
+    return rule
+
+
+def list_of(rule: Rule, *, length: int | None = None, single: bool = False) -> Rule:
+    """Accept a list, of a fixed length or not empty; with ``single`` a value alone is a list of one."""
+
+    def check(value: Any) -> tuple[Any, ...]:
+        if single and isinstance(value, str):
+            return (rule(value),)
+        if not isinstance(value, list | tuple):
+            raise BrokenRuleError(f"must be {'text or ' if single else ''}a list, got {value!r}")
+        if length is not None and len(value) != length:
+            raise BrokenRuleError(f"must have {length} entries, got {len(value)}")
+        return tuple(_entry(rule, place, item) for place, item in enumerate(value, 1))
+
+    return check
+
+
+def _entry(rule: Rule, place: object, item: Any) -> Any:
+    try:
+        return rule(item)
+    except BrokenRuleError as error:
+        raise BrokenRuleError(f"entry {place} {error}") from None
+
+
+def mapping(rules: Mapping[str, Rule], required: tuple[str, ...]) -> Rule:
+    """Accept a mapping with these keys."""
+
+    def rule(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise BrokenRuleError(f"must be a mapping, got {value!r}")
+        if unknown := sorted(map(str, set(value) - set(rules))):
+            raise BrokenRuleError(f"unknown key {', '.join(unknown)}; known are {', '.join(rules)}")
+        if missing := [name for name in required if name not in value]:
+            raise BrokenRuleError(f"missing field {', '.join(missing)}")
+        return {name: _entry(rules[name], name, item) for name, item in value.items()}
+
+    return rule
+
+
+def plain_data(value: Any) -> Any:
+    """Accept nested mappings and lists of finite numbers and clean text."""
+    if not isinstance(value, Mapping):
+        raise BrokenRuleError(f"must be a mapping, got {value!r}")
+    for leaf in _leaves(value):
+        if isinstance(leaf, str):
+            text(lines=True, empty=True)(leaf)
+        elif not isinstance(leaf, bool):
+            number()(leaf)
+    return value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def context_number(context: str | None) -> int | None:
+    """Parse a CRDS context such as ``jwst_1130.pmap`` to its number, by which contexts are compared; else None."""
+    found = re.fullmatch(r"(?:.*/)?jwst_(\d+)\.pmap", (context or "").strip())
+    return int(found[1]) if found else None

@@ -1,12 +1,24 @@
-"""The coefficient table in memory: rows, lookups and the gauge. It knows no file and no data model."""
+"""The coefficient table in memory: rows, lookups and the gauge. Every value is checked when it is given."""
+
+from __future__ import annotations
 
 import hashlib
+import html
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.table.rules import Rule, context_number, hold, list_of, mapping, number, one_of, plain_data, text
+
+if TYPE_CHECKING:
+    import os
+
+    from astropy.table import Table
+
+    from jwst_modfix.apply.factor import FactorMap
 
 __all__ = ["ARRAYS", "BASELINES", "FRAMES", "MODULES", "Gradient", "OffsetRow", "OffsetTable", "Validity"]
 
@@ -22,10 +34,51 @@ _GAUGE = {
     "A": {"A": 0.0, "B": -1.0},
     "mean": {"A": 0.5, "B": -0.5},
 }
+_ANGLE = number(-360, 360)
+_WHEEL = text("[A-Z][A-Z0-9]+", example="F444W")
+_CONTEXT = text(r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
+_NAMES = list_of(text(), single=True)
+_PHOTMJSR = mapping({"A": number(0), "B": number(0)}, required=("A", "B"))
+_FREE_TEXT = text(lines=True)
+
+
+class _Checked:
+    """Base of dataclasses that hold each field to a rule when they are made."""
+
+    rules: ClassVar[Mapping[str, Rule]]
+
+    def __post_init__(self) -> None:
+        clean, problems = self.check(vars(self))
+        if problems:
+            raise ReferenceTableError("; ".join(self.place(name) + f": {problem}" for name, problem in problems))
+        for name, value in clean.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """Names of the fields that must be given."""
+        return [item.name for item in fields(cls) if item.default is MISSING]  # type: ignore[arg-type]
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Hold values to the rules: clean values, and ``(field, problem)`` of each that breaks one."""
+        optional = {item.name for item in fields(cls) if item.default is None}  # type: ignore[arg-type]
+        given = {name: value for name, value in values.items() if value is not None or name not in optional}
+        clean, problems = hold(cls.rules, given)
+        return clean, problems or list(cls.contradictions(clean))
+
+    @staticmethod
+    def contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Say which fields contradict one another."""
+        yield from ()
+
+    def place(self, name: str) -> str:
+        """Name a field in a message."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffsetRow:
+class OffsetRow(_Checked):
     """
     The offset of one pair of arrays through one filter and pupil.
 
@@ -36,17 +89,22 @@ class OffsetRow:
     filter, pupil : str
         Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
     offset : float
-        Delta_AB = z_A - z_B [mag]; positive: module A measures fainter than B.
+        Delta_AB = z_A - z_B [mag]; positive: module A measures fainter than B. Between -1 and 1.
     offset_error : float
         Its standard error [mag].
     slope : float, optional
-        k of Ma et al. (2023), Eq. 9 [mag/arcmin].
+        k of Ma et al. (2023), Eq. 9 [mag/arcmin]. Between -1 and 1.
     slope_error : float, optional
-        Its standard error [mag/arcmin].
+        Its standard error [mag/arcmin]; given with a slope, and only then.
     direction : float, optional
-        This row's own direction of the gradient [deg], over the table's.
+        This row's own direction of the gradient [deg], in place of the table's.
     photmjsr : dict, optional
-        PHOTMJSR of the two arrays, ``{"A": ..., "B": ...}``, where the row was derived.
+        PHOTMJSR of the two arrays, ``{"A": ..., "B": ...}``, where the row was derived [(MJy/sr) / (DN/s)].
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule; names the field, the rule and the value.
     """
 
     array: str
@@ -59,19 +117,45 @@ class OffsetRow:
     direction: float | None = None
     photmjsr: Mapping[str, float] | None = None
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "array": one_of(ARRAYS),
+        "filter": _WHEEL,
+        "pupil": _WHEEL,
+        "offset": number(-1, 1),
+        "offset_error": number(0),
+        "slope": number(-1, 1),
+        "slope_error": number(0),
+        "direction": _ANGLE,
+        "photmjsr": _PHOTMJSR,
+    }
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @staticmethod
+    def contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Say which fields contradict one another."""
+        for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
+            if one in values and other not in values:
+                yield "", f"has a {one} and no {other}"
+
+    def place(self, name: str) -> str:
+        """Name a field in a message."""
+        return self.label + (f", field {name}" if name else "")
+
     @property
-    def key(self):
+    def key(self) -> tuple[str, str, str]:
         """``(array, filter, pupil)``, which is unique in a table."""
         return (self.array, self.filter, self.pupil)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Name of the row in messages."""
         return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradient:
+class Gradient(_Checked):
     """
     Where the slopes of a table point, and from where they count.
 
@@ -85,7 +169,12 @@ class Gradient:
     origin : tuple of float, shape (2,)
         Where u = 0: ``[V2, V3]`` [arcsec], ``[x, y]`` [0-indexed full-frame pixels] or ``[RA, Dec]`` [deg].
     exposure_share : float
-        The share of a row's slope that one exposure carries: g = exposure_share * k.
+        The share of a row's slope that one exposure carries, 0 to 1: g = exposure_share * k.
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule; names the field, the rule and the value.
     """
 
     frame: str
@@ -93,9 +182,28 @@ class Gradient:
     origin: tuple[float, float]
     exposure_share: float
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "frame": one_of(FRAMES),
+        "direction": _ANGLE,
+        "origin": list_of(number(), length=2),
+        "exposure_share": number(0, 1),
+    }
+
+    @staticmethod
+    def contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Say which fields contradict one another."""
+        if values.get("frame") == "sky" and "origin" in values:
+            ra, dec = values["origin"]
+            if abs(ra) > 360 or abs(dec) > 90:
+                yield "origin", f"must be RA, Dec [deg] in frame sky, got [{ra}, {dec}]"
+
+    def place(self, name: str) -> str:
+        """Name a field in a message."""
+        return "gradient" + (f".{name}" if name else "")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Validity:
+class Validity(_Checked):
     """
     The calibration that a table was derived on; what is not given is not checked.
 
@@ -103,8 +211,13 @@ class Validity:
     ----------
     context_first, context_last : str, optional
         First and last CRDS context, such as ``"jwst_1130.pmap"``, both inclusive.
-    photom, flat : tuple of str, optional
+    photom, flat : str or tuple of str, optional
         Names of the photom and flat reference files.
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule; names the field, the rule and the value.
     """
 
     context_first: str | None = None
@@ -112,20 +225,60 @@ class Validity:
     photom: tuple[str, ...] = ()
     flat: tuple[str, ...] = ()
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "context_first": _CONTEXT,
+        "context_last": _CONTEXT,
+        "photom": _NAMES,
+        "flat": _NAMES,
+    }
+
+    @staticmethod
+    def contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Say which fields contradict one another."""
+        first, last = values.get("context_first"), values.get("context_last")
+        if first and last and (context_number(first) or 0) > (context_number(last) or 0):
+            yield "context", f"first ({first}) is later than last ({last})"
+
+    def place(self, name: str) -> str:
+        """Name a field in a message, as it is named in a file."""
+        return "valid_for" + (f".{name.replace('context_', 'context.')}" if name else "")
+
     @property
-    def is_empty(self):
-        """Whether nothing at all is said of the calibration."""
+    def is_empty(self) -> bool:
+        """Whether nothing is known of the calibration."""
         return self == Validity()
 
 
-@dataclass(frozen=True, kw_only=True)
+META_RULES: Mapping[str, Rule] = {
+    "reftype": one_of(("moduleoffset",)),
+    "schema_version": text(r"[0-9]+\.[0-9]+\.[0-9]+", example="1.0.0"),
+    "telescope": one_of(("JWST",)),
+    "instrument": mapping({"name": one_of(("NIRCAM",)), "detector": text(empty=True)}, required=("name",)),
+    "description": _FREE_TEXT,
+    "author": _FREE_TEXT,
+    "pedigree": _FREE_TEXT,
+    "useafter": _FREE_TEXT,
+    "history": lambda value: list(list_of(text(lines=True, empty=True))(value)),
+    "derivation": plain_data,
+    # Fields that other reference files have, and that data models write; not used.
+    **dict.fromkeys(
+        ("date", "filename", "filetype", "model_type", "origin", "time_sys", "time_unit"), text(lines=True, empty=True)
+    ),
+}
+"""Rules of the block ``meta`` of a file."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OffsetTable:
     """
     Offsets and slopes of the module A/B zero points.
 
+    Tables are equal if their coefficients, conventions and validity are; names, metadata and the order of rows do
+    not count.
+
     Parameters
     ----------
-    rows : tuple of OffsetRow
+    rows : sequence of OffsetRow
         One row for each array ID, filter and pupil.
     baseline : {'B', 'A', 'mean'}
         The module whose flux scale is kept; ``'mean'`` splits each offset in equal halves.
@@ -135,11 +288,13 @@ class OffsetTable:
         The calibration that the table was derived on.
     name : str
         The name to use in messages and headers, mostly that of the file.
+    meta : dict, optional
+        Block ``meta`` of the file. To write a table, ``description`` is enough: the rest has defaults.
 
     Raises
     ------
     ReferenceTableError
-        Two rows with one key, or a slope without a gradient.
+        Two rows with one key, a slope without a gradient, or a value that breaks a rule.
     """
 
     rows: tuple[OffsetRow, ...]
@@ -147,31 +302,161 @@ class OffsetTable:
     gradient: Gradient | None = None
     valid_for: Validity = field(default_factory=Validity)
     name: str = "table"
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
-        problems = [
-            f"{label} stands {count} times; there must be one row for each array, filter and pupil"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(self.rows))
+        clean, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
+        problems = [f"{name}: {problem}" for name, problem in broken]
+        meta, broken = check_meta(self.meta)
+        problems += [f"{place}: {problem}" for place, problem in broken]
+        problems += [
+            f"duplicate {label}: {count} times; give one row for each array, filter and pupil"
             for label, count in Counter(row.label for row in self.rows).items()
             if count > 1
         ]
         if self.gradient is None:
             problems += [
-                f"{row.label} has a slope ({row.slope:g}), and the table has no gradient block to say its direction"
+                f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
                 for row in self.rows
                 if row.slope is not None
             ]
         if problems:
             raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
+        object.__setattr__(self, "baseline", clean["baseline"])
+        object.__setattr__(self, "meta", meta)
+
+    def __eq__(self, other: object) -> bool:
+        return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<OffsetTable {self.name!r}: {len(self.rows)} rows, baseline {self.baseline}, hash {self.digest}>"
+
+    def _repr_html_(self) -> str:
+        description = html.escape(self.meta.get("description", ""))
+        caption = f"{html.escape(self.name)} (hash {self.digest}, baseline {self.baseline})"
+        return f"<p><b>{caption}</b><br>{description}</p>{self.to_table()._repr_html_()}"
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str] = "packaged") -> Self:
+        """
+        Read a table from its file.
+
+        Parameters
+        ----------
+        path : str or path
+            An ASDF file; ``~`` and ``$VAR`` are expanded. The word ``packaged`` is Table 2 of Ma et al. (2023).
+
+        Returns
+        -------
+        OffsetTable
+            The table, named after the file.
+
+        Raises
+        ------
+        ReferenceTableError
+            The file cannot be read, or breaks a rule; names the file, the row (array, filter, pupil) and the field.
+        """
+        from jwst_modfix.table.file import read_table  # the file format builds on this module
+
+        table: Self = read_table(path, cls)
+        return table
+
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """
+        Write the table as an ASDF file of plain YAML, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file, ending in ``.asdf``; ``~`` and ``$VAR`` are expanded.
+        overwrite : bool
+            Replace a file that is there.
+
+        Raises
+        ------
+        ReferenceTableError
+            The file is there already, its name does not end in ``.asdf``, or ``meta`` has no description.
+        """
+        from jwst_modfix.table.file import write_table
+
+        write_table(self, path, overwrite=overwrite)
+
+    def to_table(self) -> Table:
+        """
+        Give the rows as an astropy table.
+
+        Returns
+        -------
+        astropy.table.Table
+            Columns ``array``, ``filter``, ``pupil``, ``offset`` and ``offset_error`` [mag] and, where a row has one,
+            ``slope`` and ``slope_error`` [mag/arcmin], ``direction`` [deg], ``photmjsr_A`` and ``photmjsr_B``
+            [(MJy/sr) / (DN/s)]; values that a row does not have are masked. The rest of the table is in its ``meta``.
+        """
+        from jwst_modfix.table.formats import to_astropy
+
+        return to_astropy(self)
+
+    def factor(self, exposure: Any) -> FactorMap:
+        """
+        Evaluate the factor 10**(0.4 m_sys) that corrects an exposure.
+
+        Parameters
+        ----------
+        exposure : str, pathlib.Path or JwstDataModel
+            A file or a data model.
+
+        Returns
+        -------
+        FactorMap
+            ``.evaluate()`` gives the factor at every pixel, shape (ny, nx).
+
+        Raises
+        ------
+        ExposureError
+            The table is not meant for the exposure, or the exposure was corrected before.
+        """
+        from jwst_modfix.apply.decide import factor_of
+
+        return factor_of(self, exposure)
+
+    def apply(self, model: Any) -> Any:
+        """
+        Correct a copy of an exposure.
+
+        Parameters
+        ----------
+        model : JwstDataModel, str or pathlib.Path
+            A data model, or a file; neither is changed.
+
+        Returns
+        -------
+        JwstDataModel
+            The corrected exposure.
+
+        Raises
+        ------
+        ExposureError
+            The table is not meant for the exposure, or the exposure was corrected before.
+        """
+        from jwst_modfix.apply.decide import corrected_copy
+
+        return corrected_copy(self, model)
+
+    def _content(self) -> dict[str, Any]:
+        rows = [asdict(row) for row in sorted(self.rows, key=lambda row: row.key)]
+        gradient = self.gradient and asdict(self.gradient)
+        return {"rows": rows, "baseline": self.baseline, "gradient": gradient, "valid_for": asdict(self.valid_for)}
 
     @property
-    def digest(self):
+    def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the coefficients: not of the comments, layout or metadata."""
-        content = asdict(self)
-        del content["name"]
-        content["rows"] = sorted(content["rows"], key=lambda row: (row["array"], row["filter"], row["pupil"]))
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def row(self, array, filter, pupil="CLEAR"):
+    def row(self, array: str | None, filter: str | None, pupil: str | None = "CLEAR") -> OffsetRow | None:
         """
         Find the row of an array ID, filter and pupil.
 
@@ -187,7 +472,7 @@ class OffsetTable:
         """
         return next((row for row in self.rows if row.key == (array, filter, pupil)), None)
 
-    def zero_point(self, row, module):
+    def zero_point(self, row: OffsetRow, module: str) -> float:
         """
         Zero-point error z of one module's array: the offset in the table's gauge.
 
@@ -205,7 +490,7 @@ class OffsetTable:
         """
         return _GAUGE[self.baseline][module] * row.offset + 0.0  # and no negative zero
 
-    def exposure_slope(self, row):
+    def exposure_gradient(self, row: OffsetRow) -> float:
         """
         Gradient g of one exposure; both modules of the array ID carry it.
 
@@ -219,9 +504,9 @@ class OffsetTable:
         float
             g = exposure_share * k [mag/arcmin]; 0 where the row has no slope.
         """
-        return 0.0 if row.slope is None else self.gradient.exposure_share * row.slope
+        return 0.0 if row.slope is None or self.gradient is None else self.gradient.exposure_share * row.slope
 
-    def direction(self, row):
+    def direction(self, row: OffsetRow) -> float:
         """
         Direction of a row's gradient: its own, else the table's.
 
@@ -234,5 +519,25 @@ class OffsetTable:
         -------
         float
             Direction in the gradient's frame [deg].
+
+        Raises
+        ------
+        ReferenceTableError
+            The table has no gradient.
         """
-        return self.gradient.direction if row.direction is None else row.direction
+        if row.direction is not None:
+            return row.direction
+        if self.gradient is None:
+            raise ReferenceTableError(f"{self.name}: has no gradient block, so {row.label} has no direction")
+        return self.gradient.direction
+
+
+def check_meta(meta: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Hold the metadata to their rules: clean values, and ``(place, problem)`` of each that breaks one."""
+    if not isinstance(meta, Mapping):
+        return {}, [("meta", f"must be a mapping, got {meta!r}")]
+    clean, problems = hold(META_RULES, {name: value for name, value in meta.items() if name in META_RULES})
+    places = [(f"meta.{name}", problem) for name, problem in problems]
+    if unknown := sorted(map(str, set(meta) - set(META_RULES))):
+        places.insert(0, ("meta", f"unknown key {', '.join(unknown)}; known are {', '.join(META_RULES)}"))
+    return clean, places

@@ -1,0 +1,251 @@
+"""The rules of a table: the dataclasses, the reader, the data model and the schema agree on each case."""
+
+import copy
+import dataclasses
+import re
+from importlib import resources
+
+import jsonschema
+import numpy as np
+import pytest
+import yaml
+
+from jwst_modfix import Gradient, ModuleOffsetModel, OffsetRow, OffsetTable
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.table.file import read_tree, table_from_tree, write_tree
+from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.table import META_RULES, Validity
+
+SCHEMA = yaml.safe_load((resources.files("jwst_modfix.table") / "schemas" / "moduleoffset-1.0.0.yaml").read_text())
+FIRST = r"row 1 \(array=1, filter=F150W, pupil=CLEAR\)"
+ROW = ["offsets", 0]
+SLOPED = ["offsets", 8]
+CONTEXT = ["valid_for", "context"]
+
+
+@pytest.fixture
+def tree():
+    return read_tree(PACKAGED_TABLE)
+
+
+def edit(tree, path, value):
+    """Set one place of a tree; ``...`` removes it."""
+    *parents, last = path
+    for name in parents:
+        tree = tree[name]
+    if value is ...:
+        del tree[last]
+    else:
+        tree[last] = value
+
+
+# Place, value, and the words of the refusal; rules that a JSON schema states.
+REFUSED = [
+    ([*ROW, "colour"], 1, FIRST + ": unknown key colour; known are array, filter, pupil, offset"),
+    (["remark"], 1, "top level: unknown key remark"),
+    ([*ROW, "array"], "5", "field array: must be one of 1, 2, 3, 4, long, got '5'"),
+    ([*ROW, "array"], 1, "field array: must be text, got 1; put it in quotes: '1'"),
+    ([*ROW, "array"], 5, r"row 1 \(array=5, filter=F150W, pupil=CLEAR\), field array: must be text, got 5"),
+    (["offsets", 3, "offset"], ..., r"row 4 \(array=2, filter=F200W, pupil=CLEAR\): missing field offset"),
+    ([*ROW, "offset"], "a bit", FIRST + ", field offset: must be a number, got 'a bit'"),
+    ([*ROW, "offset"], "1e-3", "YAML reads this as text, write 0.001 without quotes"),
+    ([*ROW, "offset"], True, "field offset: must be a number, got True"),
+    ([*ROW, "offset"], 1.5, "field offset: must not be more than 1, got 1.5"),
+    ([*ROW, "offset"], -1.5, "field offset: must not be less than -1, got -1.5"),
+    ([*ROW, "offset_error"], -0.001, "field offset_error: must not be less than 0, got -0.001"),
+    ([*SLOPED, "slope"], 1.5, "field slope: must not be more than 1, got 1.5"),
+    ([*SLOPED, "slope"], -1.5, "field slope: must not be less than -1, got -1.5"),
+    ([*SLOPED, "slope_error"], -1, "field slope_error: must not be less than 0, got -1"),
+    ([*SLOPED, "direction"], 361, "field direction: must not be more than 360, got 361"),
+    ([*SLOPED, "direction"], -361, "field direction: must not be less than -360, got -361"),
+    ([*ROW, "filter"], "f150w", "field filter: must match .*, got 'f150w'"),
+    ([*ROW, "filter"], "F-150W", "field filter: must match .*, got 'F-150W'"),
+    ([*ROW, "pupil"], "", "field pupil: must not be empty"),
+    ([*ROW, "photmjsr"], {"A": 1.0}, "field photmjsr: missing field B"),
+    ([*ROW, "photmjsr"], {"A": 1.0, "B": -1.0}, "field photmjsr: entry B must not be less than 0, got -1"),
+    ([*ROW, "photmjsr"], {"A": 1.0, "B": 1.0, "C": 1.0}, "field photmjsr: unknown key C; known are A, B"),
+    (["offsets"], [], "offsets: must have at least 1 entry, got 0"),
+    (["offsets"], {"a": 1}, "offsets: must be a list, got {'a': 1}"),
+    (ROW, "1 F150W 0.01", r"row 1 \(no mapping\): must be a mapping, got '1 F150W 0.01'"),
+    (["meta"], "mine", "meta: must be a mapping, got 'mine'"),
+    (["meta", "colour"], "red", "meta: unknown key colour"),
+    (["meta", "reftype"], "flat", "meta.reftype: must be one of moduleoffset, got 'flat'"),
+    (["meta", "instrument"], {"name": "MIRI"}, "meta.instrument: entry name must be one of NIRCAM, got 'MIRI'"),
+    (["meta", "author"], ..., "meta: missing field author"),
+    (["meta", "description"], "", "meta.description: must not be empty"),
+    (["meta", "history"], "made", "meta.history: must be a list, got 'made'"),
+    (["meta", "derivation"], "made", "meta.derivation: must be a mapping, got 'made'"),
+    (["meta", "schema_version"], "one", "meta.schema_version: must match .*, got 'one'"),
+    (["baseline"], "C", "baseline: must be one of B, A, mean, got 'C'"),
+    (["gradient"], [90], r"gradient: must be a mapping, got \[90\]"),
+    (["gradient", "frame"], "v2v3", "gradient.frame: must be one of focal_plane, detector, sky, got 'v2v3'"),
+    (["gradient", "direction"], 400, "gradient.direction: must not be more than 360, got 400"),
+    (["gradient", "origin"], [0.0], "gradient.origin: must have 2 entries, got 1"),
+    (["gradient", "origin"], [0.0, "0"], "gradient.origin: entry 2 must be a number, got '0'"),
+    (["gradient", "exposure_share"], 2, "gradient.exposure_share: must not be more than 1, got 2"),
+    (["gradient", "exposure_share"], -0.5, "gradient.exposure_share: must not be less than 0, got -0.5"),
+    (["gradient", "exposure_share"], ..., "gradient: missing field exposure_share"),
+    (["valid_for"], ..., "top level: missing field valid_for"),
+    (["valid_for", "contexts"], {}, "valid_for: unknown key contexts; known are context, photom, flat"),
+    (CONTEXT, {}, "valid_for.context: must not be empty"),
+    ([*CONTEXT, "first"], 1130, "valid_for.context.first: must be text, got 1130; such as jwst_1130.pmap"),
+    ([*CONTEXT, "first"], "1130", "valid_for.context.first: must match .*, got '1130'"),
+    (["valid_for", "photom"], [], "valid_for.photom: must have at least 1 entry, got 0"),
+    (["valid_for", "flat"], ["a.fits", 7], "valid_for.flat: entry 2 must be text, got 7"),
+]  # fmt: skip
+# Rules that it cannot state: numbers that are not finite, hidden characters, fields that contradict one another.
+REFUSED_BEYOND = [
+    ([*ROW, "offset"], float("nan"), FIRST + ", field offset: must be finite, got nan"),
+    ([*ROW, "offset_error"], float("inf"), "field offset_error: must be finite, got inf"),
+    (["gradient", "origin"], [10**400, 0], "gradient.origin: entry 1 must be finite, got a whole number larger"),
+    ([*ROW, "filter"], "F150W\n", "field filter: must hold no control characters"),
+    (["meta", "author"], "a\x1b[2Kb", "meta.author: must hold no control characters"),
+    (["meta", "derivation"], {"a": [{"b": float("nan")}]}, "meta.derivation: must be finite, got nan"),
+    (["meta", "derivation"], {"a\x07": 1}, "meta.derivation: must hold no control characters"),
+    (["gradient"], ..., r"row \(array=long, filter=F356W, pupil=CLEAR\) has a slope \(0.003\).*no gradient"),
+    ([*SLOPED, "slope_error"], ..., "has a slope and no slope_error"),
+    ([*SLOPED, "slope"], ..., "has a slope_error and no slope"),
+    ([*ROW, "direction"], 10, "has a direction and no slope"),
+    ([*ROW, "filter"], "F200W", r"duplicate row \(array=1, filter=F200W, pupil=CLEAR\): 2 times"),
+    (["gradient", "frame"], "sky", r"gradient.origin: must be RA, Dec \[deg\] in frame sky, got \[-1.74, -492.4\]"),
+    ([*CONTEXT, "first"], "jwst_1200.pmap", r"valid_for.context: first \(jwst_1200.pmap\) is later than last"),
+    (["meta", "schema_version"], "1.10.0", "meta.schema_version is 1.10.0, newer than 1.0.0, the newest"),
+]
+ACCEPTED = [
+    ([*ROW, "offset"], 0),
+    ([*ROW, "offset"], -1),
+    ([*ROW, "offset"], 1.0),
+    ([*ROW, "offset_error"], 0.0),
+    ([*ROW, "pupil"], ...),
+    ([*SLOPED, "direction"], -360),
+    ([*ROW, "photmjsr"], {"A": 0.3, "B": 0.29}),
+    (["gradient", "exposure_share"], 0),
+    (["gradient", "exposure_share"], 1),
+    (["valid_for"], {}),
+    (["valid_for", "photom"], "jwst_nircam_photom_0157.fits"),
+    (["valid_for", "flat"], ["a.fits", "b.fits"]),
+    (CONTEXT, {"last": "jwst_0995.pmap"}),
+    (["meta", "schema_version"], ...),
+    (["meta", "history"], ["two\nlines", ""]),
+    (["meta", "derivation"], {"a": [1, 2.5, "x", True, {"b": []}]}),
+    (["meta", "origin"], "STSCI"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), REFUSED + REFUSED_BEYOND)
+def test_a_broken_rule_is_named_with_its_file_place_and_value(tmp_path, tree, path, value, message):
+    good = ModuleOffsetModel(copy.deepcopy(tree))
+    edit(tree, path, value)
+    with pytest.raises(ReferenceTableError, match=r"mine.asdf: .*" + message):
+        table_from_tree(tree, "mine.asdf")
+    edit(good.instance, path, value)
+    with pytest.raises(ReferenceTableError, match=r"out.asdf: .*" + message):
+        good.save(tmp_path / "out.asdf")
+    assert not (tmp_path / "out.asdf").exists()
+
+
+@pytest.mark.parametrize(("path", "value"), ACCEPTED)
+def test_what_no_rule_forbids_is_accepted_and_written_again(tmp_path, tree, path, value):
+    edit(tree, path, value)
+    table = table_from_tree(tree, "mine.asdf")
+    table.write(tmp_path / "mine.asdf")
+    assert OffsetTable.read(tmp_path / "mine.asdf") == table
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "is_valid"),
+    [(path, value, False) for path, value, _ in REFUSED] + [(*case, True) for case in ACCEPTED],
+)
+def test_the_schema_states_the_same_rules(tree, path, value, is_valid):
+    edit(tree, path, value)
+    assert jsonschema.Draft4Validator(SCHEMA).is_valid(tree) == is_valid
+
+
+@pytest.mark.parametrize(
+    ("cls", "block"),
+    [
+        (OffsetRow, SCHEMA["properties"]["offsets"]["items"]),
+        (Gradient, SCHEMA["properties"]["gradient"]),
+    ],
+)
+def test_the_schema_has_the_fields_of_the_dataclasses(cls, block):
+    fields = dataclasses.fields(cls)
+    assert set(block["properties"]) == {field.name for field in fields}
+    assert set(block["required"]) == {field.name for field in fields if field.default is dataclasses.MISSING}
+
+
+def test_the_schema_has_the_fields_of_the_metadata():
+    assert set(SCHEMA["properties"]["meta"]["properties"]) == set(META_RULES)
+
+
+def _every_field(schema, path=()):
+    if path:
+        yield ".".join(path), schema
+    for name, part in schema.get("properties", {}).items():
+        yield from _every_field(part, (*path, name))
+    if isinstance(schema.get("items"), dict):
+        yield from _every_field(schema["items"], (*path, "item"))
+
+
+def test_every_field_of_the_schema_has_a_title_and_a_description_with_its_unit():
+    jsonschema.Draft4Validator.check_schema({key: value for key, value in SCHEMA.items() if key != "$schema"})
+    for place, field in _every_field(SCHEMA):
+        assert field.get("title"), place
+        assert field.get("description"), place
+        if "properties" not in field and "items" not in field and place not in ("asdf_library", "history"):
+            assert re.search(r"Unit|Written by asdf|in arcsec", field["description"]), place
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (OffsetRow, {"array": "5", "offset": 0.1}, r"row \(array=5, .*\), field array: must be one of .*, got '5'"),
+        (OffsetRow, {"offset": 5.0}, "field offset: must not be more than 1, got 5.0"),
+        (OffsetRow, {"offset_error": -1}, "field offset_error: must not be less than 0, got -1"),
+        (OffsetRow, {"offset": np.float64(-5)}, "field offset: must not be less than -1, got -5.0"),
+        (OffsetRow, {"offset": None}, "field offset: must be a number, got None"),
+        (OffsetRow, {"slope": 0.1}, "has a slope and no slope_error"),
+        (Gradient, {"frame": "sky", "direction": 0, "origin": (0, 91), "exposure_share": 1}, "gradient.origin: .*91"),
+        (Gradient, {"frame": "x", "direction": 0, "origin": (0, 0), "exposure_share": 1}, "gradient.frame: must be"),
+        (Validity, {"context_first": "1130"}, "valid_for.context.first: must match"),
+        (Validity, {"context_first": "jwst_2.pmap", "context_last": "jwst_1.pmap"}, "is later than last"),
+        (Validity, {"photom": 3}, "valid_for.photom: must be text or a list, got 3"),
+    ],
+)
+def test_the_dataclasses_hold_the_rules_themselves(cls, values, message):
+    row = {"array": "1", "filter": "F200W", "offset": 0.1, "offset_error": 0.1} if cls is OffsetRow else {}
+    with pytest.raises(ReferenceTableError, match=message):
+        cls(**{**row, **values})
+
+
+def test_all_that_is_wrong_is_reported_at_once(tree):
+    edit(tree, [*ROW, "offset"], "x")
+    edit(tree, ["offsets", 5, "offset_error"], -1)
+    edit(tree, ["offsets", 5, "filter"], "x")
+    edit(tree, ["baseline"], "C")
+    edit(tree, ["gradient", "direction"], 999)
+    edit(tree, ["meta", "author"], 3)
+    edit(tree, [*CONTEXT, "last"], "x")
+    with pytest.raises(ReferenceTableError) as caught:
+        table_from_tree(tree, "mine.asdf")
+    places = (
+        "row 1 ",
+        "field offset_error",
+        "field filter",
+        "baseline",
+        "gradient.direction",
+        "meta.author",
+        "context",
+    )
+    for place in places:
+        assert place in str(caught.value)
+
+
+def test_numbers_of_numpy_are_written_as_plain_numbers(tmp_path, tree):
+    tree["offsets"][0]["offset"] = np.float64(0.0123456789012345)
+    tree["offsets"][0]["slope"] = None
+    ModuleOffsetModel(tree).save(tmp_path / "t.asdf")
+    assert OffsetTable.read(tmp_path / "t.asdf").rows[0].offset == 0.0123456789012345
+    write_tree(tree | {"offsets": [{"array": "1"}]}, tmp_path / "bad.asdf")
+    with pytest.raises(ReferenceTableError, match="bad.asdf: row 1"):
+        ModuleOffsetModel(tmp_path / "bad.asdf")
