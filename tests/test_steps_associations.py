@@ -1,5 +1,6 @@
 """Associations in and out: every path is right in its new place, and none names outputs of two tables."""
 
+import gzip
 import json
 import os
 import shutil
@@ -288,6 +289,14 @@ def test_names_that_cannot_be_written_are_refused(asn, pair, name, parameters, m
     with pytest.raises(ModuleOffsetError, match=message):
         correct("out", source, **parameters)
     assert not Path("out").exists() or not visible("out")
+
+
+def test_the_output_of_a_compressed_file_is_named_as_that_of_a_plain_one(asn, pair):
+    name = "x_cal.fits.gz"
+    Path("data", name).write_bytes(gzip.compress(Path("data", names(pair)[1]).read_bytes()))
+    correct("out", asn(lambda content: members(content)[1].update(expname=name)))
+    assert members(written())[1]["expname"] == "x_modfix.fits"
+    assert fits.getval("out/x_modfix.fits", "FILENAME") == "x_modfix.fits"
 
 
 @pytest.mark.parametrize("length", [80, 240])
