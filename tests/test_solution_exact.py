@@ -283,3 +283,27 @@ def test_a_term_with_too_few_sources_is_left_out_with_the_number():
     ):
         solution = fit(pairs_of(DIFFERENCES[:9], (0.003, 0.003)))
     assert np.isnan(solution.value("offset[1]")).all()
+
+
+def test_sources_are_counted_again_without_those_rejected():
+    """Truth: 10 equal sources are enough; one of them varies by 0.5 mag, and 9 are not."""
+    difference = np.resize([0.002, -0.002], 10)
+    assert fit(pairs_of(difference, (0.003, 0.003))).fitted.sum() == 1
+    difference[3] += 0.5
+    with pytest.warns(DegenerateTermWarning, match=r"constrained by only [89]\.\d effective sources"):
+        assert fit(pairs_of(difference, (0.003, 0.003))).fitted.sum() == 0
+
+
+def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
+    """Truth: arrays 1 and 2 share no source with 3 and 4; each of the groups has its own zero."""
+    parts = []
+    for one, other, level, first in (("1", "2", 0.02, 0), ("3", "4", 0.06, 1000)):
+        parts.append(pairs_of(np.zeros(20), (0.003, 0.003), array=one, first=first + 100))
+        parts.append(pairs_of(np.zeros(20), (0.003, 0.003), array=other, first=first + 200))
+        link = pairs_of(np.full(20, level), (0.003, 0.003), first=first + 300)
+        parts.append(replace(link, array=np.repeat([one, other], 20), module=np.full(40, "A")))
+    solution = fit(joined(*parts), robust=False, scatter=False)
+    level = [solution.values[solution.names.index(f"level[{array}]")] for array in "1234"]
+    assert level == pytest.approx([0.01, -0.01, 0.03, -0.03], abs=1e-9)
+    groups = [solution.level_group[array] for array in "1234"]
+    assert groups[0] == groups[1] != groups[2] == groups[3]
