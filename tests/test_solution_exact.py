@@ -11,7 +11,7 @@ from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, s
 from jwst_modfix.errors import DegenerateTermWarning
 from jwst_modfix.fitting.checks import bootstrap_sources, validate
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
-from jwst_modfix.fitting.robust import OUTLIER
+from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, solve
 
@@ -307,3 +307,26 @@ def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
     assert level == pytest.approx([0.01, -0.01, 0.03, -0.03], abs=1e-9)
     groups = [solution.level_group[array] for array in "1234"]
     assert groups[0] == groups[1] != groups[2] == groups[3]
+
+
+@pytest.mark.parametrize(("change", "varies"), [(3.7, False), (4.1, True)])
+def test_a_source_varies_where_its_epochs_scatter_too_much(change, varies):
+    """Truth: means of 2 epochs of 2 measurements: chi-square is (change / sigma)^2, and 15.1 has p = 1e-4."""
+    difference = np.resize([1e-5, -1e-5], 60)
+    m = joined(*(pairs_of(difference, (0.003, 0.003), epochs=(epoch, epoch)) for epoch in (0, 1)))
+    mag = m.mag + 0.003 * change * ((m.source == 7) & (m.epoch == 1))
+    rejected = fit(replace(m, mag=mag), scatter=False, time_term="zero").rejected
+    assert (rejected[m.source == 7] == (VARIABLE if varies else 0)).all()
+    assert not rejected[m.source != 7].any()
+
+
+def test_correlated_epoch_terms_are_both_fitted():
+    """Truth: epoch 2 is linked to 1 by 4000 sources, and 1 to 0 by 12: their correlation of 0.9985 does no harm."""
+    same = {"error": (0.003, 0.003), "modules": "AA"}
+    m = joined(
+        pairs_of(np.zeros(40), (0.003, 0.003)),
+        pairs_of(np.zeros(12), epochs=(1, 0), first=1000, **same),
+        pairs_of(np.zeros(4000), epochs=(2, 1), first=2000, **same),
+    )
+    solution = fit(m, robust=False, scatter=False)
+    assert {status.term.name for status in solution.status if status.is_fitted} == {"offset[1]", "epoch[1]", "epoch[2]"}
