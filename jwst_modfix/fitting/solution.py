@@ -27,6 +27,7 @@ from jwst_modfix.fitting.separability import (
 )
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
 from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.text import count_nouns, format_measured
 
 if TYPE_CHECKING:
     from jwst_modfix.table.table import OffsetTable
@@ -285,7 +286,7 @@ class Solution:
         single, outliers, variable = np.bincount(self.rejected, minlength=4)[1:]
         lines = [
             f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
-            f" in {_count(len(self.model.epochs), 'epoch')}",
+            f" in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {outliers} outliers, {variable} of variable sources",
             f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.fit.error_scale:.2f},"
             f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
@@ -327,12 +328,8 @@ class Solution:
         return f"<table><caption>{html.escape(self._band)}</caption>{head}{rows}</table>"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _milli(value: float | None, error: float | None) -> str:
-    return "-" if value is None or error is None else f"{1e3 * value:+.2f} ± {1e3 * error:.2f}"
+    return format_measured(value, error, "")
 
 
 def fit(
