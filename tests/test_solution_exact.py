@@ -299,7 +299,7 @@ def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
     parts = []
     for one, other, level, first in (("1", "2", 0.02, 0), ("3", "4", 0.06, 1000)):
         parts.append(pairs_of(np.zeros(20), (0.003, 0.003), array=one, first=first + 100))
-        parts.append(pairs_of(np.zeros(20), (0.003, 0.003), array=other, first=first + 200))
+        parts.append(pairs_of(np.zeros(60), (0.003, 0.003), array=other, first=first + 200))
         link = pairs_of(np.full(20, level), (0.003, 0.003), first=first + 300)
         parts.append(replace(link, array=np.repeat([one, other], 20), module=np.full(40, "A")))
     solution = fit(joined(*parts), robust=False, scatter=False)
