@@ -104,7 +104,7 @@ for name in sys.argv[2:]:
 
 
 def files(folder, count, repeats):
-    """Whole processes on many files: strun, scripts that scale the same arrays by astropy and by data models, and cp."""
+    """Whole processes on many files: strun, scripts that scale the same arrays in two ways, and cp."""
     times = {}
     for number in (2, count):
         for _ in range(repeats):
