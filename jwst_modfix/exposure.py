@@ -503,9 +503,12 @@ class _FitsExposure(OpenExposure):
                 hdu.add_checksum()
         try:
             self._hdulist.writeto(path, output_verify="ignore")
-        except (OSError, ValueError):
+        except OSError:
             self._read_again()
             raise
+        except Exception as error:  # whatever astropy raises at cards that it cannot write again
+            self._read_again()
+            raise ExposureError(f"{self.name}: cannot be written again: {type(error).__name__}: {error}") from error
 
     def _read_again(self):
         """Blame the input if it cannot be read to its end any more."""
