@@ -53,14 +53,15 @@ def simulated(detector="NRCALONG", band="F444W"):
 def in_memory(repeats):
     """Correct a model with a gradient, beside evaluating its WCS at every pixel."""
     from jwst_modfix.apply.decide import Correction
-    from jwst_modfix.steps.model_exposure import ModelExposure
+    from jwst_modfix.exposure import open_exposure
     from jwst_modfix.table.model import choose_reference
 
     model, table, times = simulated(), choose_reference(), {"correction": [], "every pixel": []}
     names = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
     for _ in range(repeats + 1):
         copy = model.copy()
-        times["correction"].append(timed(lambda copy=copy: Correction(table=table).run(ModelExposure(copy))))
+        with open_exposure(copy) as opened:
+            times["correction"].append(timed(lambda opened=opened: Correction(table=table).run(opened)))
         copy = model.copy()
 
         def every_pixel(copy=copy):

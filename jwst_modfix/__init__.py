@@ -10,6 +10,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
+    from jwst_modfix.apply.record import AppliedOffset, applied
     from jwst_modfix.derivation.derive import Derivation
     from jwst_modfix.errors import ModuleOffsetError
     from jwst_modfix.fitting.measurements import Measurements
@@ -23,24 +24,27 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     )
     from jwst_modfix.steps.module_offset import ModuleOffsetStep
     from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
-    from jwst_modfix.steps.pipelines import ModuleOffsetImage3Pipeline
+    from jwst_modfix.steps.pipelines import ModuleOffsetImage2Pipeline, ModuleOffsetImage3Pipeline
     from jwst_modfix.table.model import ModuleOffsetModel
     from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
     __version__: str
 
 _HOMES = {
+    "AppliedOffset": "jwst_modfix.apply.record",
     "Derivation": "jwst_modfix.derivation.derive",
     "Gradient": "jwst_modfix.table.table",
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
     "ModuleOffsetError": "jwst_modfix.errors",
+    "ModuleOffsetImage2Pipeline": "jwst_modfix.steps.pipelines",
     "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
     "ModuleOffsetModel": "jwst_modfix.table.model",
     "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
     "OffsetRow": "jwst_modfix.table.table",
     "OffsetTable": "jwst_modfix.table.table",
     "Solution": "jwst_modfix.fitting.solution",
+    "applied": "jwst_modfix.apply.record",
     "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
     "plot_module_differences": "jwst_modfix.report.figures",
@@ -51,11 +55,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "AppliedOffset",
     "Derivation",
     "Gradient",
     "Measurements",
     "ModuleOffsetDeriveStep",
     "ModuleOffsetError",
+    "ModuleOffsetImage2Pipeline",
     "ModuleOffsetImage3Pipeline",
     "ModuleOffsetModel",
     "ModuleOffsetStep",
@@ -63,6 +69,7 @@ __all__ = [
     "OffsetTable",
     "Solution",
     "__version__",
+    "applied",
     "derive",
     "fit",
     "plot_module_differences",

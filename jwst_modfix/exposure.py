@@ -21,7 +21,16 @@ from yaml import YAMLError
 from jwst_modfix.asdf_tree import AsdfTree
 from jwst_modfix.errors import ExposureError
 
-__all__ = ["ARRAYS", "EXPOSURE_SUFFIXES", "JOB_KEYWORD", "STATUS_KEYWORD", "Exposure", "OpenExposure", "open_exposure"]
+__all__ = [
+    "ARRAYS",
+    "EXPOSURE_SUFFIXES",
+    "JOB_KEYWORD",
+    "STATUS_KEYWORD",
+    "Exposure",
+    "OpenExposure",
+    "is_ours",
+    "open_exposure",
+]
 
 EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
 """Ends of the names of exposures; other files are associations."""
@@ -82,6 +91,7 @@ class Exposure:
     sequence_id: str | None = _fact(str, "observation.sequence_id", "SEQ_ID")
     activity_id: str | None = _fact(str, "observation.activity_id", "ACT_ID")
     exposure_number: str | None = _fact(str, "observation.exposure_number", "EXPOSURE")
+    group_id: str | None = _fact(str, "group_id", None)
     shape: tuple[int, ...] | None = None  # (ny, nx)
     status: str | None = None  # COMPLETE, SKIPPED or None
     digest: str | None = None  # MODFHASH
@@ -90,7 +100,7 @@ class Exposure:
 
     def __post_init__(self):
         wrong = [
-            f"{fact['keyword']} must be {_KINDS[fact['kind']]}, got {getattr(self, name)!r}"
+            f"{fact['keyword'] or fact['path']} must be {_KINDS[fact['kind']]}, got {getattr(self, name)!r}"
             for name, fact in _FACTS.items()
             if not _is_of_kind(getattr(self, name), fact["kind"])
         ]
@@ -139,17 +149,18 @@ def _is_of_kind(value, kind):
 @contextlib.contextmanager
 def open_exposure(source):
     """Open an exposure: the path of a file, which is never changed, or a data model, which is changed in place."""
-    if not isinstance(source, str | Path):
-        yield _ModelExposure(source)
-        return
-    path = Path(source)
-    with _open_regular(path) as file:
-        if path.suffix.lower() == ".asdf":
-            with _open_asdf(path, file) as model:
-                yield _ModelExposure(model)
+    with contextlib.ExitStack() as stack:
+        if not isinstance(source, str | Path):
+            opened = _ModelExposure(source)
         else:
-            with _open_fits(path, file) as hdulist:
-                yield _FitsExposure(hdulist, path)
+            path = Path(source)
+            file = stack.enter_context(_open_regular(path))
+            if path.suffix.lower() == ".asdf":
+                opened = _ModelExposure(_open_asdf(path, file))
+            else:
+                opened = _FitsExposure(stack.enter_context(_open_fits(path, file)), path)
+        opened.exposure  # noqa: B018 - values of another kind are found at once
+        yield opened
 
 
 @contextlib.contextmanager
@@ -179,9 +190,9 @@ def _open_regular(path):
         raise ExposureError(f"{path}: is not a regular file{' but a folder' * stat.S_ISDIR(status.st_mode)}")
     if status.st_size > _LARGEST_FILE:
         raise ExposureError(f"{path}: has {status.st_size} bytes; an exposure has at most {_LARGEST_FILE}")
-    with contextlib.ExitStack() as stack:
-        with _reading(path):
-            file = stack.enter_context(path.open("rb"))
+    with _reading(path):
+        file = path.open("rb")
+    with file:
         yield file
 
 
@@ -199,12 +210,9 @@ def _open_fits(path, file):
     with _reading(path):
         start = file.read(9)
     if start != b"SIMPLE  =":
-        kind = next(
-            (words for magic, words in _FORMATS.items() if start.startswith(magic)), f"it begins with {start!r}"
-        )
-        raise ExposureError(
-            f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind if start else 'it is empty'}"
-        )
+        known = [words for magic, words in _FORMATS.items() if start.startswith(magic)]
+        kind = known[0] if known else f"it begins with {start!r}" if start else "it is empty"
+        raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     try:
@@ -249,7 +257,6 @@ def _unpack(path, file):
     return content
 
 
-@contextlib.contextmanager
 def _open_asdf(path, file):
     from stdatamodels.jwst import datamodels  # noqa: TID251 - takes a second
 
@@ -260,8 +267,7 @@ def _open_asdf(path, file):
         model = datamodels.open(path)
     except Exception as error:  # whatever the converters raise
         raise ExposureError(f"{path}: cannot be read as a JWST data model: {error}") from error
-    with model:
-        yield model
+    return model
 
 
 class OpenExposure:
@@ -295,6 +301,11 @@ class OpenExposure:
         box = wcs.bounding_box
         box = box and tuple(tuple(map(float, interval)) for interval in box.bounding_box(order="F"))
         return replace(self.exposure, frames=tuple(wcs.available_frames), wcs_box=box)
+
+    @property
+    def group(self):
+        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
+        return self.exposure.group_id or self.exposure.observation
 
     @property
     def status(self):
@@ -406,7 +417,7 @@ class _FitsExposure(OpenExposure):
         return None if isinstance(value, fits.card.Undefined) else value
 
     def _get(self, fact):
-        value = self._card(self._hdu(fact["hdu"]), fact["keyword"])
+        value = fact["keyword"] and self._card(self._hdu(fact["hdu"]), fact["keyword"])
         return self.tree(fact["path"]) if value is None else value
 
     def _set(self, fact, value):
@@ -416,7 +427,7 @@ class _FitsExposure(OpenExposure):
     @property
     def cards(self):
         """Cards of a correction: list of (keyword, value)."""
-        cards = [card for card in self._hdulist[0].header.cards if _is_ours(card.keyword)]
+        cards = [card for card in self._hdulist[0].header.cards if is_ours(card.keyword)]
         return [(card.keyword, _parsed(card)) for card in cards]
 
     def _replace_cards(self, cards):
@@ -476,11 +487,11 @@ class _FitsExposure(OpenExposure):
         self._hdu(ARRAYS[name]).data = array
 
     def save(self, path, log_line=None, sign=None):
-        """Write the exposure to another file; ``sign`` makes a card of its date."""
+        """Write the exposure to another file; ``sign`` makes a card of its primary header."""
         self._finish(path.name, log_line)
         header = self._hdulist[0].header
         if sign:
-            header.set(*sign(header["DATE"]))
+            header.set(*sign(header))
         for hdu in self._hdulist:
             if "CHECKSUM" in hdu.header:
                 hdu.add_checksum()
@@ -550,7 +561,7 @@ class _ModelExposure(OpenExposure):
     @property
     def cards(self):
         """Cards of a correction: list of (keyword, value)."""
-        return [(card[0], card[1]) for card in self._all_cards if _is_ours(card[0])]
+        return [(card[0], card[1]) for card in self._all_cards if is_ours(card[0])]
 
     @property
     def _all_cards(self):
@@ -558,7 +569,7 @@ class _ModelExposure(OpenExposure):
         return self.model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
 
     def _replace_cards(self, cards):
-        kept = [card for card in self._all_cards if not _is_ours(card[0])]
+        kept = [card for card in self._all_cards if not is_ours(card[0])]
         extra = self.model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
         extra["header"] = [*kept, *map(list, cards)]
 
@@ -592,6 +603,15 @@ class _ModelExposure(OpenExposure):
         """Put a changed array in its place."""
         setattr(self.model, name, array)
 
+    def save(self, path, log_line=None, sign=None):
+        """Write the model to a file; only a FITS file has a place for a signature."""
+        if log_line:
+            self.model.instance.setdefault("cal_logs", {})["module_offset"] = [log_line]
+        self.model.save(str(path))
+        if sign and path.suffix == ".fits":
+            with fits.open(path, mode="update", memmap=False) as hdulist:
+                hdulist[0].header.set(*sign(hdulist[0].header))
+
     def to_model(self, log_line=None):
         """Give the model."""
         return self.model
@@ -610,7 +630,8 @@ def _parse_tree(name, content):
         raise ExposureError(f"{name}: its ASDF extension cannot be read: {error}") from error
 
 
-def _is_ours(keyword):
+def is_ours(keyword):
+    """Say whether a keyword belongs to the record of a correction."""
     return keyword in (STATUS_KEYWORD, "R_MODOFF") or str(keyword).startswith("MODF")
 
 

@@ -114,7 +114,7 @@ def _is_alive(process):
     return True
 
 
-def check_writable(folder):
+def check_writable(folder: Path) -> None:
     """Refuse a folder that files cannot be written to."""
     with explained(folder, "cannot be written to"):
         folder.mkdir(parents=True, exist_ok=True)

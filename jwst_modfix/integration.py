@@ -23,6 +23,7 @@ def get_steps() -> list[tuple[str, str, bool]]:
     return [
         ("jwst_modfix.ModuleOffsetStep", "module_offset", False),
         ("jwst_modfix.ModuleOffsetDeriveStep", "module_offset_derive", False),
+        ("jwst_modfix.ModuleOffsetImage2Pipeline", "calwebb_image2_modfix", True),
         ("jwst_modfix.ModuleOffsetImage3Pipeline", "calwebb_image3_modfix", True),
     ]
 

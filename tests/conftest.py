@@ -26,19 +26,23 @@ def _simulated(detector, band, roll):
     return model
 
 
+@functools.cache
+def _cut(detector, band, roll, subarray):
+    """A subarray of it; not to be changed."""
+    model = _simulated(detector, band, roll)
+    names = ("xstart", "ystart", "xsize", "ysize")
+    cut = simulate.cut_subarray(model, simulate.Subarray(**dict(zip(names, subarray, strict=True))))
+    cut.meta.filename = model.meta.filename
+    return cut
+
+
 @pytest.fixture(scope="session")
 def make_exposure():
     """Function that makes a new exposure of the full frame, or of subarray=(xstart, ystart, xsize, ysize)."""
 
     def make(detector="NRCALONG", band="F444W", subarray=None, roll=161.0):
-        model = _simulated(detector, band, roll)
-        if subarray is None:
-            return model.copy()
-        names = ("xstart", "ystart", "xsize", "ysize")
-        part = simulate.Subarray(**dict(zip(names, subarray, strict=True)))
-        cut = simulate.cut_subarray(model, part)
-        cut.meta.filename = model.meta.filename
-        return cut
+        model = _simulated(detector, band, roll) if subarray is None else _cut(detector, band, roll, subarray)
+        return model.copy()
 
     return make
 

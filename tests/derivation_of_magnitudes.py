@@ -19,7 +19,7 @@ SKY = 0.3  # MJy/sr, as bright over both modules
 
 ROWS = {
     "F200W": OffsetRow(array="2", filter="F200W", offset=-0.05, offset_error=0.0),
-    "F444W": OffsetRow(array="long", filter="F444W", offset=-0.0165, offset_error=0.0, slope=0.012),
+    "F444W": OffsetRow(array="long", filter="F444W", offset=-0.0165, offset_error=0.0, slope=0.012, slope_error=0.0),
 }
 
 

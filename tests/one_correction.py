@@ -1,20 +1,17 @@
 """The correction of one exposure, of a model in place or from file to file."""
 
+from jwst_modfix.apply import decide
 from jwst_modfix.apply.decide import Correction
-from jwst_modfix.steps.fits_exposure import open_fits
-from jwst_modfix.steps.model_exposure import ModelExposure
+from jwst_modfix.exposure import open_exposure
 from jwst_modfix.table.model import choose_reference
 
 TABLE = choose_reference()
 
 
 def correct(model, **options):
-    decision = Correction(**{"table": TABLE, **options}).run(ModelExposure(model))
-    return model, decision
+    with open_exposure(model) as opened:
+        return model, Correction(**{"table": TABLE, **options}).run(opened)
 
 
 def correct_file(path, target, **options):
-    with open_fits(path) as opened:
-        decision = Correction(**{"table": TABLE, **options}).run(opened)
-        opened.save(target)
-    return decision
+    return decide.correct_file(path, target, Correction(**{"table": TABLE, **options}))[0]

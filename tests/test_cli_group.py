@@ -1,9 +1,13 @@
 """Associations of several epochs, and forecasts from them and from pointings."""
 
+import gzip
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from jwst.associations import load_asn
 
 from jwst_modfix import simulate
@@ -13,7 +17,7 @@ from jwst_modfix.fitting.checks import reserve_sources
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.simulate.magnitudes import plan_pointings
-from jwst_modfix.steps.derive_inputs import find_members
+from jwst_modfix.steps.module_offset_derive import find_members
 
 
 @pytest.fixture
@@ -59,25 +63,70 @@ def test_by_filter_there_is_one_for_each(modfix, folder):
     assert not (folder / "field_asn.json").exists()
 
 
-def test_bad_files_are_refused_all_at_once(modfix, folder, small_exposure):
-    model = small_exposure("NRCALONG", "F444W")
-    model.meta.instrument.detector = "MIRIMAGE"
-    model.meta.instrument.name = "MIRI"
-    model.save(str(folder / "data" / "miri_cal.fits"))
+def test_damaged_files_are_refused_all_at_once(modfix, folder):
     (folder / "data" / "broken_cal.fits").write_text("nothing")
+    (folder / "data" / "empty_cal.fits").write_text("")
     output = modfix("group", "data", status=1)
     assert "2 of 6 files cannot be used" in output
-    assert "miri_cal.fits: must be of NIRCam" in output
-    assert "broken_cal.fits: cannot be read as FITS" in output
+    assert "broken_cal.fits: " in output
+    assert "empty_cal.fits: " in output
     assert not (folder / "modfix_asn.json").exists()
+
+
+def test_files_that_are_not_nircam_imaging_are_left_out_and_named_in_one_line(modfix, folder):
+    source = folder / "data" / "nrcb2_ep1_cal.fits"
+    for name, keyword, value in (("miri", "INSTRUME", "MIRI"), ("grism", "EXP_TYPE", "NRC_WFSS")):
+        shutil.copy(source, folder / "data" / f"{name}_cal.fits")
+        fits.setval(folder / "data" / f"{name}_cal.fits", keyword, value=value)
+    fits.PrimaryHDU().writeto(folder / "data" / "other_cal.fits")
+    output = modfix("group", "data")
+    line = (
+        "note: not NIRCam imaging, left out: grism_cal.fits (NRC_WFSS), miri_cal.fits (MIRI), other_cal.fits (no JWST"
+    )
+    assert line in output
+    assert len(members_of(folder / "modfix_asn.json")) == 4
+    output = modfix("group", "data/miri_cal.fits", "-o", "none_asn.json", status=1)
+    assert "no file is a NIRCam image; not NIRCam imaging, left out: miri_cal.fits (MIRI)" in output
+
+
+def test_a_tree_of_one_folder_for_each_file_is_searched(modfix, folder):
+    """As MAST delivers: with previews, lists of sources and files of other stages beside the exposures."""
+    names = {"nrcalong_ep1_cal.fits": "nrcalong_ep1_o001_crf.fits", "nrcalong_ep2_cal.fits": "nrcalong_ep2_JHAT.fits",
+             "nrcb2_ep1_cal.fits": "nrcb2_ep1_match.fits", "nrcb2_ep2_cal.fits": "nrcb2_ep2_tweakreg.fits"}  # fmt: skip
+    for old, new in names.items():
+        place = folder / "mast" / "JWST" / new.split(".")[0] / new
+        place.parent.mkdir(parents=True)
+        (folder / "data" / old).rename(place)
+        for ignored in ("_cal.jpg", "_i2d.fits", "_rate.fits", "_cat.ecsv"):
+            (place.parent / (place.name + ignored)).write_text("not read")
+        (place.parent / f".{new}").write_text("hidden")
+    packed = folder / "mast" / "nrcalong_ep1_cal.fits.gz"
+    packed.write_bytes(
+        gzip.compress((folder / "mast/JWST/nrcalong_ep1_o001_crf/nrcalong_ep1_o001_crf.fits").read_bytes())
+    )
+    output = modfix("group", "mast")
+    found = [Path(member["expname"]).name for member in members_of(folder / "modfix_asn.json")]
+    assert found == [packed.name, *[names[f"{name}_cal.fits"] for name in ("nrcb2_ep1", "nrcalong_ep2", "nrcb2_ep2")]]
+    assert "note: other files of the same exposures, left out: nrcalong_ep1_o001_crf.fits" in output
+    assert all(path.is_file() for path in find_members(str(folder / "modfix_asn.json")).paths)
+
+
+def test_an_exposure_that_is_there_twice_is_refused(modfix, folder):
+    shutil.copy(folder / "data" / "nrcb2_ep1_cal.fits", folder / "data" / "copy_cal.fits")
+    words = "copy_cal.fits, data/nrcb2_ep1_cal.fits: are one exposure (same detector and time); give it once"
+    assert words in modfix("group", "data", status=1)
+    shutil.move(folder / "data" / "copy_cal.fits", folder / "data" / "copy_crf.fits")
+    files = ["data/copy_crf.fits", "data/nrcb2_ep1_cal.fits"]
+    assert "are one exposure" in modfix("group", *files, status=1), "who names both files must choose"
+    assert not list(folder.glob("*.json"))
 
 
 def test_nothing_is_overwritten_and_an_empty_folder_is_named(modfix, folder):
     modfix("group", "data", "-o", "field_asn.json")
-    assert "field_asn.json: there already" in modfix("group", "data", "-o", "field_asn.json", status=1)
+    assert "field_asn.json: exists, and is not overwritten" in modfix("group", "data", "-o", "field_asn.json", status=1)
     assert "must end in '.json'" in modfix("group", "data", "-o", "field.txt", status=1)
     (folder / "empty").mkdir()
-    assert "empty: there is no *_cal.fits" in modfix("group", "empty", status=1)
+    assert "empty: no file in this folder or below has a name such as *_cal.fits" in modfix("group", "empty", status=1)
 
 
 @pytest.mark.parametrize("rolls", [(161.0, 341.0), (30.0, 95.0, 161.0)])

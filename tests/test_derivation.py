@@ -142,10 +142,10 @@ def test_counts_of_a_filter_add_up(described, derivation):
         mine = table[table["filter"] == band["filter"]]
         kept = mine["selected"] & ~mine["reserved"]
         assert band["measurements"] + sum(band["rejected"]) == np.count_nonzero(kept)
-        assert band["measurements"] == np.count_nonzero(kept & (mine["rejected"] == 0))
-        assert band["sources"] == len(np.unique(mine["source"][kept & (mine["rejected"] == 0)]))
-        for number, count in enumerate(band["rejected"], 1):
-            assert np.count_nonzero(mine["rejected"] == number) == count
+        assert band["measurements"] == np.count_nonzero(mine["used"]) == np.count_nonzero(mine["reason"] == "")
+        assert band["sources"] == len(np.unique(mine["source"][mine["used"]]))
+        for rule, count in zip(("single", "outlier", "variable"), band["rejected"], strict=True):
+            assert np.count_nonzero(kept & (mine["reason"] == rule)) == count
         terms = len(band["terms"])
         assert band["degrees_of_freedom"] == band["measurements"] - band["sources"] - terms
 
@@ -174,6 +174,15 @@ def test_a_sky_that_disagrees_is_a_warning(photometry):
     (warning,) = band.warnings
     assert warning.startswith("SkyDisagreementWarning: ")
     assert "array 2" in warning
+
+
+def test_sky_levels_of_different_times_are_not_compared(photometry):
+    """Module A is there in the first dither of each epoch only, and module B in the second, ten minutes later."""
+    made, headers, epochs = photometry
+    first = made.exposures["mjd"] == made.exposures["mjd"].round()
+    exposures = made.exposures[(made.exposures["module"] == "A") == first]
+    derivation = derive(Photometry(measurements=made.measurements, exposures=exposures), headers, epochs)
+    assert [band.sky for band in derivation.bands] == [(), ()]
 
 
 def test_reserved_sources_are_whole_and_nothing_is_left_in_them(derivation):
@@ -222,14 +231,19 @@ def test_method_pairs_with_one_epoch_says_what_it_lacks():
         derive(*made, method="pairs")
 
 
-def test_annotated_measurements_hold_outliers_and_residuals(derivation, photometry):
+def test_each_measurement_has_its_residual_and_the_rule_that_excludes_it(derivation, photometry):
+    """Truth: the noise put in, 2 to 5 mmag; a source that is rejected whole varies by less than 1 mag."""
     table = derivation.measurements
-    used = table["selected"] & ~table["reserved"] & (table["rejected"] == 0)
-    assert np.std(table["residual"][used]) < 0.006, "the noise put in is 2 to 5 mmag"
-    assert np.abs(table["residual"][table["rejected"] == 2]).min() > np.std(table["residual"][used])
+    assert np.std(table["residual"][table["used"]]) < 0.006
+    assert np.abs(table["residual"][table["reason"] == "outlier"]).min() > np.std(table["residual"][table["used"]])
+    assert 0.01 < np.abs(table["residual"][table["reason"] == "variable"]).max() < 1
     assert np.isnan(table["residual"][table["reserved"] | ~table["selected"]]).all()
+    assert (table["reason"][table["reserved"]] == "reserved").all()
+    assert np.count_nonzero(table["reason"] == "saturated") == np.count_nonzero(table["flags"])
+    assert np.count_nonzero(table["reason"] == "crowded") == np.count_nonzero(table["isolation"] < 1)
+    assert not table["used"][~table["selected"] | table["reserved"]].any()
     assert len(table) == len(photometry[0].measurements)
-    assert "residual" not in photometry[0].measurements.colnames, "the input is left alone"
+    assert "residual" not in photometry[0].measurements.colnames, "the input is not changed"
 
 
 def test_no_measurement_counts_for_more_than_two_mmag(photometry):

@@ -104,6 +104,12 @@ def test_a_value_of_another_kind_is_named(path, keyword, value, words):
         describe(path)
 
 
+def test_a_group_that_is_no_text_is_named(model):
+    model.meta.instance["group_id"] = {"program": 1}
+    with pytest.raises(ExposureError, match="group_id must be text, got {'program': 1}"):
+        describe(model)
+
+
 def arrays(path):
     with fits.open(path) as hdulist:
         return {hdu.name: hdu.data for hdu in hdulist[1:] if hdu.is_image}
@@ -151,6 +157,18 @@ def test_cards_and_tree_say_the_same_afterwards(path, tmp_path):
         assert meta["photometry"]["conversion_megajanskys"] == science["PHOTMJSR"]
         assert science["PHOTMJSR"] == 2 * fits.getval(path, "PHOTMJSR", "SCI")
         assert (meta["filename"], meta["date"]) == (header["FILENAME"], header["DATE"])
+
+
+def test_checksums_stay_true_and_the_input_is_left_alone(path, tmp_path):
+    with fits.open(path, do_not_scale_image_data=True) as hdulist:
+        hdulist.writeto(tmp_path / "sums_cal.fits", checksum=True)
+    before = (tmp_path / "sums_cal.fits").read_bytes()
+    double_science(tmp_path / "sums_cal.fits", tmp_path / "out.fits")
+    assert (tmp_path / "sums_cal.fits").read_bytes() == before
+    with fits.open(tmp_path / "out.fits", checksum=True) as hdulist:  # a wrong sum warns, and a warning is an error
+        assert "CHECKSUM" in hdulist["SCI"].header
+        for hdu in hdulist:
+            assert hdu.verify_checksum() == 1, hdu.name
 
 
 def test_pixels_in_64_bits_become_32_as_in_the_data_model(path, tmp_path):
@@ -314,6 +332,17 @@ def test_arrays_in_other_files_are_refused_everywhere(path, uri, tmp_path):
     for source in (path, pack(path), tmp_path / "jw_cal.asdf"):
         with pytest.raises(ExposureError, match=f"it asks for an array in another file: {uri.decode()}"):
             describe(source)
+
+
+def test_compressed_blocks_may_not_become_larger_than_memory(path, tmp_path):
+    asdf.AsdfFile({"meta": {}, "x": np.zeros(100_000)}).write_to(tmp_path / "x.asdf", all_array_compression="zlib")
+    content = (tmp_path / "x.asdf").read_bytes()
+    at = content.index(b"\xd3BLK") + 6 + 4 + 4 + 16  # the size of the block when it is unpacked
+    with_text(path, content)
+    describe(path)
+    with_text(path, content[:at] + (1024**4).to_bytes(8, "big") + content[at + 8 :])
+    with pytest.raises(ExposureError, match="it asks for 1099511627776 bytes of memory for one array"):
+        describe(path)
 
 
 def test_a_missing_and_an_unknown_wcs_have_reasons_of_their_own(model, path):

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from jwst_modfix.exposure import Exposure
 from jwst_modfix.table.model import choose_reference
 from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
-from jwst_modfix.table.validity import Exposure, find_invalid, find_missing
+from jwst_modfix.table.validity import find_invalid, find_missing
 
 GOOD = Exposure(
     name="jw.fits",
@@ -22,9 +23,12 @@ GOOD = Exposure(
     flat="crds://jwst_nircam_flat_0574.fits",
     is_tso=False,
     shape=(2048, 2048),
-    subarray_start=(1, 1),
-    subarray_size=(2048, 2048),
+    xstart=1,
+    ystart=1,
+    xsize=2048,
+    ysize=2048,
     frames=("detector", "v2v3", "world"),
+    wcs_box=((-0.5, 2047.5), (-0.5, 2047.5)),
 )
 
 
@@ -57,16 +61,21 @@ def test_a_good_exposure_has_no_reason():
             "CRDS_CTX is jwst_0995.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap",
         ),
         ({"context": None}, "CRDS_CTX is None"),
-        ({"frames": ()}, "no WCS with a v2v3 frame, which the slope needs"),
+        ({"frames": ()}, "it has no WCS, which the slope needs"),
+        ({"frames": ("detector", "world")}, "its WCS has no v2v3 frame, which the slope needs"),
+        ({"wcs_box": None}, "the bounding box of the WCS is None"),
+        ({"wcs_box": ((-0.5, 99.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((-0.5, 99.5), (-0.5, 2047.5))"),
+        ({"xsize": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (1, 1, None, 2048)"),
+        ({"unit": "DN/s"}, "BUNIT is DN/s"),
         ({"shape": (100, 100)}, r"shape (100, 100) and the subarray keywords SUBSIZE2, SUBSIZE1 say (2048, 2048)"),
-        ({"subarray_start": (None, 1)}, "SUBSTRT1, SUBSTRT2 are (None, 1)"),
+        ({"xstart": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (None, 1, 2048, 2048)"),
     ],
 )
 def test_the_reason_is_in_words(changes, words):
     assert words in invalid(**changes)
 
 
-@pytest.mark.parametrize("changes", [{"frames": ()}, {"shape": (100, 100)}, {"subarray_start": (None, 1)}])
+@pytest.mark.parametrize("changes", [{"frames": ()}, {"shape": (100, 100)}, {"xstart": None}])
 def test_geometry_matters_only_to_a_slope(changes):
     assert invalid(needs_slope=False, **changes) == ""
 

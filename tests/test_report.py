@@ -95,11 +95,13 @@ def test_the_page_counts_exposures_sources_and_measurements(page, derivation):
     assert "derived from 24 exposures of 3 epochs" in page.text
     for band in derivation.bands:
         mine = table[(table["filter"] == band.filter) & table["selected"] & ~table["reserved"]]
-        used = mine[mine["rejected"] == 0]
+        used = mine[mine["used"]]
         assert (
             f"{len(np.unique(used['source']))} sources with {len(used)} measurements; rejected by the fit" in page.text
         )
-        single, outliers, variable = (np.count_nonzero(mine["rejected"] == code) for code in (1, 2, 3))
+        single, outliers, variable = (
+            np.count_nonzero(mine["reason"] == rule) for rule in ("single", "outlier", "variable")
+        )
         noun = "outlier" if outliers == 1 else "outliers"
         assert f"{single} single, {outliers} {noun}, {variable} of variable sources" in page.text
         assert f"for {band.solution.dof} degrees of freedom" in page.text

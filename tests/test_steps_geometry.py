@@ -5,7 +5,7 @@ import pytest
 
 from jwst_modfix.apply.coordinate import gradient_coordinate
 from jwst_modfix.apply.factor import fit_factor
-from jwst_modfix.steps.model_exposure import ModelExposure
+from jwst_modfix.exposure import open_exposure
 
 GRADIENTS = {
     "focal_plane": ((-1.74, -492.4), 75.0),
@@ -16,8 +16,8 @@ SLOPE = 0.02  # mag/arcmin: five times the largest published
 
 
 def coordinate(model, frame):
-    opened = ModelExposure(model)
-    return gradient_coordinate(opened.read_wcs, opened.describe(), frame, *GRADIENTS[frame])
+    with open_exposure(model) as opened:
+        return gradient_coordinate(opened.wcs, opened.exposure, frame, *GRADIENTS[frame])
 
 
 @pytest.mark.parametrize("frame", GRADIENTS)
@@ -43,8 +43,8 @@ def test_the_map_is_right_at_every_pixel(make_exposure, frame, detector, band, s
 
 def test_focal_plane_coordinate_is_v2_in_arcmin(make_exposure):
     model = make_exposure("NRCALONG", "F444W")
-    opened = ModelExposure(model)
-    u = gradient_coordinate(opened.read_wcs, opened.describe(), "focal_plane", (10.0, 0.0), 90.0)
+    with open_exposure(model) as opened:
+        u = gradient_coordinate(opened.wcs, opened.exposure, "focal_plane", (10.0, 0.0), 90.0)
     v2, _ = model.meta.wcs.get_transform("detector", "v2v3")(300.0, 1700.0)
     assert u(300.0, 1700.0) == pytest.approx((v2 - 10.0) / 60)
     assert u(1700.0, 300.0) < u(300.0, 1700.0)  # V2 decreases with x

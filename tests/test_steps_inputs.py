@@ -1,15 +1,18 @@
 """Inputs that are refused, all in one error and before anything is written."""
 
+import gzip
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from pair_of_exposures import names, run_strun
+from jwst.datamodels import ModelContainer, ModelLibrary
+from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_strun
 
-from jwst_modfix import ModuleOffsetStep
+from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ModuleOffsetError
+from jwst_modfix.table.model import PACKAGED_TABLE
 
 
 def test_all_bad_members_are_reported_at_once_and_nothing_is_written(pair_folder, pair):
@@ -25,13 +28,12 @@ def test_all_bad_members_are_reported_at_once_and_nothing_is_written(pair_folder
     with pytest.raises(AssociationError) as caught:
         ModuleOffsetStep.call("data/bad_asn.json", save_results=True)
     message = str(caught.value)
-    assert "bad: 5 bad members" in message
+    assert "bad: 4 bad members" in message
     for words in (
-        "gone.ecsv: no such file",
         "missing_cal.fits: no such file",
-        "text_cal.fits: cannot be read as FITS",
+        "text_cal.fits: is not a FITS file, which begins with 'SIMPLE  ='",
         "plain_cal.fits: is not a JWST data model: it has no DATAMODL keyword",
-        "short_cal.fits: cannot be read as FITS: ",
+        f"short_cal.fits: has {len(whole) // 2} bytes, but its headers describe ",
     ):
         assert words in message
     assert [p.name for p in pair_folder.iterdir()] == ["data"]
@@ -43,7 +45,8 @@ def test_a_file_that_is_cut_short_is_refused(pair_folder, pair):
     path.write_bytes(path.read_bytes()[:-2880])
     size = path.stat().st_size
     with pytest.raises(
-        ModuleOffsetError, match=f"cannot be read as FITS: it is cut short: {size} of {size + 2880} bytes"
+        ModuleOffsetError,
+        match=f"has {size} bytes, but its headers describe {size + 2880}: it is cut short or damaged; copy it",
     ):
         ModuleOffsetStep.call(str(path))
 
@@ -115,3 +118,70 @@ def test_a_file_of_another_kind_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(ModuleOffsetError, match="notes.txt: is neither an exposure .* nor an association"):
         ModuleOffsetStep.call(str(tmp_path / "notes.txt"))
+
+
+def test_an_invalid_member_is_found_before_anything_is_written(pair_folder, small_exposure):
+    """The second member has a slope to apply and no WCS; with on_invalid=error nothing of the first is written."""
+    for number, detector in enumerate(("NRCALONG", "NRCBLONG")):
+        model = small_exposure(detector, "F444W")
+        if number:
+            del model.meta.instance["wcs"]
+        model.save(f"data/{number}_cal.fits")
+    members = [{"expname": f"{number}_cal.fits", "exptype": "science"} for number in (0, 1)]
+    Path("data/x_asn.json").write_text(json.dumps({"products": [{"name": "x", "members": members}]}))
+    inputs = ("data/x_asn.json", ["data/0_cal.fits", "data/1_cal.fits"])
+    for source in inputs:
+        with pytest.raises(ModuleOffsetError, match="1_cal.fits: it has no WCS, which the slope needs; run assign_wcs"):
+            ModuleOffsetStep.call(source, on_invalid="error", save_results=True, output_dir="out")
+        assert not list(Path("out").glob("*"))
+
+
+@pytest.mark.parametrize("exptype", ["Science ", "SCIENCE", " science"])
+def test_a_science_member_is_one_however_it_is_written(pair_folder, pair, exptype):
+    content = json.loads(Path("data/set_asn.json").read_text())
+    for member in content["products"][0]["members"][:2]:
+        member["exptype"] = exptype
+    Path("data/odd_asn.json").write_text(json.dumps(content))
+    ModuleOffsetStep.call("data/odd_asn.json", save_results=True, output_dir="out")
+    for name in names(pair):
+        assert fits.getval(Path("out", name.replace("_cal", "_modfix")), "S_MODOFF") == "COMPLETE"
+    for model in pair:
+        model.meta.asn.exptype = exptype
+    assert_corrected(ModuleOffsetStep.call(ModelContainer([model.copy() for model in pair])), pair)
+    assert_corrected(models_of(ModuleOffsetStep.call(ModelLibrary([model.copy() for model in pair]))), pair)
+
+
+def pixels(path):
+    with fits.open(path) as hdulist:
+        return {hdu.name: hdu.data for hdu in hdulist[1:] if hdu.is_image}, dict(hdulist[0].header)
+
+
+def test_a_file_a_list_an_association_and_a_model_give_the_same_file(pair_folder, pair):
+    """The four ways in differ in dates only."""
+    name = names(pair)[0]
+    sources = {"file": f"data/{name}", "list": [f"data/{name}"], "asn": "data/set_asn.json", "model": pair[0]}
+    for way, source in sources.items():
+        ModuleOffsetStep.call(source, save_results=True, output_dir=way)
+    arrays, header = pixels(Path("file", name.replace("_cal", "_modfix")))
+    np.testing.assert_allclose(arrays["SCI"], pair[0].data * FACTOR, rtol=3e-7)
+    for way in ("list", "asn", "model"):
+        others, other = pixels(Path(way, name.replace("_cal", "_modfix")))
+        assert arrays.keys() == others.keys()
+        for hdu, array in arrays.items():
+            np.testing.assert_array_equal(array, others[hdu])
+        dated = {"DATE", "MODFDATE", "MODFJOB", "CAL_VER", "CAL_VCS", "HISTORY", "COMMENT", "", "NEXTEND", "OBSLABEL"}
+        assert {k: v for k, v in header.items() if k not in dated} == {k: v for k, v in other.items() if k not in dated}
+
+
+def test_a_packed_file_is_corrected_like_the_file_in_it(pair_folder, pair):
+    path = Path("data", names(pair)[0])
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    result = ModuleOffsetStep.call(f"{path}.gz")
+    np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+
+
+def test_a_table_that_is_a_model_is_named_in_one_line_of_the_log(pair, caplog):
+    ModuleOffsetStep.call(pair[0], override_moduleoffset=ModuleOffsetModel(PACKAGED_TABLE), configure_log=False)
+    (parameters,) = [record.getMessage() for record in caplog.records if "parameters are" in record.getMessage()]
+    assert "override_moduleoffset: ma2023_table2.asdf" in parameters
+    assert len(parameters.splitlines()) < 40

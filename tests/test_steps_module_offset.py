@@ -107,7 +107,7 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
         "../data/sources.ecsv",
     ]
     assert [m["exptype"] for m in members] == ["science", "science", "sourcecat"]
-    assert content["products"][0]["name"] == "mosaic"
+    assert content["products"][0]["name"] == "mosaic_modfix"
     without = [{**c, "products": None} for c in (content, before)]
     assert without[0] == without[1]
     assert_corrected([datamodels.open(f"out/{root}_modfix.fits") for root in roots], pair)
@@ -197,7 +197,7 @@ def test_other_instruments_are_missing_rows(pair):
     pair[0].meta.instrument.name = "MIRI"
     pair[0].meta.exposure.type = "MIR_IMAGE"
     assert ModuleOffsetStep.call(pair[0]).meta.cal_step.module_offset == "SKIPPED"
-    with pytest.raises(ExposureError, match="instrument is MIRI, and the table is for NIRCAM"):
+    with pytest.raises(ExposureError, match="instrument is MIRI, but the table is for NIRCAM"):
         ModuleOffsetStep.call(pair[0], on_missing="error")
 
 

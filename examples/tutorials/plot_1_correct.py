@@ -51,7 +51,7 @@ from astropy.io import fits
 
 for path in sorted(corrected.glob("*_modfix.fits")):
     header = fits.getheader(path)
-    print(path.name, header["S_MODOFF"], f"z = {header['MODFOFF']:+.5f} mag, g = {header['MODFSLP']:+.6f} mag/arcmin")
+    print(path.name, header["S_MODOFF"], f"z = {header['MODFOFF']:+.5f} mag, g = {header['MODFGRAD']:+.6f} mag/arcmin")
 
 # %%
 # Make mosaics

@@ -64,7 +64,7 @@ plt.show()
 from astropy.table import Table
 
 measured = Table.read(next(derived.glob("*_measurements.ecsv")))
-print(measured["source", "exposure", "module", "mag", "mag_error", "selected", "rejected", "residual"][:5])
+print(measured["source", "exposure", "module", "mag", "mag_error", "used", "reason", "residual"][:5])
 print(f"{measured['selected'].sum()} of {len(measured)} measurements were fitted or reserved for validation")
 
 # %%

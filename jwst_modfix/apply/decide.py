@@ -1,237 +1,278 @@
-"""Decide on one exposure, and correct it or undo its correction."""
+"""Apply, skip, refuse or undo: the decision on one exposure, and its correction."""
+
+from __future__ import annotations
 
 import datetime
 import functools
 import importlib.metadata
 import logging
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jwst_modfix.apply.coordinate import gradient_coordinate
-from jwst_modfix.apply.factor import FactorMap, fit_factor
-from jwst_modfix.apply.record import AppliedOffset
-from jwst_modfix.errors import ExposureError
-from jwst_modfix.table.table import OffsetTable
-from jwst_modfix.table.validity import find_invalid, find_missing, find_untrusted
+from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
+from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError
+from jwst_modfix.exposure import ARRAYS, Exposure, OpenExposure, open_exposure
+from jwst_modfix.files import written_whole
+from jwst_modfix.table.table import OffsetRow, OffsetTable
+from jwst_modfix.table.validity import explain_photmjsr, find_invalid, find_missing, find_untrusted
 from jwst_modfix.text import get_logger, plain_text
 
-__all__ = ["Correction", "Decision"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
+__all__ = ["Correction", "Decision", "correct_file", "corrected_copy", "factor_of", "refuse_together"]
 
 log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
-_LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more counts from a wrong place
-_PHOTMJSR_TOLERANCE = 1e-3  # relative; PHOTMJSR that differs by more was not the one of the derivation
+_LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more starts from a wrong origin
+_ALIGNMENT = 1.0  # arcmin; tweakreg shifts the sky by less
+_HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with --inverse=true"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """
-    What to do with one exposure.
+    """What to do with one exposure, or what was done."""
 
-    Parameters
-    ----------
-    action : {'apply', 'undo', 'skip', 'refuse', 'resume'}
-        Correct it, undo its correction, pass it on as it is, end with an error, or take what a former run made.
-    reason : str
-        Why it is not applied, or what was done, in words.
-    level : int
-        Level of the log line.
-    array, filter : str, optional
-        Array ID and filter of the exposure, for the summary.
-    """
-
-    action: str
-    reason: str = ""
-    level: int = logging.INFO
+    action: str  # apply, undo, skip, refuse or resume
+    reason: str = ""  # why it is not applied, or what was done
+    level: int = logging.INFO  # of the log line
     array: str | None = None
     filter: str | None = None
 
-    def line(self, name):
+    def line(self, name: str) -> str:
         """Say in one line what was done with an exposure."""
         return f"{name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """
-    The correction that a user has asked for, to be applied to one exposure after the other.
+    """The correction that a user has asked for, to be applied to one exposure after the other."""
 
-    Parameters
-    ----------
-    table : OffsetTable or None
-        Offsets and slopes; None for the inverse, which needs none.
-    apply_offset, apply_slope : bool
-        Whether to take out the zero point z and the gradient g.
-    inverse : bool
-        Undo what the exposure says was applied to it, instead.
-    on_invalid : {'skip', 'warn', 'error'}
-        What to do with an exposure that the table is not meant for.
-    on_missing : {'skip', 'error'}
-        What to do with an exposure that the table has no row for.
-    """
-
-    table: OffsetTable | None
+    table: OffsetTable | None  # None for the inverse
     apply_offset: bool = True
     apply_slope: bool = True
-    inverse: bool = False
-    on_invalid: str = "skip"
-    on_missing: str = "skip"
+    inverse: bool = False  # undo what the exposure records, instead
+    on_invalid: str = "skip"  # skip, warn or error: an exposure that the table is not meant for
+    on_missing: str = "skip"  # skip or error: an exposure that the table has no row for
 
     @functools.cached_property
-    def identity(self):
+    def identity(self) -> list[Any]:
         """What an output depends on beside its input: table, parameters and our version, as a list for JSON."""
         table = self.table and [self.table.name, self.table.digest]
-        version = importlib.metadata.version("jwst-modfix")
-        return [table, self.apply_offset, self.apply_slope, self.inverse, version]
+        return [table, self.apply_offset, self.apply_slope, self.inverse, _version()]
 
-    def decide(self, opened, *, headers_only=False):
-        """Decide what to do with an exposure."""
-        return self._decide_undo(opened) if self.inverse else self._decide_apply(opened, headers_only)
-
-    def run(self, opened):
-        """Correct an exposure in place, or mark it as skipped."""
-        exposure = opened.describe(headers_only=True)
-        decision = self.decide(opened)
-        if decision.action == "refuse":
-            raise ExposureError(f"{exposure.name}: {decision.reason}")
-        if decision.action == "skip":
-            opened.clear_mark() if self.inverse else opened.mark_skipped()
-        else:
-            decision = self._undo(opened) if self.inverse else self._apply(opened)
-        return replace(decision, array=exposure.array, filter=exposure.filter)
-
-    def preview(self, opened):
-        """Say what `run` would do with an exposure, without its pixels."""
-        opened.check()
-        decision = self.decide(opened)
-        if decision.action != "apply" or self.inverse:
-            return decision
-        record, _ = self._prepare(opened)
-        return Decision("apply", _describe(record))
-
-    def _decide_undo(self, opened):
-        if opened.status == "COMPLETE":
-            return Decision("undo")
-        if opened.status == "SKIPPED":
-            return Decision("skip", "the correction had skipped it, there is nothing to undo")
-        return Decision("refuse", "was not corrected (S_MODOFF is not COMPLETE), so there is nothing to undo")
-
-    def _decide_apply(self, opened, headers_only):
-        if opened.status == "COMPLETE":
-            return Decision("refuse", f"was corrected before, {opened.history}")
-        exposure = opened.describe(headers_only=True)
+    def decide(self, opened: OpenExposure, *, headers_only: bool = False) -> Decision:
+        """Decide what to do with an exposure; its WCS is read where the slope needs it, unless only headers count."""
+        status = opened.status
+        if self.inverse:
+            if status == "COMPLETE":
+                return Decision("undo")
+            if status == "SKIPPED":
+                return Decision("skip", "was skipped, so there is nothing to undo")
+            return Decision("refuse", "was not corrected (S_MODOFF is not COMPLETE), so there is nothing to undo")
+        if status == "COMPLETE":
+            cards = dict(opened.cards)
+            return Decision("refuse", f"was corrected before, by {cards.get('R_MODOFF')} on {cards.get('MODFDATE')}")
+        exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        needs_slope = self._slope(exposure) != 0
+        needs_slope = self._gradient(exposure) != 0
         if not (self.apply_offset or needs_slope):
             return Decision("skip", "apply_offset is False, and the row has no slope: there is nothing to apply")
         if needs_slope and not headers_only:
-            exposure = opened.describe()
+            exposure = opened.exposure_with_wcs
         if invalid := find_invalid(self.table, exposure, needs_slope=needs_slope):
             level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
             return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
         return Decision("apply")
 
-    def _apply(self, opened):
-        record, factor_map = self._prepare(opened)
-        exposure = opened.describe(headers_only=True)  # before its PHOTMJSR is scaled
-        _warn_of_photmjsr(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
-        opened.scale_pixels(factor_map)
-        opened.scale_photometry(factor_map.centre)
-        opened.mark_complete(record, factor_map)
-        return Decision("apply", f"took out {_describe(record)}")
+    def run(self, opened: OpenExposure) -> Decision:
+        """Correct an exposure in memory, or mark it as skipped."""
+        decision = self.decide(opened)
+        if decision.action == "refuse":
+            raise _refusal([f"{opened.name}: {decision.reason}"], [opened.status == "COMPLETE"], self)
+        if decision.action == "skip":
+            opened.mark(None if self.inverse else "SKIPPED")
+        else:
+            decision = self._undo(opened) if self.inverse else self._apply(opened)
+        return replace(decision, array=opened.exposure.array, filter=opened.exposure.filter)
 
-    def _prepare(self, opened):
-        """Make the record of a correction, and its factor."""
-        exposure = opened.describe(headers_only=True)
-        record = self._record(self.table.row(exposure.array, exposure.filter, exposure.pupil), exposure)
-        return record, _factor_map(opened, record)
+    def preview(self, opened: OpenExposure) -> Decision:
+        """Say what `run` would do with an exposure, without its pixels."""
+        decision = self.decide(opened)
+        if decision.action != "apply":
+            return decision
+        record = self.record(opened.exposure)
+        evaluate(opened, record)
+        return Decision("apply", record.in_words())
 
-    def _undo(self, opened):
-        try:
-            record = opened.record()
-        except KeyError as error:
-            name = opened.describe(headers_only=True).name
-            raise ExposureError(
-                f"{name}: cannot be undone: the card {error} of the correction is missing; use the file before it"
-            ) from None
-        factor_map = opened.factor()
-        if factor_map is None:
-            factor_map = self._evaluated_again(opened, record)
-        opened.scale_pixels(factor_map, undo=True)
-        opened.scale_photometry(1 / factor_map.centre)
-        opened.clear_mark()
-        return Decision("undo", f"undid {record.table} of {record.date}")
-
-    def _evaluated_again(self, opened, record):
-        """Evaluate the factor where the exposure does not carry it, if its geometry can be trusted."""
-        exposure = opened.describe()
-        if record.slope and (reasons := find_untrusted(exposure)):
-            raise ExposureError(f"{exposure.name}: cannot be undone: {'; '.join(reasons)}")
-        return _factor_map(opened, record)
-
-    def _slope(self, exposure):
-        """Gradient g to take out of an exposure [mag/arcmin]."""
-        row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
-        return self.table.exposure_gradient(row) if self.apply_slope and row is not None else 0.0
-
-    def _record(self, row, exposure):
-        table, slope = self.table, self._slope(exposure)
-        gradient = {}
-        if slope:
+    def record(self, exposure: Exposure) -> AppliedOffset:
+        """Make the record of what is taken out of an exposure."""
+        table, row, gradient = self.table, self._row(exposure), self._gradient(exposure)
+        of_gradient = {}
+        if gradient:
             first, second = table.gradient.origin
-            gradient = {
-                "slope": slope,
-                "frame": table.gradient.frame,
-                "direction": table.direction(row),
-                "origin_1": first,
-                "origin_2": second,
-            }
+            of_gradient = {"frame": table.gradient.frame, "direction": table.direction(row)}
+            of_gradient |= {"origin_1": first, "origin_2": second}
         return AppliedOffset(
             table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-            version=importlib.metadata.version("jwst-modfix"),
+            version=_version(),
             zero_point=table.zero_point(row, exposure.module) if self.apply_offset else 0.0,
-            **gradient,
+            gradient=gradient,
+            **of_gradient,
         )
 
+    def _apply(self, opened: OpenExposure) -> Decision:
+        if warning := explain_photmjsr(self._row(opened.exposure), opened.exposure):
+            log.warning("%s: %s", opened.name, warning)
+        record = self.record(opened.exposure)
+        factor_map = evaluate(opened, record)
+        _scale(opened, factor_map)
+        # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
+        stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
+        opened.mark("COMPLETE", record.cards(), stored if record.frame == "sky" else None)
+        return Decision("apply", f"took out {record.in_words()}")
 
-def _factor_map(opened, record):
-    """Factor 10**(0.4 m_sys) with m_sys = z + g u over the pixels of an exposure."""
-    exposure = opened.describe(headers_only=True)
-    if record.slope == 0:
-        return FactorMap.constant(record.zero_point, exposure.shape)
-    u = gradient_coordinate(opened.read_wcs, exposure, record.frame, record.origin, record.direction)
+    def _undo(self, opened: OpenExposure) -> Decision:
+        try:
+            record = read_record(opened)
+        except ExposureError as error:
+            raise ExposureError(f"{error}, so it cannot be undone; use the file before the correction") from None
+        if record.gradient and (reasons := find_untrusted(opened.exposure_with_wcs)):
+            raise ExposureError(f"{opened.name}: cannot be undone: {'; '.join(reasons)}")
+        factor_map = evaluate(opened, record)
+        if record.frame == "sky":
+            factor_map = _stored_factor(opened, record, factor_map)
+        _scale(opened, factor_map, undo=True)
+        opened.mark(None)
+        return Decision("undo", f"undid {record.table} of {record.date}")
 
-    def m_sys(x, y):
-        error = record.zero_point + record.slope * u(x, y)
+    def _row(self, exposure: Exposure) -> OffsetRow | None:
+        return self.table.row(exposure.array, exposure.filter, exposure.pupil)
+
+    def _gradient(self, exposure: Exposure) -> float:
+        """Gradient g to take out of an exposure [mag/arcmin]."""
+        row = self._row(exposure)
+        return self.table.exposure_gradient(row) if self.apply_slope and row is not None else 0.0
+
+
+def _version() -> str:
+    return importlib.metadata.version("jwst-modfix")
+
+
+def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
+    """Evaluate the factor 10**(0.4 m_sys) with m_sys = z + g u over the pixels of an exposure."""
+    if record.gradient == 0:
+        return FactorMap.constant(record.zero_point, opened.shape)
+    u = gradient_coordinate(opened.wcs, opened.exposure, record.frame, record.origin, record.direction)
+
+    def m_sys(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        error = record.zero_point + record.gradient * u(x, y)
         largest = np.abs(error).max()
         if largest > _LARGEST_ERROR:
             raise ExposureError(
-                f"{exposure.name}: the zero-point error reaches {largest:.3g} mag, more than {_LARGEST_ERROR}: check "
+                f"{opened.name}: the zero-point error reaches {largest:.3g} mag, more than {_LARGEST_ERROR}: check "
                 f"gradient.frame ({record.frame}) and gradient.origin {record.origin} of {record.table}"
             )
         return error
 
-    return fit_factor(m_sys, exposure.shape)
+    return fit_factor(m_sys, opened.shape)
 
 
-def _describe(record):
-    """Say what is taken out."""
-    gradient = f", gradient {1e3 * record.slope:+.3f} mmag/arcmin" if record.slope else ""
-    return f"zero-point error {1e3 * record.zero_point:+.2f} mmag{gradient}"
-
-
-def _warn_of_photmjsr(row, exposure):
-    derived = (row.photmjsr or {}).get(exposure.module)
-    if derived and exposure.photmjsr and abs(exposure.photmjsr / derived - 1) > _PHOTMJSR_TOLERANCE:
-        log.warning(
-            "%s: PHOTMJSR is %g, and %s was derived at %g: check that the table fits this calibration",
-            exposure.name,
-            exposure.photmjsr,
-            row.label,
-            derived,
+def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: FactorMap) -> FactorMap:
+    """Read the factor that was applied, and compare it with the one that the record gives with the present WCS."""
+    node = opened.stored_factor
+    try:
+        coefficients, shape = np.array(node["factor"], dtype=float), tuple(node["shape"])
+    except (TypeError, KeyError, ValueError, OverflowError):
+        coefficients, shape = np.empty(0), None
+    if coefficients.shape != evaluated.coefficients.shape or shape != opened.shape:
+        raise ExposureError(
+            f"{opened.name}: cannot be undone: the factor of its sky gradient is not in the ASDF tree, or has another "
+            "shape; use the file before the correction"
         )
+    stored = FactorMap(coefficients, shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = 2.5 * np.abs(np.log10(stored.on_grid()) - np.log10(evaluated.on_grid()))
+    if not np.all(difference <= abs(record.gradient) * _ALIGNMENT + 1e-6):  # not-a-number is refused, too
+        raise ExposureError(
+            f"{opened.name}: cannot be undone: the factor in its ASDF tree is not that of MODFOFF, MODFGRAD and the "
+            "WCS; use the file before the correction"
+        )
+    return stored
+
+
+def _scale(opened: OpenExposure, factor_map: FactorMap, *, undo: bool = False) -> None:
+    """Scale data and errors by the factor, variances by its square, and PHOTMJSR by the factor at the centre."""
+    arrays = {name: array for name in ARRAYS if (array := opened.take(name)) is not None}
+    variances = [array for name, array in arrays.items() if name.startswith("var_")]
+    apply_factor(factor_map, [arrays[name] for name in ("data", "err") if name in arrays], variances, undo=undo)
+    for name, array in arrays.items():
+        opened.put(name, array)
+    opened.scale_photometry(1 / factor_map.centre if undo else factor_map.centre)
+
+
+def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str = "") -> None:
+    """Refuse, in one error, all inputs that cannot be read or must not be corrected, before anything is written."""
+    inputs, unreadable, refused, done_before = list(inputs), [], [], []
+    for item in inputs:
+        try:
+            with open_exposure(item) as opened:
+                # The WCS is read where its lack would be an error.
+                decision = correction.decide(opened, headers_only=correction.on_invalid != "error")
+                if decision.action == "refuse":
+                    refused.append(f"{opened.name}: {decision.reason}")
+                    done_before.append(opened.status == "COMPLETE")
+        except ExposureError as error:
+            unreadable.append(str(error))
+    if unreadable:
+        count, lines = len(unreadable) + len(refused), "; ".join([*unreadable, *refused])
+        raise AssociationError(f"{where}: {count} bad members: {lines}") if where else ExposureError(lines)
+    if refused:
+        of_all = f"{len(refused)} of {len(inputs)} exposures refused: " if len(inputs) > 1 else ""
+        raise _refusal(refused, done_before, correction, of_all)
+
+
+def _refusal(lines: list[str], done_before: list[bool], correction: Correction, of_all: str = "") -> ExposureError:
+    """Make the error of exposures that are refused; say how to undo where all were corrected before."""
+    message = of_all + "; ".join(lines)
+    if all(done_before) and not correction.inverse:
+        return AlreadyCorrectedError(f"{message}. {_HOW_TO_UNDO}")
+    return ExposureError(message)
+
+
+def correct_file(path: Path, target: Path, correction: Correction, job: str | None = None,
+                 product: Path | None = None) -> tuple[Decision, Any]:  # fmt: skip
+    """Correct a FITS file into another, which is whole or not there; withdraw the association of former outputs."""
+    with open_exposure(path) as opened:
+        decision = correction.run(opened)
+        with written_whole(target) as partial:
+            opened.save(partial, decision.line(path.name), job and functools.partial(job_card, job))
+            if product:
+                product.unlink(missing_ok=True)
+        return decision, opened.group
+
+
+def factor_of(table: OffsetTable, source: Any) -> FactorMap:
+    """Evaluate the factor that a table gives for an exposure; refuse one that it is not meant for."""
+    correction = Correction(table=table, on_invalid="error", on_missing="error")
+    with open_exposure(source) as opened:
+        decision = correction.decide(opened)
+        if decision.action != "apply":
+            raise ExposureError(f"{opened.name}: {decision.reason}")
+        return evaluate(opened, correction.record(opened.exposure))
+
+
+def corrected_copy(table: OffsetTable, model: Any) -> Any:
+    """Correct a copy of a data model; refuse one that the table is not meant for."""
+    correction = Correction(table=table, on_invalid="error", on_missing="error")
+    with open_exposure(model if isinstance(model, str) or not hasattr(model, "copy") else model.copy()) as opened:
+        correction.run(opened)
+        return opened.to_model()

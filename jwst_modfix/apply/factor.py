@@ -47,6 +47,18 @@ class FactorMap:
         """Factor at the centre of the array, halfway between its first and last pixel."""
         return float(chebyshev.chebval2d(0.0, 0.0, self.coefficients))
 
+    def on_grid(self, count=9):
+        """Factor at a grid of pixels from edge to edge, shape (count, count)."""
+        places = np.linspace(-1, 1, count)
+        return chebyshev.chebgrid2d(places, places, self.coefficients)
+
+    def evaluate(self):
+        """Factor at every pixel, float32, shape (ny, nx)."""
+        factor = np.empty(self.shape, np.float32)
+        for rows, block in self.blocks():
+            factor[rows] = block
+        return factor
+
     def blocks(self):
         """Go through the array a few rows at a time."""
         ny, nx = self.shape

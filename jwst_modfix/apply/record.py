@@ -1,13 +1,21 @@
-"""What was applied to an exposure: all that a reader, and the undo, need to know."""
+"""What was taken out of an exposure: the record in its cards, and reading it back."""
+
+from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["JOB_KEYWORD", "STATUS_KEYWORD", "AppliedOffset", "all_keywords", "job_card"]
+from jwst_modfix.errors import ExposureError
+from jwst_modfix.exposure import JOB_KEYWORD, OpenExposure, is_ours, open_exposure
+from jwst_modfix.table.table import FRAMES
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-STATUS_KEYWORD = "S_MODOFF"
-JOB_KEYWORD = "MODFJOB"  # of files only: what a run that is to be resumed knows its finished outputs by
+__all__ = ["AppliedOffset", "applied", "describe_applied", "job_card", "read_record"]
 
 # Field, FITS keyword, comment of the card.
 _CARDS = (
@@ -16,12 +24,14 @@ _CARDS = (
     ("date", "MODFDATE", "UTC when the module offset was applied"),
     ("version", "MODFVER", "Version of jwst_modfix"),
     ("zero_point", "MODFOFF", "[mag] Zero-point error z taken out"),
-    ("slope", "MODFSLP", "[mag/arcmin] Gradient g taken out"),
+    ("gradient", "MODFGRAD", "[mag/arcmin] Gradient g taken out"),
     ("frame", "MODFFRAM", "Frame of the gradient"),
     ("direction", "MODFDIR", "[deg] Direction of the gradient"),
     ("origin_1", "MODFORG1", "First coordinate of the gradient's origin"),
     ("origin_2", "MODFORG2", "Second coordinate of the gradient's origin"),
 )
+_OF_GRADIENT = ("frame", "direction", "origin_1", "origin_2")  # absent where the gradient is 0
+_LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/arcmin, deg: as in a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +49,8 @@ class AppliedOffset:
         Version of jwst_modfix.
     zero_point : float
         z [mag].
-    slope : float
-        g [mag/arcmin]; where it is 0 there is no frame, direction or origin.
+    gradient : float
+        g [mag/arcmin], half of a row's slope by default; where it is 0 there is no frame, direction or origin.
     frame : {'focal_plane', 'detector', 'sky'}, optional
         Frame of the gradient.
     direction : float, optional
@@ -54,35 +64,117 @@ class AppliedOffset:
     date: str
     version: str
     zero_point: float
-    slope: float = 0.0
+    gradient: float
     frame: str | None = None
     direction: float | None = None
     origin_1: float | None = None
     origin_2: float | None = None
 
     @property
-    def origin(self):
+    def origin(self) -> tuple[float | None, float | None]:
         """Where u = 0, in the units of the frame."""
         return (self.origin_1, self.origin_2)
 
-    def cards(self):
+    def cards(self) -> list[tuple[str, Any, str]]:
         """Write the record as FITS cards."""
         cards = [(keyword, getattr(self, field), comment) for field, keyword, comment in _CARDS]
         return [card for card in cards if card[1] is not None]
 
-    @classmethod
-    def from_cards(cls, values):
-        """Read the record back."""
-        optional = {"slope", "frame", "direction", "origin_1", "origin_2"}
-        return cls(**{field: values[key] for field, key, _ in _CARDS if field not in optional or key in values})
+    def in_words(self) -> str:
+        """Say what is taken out."""
+        gradient = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
+        return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{gradient}"
 
 
-def all_keywords():
-    """Name every FITS keyword of a correction."""
-    return (STATUS_KEYWORD, JOB_KEYWORD, *(keyword for _, keyword, _ in _CARDS))
+def read_record(opened: OpenExposure) -> AppliedOffset:
+    """Read the record of a corrected exposure. Raises ExposureError where a card is missing, doubled or not valid."""
+    found = [(key, value) for key, value in opened.cards if key != JOB_KEYWORD]
+    values = dict(found)
+    doubled = sorted({key for key, value in found if repr(value) != repr(values[key])})
+    if doubled:
+        raise ExposureError(f"{opened.name}: the cards {', '.join(doubled)} of the correction occur twice and differ")
+    fields = {field: values.get(keyword) for field, keyword, _ in _CARDS}
+    has_gradient = fields["gradient"] != 0
+    for field, keyword, _ in _CARDS:
+        if field in _OF_GRADIENT and not has_gradient:
+            fields[field] = None
+        elif fields[field] is None:
+            raise ExposureError(f"{opened.name}: the card {keyword} of the correction is missing")
+        elif not _is_valid(field, fields[field]):
+            raise ExposureError(f"{opened.name}: the card {keyword} of the correction is {fields[field]!r}")
+    return AppliedOffset(**fields)
 
 
-def job_card(job, date):
-    """Sign an output, so that a later run knows it for its own."""
-    signature = hashlib.sha256(f"{job} {date}".encode()).hexdigest()[:16]
-    return (JOB_KEYWORD, signature, "Hash of input, table, parameters and DATE")
+def _is_valid(field: str, value: Any) -> bool:
+    if field == "frame":
+        return value in FRAMES
+    if field in ("table", "digest", "date", "version"):
+        return isinstance(value, str) and value.strip() != ""
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number and abs(float(value)) <= _LARGEST.get(field, math.inf)
+
+
+def applied(source: Any) -> AppliedOffset | None:
+    """
+    Read what was taken out of an exposure.
+
+    Parameters
+    ----------
+    source : str, pathlib.Path or JwstDataModel
+        A file or a data model.
+
+    Returns
+    -------
+    AppliedOffset or None
+        None where the exposure is not corrected.
+
+    Raises
+    ------
+    ExposureError
+        The exposure cannot be read, or its record is not complete.
+    """
+    with open_exposure(source) as opened:
+        return read_record(opened) if opened.status == "COMPLETE" else None
+
+
+def describe_applied(path: Path) -> list[str]:
+    """Say what was applied to an exposure, by which table, when and by which version."""
+    with open_exposure(path) as opened:
+        exposure = opened.exposure
+        optics = " ".join(value for value in (exposure.detector, exposure.filter, exposure.pupil) if value)
+        lines = [str(path), f"  {optics}, calibrated with {exposure.context or 'an unknown context'}"]
+        if opened.status == "COMPLETE":
+            return [*lines, *_describe_record(opened)]
+        if opened.status == "SKIPPED":
+            reasons = [line.partition("SKIPPED: ")[2] for line in opened.log_lines if "SKIPPED: " in line]
+            return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1])]
+        return [*lines, "  not corrected"]
+
+
+def _describe_record(opened: OpenExposure) -> list[str]:
+    try:
+        record = read_record(opened)
+    except ExposureError as error:
+        return [f"  corrected, but {str(error).removeprefix(f'{opened.name}: ')}"]
+    lines = [
+        f"  corrected on {record.date} UTC by jwst_modfix {record.version}",
+        f"  table {record.table} (hash {record.digest})",
+        f"  taken out: zero-point error {1e3 * record.zero_point:+.2f} mmag",
+    ]
+    if record.gradient:
+        lines.append(
+            f"             gradient {1e3 * record.gradient:+.3f} mmag/arcmin toward {record.direction:g} deg in the "
+            f"{record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}"
+        )
+    return lines
+
+
+def job_card(job: str, header: Any) -> tuple[str, str, str]:
+    """Sign an output, so that a later run knows it as its own: its job, its date and the whole record.
+
+    The first word of a job identifies the correction and stays readable, for those who know it alone.
+    """
+    keys = [key for key in dict.fromkeys(header) if key == "DATE" or (is_ours(key) and key != JOB_KEYWORD)]
+    text = "\n".join([job, *(str(header.cards[key]).rstrip() for key in keys)])
+    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return (JOB_KEYWORD, f"{job.partition(' ')[0]}-{signature}", "Hash of table, input, record and DATE")

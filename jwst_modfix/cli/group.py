@@ -8,7 +8,7 @@ __all__ = ["command"]
 
 _EXAMPLES = """\b
 Examples:
-  modfix group data -o field_asn.json                 every *_cal.fits in the folder data
+  modfix group data -o field_asn.json                 the exposures in the folder data and below
   modfix group ep1/*_cal.fits ep2/*_cal.fits -o field_asn.json
   modfix group data -o field_asn.json --by-filter     field_f200w_asn.json, field_f444w_asn.json, ...
 """
@@ -25,8 +25,9 @@ Examples:
 def command(files, output, by_filter, gap_days, roll_tolerance):  # numpydoc ignore=PR01
     """Make an association of exposures of several epochs.
 
-    Each member gets its epoch, found by time and roll as the derivation finds it. Files that are no NIRCam images
-    are refused, all at once. Nothing is overwritten.
+    Each member gets its epoch, found by time and roll as the derivation finds it. In a folder and those below,
+    files named *_cal, *_jhat, *_tweakreg, *_match or *_crf (.fits or .fits.gz) are taken, one of each exposure, in
+    this order of preference. Files that are not NIRCam imaging are left out, and named. Nothing is overwritten.
     """
     from jwst_modfix.steps.grouping import group_exposures, write_groups  # imports jwst
 
@@ -37,7 +38,7 @@ def command(files, output, by_filter, gap_days, roll_tolerance):  # numpydoc ign
         mine = [h for h, i in zip(grouping.headers, grouping.epochs.number, strict=True) if i == number]
         rows.append([name, str(len(mine)), *_summary(mine)])
     click.echo("\n".join(align(rows)))
-    click.echo("\n".join(["", *(f"note: calibrated differently: {line}" for line in grouping.mixed)]))
+    click.echo("\n".join(["", *(f"note: {line}" for line in grouping.notes)]))
     click.echo("\n".join(f"wrote {path}" for path in written))
 
 

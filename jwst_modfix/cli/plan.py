@@ -57,7 +57,7 @@ def _read(names):
     from jwst_modfix.derivation.members import read_members
     from jwst_modfix.photometry import group_epochs
     from jwst_modfix.photometry.frames import read_geometry
-    from jwst_modfix.steps.derive_inputs import find_members
+    from jwst_modfix.steps.module_offset_derive import find_members
 
     members = find_members(names[0] if len(names) == 1 else list(names))
     headers, _ = read_members(members, allow_mixed=True)

@@ -43,6 +43,6 @@ def command(paths):  # numpydoc ignore=PR01
 def _describe(path):
     if not path.lower().endswith((".fits", ".fits.gz")):
         return describe_table(OffsetTable.read(path), str(locate_table(path)))
-    from jwst_modfix.steps.applied import describe_applied  # imports jwst
+    from jwst_modfix.apply.record import describe_applied
 
     return describe_applied(Path(path))

@@ -2,8 +2,10 @@
 
 import warnings
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.checks import Bootstrap, Residual, bootstrap_sources, reserve_sources, validate
@@ -13,6 +15,7 @@ from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import SkyComparison, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import Solution, fit, solve
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
+from jwst_modfix.photometry import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
 
 __all__ = ["LEAST_ERROR", "BandResult", "list_bands", "solve_band"]
@@ -49,12 +52,12 @@ class BandResult:
         return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
 
 
-def list_bands(table):
+def list_bands(table: Table) -> list[tuple[str, str]]:
     """List the filters and pupils of a table."""
     return sorted(set(zip(np.asarray(table["filter"]).tolist(), np.asarray(table["pupil"]).tolist(), strict=True)))
 
 
-def solve_band(photometry, selected, band, options):
+def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, str], options: Any) -> BandResult:
     """Solve one filter and pupil, and check the solution."""
     filter_, pupil = band
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])

@@ -175,23 +175,28 @@ class Derivation:
 
     @cached_property
     def measurements(self) -> Table:
-        """The measurements, with the columns ``selected``, ``reserved``, ``rejected`` and ``residual``."""
+        """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
         table = Table(self.photometry.measurements, copy=True)
         table["selected"] = self.selection.mask.copy()
         table["reserved"] = np.zeros(len(table), bool)
-        table["rejected"] = np.zeros(len(table), int)
+        table["used"] = np.zeros(len(table), bool)
         table["residual"] = np.full(len(table), np.nan)
+        reason = self.selection.reason.astype("U16")
         for band in self.bands:
-            table["reserved"][band.rows] = band.measurements.reserved
+            reserved = band.measurements.reserved
+            table["reserved"][band.rows] = reserved
+            reason[band.rows] = np.where(reserved, "reserved", "no solution")
             if band.solution is not None:
-                fitted = band.rows[~band.measurements.reserved]
-                table["rejected"][fitted] = band.solution.rejected
-                table["residual"][fitted] = band.solution.fit.residual
+                fitted, found = band.rows[~reserved], band.solution.residuals()
+                table["used"][fitted], table["residual"][fitted] = found["used"], found["residual"]
+                reason[fitted] = np.where(found["used"], "", found["reason"])
+        table["reason"] = reason
         table["residual"].unit = table["mag"].unit
         table["selected"].description = "Selected for the fit"
         table["reserved"].description = "Not used in the fit, for validation"
-        table["rejected"].description = "By the network's fit, for 'pairs' too: 0 used, 1 single, 2 outlier, 3 variable"
-        table["residual"].description = "Measured minus fitted magnitude of the network, for 'pairs' too"
+        table["used"].description = "Used in the fit of the network, for method='pairs' too"
+        table["reason"].description = "Rule by which the measurement is not used in the fit"
+        table["residual"].description = "Magnitude minus systematic error (of the network) minus the source's mean"
         return table
 
     @property

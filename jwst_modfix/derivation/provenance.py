@@ -2,9 +2,10 @@
 
 import importlib.metadata
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from astropy.time import Time
@@ -22,7 +23,7 @@ _ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
-def make_table(bands, headers, baseline, name):
+def make_table(bands: Sequence[Any], headers: Sequence[Any], baseline: str, name: str) -> OffsetTable:
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
@@ -30,7 +31,7 @@ def make_table(bands, headers, baseline, name):
     return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name)
 
 
-def make_model(derivation):
+def make_model(derivation: Any) -> ModuleOffsetModel:
     """Make the reference file."""
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot, dates.max().isot[:10]
@@ -98,7 +99,7 @@ def _write_history(derivation, described, first, last):
             yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
 
 
-def describe_derivation(derivation):
+def describe_derivation(derivation: Any) -> dict[str, Any]:
     """Describe a derivation by plain numbers, text, lists and dicts, for the reference file and the report."""
     selection = derivation.selection
     return _plain({

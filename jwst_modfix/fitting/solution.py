@@ -234,8 +234,16 @@ class Solution:
         """
         names = ("source", "exposure", "epoch", "array", "module", "mag")
         found: dict[str, np.ndarray] = {name: getattr(self.measurements, name) for name in names}
-        found |= {"residual": self.fit.residual, "used": self.rejected == 0}
+        found |= {"residual": self._residual(), "used": self.rejected == 0}
         return found | {"reason": np.array(REASONS)[self.rejected]}
+
+    def _residual(self) -> np.ndarray:
+        """Residuals from the mean of each source: of its measurements used, or of all where it is rejected whole."""
+        source, m = number_labels(self.measurements.source)[1], self.measurements
+        left, weight = m.mag - self.predict(m), 1 / m.mag_error**2
+        mean = np.bincount(source, weight * left) / np.bincount(source, weight)
+        is_used = np.bincount(source, self.rejected == 0)[source] > 0
+        return np.where(is_used, self.fit.residual, left - mean[source])
 
     def to_table(
         self, description: str | None = None, *, significance: float = 3.0, baseline: str = "B", **meta: Any

@@ -102,6 +102,7 @@ class Selection:
 
     mask: np.ndarray  # bool, shape (n,)
     rejected: dict[str, int]  # how many fail each rule; one that fails several counts for each
+    reason: np.ndarray  # str, shape (n,): the first rule that each fails; empty where it is selected
 
 
 def select_measurements(table: Table, criteria: Criteria | None = None) -> Selection:
@@ -129,7 +130,11 @@ def select_measurements(table: Table, criteria: Criteria | None = None) -> Selec
         fails["extended"] = ~(typical(table["compactness"]) >= criteria.compactness)
     good = ~np.any(list(fails.values()), axis=0)
     fails["single"] = good & (np.bincount(group, good)[group] < 2)
-    return Selection(mask=good & ~fails["single"], rejected={name: int(failed.sum()) for name, failed in fails.items()})
+    return Selection(
+        mask=good & ~fails["single"],
+        rejected={name: int(failed.sum()) for name, failed in fails.items()},
+        reason=np.select(list(fails.values()), list(fails), ""),
+    )
 
 
 def number_groups(*columns: ArrayLike) -> np.ndarray:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jwst_modfix.derivation.bands import BandResult
+from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.least_squares import MAD_TO_SIGMA
-from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
+from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements
+from jwst_modfix.fitting.pairs import PairSolution
 from jwst_modfix.fitting.robust import OUTLIER
+from jwst_modfix.fitting.solution import Solution
+from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.table.table import ARRAYS
 from jwst_modfix.text import format_measured
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
-
-    from jwst_modfix.derivation.bands import BandResult
-    from jwst_modfix.derivation.derive import Derivation
-    from jwst_modfix.fitting.measurements import Measurements
-    from jwst_modfix.fitting.pairs import PairSolution
-    from jwst_modfix.fitting.solution import Solution
-    from jwst_modfix.fitting.verdict import ArrayResult
-
-    Floats = NDArray[np.float64]
 
 __all__ = [
     "Picture",
@@ -56,9 +49,6 @@ class Picture:
     name: str
     figure: Figure
     words: str = ""
-
-
-# --- public plots ----------------------------------------------------------------------------------------------------
 
 
 def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None = None) -> Axes:
@@ -144,7 +134,8 @@ def plot_module_differences(
     matplotlib.axes.Axes
         The axes: magnitude [AB] and A - B [mmag]; epoch terms are subtracted, 20 and 50 mmag are shaded.
     """
-    return _draw_differences(_axes(ax), _module_differences(solution, measurements), corrected)
+    m = solution.measurements if measurements is None else measurements
+    return _draw_differences(_axes(ax), _subtract_modules(solution, m), corrected)
 
 
 def plot_sky_map(
@@ -178,9 +169,11 @@ def plot_sky_map(
     MeasurementsError
         The measurements have no RA and Dec.
     """
-    ax, d = _axes(ax), _sky_differences(solution, epochs, measurements)
-    limit = _limit(_MILLI * d.before, 90)
-    points = _draw_map(ax, d, _middle(d.RA, d.Dec), limit)
+    ax, m = _axes(ax), solution.measurements if measurements is None else measurements
+    if m.RA is None or m.Dec is None:
+        raise MeasurementsError(f"{_band_name(m)}: a map on the sky needs RA and Dec; there are none")
+    d = _subtract_modules(solution, m) if epochs is None else _subtract_epochs(solution, m, epochs)
+    points = _draw_map(ax, d, _middle(m), _limit(d.before, 90))
     ax.invert_xaxis()
     ax.set_ylabel("north [arcmin]")
     ax.figure.colorbar(points, ax=ax, label="difference before correction [mmag]")
@@ -226,86 +219,59 @@ def plot_patches(
     return ax
 
 
-# --- differences of each source --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class _Differences:
-    """Differences between two groups of measurements of each source, as measured and corrected [mag]."""
+    """Differences between two groups of measurements of each source, as measured and corrected [mmag]."""
 
-    array_code: NDArray[np.int8]  # place of the array ID in ARRAYS
-    mag: Floats
-    RA: Floats | None
-    Dec: Floats | None
-    before: Floats
-    after: Floats
-
-    def __len__(self) -> int:
-        return len(self.mag)
+    m: Measurements  # the first of each source
+    before: np.ndarray
+    after: np.ndarray
 
 
-def _module_differences(solution: Solution, measurements: Measurements | None) -> _Differences:
+def _subtract_modules(solution: Solution, measurements: Measurements) -> _Differences:
     """Find A - B of the sources that both modules of one array ID measured."""
-    m, before, after = _magnitudes(solution, measurements)
-    key = m.source * len(ARRAYS) + m.array_code
-    return _subtract(m, before, after, key, m.module_code == 0, m.module_code == 1)
+    return _subtract(solution, measurements, lambda m: (m.module_code == 0, m.module_code == 1, m.array_code))
 
 
-def _sky_differences(
-    solution: Solution, epochs: tuple[int, int] | None, measurements: Measurements | None
-) -> _Differences:
-    """Find second - first epoch, or A - B, of the sources that both measured."""
-    if solution.measurements.RA is None:
-        raise MeasurementsError(
-            f"{_band_name(solution.measurements)}: a map on the sky needs RA and Dec; there are none"
-        )
-    if epochs is None:
-        return _module_differences(solution, measurements)
-    m, before, after = _magnitudes(solution, measurements)
-    return _subtract(m, before, after, m.source, m.epoch == epochs[1], m.epoch == epochs[0])
+def _subtract_epochs(solution: Solution, measurements: Measurements, epochs: tuple[int, int]) -> _Differences:
+    """Find second - first of the sources that were measured in two epochs."""
+    return _subtract(solution, measurements, lambda m: (m.epoch == epochs[1], m.epoch == epochs[0], 0))
 
 
-def _magnitudes(solution: Solution, measurements: Measurements | None) -> tuple[Measurements, Floats, Floats]:
-    """Measurements that are no outliers: their magnitudes less the epoch terms, and corrected."""
-    m = solution.measurements if measurements is None else measurements
+def _subtract(solution: Solution, m: Measurements, group: Callable[[Measurements], Any]) -> _Differences:
+    """Subtract weighted means of two groups of each source; outliers are left out, epoch terms are subtracted."""
     rejected = np.zeros(len(m), int)
     rejected[~m.reserved] = solution.rejected
     known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
     m = m.select(known & (rejected < OUTLIER))
     terms = solution.epoch_terms()
     t = np.array([terms[epoch][0] for epoch in m.epoch.tolist()])
-    return m, m.mag - t, m.mag - solution.predict(m)
-
-
-def _subtract(m: Measurements, before: Floats, after: Floats, key: Any, one: Any, other: Any) -> _Differences:
-    """Subtract the weighted means of two groups, for each key that both have."""
-    _, first, key = np.unique(key, return_index=True, return_inverse=True)
+    one, other, part = group(m)
+    _, first, key = np.unique(m.source * len(ARRAYS) + part, return_index=True, return_inverse=True)
     weight = 1 / m.mag_error**2
     sums = [np.bincount(key, weight * side, len(first)) for side in (one, other)]
     both = (sums[0] > 0) & (sums[1] > 0)
-    first = first[both]
 
-    def difference(values: Floats) -> Floats:
-        means = [np.bincount(key, weight * values * side, len(sums[0]))[both] for side in (one, other)]
-        return means[0] / sums[0][both] - means[1] / sums[1][both]
+    def subtract(values: np.ndarray) -> np.ndarray:
+        means = [np.bincount(key, weight * values * side, len(first))[both] for side in (one, other)]
+        return np.asarray(_MILLI * (means[0] / sums[0][both] - means[1] / sums[1][both]))
 
-    places = (None if column is None else column[first] for column in (m.RA, m.Dec))
-    return _Differences(m.array_code[first], m.mag[first], *places, difference(before), difference(after))
-
-
-# --- figures of the report -------------------------------------------------------------------------------------------
+    return _Differences(m.select(first[both]), subtract(m.mag - t), subtract(m.mag - solution.predict(m)))
 
 
 def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
     """Draw all figures of a filter that its measurements allow."""
+    solution, pairs = band.solution, band.pairs
+    if solution is None:
+        return []
     drawn = [
-        _sky_maps(band, epoch_names),
-        _before_after(band),
-        _one("patches", (9.0, 4.8), plot_patches, band.pairs, epoch_names=epoch_names) if band.pairs else None,
-        *(_gradient(band, result) for result in band.results if result.slope is not None),
-        _one("residuals", (9.0, 4.4), plot_residual_map, band.solution),
-        _correlations(band.solution),
-        _links(band.solution),
+        _sky_maps(solution, band.measurements, epoch_names),
+        _before_after(solution, band.measurements),
+        _one("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names) if pairs else None,
+        *(_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None),
+        _one("residuals", (9.0, 4.4), plot_residual_map, solution),
+        _correlations(solution),
+        _links(solution),
     ]
     return [picture for picture in drawn if picture is not None]
 
@@ -322,21 +288,20 @@ def draw_overview(derivation: Derivation) -> list[Picture]:
     return [picture for picture in drawn if picture is not None]
 
 
-def _sky_maps(band: BandResult, epoch_names: Sequence[str]) -> Picture | None:
+def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -> Picture | None:
     """Differences between epochs on the sky, or between modules where there is one epoch (Fig. 5)."""
-    first, *later = (int(epoch) for epoch in band.solution.model.epochs)
+    first, *later = (int(epoch) for epoch in solution.model.epochs)
     found = {
-        f"{epoch_names[j]} - {epoch_names[first]}": _sky_differences(band.solution, (first, j), band.measurements)
+        f"{epoch_names[j]} - {epoch_names[first]}": _subtract_epochs(solution, m, (first, j))
         for j in later[:_MOST_PANELS]
-    } or {"module A - module B": _sky_differences(band.solution, None, band.measurements)}
-    found = {title: differences for title, differences in found.items() if len(differences)}
-    if not found:
+    } or {"module A - module B": _subtract_modules(solution, m)}
+    found = {title: differences for title, differences in found.items() if len(differences.m)}
+    if not found or m.RA is None or m.Dec is None:
         return None
     figure, axes = _panels(len(found), 1.2 + 4.2 * len(found), 3.9, sharex=True, sharey=True)
-    limit = max(_limit(_MILLI * d.before, 90) for d in found.values())
-    middle = _middle(*(np.concatenate([getattr(d, name) for d in found.values()]) for name in ("RA", "Dec")))
+    limit = max(_limit(d.before, 90) for d in found.values())
     for ax, (title, d) in zip(axes, found.items(), strict=True):
-        points = _draw_map(ax, d, middle, limit)
+        points = _draw_map(ax, d, _middle(m), limit)
         ax.set_title(_literal(title))
     axes[0].invert_xaxis()
     axes[0].set_ylabel("north [arcmin]")
@@ -344,9 +309,9 @@ def _sky_maps(band: BandResult, epoch_names: Sequence[str]) -> Picture | None:
     return Picture("sky", figure)
 
 
-def _before_after(band: BandResult) -> Picture | None:
-    d = _module_differences(band.solution, band.measurements)
-    if not len(d):
+def _before_after(solution: Solution, m: Measurements) -> Picture | None:
+    d = _subtract_modules(solution, m)
+    if not len(d.m):
         return None
     figure, axes = _panels(2, 9.0, 3.7, sharex=True, sharey=True)
     for ax, corrected in zip(axes, (False, True), strict=True):
@@ -355,45 +320,36 @@ def _before_after(band: BandResult) -> Picture | None:
     return Picture("before_after", figure)
 
 
-def _gradient(band: BandResult, result: ArrayResult) -> Picture:
+def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResult) -> Picture:
     """Differences between epochs along d (Eq. 9-10), or residuals with the gradient left in along u, with the fit."""
     figure, (ax,) = _panels(1, 6.4, 4.0)
-    what = (_along_d if result.array in band.pairs else _along_u)(ax, band, result)
+    k, offset = _MILLI * (result.slope or 0.0), _MILLI * (result.offset or 0.0)
+    if pairs is not None:
+        what, terms = "differences between epochs", solution.epoch_terms()
+        d, sign = (np.concatenate([getattr(pair, name) for pair in pairs.pairs]) for name in ("d", "sign"))
+        drift = [terms[p.epochs[1]][0] - terms[p.epochs[0]][0] for p in pairs.pairs]
+        y = _MILLI * np.concatenate([p.difference - t for p, t in zip(pairs.pairs, drift, strict=True)])
+        for s, name, color, marker in ((1, "p (B then A)", _COLORS[0], "o"), (-1, "q (A then B)", _COLORS[1], "s")):
+            line = _draw_medians(ax, d[sign == s], y[sign == s], color, marker, f"patch {name}")
+            ax.plot(line, k * line + s * offset, color=color, lw=1.8)
+        ax.set(xlabel="d [arcmin]", ylabel="later - earlier [mmag]")
+    else:
+        what = "residuals with the gradient left in"
+        mine = (solution.measurements.array == result.array) & (solution.rejected == 0)
+        direction = solution.direction if result.direction is None else result.direction
+        u, g = solution.measurements.select(mine).coordinate(direction, solution.origin), EXPOSURE_SHARE * k
+        y = _MILLI * solution.fit.residual[mine] + g * u
+        line = _draw_medians(ax, u, y, _COLORS[0], "o", "medians")
+        ax.plot(line, g * line, color=_COLORS[1], lw=1.8, label="fit")
+        ax.set(xlabel="u [arcmin]", ylabel="gradient + residual [mmag]")
+    limit = _limit(y, 75, 3.0)
     ax.axhline(0, color="0.4", lw=0.8)
+    ax.set_ylim(-limit, limit)
     ax.legend(fontsize=8, frameon=False)
-    slope = format_measured(result.slope, result.slope_error, "mmag/arcmin")
-    offset = format_measured(result.offset, result.offset_error, "mmag")
-    words = f"The gradient of array {result.array}: {what}, their medians, and the fit: k = {slope}, offset {offset}."
+    fit = format_measured(result.slope, result.slope_error, "mmag/arcmin")
+    fit += f", offset {format_measured(result.offset, result.offset_error, 'mmag')}"
+    words = f"The gradient of array {result.array}: {what}, their medians, and the fit: k = {fit}."
     return Picture(f"gradient_{result.array}", figure, words)
-
-
-def _along_d(ax: Axes, band: BandResult, result: ArrayResult) -> str:
-    terms, pairs = band.solution.epoch_terms(), band.pairs[result.array].pairs
-    d, sign = (np.concatenate([getattr(pair, name) for pair in pairs]) for name in ("d", "sign"))
-    y = np.concatenate([p.difference - (terms[p.epochs[1]][0] - terms[p.epochs[0]][0]) for p in pairs])
-    for s, name, color, marker in ((1, "p (B then A)", _COLORS[0], "o"), (-1, "q (A then B)", _COLORS[1], "s")):
-        mine = sign == s
-        _draw_medians(ax, d[mine], y[mine], color, marker, f"patch {name}")
-        line = np.array([d[mine].min(), d[mine].max()])
-        ax.plot(line, _MILLI * (result.slope * line + s * result.offset), color=color, lw=1.8)
-    limit = _limit(_MILLI * y, 75, 3.0)
-    ax.set(xlabel="d [arcmin]", ylabel="later - earlier [mmag]", ylim=(-limit, limit))
-    return "differences between epochs"
-
-
-def _along_u(ax: Axes, band: BandResult, result: ArrayResult) -> str:
-    solution = band.solution
-    mine = (solution.measurements.array == result.array) & (solution.rejected == 0)
-    direction = solution.direction if result.direction is None else result.direction
-    u = solution.measurements.select(mine).coordinate(direction, solution.origin)
-    g = EXPOSURE_SHARE * result.slope
-    y = solution.fit.residual[mine] + g * u
-    _draw_medians(ax, u, y, _COLORS[0], "o", "medians")
-    line = np.array([u.min(), u.max()])
-    ax.plot(line, _MILLI * g * line, color=_COLORS[1], lw=1.8, label="fit")
-    limit = _limit(_MILLI * y, 75, 3.0)
-    ax.set(xlabel="u [arcmin]", ylabel="gradient + residual [mmag]", ylim=(-limit, limit))
-    return "residuals with the gradient left in"
 
 
 def _correlations(solution: Solution) -> Picture | None:
@@ -455,7 +411,7 @@ def _astrometry(derivation: Derivation) -> Picture | None:
     return Picture("astrometry", figure)
 
 
-def _from_the_others(values: Floats, source: Any) -> Floats:
+def _from_the_others(values: np.ndarray, source: Any) -> np.ndarray:
     """Each value minus the mean of its source's other values; NaN where it is the only one."""
     known = np.isfinite(values)
     sums, counts = (np.bincount(source[known], weight) for weight in (values[known], None))
@@ -480,9 +436,6 @@ def _shifts(derivation: Derivation) -> Picture:
     if len(names) <= 8:
         ax.legend(fontsize=7.5, framealpha=0.85)
     return Picture("shifts", figure)
-
-
-# --- parts -----------------------------------------------------------------------------------------------------------
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -517,14 +470,14 @@ def _band_name(measurements: Measurements) -> str:
     return measurements.filter if measurements.pupil == "CLEAR" else f"{measurements.filter}+{measurements.pupil}"
 
 
-def _limit(values: Floats, percentile: float, factor: float = 1.0, least: float = 20.0) -> float:
+def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 20.0) -> float:
     """Half the range to show [mmag]: variable sources may be outside."""
     return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
 
 
-def _middle(ra: Floats, dec: Floats) -> tuple[float, float]:
-    turn = (ra - ra[0] + 180) % 360 - 180
-    return float(ra[0] + np.median(turn)), float(np.median(dec))
+def _middle(m: Measurements) -> tuple[float, float]:
+    ra = np.asarray(m.RA)
+    return float(ra[0] + np.median((ra - ra[0] + 180) % 360 - 180)), float(np.median(np.asarray(m.Dec)))
 
 
 def _label(ax: Axes, names: Sequence[str]) -> Axes:
@@ -537,41 +490,40 @@ def _label(ax: Axes, names: Sequence[str]) -> Axes:
 
 def _draw_map(ax: Axes, d: _Differences, middle: tuple[float, float], limit: float) -> Any:
     """Draw differences east and north of the middle."""
-    east = 60 * ((d.RA - middle[0] + 180) % 360 - 180) * np.cos(np.radians(middle[1]))
+    turn, north = (np.asarray(d.m.RA) - middle[0] + 180) % 360 - 180, 60 * (np.asarray(d.m.Dec) - middle[1])
+    east = 60 * turn * np.cos(np.radians(middle[1]))
     ax.set(xlabel="east [arcmin]", aspect="equal")
-    return ax.scatter(east, 60 * (d.Dec - middle[1]), c=_MILLI * d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit,
-                      edgecolors="0.4", linewidths=0.3)  # fmt: skip
+    return ax.scatter(east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3)
 
 
 def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
-    values = _MILLI * (d.after if corrected else d.before)
+    values = d.after if corrected else d.before
     for size, grey in ((50, "0.92"), (20, "0.82")):
         ax.axhspan(-size, size, color=grey, zorder=0)
     ax.axhline(0, color="0.3", lw=0.8, zorder=1)
-    for code in np.unique(d.array_code):
-        mine = d.array_code == code
+    for code in np.unique(d.m.array_code):
+        mine = d.m.array_code == code
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+.1f} mmag"
-        ax.plot(d.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
-    limit = _limit(_MILLI * d.before, 75, 3.0)
-    ax.set(
-        title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]", ylim=(-limit, limit)
-    )
+        ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
+    limit = _limit(d.before, 75, 3.0)
+    title = "after" if corrected else "before"
+    ax.set(title=title, xlabel="magnitude [AB]", ylabel="A - B [mmag]", ylim=(-limit, limit))
     ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
     return ax
 
 
-def _draw_medians(ax: Axes, x: Floats, y: Floats, color: str, marker: str, label: str) -> None:
-    """Draw points, and their medians in bins of equal numbers."""
-    ax.plot(x, _MILLI * y, marker, color=color, ms=3, alpha=0.35)
+def _draw_medians(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, marker: str, label: str) -> np.ndarray:
+    """Draw points, and their medians in bins of equal numbers; return the range of x."""
+    ax.plot(x, y, marker, color=color, ms=3, alpha=0.35)
     parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(8, len(x) // 5)))
-    middle = np.array([[np.median(x[part]), np.median(y[part])] for part in parts])
+    middle = [[np.median(values[part]) for part in parts] for values in (x, y)]
     scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
     error = [s * np.sqrt(np.pi / 2 / len(part)) for s, part in zip(scatter, parts, strict=True)]
-    ax.errorbar(middle[:, 0], _MILLI * middle[:, 1], _MILLI * np.array(error), fmt=marker, color=color, ms=7, mec="k",
-                capsize=2, label=label)  # fmt: skip
+    ax.errorbar(middle[0], middle[1], error, fmt=marker, color=color, ms=7, mec="k", capsize=2, label=label)
+    return np.array([x.min(), x.max()])
 
 
-def _draw_histograms(ax: Axes, values: Floats, parts: Iterable[tuple[str, Any]], reach: float) -> None:
+def _draw_histograms(ax: Axes, values: np.ndarray, parts: Iterable[tuple[str, Any]], reach: float) -> None:
     """Draw outlines of the distribution in each part, as shares of it."""
     known = [(name, own) for name, mine in parts if (own := values[mine & np.isfinite(values)]).size]
     for number, (name, own) in enumerate(known[: len(_COLORS)]):

@@ -84,7 +84,7 @@ def _describe_band(band: BandResult, epoch_names: Sequence[str]) -> dict[str, An
     if band.solution is not None:
         known["rejected"] = np.bincount(band.solution.rejected, minlength=4).tolist()
         known["epochs"] = [(epoch_names[e], *value) for e, value in band.solution.epoch_terms().items()]
-        words = [f"{s.term.words} ({epoch_names[s.term.epoch]})" if s.term.kind == "epoch" else s.term.words
+        words = [s.term.words if s.term.epoch is None else f"{s.term.words} ({epoch_names[s.term.epoch]})"
                  for s in band.solution.status]  # fmt: skip
         known["terms"] = list(zip(words, band.solution.status, strict=True))
     if band.bootstrap is not None:

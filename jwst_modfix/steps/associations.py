@@ -4,108 +4,130 @@ import contextlib
 import copy
 import json
 import os
-import warnings
+import re
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jwst.associations import AssociationRegistry
 from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import part_folder, remove_leftovers, written_whole
-from jwst_modfix.text import has_hidden
+from jwst_modfix.files import explained, part_folder, remove_leftovers, written_whole
+from jwst_modfix.text import get_logger, has_hidden
 
-__all__ = [
-    "Association",
-    "AssociationLibrary",
-    "copy_library",
-    "is_science",
-    "plain_copy",
-    "read_association",
-    "write_association",
-]
+__all__ = ["Association", "AssociationLibrary", "copy_library", "is_science", "read_association", "write_association"]
 
+log = get_logger(f"stpipe.{__name__}")
 
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
 _MAX_DEPTH = 32  # products, members and their fields are six levels deep; deeper text only exhausts the writer
-_OF_MEMBER = ("expname", "exptype")
 _MAX_NAME = 200  # characters, as names of products become names of files
+_OF_MEMBER = ("expname", "exptype")
+_PATHS = ("expname", "tweakreg_catalog")  # fields of a member that name files, whether these exist or not
+_OURS = re.compile("_(?:un)?modfix$")
 
 
 @dataclass(frozen=True)
 class Association:
-    """
-    An association, and where its members are.
+    """An association, and where its members are."""
 
-    Parameters
-    ----------
-    content : dict
-        The association as it is in its file.
-    folder : pathlib.Path
-        The folder that its members' names are relative to.
-    stem : str
-        Its name without ``.json`` and ``_asn``.
-    """
-
-    content: dict
-    folder: Path
-    stem: str
+    content: dict  # as in its file
+    folder: Path  # the names of members are relative to it
+    stem: str  # its name without .json and _asn
+    source: Path | None = None  # its file
 
     @property
-    def members(self):
-        """Members of every product, in order: list of dict."""
+    def members(self) -> list[dict]:
+        """Members of every product, in order."""
         return [member for product in self.content["products"] for member in product["members"]]
 
     @property
-    def science(self):
-        """Paths of the science members, each once: list of pathlib.Path."""
+    def science(self) -> list[Path]:
+        """Paths of the science members, each once."""
         return list(dict.fromkeys(self.path(member) for member in self.members if is_science(member)))
 
     @property
-    def others(self):
-        """Paths of the members that are not science members, each once: list of pathlib.Path."""
+    def others(self) -> list[Path]:
+        """Paths of the members that are not science members, each once."""
         return list(dict.fromkeys(self.path(member) for member in self.members if not is_science(member)))
 
-    def path(self, member):
-        """Find a member's file."""
-        return Path(os.path.abspath(self.folder / member["expname"]))  # noqa: PTH100 - keeps links
+    @property
+    def files(self) -> list[Path]:
+        """Paths of every file that the association names, and its own."""
+        named = [self.path(member, key) for member in self.members for key in self.path_keys(member)]
+        return [*dict.fromkeys(named), *([self.source] if self.source else [])]
+
+    def path(self, member, key="expname") -> Path:
+        """Absolute path of a file that a member names."""
+        return Path(os.path.abspath(self.folder / member[key]))  # noqa: PTH100 - keeps links
+
+    def path_keys(self, member) -> list[str]:
+        """Fields of a member that name files: those known to, and those whose text is the name of a file."""
+        texts = [key for key, value in member.items() if isinstance(value, str) and value.strip()]
+        return [key for key in texts if key in _PATHS or (key not in _OF_MEMBER and self._names_file(member[key]))]
+
+    def _names_file(self, text):
+        try:
+            return (self.folder / text).is_file()
+        except (OSError, ValueError):  # too long, or with a null character
+            return False
+
+    def warn_of_missing(self):
+        """Warn of members that are not there and that the correction does not need."""
+        for path in self.others:
+            if not path.is_file():
+                log.warning("%s: no such file; it is not a science member, and the correction does not need it", path)
+
+    def corrected(self, suffix, path=None, renamed=None) -> "Association":
+        """Describe the corrected association.
+
+        Its products have names of their own, so that a corrected mosaic does not replace an uncorrected one. Paths
+        are relative to the place of its file, ``path``, or absolute where it has none.
+        """
+        content = _plain_copy(self.content)
+        for product in content["products"]:
+            product["name"] = f"{_OURS.sub('', product['name'])}_{suffix}"
+            for member in product["members"]:
+                if is_science(member):
+                    member["exptype"] = "science"  # as stock steps expect it
+                for key in self.path_keys(member):
+                    target = source = self.path(member, key)
+                    if renamed and key == "expname" and is_science(member):
+                        target = renamed[source]
+                    member[key] = os.path.relpath(target, path.parent) if path else str(target)
+        folder, stem = (path.parent, path.stem.removesuffix("_asn")) if path else (self.folder, self.stem)
+        return Association(content, folder, stem, path)
 
 
-def is_science(member):
-    """Tell a science member from a background, a catalogue and the like."""
-    return str(member.get("exptype", "")).lower() == "science"
+def is_science(member) -> bool:
+    """Test whether a member, or the exptype of one, is of type science."""
+    exptype = member.get("exptype") if isinstance(member, Mapping) else member
+    return str(exptype).strip().lower() == "science"
 
 
-def read_association(source):
-    """Read an association."""
+def read_association(source) -> Association:
+    """Read an association: a JSON file, or a mapping such as an Association object of the pipeline."""
     if isinstance(source, Mapping):
-        content, folder = _plain_mapping(source), Path.cwd()
+        content, path, folder = _plain_mapping(source), None, Path.cwd()
         name = content.get("table_name") or "association"
         _check_name(name, "association", "table_name")
     else:
-        content, folder, name = _load(Path(source)), Path(source).parent, str(source)
+        path = Path(os.path.abspath(source))  # noqa: PTH100 - keeps links
+        content, folder, name = _load(Path(source)), path.parent, str(source)
     stem = Path(name).stem.removesuffix("_asn")
     _check(content, name)
-    if isinstance(source, Mapping) and "table_name" not in content:
+    if path is None and "table_name" not in content:
         stem = Path(content["products"][0]["name"]).name
-    return Association(content, Path(os.path.abspath(folder)), stem)  # noqa: PTH100 - keeps links
+    return Association(content, folder, stem, path)
 
 
-def write_association(association, renamed, path):
-    """Write the association of corrected exposures, with every member's path right for its new place."""
-    content = plain_copy(association.content)
-    for product in content["products"]:
-        for member in product["members"]:
-            source = association.path(member)
-            target = renamed[source] if is_science(member) else source
-            member["expname"] = os.path.relpath(target, path.parent)
-    text = json.dumps(content, indent=4) + "\n"
-    if not _holds(path, text):  # a run that resumes and finds all done touches nothing
-        with written_whole(path) as partial:
+def write_association(association):
+    """Write an association to its place."""
+    text = json.dumps(association.content, indent=4) + "\n"
+    if not _holds(association.source, text):  # a run that resumes and finds all done touches nothing
+        with written_whole(association.source) as partial:
             partial.write_text(text, encoding="utf-8")
-    return Association(content, path.parent, path.stem.removesuffix("_asn"))
 
 
 def _holds(path, text):
@@ -115,14 +137,13 @@ def _holds(path, text):
         return False
 
 
-def plain_copy(content):
-    """Copy an association."""
+def _plain_copy(content):
     return json.loads(json.dumps(content, default=dict))
 
 
 def _plain_mapping(source):
     try:
-        return plain_copy(source)
+        return _plain_copy(source)
     except (TypeError, ValueError, RecursionError) as error:
         raise AssociationError(f"association: must hold text, numbers, lists and mappings only: {error}") from error
 
@@ -132,11 +153,8 @@ def _load(path):
         raise AssociationError(f"{path}: is neither an exposure (.fits, .asdf) nor an association (.json)")
     text = _read(path)
     try:
-        json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Input association file contains path information")
-            return dict(AssociationRegistry().load(text, fmt="json"))
-    except Exception as error:  # the rules and their parsers let through anything that they raise
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise AssociationError(f"{path}: is not an association: {error}") from error
 
 
@@ -147,7 +165,7 @@ def _read(path):
     except FileNotFoundError:
         raise AssociationError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise AssociationError(f"{path}: cannot be read: {error}") from error
+        raise AssociationError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > _MAX_BYTES:
         raise AssociationError(f"{path}: is larger than {_MAX_BYTES} bytes, too large for an association")
     try:
@@ -157,20 +175,20 @@ def _read(path):
 
 
 def _unique(pairs):
-    """Refuse what JSON leaves open: a key that stands twice."""
+    """Refuse duplicate keys, which JSON allows."""
     keys = [key for key, _ in pairs]
     for key in set(keys):
         if keys.count(key) > 1:
-            raise ValueError(f"key {key!r} stands twice")
+            raise ValueError(f"duplicate key {key!r}")
     return dict(pairs)
 
 
-def _no_number(constant):
-    raise ValueError(f"{constant} is no number of JSON")
+def _refuse_constant(constant):
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _check_name(name, where, what):
-    """Refuse names that are no names of files, before they become such."""
+    """Refuse names that cannot be names of files."""
     if not isinstance(name, str) or not Path(name).name.strip(". ") or len(name) > _MAX_NAME or has_hidden(name):
         raise AssociationError(
             f"{where}: {what} must be text of 1 to {_MAX_NAME} characters to name files by, got {str(name)[:60]!r}"
@@ -190,21 +208,29 @@ def _values(part):
 
 
 def _check(content, name):
-    """Hold the structure that every later line relies on."""
+    """Check the structure that every later line relies on."""
     _check_depth(content, name)
-    products = content.get("products")
+    products = content.get("products") if isinstance(content, dict) else None
     if not isinstance(products, list) or not products:
-        raise AssociationError(f"{name}: must have a list of products, got {products!r}")
+        raise AssociationError(f"{name}: is not an association: it must have a list of products, got {products!r}")
     for product in products:
         members = product.get("members") if isinstance(product, dict) else None
         if not isinstance(members, list) or not isinstance(product.get("name"), str):
             raise AssociationError(f"{name}: each product must have a name and a list of members, got {product!r}")
         _check_name(product["name"], name, "name of a product")
         for member in members:
-            if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in _OF_MEMBER):
-                raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
+            _check_member(member, name)
     if not any(is_science(member) for product in products for member in product["members"]):
         raise AssociationError(f"{name}: has no member of exptype science")
+
+
+def _check_member(member, name):
+    if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in _OF_MEMBER):
+        raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
+    if "://" in member["expname"]:
+        raise AssociationError(f"{name}: {member['expname']} is a URL; download the file and name the copy")
+    if not isinstance(member.get("group_id", ""), str):
+        raise AssociationError(f"{name}: group_id of {member['expname']} must be text, got {member['group_id']!r}")
 
 
 class AssociationLibrary(ModelLibrary):
@@ -214,15 +240,15 @@ class AssociationLibrary(ModelLibrary):
     """
 
     def __init__(self, association, *, on_disk, group_ids=None):
-        content = plain_copy(association.content)
+        content = _plain_copy(association.content)
         product = content["products"][0]
         product["members"] = [m for each in content["products"] for m in each["members"] if is_science(m)]
         content["products"] = [product]
         for member in product["members"]:
             path = association.path(member)
-            member["expname"] = str(path)
             if group_ids and group_ids.get(path):
                 member.setdefault("group_id", group_ids[path])
+            member |= {key: str(association.path(member, key)) for key in association.path_keys(member)}
         super().__init__(content, on_disk=on_disk)
         self.is_final = group_ids is not None
 
@@ -238,16 +264,18 @@ def copy_library(library):
         return copy.deepcopy(library)
     remove_leftovers([Path.cwd()])
     stack = contextlib.ExitStack()
-    folder = stack.enter_context(part_folder(Path.cwd()))
-    content = plain_copy(library.asn)
+    with explained(Path.cwd(), "cannot be written to"):
+        folder = stack.enter_context(part_folder(Path.cwd()))
+    original = Association(_plain_copy(library.asn), Path(library.asn_dir), "")
     with library:
-        for index, member in enumerate(content["products"][0]["members"]):
+        for index, member in enumerate(original.members):
             model = library.borrow(index)
+            member |= {key: str(original.path(member, key)) for key in original.path_keys(member)}
             place = folder / f"{index}"
             place.mkdir()
             member["expname"] = str((place / Path(model.meta.filename or "model.fits").name).resolve())
             model.save(member["expname"])
             library.shelve(model, index, modify=False)
-    duplicate = ModelLibrary(content, on_disk=True)
+    duplicate = ModelLibrary(original.content, on_disk=True)
     weakref.finalize(duplicate, stack.close)
     return duplicate

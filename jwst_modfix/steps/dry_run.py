@@ -1,56 +1,45 @@
-"""What the correction would do with exposures, told by its own decisions, without pixels."""
+"""What the correction would do with exposures, by its own decisions, without pixels."""
+
+from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from jwst_modfix.apply.decide import Decision
+from jwst_modfix.apply.decide import Correction, Decision
 from jwst_modfix.errors import ExposureError
+from jwst_modfix.exposure import EXPOSURE_SUFFIXES, Exposure, open_exposure
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.steps.inputs import open_input
-from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
 
 __all__ = ["Preview", "preview"]
 
 
 @dataclass(frozen=True)
 class Preview:
-    """
-    What the correction would do with one exposure.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its file.
-    decision : Decision
-        The action, and what would be taken out or why nothing is.
-    exposure : Exposure or None
-        What the exposure says of itself; None where it cannot be read.
-    """
+    """What the correction would do with one exposure."""
 
     path: Path
     decision: Decision
-    exposure: object = None
+    exposure: Exposure | None = None  # None where it cannot be read
 
 
-def preview(inputs, correction):
-    """Say what the correction would do with exposures."""
-    exposures, missing = {}, {}
+def preview(inputs: list[str], correction: Correction) -> list[Preview]:
+    """Say what the correction would do with exposures, and with the members of associations."""
+    exposures = {}
     for name in inputs:
         if name.lower().endswith(EXPOSURE_SUFFIXES):
             exposures[Path(os.path.abspath(name))] = None  # noqa: PTH100 - keeps links
         else:
             association = read_association(name)
             exposures |= dict.fromkeys(association.science)
-            missing |= dict.fromkeys(path for path in association.others if not path.is_file())
-    refused = [Preview(path, Decision("refuse", "no such file")) for path in missing]
-    return [*(_preview(path, correction) for path in exposures), *refused]
+            association.warn_of_missing()
+    return [_preview(path, correction) for path in exposures]
 
 
-def _preview(path, correction):
+def _preview(path: Path, correction: Correction) -> Preview:
     try:
-        with open_input(path) as opened:
-            return Preview(path, correction.preview(opened), opened.describe(headers_only=True))
+        with open_exposure(path) as opened:
+            return Preview(path, correction.preview(opened), opened.exposure)
     except ExposureError as error:
         reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
         return Preview(path, Decision("refuse", reason))

@@ -2,55 +2,60 @@
 
 import json
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from astropy.io import fits
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError, PhotometryError
 from jwst_modfix.files import find_existing, written_whole
-from jwst_modfix.photometry import find_mixed, group_epochs, read_header
+from jwst_modfix.photometry import Epochs, ExposureHeader, find_mixed, group_epochs, read_header
 
 __all__ = ["Grouping", "group_exposures", "write_groups"]
+
+# Suffixes that are looked for in a folder. Of several files of one exposure, the first in this order is taken: the
+# calibrated one, then those with a WCS or pixels of later steps.
+_SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf")
+_NAME = re.compile(rf"[^.].*_({'|'.join(_SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """
-    Exposures by epoch.
+    """Exposures by epoch."""
 
-    Parameters
-    ----------
-    headers : tuple of ExposureHeader
-        The exposures, by time.
-    epochs : Epochs
-        Their epochs.
-    mixed : tuple of str
-        How they differ in calibration, in words.
-    """
-
-    headers: tuple
-    epochs: object
-    mixed: tuple
+    headers: tuple[ExposureHeader, ...]  # by time
+    epochs: Epochs
+    notes: tuple[str, ...]  # which files were left out and why, and how the others differ in calibration
 
 
 def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
-    """Find the epochs of exposures by their headers, as the derivation does."""
-    files = list(dict.fromkeys(file for path in paths for file in _files(Path(path))))
+    """Find the epochs of exposures by their headers, as the derivation does; folders are searched at any depth."""
+    found = {file: path.is_dir() for path in map(Path, paths) for file in _files(path)}
+    reasons = {file: _find_other_kind(file) for file in found}
     headers, problems = [], []
-    for path in files:
-        try:
-            headers.append(read_header(path))
-        except PhotometryError as error:
-            problems.append(str(error))
+    for file in found:
+        if not reasons[file]:
+            try:
+                headers.append(read_header(file))
+            except PhotometryError as error:
+                problems.append(str(error))
     if problems:
-        raise AssociationError(f"{len(problems)} of {len(files)} files cannot be used: {'; '.join(problems)}")
-    headers = tuple(sorted(headers, key=lambda header: (header.mjd, header.name)))
+        raise AssociationError(f"{len(problems)} of {len(found)} files cannot be used: {'; '.join(problems)}")
+    others = [f"{file.name} ({reason})" for file, reason in reasons.items() if reason]
+    notes = [f"not NIRCam imaging, left out: {', '.join(others)}"] if others else []
+    if not headers:
+        raise AssociationError(f"no file is a NIRCam image; {'; '.join(notes)}")
+    headers, repeated = _take_once(headers, found)
+    if repeated:
+        notes.append(f"other files of the same exposures, left out: {', '.join(repeated)}")
     times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
     epochs = group_epochs(times, rolls, gap_days=gap_days, roll_tolerance=roll_tolerance)
-    return Grouping(headers, epochs, tuple(find_mixed(headers)))
+    notes += [f"calibrated differently: {line}" for line in find_mixed(headers)]
+    return Grouping(tuple(headers), epochs, tuple(notes))
 
 
 def write_groups(grouping, output, *, by_filter=False):
@@ -63,7 +68,7 @@ def write_groups(grouping, output, *, by_filter=False):
     for header, epoch in members:
         groups.setdefault(_name(output, header if by_filter else None), []).append((header, epoch))
     if existing := find_existing(groups):
-        raise AssociationError(f"{', '.join(existing)}: there already, and never overwritten; nothing was written")
+        raise AssociationError(f"{', '.join(existing)}: exists, and is not overwritten; nothing was written")
     for path, group in groups.items():
         with written_whole(path) as partial:
             partial.write_text(_association(path, group), encoding="utf-8")
@@ -73,10 +78,46 @@ def write_groups(grouping, output, *, by_filter=False):
 def _files(path):
     if not path.is_dir():
         return [path]
-    files = sorted(path.glob("*_cal.fits"))
+    files = sorted(file for file in path.rglob("*.*") if _NAME.fullmatch(file.name) and file.is_file())
     if not files:
-        raise AssociationError(f"{path}: there is no *_cal.fits file in this folder")
+        names = ", ".join(f"*_{suffix}.fits" for suffix in _SUFFIXES)
+        raise AssociationError(f"{path}: no file in this folder or below has a name such as {names}")
     return files
+
+
+def _find_other_kind(file):
+    """Say of what kind a file is that is not NIRCam imaging; what cannot be read is left to others."""
+    try:
+        header = fits.getheader(file)
+    except Exception:  # whatever astropy raises at a damaged file
+        return ""
+    if header.get("INSTRUME") != "NIRCAM":
+        return str(header.get("INSTRUME", "no JWST file"))
+    exp_type = header.get("EXP_TYPE", "NRC_IMAGE")
+    return "" if exp_type == "NRC_IMAGE" else str(exp_type)
+
+
+def _take_once(headers, found):
+    """Take one file of each exposure; refuse two where nothing says which."""
+    headers = sorted(headers, key=lambda header: (header.mjd, header.name, str(header.path)))
+    exposures = {}
+    for header in headers:
+        exposures.setdefault((header.detector, header.mjd), []).append(header)
+    taken, left_out = [], []
+    for same in exposures.values():
+        same.sort(key=lambda header: _rank(header.name))
+        first, *others = same
+        if others and (_rank(first.name) == _rank(others[0].name) or not all(found[header.path] for header in same)):
+            names = ", ".join(str(header.path) for header in same)
+            raise AssociationError(f"{names}: are one exposure (same detector and time); give it once")
+        taken.append(first)
+        left_out += [header.name for header in others]
+    return taken, left_out
+
+
+def _rank(name):
+    match = _NAME.fullmatch(name)
+    return _SUFFIXES.index(match[1].lower()) if match else len(_SUFFIXES)
 
 
 def _name(output, header):

@@ -1,34 +1,47 @@
 """ModuleOffsetStep: put the exposures of NIRCam's two modules on one flux scale."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.datamodels.utils import attrs_to_group_id
-from stdatamodels.jwst.datamodels import JwstDataModel
+from stdatamodels.jwst import datamodels
 
-from jwst_modfix.apply.decide import Correction, Decision
+from jwst_modfix.apply.decide import Correction, Decision, correct_file, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.exposure import EXPOSURE_SUFFIXES, open_exposure
+from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
-from jwst_modfix.steps.associations import AssociationLibrary, copy_library, read_association, write_association
-from jwst_modfix.steps.correct_file import correct_file
-from jwst_modfix.steps.existing import refuse_existing, refuse_replaced
-from jwst_modfix.steps.fits_exposure import open_fits
-from jwst_modfix.steps.inputs import open_model, refuse_together
-from jwst_modfix.steps.keywords import EXPOSURE_SUFFIXES
-from jwst_modfix.steps.model_exposure import ModelExposure
+from jwst_modfix.steps.associations import (
+    Association,
+    AssociationLibrary,
+    copy_library,
+    is_science,
+    read_association,
+    write_association,
+)
 from jwst_modfix.steps.offline import OfflineStep
-from jwst_modfix.steps.outputs import SafeOutputs
+from jwst_modfix.steps.outputs import SafeOutputs, refuse_replaced
 from jwst_modfix.steps.summary import summarize
-from jwst_modfix.table.model import REFTYPE, choose_reference, explain_choice
+from jwst_modfix.table.model import REFTYPE, ModuleOffsetModel, choose_reference, explain_choice
 from jwst_modfix.text import get_logger
+
+if TYPE_CHECKING:
+    from jwst_modfix.table.table import OffsetTable
 
 __all__ = ["ModuleOffsetStep"]
 
 log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
+
+# stpipe writes the parameters of a step into the log as YAML: a table is named there, and not written out.
+yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))
 
 
 class ModuleOffsetStep(SafeOutputs, OfflineStep):
@@ -61,7 +74,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> Any:
         """
         Correct the input.
 
@@ -81,29 +94,35 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             An input, the table or a parameter breaks a rule. What is wrong with inputs is found before anything is
             written; should writing itself fail, the files that were complete by then stay.
         """
+        if getattr(self.parent, "class_alias", None) == "photom":
+            raise ModuleOffsetError(
+                "module_offset cannot be a hook of photom: a hook sees CRDS_CTX and R_PHOTOM of the rate file; use the "
+                "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
+            )
         correction = self._correction()
         self._inputs, self._jobs, self._finished = set(), {}, {}
         if isinstance(input_data, str | Path):
-            input_data = Path(self.make_input_path(str(input_data)))
+            input_data = self._locate(input_data)
             if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
                 return self._process_association(read_association(input_data), correction)
-            return self._process_models([input_data], correction)[0]
+        if isinstance(input_data, Sequence | ModelContainer | ModelLibrary) and not len(input_data):
+            raise ModuleOffsetError(f"input is an empty {type(input_data).__name__}: give at least one exposure")
         if isinstance(input_data, Mapping):
             return self._process_association(read_association(input_data), correction)
         if isinstance(input_data, ModelLibrary):
             return self._process_library(input_data, correction)
-        if isinstance(input_data, JwstDataModel):
-            return self._process_models([input_data], correction)[0]
+        if isinstance(input_data, Path | datamodels.JwstDataModel):
+            return self._process_list([input_data], correction)[0]
         if isinstance(input_data, ModelContainer):
             return self._process_container(input_data, correction)
         if isinstance(input_data, Sequence):
-            return self._process_models(input_data, correction)
+            return self._process_list([self._locate(item) for item in input_data], correction)
         raise ModuleOffsetError(
             f"input must be a file, a JWST data model, a list, a container, a library or an association, "
             f"got {type(input_data).__name__}"
         )
 
-    def finalize_result(self, result, reference_files_used):
+    def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
         """
         Record the step's log; leave CAL_VER and CRDS_CTX, which say how the exposure was calibrated.
 
@@ -119,74 +138,90 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         super().finalize_result(result, reference_files_used)
         meta.calibration_software_version, meta.calibration_software_revision = version, revision
 
-    def _correction(self):
+    def _correction(self) -> Correction:
         """Gather the parameters, and refuse those that contradict one another."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
             raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
             raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
+        names = ("apply_offset", "apply_slope", "inverse", "on_invalid", "on_missing")
         return Correction(
-            table=None if self.inverse else self._table(),
-            apply_offset=self.apply_offset,
-            apply_slope=self.apply_slope,
-            inverse=self.inverse,
-            on_invalid=self.on_invalid,
-            on_missing=self.on_missing,
+            table=None if self.inverse else self._table(), **{name: getattr(self, name) for name in names}
         )
 
-    def _table(self):
-        """Choose the table, and say which it is."""
+    def _table(self) -> OffsetTable:
+        """Choose the table, and log which it is."""
         override = self.get_ref_override(REFTYPE)
         table = choose_reference(override)
         log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
         if table.valid_for.is_empty:
             log.warning(
-                "%s names no calibration in valid_for, and is applied to any: on another than its own it is wrong",
+                "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong",
                 table.name,
             )
         return table
 
-    def _process_models(self, inputs, correction):
-        """Correct files and models one by one; the list of results has their order."""
-        inputs = [self._locate(item) for item in inputs]
-        refuse_together(inputs, correction)
-        targets = self._refuse_outputs(inputs)
-        finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
-        models = []
-        for item, target in itertools.zip_longest(inputs, targets):
-            models.append(self._former_result(item, target) if target in finished else self._own_copy(item))
-        self._run([model for model in models if id(model) not in self._finished], correction)
-        return models
-
-    def _former_result(self, path, target):
-        """Open what a former run has made of a file."""
-        log.info("%s: %s is finished and left alone", path.name, target)
-        model = open_model(target)
-        self._finished[id(model)] = target
-        return model
-
-    def _locate(self, item):
+    def _locate(self, item: Any) -> Any:
+        if isinstance(item, str) and "://" in item:
+            raise ModuleOffsetError(f"{item}: is a URL; download the file and give the copy")
         return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
 
-    def _own_copy(self, item):
-        """Open a file, or copy a model unless it belongs to the pipeline that runs us."""
-        if isinstance(item, Path):
-            return open_model(item)
-        return item.copy() if self.parent is None else item
+    def _process_list(self, inputs: list[Any], correction: Correction) -> list[Any]:
+        """Correct files and models; the list of results has their order."""
+        if len(inputs) > 1:  # one input is refused when it is corrected
+            refuse_together(inputs, correction)
+        targets = self._plan_models(inputs)
+        finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
+        files = {item: target for item, target in zip(inputs, targets, strict=False) if isinstance(item, Path)}
+        results, decisions = [], []
+        with contextlib.closing(self._correct_files(files, finished, correction)) as made:
+            for item in inputs:
+                if isinstance(item, Path) and item in files:
+                    decision, _ = next(made)
+                    model, name = datamodels.open(files[item]), item.name
+                    self._finished[id(model)] = files[item]
+                else:
+                    decision, model, name = self._correct_in_memory(item, correction)
+                log.log(decision.level, decision.line(name))
+                results.append(model)
+                decisions.append(decision)
+        if len(decisions) > 1 or decisions[0].action == "skip":
+            summarize(decisions)
+        return results
 
-    def _process_container(self, container, correction):
-        science = [str(model.meta.asn.exptype or "science").lower() == "science" for model in container]
-        targets = self._refuse_outputs(container)
-        refuse_together(itertools.compress(container, science), correction)
+    def _correct_in_memory(self, item: Any, correction: Correction) -> tuple[Decision, Any, str]:
+        """Correct what a file holds, or a model: a copy, unless it belongs to the pipeline that runs us."""
+        is_own = self.parent is not None or isinstance(item, Path)
+        with open_exposure(item if is_own else item.copy()) as opened:
+            decision = correction.run(opened)
+            return decision, opened.to_model(), opened.name
+
+    def _correct_files(self, targets: dict[Path, Path], finished: set[Path], correction: Correction,
+                       product: Path | None = None) -> Iterator[tuple[Decision, Any]]:  # fmt: skip
+        """Correct and write files; yield what was done with each, and what its exposure's detectors share, in order."""
+        left = {path: target for path, target in targets.items() if target not in finished}
+        jobs = [(path, target, correction, self._jobs[target], product) for path, target in left.items()]
+        if len(targets) == 1 and jobs:
+            yield correct_file(*jobs[0])
+            return
+        workers = Workers(count=self.workers, scheduler=self.scheduler)
+        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in left])) as done:
+            for path, target in targets.items():
+                yield next(done) if path in left else _former(target)
+
+    def _process_container(self, container: ModelContainer, correction: Correction) -> ModelContainer:
+        science = [is_science(model.meta.asn.exptype or "science") for model in container]
+        targets = self._plan_models(container)
+        refuse_together(list(itertools.compress(container, science)), correction)
         self._resume(dict.fromkeys(targets), correction)
         container = self.prepare_output(container)
         self._run(itertools.compress(container, science), correction)
         return container
 
-    def _process_library(self, library, correction):
+    def _process_library(self, library: ModelLibrary, correction: Correction) -> ModelLibrary:
+        indices = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
         with library:
-            indices = library.indices_for_exptype("science")
-            targets = self._refuse_outputs(_borrowed(library, range(len(library)), modify=False))
+            targets = self._plan_models(_borrowed(library, range(len(library)), modify=False))
             refuse_together(_borrowed(library, indices, modify=False), correction)
         self._resume(dict.fromkeys(targets), correction)
         if self.parent is None:
@@ -195,50 +230,44 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             self._run(_borrowed(library, indices), correction)
         return library
 
-    def _run(self, models, correction):
+    def _run(self, models: Iterable[Any], correction: Correction) -> None:
         """Correct models in place, with a log line each."""
         decisions = []
         for model in models:
-            decisions.append(correction.run(ModelExposure(model)))
-            log.log(decisions[-1].level, decisions[-1].line(model.meta.filename))
+            with open_exposure(model) as opened:
+                decisions.append(correction.run(opened))
+                log.log(decisions[-1].level, decisions[-1].line(opened.name))
         if decisions:
             summarize(decisions)
 
-    def _process_association(self, association, correction):
-        problems = [f"{path}: no such file" for path in association.others if not path.is_file()]
-        refuse_together(association.science, correction, where=association.stem, problems=problems)
+    def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
+        association.warn_of_missing()
+        if not self.in_memory:
+            check_writable(Path.cwd())  # where a library on disk keeps its files
+        refuse_together(association.science, correction, where=association.stem)
         if self.save_results:
             return self._write_association(association, correction)
-        library = AssociationLibrary(association, on_disk=not self.in_memory)
+        library = AssociationLibrary(association.corrected(self._output_suffix), on_disk=not self.in_memory)
         with library:
             self._run(_borrowed(library, range(len(library))), correction)
         return library
 
-    def _write_association(self, association, correction):
+    def _write_association(self, association: Association, correction: Correction) -> ModelLibrary:
         """Correct and write one member after the other, so that two exposures are in memory at most."""
-        if self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, and an association has one output file a member: "
-                "set output_dir and suffix instead"
-            )
-        renamed = {path: self._output_path(path.name) for path in association.science}
-        self._inputs = {path.resolve() for path in [*association.science, *association.others]}
-        self._refuse_collisions(renamed.values())
-        stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-        product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
-        if self.on_existing == "error":
-            refuse_existing([*renamed.values(), product])
+        renamed, corrected = self._plan_association(association)
+        product = corrected.source
         finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
         group_ids = self._correct_members(renamed, finished, correction, product)
         refuse_replaced(self._jobs)
-        written = write_association(association, renamed, product)
+        write_association(corrected)
         log.info("The association of %d members is %s", len(renamed), product)
-        return AssociationLibrary(written, on_disk=not self.in_memory, group_ids=group_ids)
+        return AssociationLibrary(corrected, on_disk=not self.in_memory, group_ids=group_ids)
 
-    def _correct_members(self, renamed, finished, correction, product):
+    def _correct_members(self, renamed: dict[Path, Path], finished: set[Path], correction: Correction,
+                         product: Path) -> dict[Path, str]:  # fmt: skip
         """Correct and write members; give the identifier of the exposure of each output."""
         decisions, group_ids = [], {}
-        made = self._make(renamed, finished, correction, product)
+        made = self._correct_files(renamed, finished, correction, product)
         try:
             for (path, target), (decision, group) in zip(renamed.items(), made, strict=True):
                 log.log(decision.level, decision.line(path.name))
@@ -252,37 +281,14 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         summarize(decisions)
         return group_ids
 
-    def _make(self, renamed, finished, correction, product):
-        """Yield what is done with each member, in order: by the workers, or here where it is no FITS file."""
-        left = {path: target for path, target in renamed.items() if target not in finished}
-        files = {path: target for path, target in left.items() if path.suffix == target.suffix == ".fits"}
-        jobs = [(path, target, correction, self._jobs[target], product) for path, target in files.items()]
-        workers = Workers(count=self.workers, scheduler=self.scheduler)
-        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in files])) as done:
-            for path, target in renamed.items():
-                if path in files:
-                    yield next(done)
-                elif path in left:
-                    yield self._correct_model(path, target, correction, product)
-                else:
-                    yield _former(target)
 
-    def _correct_model(self, path, target, correction, product):
-        with open_model(path) as model:
-            decision = correction.run(ModelExposure(model))
-            self.finalize_result(model, [])
-            product.unlink(missing_ok=True)
-            self._save_whole(model, target)
-        return decision, None
-
-
-def _former(target):
-    """Tell what a former run has made of a member."""
-    with open_fits(target) as opened:
+def _former(target: Path) -> tuple[Decision, Any]:
+    """Say what a former run has made of a member."""
+    with open_exposure(target) as opened:
         return Decision("resume", f"{target} is finished and left alone"), opened.group
 
 
-def _borrowed(library, indices, *, modify=True):
+def _borrowed(library: ModelLibrary, indices: Iterable[int], *, modify: bool = True) -> Iterator[Any]:
     """Borrow one model after the other from an open library, and give each back."""
     for index in indices:
         model = library.borrow(index)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from jwst_modfix.derivation.derive import Derivation, Options
-from jwst_modfix.derivation.members import derive_members
+from jwst_modfix.derivation.members import Members, derive_members
 from jwst_modfix.derivation.provenance import make_model
+from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry import Cache
-from jwst_modfix.steps.derive_inputs import find_members
+from jwst_modfix.steps.associations import Association, is_science, read_association
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import align, format_measured, get_logger
 
-__all__ = ["ModuleOffsetDeriveStep", "derive"]
+__all__ = ["ModuleOffsetDeriveStep", "derive", "find_members"]
 
 log = get_logger(__name__)
 
@@ -204,3 +205,24 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
             rows.append([band.name, r.array, *numbers, f"{r.n_sources:.0f}", r.verdict, r.words])
     yield "Results:"
     yield from (f"  {line}" for line in align(rows, right=[4]))
+
+
+def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:
+    """Find the files that an input names: an association, a file, or a list of files."""
+    where = None
+    if isinstance(given, str | Path):
+        given = Path(locate(str(given)))
+        where = str(given)
+        given = [given] if given.suffix.lower() == ".fits" else read_association(given)
+    elif isinstance(given, Mapping):
+        given = read_association(given)
+    if isinstance(given, Association):
+        epochs = {given.path(member): member.get("epoch") for member in given.members if is_science(member)}
+        product = Path(given.content["products"][0]["name"]).name
+        return Members(tuple(epochs), tuple(epochs.values()), product, where or given.stem)
+    if not isinstance(given, Sequence) or not given or not all(isinstance(item, str | Path) for item in given):
+        raise AssociationError(
+            f"input must be an association, or files of calibrated exposures; got {type(given).__name__}"
+        )
+    paths = tuple(dict.fromkeys(Path(locate(str(item))) for item in given))
+    return Members(paths, (None,) * len(paths), "derived", "list of files")

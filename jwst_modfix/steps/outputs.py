@@ -1,37 +1,39 @@
-"""Where results go: named by suffix, each whole or not at all, and never over an input."""
+"""Where results go: named by suffix, each whole or not at all, never over an input, finished ones left alone."""
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from astropy.io import fits
 from jwst.datamodels import ModelLibrary
 
-from jwst_modfix.errors import AssociationError, ModuleOffsetError
-from jwst_modfix.files import check_writable, find_existing, remove_leftovers, written_whole
-from jwst_modfix.steps.associations import AssociationLibrary
-from jwst_modfix.steps.existing import describe_job, find_unfinished, refuse_existing, sign
+from jwst_modfix.apply.record import job_card
+from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, OutputError
+from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
+from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers, written_whole
+from jwst_modfix.steps.associations import AssociationLibrary, read_association
 from jwst_modfix.text import get_logger
 
-__all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs"]
+__all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs", "refuse_replaced"]
 
 log = get_logger(f"stpipe.{__name__}")
 
 SUFFIX = "modfix"
 UNDONE_SUFFIX = "unmodfix"
+_FORMATS = (".fits", ".asdf")
+_MAX_NAME = 255  # bytes, of most file systems
 
 
 class SafeOutputs:
-    """Part of a step that saves its results.
+    """Part of a step that saves its results."""
 
-    ``_inputs`` are the resolved paths of all inputs, which are never written to; ``_jobs`` says for each output that
-    is made of a file what it is the output of; ``_finished`` holds, by the identity of a result, the path that a
-    former run has finished it at.
-    """
-
-    _inputs = frozenset()
-    _jobs = _finished = MappingProxyType({})
+    _inputs = frozenset()  # device and inode of each input, which is never written to
+    _jobs = MappingProxyType({})  # what each output that is made of a file is the output of, see describe_job
+    _finished = MappingProxyType({})  # by the identity of a result: the path at which a former run has finished it
 
     def remove_suffix(self, name):
         """Take a known suffix off a file's name, ours included."""
@@ -55,40 +57,59 @@ class SafeOutputs:
         return str(target)
 
     def _save_whole(self, model, target):
-        if target.resolve() in self._inputs and target.exists():
+        if identify(target) in self._inputs:
             raise ModuleOffsetError(f"{target}: is an input, which is never overwritten: set output_dir or suffix")
         with written_whole(target) as partial:
             model.save(str(partial))
-            sign(partial, self._jobs.get(target))
+            _sign(partial, self._jobs.get(target))
         log.debug("Saved %s", target)
 
     def _output_path(self, basename):
-        return Path(self.make_output_path(basepath=str(basename), suffix=self._output_suffix)).absolute()
+        basename = re.sub(r"\.(?:gz|fz)$", "", str(basename), flags=re.IGNORECASE)
+        return Path(self.make_output_path(basepath=basename, suffix=self._output_suffix)).absolute()
 
     @property
     def _output_suffix(self):
         return UNDONE_SUFFIX if self.inverse and self.suffix == SUFFIX else self.suffix
 
-    def _refuse_outputs(self, inputs):
-        """Refuse to save files and models over one another, or over an input; return where each will be saved."""
+    def _plan_models(self, inputs):
+        """Find where files and models will be saved, and refuse what must not be; nothing where nothing is saved."""
         if not self.save_results:
             return []
-        targets = []
+        targets, sources = [], []
         for item in inputs:
             name = item.name if isinstance(item, Path) else item.meta.filename
             targets.append(self._output_path(name or self.default_output_file()))
             # A model does not say where it was opened from: a file of its name in the output folder may be its own.
-            source = item if isinstance(item, Path) else targets[-1].with_name(Path(str(name)).name)
-            self._inputs.add(source.resolve())
+            sources.append(item if isinstance(item, Path) else targets[-1].with_name(Path(str(name)).name))
         if self.output_file and len(targets) == 1:
             targets = [self._output_path(self.output_file)]
-        self._refuse_collisions(targets)
-        if self.on_existing == "error":
-            refuse_existing(targets)
+        self._protect(sources)
+        self._check_targets(targets)
         return targets
 
-    def _refuse_collisions(self, targets):
-        """Refuse outputs that would overwrite one another, or an input."""
+    def _plan_association(self, association):
+        """Find the output of each science member, and the corrected association; refuse what must not be written."""
+        if self.output_file:
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, and an association has one output file a member: "
+                "set output_dir and suffix instead"
+            )
+        renamed = {path: self._output_path(path.name) for path in association.science}
+        stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
+        product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
+        self._protect(association.files)
+        self._check_targets(renamed.values(), product)
+        return renamed, association.corrected(self._output_suffix, product, renamed)
+
+    def _protect(self, inputs):
+        self._inputs = {identify(path) for path in inputs} - {None}
+
+    def _check_targets(self, targets, *product):
+        """Refuse outputs that cannot be written, or that would overwrite one another or an input."""
+        unnamed = [reason for target in dict.fromkeys([*targets, *product]) if (reason := _find_bad_name(target))]
+        if unnamed:
+            raise OutputError("; ".join(unnamed))
         problems = [
             f"{target} would be written for {count} exposures"
             for target, count in Counter(targets).items()
@@ -96,24 +117,33 @@ class SafeOutputs:
         ]
         problems += [
             f"{target} is an input, which is never overwritten"
-            for target in dict.fromkeys(targets)
-            if target.resolve() in self._inputs and target.exists()
+            for target in dict.fromkeys([*targets, *product])
+            if identify(target) in self._inputs
         ]
         if problems:
             raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
+        existing = find_existing([*targets, *product]) if self.on_existing == "error" else []
+        if existing:
+            exist = "exists" if len(existing) == 1 else "exist"
+            raise OutputError(f"{', '.join(existing)}: {exist}, and on_existing is 'error'")
 
     def _resume(self, sources, correction, product=None):
-        """Say which outputs are finished, and make way for the others.
+        """Find which outputs are finished, and prepare the folders of the others.
 
         ``sources`` maps output path to input: a file, or an exposure in memory, of which nothing can be finished.
-        ``product`` is the association of the outputs.
+        ``product`` is the path of the association of the outputs.
         """
         self._jobs = {
             target: describe_job(item, correction) for target, item in sources.items() if isinstance(item, Path)
         }
         finished = {target for target in sources if self.on_existing == "skip" and self._is_finished(target)}
-        for folder in {target.parent for target in sources if target not in finished}:
+        folders = {}
+        for target in sources:
+            if target not in finished:
+                folders.setdefault(target.parent, []).append(target)
+        for folder, targets in folders.items():
             check_writable(folder)
+            _refuse_mixtures(folder, targets, _digest(correction.identity), product)
         for path in remove_leftovers({target.parent for target in sources}):
             log.info("Removed %s, which a run that was killed had left", path)
         return finished
@@ -122,7 +152,104 @@ class SafeOutputs:
         if not find_existing([target]):
             return False
         job = self._jobs.get(target)
-        reason = find_unfinished(target, job) if job else "an exposure in memory does not say what file it is"
+        reason = _find_unfinished(target, job) if job else "an exposure in memory does not say what file it is"
         if reason:
             log.info("%s is made anew: %s", target, reason)
         return not reason
+
+
+def _find_bad_name(target):
+    """Find why a file of this name cannot be written."""
+    if target.suffix not in (*_FORMATS, ".json"):
+        return f"{target}: outputs are {' or '.join(_FORMATS)} files; set output_ext to one of them"
+    if target.suffix == ".fits" and not target.name.isascii():
+        return f"{target}: a FITS header holds names in ASCII only; rename the input"
+    if len(target.name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+        return f"{target}: the name has more than {_MAX_NAME} bytes; rename the input"
+    return ""
+
+
+def _digest(content):
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+
+
+def describe_job(path, correction):
+    """Identify what makes an output: the correction (table, parameters and our version), then the input."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ExposureError(f"{path}: no such file" if not path.exists() else f"{path}: {error.strerror}") from None
+    return f"{_digest(correction.identity)} {path.name} {status.st_size} {status.st_mtime_ns}"
+
+
+def _sign(path, job):
+    """Sign a FITS file that a data model has written; other files have no place for a signature."""
+    if job and path.suffix == ".fits":
+        with fits.open(path, mode="update", memmap=False) as hdulist:
+            hdulist[0].header.set(*job_card(job, hdulist[0].header))
+
+
+def _find_unfinished(target, job):
+    """Say why an existing file is not the finished output of a job."""
+    if target.suffix != ".fits":
+        return "only a FITS file says what it is the output of"
+    try:
+        with open_exposure(target):
+            return _find_foreign(target, job)
+    except ExposureError as error:
+        return str(error).removeprefix(f"{target}: ")
+
+
+def _find_foreign(target, job):
+    header = _read_header(target)
+    if isinstance(header, str):
+        return header
+    if JOB_KEYWORD not in header:
+        return f"it has no {JOB_KEYWORD}, so nothing says what it is the output of"
+    if header[JOB_KEYWORD] != job_card(job, header)[1] or header.get("FILENAME") != target.name:
+        return "it is of another input, table, parameter or version, or was changed or saved again since"
+    return ""
+
+
+def _read_header(target):
+    """Read the primary header; a text says why there is none."""
+    try:
+        return fits.getheader(target)
+    except (OSError, fits.VerifyError, ValueError) as error:
+        return f"cannot be read as FITS: {error}"
+
+
+def refuse_replaced(jobs):
+    """Refuse outputs that another run has replaced by those of another table, other parameters or another input."""
+    replaced = [str(target) for target, job in jobs.items() if target.suffix == ".fits" and _find_foreign(target, job)]
+    if replaced:
+        raise OutputError(
+            f"{', '.join(replaced)}: replaced or removed by another run meanwhile, so no association is written: "
+            "give each run its own output_dir"
+        )
+
+
+def _refuse_mixtures(folder, targets, correction, product):
+    """Refuse to replace outputs that an association in their folder names beside those of another correction."""
+    names = {target.name for target in targets}
+    for path in sorted(folder.glob("*.json")):
+        if path == product:  # is withdrawn with the first output that is replaced, and written again at the end
+            continue
+        try:
+            association = read_association(path)
+        except AssociationError:
+            continue
+        members = [member for member in association.science if identify(member.parent) == identify(folder)]
+        if names.isdisjoint(member.name for member in members):
+            continue
+        others = [member for member in members if member.exists() and _correction_of(member) != correction]
+        if others:
+            raise OutputError(
+                f"{path}: names {', '.join(sorted(names & {member.name for member in members}))}, to be written now, "
+                f"and {others[0].name} of another table, parameters or version: set output_dir, or remove {path.name}"
+            )
+
+
+def _correction_of(path):
+    header = _read_header(path) if path.suffix == ".fits" else ""
+    return "" if isinstance(header, str) else str(header.get(JOB_KEYWORD, "")).partition("-")[0]

@@ -1,12 +1,74 @@
-"""ModuleOffsetImage3Pipeline: calwebb_image3 with the module offsets taken out first."""
+"""The stock pipelines calwebb_image2 and calwebb_image3 with the module offsets taken out on the way."""
 
-from typing import ClassVar
+from __future__ import annotations
 
-from jwst.pipeline import Image3Pipeline
+from typing import Any, ClassVar
+
+from jwst.pipeline import Image2Pipeline, Image3Pipeline
 
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 
-__all__ = ["ModuleOffsetImage3Pipeline"]
+__all__ = ["ModuleOffsetImage2Pipeline", "ModuleOffsetImage3Pipeline"]
+
+
+class ModuleOffsetImage2Pipeline(Image2Pipeline):
+    """
+    Calibrate NIRCam exposures, and put both modules on one flux scale.
+
+    The stock calwebb_image2 with ``module_offset`` after ``photom`` and before ``resample``; its parameters are under
+    ``--steps.module_offset``. Results are ``_cal`` files that are corrected: do not correct them again before
+    calwebb_image3.
+    """
+
+    class_alias = "calwebb_image2_modfix"
+
+    step_defs: ClassVar = {**Image2Pipeline.step_defs, "module_offset": ModuleOffsetStep}
+
+    @classmethod
+    def get_config_reftype(cls) -> str:
+        """
+        Name the type of the parameter files in CRDS, which are those of the stock pipeline.
+
+        Returns
+        -------
+        str
+            The type.
+        """
+        return str(Image2Pipeline.get_config_reftype())
+
+    @staticmethod
+    def get_stpipe_loggers() -> tuple[str, ...]:
+        """
+        Name the loggers that stpipe sets up and records.
+
+        Returns
+        -------
+        tuple of str
+            The jwst loggers and ours.
+        """
+        return ModuleOffsetStep.get_stpipe_loggers()
+
+    def process_exposure_product(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Calibrate one exposure as the stock pipeline does, corrected between photom and resample.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Passed on.
+
+        Returns
+        -------
+        JwstDataModel
+            The corrected exposure.
+        """
+        run_photom = self.photom.run
+        # After its run, and not as a hook: hooks see the context and photom file of the rate file.
+        self.photom.run = lambda model: self.module_offset.run(run_photom(model))
+        try:
+            return super().process_exposure_product(*args, **kwargs)
+        finally:
+            del self.photom.run
 
 
 class ModuleOffsetImage3Pipeline(Image3Pipeline):
@@ -22,7 +84,7 @@ class ModuleOffsetImage3Pipeline(Image3Pipeline):
     step_defs: ClassVar = {"module_offset": ModuleOffsetStep, **Image3Pipeline.step_defs}
 
     @classmethod
-    def get_config_reftype(cls):
+    def get_config_reftype(cls) -> str:
         """
         Name the type of the parameter files in CRDS, which are those of the stock pipeline.
 
@@ -31,10 +93,10 @@ class ModuleOffsetImage3Pipeline(Image3Pipeline):
         str
             The type.
         """
-        return Image3Pipeline.get_config_reftype()
+        return str(Image3Pipeline.get_config_reftype())
 
     @staticmethod
-    def get_stpipe_loggers():
+    def get_stpipe_loggers() -> tuple[str, ...]:
         """
         Name the loggers that stpipe sets up and records.
 
@@ -45,7 +107,7 @@ class ModuleOffsetImage3Pipeline(Image3Pipeline):
         """
         return ModuleOffsetStep.get_stpipe_loggers()
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> None:
         """
         Correct the exposures, then run the stock pipeline on them.
 

@@ -11,10 +11,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.exposure import Exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import plain_tree, refuse_overwriting, table_from_tree, tree_from_table
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
-from jwst_modfix.table.validity import PHOTMJSR_TOLERANCE, Exposure, base_name
+from jwst_modfix.table.validity import PHOTMJSR_TOLERANCE, base_name
 
 __all__ = ["RECIPE_GRADIENT", "Export", "export_photom", "is_recipe", "read_ecsv", "read_recipe", "to_astropy",
            "write_ecsv"]  # fmt: skip

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from astropy.table import Table
 
+    from jwst_modfix.apply.factor import FactorMap
+
 __all__ = ["ARRAYS", "BASELINES", "FRAMES", "MODULES", "Gradient", "OffsetRow", "OffsetTable", "Validity"]
 
 
@@ -397,6 +399,52 @@ class OffsetTable:
         from jwst_modfix.table.formats import to_astropy
 
         return to_astropy(self)
+
+    def factor(self, exposure: Any) -> FactorMap:
+        """
+        Evaluate the factor 10**(0.4 m_sys) that corrects an exposure.
+
+        Parameters
+        ----------
+        exposure : str, pathlib.Path or JwstDataModel
+            A file or a data model.
+
+        Returns
+        -------
+        FactorMap
+            ``.evaluate()`` gives the factor at every pixel, shape (ny, nx).
+
+        Raises
+        ------
+        ExposureError
+            The table is not meant for the exposure, or the exposure was corrected before.
+        """
+        from jwst_modfix.apply.decide import factor_of
+
+        return factor_of(self, exposure)
+
+    def apply(self, model: Any) -> Any:
+        """
+        Correct a copy of an exposure.
+
+        Parameters
+        ----------
+        model : JwstDataModel, str or pathlib.Path
+            A data model, or a file; neither is changed.
+
+        Returns
+        -------
+        JwstDataModel
+            The corrected exposure.
+
+        Raises
+        ------
+        ExposureError
+            The table is not meant for the exposure, or the exposure was corrected before.
+        """
+        from jwst_modfix.apply.decide import corrected_copy
+
+        return corrected_copy(self, model)
 
     def _content(self) -> dict[str, Any]:
         rows = [asdict(row) for row in sorted(self.rows, key=lambda row: row.key)]

@@ -1,19 +1,15 @@
 """Whether a table is meant for an exposure, and the reasons in words."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import PurePosixPath
 
-from jwst_modfix.errors import ExposureError
+from jwst_modfix.exposure import Exposure
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
 from jwst_modfix.table.wheels import find_mismatch
 
 __all__ = [
     "PHOTMJSR_TOLERANCE",
-    "Exposure",
     "base_name",
     "contexts_in_words",
     "explain_photmjsr",
@@ -25,73 +21,6 @@ __all__ = [
 
 PHOTMJSR_TOLERANCE = 1e-3
 """Relative difference of PHOTMJSR above which a row was derived on another flux calibration."""
-
-
-_TEXT = ("instrument", "detector", "module", "exp_type", "filter", "pupil", "unit", "context", "photom", "flat")
-_ARRAY_OF_DETECTOR = re.compile(r"NRC([AB])([1-4]|LONG)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exposure:
-    """
-    What an exposure says of itself, as far as the correction asks; None where it says nothing.
-
-    Parameters
-    ----------
-    name : str
-        Name of the file.
-    instrument, detector, module, exp_type, filter, pupil, unit, context, photom, flat : str, optional
-        INSTRUME, DETECTOR, MODULE, EXP_TYPE, FILTER, PUPIL, BUNIT, CRDS_CTX, R_PHOTOM and R_FLAT.
-    is_tso : bool, optional
-        TSOVISIT: part of a time-series observation.
-    photmjsr : float, optional
-        PHOTMJSR [(MJy/sr) / (DN/s)].
-    shape : tuple of int, optional
-        Shape of the data, (ny, nx).
-    subarray_start, subarray_size : tuple of int, optional
-        (x, y) of SUBSTRT1/2 (1-indexed) and SUBSIZE1/2 [pixel].
-    frames : tuple of str, optional
-        Coordinate frames of its gWCS; empty where it has none, None where nobody has looked.
-
-    Raises
-    ------
-    ExposureError
-        A value is of another kind, as in damaged headers.
-    """
-
-    name: str
-    instrument: str | None = None
-    detector: str | None = None
-    module: str | None = None
-    exp_type: str | None = None
-    filter: str | None = None
-    pupil: str | None = None
-    unit: str | None = None
-    context: str | None = None
-    photom: str | None = None
-    flat: str | None = None
-    is_tso: bool | None = None
-    photmjsr: float | None = None
-    shape: tuple[int, ...] | None = None
-    subarray_start: tuple[int | None, int | None] = (None, None)
-    subarray_size: tuple[int | None, int | None] = (None, None)
-    frames: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        wrong = [(name, "text") for name in _TEXT if not isinstance(getattr(self, name), str | None)]
-        wrong += [("photmjsr", "a number")] if not isinstance(self.photmjsr, Real | None) else []
-        for name in ("subarray_start", "subarray_size"):
-            if not all(isinstance(value, Integral | None) for value in getattr(self, name)):
-                wrong.append((name, "whole numbers"))
-        if wrong:
-            words = "; ".join(f"{name} must be {kind}, got {getattr(self, name)!r}" for name, kind in wrong)
-            raise ExposureError(f"{self.name}: {words}")
-
-    @property
-    def array(self) -> str | None:
-        """Array ID, ``"1"`` to ``"4"`` or ``"long"``; None where the detector is not one of NIRCam's ten."""
-        match = _ARRAY_OF_DETECTOR.fullmatch(self.detector or "")
-        return match[2].lower() if match else None
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -197,13 +126,30 @@ def find_untrusted(exposure: Exposure) -> list[str]:
 
 
 def _untrusted(exposure: Exposure) -> Iterator[str]:
-    if exposure.frames is not None and "v2v3" not in exposure.frames:
-        yield f"it has no WCS with a v2v3 frame, which the slope needs; its frames are {exposure.frames}"
-    if None in exposure.subarray_start:
-        yield f"SUBSTRT1, SUBSTRT2 are {exposure.subarray_start}, and the slope needs to know the subarray's place"
+    if exposure.frames == ():
+        yield "it has no WCS, which the slope needs; run assign_wcs"
+    elif exposure.frames is not None and "v2v3" not in exposure.frames:
+        yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
     size = exposure.subarray_size[::-1]
-    if exposure.shape is not None and None not in size and exposure.shape != size:
+    if None in exposure.subarray_start or None in size:
+        yield (
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*exposure.subarray_start, *exposure.subarray_size)}, and "
+            "the slope needs to know the subarray's place"
+        )
+    elif exposure.shape is not None and exposure.shape != size:
         yield (
             f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size}: a cutout, "
             "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set --apply_slope=false"
         )
+    if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
+        yield (
+            f"the data have shape {exposure.shape}, but the bounding box of the WCS is {exposure.wcs_box}: a cutout "
+            "whose WCS cannot be trusted for the slope; set the WCS right, or set --apply_slope=false"
+        )
+
+
+def _fits_box(exposure: Exposure) -> bool:
+    """Compare the bounding box of the WCS, along x and y, with the edges of the array, to a pixel."""
+    edges = [edge for size in exposure.shape[::-1] for edge in (-0.5, size - 0.5)]
+    box = [edge for interval in exposure.wcs_box or () for edge in interval]
+    return len(box) == len(edges) and all(abs(one - other) <= 1 for one, other in zip(box, edges, strict=True))

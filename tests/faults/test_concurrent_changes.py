@@ -12,23 +12,25 @@ import pytest
 from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, forked, hidden, marks, one_line, visible
 
 from jwst_modfix import ModuleOffsetStep
+from jwst_modfix.apply import decide
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
-from jwst_modfix.steps import correct_file, module_offset
+from jwst_modfix.steps import module_offset
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folder, truth, monkeypatch):
-    gone, opened = Path("data/jw2_cal.fits").absolute(), correct_file.open_fits
+    gone, opened, seen = Path("data/jw2_cal.fits").absolute(), decide.open_exposure, []
 
     def vanishing(path):
-        if path == gone:
+        seen.append(path)
+        if path == gone and seen.count(path) == 2:  # looked at first, together with all others
             path.rename("kept")
         return opened(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(correct_file, "open_fits", vanishing)
+        patch.setattr(decide, "open_exposure", vanishing)
         with pytest.raises(ExposureError) as caught:
             correct("out")
     assert one_line(caught.value) == (

@@ -60,7 +60,7 @@ def take_card(output):
         (lambda output: shutil.copy("data/jw2_cal.fits", output), "it has no MODFJOB"),
         (rewrite_input, "it is of another input"),
         (touch_pixel_of_input, "it is of another input"),
-        (save_again, "or was saved again since"),
+        (save_again, "or was changed or saved again since"),
         (take_card, "it has no MODFJOB"),
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 from one_correction import TABLE, correct, correct_file
 
+from jwst_modfix import applied
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.steps.model_exposure import ModelExposure
 
 SCALED = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
 
@@ -110,12 +110,11 @@ def test_the_simulated_error_is_taken_out(make_exposure):
 
 def test_the_record_says_what_was_done(small_exposure):
     model, decision = correct(small_exposure())
-    opened = ModelExposure(model)
-    record = opened.record()
+    record = applied(model)
     assert (record.table, record.digest) == ("ma2023_table2.asdf", TABLE.digest)
-    assert (record.zero_point, record.slope) == (-0.01654, 0.002165)
+    assert (record.zero_point, record.gradient) == (-0.01654, 0.002165)
     assert (record.frame, record.direction, record.origin) == ("focal_plane", 90.0, (-1.74, -492.4))
-    assert opened.status == model.meta.cal_step.module_offset == "COMPLETE"
+    assert model.meta.cal_step.module_offset == "COMPLETE"
     assert model.meta.ref_file.crds.context_used == "jwst_1130.pmap"
     assert decision.reason == "took out zero-point error -16.54 mmag, gradient +2.165 mmag/arcmin"
 
@@ -153,17 +152,9 @@ def test_undo_gives_the_input_whatever_table_is_in_use(small_exposure, frame):
 def test_undo_needs_only_the_cards(small_exposure):
     before = small_exposure()
     after, _ = correct(before.copy())
-    del after.meta.instance["module_offset"]  # as after a tool that drops unknown entries of the ASDF tree
+    del after.meta.cal_step.instance["module_offset"]  # as after a tool that drops unknown entries of the ASDF tree
     undone, _ = correct(after, inverse=True)
     np.testing.assert_allclose(undone.data, before.data, rtol=3e-7)
-
-
-def test_undo_without_its_cards_is_refused(small_exposure):
-    after, _ = correct(small_exposure())
-    header = after.instance["extra_fits"]["PRIMARY"]["header"]
-    after.instance["extra_fits"]["PRIMARY"]["header"] = [card for card in header if card[0] != "MODFOFF"]
-    with pytest.raises(ExposureError, match="cannot be undone: the card 'MODFOFF' of the correction is missing"):
-        correct(after, inverse=True)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +165,7 @@ def test_undo_without_its_cards_is_refused(small_exposure):
         (lambda m: setattr(m.meta.instrument, "filter", "F277W"), "has no row for array=long, filter=F277W"),
         (lambda m: setattr(m.meta.ref_file.crds, "context_used", "jwst_0995.pmap"), "CRDS_CTX is jwst_0995.pmap"),
         (lambda m: setattr(m, "bunit", None) or setattr(m.meta, "bunit_data", "DN/s"), "BUNIT is DN/s"),
-        (lambda m: m.meta.instance.pop("wcs"), "no WCS with a v2v3 frame"),
+        (lambda m: m.meta.instance.pop("wcs"), "it has no WCS, which the slope needs; run assign_wcs"),
         (lambda m: setattr(m.meta.subarray, "xsize", 2048), r"shape \(48, 64\) and the subarray keywords"),
     ],
 )
@@ -207,16 +198,15 @@ def test_complete_in_either_place_counts(small_exposure):
         correct(model)
 
 
-def test_the_undo_of_a_cutout_without_its_factor_is_refused(small_exposure):
+def test_the_undo_of_a_cutout_is_refused(small_exposure):
     model, _ = correct(small_exposure())
-    del model.meta.instance["module_offset"]
     model.meta.subarray.xsize = 2048
     with pytest.raises(ExposureError, match="cannot be undone: the data have shape .* a cutout"):
         correct(model, inverse=True)
 
 
 def test_a_gradient_from_a_wrong_place_is_refused(small_exposure):
-    gradient = dataclasses.replace(TABLE.gradient, frame="sky")  # the origin is still V2, V3
+    gradient = dataclasses.replace(TABLE.gradient, frame="sky", origin=(26.5, 69.0))  # for RA = 265 deg
     before = small_exposure()
     with pytest.raises(
         ExposureError, match=r"the zero-point error reaches .* mag, more than 1.0: check gradient.frame .sky."
@@ -267,17 +257,191 @@ def test_never_twice_though_a_tool_dropped_the_cards(small_exposure, tmp_path):
         correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
 
 
-def test_a_table_derived_at_another_photmjsr_is_applied_with_a_warning(small_exposure, caplog):
-    row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": 1.0, "B": 1.0})
-    correct(small_exposure("NRCA2", "F200W"), table=dataclasses.replace(TABLE, rows=(row,)))
-    assert "was derived at 1: check that the table fits this calibration" in caplog.text
+@pytest.mark.parametrize("slope", [0.00433, -0.00433])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.meta.instance.pop("wcs"), "it has no WCS, which the slope needs"),
+        (lambda m: setattr(m.meta.subarray, "xsize", 2048), "a cutout, whose WCS cannot be trusted"),
+        (lambda m: setattr(m.meta.subarray, "ysize", None), "SUBSIZE1, SUBSIZE2 are .*None"),
+        (
+            lambda m: setattr(m.meta.wcs, "bounding_box", ((-0.5, 2047.5), (-0.5, 2047.5))),
+            "the bounding box of the WCS",
+        ),
+        (lambda m: setattr(m.meta.wcs, "bounding_box", None), "the bounding box of the WCS is None"),
+    ],
+)
+def test_a_slope_of_either_sign_needs_a_place_that_can_be_trusted(small_exposure, slope, change, words):
+    model = small_exposure()
+    change(model)
+    row = dataclasses.replace(TABLE.row("long", "F444W"), slope=slope)
+    options = {"table": dataclasses.replace(TABLE, rows=(row,)), "on_invalid": "error"}
+    with pytest.raises(ExposureError, match=words):
+        correct(model.copy(), **options)
+    assert correct(model, apply_slope=False, **options)[1].action == "apply"
 
 
-def test_a_table_derived_at_the_photmjsr_of_the_exposure_is_applied_without_a_warning(small_exposure, caplog):
-    """What is compared is PHOTMJSR as it was calibrated, not as the correction leaves it."""
+@pytest.mark.parametrize("slope", [0.00433, -0.00433])
+def test_the_factor_is_that_of_the_slope_whatever_its_sign(small_exposure, slope):
+    row = dataclasses.replace(TABLE.row("long", "F444W"), slope=slope)
+    before = small_exposure()
+    after, _ = correct(before.copy(), table=dataclasses.replace(TABLE, rows=(row,)))
+    np.testing.assert_allclose(after.data, before.data * truth(before, -0.01654, slope / 2), rtol=3e-7)
+
+
+def test_arrays_that_share_their_memory_are_scaled_once_each(small_exposure):
     model = small_exposure("NRCA2", "F200W")
-    before = model.meta.photometry.conversion_megajanskys
-    row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": before, "B": before})
-    corrected, _ = correct(model, table=dataclasses.replace(TABLE, rows=(row,)))
-    assert corrected.meta.photometry.conversion_megajanskys != pytest.approx(before, rel=1e-3)
-    assert "PHOTMJSR" not in caplog.text
+    variance = model.var_poisson.copy()
+    model.var_poisson = model.var_rnoise = model.var_flat = variance
+    model.err = model.data
+    truth, data = variance.copy(), model.data.copy()
+    correct(model)
+    factor = 10 ** (0.4 * -0.05267)
+    for name in ("var_poisson", "var_rnoise", "var_flat"):
+        np.testing.assert_allclose(getattr(model, name), truth * factor**2, rtol=4e-7)
+    for name in ("data", "err"):
+        np.testing.assert_allclose(getattr(model, name), data * factor, rtol=4e-7)
+    np.testing.assert_array_equal(variance, truth)
+
+
+@pytest.mark.parametrize(("ratio", "warns"), [(0.9, True), (1.1, True), (0.9995, False), (1.0005, False), (1.0, False)])
+def test_photmjsr_that_is_not_that_of_the_derivation_is_warned_of(small_exposure, caplog, ratio, warns):
+    """What is compared is PHOTMJSR as it was calibrated, not as the correction leaves it: 5% lower here."""
+    model = small_exposure("NRCA2", "F200W")
+    derived = model.meta.photometry.conversion_megajanskys / ratio
+    row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": derived, "B": 9.0})
+    _, decision = correct(model, table=dataclasses.replace(TABLE, rows=(row,)))
+    assert decision.action == "apply"
+    assert ("check that the table fits this calibration" in caplog.text) == warns
+
+
+SKY = dataclasses.replace(TABLE.gradient, frame="sky", direction=30.0, origin=(265.0, 69.0))
+
+
+def aligned(model, shift=(2.0, -1.0), rotation=0.001):
+    """Align the WCS as tweakreg does, with its own corrector: shift [arcsec] and rotation [rad]."""
+    from tweakwcs.correctors import JWSTWCSCorrector
+
+    info = model.meta.wcsinfo.instance
+    corrector = JWSTWCSCorrector(model.meta.wcs, {name: info[name] for name in ("v2_ref", "v3_ref", "roll_ref")})
+    turn = np.array([[np.cos(rotation), np.sin(rotation)], [-np.sin(rotation), np.cos(rotation)]])
+    corrector.set_correction(matrix=turn, shift=shift)
+    model.meta.wcs = corrector.wcs
+    return model
+
+
+@pytest.mark.parametrize("frame", ["focal_plane", "detector", "sky"])
+def test_the_undo_is_exact_after_tweakreg_has_aligned_the_wcs(small_exposure, frame):
+    gradient = dataclasses.replace(SKY, frame=frame)
+    before = small_exposure()
+    after, _ = correct(before.copy(), table=dataclasses.replace(TABLE, gradient=gradient))
+    ra = after.meta.wcs(10.0, 10.0)[0]
+    aligned(after)
+    assert abs(after.meta.wcs(10.0, 10.0)[0] - ra) * 3600 > 1
+    undone, _ = correct(after, inverse=True)
+    for name in SCALED:
+        np.testing.assert_allclose(getattr(undone, name), getattr(before, name), rtol=3e-7)
+    photometry = undone.meta.photometry
+    assert photometry.conversion_megajanskys == pytest.approx(before.meta.photometry.conversion_megajanskys, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("MODFOFF", float("inf"), "the card MODFOFF of the correction is inf"),
+        ("MODFOFF", "much", "the card MODFOFF of the correction is 'much'"),
+        ("MODFOFF", 3.0, "the card MODFOFF of the correction is 3.0"),
+        ("MODFOFF", None, "the card MODFOFF of the correction is missing"),
+        ("MODFGRAD", float("nan"), "the card MODFGRAD of the correction is nan"),
+        ("MODFGRAD", True, "the card MODFGRAD of the correction is True"),
+        ("MODFGRAD", None, "the card MODFGRAD of the correction is missing"),
+        ("MODFFRAM", "moon", "the card MODFFRAM of the correction is 'moon'"),
+        ("MODFDIR", None, "the card MODFDIR of the correction is missing"),
+        ("MODFORG1", float("-inf"), "the card MODFORG1 of the correction is -inf"),
+    ],
+)
+def test_the_undo_believes_no_damaged_record(small_exposure, keyword, value, words):
+    model, _ = correct(small_exposure())
+    header = model.extra_fits.PRIMARY.header
+    cards = [[key, value if key == keyword else old, comment] for key, old, comment in header]
+    model.instance["extra_fits"]["PRIMARY"]["header"] = [card for card in cards if card[1] is not None]
+    with pytest.raises(ExposureError, match=f"{words}, so it cannot be undone; use the file before the correction"):
+        correct(model, inverse=True)
+
+
+def test_the_undo_believes_no_record_of_two_values(small_exposure):
+    model, _ = correct(small_exposure())
+    model.instance["extra_fits"]["PRIMARY"]["header"].append(["MODFOFF", 0.2, ""])
+    with pytest.raises(ExposureError, match="the cards MODFOFF of the correction occur twice and differ"):
+        correct(model, inverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda factor: {**factor, "shape": [64, 48]}, "is not in the ASDF tree, or has another shape"),
+        (lambda factor: {**factor, "factor": factor["factor"][:-1]}, "is not in the ASDF tree, or has another shape"),
+        (lambda factor: {**factor, "factor": "much"}, "is not in the ASDF tree, or has another shape"),
+        (lambda factor: None, "is not in the ASDF tree, or has another shape"),
+        (lambda factor: scaled(factor, np.inf), "is not that of MODFOFF, MODFGRAD and the WCS"),
+        (lambda factor: scaled(factor, -1.0), "is not that of MODFOFF, MODFGRAD and the WCS"),
+        (lambda factor: scaled(factor, 3.0), "is not that of MODFOFF, MODFGRAD and the WCS"),
+        (lambda factor: scaled(factor, 0.99), "is not that of MODFOFF, MODFGRAD and the WCS"),
+    ],
+)
+def test_the_undo_believes_no_damaged_factor(small_exposure, change, words):
+    model, _ = correct(small_exposure(), table=dataclasses.replace(TABLE, gradient=SKY))
+    model.meta.instance["module_offset"] = change(model.meta.instance["module_offset"])
+    before = model.data.copy()
+    with pytest.raises(ExposureError, match=f"cannot be undone: the factor .* {words}"):
+        correct(model, inverse=True)
+    np.testing.assert_array_equal(model.data, before)
+
+
+def scaled(factor, by):
+    return {**factor, "factor": (np.array(factor["factor"]) * by).tolist()}
+
+
+def test_only_a_gradient_on_the_sky_is_stored_in_the_tree(small_exposure):
+    assert "module_offset" not in correct(small_exposure())[0].meta.instance
+    assert "module_offset" in correct(small_exposure(), table=dataclasses.replace(TABLE, gradient=SKY))[0].meta.instance
+
+
+def test_a_table_gives_the_factor_of_an_exposure_and_a_corrected_copy(small_exposure, tmp_path):
+    before = small_exposure()
+    before.save(str(tmp_path / "jw_cal.fits"))
+    expected = truth(before, -0.01654, 0.00433 / 2)
+    for source in (before, tmp_path / "jw_cal.fits", str(tmp_path / "jw_cal.fits")):
+        factor = TABLE.factor(source)
+        assert factor.shape == before.shape
+        np.testing.assert_allclose(factor.evaluate(), expected, rtol=2e-7)
+        corrected = TABLE.apply(source)
+        np.testing.assert_allclose(corrected.data, before.data * expected, rtol=4e-7)
+        assert applied(corrected).zero_point == -0.01654
+    assert applied(before) is None
+    np.testing.assert_array_equal(before.data, small_exposure().data)
+    before.meta.instrument.filter = "F277W"
+    for function in (TABLE.factor, TABLE.apply):
+        with pytest.raises(ExposureError, match="has no row for array=long, filter=F277W"):
+            function(before)
+
+
+@pytest.mark.parametrize("unit", ["MJy / sr", "MJy sr-1", "MJy/sr"])
+def test_units_are_compared_as_units(small_exposure, unit):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.bunit_data = unit
+    assert correct(model)[1].action == "apply"
+
+
+@pytest.mark.parametrize("status", ["SKIPPED", None])
+def test_an_undo_of_what_was_not_corrected_changes_nothing(small_exposure, status):
+    model = small_exposure()
+    before = model.data.copy()
+    if status:
+        assert correct(model, table=dataclasses.replace(TABLE, rows=TABLE.rows[:1]))[1].action == "skip"
+        assert correct(model, inverse=True)[1].action == "skip"
+        assert "module_offset" not in model.meta.cal_step.instance
+    else:
+        with pytest.raises(ExposureError, match="there is nothing to undo"):
+            correct(model, inverse=True)
+    np.testing.assert_array_equal(model.data, before)

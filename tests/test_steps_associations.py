@@ -1,0 +1,328 @@
+"""Associations in and out: every path is right in its new place, and none names outputs of two tables."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+from disturbed_runs import correct, visible
+from jwst.associations.asn_from_list import asn_from_list
+from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
+from jwst.datamodels import ModelContainer, ModelLibrary
+from pair_of_exposures import assert_corrected, models_of, names
+from stdatamodels.jwst import datamodels
+
+from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
+from jwst_modfix.steps.associations import read_association
+from jwst_modfix.table.model import PACKAGED_TABLE
+
+
+@pytest.fixture
+def asn(pair_folder):
+    """Edit data/set_asn.json: ``asn(function of the content)``; gives its path."""
+
+    def edit(function=lambda content: None, name="set_asn.json"):
+        content = json.loads(Path("data/set_asn.json").read_text())
+        function(content)
+        Path("data", name).write_text(json.dumps(content))
+        return f"data/{name}"
+
+    return edit
+
+
+def members(content):
+    return content["products"][0]["members"]
+
+
+def written(folder="out", name="set_modfix_asn.json"):
+    return json.loads(Path(folder, name).read_text())
+
+
+@pytest.fixture
+def other_table():
+    model = ModuleOffsetModel(PACKAGED_TABLE)
+    model.instance["offsets"][0]["offset"] += 1e-3
+    return {"override_moduleoffset": model}
+
+
+def test_every_path_of_a_member_is_right_in_the_new_place(asn, pair):
+    def name_catalogues(content):
+        Path("data/sub").mkdir()
+        Path("data/sub/mask.reg").write_text("")
+        members(content)[0] |= {"tweakreg_catalog": "sub/cat.ecsv", "mask": "sub/mask.reg", "remark": "n/a"}
+        members(content)[1] |= {"tweakreg_catalog": ""}
+
+    path = asn(name_catalogues)
+    for library in (correct("out/deep", path), ModuleOffsetStep.call(path)):
+        first, second = library.asn["products"][0]["members"]
+        assert first["tweakreg_catalog"] == str(Path("data/sub/cat.ecsv").absolute())
+        assert (first["mask"], first["remark"]) == (str(Path("data/sub/mask.reg").absolute()), "n/a")
+        assert second["tweakreg_catalog"] == ""
+        assert models_of(library)[0].meta.tweakreg_catalog == first["tweakreg_catalog"]
+    first, second, sources = members(written("out/deep"))
+    assert first["expname"] == names(pair)[0].replace("_cal", "_modfix")
+    assert (first["tweakreg_catalog"], first["mask"]) == ("../../data/sub/cat.ecsv", "../../data/sub/mask.reg")
+    assert (first["remark"], second["tweakreg_catalog"]) == ("n/a", "")
+    assert sources == {"expname": "../../data/sources.ecsv", "exptype": "sourcecat"}
+
+
+def test_the_catalogue_of_a_library_on_disk_is_found_from_anywhere(asn):
+    path = asn(lambda content: members(content)[0].update(tweakreg_catalog="cat.ecsv") or members(content).pop())
+    library = ModelLibrary(path, on_disk=True)
+    result = ModuleOffsetStep.call(library)
+    assert result.asn["products"][0]["members"][0]["tweakreg_catalog"] == str(Path("data/cat.ecsv").absolute())
+
+
+@pytest.mark.parametrize("exptype", ["Science", " SCIENCE ", "science\t"])
+def test_exptype_is_compared_without_case_and_spaces(asn, pair, exptype):
+    path = asn(lambda content: [member.update(exptype=exptype) for member in members(content)[:2]])
+    assert_corrected(models_of(ModuleOffsetStep.call(path)), pair)
+    correct("out", path)
+    assert [member["exptype"] for member in members(written())] == ["science", "science", "sourcecat"]
+    path = asn(lambda content: members(content).pop())
+    assert_corrected(models_of(ModuleOffsetStep.call(ModelLibrary(path))), pair)
+    for model in pair:
+        model.meta.asn.exptype = exptype
+    assert_corrected(ModuleOffsetStep.call(ModelContainer(pair)), pair)
+
+
+def test_a_missing_member_that_is_not_science_is_a_warning(asn, pair, caplog):
+    path = asn(lambda content: members(content).append({"expname": "gone_cal.fits", "exptype": "background"}))
+    assert_corrected(models_of(correct("out", path)), pair)
+    assert "data/gone_cal.fits: no such file; it is not a science member" in caplog.text
+    assert members(written())[-1] == {"expname": "../data/gone_cal.fits", "exptype": "background"}
+    path = asn(lambda content: members(content)[0].update(expname="gone_cal.fits"))
+    with pytest.raises(AssociationError, match="1 bad members: .*data/gone_cal.fits: no such file"):
+        correct("new", path)
+
+
+def test_products_are_named_anew(asn, pair):
+    """A corrected mosaic does not replace an uncorrected one, nor an undone one either of them."""
+    asn(lambda content: content["products"].append({"name": "second", "members": members(content)[:1]}))
+    assert ModuleOffsetStep.call("data/set_asn.json").asn["products"][0]["name"] == "mosaic_modfix"
+    assert correct("out", "data/set_asn.json").asn["products"][0]["name"] == "mosaic_modfix"
+    assert [product["name"] for product in written()["products"]] == ["mosaic_modfix", "second_modfix"]
+    correct("undone", "out/set_modfix_asn.json", inverse=True)
+    assert [p["name"] for p in written("undone", "set_unmodfix_asn.json")["products"]] == [
+        "mosaic_unmodfix",
+        "second_unmodfix",
+    ]
+    correct("mine", "data/set_asn.json", suffix="fixed")
+    assert written("mine", "set_fixed_asn.json")["products"][0]["name"] == "mosaic_fixed"
+
+
+@pytest.mark.parametrize("kind", [dict, lambda content: asn_from_list(
+    [member["expname"] for member in members(content)], rule=DMS_Level3_Base, product_name="mosaic")])  # fmt: skip
+def test_mappings_and_association_objects_are_relative_to_the_working_directory(asn, pair, kind, monkeypatch):
+    content = json.loads(Path(asn()).read_text())
+    content["products"][0]["members"].pop()
+    monkeypatch.chdir("data")
+    assert_corrected(models_of(ModuleOffsetStep.call(kind(content))), pair)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x_cal.fits", "http://localhost:1/x_cal.fits"])
+def test_urls_are_refused_by_what_they_are(asn, url):
+    path = asn(lambda content: members(content)[0].update(expname=url))
+    for source in (path, url, [url]):
+        with pytest.raises(ModuleOffsetError, match=f"{url}:? is a URL; download the file"):
+            correct("out", source)
+    assert not visible("out")
+
+
+def test_a_group_of_exposures_is_text(asn, pair_folder, pair):
+    with pytest.raises(AssociationError, match=r"group_id of .*_cal.fits must be text, got \{'a': 1\}"):
+        correct("out", asn(lambda content: members(content)[1].update(group_id={"a": 1}), "bad_asn.json"))
+    pair[1].meta.instance["group_id"] = {"program": "1"}
+    pair[1].save(f"data/{names(pair)[1]}")
+    with pytest.raises(ModuleOffsetError, match=r"meta.group_id must be text, got \{'program': '1'\}"):
+        correct("out", "data/set_asn.json")
+    assert not visible("out")
+
+
+# An association of the output folder names outputs of one table, by whatever route they came.
+
+
+def digests(folder="out"):
+    """Table of each output, by association."""
+    found = {}
+    for path in Path(folder).glob("*_asn.json"):
+        files = [path.parent / member["expname"] for member in members(json.loads(path.read_text()))[:2]]
+        found[path.name] = {fits.getval(file, "MODFHASH") for file in files}
+    return found
+
+
+@pytest.mark.parametrize("route", ["file", "list", "model", "container", "library", "association", "whole list"])
+@pytest.mark.parametrize("on_existing", ["overwrite", "skip"])
+def test_no_association_of_the_folder_names_outputs_of_two_tables(asn, pair, other_table, route, on_existing):
+    correct("out", asn())
+    before = {path.name: path.read_bytes() for path in visible("out")}
+    one, other = (f"data/{name}" for name in names(pair))
+
+    def leave_one(content):
+        del members(content)[1]
+
+    with datamodels.open(one) as model:
+        source = {"file": one, "list": [one], "model": model, "container": ModelContainer([model]),
+                  "library": ModelLibrary([model]), "association": asn(leave_one, "one_asn.json"),
+                  "whole list": [one, other]}[route]  # fmt: skip
+        with pytest.raises(OutputError) as caught:
+            correct("out", source, on_existing=on_existing, **other_table)
+    output = names(pair)[0].replace("_cal", "_modfix")
+    assert f"out/set_modfix_asn.json: names {output}" in str(caught.value)
+    assert "of another table, parameters or version: set output_dir, or remove set_modfix_asn.json" in str(caught.value)
+    assert {path.name: path.read_bytes() for path in visible("out")} == before
+    Path("out/set_modfix_asn.json").unlink()
+    correct("out", one, **other_table)
+
+
+def test_the_same_table_may_replace_a_member_and_the_same_association_all(asn, pair, other_table):
+    correct("out", asn())
+    correct("out", f"data/{names(pair)[0]}")
+    shutil.copy("data/set_asn.json", "data/again_asn.json")
+    correct("out", "data/again_asn.json")
+    assert set(digests()) == {"set_modfix_asn.json", "again_modfix_asn.json"}
+    with pytest.raises(OutputError, match="again_modfix_asn.json: names "):
+        correct("out", "data/set_asn.json", **other_table)
+    Path("out/again_modfix_asn.json").unlink()
+    (old,) = digests().values()
+    correct("out", "data/set_asn.json", **other_table)
+    (new,) = digests().values()
+    assert len(old) == len(new) == 1
+    assert old != new
+
+
+def test_an_output_that_was_removed_is_not_made_by_another_table(asn, pair, other_table):
+    correct("out", asn())
+    Path("out", names(pair)[0].replace("_cal", "_modfix")).unlink()
+    with pytest.raises(OutputError, match="set_modfix_asn.json: names "):
+        correct("out", f"data/{names(pair)[0]}", **other_table)
+    correct("out", f"data/{names(pair)[0]}")
+    assert len(digests()["set_modfix_asn.json"]) == 1
+
+
+def test_other_associations_and_other_json_files_do_not_matter(asn, pair, other_table):
+    Path("out").mkdir()
+    shutil.copy(asn(), "out/raw_asn.json")
+    Path("out/report.json").write_text('{"products": 1}')
+    Path("out/broken.json").write_text("{")
+    correct("out", f"data/{names(pair)[0]}")
+    correct("out", f"data/{names(pair)[0]}", **other_table)
+    assert Path("out/raw_asn.json").exists()
+
+
+# Nothing is written over an input, by whatever name.
+
+
+def refuse_input(source, **parameters):
+    with pytest.raises(ModuleOffsetError, match="is an input, which is never overwritten"):
+        correct("out", source, **parameters)
+
+
+def test_an_input_is_known_through_links_and_hard_links(asn, pair):
+    Path("out").mkdir()
+    output = Path("out", names(pair)[0].replace("_cal", "_modfix"))
+    os.link(f"data/{names(pair)[0]}", output)
+    for source in (asn(), f"data/{names(pair)[0]}", [f"data/{names(pair)[0]}"]):
+        refuse_input(source)
+    output.unlink()
+    Path("out").rmdir()
+    Path("out").symlink_to("data")
+    refuse_input(asn(), suffix="cal")
+
+
+def test_an_input_is_known_through_a_second_mount(asn, pair):
+    Path("out").mkdir()
+    if subprocess.run(["mount", "--bind", "data", "out"], capture_output=True, check=False).returncode:
+        pytest.skip("a second mount needs root")
+    try:
+        path = asn()
+        before = {path.name: path.read_bytes() for path in visible("data")}
+        for source in (path, f"data/{names(pair)[0]}", [f"data/{name}" for name in names(pair)]):
+            refuse_input(source, suffix="cal")
+        assert {path.name: path.read_bytes() for path in visible("data")} == before
+    finally:
+        subprocess.run(["umount", "--lazy", "out"], check=True)
+
+
+def test_the_association_and_its_catalogues_are_inputs(asn, pair):
+    path = asn(lambda content: members(content)[0].update(tweakreg_catalog="../out/set_modfix_asn.json"))
+    Path("out").mkdir()
+    Path("out/set_modfix_asn.json").write_text("a catalogue of an odd name")
+    refuse_input(path)
+    Path("out/set_modfix_asn.json").unlink()
+    os.link(asn(), "out/set_modfix_asn.json")
+    refuse_input("data/set_asn.json")
+
+
+def test_the_input_association_is_read_once_and_kept(asn):
+    association = read_association(asn())
+    assert association.source == Path("data/set_asn.json").absolute()
+    assert association.source in association.files
+
+
+# Names that cannot be written are refused before anything is.
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("müller_cal.fits", {}, "ASCII only; rename the "),
+        ("x" * 246 + "_cal.fits", {}, "_modfix.fits: the name has more than 255 bytes; rename the input"),
+        (
+            "x_cal.fits",
+            {"output_ext": ".fits.gz"},
+            r"x_modfix.fits.gz: outputs are .fits or .asdf files; set output_ex",
+        ),
+        ("x_cal.fits", {"output_ext": "fit"}, r"x_modfix.fit: outputs are .fits or .asdf files; set output_ext"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "list", "association"])
+def test_names_that_cannot_be_written_are_refused(asn, pair, name, parameters, message, kind):
+    Path("data", names(pair)[1]).rename(Path("data", name))
+    path = asn(lambda content: members(content)[1].update(expname=name))
+    source = {"file": f"data/{name}", "list": [f"data/{names(pair)[0]}", f"data/{name}"], "association": path}[kind]
+    with pytest.raises(ModuleOffsetError, match=message):
+        correct("out", source, **parameters)
+    assert not Path("out").exists() or not visible("out")
+
+
+def test_the_output_of_a_compressed_file_is_named_as_that_of_a_plain_one(asn, pair):
+    name = "x_cal.fits.gz"
+    Path("data", name).write_bytes(gzip.compress(Path("data", names(pair)[1]).read_bytes()))
+    correct("out", asn(lambda content: members(content)[1].update(expname=name)))
+    assert members(written())[1]["expname"] == "x_modfix.fits"
+    assert fits.getval("out/x_modfix.fits", "FILENAME") == "x_modfix.fits"
+
+
+@pytest.mark.parametrize("length", [80, 240])
+def test_a_long_name_is_written_and_resumed(pair_folder, pair, length):
+    name = "x" * (length - 9) + "_cal.fits"
+    Path("data", names(pair)[0]).rename(Path("data", name))
+    correct("out", f"data/{name}")
+    (output,) = visible("out")
+    assert output.name == name.replace("_cal", "_modfix")
+    before = output.stat().st_ino
+    correct("out", f"data/{name}", on_existing="skip").close()
+    assert output.stat().st_ino == before
+
+
+@pytest.mark.parametrize("empty", [[], ()])
+def test_an_empty_input_is_refused(empty):
+    with pytest.raises(ModuleOffsetError, match=r"input is an empty (list|tuple)"):
+        ModuleOffsetStep.call(empty)
+
+
+def test_a_changed_record_is_not_the_output_of_its_job(pair_folder, pair, caplog):
+    """Resume holds every card of the record against the job, not the signature alone."""
+    output = Path("out", names(pair)[0].replace("_cal", "_modfix"))
+    correct("out", f"data/{names(pair)[0]}")
+    truth = fits.getval(output, "MODFOFF")
+    fits.setval(output, "MODFOFF", value=0.1)
+    correct("out", f"data/{names(pair)[0]}", on_existing="skip").close()
+    assert "was changed or saved again since" in caplog.text
+    assert fits.getval(output, "MODFOFF") == truth
