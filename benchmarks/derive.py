@@ -73,7 +73,7 @@ def measure(folder, paths, count, route):
     strun = str(Path(sys.executable).with_name("strun"))
     command = [
         strun,
-        str(ROOT / "config/modfix_derive.cfg"),
+        str(ROOT / "jwst_modfix/config/modfix_derive.cfg"),
         str(association),
         f"--output_dir={output}",
         "--cache=false",  # or the second run would measure nothing

@@ -11,6 +11,7 @@ from typing import TypeVar
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
+    "count_nouns",
     "format_measured",
     "get_logger",
     "has_hidden",
@@ -42,6 +43,11 @@ def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
+
+
+def count_nouns(number: int, noun: str) -> str:
+    """Write a number with its noun: ``1 epoch``, ``2 epochs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_measured(value: float | None, error: float | None, unit: str = "mmag") -> str:

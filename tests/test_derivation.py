@@ -115,6 +115,7 @@ def test_the_reference_file_counts_epochs_and_measurements(described, photometry
     assert failed["saturated"] == np.count_nonzero(table["flags"] == Flag.SATURATED) > SATURATED
     assert failed["crowded"] == np.count_nonzero(table["isolation"] < 1) > CROWDED
     assert derivation["measurements"]["measured"] == len(table)
+    assert len(table) - sum(failed.values()) <= derivation["measurements"]["selected"] < len(table)
     assert len(derivation["exposures"]) == len(headers)
 
 
@@ -276,6 +277,17 @@ def test_options_reach_the_fit(photometry):
     assert turned.direction == pytest.approx(90, abs=3 * turned.direction_error)
 
 
+def test_limits_reach_the_selection(photometry):
+    table = photometry[0].measurements
+    strict = derive(*photometry, faintest=20.5, min_snr=0.0, isolation=0.0)
+    assert strict.selection.rejected["faint"] == np.count_nonzero(table["source_mag"] > 20.5) > 0
+    assert strict.selection.rejected["crowded"] == 0
+    unusable = np.count_nonzero(table["flags"])
+    assert derive(*photometry, compactness=0.4).selection.rejected["extended"] == unusable
+    with pytest.raises(NoSolutionError, match=f"{len(table)} extended"):
+        derive(*photometry, compactness=0.6)
+
+
 def test_a_seed_gives_the_same_numbers_and_another_seed_others(photometry, derivation):
     """The seed chooses the reserved sources."""
     again, other = derive(*photometry, bootstrap=50), derive(*photometry, seed=2)
@@ -324,7 +336,7 @@ def test_where_no_filter_determines_an_offset_the_error_names_each_and_counts(ph
 
 def test_exposures_that_were_corrected_before_are_named(photometry):
     made, headers, epochs = photometry
-    some = [replace(h, status="COMPLETE" if h.array == "long" else None) for h in headers]
+    some = [replace(h, status="COMPLETE" if h.array == "long" else "SKIPPED") for h in headers]
     assert derive(made, some, epochs).corrected == "F444W CLEAR array long"
     everything = derive(made, [replace(h, status="COMPLETE") for h in headers], epochs)
     assert everything.corrected == "the exposures"

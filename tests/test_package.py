@@ -22,7 +22,7 @@ LAYERS = (
     {"table"},
     {"jobs", "files"},
     {"exposure"},
-    {"asdf_tree", "fits_walk", "embedded", "errors"},
+    {"asdf_tree", "errors"},
     {"text"},
     {"integration"},
 )

@@ -7,7 +7,7 @@ import pytest
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.detection import Detections
-from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.photometry.headers import ExposureHeader
 from jwst_modfix.photometry.source_list import choose_exposures, find_shift, measure_isolation, merge_detections
 
 ARCSEC = 1 / 3600

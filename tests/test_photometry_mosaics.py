@@ -11,7 +11,8 @@ from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import Criteria, Epochs, group_epochs, read_header, select_measurements
 from jwst_modfix.photometry import mosaics as module
-from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
+from jwst_modfix.photometry.frames import read_geometry
+from jwst_modfix.photometry.headers import ExposureHeader
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 

@@ -64,11 +64,6 @@ def test_pixel_area_is_the_area_of_its_quadrilateral(geometry):
     np.testing.assert_allclose(area, shoelace, rtol=1e-6)
 
 
-def test_nominal_pixel_area_is_the_product_of_the_siaf_scales(geometry):
-    aperture = read_aperture(geometry.detector)
-    assert geometry.nominal_area == pytest.approx(aperture.XSciScale * aperture.YSciScale, rel=1e-3)
-
-
 def test_pixel_areas_differ_between_short_wavelength_arrays_by_three_percent():
     areas = [detector_geometry(name).nominal_area for name in DETECTORS if "LONG" not in name]
     assert 1.03 < max(areas) / min(areas) < 1.05
@@ -145,6 +140,16 @@ def test_one_dither_does_not_move():
 @pytest.mark.parametrize("points", [2, 4, 6, 9])
 def test_dithers_are_all_different(points):
     assert len(set(dither_pattern(points))) == points
+
+
+def test_exposures_follow_one_another():
+    """One detector: each exposure of 500 s begins after the end of the one before, bands in turn, in its epoch."""
+    options = {"filters": ["F356W", "F444W"], "detectors": ["NRCALONG"], "dithers": 3, "duration": 500}
+    exposures = plan_exposures(JWIDF_EPOCHS[:2], **options)
+    starts = np.array([exposure.start for exposure in exposures]).reshape(2, 6)
+    np.testing.assert_allclose(starts[:, 0], [59768, 59950])  # 2022-07-08 and 2023-01-06
+    np.testing.assert_allclose(np.diff(starts, axis=1) * 86400, 620, atol=1e-3)
+    assert [(e.band.name, e.number) for e in exposures[2:4]] == [("F356W", 3), ("F444W", 1)]
 
 
 def test_pointing_offset_moves_the_field():

@@ -11,12 +11,12 @@ from jwst_modfix.simulate import (
     DETECTORS,
     Band,
     Population,
-    detector_geometry,
     make_scene,
     plan_exposures,
     scene_around,
 )
 from jwst_modfix.simulate.filters import UnknownBandError
+from jwst_modfix.simulate.optics import read_aperture
 from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.scene import PROFILES, SceneError, point_spread_function
 
@@ -56,6 +56,20 @@ def test_flux_and_center_of_every_type(detector, type):
     assert image.sum() == pytest.approx(FLUX_20, rel=1e-6)
     assert (image * x).sum() / image.sum() == pytest.approx(900.3, abs=1e-3)
     assert (image * y).sum() / image.sum() == pytest.approx(1100.8, abs=1e-3)
+
+
+@pytest.mark.parametrize(("detector", "x", "y"), [("NRCA1", 1000, 1000), ("NRCA2", 90, 90), ("NRCBLONG", 1950, 100)])
+def test_psf_has_its_width_on_the_sky_and_not_in_pixels(detector, x, y):
+    """Second moments: of the PSF [arcsec2] over the area of a pixel by the SIAF, plus 1/12 for the pixel."""
+    band, fwhm = ("F444W", 0.1446) if "LONG" in detector else ("F200W", 0.0651)
+    exposure = one_exposure(detector, band)
+    image = draw_sources(sources_at(exposure, [x], [y]), exposure) / FLUX_20
+    v2, v3 = read_aperture(detector).sci_to_tel(x + np.array([1, 2, 1]), y + np.array([1, 1, 2]))
+    area = abs((v2[1] - v2[0]) * (v3[2] - v3[0]) - (v2[2] - v2[0]) * (v3[1] - v3[0]))
+    expected = (0.75 + 0.17 * 2.6**2 + 0.08 * 7.0**2) * (fwhm / 2.3548) ** 2 / area + 1 / 12
+    offsets = np.arange(2048.0)
+    found = [(image.sum(axis=axis) * (offsets - place) ** 2).sum() for axis, place in ((0, x), (1, y))]
+    np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
 def test_source_on_the_edge_keeps_the_half_that_is_on_the_detector():
@@ -98,13 +112,16 @@ def test_psf_is_as_wide_as_it_says():
     assert half / (psf.weights / psf.sigmas**2).sum() == pytest.approx(0.5, abs=0.03)
 
 
-def test_density_counts_sources_brighter_than_22():
+def test_number_counts_and_colours():
+    """20 per arcmin^2 brighter than 22 AB, 0.3 dex a magnitude; stars are blue, so fainter at longer wavelengths."""
     rng = np.random.default_rng(2)
-    scene = make_scene(rng, ra=10, dec=20, radius=600, filters=["F200W"], epochs=["ep1"])
-    expected = 20 * np.pi * 10**2
-    brighter = np.count_nonzero(scene["mag_F200W"] < 22)
-    # Those brighter than 16 AB are left out, and colours mix a little across the limit.
-    assert brighter == pytest.approx(expected, abs=4 * np.sqrt(expected) + 0.02 * expected)
+    scene = make_scene(rng, ra=10, dec=20, radius=600, filters=["F200W", "F444W"], epochs=["ep1"])
+    for limit in (20, 22, 24):
+        expected = 20 * np.pi * 10**2 * (10 ** (0.3 * (limit - 22)) - 10 ** (0.3 * (16 - 22)))
+        brighter = np.count_nonzero(scene["mag_F200W"] < limit)
+        assert brighter == pytest.approx(expected, abs=4 * np.sqrt(expected))
+    colour = scene["mag_F444W"] - scene["mag_F200W"]
+    assert np.mean(colour[scene["type"] == "star"]) == pytest.approx(1.5 * np.log10(4.421 / 1.990), abs=0.01)
 
 
 def test_sources_fill_the_circle_evenly():
@@ -172,7 +189,3 @@ def test_fwhm_is_that_measured_in_flight():
     """F150W 0.050, F200W 0.066, F356W 0.115 and F444W 0.145 arcsec."""
     found = [Band.named(name).fwhm for name in ("F150W", "F200W", "F356W", "F444W")]
     np.testing.assert_allclose(found, [0.050, 0.066, 0.115, 0.145], rtol=0.03)
-
-
-def test_geometry_is_read_once():
-    assert detector_geometry("NRCA1") is detector_geometry("NRCA1")

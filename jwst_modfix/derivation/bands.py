@@ -102,7 +102,7 @@ def _solve(result, options):
         pairs = _compare_pairs(measurements, options)
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
-        offsets=offset_table(solution, options.significance, options.baseline),
+        offsets=offset_table(solution, options.significance),
     )  # fmt: skip
 
 

@@ -11,13 +11,15 @@ from typing import Any
 from jwst_modfix.derivation.bands import list_bands, solve_band
 from jwst_modfix.derivation.derive import Derivation, Options
 from jwst_modfix.derivation.provenance import make_table
-from jwst_modfix.errors import AssociationError, NoSolutionError, PhotometryError
+from jwst_modfix.errors import AssociationError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry import (
     Cache,
     Epochs,
     ExposureHeader,
     Photometry,
+    find_apart,
+    find_copies,
     find_mixed,
     find_sources,
     find_wide_epochs,
@@ -78,6 +80,11 @@ def read_members(
         raise AssociationError(
             f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
         )
+    copies = find_copies(headers)
+    if copies:
+        raise AssociationError(
+            f"{where}: each exposure must be a member once: {'; '.join(copies)}; leave the copies out"
+        )
     mixed = find_mixed(headers)
     if mixed and not allow_mixed:
         raise AssociationError(
@@ -89,6 +96,9 @@ def read_members(
     if not any(len(seen) == len(MODULES) for seen in modules.values()):
         words = ", ".join(f"{band}: {', '.join(sorted(seen))}" for band, seen in modules.items())
         raise NoSolutionError(f"{where}: an offset needs exposures of both modules through one filter; got {words}")
+    apart = find_apart(headers)
+    if len(apart) == sum(len(seen) == len(MODULES) for seen in modules.values()):
+        raise NoSolutionError(f"{where}: exposures must overlap on the sky; {'; '.join(apart)}")
     return headers, mixed
 
 
@@ -97,7 +107,7 @@ def _inspect(path: Path) -> tuple[ExposureHeader | None, str]:
     try:
         header = read_header(path)
         read_geometry(header)
-    except PhotometryError as error:
+    except ModuleOffsetError as error:
         return None, str(error)
     return header, ""
 

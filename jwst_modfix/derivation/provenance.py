@@ -14,6 +14,7 @@ from jwst_modfix.derivation.bands import LEAST_ERROR
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetTable, Validity
+from jwst_modfix.text import count_nouns
 
 __all__ = ["describe_derivation", "make_model", "make_table"]
 
@@ -36,10 +37,11 @@ def make_model(derivation: Any) -> ModuleOffsetModel:
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot, dates.max().isot[:10]
     described = describe_derivation(derivation)
+    exposures = count_nouns(len(derivation.headers), "exposure")
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
     return ModuleOffsetModel.from_table(
         derivation.table,
-        description=f"Module A/B flux offsets in {bands}, derived from {len(derivation.headers)} exposures",
+        description=f"Module A/B flux offsets in {bands}, derived from {exposures}",
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
         pedigree=f"INFLIGHT {first[:10]} {last}",
         useafter=first[:19],
@@ -83,10 +85,11 @@ def _find_names(values):
 
 def _write_history(derivation, described, first, last):
     options, versions = derivation.options, described["versions"]
-    count, epochs = len(derivation.headers), len(derivation.epochs.names)
+    exposures = count_nouns(len(derivation.headers), "exposure")
+    epochs = count_nouns(len(derivation.epochs.names), "epoch")
     yield (
-        f"Derived by jwst_modfix {versions['jwst-modfix']} from {count} exposures of {epochs} "
-        f"epoch{'s' * (epochs != 1)}, {first} to {last}; photometry {options.photometry}, method {options.method}."
+        f"Derived by jwst_modfix {versions['jwst-modfix']} from {exposures} of {epochs}, {first} to {last}; "
+        f"photometry {options.photometry}, method {options.method}."
     )
     if derivation.corrected:
         yield f"Corrected for module offsets before: {derivation.corrected}; their offsets are what was left."

@@ -64,7 +64,7 @@ def _residual(solution, again, term):
 
 def _influence(again, number):
     """Change of an offset of the reserved sources with each of their magnitudes."""
-    free, weight, system = again.model.mask("offset", "level"), again.fit.weight, again.system
+    free, weight, system = again.model.mask("offset", "level"), again.fit.derivative, again.system
     here, row = np.ix_(free, free), np.zeros(len(free))
     inverse, _ = generalised_inverse(*(part[here] for part in system.normal_matrix(weight)))
     row[free] = inverse[np.count_nonzero(free[:number])]

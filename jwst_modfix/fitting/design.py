@@ -6,8 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.least_squares import make_design
-from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate, number_labels
+from jwst_modfix.fitting.least_squares import make_design, number_labels
+from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 __all__ = ["SLOPE_ARRAYS", "Model", "Term", "list_terms"]

@@ -7,10 +7,11 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.measurements import Measurements, number_labels
+from jwst_modfix.fitting.least_squares import number_labels
+from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
-__all__ = ["LinkReport", "check_linked", "count_links"]
+__all__ = ["LinkReport", "check_linked", "count_links", "count_weakest_links"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,24 +34,16 @@ class LinkReport:
             return 0
         return int(self.shared[self.detectors.index(pair[0]), self.detectors.index(pair[1])])
 
-    def rows(self):
-        """List the pairs of detectors that share sources, for a table."""
-        upper = np.triu(self.shared, 1)
-        found = [
-            {"detector": self.detectors[i], "other": self.detectors[j], "sources": int(upper[i, j])}
-            for i, j in np.argwhere(upper)
-        ]
-        alone = np.flatnonzero((upper + upper.T).sum(axis=1) == 0)
-        return found + [{"detector": self.detectors[i], "other": None, "sources": 0} for i in alone]
-
     def sentences(self):
         """List in words what is not linked."""
-        alone = [row["detector"].split() for row in self.rows() if row["other"] is None]
-        found = [f"array {array} module {module} has no common source with any other" for array, module in alone]
+        alone = self.shared.sum(axis=1) == np.diag(self.shared)
+        found = [
+            "array {} module {} has no common source with any other".format(*self.detectors[i].split())
+            for i in np.flatnonzero(alone)
+        ]
         for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
             members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
-            noun = "epoch" if len(members) == 1 else "epochs"
-            verb = "has" if len(members) == 1 else "have"
+            noun, verb = ("epoch", "has") if len(members) == 1 else ("epochs", "have")
             found.append(f"{noun} {', '.join(members)} {verb} no common source with epoch {self.epochs[0]}")
         return found
 
@@ -79,6 +72,27 @@ def _shared(source, label):
     seen = sparse.coo_array((np.ones(len(source), dtype=np.int64), (source, label)), shape=shape).tocsr()
     seen.data[:] = 1
     return (seen.T @ seen).toarray()
+
+
+def count_weakest_links(measurements: Measurements, used: np.ndarray) -> dict[str, int]:
+    """Count the used sources in the weakest link between the modules of each array: the minimum cut.
+
+    Two sets of detectors with one module in each are linked by the sources that were measured on both sides. Of all
+    such sets, the one with the fewest sources between limits what is known of the offset. There are at most 512.
+    """
+    source, detector = number_labels(measurements.source)[1], measurements.detector
+    seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
+    patterns, counts = np.unique(seen, return_counts=True)
+    there = np.flatnonzero(np.bincount(detector))
+    sides = np.array([0])
+    for d in there:
+        sides = np.concatenate([sides, sides | 1 << d])
+    crossing = ((sides[:, None] & patterns) > 0) & ((~sides[:, None] & patterns) > 0)
+    linked, found = crossing @ counts, {}
+    for code in np.unique(there // 2):
+        apart = ((sides >> 2 * code) & 1) & ~((sides >> (2 * code + 1)) & 1)
+        found[ARRAYS[code]] = int(linked[apart.astype(bool)].min(initial=len(seen)))
+    return found
 
 
 def check_linked(measurements: Measurements, links: LinkReport) -> None:

@@ -13,12 +13,13 @@ from jwst_modfix.fitting.least_squares import (
     HuberProblem,
     LinearSystem,
     make_design,
+    number_labels,
     sandwich,
     solve_huber,
     start_huber,
     student_factor,
 )
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, number_labels
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
 

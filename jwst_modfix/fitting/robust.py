@@ -11,11 +11,12 @@ from jwst_modfix.fitting.least_squares import (
     HuberProblem,
     LinearSystem,
     huber_mean_square,
+    number_labels,
     sandwich,
     solve_huber,
     start_huber,
 )
-from jwst_modfix.fitting.measurements import Measurements, number_labels
+from jwst_modfix.fitting.measurements import Measurements
 
 __all__ = ["OUTLIER", "REASONS", "SINGLE", "USED", "VARIABLE", "RobustFit", "fit_robust"]
 
@@ -86,7 +87,7 @@ def fit_robust(
     return RobustFit(
         values=fit.values,
         covariance=sandwich(problem, fit, as_given=not (robust or scatter)),
-        residual=fit.residual,
+        residual=_residual(problem, fit, 1 / (error**2 + fit.sigma_int**2)),
         weight=fit.weight,
         derivative=fit.derivative if robust else fit.base,
         rejected=rejected,
@@ -127,21 +128,24 @@ def _reject(problem, fit, before, epoch):
     """
     system = problem.system
     base = 1 / (problem.error**2 + fit.sigma_int**2)
-    left = problem.y - system.design @ fit.values
-    # Against the robust mean of the source; the plain mean where all of its measurements are rejected.
-    empty = system.per_source(fit.weight)[system.source] == 0
-    mean = system.source_mean(np.where(empty, base, fit.weight), left)[system.source]
-    standard = (left - mean) * np.sqrt(base) / system.kept_share(base)
+    standard = _residual(problem, fit, base) * np.sqrt(base) / system.kept_share(base)
     outlier = (np.abs(standard) > _OUTLIER_SIGMA) & (before != SINGLE)
     count = system.per_source(outlier)
     variable = (count >= 2) & (count > _OUTLIER_SHARE * system.per_source(None))
-    variable |= _epochs_scatter(system, base * ~outlier, left, epoch)
+    variable |= _epochs_scatter(system, base * ~outlier, problem.y - system.design @ fit.values, epoch)
     found = np.where(outlier, OUTLIER, USED)
     found[variable[system.source]] = VARIABLE
     alone = system.per_source(found == USED)[system.source] < 2
     found[(found == USED) & alone] = OUTLIER
     found[before == SINGLE] = SINGLE
     return found.astype(np.int8)
+
+
+def _residual(problem, fit, base):
+    """Residuals against the robust mean of the source, or the plain mean where all its measurements are rejected."""
+    system = problem.system
+    empty = system.per_source(fit.weight)[system.source] == 0
+    return system.residual(np.where(empty, base, fit.weight), problem.y, fit.values)
 
 
 def _epochs_scatter(system, weight, left, epoch):

@@ -7,9 +7,9 @@ import numpy as np
 
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms
-from jwst_modfix.fitting.least_squares import NULL_SHARE, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.least_squares import NULL_SHARE, LinearSystem, generalised_inverse, number_labels
 from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, number_labels
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 
 __all__ = [
     "MAX_INFLATION",
@@ -75,22 +75,19 @@ class Separability:
 
 
 def count_effective_sources(
-    model: Model,
-    system: LinearSystem,
-    links: LinkReport,
-    weight: np.ndarray,
-    free: np.ndarray,
-    wanted: Iterable[int],
+    model: Model, system: LinearSystem, links: LinkReport, weight: np.ndarray, free: np.ndarray, wanted: Iterable[int]
 ) -> dict[int, float]:
-    """Count the effective sources of terms."""
+    """Count the effective sources of terms; 0 where these weights do not determine the term."""
     here = np.ix_(free, free)
-    inverse, _ = generalised_inverse(*(part[here] for part in system.normal_matrix(weight)))
-    influence = np.zeros((len(free), len(free)))
-    influence[here] = inverse
+    inverse, null = generalised_inverse(*(part[here] for part in system.normal_matrix(weight)))
+    influence, undetermined = np.zeros((len(free), len(free))), np.zeros(len(free), dtype=bool)
+    influence[here], undetermined[free] = inverse, np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
     counts = {}
     for number in wanted:
         term = model.terms[number]
-        if term.kind == "epoch" and len(model.epochs) > _COUNTED_EPOCHS:
+        if undetermined[number]:
+            counts[number] = 0.0
+        elif term.kind == "epoch" and len(model.epochs) > _COUNTED_EPOCHS:
             counts[number] = float(links.shared_epochs[links.epochs.index(term.epoch)].max())
         else:
             counts[number] = system.effective_sources(weight, influence[number])

@@ -13,9 +13,9 @@ from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, list_terms
-from jwst_modfix.fitting.least_squares import LinearSystem, student_factor
-from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, number_labels
+from jwst_modfix.fitting.least_squares import LinearSystem, number_labels, student_factor
+from jwst_modfix.fitting.links import LinkReport, check_linked, count_links, count_weakest_links
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
@@ -27,6 +27,7 @@ from jwst_modfix.fitting.separability import (
 )
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
 from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.text import count_nouns, format_measured
 
 if TYPE_CHECKING:
     from jwst_modfix.table.table import OffsetTable
@@ -37,6 +38,8 @@ __all__ = ["Solution", "fit", "solve"]
 _TIME_TERMS = ("auto", "fit", "zero")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
+# One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
+_WEAKEST_LINK = 5
 _WIDTH = 78  # characters of a line of the summary
 
 
@@ -283,9 +286,10 @@ class Solution:
         single, outliers, variable = np.bincount(self.rejected, minlength=4)[1:]
         lines = [
             f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
-            f" in {_count(len(self.model.epochs), 'epoch')}",
+            f" in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {outliers} outliers, {variable} of variable sources",
-            f"scatter {1e3 * self.sigma_int:.2f} mmag, chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
+            f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.fit.error_scale:.2f},"
+            f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
             "",
             f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict",
         ]
@@ -324,12 +328,8 @@ class Solution:
         return f"<table><caption>{html.escape(self._band)}</caption>{head}{rows}</table>"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _milli(value: float | None, error: float | None) -> str:
-    return "-" if value is None or error is None else f"{1e3 * value:+.2f} ± {1e3 * error:.2f}"
+    return format_measured(value, error, "")
 
 
 def fit(
@@ -450,6 +450,7 @@ def _recount(solution: Solution, roles: Separability, min_sources: int) -> Solut
     counts = count_effective_sources(
         solution.model, solution.system, solution.links, solution.fit.derivative, free, np.flatnonzero(solution.fitted)
     )
+    weakest = count_weakest_links(solution.measurements, solution.fit.derivative > 0)
     fitted, factor, status = solution.fitted.copy(), np.ones(len(free)), {s.term: s for s in solution.status}
     for number, count in counts.items():
         term = solution.model.terms[number]
@@ -457,6 +458,11 @@ def _recount(solution: Solution, roles: Separability, min_sources: int) -> Solut
         status[term] = replace(status[term], effective_sources=count)
         if count < min_sources:
             fitted[number], status[term] = False, too_few_sources(term, count, min_sources)
+        elif term.kind == "offset" and weakest[str(term.array)] < min(_WEAKEST_LINK, min_sources):
+            fitted[number] = False
+            words = f"{term.words}: the weakest link between its modules has {weakest[str(term.array)]} sources"
+            words += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
+            status[term] = TermStatus(term, "no information", words, effective_sources=count)
     found = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
     return replace(solution, fit=found, fitted=fitted, status=tuple(status.values()))
 

@@ -20,11 +20,11 @@ __all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_array
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
 # Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
 TOLERANCE = 0.001
-# "Not needed" asks for an error as small as this, so that 3 sigma is below the 1% that users ask for; and for a
-# difference that is below that 1% at 95% confidence, as one of 8 +- 2.9 mmag is no proof of absence.
-LARGEST_ERROR = 0.003
-_LARGEST_DIFFERENCE = 0.01
+# "Not needed" asks for a difference that is below this at 95% confidence, all over the field.
+LARGEST_DIFFERENCE = 0.003
 _CONFIDENCE = float(norm.isf(0.05))
+# A value with a larger error is of no use: it goes into no table.
+LARGEST_ERROR = 0.003
 # Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
 _LEAST_CHANCE = 1e-290
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
@@ -47,6 +47,7 @@ class ArrayResult:
     correlation: float = 0.0  # of offset and slope
     significance: float = 0.0  # of offset and slope together, as Gaussian sigmas
     n_sources: float = 0.0  # effective number behind the offset
+    is_usable: bool = False  # whether the value goes into a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +60,18 @@ class _Strength:
     limit: float
 
 
-def judge_arrays(
-    solution: Solution,
-    significance: float = 3.0,
-    tolerance: float = TOLERANCE,
-    largest_error: float = LARGEST_ERROR,
-) -> tuple[ArrayResult, ...]:
+def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
     """Give each array ID its verdict.
 
     Offset and slope are tested together, as they are correlated: ``needed`` where their joint chi-square reaches
-    ``significance`` and the difference between the modules exceeds ``tolerance`` somewhere; ``not needed`` where it
-    does not, its error is at most ``largest_error`` all over the field, and the difference is below 10 mmag at 95%
-    confidence (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``.
-    So is an offset that holds only if a term that could not be separated is 0, and one whose slope was asked for and is
-    not determined: the modules differ by its value only in the middle between them.
+    ``significance`` and the difference between the modules exceeds ``TOLERANCE`` somewhere; ``not needed`` where it
+    does not, and the difference is below ``LARGEST_DIFFERENCE`` at 95% confidence all over the field (a test of
+    equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``. So is an offset that
+    holds only if a term that could not be separated is 0, and one whose slope was asked for and is not determined: the
+    modules differ by its value only in the middle between them.
     """
     arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
-    return tuple(_judge(solution, array, significance, tolerance, largest_error) for array in arrays)
+    return tuple(_judge(solution, array, significance) for array in arrays)
 
 
 def offset_table(
@@ -83,7 +79,8 @@ def offset_table(
 ) -> OffsetTable:
     """Turn a solution into a coefficient table.
 
-    Rows whose verdict is ``not determined`` are left out; rows that are not significant enter as 0 with their errors.
+    Rows have the values as measured, whatever the verdict. Left out are values that hold only under an assumption, and
+    those whose error exceeds ``LARGEST_ERROR`` somewhere in the field.
     """
     results = judge_arrays(solution, significance)
     gradient = Gradient(
@@ -92,32 +89,31 @@ def offset_table(
         origin=tuple(solution.origin),
         exposure_share=EXPOSURE_SHARE,
     )
-    rows = tuple(_row(solution, result) for result in results if result.verdict != NOT_DETERMINED)
+    rows = tuple(_row(solution, result) for result in results if result.is_usable)
     valid_for = meta.pop("valid_for", Validity())
     return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name, meta=meta)
 
 
 def _row(solution, result):
-    zero = 1.0 if result.verdict == NEEDED else 0.0
     return OffsetRow(
         array=result.array,
         filter=solution.measurements.filter,
         pupil=solution.measurements.pupil,
-        offset=zero * result.offset + 0.0,
+        offset=result.offset,
         offset_error=result.offset_error,
-        slope=None if result.slope is None else zero * result.slope + 0.0,  # and no negative zero
+        slope=result.slope,
         slope_error=result.slope_error,
         direction=result.direction,
     )
 
 
-def _judge(solution, array, significance, tolerance, largest_error):
+def _judge(solution, array, significance):
     status = {found.term.name: found for found in solution.status}
     own = status[f"offset[{array}]"]
     if not own.is_fitted:
         return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
     strength = _strength(solution, array)
-    verdict, words = _verdict(strength, significance, tolerance, largest_error)
+    verdict, words = _verdict(strength, significance)
     # A term that this one is not separable from, or a slope that was asked for and may be part of the offset.
     blocking = [
         s.words
@@ -133,6 +129,7 @@ def _judge(solution, array, significance, tolerance, largest_error):
         words=words,
         significance=strength.sigmas,
         n_sources=own.effective_sources,
+        is_usable=not blocking and strength.error <= LARGEST_ERROR,
         **_measured(solution, array),
     )
 
@@ -161,18 +158,14 @@ def _strength(solution, array):
     )
 
 
-def _verdict(strength, significance, tolerance, largest_error):
-    sigmas, error = strength.sigmas, strength.error
-    words = f"the modules differ by up to {strength.size * 1e3:.1f} mmag ({sigmas:.1f} sigma)"
-    if sigmas >= significance and strength.size > tolerance:
+def _verdict(strength, significance):
+    words = f"the modules differ by up to {1e3 * strength.size:.1f} mmag ({strength.sigmas:.1f} sigma)"
+    if strength.sigmas >= significance and strength.size > TOLERANCE:
         return NEEDED, words
-    if error > largest_error:
-        words = f"the error of {error * 1e3:.1f} mmag exceeds the limit of {largest_error * 1e3:.1f} mmag"
-        return NOT_DETERMINED, words
-    words += f", with errors of at most {error * 1e3:.1f} mmag"
-    if strength.limit <= _LARGEST_DIFFERENCE:
+    words += f", with errors of at most {1e3 * strength.error:.1f} mmag"
+    if strength.limit < LARGEST_DIFFERENCE:
         return NOT_NEEDED, words
-    limit = f"not below {_LARGEST_DIFFERENCE * 1e3:.0f} mmag at 95% confidence (up to {strength.limit * 1e3:.1f} mmag)"
+    limit = f"not below {1e3 * LARGEST_DIFFERENCE:.0f} mmag at 95% confidence (up to {1e3 * strength.limit:.1f} mmag)"
     return NOT_DETERMINED, f"{words}: not significant, and {limit}"
 
 

@@ -15,7 +15,7 @@ from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import UNUSABLE, Criteria, Flag, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import Photometry, find_sources, measure_exposures, measure_sources
-from jwst_modfix.photometry.frames import ExposureHeader, find_mixed, read_header
+from jwst_modfix.photometry.headers import ExposureHeader, find_apart, find_copies, find_mixed, read_header
 
 __all__ = [
     "SYSTEMATIC_FLOOR",
@@ -29,6 +29,8 @@ __all__ = [
     "Photometry",
     "Selection",
     "default_aperture",
+    "find_apart",
+    "find_copies",
     "find_mixed",
     "find_sources",
     "find_wide_epochs",

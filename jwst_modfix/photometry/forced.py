@@ -17,7 +17,8 @@ from jwst_modfix.photometry.cache import Cache
 from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.detection import Detections, detect, fill_lone_pixels, find_connected, refine_centroids
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
+from jwst_modfix.photometry.frames import Frame, read_frame, shift_on_sky
+from jwst_modfix.photometry.headers import ExposureHeader
 from jwst_modfix.photometry.source_list import SourceList, choose_exposures, find_shift, merge_detections
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit

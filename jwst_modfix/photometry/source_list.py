@@ -9,10 +9,9 @@ from scipy.spatial import cKDTree
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.detection import Detections
-from jwst_modfix.photometry.frames import ExposureHeader, offsets, shift_on_sky, unit_vectors
+from jwst_modfix.photometry.frames import offsets, shift_on_sky, unit_vectors
+from jwst_modfix.photometry.headers import ExposureHeader
 
-_CELL = 4.0  # arcsec
-_SAMPLES = 64  # along each side of a footprint
 _MIN_NEW = 0.03  # share of new sky for which an exposure is searched for sources
 _ARCSEC = np.deg2rad(1 / 3600)  # radians: chord of the unit sphere per arcsec
 _MATCH_RADIUS = 0.15  # arcsec
@@ -56,27 +55,12 @@ def choose_exposures(headers: Sequence[ExposureHeader]) -> list[ExposureHeader]:
     """
     chosen, covered = [], {}
     for header in sorted(headers, key=lambda header: (header.name, str(header.path))):
-        cells = _cells(header.corners)
+        cells = header.cells
         known = covered.setdefault(header.band, set())
         if cells is None or len(cells - known) >= _MIN_NEW * len(cells):
             chosen.append(header)
             known |= cells or set()
     return chosen
-
-
-def _cells(corners):
-    """Cells of the sky inside a footprint of four corners; None where they are not known."""
-    if corners is None:
-        return None
-    side = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
-    along, across = (grid.ravel()[:, None] for grid in np.meshgrid(side, side))
-    corners[:, 0] = corners[0, 0] + (corners[:, 0] - corners[0, 0] + 180) % 360 - 180
-    near = (1 - along) * corners[0] + along * corners[1]
-    far = (1 - along) * corners[3] + along * corners[2]
-    ra, dec = ((1 - across) * near + across * far).T
-    row = np.floor(dec * 3600 / _CELL).astype(int)
-    width = _CELL / 3600 / np.cos(np.radians(row * _CELL / 3600)).clip(1e-6)
-    return set(zip(row.tolist(), np.floor(ra % 360 / width).astype(int).tolist(), strict=True))
 
 
 def merge_detections(detections: Sequence[Detections]) -> SourceList:

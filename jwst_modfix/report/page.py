@@ -14,7 +14,7 @@ import numpy as np
 
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.report.figures import Picture, draw_band, draw_overview
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import count_nouns, format_measured
 
 if TYPE_CHECKING:
     from jwst_modfix.derivation.bands import BandResult
@@ -62,7 +62,7 @@ def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) ->
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["measured"] = format_measured
-    environment.filters["count"] = _count
+    environment.filters["count"] = count_nouns
     return environment.from_string(source).render(
         derivation=derivation,
         described=describe_derivation(derivation),
@@ -70,10 +70,6 @@ def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) ->
         figures=figures,
         calibrations=list(_describe_calibrations(derivation.headers)),
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _describe_band(band: BandResult, epoch_names: Sequence[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -11,7 +12,7 @@ from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.simulate.detector import Effects, Subarray, cut_subarray, detect
+from jwst_modfix.simulate.detector import Effects, Pixels, Subarray, cut_subarray, detect
 from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import FULL_FRAME, Array, assign_wcs
@@ -75,27 +76,13 @@ def simulate_exposure(
 
 
 def calibration_factor(exposure: Exposure, truth: CalibrationTruth) -> Array | float:
-    """
-    Factor that the wrong calibration puts on the pixels of an exposure.
-
-    Parameters
-    ----------
-    exposure : Exposure
-        The exposure.
-    truth : CalibrationTruth
-        The error of the calibration.
-
-    Returns
-    -------
-    ndarray, shape (2048, 2048), or float
-        10^(-0.4 (z + g u + t)); one number where the array has no gradient.
-    """
+    """Factor 10^(-0.4 (z + g u + t)) of the pixels; one number where the array has no gradient."""
     v2, v3 = exposure.geometry.grid_to_v2v3(_PIXELS, _PIXELS)
     error = truth.magnitude_error(exposure, x=_PIXELS[None, :], y=_PIXELS[:, None], v2=v2, v3=v3)
     return 10 ** (-0.4 * error)
 
 
-def _assemble(exposure, pixels, area, factor, context):
+def _assemble(exposure: Exposure, pixels: Pixels, area: Array, factor: Array | float, context: str) -> ImageModel:
     """Scale the pixels by the error, once for values and twice for variances, and describe them."""
     model = ImageModel(
         data=np.float32(pixels.data * factor),
@@ -113,25 +100,12 @@ def _assemble(exposure, pixels, area, factor, context):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """
-    What was written.
+    """The paths of what was written."""
 
-    Parameters
-    ----------
-    exposures : tuple of pathlib.Path
-        The ``_cal`` files, in the order of the exposures.
-    associations : tuple of pathlib.Path
-        The associations; the last one holds everything.
-    truth : pathlib.Path
-        The injected calibration error, the epochs and the exposures (YAML).
-    sources : pathlib.Path
-        The catalogue of true sources (ECSV).
-    """
-
-    exposures: tuple[Path, ...]
-    associations: tuple[Path, ...]
-    truth: Path
-    sources: Path
+    exposures: tuple[Path, ...]  # _cal files, in the order of the exposures
+    associations: tuple[Path, ...]  # the last one holds everything
+    truth: Path  # the injected calibration error, the epochs and the exposures (YAML)
+    sources: Path  # the catalogue of true sources (ECSV)
 
 
 def simulate_dataset(
@@ -202,17 +176,20 @@ def simulate_dataset(
     )
 
 
-def _write_associations(output_dir, field, exposures):
+def _write_associations(output_dir: Path, field: str, exposures: Sequence[Exposure]) -> tuple[Path, ...]:
     """Write the associations: per epoch and filter, per filter, and of everything; members carry their epoch."""
     epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
     bands = dict.fromkeys(exposure.band.name for exposure in exposures)
     taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
+    choices: list[tuple[str | None, str | None]]
     choices = [(epoch, band) for band in bands for epoch in epochs if (epoch, band) in taken]
     choices += [(None, band) for band in bands] + [(None, None)]
     return tuple(_write_association(output_dir, field, exposures, *choice) for choice in choices)
 
 
-def _write_association(output_dir, field, exposures, epoch, band):
+def _write_association(
+    output_dir: Path, field: str, exposures: Sequence[Exposure], epoch: str | None, band: str | None
+) -> Path:
     members = [e for e in exposures if epoch in (None, e.epoch.name) and band in (None, e.band.name)]
     product = "_".join(part for part in (field, epoch, band and band.lower()) if part)
     names = [exposure.filename for exposure in members]
@@ -225,7 +202,7 @@ def _write_association(output_dir, field, exposures, epoch, band):
     return path
 
 
-def _write_truth(path, exposures, truth, context):
+def _write_truth(path: Path, exposures: Sequence[Exposure], truth: CalibrationTruth, context: str) -> Path:
     """Write the injected calibration error and the geometry of the exposures."""
     tree = {
         "model": "m = M + z + g u + t [mag]; pixels are multiplied by 10^(-0.4 (z + g u + t))",
@@ -239,7 +216,7 @@ def _write_truth(path, exposures, truth, context):
     return path
 
 
-def _describe_epoch_terms(truth, exposures):
+def _describe_epoch_terms(truth: CalibrationTruth, exposures: Sequence[Exposure]) -> list[dict[str, Any]]:
     """One entry for each epoch and band, whichever way the terms were given."""
     pairs = dict.fromkeys((exposure.epoch.name, exposure.band) for exposure in exposures)
     return [
@@ -248,7 +225,7 @@ def _describe_epoch_terms(truth, exposures):
     ]
 
 
-def _describe(exposure):
+def _describe(exposure: Exposure) -> dict[str, Any]:
     return {
         "filename": exposure.filename,
         "epoch": exposure.epoch.name,
@@ -262,7 +239,7 @@ def _describe(exposure):
     }
 
 
-def _plain(tree):
+def _plain(tree: Any) -> Any:
     """Turn what YAML does not know, tuples and NumPy numbers, into what it does."""
     if isinstance(tree, dict):
         return {str(key): _plain(value) for key, value in tree.items()}

@@ -2,13 +2,15 @@
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.simulate.optics import FULL_FRAME, assign_wcs, detector_geometry, read_subarray
+from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.optics import FULL_FRAME, Array, assign_wcs, detector_geometry, read_subarray
 
 __all__ = [
     "GROUPS",
@@ -47,64 +49,38 @@ _SENSITIVITY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """
-    Which effects to simulate.
+    """Which effects to simulate."""
 
-    Parameters
-    ----------
-    noise : bool
-        Whether to add Poisson, read and flat-field noise; the variances are filled in either way.
-    sky : bool
-        Whether to add the sky.
-    bad_pixels : bool
-        Whether there are dead, hot and reference pixels.
-    saturation : bool
-        Whether bright cores are saturated.
-    cosmic_rays : int
-        Hits that the ramp fit left in, unflagged, in each exposure.
-    """
-
-    noise: bool = True
+    noise: bool = True  # Poisson, read and flat-field noise; the variances are filled in either way
     sky: bool = True
-    bad_pixels: bool = True
-    saturation: bool = True
-    cosmic_rays: int = 0
+    bad_pixels: bool = True  # dead, hot and reference pixels
+    saturation: bool = True  # of bright cores
+    cosmic_rays: int = 0  # hits that the ramp fit left in, unflagged, in each exposure
 
     @classmethod
-    def none(cls):
+    def none(cls) -> "Effects":
         """Turn every effect off."""
         return cls(noise=False, sky=False, bad_pixels=False, saturation=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pixels:
-    """
-    The arrays of a calibrated exposure, shape (2048, 2048) each.
+    """The arrays of a calibrated exposure, shape (2048, 2048) each; NaN where nothing was measured."""
 
-    Parameters
-    ----------
-    data, err : ndarray
-        Surface brightness and its standard error [MJy/sr]; not-a-number where nothing was measured.
-    dq : ndarray of uint32
-        Data-quality flags.
-    var_poisson, var_rnoise, var_flat : ndarray
-        The parts of the variance [(MJy/sr)^2].
-    """
-
-    data: np.ndarray
-    err: np.ndarray
-    dq: np.ndarray
-    var_poisson: np.ndarray
-    var_rnoise: np.ndarray
-    var_flat: np.ndarray
+    data: Array  # MJy/sr
+    err: Array  # MJy/sr
+    dq: Array
+    var_poisson: Array  # (MJy/sr)^2
+    var_rnoise: Array
+    var_flat: Array
 
 
-def photmjsr(exposure):
-    """Conversion of an exposure from DN/s to surface brightness."""
+def photmjsr(exposure: Exposure) -> float:
+    """Surface brightness of one DN/s in an exposure [MJy/sr]."""
     return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
 
 
-def detect(brightness, exposure, rng, effects):
+def detect(brightness: Array, exposure: Exposure, rng: np.random.Generator | None, effects: Effects) -> Pixels:
     """Measure a surface brightness."""
     channel = exposure.geometry.channel
     per_electron = photmjsr(exposure) / (_GAIN[channel] * exposure.duration)
@@ -123,8 +99,8 @@ def detect(brightness, exposure, rng, effects):
     return Pixels(data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat)
 
 
-def noise_equivalent_flux(flux, exposure):
-    """Estimate the standard error of a source's flux in an aperture that holds most of it."""
+def noise_equivalent_flux(flux: Array, exposure: Exposure) -> Array:
+    """Estimate the standard error of a source's flux in an aperture of 2.5 FWHM [MJy]."""
     geometry, band = exposure.geometry, exposure.band
     per_electron = photmjsr(exposure) / (_GAIN[geometry.channel] * exposure.duration)
     pixels = np.pi * (_APERTURE_RADIUS * band.fwhm) ** 2 / geometry.nominal_area
@@ -133,21 +109,21 @@ def noise_equivalent_flux(flux, exposure):
     return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
 
 
-def _draw_noisy(electrons, exposure, rng):
+def _draw_noisy(electrons: Array, exposure: Exposure, rng: Any) -> Array:
     """Draw counts and read noise, then divide by a flat field that is a little wrong."""
     flat = 1 + _FLAT_ERROR * _pattern_rng(exposure).standard_normal(electrons.shape, np.float32)
     read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
     counts = rng.poisson(electrons) + read
-    return counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration))
+    return np.asarray(counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration)))
 
 
-def _add_cosmic_rays(data, err, rng, number):
+def _add_cosmic_rays(data: Array, err: Array, rng: Any, number: int) -> None:
     """Add hits of 10 sigma and more to random pixels."""
     hit = rng.integers(FULL_FRAME, size=(2, number))
     data[*hit] += err[*hit] * (10 + rng.exponential(30, number))
 
 
-def _flag(electrons, exposure, effects):
+def _flag(electrons: Array, exposure: Exposure, effects: Effects) -> Array:
     dq = np.zeros(electrons.shape, np.uint32)
     if effects.saturation:
         dq[electrons > _FULL_WELL] |= flags["SATURATED"]
@@ -157,7 +133,7 @@ def _flag(electrons, exposure, effects):
     return dq
 
 
-def _bad_pixels(exposure):
+def _bad_pixels(exposure: Exposure) -> Array:
     """Draw the flags that belong to the detector: the same in each of its exposures."""
     chance = _pattern_rng(exposure, per_band=False).random((FULL_FRAME, FULL_FRAME), np.float32)
     dq = np.zeros(chance.shape, np.uint32)
@@ -169,7 +145,7 @@ def _bad_pixels(exposure):
     return dq
 
 
-def _pattern_rng(exposure, per_band=True):
+def _pattern_rng(exposure: Exposure, per_band: bool = True) -> np.random.Generator:
     """Randomness that is a property of a detector, or of a detector and band, not of a realisation."""
     name = exposure.geometry.detector + (exposure.band.name if per_band else "")
     return np.random.default_rng(zlib.crc32(name.encode()))
@@ -179,7 +155,7 @@ _ARRAYS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat", "area")
 
 
 class SubarrayError(ModuleOffsetError, ValueError):
-    """A subarray that does not lie on the detector."""
+    """A rectangle of pixels of the full frame; its name is that of the ``SUBARRAY`` keyword."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,13 +173,13 @@ class Subarray:
         Name, as in the ``SUBARRAY`` keyword, which allows no others.
     """
 
-    xstart: int
+    xstart: int  # 1-indexed, as in SUBSTRT1
     ystart: int
     xsize: int
     ysize: int
     name: str = "GENERIC"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for start, size in (("xstart", "xsize"), ("ystart", "ysize")):
             first, length = getattr(self, start), getattr(self, size)
             if first < 1 or length < 1 or first + length - 1 > FULL_FRAME:
@@ -212,14 +188,14 @@ class Subarray:
                 )
 
     @property
-    def slices(self):
+    def slices(self) -> tuple[slice, slice]:
         """The rows and columns of the full frame, 0-indexed."""
         rows = slice(self.ystart - 1, self.ystart - 1 + self.ysize)
         return rows, slice(self.xstart - 1, self.xstart - 1 + self.xsize)
 
 
-def named_subarray(name, detector):
-    """Look up a subarray of the SIAF."""
+def named_subarray(name: str, detector: str) -> Subarray:
+    """Look up a subarray of the SIAF by its name, such as ``"SUB640"``, and its detector."""
     aperture = read_subarray(detector, name)
     if aperture is None:
         raise SubarrayError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
@@ -233,8 +209,22 @@ def named_subarray(name, detector):
     )
 
 
-def cut_subarray(model, subarray):
-    """Cut a subarray out of a full-frame exposure."""
+def cut_subarray(model: ImageModel, subarray: Subarray | str) -> ImageModel:
+    """
+    Cut a subarray out of a full-frame exposure.
+
+    Parameters
+    ----------
+    model : stdatamodels.jwst.datamodels.ImageModel
+        The exposure, as from `simulate_exposure`; it is left as it is.
+    subarray : Subarray or str
+        The part to keep, or its name.
+
+    Returns
+    -------
+    stdatamodels.jwst.datamodels.ImageModel
+        The part, with its subarray keywords and WCS.
+    """
     detector = model.meta.instrument.detector
     if isinstance(subarray, str):
         subarray = named_subarray(subarray, detector)

@@ -5,41 +5,42 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.table.wheels import IN_PUPIL_WHEEL, LONG_FILTERS
 
 __all__ = ["BANDS", "Band", "UnknownBandError"]
 
 
-# Pivot wavelength and bandwidth [micron], and the name in the filter wheel of a band in the pupil wheel.
+# Pivot wavelength and bandwidth [micron].
 _WAVELENGTHS = {
-    "F070W": (0.704, 0.128, None),
-    "F090W": (0.901, 0.194, None),
-    "F115W": (1.154, 0.225, None),
-    "F140M": (1.404, 0.142, None),
-    "F150W": (1.501, 0.318, None),
-    "F150W2": (1.671, 1.227, None),
-    "F162M": (1.626, 0.168, "F150W2"),
-    "F164N": (1.644, 0.020, "F150W2"),
-    "F182M": (1.845, 0.238, None),
-    "F187N": (1.874, 0.024, None),
-    "F200W": (1.990, 0.461, None),
-    "F210M": (2.093, 0.205, None),
-    "F212N": (2.120, 0.027, None),
-    "F250M": (2.503, 0.181, None),
-    "F277W": (2.786, 0.672, None),
-    "F300M": (2.996, 0.318, None),
-    "F322W2": (3.247, 1.339, None),
-    "F323N": (3.237, 0.038, "F322W2"),
-    "F335M": (3.365, 0.347, None),
-    "F356W": (3.563, 0.787, None),
-    "F360M": (3.621, 0.372, None),
-    "F405N": (4.055, 0.046, "F444W"),
-    "F410M": (4.092, 0.436, None),
-    "F430M": (4.280, 0.228, None),
-    "F444W": (4.421, 1.024, None),
-    "F460M": (4.624, 0.228, None),
-    "F466N": (4.654, 0.054, "F444W"),
-    "F470N": (4.707, 0.051, "F444W"),
-    "F480M": (4.834, 0.303, None),
+    "F070W": (0.704, 0.128),
+    "F090W": (0.901, 0.194),
+    "F115W": (1.154, 0.225),
+    "F140M": (1.404, 0.142),
+    "F150W": (1.501, 0.318),
+    "F150W2": (1.671, 1.227),
+    "F162M": (1.626, 0.168),
+    "F164N": (1.644, 0.020),
+    "F182M": (1.845, 0.238),
+    "F187N": (1.874, 0.024),
+    "F200W": (1.990, 0.461),
+    "F210M": (2.093, 0.205),
+    "F212N": (2.120, 0.027),
+    "F250M": (2.503, 0.181),
+    "F277W": (2.786, 0.672),
+    "F300M": (2.996, 0.318),
+    "F322W2": (3.247, 1.339),
+    "F323N": (3.237, 0.038),
+    "F335M": (3.365, 0.347),
+    "F356W": (3.563, 0.787),
+    "F360M": (3.621, 0.372),
+    "F405N": (4.055, 0.046),
+    "F410M": (4.092, 0.436),
+    "F430M": (4.280, 0.228),
+    "F444W": (4.421, 1.024),
+    "F460M": (4.624, 0.228),
+    "F466N": (4.654, 0.054),
+    "F470N": (4.707, 0.051),
+    "F480M": (4.834, 0.303),
 }
 
 # Sky of a dark field, zodiacal light and stray light, read off the observatory's background model.
@@ -51,8 +52,6 @@ _MJY_SR_PER_DN_S = {"SHORT": 0.49, "LONG": 0.092}
 
 # As measured in flight: F150W 0.050", F200W 0.066", F356W 0.115", F444W 0.145".
 _FWHM_PER_MICRON = 0.0327  # arcsec
-
-_SHORTEST_LONG = 2.4  # micron
 
 
 class UnknownBandError(ModuleOffsetError, ValueError):
@@ -81,42 +80,41 @@ class Band:
     bandwidth: float
 
     @property
-    def channel(self):
+    def channel(self) -> str:
         """``"SHORT"`` or ``"LONG"``, as in the ``CHANNEL`` keyword."""
-        return "SHORT" if self.wavelength < _SHORTEST_LONG else "LONG"
+        return "LONG" if self.filter in LONG_FILTERS else "SHORT"
 
     @property
-    def fwhm(self):
+    def fwhm(self) -> float:
         """Full width at half maximum of the core of the PSF [arcsec]."""
         return _FWHM_PER_MICRON * self.wavelength
 
     @property
-    def sky(self):
+    def sky(self) -> float:
         """Surface brightness of the sky [MJy/sr]."""
         return float(np.interp(self.wavelength, _SKY_WAVELENGTHS, _SKY_BRIGHTNESS))
 
     @property
-    def photmjsr(self):
+    def photmjsr(self) -> float:
         """Surface brightness of one DN/s, before the differences between detectors [MJy/sr]."""
         return _MJY_SR_PER_DN_S[self.channel] * self.wavelength / self.bandwidth
 
     @classmethod
-    def named(cls, name):
-        """Look a band up."""
+    def named(cls, name: str) -> "Band":
+        """Look a band up by its own name."""
         if name not in BANDS:
             raise UnknownBandError(f"filter: one of {', '.join(BANDS)}; got {name!r}")
         return BANDS[name]
 
 
-def _make_band(name, wavelength, bandwidth, wheel):
-    return Band(
+BANDS = {
+    name: Band(
         name=name,
-        filter=wheel or name,
-        pupil=name if wheel else "CLEAR",
+        filter=IN_PUPIL_WHEEL.get(name, name),
+        pupil=name if name in IN_PUPIL_WHEEL else "CLEAR",
         wavelength=wavelength,
         bandwidth=bandwidth,
     )
-
-
-BANDS = {name: _make_band(name, *properties) for name, properties in _WAVELENGTHS.items()}
+    for name, (wavelength, bandwidth) in _WAVELENGTHS.items()
+}
 """Every imaging band by its name."""

@@ -1,9 +1,11 @@
 """The metadata of a simulated ``_cal`` file: what the archive's files say of the same exposure."""
 
+from typing import Any
+
 from astropy.time import Time
 
 from jwst_modfix.simulate.detector import GROUPS, photmjsr
-from jwst_modfix.simulate.observation import SECONDS_PER_DAY
+from jwst_modfix.simulate.observation import SECONDS_PER_DAY, Exposure
 from jwst_modfix.simulate.optics import DETECTORS, FULL_FRAME, SQUARE_ARCSEC
 
 __all__ = ["exposure_metadata"]
@@ -22,7 +24,7 @@ _COMPLETE = (
 )
 
 
-def exposure_metadata(exposure, context):
+def exposure_metadata(exposure: Exposure, context: str) -> dict[str, Any]:
     """Describe an exposure."""
     return {
         **_origin(exposure),
@@ -40,7 +42,7 @@ def exposure_metadata(exposure, context):
     }
 
 
-def _origin(exposure):
+def _origin(exposure: Exposure) -> dict[str, Any]:
     return {
         "telescope": "JWST",
         "filename": exposure.filename,
@@ -61,7 +63,7 @@ def _origin(exposure):
     }
 
 
-def _instrument(exposure):
+def _instrument(exposure: Exposure) -> dict[str, Any]:
     return {
         "name": "NIRCAM",
         "detector": exposure.geometry.detector,
@@ -72,7 +74,7 @@ def _instrument(exposure):
     }
 
 
-def _times(exposure):
+def _times(exposure: Exposure) -> dict[str, Any]:
     start, length = exposure.start, exposure.duration / SECONDS_PER_DAY
     begin = Time(start, format="mjd", scale="utc")
     return {
@@ -102,7 +104,7 @@ def _times(exposure):
     }
 
 
-def _observation(exposure):
+def _observation(exposure: Exposure) -> dict[str, Any]:
     begin = Time(exposure.start, format="mjd", scale="utc")
     end = Time(exposure.start + exposure.duration / SECONDS_PER_DAY, format="mjd", scale="utc")
     program, observation = f"{exposure.program:05d}", f"{exposure.observation:03d}"
@@ -124,7 +126,7 @@ def _observation(exposure):
     }
 
 
-def _subarray(exposure):
+def _subarray(exposure: Exposure) -> dict[str, Any]:
     axes = (-1, 2) if exposure.geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
     return {
         "name": "FULL",
@@ -137,7 +139,7 @@ def _subarray(exposure):
     }
 
 
-def _dither(exposure):
+def _dither(exposure: Exposure) -> dict[str, Any]:
     return {
         "primary_type": "FULLBOX" if exposure.dithers > 1 else "NONE",
         "position_number": exposure.number,
@@ -146,7 +148,7 @@ def _dither(exposure):
     }
 
 
-def _pointing(exposure):
+def _pointing(exposure: Exposure) -> dict[str, Any]:
     ra, dec = exposure.attitude.v2v3_to_sky(0.0, 0.0)
     return {
         "ra_v1": float(ra),
@@ -157,7 +159,7 @@ def _pointing(exposure):
     }
 
 
-def _wcsinfo(exposure):
+def _wcsinfo(exposure: Exposure) -> dict[str, Any]:
     aperture, attitude, reference = exposure.geometry.aperture, exposure.attitude, exposure.geometry.reference
     ra, dec = (float(angle) for angle in attitude.v2v3_to_sky(*reference))
     return {
@@ -171,7 +173,7 @@ def _wcsinfo(exposure):
     }
 
 
-def _photometry(exposure):
+def _photometry(exposure: Exposure) -> dict[str, Any]:
     conversion = photmjsr(exposure)
     return {
         "conversion_megajanskys": conversion,
@@ -181,7 +183,7 @@ def _photometry(exposure):
     }
 
 
-def _reference_files(exposure, context):
+def _reference_files(exposure: Exposure, context: str) -> dict[str, Any]:
     """Name reference files in the archive's way; they are not read, and need not exist."""
     number = DETECTORS.index(exposure.geometry.detector)
     band = sum(exposure.band.name.encode()) % 50

@@ -1,12 +1,14 @@
 """Measurements without pixels: the same sky, geometry and truth as the exposures, straight to magnitudes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.forecast import EDGE, Pointing
 from jwst_modfix.simulate.detector import noise_equivalent_flux
-from jwst_modfix.simulate.observation import Epoch, plan_exposures
-from jwst_modfix.simulate.optics import FULL_FRAME
+from jwst_modfix.simulate.observation import Epoch, Exposure, plan_exposures
+from jwst_modfix.simulate.optics import FULL_FRAME, Array
 from jwst_modfix.simulate.render import ZERO_POINT, locate_sources, true_flux
 from jwst_modfix.simulate.truth import CalibrationTruth
 
@@ -16,8 +18,30 @@ __all__ = ["draw_measurements", "observe_sources", "plan_pointings", "simulate_m
 _MAG_PER_FRACTION = 2.5 / np.log(10)
 
 
-def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
-    """Find what every exposure sees of every source, before noise."""
+def observe_sources(
+    scene: Table, exposures: Sequence[Exposure], *, truth: CalibrationTruth | None = None, faintest: float = np.inf
+) -> Table:
+    """
+    Find what every exposure sees of every source, before noise.
+
+    Parameters
+    ----------
+    scene : astropy.table.Table
+        The sky, as from `make_scene`.
+    exposures : sequence of Exposure
+        The exposures, as from `plan_exposures`.
+    truth : CalibrationTruth, optional
+        The error of the calibration; that of Ma et al. (2023) unless given.
+    faintest : float
+        Faintest magnitude to keep [AB].
+
+    Returns
+    -------
+    astropy.table.Table
+        One row for each source in each exposure: ``source``, ``exposure`` (rows of the arguments), pixels ``x`` and
+        ``y``, ``v2`` and ``v3`` [arcsec], ``true_mag``, ``magnitude_error`` (what the calibration adds) and ``noise``
+        [mag], and columns of the exposure.
+    """
     truth = truth or CalibrationTruth()
     seen = [_observe(scene, exposure, truth, faintest) for exposure in exposures]
     counts = [len(columns["source"]) for columns in seen]
@@ -30,8 +54,33 @@ def observe_sources(scene, exposures, *, truth=None, faintest=np.inf):
     return table
 
 
-def draw_measurements(observed, rng, *, scatter=0.003, outlier_fraction=0.0, outlier_amplitude=0.3):
-    """Draw one realisation of the measurements."""
+def draw_measurements(
+    observed: Table,
+    rng: np.random.Generator,
+    *,
+    scatter: float = 0.003,
+    outlier_fraction: float = 0.0,
+    outlier_amplitude: float = 0.3,
+) -> Table:
+    """
+    Draw one realisation of the measurements.
+
+    Parameters
+    ----------
+    observed : astropy.table.Table
+        As from `observe_sources`.
+    rng : numpy.random.Generator
+        Source of randomness.
+    scatter : float
+        Scatter of every measurement, in quadrature with the noise [mag].
+    outlier_fraction, outlier_amplitude : float
+        Fraction of the measurements that are outliers, and the standard deviation of what they are off [mag].
+
+    Returns
+    -------
+    astropy.table.Table
+        The rows of `observed` with ``mag``, ``mag_err`` [mag] and ``outlier``.
+    """
     number = len(observed)
     measured = observed.copy(copy_data=False)
     error = np.hypot(observed["noise"], scatter)
@@ -44,12 +93,20 @@ def draw_measurements(observed, rng, *, scatter=0.003, outlier_fraction=0.0, out
     return measured
 
 
-def simulate_measurements(scene, exposures, rng, *, truth=None, faintest=np.inf, **noise):
-    """Simulate the measurements of every source in every exposure, with no pixels."""
+def simulate_measurements(
+    scene: Table,
+    exposures: Sequence[Exposure],
+    rng: np.random.Generator,
+    *,
+    truth: CalibrationTruth | None = None,
+    faintest: float = np.inf,
+    **noise: float,
+) -> Table:
+    """Simulate measurements with no pixels: `observe_sources`, then `draw_measurements` with its keywords."""
     return draw_measurements(observe_sources(scene, exposures, truth=truth, faintest=faintest), rng, **noise)
 
 
-def _observe(scene, exposure, truth, faintest):
+def _observe(scene: Table, exposure: Exposure, truth: CalibrationTruth, faintest: float) -> dict[str, Array]:
     sources = locate_sources(scene, exposure, margin=-EDGE)
     flux = true_flux(scene, exposure)[sources.rows]
     magnitude = -2.5 * np.log10(flux / ZERO_POINT)
@@ -68,7 +125,7 @@ def _observe(scene, exposure, truth, faintest):
     return {name: values[bright] for name, values in columns.items()}
 
 
-def _exposure_columns(exposures):
+def _exposure_columns(exposures: Sequence[Exposure]) -> dict[str, list[str]]:
     """Columns that are the same for a whole exposure, one value for each."""
     return {
         "epoch": [exposure.epoch.name for exposure in exposures],
@@ -80,7 +137,14 @@ def _exposure_columns(exposures):
     }
 
 
-def plan_pointings(rolls, *, dithers=6, filters=("F200W", "F444W"), ra=265.035, dec=68.974):
+def plan_pointings(
+    rolls: Sequence[float],
+    *,
+    dithers: int = 6,
+    filters: Sequence[str] = ("F200W", "F444W"),
+    ra: float = 265.035,
+    dec: float = 68.974,
+) -> list[Pointing]:
     """Lay out exposures, one epoch for each roll angle."""
     epochs = [
         Epoch(name=f"ep{number}", date=f"{2022 + number // 12}-{number % 12 + 1:02d}-01", roll=roll, ra=ra, dec=dec)
@@ -92,16 +156,16 @@ def plan_pointings(rolls, *, dithers=6, filters=("F200W", "F444W"), ra=265.035, 
     ]
 
 
-def _pointing(exposure, epoch):
-    geometry, attitude = exposure.geometry, exposure.attitude
-    centre = tuple(float(value) for value in attitude.v2v3_to_sky(*geometry.reference))
+def _pointing(exposure: Exposure, epoch: int) -> Pointing:
+    geometry, band = exposure.geometry, exposure.band
+    ra, dec = exposure.attitude.v2v3_to_sky(*geometry.reference)
     radius = FULL_FRAME / 2 * np.sqrt(2) * max(geometry.pixel_scales) * 1.05
 
-    def locate(ra, dec):
+    def locate(ra: Array, dec: Array) -> tuple[Array, Array, Array]:
         found = locate_sources({"ra": ra, "dec": dec}, exposure, margin=-EDGE)
         inside = np.zeros(len(ra), dtype=bool)
         inside[found.rows] = True
         return inside, found.v2, found.v3
 
-    band = exposure.band
+    centre = float(ra), float(dec)
     return Pointing(band.filter, band.pupil, geometry.array, geometry.module, epoch, centre, radius, locate)

@@ -1,5 +1,6 @@
 """Epochs, dithers and the exposures that they make."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astropy.time import Time
@@ -98,19 +99,19 @@ class Exposure:
     dithers: int
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name without suffix, such as ``jw02738001001_02101_00001_nrca1``."""
         visit = f"jw{self.program:05d}{self.observation:03d}001"
         return f"{visit}_021{self.activity:02d}_{self.number:05d}_{self.geometry.detector.lower()}"
 
     @property
-    def filename(self):
+    def filename(self) -> str:
         """Name of the ``_cal`` file."""
         return f"{self.name}_cal.fits"
 
 
-def dither_pattern(points):
-    """Offsets of a simple dither pattern."""
+def dither_pattern(points: int) -> list[tuple[float, float]]:
+    """Offsets of a dither pattern like FULLBOX 6TIGHT, along V2 and V3 [arcsec]."""
     if points == 1:
         return [(0.0, 0.0)]
     order = (0, 5, 2, 3, 1, 4) if points < 6 else range(6)
@@ -119,16 +120,38 @@ def dither_pattern(points):
 
 
 def plan_exposures(
-    epochs=JWIDF_EPOCHS,
+    epochs: Sequence[Epoch] = JWIDF_EPOCHS,
     *,
-    filters=("F150W", "F200W", "F356W", "F444W"),
-    detectors=None,
-    dithers=6,
-    duration=526.1,
-    program=2738,
-):
-    """Lay out every exposure of a set of observations."""
-    dithers = dither_pattern(dithers) if isinstance(dithers, int) else dithers
+    filters: Sequence[str] = ("F150W", "F200W", "F356W", "F444W"),
+    detectors: Sequence[str] | None = None,
+    dithers: int | Sequence[tuple[float, float]] = 6,
+    duration: float = 526.1,
+    program: int = 2738,
+) -> tuple[Exposure, ...]:
+    """
+    Lay out every exposure of a set of observations.
+
+    Parameters
+    ----------
+    epochs : sequence of Epoch
+        The epochs.
+    filters : sequence of str
+        Names of bands; each is seen by the detectors of its channel.
+    detectors : sequence of str, optional
+        Names of detectors; all ten unless given.
+    dithers : int or sequence of tuple of float
+        Number of dithers, or their offsets along V2 and V3 [arcsec].
+    duration : float
+        Effective time of each exposure [s].
+    program : int
+        Program, for names of files.
+
+    Returns
+    -------
+    tuple of Exposure
+        By epoch, filter, dither and detector.
+    """
+    offsets = dither_pattern(dithers) if isinstance(dithers, int) else dithers
     geometries = [detector_geometry(detector) for detector in detectors or DETECTORS]
     return tuple(
         Exposure(
@@ -136,23 +159,23 @@ def plan_exposures(
             band=band,
             geometry=geometry,
             attitude=dithered_attitude(epoch, offset),
-            start=_start(epoch, activity, number, len(dithers), duration),
+            start=_start(epoch, activity, number, len(offsets), duration),
             duration=duration,
             program=program,
             observation=observation,
             activity=activity,
             number=number,
-            dithers=len(dithers),
+            dithers=len(offsets),
         )
         for observation, epoch in enumerate(epochs, 1)
         for activity, band in enumerate((Band.named(name) for name in filters), 1)
-        for number, offset in enumerate(dithers, 1)
+        for number, offset in enumerate(offsets, 1)
         for geometry in geometries
         if geometry.channel == band.channel
     )
 
 
-def dithered_attitude(epoch, offset):
+def dithered_attitude(epoch: Epoch, offset: tuple[float, float]) -> Attitude:
     """Attitude of a dither."""
     v2 = offset[0] + epoch.offset[0]
     v3 = offset[1] + epoch.offset[1]
@@ -162,7 +185,7 @@ def dithered_attitude(epoch, offset):
     return Attitude(ra=float(ra), dec=float(dec), roll=roll)
 
 
-def _start(epoch, activity, number, dithers, duration):
+def _start(epoch: Epoch, activity: int, number: int, dithers: int, duration: float) -> float:
     """Start of an exposure [MJD]: one after another, bands in turn."""
     before = (activity - 1) * dithers + number - 1
-    return Time(epoch.date, scale="utc").mjd + before * (duration + _OVERHEAD) / SECONDS_PER_DAY
+    return float(Time(epoch.date, scale="utc").mjd) + before * (duration + _OVERHEAD) / SECONDS_PER_DAY

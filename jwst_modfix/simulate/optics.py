@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -60,11 +59,11 @@ _NODES = np.linspace(0.0, FULL_FRAME - 1.0, 6)
 _BASIS = KroghInterpolator(_NODES, np.eye(len(_NODES)))
 
 
-def _refuse_network(*args, **kwargs):
+def _refuse_network(*args: Any, **kwargs: Any) -> None:
     raise ConnectionError("the SIAF is read from the installed package")
 
 
-def _import_pysiaf() -> ModuleType:
+def _import_pysiaf() -> Any:
     """Import `pysiaf`; its import asks the network for a newer SIAF, and warns where there is none."""
     logger = logging.getLogger("pysiaf")
     level = logger.level
@@ -82,16 +81,16 @@ def _import_pysiaf() -> ModuleType:
 
 
 @cache
-def _read_instrument():
+def _read_instrument() -> Any:
     return _import_pysiaf().Siaf("NIRCam")
 
 
-def read_aperture(detector):
+def read_aperture(detector: str) -> Any:
     """Read the full-frame aperture of a detector."""
     return _read_instrument()[_APERTURES[detector]]
 
 
-def read_subarray(detector, name):
+def read_subarray(detector: str, name: str) -> Any:
     """Read the aperture of a subarray of a detector; None where there is none."""
     return _read_instrument().apertures.get(_APERTURES[detector].replace("FULL", name))
 
@@ -120,7 +119,7 @@ class Attitude:
     @property
     def matrix(self) -> Array:
         """Rotation from telescope to celestial unit vectors, shape (3, 3)."""
-        return _rotations().attitude_matrix(self.v2, self.v3, self.ra, self.dec, self.roll)
+        return np.asarray(_rotations().attitude_matrix(self.v2, self.v3, self.ra, self.dec, self.roll))
 
     def v2v3_to_sky(self, v2: "ArrayLike", v3: "ArrayLike") -> tuple[Array, Array]:
         """Sky position [deg] of telescope coordinates [arcsec]."""
@@ -139,11 +138,11 @@ class Attitude:
 
 
 @cache
-def _rotations():
+def _rotations() -> Any:
     return _import_pysiaf().utils.rotations
 
 
-def _on_one_axis(transform, matrix, first, second, **options):
+def _on_one_axis(transform: Any, matrix: Array, first: Any, second: Any, **options: bool) -> Any:
     """Call a transform that takes arrays of one axis, with arrays of any shape."""
     first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
     return (angle.reshape(first.shape) for angle in transform(matrix, first.ravel(), second.ravel(), **options))
@@ -190,7 +189,8 @@ class DetectorGeometry:
 
     def pixel_to_v2v3(self, x: "ArrayLike", y: "ArrayLike") -> tuple[Array, Array]:
         """Telescope coordinates [arcsec] of pixels."""
-        return self.distortion(x, y)
+        v2, v3 = self.distortion(x, y)
+        return v2, v3
 
     def v2v3_to_pixel(self, v2: "ArrayLike", v3: "ArrayLike") -> tuple[Array, Array]:
         """
@@ -210,13 +210,14 @@ class DetectorGeometry:
 
     def pixel_area(self, x: Array, y: Array) -> Array:
         """Area of every pixel of a grid [arcsec2]: the Jacobian of the distortion."""
-        v2, v3 = self._at_nodes()
-        along_x, along_y = _BASIS.derivative(x).T, _BASIS.derivative(y)
-        in_x, in_y = _BASIS(x).T, _BASIS(y)
-        return np.abs((in_y @ v2 @ along_x) * (along_y @ v3 @ in_x) - (along_y @ v2 @ in_x) * (in_y @ v3 @ along_x))
+        at_x, at_y = (_BASIS(x).T, _BASIS.derivative(x).T), (_BASIS(y), _BASIS.derivative(y))
+        (v2_x, v2_y), (v3_x, v3_y) = (
+            (at_y[0] @ values @ at_x[1], at_y[1] @ values @ at_x[0]) for values in self._at_nodes()
+        )
+        return np.asarray(np.abs(v2_x * v3_y - v2_y * v3_x))
 
-    def _at_nodes(self):
-        return self.distortion(*np.meshgrid(_NODES, _NODES))
+    def _at_nodes(self) -> tuple[Array, Array]:
+        return self.pixel_to_v2v3(*np.meshgrid(_NODES, _NODES))
 
     @property
     def pixel_scales(self) -> tuple[float, float]:
@@ -244,7 +245,7 @@ def detector_geometry(detector: str) -> DetectorGeometry:
     return DetectorGeometry(detector=detector, aperture=aperture, distortion=_build_distortion(aperture))
 
 
-def _build_distortion(aperture):
+def _build_distortion(aperture: Any) -> "Model":
     """Join the SIAF's transforms from 0-indexed pixels to V2, V3, and back, as a distortion reference file does."""
     twice = Mapping((0, 1, 0, 1))
     to_ideal, to_pixel = aperture.distortion_transform("sci", "idl"), aperture.distortion_transform("idl", "sci")
@@ -269,7 +270,7 @@ def assign_wcs(model: "ImageModel", geometry: DetectorGeometry) -> None:
     update_fits_wcsinfo(model)
 
 
-def _frames():
+def _frames() -> list[Any]:
     pixels, arcsec = (u.pix, u.pix), (u.arcsec, u.arcsec)
     names = ("v2", "v3")
     return [

@@ -1,12 +1,15 @@
 """Sources onto pixels: the share of each source's flux that falls on each pixel."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from scipy.special import ndtr
 
-from jwst_modfix.simulate.optics import FULL_FRAME
-from jwst_modfix.simulate.scene import PROFILES, magnitude_column, point_spread_function, variation_column
+from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.optics import FULL_FRAME, Array
+from jwst_modfix.simulate.scene import PROFILES, Mixture, magnitude_column, point_spread_function, variation_column
 
 __all__ = ["ZERO_POINT", "SourcesOnDetector", "draw_sources", "locate_sources", "true_flux"]
 
@@ -20,27 +23,16 @@ _PIXEL_VARIANCE = 1 / 12  # of a square pixel's own width, pixel^2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourcesOnDetector:
-    """
-    The sources of a scene that an exposure sees, or nearly sees.
+    """The sources of a scene that an exposure sees, or nearly sees; arrays of shape (n,)."""
 
-    Parameters
-    ----------
-    rows : ndarray of int, shape (n,)
-        Rows of the scene.
-    x, y : ndarray, shape (n,)
-        Full-frame pixel coordinates, 0-indexed.
-    v2, v3 : ndarray, shape (n,)
-        Telescope coordinates [arcsec].
-    """
-
-    rows: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    v2: np.ndarray
-    v3: np.ndarray
+    rows: Array  # of the scene
+    x: Array  # full-frame pixels, 0-indexed
+    y: Array
+    v2: Array  # arcsec
+    v3: Array
 
 
-def locate_sources(scene, exposure, margin=_MARGIN):
+def locate_sources(scene: Any, exposure: Exposure, margin: float = _MARGIN) -> SourcesOnDetector:
     """Find the sources of a scene on the detector of an exposure."""
     geometry = exposure.geometry
     v2, v3 = exposure.attitude.sky_to_v2v3(np.asarray(scene["ra"]), np.asarray(scene["dec"]))
@@ -54,15 +46,15 @@ def locate_sources(scene, exposure, margin=_MARGIN):
     return SourcesOnDetector(rows=rows, x=x[inside], y=y[inside], v2=v2[rows], v3=v3[rows])
 
 
-def true_flux(scene, exposure):
-    """Compute the true flux of every source of a scene in an exposure's band and epoch."""
+def true_flux(scene: Table, exposure: Exposure) -> Array:
+    """Compute the true flux of every source of a scene in an exposure's band and epoch [MJy]."""
     magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
     variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
-    return ZERO_POINT * 10 ** (-0.4 * (magnitude + variation))
+    return np.asarray(ZERO_POINT * 10 ** (-0.4 * (magnitude + variation)))
 
 
-def draw_sources(scene, exposure):
-    """Draw the sources of a scene onto a full frame."""
+def draw_sources(scene: Table, exposure: Exposure) -> Array:
+    """Draw the sources of a scene onto a full frame [MJy per pixel]."""
     image = np.zeros((FULL_FRAME, FULL_FRAME))
     sources = locate_sources(scene, exposure)
     flux = true_flux(scene, exposure)[sources.rows]
@@ -79,13 +71,13 @@ def draw_sources(scene, exposure):
     return image
 
 
-def _pixel_scales(sources, exposure):
+def _pixel_scales(sources: Table, exposure: Exposure) -> Array:
     """Local size of a pixel at each source [arcsec], as the PSF is fixed on the sky and not in pixels."""
     jacobian = _sky_to_pixel_jacobian(exposure, np.asarray(sources["ra"]), np.asarray(sources["dec"]))
-    return 1 / np.sqrt(np.abs(np.linalg.det(jacobian)))
+    return np.asarray(1 / np.sqrt(np.abs(np.linalg.det(jacobian))))
 
 
-def _pixel_shapes(galaxies, exposure):
+def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
     """Covariances of galaxies of one half-light radius, in pixels, shape (n, 2, 2)."""
     ra, dec = np.asarray(galaxies["ra"]), np.asarray(galaxies["dec"])
     angle = np.deg2rad(np.asarray(galaxies["position_angle"]))
@@ -95,13 +87,13 @@ def _pixel_shapes(galaxies, exposure):
     minor *= np.asarray(galaxies["axis_ratio"])[:, None]
     on_sky = np.stack([major, minor], axis=-1)
     on_pixels = _sky_to_pixel_jacobian(exposure, ra, dec) @ on_sky
-    return on_pixels @ np.swapaxes(on_pixels, -1, -2)
+    return np.asarray(on_pixels @ np.swapaxes(on_pixels, -1, -2))
 
 
-def _sky_to_pixel_jacobian(exposure, ra, dec, step=0.5):
+def _sky_to_pixel_jacobian(exposure: Exposure, ra: Array, dec: Array, step: float = 0.5) -> Array:
     """Pixels per arcsec east and north at sky positions, by differences over a step [arcsec]: (n, 2, 2)."""
 
-    def to_pixel(east, north):
+    def to_pixel(east: float, north: float) -> Array:
         moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
         return np.stack(exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved)))
 
@@ -110,7 +102,7 @@ def _sky_to_pixel_jacobian(exposure, ra, dec, step=0.5):
     return np.stack([east, north], axis=-1).transpose(1, 0, 2)
 
 
-def _add_star(image, x, y, flux, psf, scale):
+def _add_star(image: Array, x: float, y: float, flux: float, psf: Mixture, scale: float) -> None:
     """Add a point source, its Gaussians integrated over each pixel."""
     for weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
         columns, rows = _stamp(x, sigma), _stamp(y, sigma)
@@ -118,7 +110,9 @@ def _add_star(image, x, y, flux, psf, scale):
         _add_stamp(image, columns, rows, weight * flux, stamp)
 
 
-def _add_galaxy(image, x, y, flux, shape, profile, psf, scale):
+def _add_galaxy(
+    image: Array, x: float, y: float, flux: float, shape: Array, profile: Mixture, psf: Mixture, scale: float
+) -> None:
     """Add a galaxy: each Gaussian of its profile with each of the PSF."""
     for profile_weight, radius in zip(profile.weights, profile.sigmas, strict=True):
         for psf_weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
@@ -129,23 +123,23 @@ def _add_galaxy(image, x, y, flux, shape, profile, psf, scale):
             _add_stamp(image, columns, rows, profile_weight * psf_weight * flux, stamp)
 
 
-def _stamp(center, sigma):
+def _stamp(center: float, sigma: float) -> Array:
     """Pixels within reach of a centre along one axis."""
     half = int(np.ceil(_REACH * sigma)) + 1
     return np.arange(round(float(center)) - half, round(float(center)) + half + 1)
 
 
-def _integrate(offset, sigma):
-    return ndtr((offset + 0.5) / sigma) - ndtr((offset - 0.5) / sigma)
+def _integrate(offset: Array, sigma: float) -> Array:
+    return np.asarray(ndtr((offset + 0.5) / sigma) - ndtr((offset - 0.5) / sigma))
 
 
-def _gaussian(dx, dy, covariance):
+def _gaussian(dx: Array, dy: Array, covariance: Array) -> Array:
     inverse = np.linalg.inv(covariance)
-    cross = np.exp(-inverse[0, 1] * np.outer(dy, dx))
-    return cross * np.exp(-0.5 * inverse[0, 0] * dx**2) * np.exp(-0.5 * inverse[1, 1] * dy**2)[:, None]
+    along_x, along_y = np.exp(-0.5 * inverse[0, 0] * dx**2), np.exp(-0.5 * inverse[1, 1] * dy**2)
+    return np.asarray(np.exp(-inverse[0, 1] * np.outer(dy, dx)) * along_x * along_y[:, None])
 
 
-def _add_stamp(image, columns, rows, flux, stamp):
+def _add_stamp(image: Array, columns: Array, rows: Array, flux: float, stamp: Array) -> None:
     """Add a stamp that holds the flux, cut where it hangs over the edge."""
     on_x = slice(*np.searchsorted(columns, [0, image.shape[1]]))
     on_y = slice(*np.searchsorted(rows, [0, image.shape[0]]))

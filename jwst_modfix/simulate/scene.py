@@ -1,5 +1,6 @@
 """The sky that every exposure looks at: stars and galaxies, and their light profiles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from astropy.table import Table
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.simulate.filters import Band
+from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.optics import Array
 
 __all__ = [
     "PROFILES",
@@ -28,22 +31,13 @@ _FWHM_TO_SIGMA = 1 / 2.354820045
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """
-    A sum of concentric round Gaussians that holds unit flux.
+    """A sum of concentric round Gaussians that holds unit flux; arrays of shape (n,)."""
 
-    Parameters
-    ----------
-    weights : ndarray, shape (n,)
-        Share of the flux; they sum to 1.
-    sigmas : ndarray, shape (n,)
-        Standard deviations along an axis, in arcsec for a PSF and in half-light radii for a galaxy.
-    """
-
-    weights: np.ndarray
-    sigmas: np.ndarray
+    weights: Array  # they sum to 1
+    sigmas: Array  # along an axis, in arcsec for a PSF and in half-light radii for a galaxy
 
 
-def _mixture(amplitudes, variances):
+def _mixture(amplitudes: Sequence[float], variances: Sequence[float]) -> Mixture:
     weights = np.array(amplitudes)
     return Mixture(weights / weights.sum(), np.sqrt(variances))
 
@@ -69,7 +63,7 @@ PROFILES = {
 """Mixtures of the galaxy profiles, by the ``type`` of a source; radii in half-light radii."""
 
 
-def point_spread_function(fwhm):
+def point_spread_function(fwhm: float) -> Mixture:
     """Make a round stand-in for the NIRCam PSF: a core, a first ring and a halo."""
     core = fwhm * _FWHM_TO_SIGMA
     return Mixture(np.array([0.75, 0.17, 0.08]), core * np.array([1.0, 2.6, 7.0]))
@@ -87,34 +81,17 @@ class SceneError(ModuleOffsetError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """
-    What kind of sources there are, and how many.
+    """What kind of sources there are, and how many."""
 
-    Parameters
-    ----------
-    density : float
-        Sources brighter than 22 AB per square arcmin.
-    brightest, faintest : float
-        Range of magnitudes at 2 micron [AB].
-    count_slope : float
-        Slope of the number counts [dex/mag].
-    star_fraction : float
-        Fraction of the sources that are stars.
-    variable_fraction : float
-        Fraction of the sources that vary between epochs.
-    variable_amplitude : float
-        Standard deviation of their magnitudes between epochs [mag].
-    """
-
-    density: float = 20.0
-    brightest: float = 16.0
-    faintest: float = 25.5
-    count_slope: float = 0.3
+    density: float = 20.0  # sources brighter than 22 AB per arcmin^2
+    brightest: float = 16.0  # AB at 2 micron
+    faintest: float = 25.5  # AB at 2 micron
+    count_slope: float = 0.3  # dex/mag
     star_fraction: float = 0.25
-    variable_fraction: float = 0.03
-    variable_amplitude: float = 0.2
+    variable_fraction: float = 0.03  # of the sources, between epochs
+    variable_amplitude: float = 0.2  # mag, standard deviation
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.density <= 0:
             raise SceneError(f"density: more than 0 per square arcmin; got {self.density:g}")
         if self.brightest >= self.faintest:
@@ -124,32 +101,59 @@ class Population:
                 raise SceneError(f"{name}: from 0 to 1; got {getattr(self, name):g}")
 
     @property
-    def surface_density(self):
+    def surface_density(self) -> float:
         """Number of sources of every magnitude per square arcmin."""
         return self.density * (self._counts(self.faintest) - self._counts(self.brightest))
 
-    def _counts(self, magnitude):
+    def _counts(self, magnitude: float) -> float:
         """Count sources brighter than a magnitude, in units of those brighter than 22 AB."""
-        return 10 ** (self.count_slope * (magnitude - _COUNT_MAGNITUDE))
+        return float(10 ** (self.count_slope * (magnitude - _COUNT_MAGNITUDE)))
 
-    def draw_magnitudes(self, rng, number):
-        """Draw magnitudes from the number counts."""
+    def draw_magnitudes(self, rng: np.random.Generator, number: int) -> Array:
+        """Draw magnitudes from the number counts [AB]."""
         counts = rng.uniform(self._counts(self.brightest), self._counts(self.faintest), number)
-        return _COUNT_MAGNITUDE + np.log10(counts) / self.count_slope
+        return np.asarray(_COUNT_MAGNITUDE + np.log10(counts) / self.count_slope)
 
 
-def magnitude_column(filter):
+def magnitude_column(filter: str) -> str:
     """Name of the column of true magnitudes of a filter."""
     return f"mag_{filter}"
 
 
-def variation_column(epoch):
+def variation_column(epoch: str) -> str:
     """Name of the column of true variations in an epoch."""
     return f"variation_{epoch}"
 
 
-def make_scene(rng, *, ra, dec, radius, filters, epochs, population=None):
-    """Draw a catalogue of sources in a circle on the sky."""
+def make_scene(
+    rng: np.random.Generator,
+    *,
+    ra: float,
+    dec: float,
+    radius: float,
+    filters: Sequence[str],
+    epochs: Sequence[str],
+    population: Population | None = None,
+) -> Table:
+    """
+    Draw a catalogue of sources in a circle on the sky.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    ra, dec, radius : float
+        Centre [deg] and radius [arcsec] of the circle.
+    filters, epochs : sequence of str
+        Names of the bands and epochs that the sources get magnitudes and variations for.
+    population : Population, optional
+        The sources to draw.
+
+    Returns
+    -------
+    astropy.table.Table
+        One row a source: positions, shapes, ``mag_<filter>`` [AB] and ``variation_<epoch>`` [mag].
+    """
     population = population or Population()
     number = rng.poisson(population.surface_density * np.pi * (radius / 60) ** 2)
     magnitude = population.draw_magnitudes(rng, number)
@@ -162,8 +166,10 @@ def make_scene(rng, *, ra, dec, radius, filters, epochs, population=None):
     return scene
 
 
-def scene_around(rng, exposures, population=None):
-    """Draw the catalogue that covers a set of exposures."""
+def scene_around(
+    rng: np.random.Generator, exposures: Sequence[Exposure], population: Population | None = None
+) -> Table:
+    """Draw the catalogue, as from `make_scene`, that covers a set of exposures."""
     ra, dec = exposures[0].epoch.ra, exposures[0].epoch.dec
     return make_scene(
         rng,
@@ -176,21 +182,21 @@ def scene_around(rng, exposures, population=None):
     )
 
 
-def _reach(exposure, ra, dec):
+def _reach(exposure: Exposure, ra: float, dec: float) -> float:
     """Distance of an exposure's outermost corner from a sky position [arcsec]."""
     v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 0, 2047, 2047]), np.array([0, 2047, 0, 2047]))
     center_v2, center_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
     return float(np.hypot(v2 - center_v2, v3 - center_v3).max())
 
 
-def _draw_positions(rng, number, ra, dec, radius):
+def _draw_positions(rng: np.random.Generator, number: int, ra: float, dec: float, radius: float) -> tuple[Array, Array]:
     distance = radius * np.sqrt(rng.uniform(size=number)) * u.arcsec
     angle = (np.pi / 2 - rng.uniform(0, 2 * np.pi, number)) * u.rad
     places = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle, distance)
     return places.ra.deg, places.dec.deg
 
 
-def _add_shapes(rng, scene, magnitude, star_fraction):
+def _add_shapes(rng: np.random.Generator, scene: Table, magnitude: Array, star_fraction: float) -> None:
     """Add types and shapes; sizes of galaxies follow their magnitudes, with a scatter of 0.2 dex."""
     number = len(scene)
     is_star = rng.uniform(size=number) < star_fraction
@@ -203,7 +209,7 @@ def _add_shapes(rng, scene, magnitude, star_fraction):
     scene["position_angle"] = np.where(is_star, 0, angle)
 
 
-def _add_magnitudes(rng, scene, magnitude, filters):
+def _add_magnitudes(rng: np.random.Generator, scene: Table, magnitude: Array, filters: Sequence[str]) -> None:
     """Add magnitudes on power-law spectra: stars blue, galaxies of every colour."""
     number = len(scene)
     is_star = scene["type"] == "star"
@@ -213,7 +219,7 @@ def _add_magnitudes(rng, scene, magnitude, filters):
         scene[magnitude_column(name)] = magnitude + blue * np.log10(wavelengths)
 
 
-def _add_variations(rng, scene, epochs, population):
+def _add_variations(rng: np.random.Generator, scene: Table, epochs: Sequence[str], population: Population) -> None:
     number = len(scene)
     scene["variable"] = rng.uniform(size=number) < population.variable_fraction
     for epoch in epochs:
@@ -221,7 +227,7 @@ def _add_variations(rng, scene, epochs, population):
         scene[variation_column(epoch)] = np.where(scene["variable"], variation, 0.0)
 
 
-def _add_units(scene):
+def _add_units(scene: Table) -> None:
     units = {"ra": "deg", "dec": "deg", "half_light_radius": "arcsec", "position_angle": "deg"}
     for name in scene.colnames:
         if name.startswith(("mag_", "variation_")):

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 
-from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.simulate.filters import Band
+from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.optics import Array
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
-__all__ = ["MA2023_TABLE", "CalibrationTruth", "gradient_coordinate"]
+__all__ = ["MA2023_TABLE", "CalibrationTruth"]
 
 
 MA2023_TABLE = OffsetTable.read("packaged")
@@ -28,14 +32,14 @@ class CalibrationTruth:
     """
 
     table: OffsetTable = MA2023_TABLE
-    epoch_terms: Mapping = field(default_factory=dict)
+    epoch_terms: Mapping[Any, float] = field(default_factory=dict)
 
-    def epoch_term(self, epoch, band):
-        """Term of an epoch."""
+    def epoch_term(self, epoch: str, band: Band) -> float:
+        """Term of an epoch in a band [mag]."""
         return self.epoch_terms.get((epoch, band.name), self.epoch_terms.get(epoch, 0.0))
 
-    def magnitude_error(self, exposure, *, x, y, v2, v3):
-        """Error of the measured magnitude, z + g u + t: positive where sources look too faint."""
+    def magnitude_error(self, exposure: Exposure, *, x: Array, y: Array, v2: Array, v3: Array) -> Array | float:
+        """Error of the measured magnitude, z + g u + t [mag]: positive where sources look too faint."""
         geometry, band = exposure.geometry, exposure.band
         constant = self.epoch_term(exposure.epoch.name, band)
         row = self.table.row(geometry.array, band.filter, band.pupil)
@@ -45,25 +49,30 @@ class CalibrationTruth:
         slope = self.table.exposure_gradient(row)
         if slope == 0:
             return constant
-        u = gradient_coordinate(self.table, row, exposure, x=x, y=y, v2=v2, v3=v3)
-        return constant + slope * u
+        u = _coordinate(self.table, row, exposure, x=x, y=y, v2=v2, v3=v3)
+        return np.asarray(constant + slope * u)
 
 
-def gradient_coordinate(table, row, exposure, *, x, y, v2, v3):
-    """Coordinate u along a row's gradient, from its origin, in the gradient's frame."""
+def _coordinate(
+    table: OffsetTable, row: OffsetRow, exposure: Exposure, *, x: Array, y: Array, v2: Array, v3: Array
+) -> Array:
+    """Coordinate u along a row's gradient, from its origin, in the gradient's frame [arcmin]."""
     sin, cos = np.sin(np.deg2rad(table.direction(row))), np.cos(np.deg2rad(table.direction(row)))
-    first, second = table.gradient.origin
-    if table.gradient.frame == "focal_plane":
-        return ((v2 - first) * sin + (v3 - second) * cos) / 60
-    if table.gradient.frame == "detector":
+    gradient = cast("Gradient", table.gradient)  # a table with a slope has one
+    first, second = gradient.origin
+    if gradient.frame == "focal_plane":
+        along = (v2 - first) * sin + (v3 - second) * cos
+    elif gradient.frame == "detector":
         scale_x, scale_y = exposure.geometry.pixel_scales
-        return ((x - first) * scale_x * cos + (y - second) * scale_y * sin) / 60
-    xi, eta = tangent_plane(*exposure.attitude.v2v3_to_sky(v2, v3), first, second)
-    return (xi * sin + eta * cos) / 60
+        along = (x - first) * scale_x * cos + (y - second) * scale_y * sin
+    else:
+        xi, eta = _tangent_plane(*exposure.attitude.v2v3_to_sky(v2, v3), first, second)
+        along = xi * sin + eta * cos
+    return np.asarray(along / 60)
 
 
-def tangent_plane(ra, dec, ra_0, dec_0):
-    """Gnomonic offsets of sky positions from an origin."""
+def _tangent_plane(ra: Array, dec: Array, ra_0: float, dec_0: float) -> tuple[Array, Array]:
+    """Gnomonic offsets of sky positions from an origin [arcsec]."""
     d_ra, dec, dec_0 = np.deg2rad(ra - ra_0), np.deg2rad(dec), np.deg2rad(dec_0)
     depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(d_ra)
     xi = np.cos(dec) * np.sin(d_ra) / depth

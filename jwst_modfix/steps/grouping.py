@@ -11,7 +11,7 @@ from astropy.io import fits
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
-from jwst_modfix.errors import AssociationError, PhotometryError
+from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.photometry import Epochs, ExposureHeader, find_mixed, group_epochs, read_header
 
@@ -41,7 +41,7 @@ def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
         if not reasons[file]:
             try:
                 headers.append(read_header(file))
-            except PhotometryError as error:
+            except ModuleOffsetError as error:
                 problems.append(str(error))
     if problems:
         raise AssociationError(f"{len(problems)} of {len(found)} files cannot be used: {'; '.join(problems)}")

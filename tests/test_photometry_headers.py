@@ -1,0 +1,196 @@
+"""Headers of exposures. Truth: the keywords that are written, and footprints that a person would compare."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from jwst_modfix.errors import ExposureError
+from jwst_modfix.photometry import ExposureHeader, find_apart, find_copies, find_mixed, read_header
+from jwst_modfix.photometry.frames import read_frame
+
+
+def make_header(detector="NRCA1", name=None, east=None, **change):
+    """An exposure of 60" x 60", some arcsec east of RA = 0."""
+    region = None
+    if east is not None:
+        corners = [((east + x) / 3600 % 360, y / 3600) for x, y in ((0, 0), (60, 0), (60, 60), (0, 60))]
+        region = "POLYGON ICRS  " + " ".join(f"{ra} {dec}" for ra, dec in corners)
+    values = {"path": Path("data", name or f"{detector}_cal.fits"), "detector": detector, "filter": "F200W"}
+    values |= {"pupil": "CLEAR", "mjd": 6e4, "roll": 0.0, "pixar_sr": 2e-14, "shape": (2048, 2048), "corner": (0, 0)}
+    return ExposureHeader(**values | {"s_region": region} | change)
+
+
+@pytest.fixture
+def saved(small_exposure, tmp_path):
+    """Give a function that saves an exposure with something changed in its model, then in its file."""
+
+    def save(change=lambda model: None, spoil=None):
+        path = tmp_path / "jw_cal.fits"
+        model = small_exposure("NRCA1", "F200W")
+        change(model)
+        model.save(str(path))
+        if spoil:
+            with fits.open(path, memmap=False) as hdulist:
+                spoil(hdulist)
+                hdulist.writeto(path, overwrite=True)
+        return path
+
+    return save
+
+
+def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(saved):
+    # The truth: EXPMID of EXPSTART and EXPMID; PA_V3, the roll at the boresight, of PA_V3 and ROLL_REF.
+    def change(model):
+        model.meta.exposure.start_time, model.meta.exposure.mid_time = 60001.0, 60001.5
+        model.meta.pointing.pa_v3, model.meta.wcsinfo.roll_ref = 12.0, 13.0
+
+    header = read_header(saved(change))
+    assert (header.mjd, header.roll) == (60001.5, 12.0)
+    assert (header.array, header.module, header.channel, header.band) == ("1", "A", "SHORT", ("F200W", "CLEAR"))
+    assert (header.shape, header.corner) == ((48, 64), (700, 400))
+    assert header.jansky == header.pixar_sr * 1e6
+
+
+def test_a_compressed_file_is_read_the_same_way(saved):
+    path = saved()
+    packed = path.with_suffix(".fits.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    plain, other = read_header(path), read_header(packed)
+    assert replace(other, path=path) == plain
+    np.testing.assert_array_equal(read_frame(other).data, read_frame(plain).data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: setattr(m.meta.instrument, "name", "MIRI"), "must be of NIRCam .* got INSTRUME MIRI"),
+        (lambda m: setattr(m.meta.instrument, "detector", "NRS1"), "must be of NIRCam .* DETECTOR NRS1"),
+        (lambda m: setattr(m.meta.exposure, "type", "NRC_WFSS"), "EXP_TYPE must be NRC_IMAGE; got NRC_WFSS"),
+        (
+            lambda m: setattr(m.meta, "bunit_data", "DN/s"),
+            "BUNIT must be MJy/sr, as photom makes it; got DN/s",
+        ),
+        (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", None), "has no PIXAR_SR in its headers; give a"),
+        (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", -1.0), "PIXAR_SR must be positive, got -1.0"),
+    ],
+)
+def test_wrong_headers_are_refused(saved, change, message):
+    path = saved(change)
+    with pytest.raises(ExposureError, match=message) as caught:
+        read_header(path)
+    assert "jw_cal.fits" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda h: h.pop("SCI"), "is not a science image"),
+        (lambda h: h.pop("ASDF"), "has no ASDF extension"),
+        (lambda h: h.pop("AREA"), "AREA"),
+    ],
+)
+def test_files_without_an_extension_are_refused(saved, spoil, message):
+    with pytest.raises(ExposureError, match=message) as caught:
+        read_frame(read_header(saved(spoil=spoil)))
+    assert "jw_cal.fits" in str(caught.value)
+
+
+def test_missing_and_truncated_files_are_refused(saved):
+    path = saved()
+    with pytest.raises(ExposureError, match=r"none_cal\.fits: no such file"):
+        read_header(path.with_name("none_cal.fits"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ExposureError, match=r"jw_cal\.fits: "):
+        read_header(path)
+
+
+def test_a_unit_is_compared_as_a_unit(saved):
+    assert read_header(saved(lambda model: setattr(model.meta, "bunit_data", "MJy / sr"))).jansky > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, None),
+        ({"context": "jwst_1489.pmap"}, "CRDS_CTX is jwst_1130.pmap (2 exposures), jwst_1489.pmap (1 exposure)"),
+        ({"photom": "crds://b.fits"}, "R_PHOTOM is a.fits (2 exposures), b.fits (1 exposure)"),
+        ({"photom": "elsewhere/a.fits"}, None),
+        ({"flat": "crds://b.fits"}, "R_FLAT is a.fits (2 exposures), b.fits (1 exposure)"),
+        ({"photmjsr": 2.2}, None),  # one photom file: it is corrected for the time of the exposure
+        ({"detector": "NRCA2", "context": "jwst_1489.pmap"}, None),
+    ],
+)
+def test_mixed_calibrations_are_listed(change, line):
+    known = {"context": "jwst_1130.pmap", "photom": "crds://a.fits", "flat": "crds://a.fits", "photmjsr": 2.1}
+    headers = [make_header(**known), make_header(**known), make_header(**known | change)]
+    assert find_mixed(headers) == ([f"NRCA1 F200W CLEAR: {line}"] if line else [])
+
+
+def test_photmjsr_is_compared_where_no_photom_file_is_named():
+    headers = [make_header(photmjsr=value) for value in (2.1, 2.1, 2.2)]
+    assert find_mixed(headers) == ["NRCA1 F200W CLEAR: PHOTMJSR is 2.1 (2 exposures), 2.2 (1 exposure)"]
+
+
+@pytest.mark.parametrize(
+    ("second", "line"),
+    [
+        ({"detector": "NRCB1", "status": "COMPLETE", "digest": "aa"}, None),
+        ({"detector": "NRCB1", "status": "COMPLETE", "digest": "bb"}, "MODFHASH is aa (1 exposure), bb (1 exposure)"),
+        ({"detector": "NRCB1"}, "S_MODOFF=COMPLETE is True (1 exposure), False (1 exposure)"),
+        ({"detector": "NRCB2"}, None),
+        ({"detector": "NRCB1", "filter": "F150W"}, None),
+    ],
+    ids=["same table", "other table", "not corrected", "other array", "other filter"],
+)
+def test_an_array_is_corrected_by_one_table_or_not_at_all(second, line):
+    # The truth: array 1 is that of both modules; a correction of array 2, or of another filter, does not touch it.
+    headers = [make_header(status="COMPLETE", digest="aa"), make_header(**second)]
+    assert find_mixed(headers) == ([f"array 1 F200W CLEAR: {line}"] if line else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "is_copy"),
+    [
+        ({}, True),
+        ({"filter": "F150W"}, False),
+        ({"detector": "NRCA2"}, False),
+        ({"identity": (60000.5, "1", "2")}, False),
+        ({"identity": ()}, False),
+    ],
+    ids=["same", "other filter", "other detector", "other exposure", "unknown"],
+)
+def test_a_copy_under_another_name_is_found(change, is_copy):
+    known = {"identity": (60000.0, "1", "2")}
+    headers = [make_header(name="a_cal.fits", **known), make_header(**{"name": "b_cal.fits"} | known | change)]
+    expected = ["data/a_cal.fits and data/b_cal.fits are one exposure of NRCA1"]
+    assert find_copies(headers) == (expected if is_copy else [])
+
+
+def test_a_copied_file_is_the_same_exposure(saved):
+    path = saved()
+    other = path.with_name("copy_cal.fits")
+    other.write_bytes(path.read_bytes())
+    assert len(find_copies([read_header(path), read_header(other)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "is_apart"),
+    [
+        ({"east": 30}, False),
+        ({"east": -50}, False),
+        ({"east": 90}, True),
+        ({"east": -90}, True),
+        ({"east": None}, False),
+        ({"east": 90, "detector": "NRCA3"}, False),
+        ({"east": 90, "filter": "F150W"}, False),
+    ],
+    ids=["half", "across RA = 0", "east", "west", "unknown", "one module", "other filter"],
+)
+def test_modules_that_do_not_overlap_are_found_by_their_footprints(second, is_apart):
+    headers = [make_header(east=0), make_header(**{"detector": "NRCB1"} | second)]
+    line = "F200W+CLEAR: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
+    assert find_apart(headers) == ([line] if is_apart else [])

@@ -1,0 +1,285 @@
+"""Numbers that are known: the solution of small sets of measurements, by formulas and by dense algebra."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import chi2, norm
+from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+
+from jwst_modfix.errors import DegenerateTermWarning
+from jwst_modfix.fitting.checks import bootstrap_sources, validate
+from jwst_modfix.fitting.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.robust import OUTLIER
+from jwst_modfix.fitting.separability import forecast_terms
+from jwst_modfix.fitting.solution import fit, solve
+
+RNG = np.random.default_rng(3)
+DIFFERENCES = 0.02 + 0.003 * RNG.standard_normal(40)  # m_A - m_B
+ERRORS = RNG.uniform(0.002, 0.006, (2, 40))  # of A and of B
+
+
+def student(n):
+    """Standard deviation of Student's t with n - 1 degrees of freedom."""
+    return np.sqrt((n - 1) / (n - 3))
+
+
+def pairs_of(difference, error, *, epochs=(0, 0), modules="AB", array="1", first=0, u=(1.0, 1.0), filter="F200W"):
+    """Sources measured twice: by the first module with 20 + difference, by the second with 20 mag; u in arcmin."""
+    n, mag = len(difference), np.append(20.0 + difference, np.full(len(difference), 20.0))
+    error, u = np.broadcast_to(np.reshape(error, (-1, np.size(error) // 2)), (2, n)), np.repeat(u, n)
+    side = np.where(np.repeat(list(modules), n) == "A", 60.0, -60.0)
+    return Measurements(
+        source=first + np.tile(np.arange(n), 2), exposure=np.repeat([0, 1], n), epoch=np.repeat(epochs, n),
+        array=np.full(2 * n, array), module=np.repeat(list(modules), n), mag=mag,
+        mag_error=error.ravel(), V2=ORIGIN[0] + side * u, V3=np.full(2 * n, ORIGIN[1]), filter=filter,
+    )  # fmt: skip
+
+
+def joined(*parts):
+    names = ("source", "exposure", "epoch", "array", "module", "mag", "mag_error", "V2", "V3", "reserved")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Measurements(**columns, filter=parts[0].filter)
+
+
+def patches(p, q, error):
+    """Patch p, seen by B then A, and patch q, seen by A then B: differences m_1 - m_0."""
+    error = (error, error)
+    return joined(
+        pairs_of(p, error, epochs=(1, 0), modules="AB"),
+        pairs_of(q, error, epochs=(1, 0), modules="BA", first=1000),
+    )
+
+
+def test_offset_error_chi2_and_dof_of_two_detectors():
+    """Truth: the weighted mean of m_A - m_B, whose variance is 1 / sum of 1 / (var_A + var_B)."""
+    solution = fit(pairs_of(DIFFERENCES, ERRORS), robust=False, scatter=False)
+    weight = 1 / np.sum(ERRORS**2, axis=0)
+    mean = np.average(DIFFERENCES, weights=weight)
+    effective = weight.sum() ** 2 / np.sum(weight**2)
+    assert solution.value("offset[1]")[0] == pytest.approx(mean, abs=1e-10)
+    assert solution.value("offset[1]")[1] == pytest.approx(student(effective) / np.sqrt(weight.sum()), rel=1e-9)
+    assert solution.status[0].effective_sources == pytest.approx(effective, rel=1e-9)
+    assert solution.status[0].expected_error == pytest.approx(1 / np.sqrt(weight.sum()), rel=1e-9)
+    assert solution.chi2 == pytest.approx(np.sum(weight * (DIFFERENCES - mean) ** 2), rel=1e-9)
+    assert (solution.n_measurements, solution.n_sources, solution.dof) == (80, 40, 39)
+
+
+@pytest.mark.parametrize("n", [8, 10, 25])
+def test_errors_grow_by_students_factor(n):
+    """Truth: n equal sources, so that 8 sources give sqrt(7 / 5)."""
+    m = pairs_of(np.linspace(0.01, 0.03, n), (0.004, 0.003))
+    error = fit(m, robust=False, scatter=False, min_sources=8).value("offset[1]")[1]
+    assert error == pytest.approx(0.005 / np.sqrt(n) * np.sqrt((n - 1) / (n - 3)), rel=1e-9)
+
+
+def test_scatter_and_chi2_of_residuals_of_one_size():
+    """Truth: differences +-4 mmag about the offset; Huber's Proposal 2 sets their mean square to E[psi^2]."""
+    n, size, error = 40, 0.004, 0.001
+    solution = fit(pairs_of(0.02 + np.resize([size, -size], n), (error, error)))
+    expected = 2 * quad(lambda e: min(e, 1.345) ** 2 * norm.pdf(e), 0, np.inf)[0]
+    share = 1 - 2 / n  # offset and level
+    total = size**2 / (2 * expected * share)
+    assert solution.sigma_int == pytest.approx(np.sqrt(total - error**2), rel=1e-3)
+    assert solution.chi2 == pytest.approx(n * expected * share, rel=2e-3)
+    # Each source's score is +-size over the variance: the sandwich is size^2 / n, each over 1 - leverage = 1 - 1/n.
+    variance = size**2 / n / (1 - 1 / n) * (n - 1) / (n - 3)
+    assert solution.value("offset[1]") == pytest.approx((0.02, np.sqrt(variance)), rel=1e-3)
+
+
+@pytest.mark.parametrize(("n_p", "n_q"), [(30, 30), (20, 60)])
+def test_equations_7_and_8_with_their_covariance(n_p, n_q):
+    """Truth: Delta_AB = (p - q) / 2 and t = (p + q) / 2 of the patches' means, and their correlation."""
+    p, q, error = 0.03 + 0.002 * RNG.standard_normal(n_p), -0.01 + 0.002 * RNG.standard_normal(n_q), 0.003
+    solution = fit(patches(p, q, error), robust=False, scatter=False)
+    offset, epoch = (solution.names.index(name) for name in ("offset[1]", "epoch[1]"))
+    assert solution.values[offset] == pytest.approx((p.mean() - q.mean()) / 2, abs=1e-10)
+    assert solution.values[epoch] == pytest.approx((p.mean() + q.mean()) / 2, abs=1e-10)
+    variance, shared = 2 * error**2 / n_p / 4 + 2 * error**2 / n_q / 4, 2 * error**2 / n_p / 4 - 2 * error**2 / n_q / 4
+    correlation = shared / variance
+    error = np.sqrt(np.diag(solution.covariance))[[offset, epoch]]
+    assert solution.covariance[offset, epoch] / error.prod() == pytest.approx(correlation, abs=1e-9)
+    assert [s.correlation for s in solution.status] == pytest.approx([abs(correlation)] * 2, abs=1e-9)
+    assert [s.expected_error for s in solution.status] == pytest.approx([np.sqrt(variance)] * 2, rel=1e-9)
+    assert solution.dof == n_p + n_q - 2
+    assert solution.epoch_terms()[0] == (0.0, 0.0)
+    assert solution.epoch_terms()[1] == solution.value("epoch[1]")
+
+
+@pytest.mark.parametrize(("n_q", "separable"), [(2, True), (1, False)])
+def test_terms_are_separable_up_to_a_correlation_of_0_995(n_q, separable):
+    """Truth: with 400 sources in patch p and 2 or 1 in q, the correlation is 0.990 or 0.99501: variance x 50 or 100."""
+    m = patches(np.zeros(400), np.zeros(n_q), 0.003)
+    solution = solve(m, robust=False, scatter=False, min_sources=1)
+    (epoch,) = (s for s in solution.status if s.term.kind == "epoch")
+    assert epoch.is_fitted == separable
+    assert epoch.correlation == pytest.approx((400 - n_q) / (400 + n_q), abs=1e-3)
+    assert epoch.partners == (() if separable else ("offset[1]",))
+
+
+def test_noise_free_measurements_give_every_term():
+    """Truth: offsets, levels, slopes and epoch terms without noise."""
+    truth = Truth(
+        offset={"1": 0.02, "2": -0.03, "long": -0.01654}, slope={"long": 0.00433, "2": -0.002},
+        epoch=(0.0, 0.008, -0.006), level={"1": 0.01},
+    )  # fmt: skip
+    wide = ((0.0, 0.0), (40.0, 30.0), (-40.0, -30.0), (0.0, 60.0))
+    m = simulate(
+        np.random.default_rng(4),
+        truth,
+        Survey(arrays=("1", "2", "long"), dithers=wide, density=10, error=(1e-12, 1e-12)),
+    )
+    solution = fit(replace(m, mag_error=np.full(len(m), 0.003)), fit_slope="all", robust=False, scatter=False)
+    # Levels are relative: their sum over the linked arrays is 0.
+    known = {"slope[1]": 0.0, "level[1]": 0.02 / 3, "level[2]": -0.01 / 3, "level[long]": -0.01 / 3}
+    known |= {f"offset[{array}]": value for array, value in truth.offset.items()}
+    known |= {f"slope[{array}]": value for array, value in truth.slope.items()}
+    known |= {"epoch[1]": 0.008, "epoch[2]": -0.006}
+    assert set(solution.names) == set(known)
+    assert [solution.values[solution.names.index(name)] for name in known] == pytest.approx([*known.values()], abs=1e-9)
+    corrected = m.mag - solution.predict(m)
+    one = m.source == np.argmax(np.bincount(m.source))
+    assert np.ptp(corrected[one]) < 1e-9 < 1e-3 < np.ptp(m.mag[one])
+    assert solution.chi2 == pytest.approx(0, abs=1e-9)
+
+
+def dense(solution):
+    """Columns of the terms, and of the sources: every measurement fitted, written out."""
+    m = solution.measurements
+    columns = []
+    for name in solution.names:
+        kind, inside = name[:-1].split("[")
+        here = m.array == inside
+        sign = np.where(m.module == "A", 0.5, -0.5)
+        columns.append({
+            "offset": here * sign, "level": here * 1.0, "slope": here * 0.5 * (m.V2 - ORIGIN[0]) / 60,
+            "epoch": (m.epoch == (int(inside) if kind == "epoch" else -1)) * 1.0,
+        }[kind])  # fmt: skip
+    return np.column_stack(columns), (m.source[:, None] == np.unique(m.source)).astype(float)
+
+
+def test_plain_least_squares_are_those_of_dense_algebra():
+    """Truth: numpy's lstsq on all terms and sources, and the pseudo-inverse of the normal matrix."""
+    truth = Truth(offset=TABLE_2_SW.offset, slope={"1": 0.004, "3": -0.003}, epoch=(0.0, 0.008, -0.006))
+    solution = fit(simulate(RNG, truth, Survey()), fit_slope="all", time_term="fit", robust=False, scatter=False)
+    error = solution.measurements.mag_error[:, None]
+    X = np.hstack(dense(solution)) / error
+    theta = np.linalg.lstsq(X, solution.measurements.mag / error[:, 0], rcond=None)[0]
+    covariance = np.linalg.pinv(X.T @ X, rcond=1e-12)
+    for found in solution.status:
+        i = solution.names.index(found.term.name)
+        expected = theta[i], np.sqrt(covariance[i, i]) * student(found.effective_sources)
+        assert solution.value(found.term.name) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_covariance_is_the_sandwich_over_sources():
+    """Truth: H^-1 (sum U U^T / (1 - leverage)) H^-1 by dense algebra, of weights and residuals that are Huber's."""
+    truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
+    solution = fit(simulate(np.random.default_rng(6), truth, Survey(arrays=LW, density=6, **HARD)))
+    X, S = dense(solution)
+    residual, used = solution.fit.residual, solution.rejected == 0
+    base = used / (solution.measurements.mag_error**2 + solution.sigma_int**2)
+    total = S @ (S.T @ base)
+    kept = np.sqrt(1 - np.divide(base, total, out=np.zeros_like(base), where=total > 0))
+    e = residual * np.sqrt(base) / np.where(used, kept, 1)
+    weight, derivative = base * 1.345 / np.maximum(np.abs(e), 1.345), base * (np.abs(e) <= 1.345)
+    np.testing.assert_allclose(weight, solution.fit.weight, rtol=1e-3)
+    full = np.hstack([X, S])
+    H = full.T @ (derivative[:, None] * full)
+    inverse = np.linalg.pinv(H, rcond=1e-12)[: X.shape[1], : X.shape[1]]
+    meat = np.zeros_like(inverse)
+    for source in S.T.astype(bool):
+        U, D, v = X[source].T @ (weight * residual)[source], X[source], derivative[source]
+        own = D.T @ (v[:, None] * D) - np.outer(v @ D, v @ D) / max(v.sum(), 1e-300)
+        meat += np.outer(U, U) / (1 - min(np.trace(inverse @ own), 0.9))
+    covariance = inverse @ meat @ inverse
+    for status in solution.status:
+        number = solution.names.index(status.term.name)
+        expected = np.sqrt(covariance[number, number]) * student(status.effective_sources)
+        assert solution.value(status.term.name)[1] == pytest.approx(expected, rel=1e-3)
+
+
+def test_an_outlier_is_the_measurement_beyond_five_sigma():
+    """Truth: of 4 measurements, residuals scatter by sqrt(3/4) of 3 mmag; Huber's mean moves by 1.345 / 3."""
+    base = joined(pairs_of(np.resize([1e-5, -1e-5], 60), (0.003, 0.003)), pairs_of(np.zeros(60), (0.003, 0.003)))
+    for sigmas, rejected in ((4.8, 0), (5.2, 1)):
+        mag = base.mag.copy()
+        mag[0] += 0.003 * np.sqrt(0.75) * (sigmas + 1.345 / 3)
+        assert np.count_nonzero(fit(replace(base, mag=mag), scatter=False).rejected == OUTLIER) == rejected
+
+
+def test_the_forecast_is_the_error_of_the_fit():
+    """Truth: no magnitude enters: the errors of plain least squares, before Student's factor."""
+    m = simulate(np.random.default_rng(8), TABLE_2_LW, Survey(arrays=LW))
+    solution, forecast = fit(m, robust=False, scatter=False), forecast_terms(m)
+    for status in forecast.status:
+        error = solution.value(status.term.name)[1] / student(status.effective_sources)
+        assert status.expected_error == pytest.approx(error, rel=1e-9)
+
+
+def test_the_difference_between_the_modules_middles():
+    """Truth: 0.01 + k d with k = 0.004 and the modules' sources at u = +1.2 and -0.9 arcmin: d = 1.05; A minus B."""
+    parts = [
+        pairs_of(np.full(30, 0.01 + 0.002 * (a + b)), (0.001, 0.001), array="long", u=(a, b), first=100 * i)
+        for i, (a, b) in enumerate([(1.0, 0.6), (1.4, 1.2)])
+    ]
+    solution = fit(joined(*parts), robust=False, scatter=False)
+    assert solution.value("slope[long]")[0] == pytest.approx(0.004, abs=1e-9)
+    assert solution.difference("long")[0] == pytest.approx(0.01 + 0.004 * 1.05, abs=1e-9)
+    assert solution.difference("long", (ORIGIN[0] + 60, -492.4), (ORIGIN[0] - 60, -492.4))[0] == pytest.approx(
+        0.014, abs=1e-9
+    )
+    assert solution.difference("long", (ORIGIN[0] - 60, -492.4), (ORIGIN[0] + 60, -492.4))[0] == pytest.approx(
+        0.006, abs=1e-9
+    )
+
+
+def test_reserved_sources_add_the_errors_of_both():
+    """Truth: mean of the reserved differences minus the offset; the errors of both in quadrature."""
+    fitted, reserved = (
+        pairs_of(DIFFERENCES, (0.003, 0.003)),
+        pairs_of(DIFFERENCES[:20] + 0.01, (0.003, 0.003), first=100),
+    )
+    m = joined(fitted, replace(reserved, reserved=np.ones(40, bool)))
+    solution = fit(m)
+    assert len(solution.measurements) == 80
+    (left,) = validate(solution, m)
+    value, error = fit(reserved).value("offset[1]")
+    assert left.residual == pytest.approx(value - solution.value("offset[1]")[0], abs=1e-6)
+    assert left.residual_error == pytest.approx(error, rel=1e-3)
+    assert left.sigmas == pytest.approx(left.residual / np.hypot(error, solution.value("offset[1]")[1]), rel=1e-3)
+
+
+def test_bootstrap_draws_scatter_as_means_of_sources_do():
+    """Truth: sum c (d - mean) / sum c with Poisson c scatters by sqrt(mean square / n), here to 1%."""
+    n = 400
+    difference = 0.02 + 0.003 * np.random.default_rng(9).standard_normal(n)
+    solution = fit(pairs_of(difference, (0.003, 0.003)), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(10), 10_000)
+    expected = difference.std() / np.sqrt(n)
+    assert found.names == ("offset[1]",)
+    assert found.draws.mean() == pytest.approx(difference.mean(), abs=4 * expected / 100)
+    assert found.draws.std() == pytest.approx(expected, rel=0.03)
+    assert found.ratio[0] == pytest.approx(found.draws.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
+    assert found.covariance == pytest.approx(found.draws.var(ddof=1), rel=1e-9)
+
+
+@pytest.mark.parametrize(("offset", "error", "significant"), [(0.0195, 0.01, False), (0.0197, 0.01, True)])
+def test_epoch_terms_are_significant_at_95_percent(offset, error, significant):
+    """Truth: chi-square of one degree of freedom exceeds 3.84, so 1.96 sigma, in 1 of 20 cases."""
+    n = 200
+    scale = error / (0.001 / np.sqrt(n)) / student(2 * n)
+    solution = fit(patches(np.full(n, offset), np.full(n, offset), 0.001 * scale), robust=False, scatter=False)
+    assert solution.value("epoch[1]") == pytest.approx((offset, error), rel=1e-6)
+    assert chi2.sf((offset / error) ** 2, 1) == pytest.approx(0.05, abs=0.002)
+    (epoch,) = (s for s in solution.status if s.term.kind == "epoch")
+    assert epoch.status == ("free" if significant else "not significant")
+
+
+def test_a_term_with_too_few_sources_is_left_out_with_the_number():
+    with pytest.warns(
+        DegenerateTermWarning, match=r"array 1: constrained by only 9.0 effective sources \(minimum 10\)"
+    ):
+        solution = fit(pairs_of(DIFFERENCES[:9], (0.003, 0.003)))
+    assert np.isnan(solution.value("offset[1]")).all()
