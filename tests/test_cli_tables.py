@@ -272,6 +272,21 @@ def test_the_recipes_table_becomes_ours(modfix, tmp_path, option, gradient):
     assert (table.gradient, table.baseline, table.valid_for) == (gradient, "B", expected.valid_for)
 
 
+@pytest.mark.parametrize(
+    ("dmag_a", "dmag_b", "baseline"),
+    [(0.02, 0.0, "B"), (0.0, -0.02, "A"), (0.01, -0.01, "mean"), (0.02, -0.02, None), (0.0, 0.02, None)],
+)
+def test_the_recipes_columns_give_the_baseline(modfix, tmp_path, dmag_a, dmag_b, baseline):
+    """Truth: dmag_a - dmag_b is dmag_ab, the offset z_A - z_B, and the baseline's share is 0."""
+    table = [*RECIPE.splitlines(keepends=True)[:-2], f"1 f150w 0.02 0.001 {dmag_a} {dmag_b} 0.0 0.0\n"]
+    (tmp_path / "idf_1130_pmap.ecsv").write_text("".join(table))
+    output = modfix("convert", "idf_1130_pmap.ecsv", "x.asdf", status=int(baseline is None))
+    if baseline is None:
+        assert "dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean" in output
+    else:
+        assert read_table(tmp_path / "x.asdf").baseline == baseline
+
+
 def test_the_recipes_table_needs_a_context(modfix, tmp_path):
     (tmp_path / "recipe.ecsv").write_text(RECIPE)
     assert "its name has no CRDS context" in modfix("convert", "recipe.ecsv", "x.asdf", status=1)
