@@ -20,7 +20,6 @@ from jwst_modfix.photometry import (
     find_sources,
     forced,
     group_epochs,
-    measure_exposures,
     measure_sources,
     read_header,
     select_measurements,
@@ -58,6 +57,11 @@ def epochs(exposures):
 @pytest.fixture(scope="module")
 def photometry(exposures, epochs):
     return measure_exposures(exposures[0], epochs)
+
+
+def measure_exposures(headers, epochs, **options):
+    """Find the sources of all exposures, and measure them in each."""
+    return measure_sources(headers, epochs, find_sources(headers, **options), **options)
 
 
 def alter(header, folder, change):

@@ -1,6 +1,6 @@
 """Truth: a sky of known sources, of which each exposure sees a part, with errors and a shift of its own."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,12 +120,10 @@ def make_header(name, corners=None, band="F200W", ra=150.0):
     if corners is not None:
         west, east = (ra + edge * ARCSEC for edge in (corners, corners + 60))
         region = f"POLYGON ICRS {west} 0 {east} 0 {east} {60 / 3600} {west} {60 / 3600}"
-    return SimpleNamespace(
-        name=name,
-        path=name,
-        band=(band, "CLEAR"),
-        corners=ExposureHeader.corners.fget(SimpleNamespace(s_region=region)),
-    )
+    return ExposureHeader(
+        path=Path(name), detector="NRCA1", filter=band, pupil="CLEAR", mjd=6e4, roll=0.0, pixar_sr=2e-14,
+        shape=(2048, 2048), corner=(0, 0), s_region=region,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -36,20 +36,6 @@ class Photometry:
     exposures: Table  # one row per exposure: its header, sky level and shift
 
 
-def measure_exposures(
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    *,
-    faintest: float = FAINTEST,
-    progress: Callable = iter,
-    workers: Workers = THIS_PROCESS,
-    cache: Cache | None = None,
-) -> Photometry:
-    """Find the sources of all exposures, and measure them in each."""
-    sources = find_sources(headers, faintest=faintest, progress=progress, workers=workers, cache=cache)
-    return measure_sources(headers, epochs, sources, progress=progress, workers=workers, cache=cache)
-
-
 def find_sources(
     headers: Sequence[ExposureHeader],
     *,
