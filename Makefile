@@ -26,7 +26,8 @@ PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table
 
 # Of these, and of what they import, the modules whose type hints are complete.
 TYPED := $(addprefix jwst_modfix/,__init__.py errors.py text.py integration.py table/table.py table/model.py \
-    fitting/measurements.py fitting/solution.py derivation/derive.py report/figures.py)
+    fitting/measurements.py fitting/solution.py derivation/derive.py report/figures.py \
+    steps/module_offset_derive.py)
 
 .PHONY: demo test test-mutants test-oldest docs clean
 

@@ -314,6 +314,11 @@ def test_the_gradient_is_drawn_with_half_of_k_or_k(derivation, figures):
     for container, sign in zip(ax.containers, (1, -1), strict=True):
         d, y, error = points_of(container)
         assert np.abs(y - 1e3 * (LONG.slope * d + sign * LONG.offset)).max() < 5 * max(error.max(), 0.5)
+    points = [line for line in ax.lines if line.get_markersize() == 3]
+    for line, sign in zip(points, (1, -1), strict=True):
+        d, y = line.get_data()
+        left = np.abs(y - 1e3 * (LONG.slope * d + sign * LONG.offset))
+        assert np.median(left) < 3, "noise of some mmag, and no epoch terms of 6 mmag"
     words = picture.words
     assert measured(words.partition("k = ")[2])[0] == pytest.approx(1e3 * LONG.slope, abs=1.2)
     assert "mmag/arcmin, offset -1" in words

@@ -78,6 +78,22 @@ def test_the_catalogue_of_a_library_on_disk_is_found_from_anywhere(asn):
     assert result.asn["products"][0]["members"][0]["tweakreg_catalog"] == str(Path("data/cat.ecsv").absolute())
 
 
+def test_paths_are_right_where_folders_are_links(asn, pair):
+    """Of a folder that is a link, ``..`` is the parent of its target, for the pipeline as for the system."""
+    for name in ("in", "out"):
+        Path("disk", name).mkdir(parents=True)
+        Path(name).symlink_to(Path("disk", name))
+
+    def move(content):
+        for member in members(content):
+            member["expname"] = f"../../data/{member['expname']}"
+
+    shutil.copy(asn(move, "moved_asn.json"), "in/set_asn.json")
+    assert_corrected(models_of(correct("out", "in/set_asn.json")), pair)
+    assert members(written())[2]["expname"] == "../../data/sources.ecsv"
+    assert Path("out/../../data/sources.ecsv").is_file()
+
+
 @pytest.mark.parametrize("exptype", ["Science", " SCIENCE ", "science\t"])
 def test_exptype_is_compared_without_case_and_spaces(asn, pair, exptype):
     path = asn(lambda content: [member.update(exptype=exptype) for member in members(content)[:2]])
@@ -139,7 +155,7 @@ def test_a_group_of_exposures_is_text(asn, pair_folder, pair):
         correct("out", asn(lambda content: members(content)[1].update(group_id={"a": 1}), "bad_asn.json"))
     pair[1].meta.instance["group_id"] = {"program": "1"}
     pair[1].save(f"data/{names(pair)[1]}")
-    with pytest.raises(ModuleOffsetError, match=r"meta.group_id must be text, got \{'program': '1'\}"):
+    with pytest.raises(ModuleOffsetError, match=r"group_id must be text, got \{'program': '1'\}"):
         correct("out", "data/set_asn.json")
     assert not visible("out")
 
@@ -156,8 +172,10 @@ def digests(folder="out"):
     return found
 
 
-@pytest.mark.parametrize("route", ["file", "list", "model", "container", "library", "association", "whole list"])
-@pytest.mark.parametrize("on_existing", ["overwrite", "skip"])
+@pytest.mark.parametrize(("route", "on_existing"), [
+    ("file", "overwrite"), ("file", "skip"), ("list", "overwrite"), ("model", "overwrite"), ("container", "overwrite"),
+    ("library", "overwrite"), ("association", "overwrite"), ("association", "skip"), ("whole list", "overwrite"),
+])  # fmt: skip
 def test_no_association_of_the_folder_names_outputs_of_two_tables(asn, pair, other_table, route, on_existing):
     correct("out", asn())
     before = {path.name: path.read_bytes() for path in visible("out")}

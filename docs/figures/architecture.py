@@ -3,7 +3,7 @@ Draw the parts of the package, their files with numbers of lines, and which part
 
 Run as ``python docs/figures/architecture.py PICTURE.svg``; the build of the documentation calls `draw`. A part is
 drawn above all parts that it imports. An arrow is left out if it follows from others: if cli imports steps and steps
-imports table, the arrow from cli to table is not drawn.
+imports table, the arrow from cli to table is not drawn. The one import that points upward is not drawn (see `UPWARD`).
 """
 
 import ast
@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "jwst_modfix"
 WIDTH = 11.0  # inch
 MARGIN, GAP, ROW_GAP = 0.1, 0.25, 0.5
 LINE, CHARACTER, TITLE = 0.165, 0.071, 0.26  # inch: height of a line, width of a character, height of a title
+UPWARD = ("table", "apply")  # the methods OffsetTable.factor and .apply, which import it when they are called
 FEW = 7  # lines of file names in one column
 ROUNDS = 8  # of sorting the rows
 COLOURS = {"steps": "#fde8d0", "cli": "#fde8d0", "report": "#fde8d0", "simulate": "#e9e3f5"}
@@ -54,6 +55,7 @@ def read_imports(parts):
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             others = {name.split(".")[1] for name in names if name and name.startswith("jwst_modfix.")}
             found[part_of(path)] |= (others & parts.keys()) - {part_of(path)}
+    found[UPWARD[0]].discard(UPWARD[1])
     return found
 
 
@@ -73,16 +75,19 @@ def reduce_arrows(imports):
     }
 
 
-def find_levels(imports):
-    """Height of each part: just below the lowest part that imports it."""
-    importers = {part: [other for other in imports if part in imports[other]] for part in imports}
+def find_levels(imports, top="cli"):
+    """Height of each part: just below the lowest part that imports it, or just above all parts that it imports."""
+    main = {top} | needed_by(top, imports)
+    importers = {part: [other for other in main if part in imports[other]] for part in main}
 
     @functools.cache
     def depth(part):
-        return max((depth(other) + 1 for other in importers[part]), default=0)
+        if part in main:
+            return max((depth(other) + 1 for other in importers[part]), default=0)
+        return min((depth(other) - 1 for other in imports[part]), default=lowest)
 
-    lowest = max(map(depth, imports))
-    return {part: lowest - depth(part) if importers[part] or imports[part] else 0 for part in imports}
+    lowest = max(map(depth, main))
+    return {part: lowest - depth(part) for part in imports}
 
 
 class Box:
@@ -99,6 +104,7 @@ class Box:
         self.width = max(sum(widths) + 0.2 * (len(widths) - 1), (len(self.title) + 7) * CHARACTER * 1.15) + 0.24
         self.height = TITLE + LINE * max(map(len, self.columns), default=0) + 0.12
         self.x = self.y = 0.0
+        self.row = (0.0, 0.0)  # lower and upper edge
 
     def draw(self, axes):
         """Draw the box with its title and files."""
@@ -134,6 +140,7 @@ class Passage:
     def __init__(self, name):
         self.name = name
         self.x = self.y = self.height = 0.0
+        self.row = (0.0, 0.0)
 
     def anchor(self, other, *, top):
         """Point at which the arrow enters or leaves the row."""
@@ -170,6 +177,7 @@ def arrange(items, levels, chains):
             if isinstance(item, Passage):
                 item.height = tallest
             item.y = -height - (tallest + item.height) / 2
+            item.row = (-height - tallest, -height)
         height += tallest + ROW_GAP
     return height - ROW_GAP
 
@@ -198,7 +206,8 @@ def draw_chain(axes, items):
     """Draw an arrow through the passages between its ends."""
     points = []
     for first, second in itertools.pairwise(items):
-        points += [first.anchor(second, top=False), second.anchor(first, top=True)]
+        start, end = first.anchor(second, top=False), second.anchor(first, top=True)
+        points += [start, (start[0], first.row[0]), (end[0], second.row[1]), end]  # straight down inside a row
     path = MplPath(list(dict.fromkeys(points)))
     arrow = FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=9, lw=0.9, color="0.3", zorder=1)
     axes.add_patch(arrow)

@@ -127,9 +127,6 @@ def _fit_module_slopes(measurements, solution, options):
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
 
-# --- the method of pairs ---------------------------------------------------------------------------------------------
-
-
 def _solve_pairs(measurements, options):
     time_term = "zero" if options.time_term == "zero" else "fit"
     return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
@@ -168,9 +165,6 @@ def _replace_by_pairs(solution, pairs):
         covariance[np.ix_(terms, terms)] = pair.covariance[: len(terms), : len(terms)]
     found = replace(solution.fit, values=values, covariance=covariance)
     return replace(solution, fit=found, fitted=fitted, status=tuple(status.values()))
-
-
-# --- the sky ---------------------------------------------------------------------------------------------------------
 
 
 _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end together

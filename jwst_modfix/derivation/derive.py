@@ -30,73 +30,27 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """
-    Parameters of a derivation.
+class Options:  # numpydoc ignore=PR01
+    """Parameters of a derivation, as those of the step; MeasurementsError where they contradict each other."""
 
-    Parameters
-    ----------
-    photometry : {'exposure', 'mosaic', 'catalog'}
-        Source of the measurements.
-    catalogs : tuple of str
-        Tables of your own photometry, with ``photometry='catalog'``.
-    method : {'network', 'pairs'}
-        How the offsets are solved for.
-    fit_slope : {'long', 'all', 'none'}
-        Array IDs with a gradient.
-    fit_direction : bool
-        Fit the direction of each gradient too.
-    time_term : {'auto', 'fit', 'zero'}
-        Whether epochs have a term; ``'auto'`` also reports which terms the data do not require.
-    baseline : {'B', 'A', 'mean'}
-        The module whose flux scale is kept.
-    significance : float
-        Significance from which a row is non-zero [Gaussian sigma].
-    epoch_gap_days : float
-        Longest time between exposures of one epoch [day].
-    epoch_roll_tolerance : float
-        Largest difference of roll within one epoch [deg].
-    min_snr : float
-        Smallest ratio of flux to error.
-    faintest : float
-        Faintest magnitude [AB].
-    isolation : float, optional
-        Smallest distance to the nearest comparable source [arcsec]. The default is 1.0, and 0 for your own photometry.
-    compactness : float, optional
-        Smallest compactness; no limit by default.
-    reserve_share : float
-        Share of the sources that is reserved for validation.
-    seed : int
-        Seed of the reserved sources and of the bootstrap.
-    bootstrap : int
-        Draws of the bootstrap over sources; 0 for none.
-    allow_mixed : bool
-        Accept exposures with different calibrations.
-
-    Raises
-    ------
-    MeasurementsError
-        A value is out of range, or two choices exclude each other.
-    """
-
-    photometry: str = "exposure"
-    catalogs: tuple[str, ...] = ()
-    method: str = "network"
-    fit_slope: str = "long"
-    fit_direction: bool = False
-    time_term: str = "auto"
-    baseline: str = "B"
-    significance: float = 3.0
-    epoch_gap_days: float = 30.0
-    epoch_roll_tolerance: float = 5.0
-    min_snr: float = 100.0
-    faintest: float = 22.0
-    isolation: float | None = None
-    compactness: float | None = None
-    reserve_share: float = 0.2
-    seed: int = 1
-    bootstrap: int = 0
-    allow_mixed: bool = False
+    photometry: str = "exposure"  #: source of the measurements: 'exposure', 'mosaic' or 'catalog'
+    catalogs: tuple[str, ...] = ()  #: tables of your own photometry, with ``photometry='catalog'``
+    method: str = "network"  #: 'network' or 'pairs' (the published method)
+    fit_slope: str = "long"  #: array IDs with a gradient: 'long', 'all' or 'none'
+    fit_direction: bool = False  #: fit the direction of each gradient too
+    time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
+    baseline: str = "B"  #: module whose flux scale is kept: 'B', 'A' or 'mean'
+    significance: float = 3.0  #: significance from which a row is non-zero [sigma]
+    epoch_gap_days: float = 30.0  #: longest time between exposures of one epoch [day]
+    epoch_roll_tolerance: float = 5.0  #: largest difference of roll within one epoch [deg]
+    min_snr: float = 100.0  #: smallest ratio of flux to error
+    faintest: float = 22.0  #: faintest magnitude [AB]
+    isolation: float | None = None  #: smallest distance to a neighbour [arcsec]; 1.0, and 0 for your own photometry
+    compactness: float | None = None  #: smallest share of the flux within half the aperture's radius; no limit
+    reserve_share: float = 0.2  #: share of the sources that is reserved for validation
+    seed: int = 1  #: seed of the reserved sources and of the bootstrap
+    bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
+    allow_mixed: bool = False  #: accept exposures with different calibrations
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

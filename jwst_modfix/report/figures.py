@@ -78,7 +78,7 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     return _label(ax, names)
 
 
-def plot_residual_map(solution: Solution, *, gridsize: int = 40, ax: Axes | None = None) -> Axes:
+def plot_residual_map(solution: Solution, *, gridsize: int = 30, ax: Axes | None = None) -> Axes:
     """
     Plot the median residual of the measurements used, over the focal plane.
 
@@ -100,8 +100,11 @@ def plot_residual_map(solution: Solution, *, gridsize: int = 40, ax: Axes | None
     used = solution.rejected == 0
     m, residual = solution.measurements.select(used), _MILLI * solution.fit.residual[used]
     limit = _limit(residual, 90, least=5.0)
-    bins = ax.hexbin(m.V2, m.V3, residual, reduce_C_function=np.median, gridsize=gridsize, cmap="PuOr", linewidths=0.2,
-                     vmin=-limit, vmax=limit)  # fmt: skip
+    rows = max(1, round(gridsize * np.ptp(m.V3) / np.ptp(m.V2) / np.sqrt(3)))  # regular hexagons
+    bins = ax.hexbin(
+        m.V2, m.V3, residual, reduce_C_function=np.median, gridsize=(gridsize, rows), cmap="PuOr", linewidths=0.2,
+        vmin=-limit, vmax=limit,
+    )  # fmt: skip
     ax.figure.colorbar(bins, ax=ax, label="median residual [mmag]")
     ax.set(xlabel="V2 [arcsec]", ylabel="V3 [arcsec]", aspect="equal")
     ax.invert_xaxis()

@@ -16,7 +16,15 @@ from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import explained, part_folder, remove_leftovers, written_whole
 from jwst_modfix.text import get_logger, has_hidden
 
-__all__ = ["Association", "AssociationLibrary", "copy_library", "is_science", "read_association", "write_association"]
+__all__ = [
+    "Association",
+    "AssociationLibrary",
+    "copy_library",
+    "is_science",
+    "locate",
+    "read_association",
+    "write_association",
+]
 
 log = get_logger(f"stpipe.{__name__}")
 
@@ -60,7 +68,7 @@ class Association:
 
     def path(self, member, key="expname") -> Path:
         """Absolute path of a file that a member names."""
-        return Path(os.path.abspath(self.folder / member[key]))  # noqa: PTH100 - keeps links
+        return locate(self.folder / member[key])
 
     def path_keys(self, member) -> list[str]:
         """Fields of a member that name files: those known to, and those whose text is the name of a file."""
@@ -95,9 +103,18 @@ class Association:
                     target = source = self.path(member, key)
                     if renamed and key == "expname" and is_science(member):
                         target = renamed[source]
-                    member[key] = os.path.relpath(target, path.parent) if path else str(target)
+                    member[key] = os.path.relpath(target, os.path.realpath(path.parent)) if path else str(target)
         folder, stem = (path.parent, path.stem.removesuffix("_asn")) if path else (self.folder, self.stem)
         return Association(content, folder, stem, path)
+
+
+def locate(path) -> Path:
+    """Absolute path in which links of folders are followed, as ``..`` leads out of their targets; a file's own is kept.
+
+    Relative paths between two places of this kind lead to the right file.
+    """
+    folder, name = os.path.split(path)
+    return Path(os.path.realpath(folder), name)
 
 
 def is_science(member) -> bool:
@@ -113,7 +130,7 @@ def read_association(source) -> Association:
         name = content.get("table_name") or "association"
         _check_name(name, "association", "table_name")
     else:
-        path = Path(os.path.abspath(source))  # noqa: PTH100 - keeps links
+        path = locate(source)
         content, folder, name = _load(Path(source)), path.parent, str(source)
     stem = Path(name).stem.removesuffix("_asn")
     _check(content, name)
@@ -227,6 +244,8 @@ def _check(content, name):
 def _check_member(member, name):
     if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in _OF_MEMBER):
         raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
+    if any("\0" in value for value in member.values() if isinstance(value, str)):
+        raise AssociationError(f"{name}: a member has a null character in {member!r}")
     if "://" in member["expname"]:
         raise AssociationError(f"{name}: {member['expname']} is a URL; download the file and name the copy")
     if not isinstance(member.get("group_id", ""), str):

@@ -14,6 +14,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.photometry import Epochs, ExposureHeader, find_mixed, group_epochs, read_header
+from jwst_modfix.steps.associations import locate
 
 __all__ = ["Grouping", "group_exposures", "write_groups"]
 
@@ -133,8 +134,8 @@ def _product(path):
 
 def _association(path, group):
     """Write the members, relative to the association's folder, with their epochs."""
-    folder = os.path.abspath(path.parent)  # noqa: PTH100 - keeps links
-    names = [os.path.relpath(os.path.abspath(header.path), folder) for header, _ in group]  # noqa: PTH100
+    folder = os.path.realpath(path.parent)
+    names = [os.path.relpath(locate(header.path), folder) for header, _ in group]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Input association file contains path information")
         association = asn_from_list(names, rule=DMS_Level3_Base, product_name=_product(path))

@@ -15,7 +15,7 @@ from jwst_modfix.apply.record import job_card
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
 from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers, written_whole
-from jwst_modfix.steps.associations import AssociationLibrary, read_association
+from jwst_modfix.steps.associations import AssociationLibrary, locate, read_association
 from jwst_modfix.text import get_logger
 
 __all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs", "refuse_replaced"]
@@ -66,7 +66,7 @@ class SafeOutputs:
 
     def _output_path(self, basename):
         basename = re.sub(r"\.(?:gz|fz)$", "", str(basename), flags=re.IGNORECASE)
-        return Path(self.make_output_path(basepath=basename, suffix=self._output_suffix)).absolute()
+        return locate(self.make_output_path(basepath=basename, suffix=self._output_suffix))
 
     @property
     def _output_suffix(self):
