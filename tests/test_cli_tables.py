@@ -151,6 +151,20 @@ def test_the_metadata_of_merged_tables_are_joined():
     assert meta["derivation"] == {"tables": {"a": {"x": 1}}}
 
 
+@pytest.mark.parametrize(
+    ("validity", "first", "last", "photom"),
+    [("intersection", "1084", "1100", ("b.fits",)), ("union", "0995", "1130", ("a.fits", "b.fits", "c.fits"))],
+)
+def test_validities_are_joined_as_asked(validity, first, last, photom):
+    one = Validity(context_first="jwst_0995.pmap", context_last="jwst_1100.pmap", photom=("a.fits", "b.fits"))
+    two = Validity(context_first="jwst_1084.pmap", context_last="jwst_1130.pmap", photom=("b.fits", "c.fits"))
+    both = [OffsetTable(rows=(row(array),), valid_for=v, name=array) for array, v in (("1", one), ("2", two))]
+    for order in (both, both[::-1]):
+        merged = merge_tables(order, validity=validity).valid_for
+        assert (merged.context_first, merged.context_last) == (f"jwst_{first}.pmap", f"jwst_{last}.pmap")
+        assert tuple(sorted(merged.photom)) == photom
+
+
 def test_reference_files_of_different_detectors_are_joined_on_request_only():
     one, other = (
         OffsetTable(rows=(row(array),), valid_for=Validity(photom=(f"{array}.fits",)), name=array) for array in "12"
