@@ -330,3 +330,13 @@ def test_correlated_epoch_terms_are_both_fitted():
     )
     solution = fit(m, robust=False, scatter=False)
     assert {status.term.name for status in solution.status if status.is_fitted} == {"offset[1]", "epoch[1]", "epoch[2]"}
+
+
+def test_bootstrap_draws_of_an_epoch_term():
+    """Truth: (p + q) / 2 of the patches' means scatters by half the two errors of the mean in quadrature."""
+    p, q = 0.03 + 0.002 * RNG.standard_normal(300), -0.01 + 0.003 * RNG.standard_normal(300)
+    solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(11), 5000)
+    expected = np.sqrt(p.var() / 300 + q.var() / 300) / 2
+    assert found.names == ("offset[1]", "epoch[1]")
+    assert found.draws.std(axis=0) == pytest.approx(expected, rel=0.04)
