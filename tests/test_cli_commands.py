@@ -82,10 +82,10 @@ def test_show_says_what_was_done_to_exposures(modfix, asn):
     corrected, skipped = (name.replace("_cal", "_modfix") for name in names_of(asn))
     output = modfix("show", names_of(asn)[0], corrected, skipped)
     original, of_corrected, of_skipped = output.split("\n\n")
-    assert "not corrected: the correction has not seen it" in original
+    assert original.splitlines()[-1] == "  not corrected"
     assert "table ma2023_table2.asdf (hash 07d650b6cb5d)" in of_corrected
     assert "zero-point error -52.67 mmag" in of_corrected  # Table 2, array 2 in F200W
-    assert "skipped it\n  because CRDS_CTX is jwst_1200.pmap" in of_skipped
+    assert "not corrected: skipped\n  because CRDS_CTX is jwst_1200.pmap" in of_skipped
 
 
 def test_check_says_whether_a_table_is_valid(modfix, tmp_path):

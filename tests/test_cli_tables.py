@@ -117,6 +117,7 @@ def test_a_merged_slope_is_the_same_gradient():
     merged = merge_tables([OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="a"), two])
     converted = merged.row("long", "F356W")
     assert merged.exposure_gradient(converted) == pytest.approx(two.exposure_gradient(two.rows[0]))
+    assert converted.slope_error == pytest.approx(0.002)  # as the slope, for half of the exposure_share
     assert (merged.direction(converted), merged.direction(merged.rows[0])) == (0.0, 90.0)
 
 
@@ -134,6 +135,34 @@ def test_tables_that_contradict_one_another_are_refused():
     third = OffsetTable(rows=(sloped(0.004, filter="F356W"),), gradient=moved, name="c")
     with pytest.raises(ReferenceTableError, match="one table has one origin"):
         merge_tables([second, third])
+
+
+def test_the_metadata_of_merged_tables_are_joined():
+    """Usable from the later date on, by both authors, with the history and the derivation of each table."""
+    metas = (
+        {"author": "A", "pedigree": "GROUND", "useafter": "2024-01-01", "history": ["made"], "derivation": {"x": 1}},
+        {"author": "B", "pedigree": "GROUND", "useafter": "2022-01-01"},
+    )
+    first, second = (dataclasses.replace(table, meta=meta) for table, meta in zip(tables(), metas, strict=True))
+    meta = merge_tables([first, second]).meta
+    assert (meta["author"], meta["pedigree"], meta["useafter"]) == ("A; B", "GROUND", "2024-01-01")
+    assert meta["history"][0] == "a: made"
+    assert f"merged of a (hash {first.digest}), b (hash {second.digest})" in meta["history"][1]
+    assert meta["derivation"] == {"tables": {"a": {"x": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("validity", "first", "last", "photom"),
+    [("intersection", "1084", "1100", ("b.fits",)), ("union", "0995", "1130", ("a.fits", "b.fits", "c.fits"))],
+)
+def test_validities_are_joined_as_asked(validity, first, last, photom):
+    one = Validity(context_first="jwst_0995.pmap", context_last="jwst_1100.pmap", photom=("a.fits", "b.fits"))
+    two = Validity(context_first="jwst_1084.pmap", context_last="jwst_1130.pmap", photom=("b.fits", "c.fits"))
+    both = [OffsetTable(rows=(row(array),), valid_for=v, name=array) for array, v in (("1", one), ("2", two))]
+    for order in (both, both[::-1]):
+        merged = merge_tables(order, validity=validity).valid_for
+        assert (merged.context_first, merged.context_last) == (f"jwst_{first}.pmap", f"jwst_{last}.pmap")
+        assert tuple(sorted(merged.photom)) == photom
 
 
 def test_reference_files_of_different_detectors_are_joined_on_request_only():
