@@ -198,9 +198,16 @@ def test_complete_in_either_place_counts(small_exposure):
         correct(model)
 
 
-def test_the_undo_of_a_cutout_is_refused(small_exposure):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m.meta.subarray, "xsize", 2048),
+        lambda m: setattr(m.meta.wcs, "bounding_box", ((-0.5, 2047.5),) * 2),
+    ],
+)
+def test_the_undo_of_a_cutout_is_refused(small_exposure, change):
     model, _ = correct(small_exposure())
-    model.meta.subarray.xsize = 2048
+    change(model)
     with pytest.raises(ExposureError, match="cannot be undone: the data have shape .* a cutout"):
         correct(model, inverse=True)
 
