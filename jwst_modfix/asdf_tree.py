@@ -23,6 +23,8 @@ class AsdfTree:
         # The index has offsets of blocks, which move when the text changes its length; it is optional.
         self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
         self._root = yaml.compose(content[:end], Loader=_LOADER)
+        if not isinstance(self._root, yaml.MappingNode):
+            raise ValueError("it has no mapping at its top")
         self.sources = self._find_sources()
         self._refuse_large()
 
@@ -45,11 +47,11 @@ class AsdfTree:
         node = self._root
         for key in parents:
             child = _child(node, key)
-            if child is None:
+            if not isinstance(child, yaml.MappingNode):
                 if value is None:
                     return
                 child = yaml.MappingNode("tag:yaml.org,2002:map", [])
-                node.value.append((_text(key), child))
+                node.value = [pair for pair in node.value if pair[0].value != key] + [(_text(key), child)]
             node = child
         node.value = [pair for pair in node.value if pair[0].value != last]
         if value is not None:

@@ -159,7 +159,9 @@ def open_exposure(source):
             if path.suffix.lower() == ".asdf":
                 opened = _ModelExposure(_open_asdf(path, file))
             else:
-                opened = _FitsExposure(stack.enter_context(_open_fits(path, file)), path)
+                hdulist = stack.enter_context(_open_fits(path, file))
+                with _reading(path):
+                    opened = _FitsExposure(hdulist, path)
         opened.exposure  # noqa: B018 - values of another kind are found at once
         yield opened
 
@@ -174,8 +176,9 @@ def _reading(path):
         raise ExposureError(f"{path}: there is not enough memory to read it") from error
     except ExposureError:
         raise
-    except ValueError as error:  # an array of fewer bytes than its header describes
-        raise ExposureError(f"{path}: was cut short while it was read: {error}") from error
+    except Exception as error:  # whatever astropy raises at headers that contradict themselves or the data
+        kind = type(error).__name__
+        raise ExposureError(f"{path}: is damaged, or was cut short while it was read: {kind}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -368,7 +371,7 @@ class _FitsExposure(OpenExposure):
                 f"{path}: is not a JWST data model: it has no DATAMODL keyword; give a _cal file of the pipeline"
             )
         science = self._hdu("SCI")
-        if science is None or not science.is_image or science.header["NAXIS"] == 0:
+        if not _is_array(science):
             raise ExposureError(
                 f"{path}: is not a science image: it has no SCI image of EXTVER 1; give a _cal file of the pipeline"
             )
@@ -390,7 +393,7 @@ class _FitsExposure(OpenExposure):
             )
         for name in ARRAYS.values():
             hdu = self._hdu(name)
-            if hdu is None or hdu.header["NAXIS"] == 0:
+            if not _is_array(hdu):
                 continue
             self._check_array(name, hdu.shape, np.dtype(fits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]))
             scaling = [self._card(hdu, key) for key in ("BSCALE", "BZERO")]
@@ -441,7 +444,10 @@ class _FitsExposure(OpenExposure):
 
     @functools.cached_property
     def _tree(self):
-        content = self._hdu("ASDF").data["ASDF_METADATA"].tobytes()
+        try:
+            content = self._hdu("ASDF").data["ASDF_METADATA"].tobytes()
+        except Exception as error:  # whatever astropy raises at a table that contradicts itself
+            raise ExposureError(f"{self.path}: its ASDF extension cannot be read: {error}") from error
         return _parse_tree(self.name, content)
 
     def tree(self, path):
@@ -474,7 +480,7 @@ class _FitsExposure(OpenExposure):
 
     def _load(self, name):
         hdu = self._hdu(ARRAYS.get(name, name.upper()))
-        if hdu is None or hdu.header["NAXIS"] == 0:
+        if not _is_array(hdu):
             return None
         with _reading(self.path):
             return hdu.data
@@ -499,9 +505,12 @@ class _FitsExposure(OpenExposure):
                 hdu.add_checksum()
         try:
             self._hdulist.writeto(path, output_verify="ignore")
-        except (OSError, ValueError):
+        except OSError:
             self._read_again()
             raise
+        except Exception as error:  # whatever astropy raises at cards that it cannot write again
+            self._read_again()
+            raise ExposureError(f"{self.name}: cannot be written again: {type(error).__name__}: {error}") from error
 
     def _read_again(self):
         """Blame the input if it cannot be read to its end any more."""
@@ -542,6 +551,8 @@ class _ModelExposure(OpenExposure):
     """A data model, changed in place."""
 
     def __init__(self, model):
+        if not hasattr(model, "instance"):
+            raise ExposureError(f"an exposure must be a file or a JWST data model, got {type(model).__name__}")
         self.model = model
         self._meta = model.instance.setdefault("meta", {})
         self.name = str(self._meta.get("filename") or "in-memory model")
@@ -583,7 +594,9 @@ class _ModelExposure(OpenExposure):
         *parents, last = path.split(".")
         node = self._meta
         for key in parents:
-            node = node.setdefault(key, {})
+            if not isinstance(node.get(key), dict):
+                node[key] = {}
+            node = node[key]
         node.pop(last, None)
         if value is not None:
             node[last] = value
@@ -617,6 +630,10 @@ class _ModelExposure(OpenExposure):
     def to_model(self, log_line=None):
         """Give the model."""
         return self.model
+
+
+def _is_array(hdu):
+    return hdu is not None and hdu.is_image and len(hdu.shape) > 0
 
 
 def _descend(node, keys):

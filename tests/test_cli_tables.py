@@ -1,8 +1,11 @@
 """Tables compared, merged and converted."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from jwst.photom import PhotomStep
 from stdatamodels.jwst.datamodels import NrcImgPhotomModel, PixelAreaModel
 
@@ -87,7 +90,10 @@ def test_the_command_prints_both_tables_and_what_one_lacks(modfix, tmp_path):
     text = PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,").replace("F356W", "F410M")
     (tmp_path / "mine.asdf").write_text(text)
     output = modfix("diff", "packaged", "mine.asdf")
+    assert "\n1      F150W    +12.96 +- 1.55   +12.96 +- 1.55    +0.00 +- 2.19    +0.0\n" in output
     assert "-16.54 +- 1.28   -20.00 +- 1.28    -3.46 +- 1.81    -1.9" in output  # sqrt(2) 1.28 = 1.81
+    assert output.count("+4.33 +- 0.90    +4.33 +- 0.90    +0.00 +- 1.27    +0.0") == 1  # slope of F444W, in both
+    assert output.index("offset [mmag]") < output.index("slope [mmag/arcmin]") < output.index("+4.33")
     assert "only in T1, offset [mmag]\n  long  F356W" in output
     assert "only in T2, offset [mmag]\n  long  F410M" in output
 
@@ -111,6 +117,7 @@ def test_a_merged_slope_is_the_same_gradient():
     merged = merge_tables([OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="a"), two])
     converted = merged.row("long", "F356W")
     assert merged.exposure_gradient(converted) == pytest.approx(two.exposure_gradient(two.rows[0]))
+    assert converted.slope_error == pytest.approx(0.002)  # as the slope, for half of the exposure_share
     assert (merged.direction(converted), merged.direction(merged.rows[0])) == (0.0, 90.0)
 
 
@@ -130,6 +137,34 @@ def test_tables_that_contradict_one_another_are_refused():
         merge_tables([second, third])
 
 
+def test_the_metadata_of_merged_tables_are_joined():
+    """Usable from the later date on, by both authors, with the history and the derivation of each table."""
+    metas = (
+        {"author": "A", "pedigree": "GROUND", "useafter": "2024-01-01", "history": ["made"], "derivation": {"x": 1}},
+        {"author": "B", "pedigree": "GROUND", "useafter": "2022-01-01"},
+    )
+    first, second = (dataclasses.replace(table, meta=meta) for table, meta in zip(tables(), metas, strict=True))
+    meta = merge_tables([first, second]).meta
+    assert (meta["author"], meta["pedigree"], meta["useafter"]) == ("A; B", "GROUND", "2024-01-01")
+    assert meta["history"][0] == "a: made"
+    assert f"merged of a (hash {first.digest}), b (hash {second.digest})" in meta["history"][1]
+    assert meta["derivation"] == {"tables": {"a": {"x": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("validity", "first", "last", "photom"),
+    [("intersection", "1084", "1100", ("b.fits",)), ("union", "0995", "1130", ("a.fits", "b.fits", "c.fits"))],
+)
+def test_validities_are_joined_as_asked(validity, first, last, photom):
+    one = Validity(context_first="jwst_0995.pmap", context_last="jwst_1100.pmap", photom=("a.fits", "b.fits"))
+    two = Validity(context_first="jwst_1084.pmap", context_last="jwst_1130.pmap", photom=("b.fits", "c.fits"))
+    both = [OffsetTable(rows=(row(array),), valid_for=v, name=array) for array, v in (("1", one), ("2", two))]
+    for order in (both, both[::-1]):
+        merged = merge_tables(order, validity=validity).valid_for
+        assert (merged.context_first, merged.context_last) == (f"jwst_{first}.pmap", f"jwst_{last}.pmap")
+        assert tuple(sorted(merged.photom)) == photom
+
+
 def test_reference_files_of_different_detectors_are_joined_on_request_only():
     one, other = (
         OffsetTable(rows=(row(array),), valid_for=Validity(photom=(f"{array}.fits",)), name=array) for array in "12"
@@ -147,6 +182,82 @@ def test_of_two_rows_the_preferred_is_taken(modfix, tmp_path):
         assert file.row("long", "F444W").offset == offset
         assert "merged of ma2023_table2.asdf (hash 07d650b6cb5d), mine.asdf" in file.meta["history"][-1]
     assert "exists already" in modfix("merge", "packaged", "mine.asdf", "-o", "last.asdf", "--prefer", "last", status=1)
+
+
+@pytest.mark.parametrize(("detector", "factor"), [("NRCA2", 10 ** (0.4 * -0.0214)), ("NRCB2", 10 ** (0.4 * 0.0214))])
+def test_both_modules_of_a_mean_baseline_are_scaled(modfix, photom, tmp_path, detector, factor):
+    row_2 = row("2", "F200W", offset=-0.0428, photmjsr={"A": 0.5, "B": 0.5})
+    OffsetTable(rows=(row_2,), baseline="mean", meta={"description": "d"}).write(tmp_path / "mine.asdf")
+    modfix("convert", "mine.asdf", "new.fits", "--photom", photom(detector))
+    rows = fits.getdata(tmp_path / "new.fits")
+    np.testing.assert_allclose(rows["photmjsr"], [0.5 * factor, 0.4, 0.3], rtol=1e-7)
+    np.testing.assert_allclose(rows["uncertainty"], [0.01 * factor, 0.02, 0.03], rtol=1e-7)
+
+
+@pytest.mark.parametrize(("photmjsr", "is_refused"), [(2.026, True), (2.0985, False), (2.1015, False), (2.103, True)])
+def test_an_offset_is_exported_to_the_calibration_of_its_derivation_only(
+    modfix, photom, tmp_path, photmjsr, is_refused
+):
+    """Truth: 2.5 log10(2.100 / 2.026) = 38.9 mmag; the step warns of differences of more than 0.1%."""
+    derived = {"A": 2.100, "B": 2.0}
+    table = OffsetTable(rows=(row("2", "F200W", photmjsr=derived),), meta={"description": "d"})
+    table.write(tmp_path / "mine.asdf")
+    name = photom("NRCA2", photmjsr=(photmjsr, 0.4, 0.3))
+    output = modfix("convert", "mine.asdf", "new.fits", "--photom", name, status=int(is_refused))
+    assert (tmp_path / "new.fits").exists() != is_refused
+    if is_refused:
+        assert (
+            f"PHOTMJSR of row (array=2, filter=F200W, pupil=CLEAR) is {photmjsr}, but the row was derived at 2.1"
+            in output
+        )
+        assert f"({2500 * np.log10(2.1 / photmjsr):+.1f} mmag)" in output
+
+
+def test_rows_with_photmjsr_and_a_slope_are_exported_once_dropped(modfix, photom, tmp_path):
+    sloped_row = sloped(0.004, offset=0.02, photmjsr={"A": 0.4, "B": 0.4})
+    OffsetTable(rows=(sloped_row,), gradient=GRADIENT, meta={"description": "d"}).write(tmp_path / "mine.asdf")
+    modfix("convert", "mine.asdf", "new.fits", "--photom", photom("NRCALONG"), "--drop-slope")
+    assert fits.getdata(tmp_path / "new.fits")["photmjsr"][1] == pytest.approx(0.4 * 10**0.008, rel=1e-7)
+
+
+def test_ecsv_in_mmag_is_converted_and_other_units_are_refused(modfix, tmp_path):
+    modfix("convert", "packaged", "mine.ecsv")
+    content = Table.read(tmp_path / "mine.ecsv")
+    for name in ("offset", "offset_error"):
+        content[name].convert_unit_to("mmag")
+    content.write(tmp_path / "milli.ecsv")
+    modfix("convert", "milli.ecsv", "again.asdf")
+    rows = read_table(tmp_path / "again.asdf").rows
+    assert [r.offset for r in rows] == pytest.approx([r.offset for r in read_table("packaged").rows], rel=1e-12)
+    content["offset"].unit = "s"
+    content.write(tmp_path / "seconds.ecsv")
+    output = modfix("convert", "seconds.ecsv", "x.asdf", status=1)
+    assert "seconds.ecsv: column offset: " in output
+    assert "its unit must be mag" in output
+    content.rename_column("offset", "ofset")
+    content.write(tmp_path / "misspelt.ecsv")
+    assert "unknown columns or entries of its header: ofset" in modfix("convert", "misspelt.ecsv", "x.asdf", status=1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "mine.asdf"), ("diff", "packaged", "mine.asdf"), ("check", "mine.asdf"), ("init", "a"),
+        ("merge", "packaged", "mine.asdf", "-o", "merged.asdf", "--prefer", "last"),
+    ],
+)  # fmt: skip
+def test_output_fits_into_78_columns(modfix, tmp_path, words):
+    """The widest row that there is: two filters' names, a negative slope, an own direction; and many flats."""
+    widest = sloped(-0.12345, 0.012345, filter="F322W2", pupil="F323N", direction=-179.125, offset=-0.99999)
+    rows = (widest, row("1", "F150W2", offset=-0.5, pupil="F162M"), sloped(-0.1, 0.1, offset=-0.2))
+    valid = Validity(context_first="jwst_1130.pmap", flat=[f"jwst_nircam_flat_0{n}.fits" for n in range(500, 520)])
+    table = OffsetTable(rows=rows, gradient=GRADIENT, valid_for=valid, meta={"description": "d " * 100})
+    table.write(tmp_path / "mine.asdf")
+    if words[0] == "merge":
+        table = dataclasses.replace(table, valid_for=Validity(context_first="jwst_1130.pmap"))
+        table.write(tmp_path / "mine.asdf", overwrite=True)
+    lines = modfix(*words).splitlines()
+    assert max(map(len, lines)) <= 78, max(lines, key=len)
 
 
 def test_ecsv_and_back_loses_nothing(modfix, tmp_path):
@@ -190,6 +301,21 @@ def test_the_recipes_table_becomes_ours(modfix, tmp_path, option, gradient):
     assert (table.gradient, table.baseline, table.valid_for) == (gradient, "B", expected.valid_for)
 
 
+@pytest.mark.parametrize(
+    ("dmag_a", "dmag_b", "baseline"),
+    [(0.02, 0.0, "B"), (0.0, -0.02, "A"), (0.01, -0.01, "mean"), (0.02, -0.02, None), (0.0, 0.02, None)],
+)
+def test_the_recipes_columns_give_the_baseline(modfix, tmp_path, dmag_a, dmag_b, baseline):
+    """Truth: dmag_a - dmag_b is dmag_ab, the offset z_A - z_B, and the baseline's share is 0."""
+    table = [*RECIPE.splitlines(keepends=True)[:-2], f"1 f150w 0.02 0.001 {dmag_a} {dmag_b} 0.0 0.0\n"]
+    (tmp_path / "idf_1130_pmap.ecsv").write_text("".join(table))
+    output = modfix("convert", "idf_1130_pmap.ecsv", "x.asdf", status=int(baseline is None))
+    if baseline is None:
+        assert "dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean" in output
+    else:
+        assert read_table(tmp_path / "x.asdf").baseline == baseline
+
+
 def test_the_recipes_table_needs_a_context(modfix, tmp_path):
     (tmp_path / "recipe.ecsv").write_text(RECIPE)
     assert "its name has no CRDS context" in modfix("convert", "recipe.ecsv", "x.asdf", status=1)
@@ -200,12 +326,12 @@ def test_the_recipes_table_needs_a_context(modfix, tmp_path):
 def photom(tmp_path):
     """Write a photom file of a detector in F200W, F444W and one filter without a row: ``photom(detector)``."""
 
-    def write(detector):
+    def write(detector, photmjsr=(0.5, 0.4, 0.3)):
         model = NrcImgPhotomModel()
         columns = [("filter", "S12"), ("pupil", "S15"), ("photmjsr", "<f4"), ("uncertainty", "<f4")]
         rows = np.zeros(3, dtype=columns)
         rows["filter"], rows["pupil"] = ["F200W", "F444W", "F090W"], "CLEAR"
-        rows["photmjsr"], rows["uncertainty"] = [0.5, 0.4, 0.3], 0.01
+        rows["photmjsr"], rows["uncertainty"] = photmjsr, [0.01, 0.02, 0.03]
         model.phot_table = rows
         model.meta.instrument.name, model.meta.instrument.detector = "NIRCAM", detector
         fill_meta(model, "photom")
@@ -262,7 +388,9 @@ def test_what_an_export_cannot_carry_is_refused(modfix, photom, tmp_path):
     assert "warning: row (array=long, filter=F444W, pupil=CLEAR): its slope, +4.33 mmag/arcmin, is left out" in output
     header, rows = fits.getheader(tmp_path / "new.fits"), fits.getdata(tmp_path / "new.fits")
     assert "ma2023_table2.asdf (hash 07d650b6cb5d)" in str(header["HISTORY"])
-    np.testing.assert_allclose(rows["photmjsr"], [0.5, 0.4 * 10 ** (0.4 * -0.01654), 0.3], rtol=1e-7)
+    factor = 10 ** (0.4 * -0.01654)  # Table 2, F444W; the fixture's other filters have no row for this array
+    np.testing.assert_allclose(rows["photmjsr"], [0.5, 0.4 * factor, 0.3], rtol=1e-7)
+    np.testing.assert_allclose(rows["uncertainty"], [0.01, 0.02 * factor, 0.03], rtol=1e-7)
     again = modfix("convert", "packaged", "twice.fits", "--photom", "new.fits", "--drop-slope", status=1)
     assert "has module offsets in already" in again
     assert "cannot be read as a photom file" in modfix("convert", "packaged", "x.fits", "--photom", "no.fits", status=1)

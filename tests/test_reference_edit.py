@@ -125,3 +125,22 @@ def test_the_packaged_table_is_not_edited_in_place(tmp_path):
         edit_row(PACKAGED_TABLE, KEY, {"offset": 0.1})
     edit_row(PACKAGED_TABLE, KEY, {"offset": 0.1}, tmp_path / "mine.asdf")
     assert read_table(tmp_path / "mine.asdf").row("long", "F444W").offset == 0.1
+
+
+def test_comments_below_the_last_row_stay_below_new_rows_and_keys(tmp_path):
+    path = tmp_path / "hand.asdf"
+    path.write_text(BLOCKS)
+    edit_row(path, NEW, {"offset": 0.1, "offset_error": 0.2})
+    edit_row(path, {**NEW, "filter": "F140M"}, {"offset": 0.1, "offset_error": 0.2})
+    text = path.read_text()
+    new = "  - {array: '1', filter: %s, pupil: CLEAR, offset: 0.1, offset_error: 0.2}\n"
+    assert f"    offset_error: 0.001   # a guess\n{new % 'F115W'}{new % 'F140M'}\n# what it is for\nvalid_for:" in text
+
+
+def test_every_value_that_is_not_edited_keeps_its_text(packaged):
+    text = packaged.read_text().replace("0.00155}", "1.55e-3, direction: 1.}").replace("0.00148}", ".00148}")
+    text = text.replace("0.00228}", "+0.00228}").replace("useafter: '2022-07-08T00:00:00'", 'useafter: "2022-07-08"')
+    text = text.replace("1.55e-3, direction: 1.}", "0.00155}")
+    packaged.write_text(text)
+    edit_row(packaged, KEY, {"offset": -0.0165})
+    assert len(changed_lines(text, packaged.read_text())) == 3

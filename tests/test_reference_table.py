@@ -46,6 +46,7 @@ def test_a_row_can_have_its_own_direction():
     own = dataclasses.replace(LONG, direction=45.0)
     assert make_table().direction(LONG) == 90.0
     assert make_table().direction(own) == 45.0
+    assert make_table().direction(dataclasses.replace(LONG, direction=0.0)) == 0.0
 
 
 def test_duplicate_rows_are_refused_by_name():

@@ -6,7 +6,7 @@ import pytest
 
 from jwst_modfix.exposure import Exposure
 from jwst_modfix.table.model import choose_reference
-from jwst_modfix.table.table import Validity
+from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
 from jwst_modfix.table.validity import find_invalid, find_missing
 
 GOOD = Exposure(
@@ -132,3 +132,20 @@ def test_a_flat_must_be_one_of_the_named():
 )
 def test_a_missing_row_is_named(changes, words):
     assert words in find_missing(choose_reference(), dataclasses.replace(GOOD, **changes))
+
+
+@pytest.mark.parametrize(("unit", "is_valid"), [("MJy / sr", True), ("MJy sr-1", True), ("Jy/sr", False), ("x", False)])
+def test_units_are_compared_as_units(unit, is_valid):
+    assert (invalid(unit=unit) == "") == is_valid
+    assert is_valid or f"BUNIT is {unit}, not MJy/sr" in invalid(unit=unit)
+
+
+def test_a_row_that_can_never_match_is_named_where_its_band_is_skipped():
+    impossible = OffsetRow(array="long", filter="F405N", offset=0.01, offset_error=0.001)
+    other = OffsetRow(array="long", filter="F277W", offset=0.01, offset_error=0.001)
+    table = OffsetTable(rows=(impossible, other), name="mine.asdf")
+    assert find_missing(table, dataclasses.replace(GOOD, pupil="F405N")) == (
+        "mine.asdf has no row for array=long, filter=F444W, pupil=F405N; its row (array=long, filter=F405N, "
+        "pupil=CLEAR) can never match: F405N is in the pupil wheel: filter: F444W, pupil: F405N"
+    )
+    assert "never" not in find_missing(table, dataclasses.replace(GOOD, filter="F356W"))

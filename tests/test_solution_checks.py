@@ -227,3 +227,19 @@ def test_rows_have_the_values_as_measured(verdict, values):
     (row,) = table.rows
     assert result.verdict == verdict
     assert (row.offset, row.offset_error, row.slope, row.slope_error) == values
+
+
+def test_errors_of_length_and_direction_of_a_gradient():
+    """Truth: components 8 and 6 mmag/arcmin with errors of 0.1 and 0.3: length 10, direction atan2(8, 6)."""
+    survey = Survey(rolls=(0.0, 90.0, 180.0), arrays=LW)
+    solution = fit(simulate(np.random.default_rng(21), TABLE_2_LW, survey), fit_direction=True)
+    numbers = [solution.names.index(f"slope_{axis}[long]") for axis in ("V2", "V3")]
+    values, covariance = solution.values.copy(), solution.covariance.copy()
+    covariance[numbers], covariance[:, numbers] = 0.0, 0.0
+    values[numbers], covariance[numbers, numbers] = [0.008, 0.006], [0.0001**2, 0.0003**2]
+    changed = replace(solution, fit=replace(solution.fit, values=values, covariance=covariance))
+    (result,) = judge_arrays(changed)
+    assert result.slope == pytest.approx(0.010)
+    assert result.slope_error == pytest.approx(np.hypot(0.8 * 0.0001, 0.6 * 0.0003))
+    assert result.direction == pytest.approx(np.degrees(np.arctan2(8, 6)))
+    assert result.direction_error == pytest.approx(np.degrees(np.hypot(0.6 * 0.0001, 0.8 * 0.0003) / 0.010))

@@ -11,7 +11,7 @@ from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, s
 from jwst_modfix.errors import DegenerateTermWarning
 from jwst_modfix.fitting.checks import bootstrap_sources, validate
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
-from jwst_modfix.fitting.robust import OUTLIER
+from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, solve
 
@@ -283,3 +283,60 @@ def test_a_term_with_too_few_sources_is_left_out_with_the_number():
     ):
         solution = fit(pairs_of(DIFFERENCES[:9], (0.003, 0.003)))
     assert np.isnan(solution.value("offset[1]")).all()
+
+
+def test_sources_are_counted_again_without_those_rejected():
+    """Truth: 10 equal sources are enough; one of them varies by 0.5 mag, and 9 are not."""
+    difference = np.resize([0.002, -0.002], 10)
+    assert fit(pairs_of(difference, (0.003, 0.003))).fitted.sum() == 1
+    difference[3] += 0.5
+    with pytest.warns(DegenerateTermWarning, match=r"constrained by only [89]\.\d effective sources"):
+        assert fit(pairs_of(difference, (0.003, 0.003))).fitted.sum() == 0
+
+
+def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
+    """Truth: arrays 1 and 2 share no source with 3 and 4; each of the groups has its own zero."""
+    parts = []
+    for one, other, level, first in (("1", "2", 0.02, 0), ("3", "4", 0.06, 1000)):
+        parts.append(pairs_of(np.zeros(20), (0.003, 0.003), array=one, first=first + 100))
+        parts.append(pairs_of(np.zeros(60), (0.003, 0.003), array=other, first=first + 200))
+        link = pairs_of(np.full(20, level), (0.003, 0.003), first=first + 300)
+        parts.append(replace(link, array=np.repeat([one, other], 20), module=np.full(40, "A")))
+    solution = fit(joined(*parts), robust=False, scatter=False)
+    level = [solution.values[solution.names.index(f"level[{array}]")] for array in "1234"]
+    assert level == pytest.approx([0.01, -0.01, 0.03, -0.03], abs=1e-9)
+    groups = [solution.level_group[array] for array in "1234"]
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+
+
+@pytest.mark.parametrize(("change", "varies"), [(3.7, False), (4.1, True)])
+def test_a_source_varies_where_its_epochs_scatter_too_much(change, varies):
+    """Truth: means of 2 epochs of 2 measurements: chi-square is (change / sigma)^2, and 15.1 has p = 1e-4."""
+    difference = np.resize([1e-5, -1e-5], 60)
+    m = joined(*(pairs_of(difference, (0.003, 0.003), epochs=(epoch, epoch)) for epoch in (0, 1)))
+    mag = m.mag + 0.003 * change * ((m.source == 7) & (m.epoch == 1))
+    rejected = fit(replace(m, mag=mag), scatter=False, time_term="zero").rejected
+    assert (rejected[m.source == 7] == (VARIABLE if varies else 0)).all()
+    assert not rejected[m.source != 7].any()
+
+
+def test_correlated_epoch_terms_are_both_fitted():
+    """Truth: epoch 2 is linked to 1 by 4000 sources, and 1 to 0 by 12: their correlation of 0.9985 does no harm."""
+    same = {"error": (0.003, 0.003), "modules": "AA"}
+    m = joined(
+        pairs_of(np.zeros(40), (0.003, 0.003)),
+        pairs_of(np.zeros(12), epochs=(1, 0), first=1000, **same),
+        pairs_of(np.zeros(4000), epochs=(2, 1), first=2000, **same),
+    )
+    solution = fit(m, robust=False, scatter=False)
+    assert {status.term.name for status in solution.status if status.is_fitted} == {"offset[1]", "epoch[1]", "epoch[2]"}
+
+
+def test_bootstrap_draws_of_an_epoch_term():
+    """Truth: (p + q) / 2 of the patches' means scatters by half the two errors of the mean in quadrature."""
+    p, q = 0.03 + 0.002 * RNG.standard_normal(300), -0.01 + 0.003 * RNG.standard_normal(300)
+    solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(11), 5000)
+    expected = np.sqrt(p.var() / 300 + q.var() / 300) / 2
+    assert found.names == ("offset[1]", "epoch[1]")
+    assert found.draws.std(axis=0) == pytest.approx(expected, rel=0.04)

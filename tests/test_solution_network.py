@@ -9,6 +9,7 @@ from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Trut
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
 from jwst_modfix.fitting.solution import fit, solve
+from jwst_modfix.text import format_measured
 
 EPOCHS = (0.0, 0.008, -0.006, 0.005)
 
@@ -162,13 +163,13 @@ def test_a_solution_describes_itself():
     assert max(map(len, text.splitlines())) <= 78
     for name in ("offset[long]", "slope[long]", "epoch[1]"):
         value, error = solution.value(name)
-        assert f"{1e3 * value:+.2f} ± {1e3 * error:.2f}" in text
+        assert format_measured(value, error, "") in text  # mmag, from mag
     assert f"{solution.n_measurements} measurements of {solution.n_sources} sources in 3 epochs" in text
     single, outliers, variable = (np.count_nonzero(solution.rejected == code) for code in (1, OUTLIER, VARIABLE))
     assert f"rejected: {single} single, {outliers} outliers, {variable} of variable sources" in text
     assert f"scatter {1e3 * solution.sigma_int:.2f} mmag" in text
     offset, error = solution.value("offset[long]")
-    shown = f"{1e3 * offset:+.2f} ± {1e3 * error:.2f}"
+    shown = format_measured(offset, error, "")
     assert repr(solution) == f"<Solution F200W+CLEAR: long: {shown} mmag>"
     assert f"<td>long</td><td>{shown}</td>" in solution._repr_html_()
     table = solution.to_table(name="mine", baseline="A")

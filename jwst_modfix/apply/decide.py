@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import logging
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -273,6 +274,6 @@ def factor_of(table: OffsetTable, source: Any) -> FactorMap:
 def corrected_copy(table: OffsetTable, model: Any) -> Any:
     """Correct a copy of a data model; refuse one that the table is not meant for."""
     correction = Correction(table=table, on_invalid="error", on_missing="error")
-    with open_exposure(model if isinstance(model, str) or not hasattr(model, "copy") else model.copy()) as opened:
+    with open_exposure(model if isinstance(model, str | PurePath) else model.copy()) as opened:
         correction.run(opened)
         return opened.to_model()

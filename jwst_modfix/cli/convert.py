@@ -15,7 +15,7 @@ Examples:
   modfix convert packaged table2.ecsv                     ASDF to ECSV
   modfix convert table2.ecsv table2_moduleoffset.asdf     and back
   modfix convert idf_zpcor_1130_pmap.ecsv recipe.asdf     the released recipe's table
-  modfix convert packaged photom_nrca1.fits --photom jwst_nircam_photom_0157.fits
+  modfix convert packaged photom_nrca1.fits --photom jwst_nircam_photom_0155.fits
   strun calwebb_image2 name_rate.fits --steps.photom.override_photom=photom_nrca1.fits
 """
 

@@ -165,7 +165,8 @@ class LinearSystem:
         pull -= self.source_mean(weight, pull)[self.source]
         share = self.per_source(weight * pull**2)
         square = np.sum(share**2)
-        return float(np.sum(share) ** 2 / square) if square > 0 else 0.0
+        # Rounded, so that 10 equal sources are not fewer than 10.
+        return round(float(np.sum(share) ** 2 / square), 9) if square > 0 else 0.0
 
 
 def generalised_inverse(matrix, gram):

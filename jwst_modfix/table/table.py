@@ -50,7 +50,7 @@ class _Checked:
     def __post_init__(self) -> None:
         clean, problems = self.check(vars(self))
         if problems:
-            raise ReferenceTableError("; ".join(self.place(name) + f": {problem}" for name, problem in problems))
+            raise ReferenceTableError("; ".join(self._place(name) + f": {problem}" for name, problem in problems))
         for name, value in clean.items():
             object.__setattr__(self, name, value)
 
@@ -65,14 +65,14 @@ class _Checked:
         optional = {item.name for item in fields(cls) if item.default is None}  # type: ignore[arg-type]
         given = {name: value for name, value in values.items() if value is not None or name not in optional}
         clean, problems = hold(cls.rules, given)
-        return clean, problems or list(cls.contradictions(clean))
+        return clean, problems or list(cls._contradictions(clean))
 
     @staticmethod
-    def contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Say which fields contradict one another."""
+    def _contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Find fields that contradict one another, as ``(field, problem)``."""
         yield from ()
 
-    def place(self, name: str) -> str:
+    def _place(self, name: str) -> str:
         """Name a field in a message."""
         raise NotImplementedError
 
@@ -133,14 +133,12 @@ class OffsetRow(_Checked):
         return hash(self.key)
 
     @staticmethod
-    def contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Say which fields contradict one another."""
+    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
             if one in values and other not in values:
                 yield "", f"has a {one} and no {other}"
 
-    def place(self, name: str) -> str:
-        """Name a field in a message."""
+    def _place(self, name: str) -> str:
         return self.label + (f", field {name}" if name else "")
 
     @property
@@ -190,15 +188,13 @@ class Gradient(_Checked):
     }
 
     @staticmethod
-    def contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Say which fields contradict one another."""
+    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if values.get("frame") == "sky" and "origin" in values:
             ra, dec = values["origin"]
             if abs(ra) > 360 or abs(dec) > 90:
                 yield "origin", f"must be RA, Dec [deg] in frame sky, got [{ra}, {dec}]"
 
-    def place(self, name: str) -> str:
-        """Name a field in a message."""
+    def _place(self, name: str) -> str:
         return "gradient" + (f".{name}" if name else "")
 
 
@@ -233,14 +229,12 @@ class Validity(_Checked):
     }
 
     @staticmethod
-    def contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Say which fields contradict one another."""
+    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         first, last = values.get("context_first"), values.get("context_last")
         if first and last and (context_number(first) or 0) > (context_number(last) or 0):
             yield "context", f"first ({first}) is later than last ({last})"
 
-    def place(self, name: str) -> str:
-        """Name a field in a message, as it is named in a file."""
+    def _place(self, name: str) -> str:
         return "valid_for" + (f".{name.replace('context_', 'context.')}" if name else "")
 
     @property

@@ -1,12 +1,17 @@
 """Whether a table is meant for an exposure, and the reasons in words."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-from jwst_modfix.exposure import Exposure
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
 from jwst_modfix.table.wheels import find_mismatch
+
+if TYPE_CHECKING:
+    from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
 
 __all__ = [
     "PHOTMJSR_TOLERANCE",
