@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import asdf
 import numpy as np
@@ -282,6 +283,7 @@ class OpenExposure:
 
     name: str
     path: Path | None = None
+    cards: list[tuple[str, Any]]
 
     @functools.cached_property
     def exposure(self):
@@ -647,7 +649,7 @@ def _parse_tree(name, content):
         raise ExposureError(f"{name}: its ASDF extension cannot be read: {error}") from error
 
 
-def is_ours(keyword):
+def is_ours(keyword: str) -> bool:
     """Say whether a keyword belongs to the record of a correction."""
     return keyword in (STATUS_KEYWORD, "R_MODOFF") or str(keyword).startswith("MODF")
 

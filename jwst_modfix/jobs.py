@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing import connection
 from queue import SimpleQueue
+from typing import Any
 
 from jwst_modfix.errors import WorkerError
 from jwst_modfix.text import get_logger
@@ -57,7 +58,7 @@ class Workers:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.count or cores
 
-    def map(self, function, jobs, names):
+    def map(self, function: Any, jobs: Any, names: Any) -> Any:
         """Do jobs, tuples of arguments, and yield their results in order; ``names`` are for messages."""
         if self.scheduler:
             results = _do_on_cluster(self.scheduler, function, jobs, names)

@@ -1,5 +1,8 @@
 """The factor that takes out a zero-point error: one smooth surface over the pixels of an array."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,33 +36,33 @@ class FactorMap:
     shape: tuple[int, int]
 
     @classmethod
-    def constant(cls, m_sys, shape):
+    def constant(cls, m_sys: float, shape: tuple[int, int]) -> FactorMap:
         """Make the factor of a zero-point error that is the same at every pixel."""
-        return cls(np.array([[10 ** (0.4 * m_sys)]]), tuple(shape))
+        return cls(np.array([[10 ** (0.4 * m_sys)]]), (shape[0], shape[1]))
 
     @property
-    def is_constant(self):
+    def is_constant(self) -> bool:
         """Whether the factor is the same at every pixel."""
         return self.coefficients.size == 1
 
     @property
-    def centre(self):
+    def centre(self) -> float:
         """Factor at the centre of the array, halfway between its first and last pixel."""
         return float(chebyshev.chebval2d(0.0, 0.0, self.coefficients))
 
-    def on_grid(self, count=9):
+    def on_grid(self, count: int = 9) -> np.ndarray:
         """Factor at a grid of pixels from edge to edge, shape (count, count)."""
         places = np.linspace(-1, 1, count)
-        return chebyshev.chebgrid2d(places, places, self.coefficients)
+        return np.asarray(chebyshev.chebgrid2d(places, places, self.coefficients))
 
-    def evaluate(self):
+    def evaluate(self) -> np.ndarray:
         """Factor at every pixel, float32, shape (ny, nx)."""
         factor = np.empty(self.shape, np.float32)
         for rows, block in self.blocks():
             factor[rows] = block
         return factor
 
-    def blocks(self):
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the array a few rows at a time."""
         ny, nx = self.shape
         along_x = _basis(np.arange(nx), nx, self.coefficients.shape[1]) @ self.coefficients.T
@@ -72,17 +75,19 @@ class FactorMap:
             )
 
 
-def fit_factor(m_sys, shape):
+def fit_factor(m_sys: Callable[[np.ndarray, np.ndarray], np.ndarray], shape: tuple[int, int]) -> FactorMap:
     """Interpolate the factor of a smooth zero-point error from a few pixels."""
     nodes = chebyshev.chebpts1(_NODES)
     to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, _NODES - 1))
     ny, nx = shape
     x, y = np.meshgrid((nodes + 1) * (nx - 1) / 2, (nodes + 1) * (ny - 1) / 2)
     factor = 10 ** (0.4 * m_sys(x, y))
-    return FactorMap(to_coefficients @ factor @ to_coefficients.T, tuple(shape))
+    return FactorMap(to_coefficients @ factor @ to_coefficients.T, (shape[0], shape[1]))
 
 
-def apply_factor(factor_map, data, variances=(), *, undo=False):
+def apply_factor(
+    factor_map: FactorMap, data: Iterable[np.ndarray], variances: Iterable[np.ndarray] = (), *, undo: bool = False
+) -> None:
     """Multiply data and errors by the factor and variances by its square, in place."""
     scale = np.divide if undo else np.multiply
     for rows, factor in factor_map.blocks():
@@ -91,7 +96,7 @@ def apply_factor(factor_map, data, variances=(), *, undo=False):
                 scale(array[rows], power, out=array[rows])
 
 
-def _product(along_y, along_x):
+def _product(along_y: np.ndarray, along_x: np.ndarray) -> np.ndarray:
     """Factor of a block, in products so small that each stays on this thread."""
     factor = np.empty((len(along_y), len(along_x)), np.float32)
     for start in range(0, len(factor), _ROWS):
@@ -100,7 +105,7 @@ def _product(along_y, along_x):
     return factor
 
 
-def _basis(pixel, size, count):
+def _basis(pixel: np.ndarray, size: int, count: int) -> np.ndarray:
     """Chebyshev polynomials at pixels scaled to [-1, 1]; shape (len(pixel), count)."""
     scaled = 2 * pixel / (size - 1) - 1 if size > 1 else np.zeros(len(pixel))
-    return chebyshev.chebvander(scaled, count - 1)
+    return np.asarray(chebyshev.chebvander(scaled, count - 1))

@@ -93,7 +93,7 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
     doubled = sorted({key for key, value in found if repr(value) != repr(values[key])})
     if doubled:
         raise ExposureError(f"{opened.name}: the cards {', '.join(doubled)} of the correction occur twice and differ")
-    fields = {field: values.get(keyword) for field, keyword, _ in _CARDS}
+    fields: dict[str, Any] = {field: values.get(keyword) for field, keyword, _ in _CARDS}
     has_gradient = fields["gradient"] != 0
     for field, keyword, _ in _CARDS:
         if field in _OF_GRADIENT and not has_gradient:

@@ -1,5 +1,7 @@
 """Members of an association in, the corrected association out."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import json
@@ -9,6 +11,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jwst.datamodels import ModelLibrary
 
@@ -66,28 +69,30 @@ class Association:
         named = [self.path(member, key) for member in self.members for key in self.path_keys(member)]
         return [*dict.fromkeys(named), *([self.source] if self.source else [])]
 
-    def path(self, member, key="expname") -> Path:
+    def path(self, member: Mapping[str, Any], key: str = "expname") -> Path:
         """Absolute path of a file that a member names."""
         return locate(self.folder / member[key])
 
-    def path_keys(self, member) -> list[str]:
+    def path_keys(self, member: Mapping[str, Any]) -> list[str]:
         """Fields of a member that name files: those known to, and those whose text is the name of a file."""
         texts = [key for key, value in member.items() if isinstance(value, str) and value.strip()]
         return [key for key in texts if key in _PATHS or (key not in _OF_MEMBER and self._names_file(member[key]))]
 
-    def _names_file(self, text):
+    def _names_file(self, text: Any) -> bool:
         try:
             return (self.folder / text).is_file()
         except (OSError, ValueError):  # too long, or with a null character
             return False
 
-    def warn_of_missing(self):
+    def warn_of_missing(self) -> None:
         """Warn of members that are not there and that the correction does not need."""
         for path in self.others:
             if not path.is_file():
                 log.warning("%s: no such file; it is not a science member, and the correction does not need it", path)
 
-    def corrected(self, suffix, path=None, renamed=None) -> "Association":
+    def corrected(
+        self, suffix: str, path: Path | None = None, renamed: Mapping[Path, Path] | None = None
+    ) -> Association:
         """Describe the corrected association.
 
         Its products have names of their own, so that a corrected mosaic does not replace an uncorrected one. Paths
@@ -117,13 +122,13 @@ def locate(path) -> Path:
     return Path(os.path.realpath(folder), name)
 
 
-def is_science(member) -> bool:
+def is_science(member: Any) -> bool:
     """Test whether a member, or the exptype of one, is of type science."""
     exptype = member.get("exptype") if isinstance(member, Mapping) else member
     return str(exptype).strip().lower() == "science"
 
 
-def read_association(source) -> Association:
+def read_association(source: Any) -> Association:
     """Read an association: a JSON file, or a mapping such as an Association object of the pipeline."""
     if isinstance(source, Mapping):
         content, path, folder = _plain_mapping(source), None, Path.cwd()
@@ -139,7 +144,7 @@ def read_association(source) -> Association:
     return Association(content, folder, stem, path)
 
 
-def write_association(association):
+def write_association(association: Association) -> None:
     """Write an association to its place."""
     text = json.dumps(association.content, indent=4) + "\n"
     if not _holds(association.source, text):  # a run that resumes and finds all done touches nothing
@@ -147,25 +152,25 @@ def write_association(association):
             partial.write_text(text, encoding="utf-8")
 
 
-def _holds(path, text):
+def _holds(path: Path, text: str) -> bool:
     try:
         return path.read_bytes() == text.encode()
     except OSError:
         return False
 
 
-def _plain_copy(content):
+def _plain_copy(content: Any) -> Any:
     return json.loads(json.dumps(content, default=dict))
 
 
-def _plain_mapping(source):
+def _plain_mapping(source: Any) -> Any:
     try:
         return _plain_copy(source)
     except (TypeError, ValueError, RecursionError) as error:
         raise AssociationError(f"association: must hold text, numbers, lists and mappings only: {error}") from error
 
 
-def _load(path):
+def _load(path: Path) -> Any:
     if path.suffix.lower() != ".json":
         raise AssociationError(f"{path}: is neither an exposure (.fits, .asdf) nor an association (.json)")
     text = _read(path)
@@ -175,7 +180,7 @@ def _load(path):
         raise AssociationError(f"{path}: is not an association: {error}") from error
 
 
-def _read(path):
+def _read(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -191,7 +196,7 @@ def _read(path):
         raise AssociationError(f"{path}: is not UTF-8 text: {error}") from error
 
 
-def _unique(pairs):
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse duplicate keys, which JSON allows."""
     keys = [key for key, _ in pairs]
     for key in set(keys):
@@ -200,11 +205,11 @@ def _unique(pairs):
     return dict(pairs)
 
 
-def _refuse_constant(constant):
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not a number of JSON")
 
 
-def _check_name(name, where, what):
+def _check_name(name: Any, where: str, what: str) -> None:
     """Refuse names that cannot be names of files."""
     if not isinstance(name, str) or not Path(name).name.strip(". ") or len(name) > _MAX_NAME or has_hidden(name):
         raise AssociationError(
@@ -212,7 +217,7 @@ def _check_name(name, where, what):
         )
 
 
-def _check_depth(content, name):
+def _check_depth(content: Any, name: str) -> None:
     level = [content]
     for _ in range(_MAX_DEPTH):
         level = [v for part in level if isinstance(part, dict | list) for v in _values(part)]
@@ -220,11 +225,11 @@ def _check_depth(content, name):
         raise AssociationError(f"{name}: is nested more than {_MAX_DEPTH} levels deep")
 
 
-def _values(part):
+def _values(part: Any) -> Any:
     return part.values() if isinstance(part, dict) else part
 
 
-def _check(content, name):
+def _check(content: Any, name: str) -> None:
     """Check the structure that every later line relies on."""
     _check_depth(content, name)
     products = content.get("products") if isinstance(content, dict) else None
@@ -241,7 +246,7 @@ def _check(content, name):
         raise AssociationError(f"{name}: has no member of exptype science")
 
 
-def _check_member(member, name):
+def _check_member(member: Any, name: str) -> None:
     if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in _OF_MEMBER):
         raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
     if any("\0" in value for value in member.values() if isinstance(value, str)):
@@ -258,7 +263,7 @@ class AssociationLibrary(ModelLibrary):
     Other members, which may be catalogues, are never opened, and are not in the library.
     """
 
-    def __init__(self, association, *, on_disk, group_ids=None):
+    def __init__(self, association: Association, *, on_disk: bool, group_ids: Mapping[Path, str] | None = None) -> None:
         content = _plain_copy(association.content)
         product = content["products"][0]
         product["members"] = [m for each in content["products"] for m in each["members"] if is_science(m)]
@@ -271,13 +276,13 @@ class AssociationLibrary(ModelLibrary):
         super().__init__(content, on_disk=on_disk)
         self.is_final = group_ids is not None
 
-    def finalize_result(self, step, reference_files_used):
+    def finalize_result(self, step: Any, reference_files_used: list[tuple[str, str]]) -> None:
         """Record the step in each member, where that has not been done on writing."""
         if not self.is_final:
             super().finalize_result(step, reference_files_used)
 
 
-def copy_library(library):
+def copy_library(library: ModelLibrary) -> ModelLibrary:
     """Copy a library, so that the caller's is left alone."""
     if not library.on_disk:
         return copy.deepcopy(library)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,8 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
                 "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
             )
         correction = self._correction()
-        self._inputs, self._jobs, self._finished = set(), {}, {}
+        self._inputs, self._jobs = set(), {}
+        self._finished: dict[int, Path] = {}
         if isinstance(input_data, str | Path):
             input_data = self._locate(input_data)
             if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
@@ -197,7 +198,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             return decision, opened.to_model(), opened.name
 
     def _correct_files(self, targets: dict[Path, Path], finished: set[Path], correction: Correction,
-                       product: Path | None = None) -> Iterator[tuple[Decision, Any]]:  # fmt: skip
+                       product: Path | None = None) -> Generator[tuple[Decision, Any]]:  # fmt: skip
         """Correct and write files; yield what was done with each, and what its exposure's detectors share, in order."""
         left = {path: target for path, target in targets.items() if target not in finished}
         jobs = [(path, target, correction, self._jobs[target], product) for path, target in left.items()]
@@ -264,7 +265,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         return AssociationLibrary(corrected, on_disk=not self.in_memory, group_ids=group_ids)
 
     def _correct_members(self, renamed: dict[Path, Path], finished: set[Path], correction: Correction,
-                         product: Path) -> dict[Path, str]:  # fmt: skip
+                         product: Path | None) -> dict[Path, str]:  # fmt: skip
         """Correct and write members; give the identifier of the exposure of each output."""
         decisions, group_ids = [], {}
         made = self._correct_files(renamed, finished, correction, product)

@@ -1,21 +1,25 @@
 """Where results go: named by suffix, each whole or not at all, never over an input, finished ones left alone."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from astropy.io import fits
 from jwst.datamodels import ModelLibrary
 
+from jwst_modfix.apply.decide import Correction
 from jwst_modfix.apply.record import job_card
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
 from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers, written_whole
-from jwst_modfix.steps.associations import AssociationLibrary, locate, read_association
+from jwst_modfix.steps.associations import Association, AssociationLibrary, locate, read_association
 from jwst_modfix.text import get_logger
 
 __all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs", "refuse_replaced"]
@@ -31,16 +35,24 @@ _MAX_NAME = 255  # bytes, of most file systems
 class SafeOutputs:
     """Part of a step that saves its results."""
 
-    _inputs = frozenset()  # device and inode of each input, which is never written to
-    _jobs = MappingProxyType({})  # what each output that is made of a file is the output of, see describe_job
-    _finished = MappingProxyType({})  # by the identity of a result: the path at which a former run has finished it
+    _inputs: Set[Any] = frozenset()  # device and inode of each input, which is never written to
+    _jobs: Mapping[Path, str] = MappingProxyType({})  # of each output that is made from a file: see describe_job
+    _finished: Mapping[int, Path] = MappingProxyType({})  # by id of a result: the output of a former run
 
-    def remove_suffix(self, name):
+    def remove_suffix(self, name: str) -> tuple[str, str]:
         """Take a known suffix off a file's name, ours included."""
         ours = re.fullmatch(rf"(.+)([_-])(?:{SUFFIX}|{UNDONE_SUFFIX})", name)
         return ours.groups() if ours else super().remove_suffix(name)
 
-    def save_model(self, model, suffix=None, idx=None, output_file=None, force=False, **components):
+    def save_model(
+        self,
+        model: Any,
+        suffix: str | None = None,
+        idx: int | None = None,
+        output_file: str | None = None,
+        force: bool = False,
+        **components: Any,
+    ) -> Any:
         """Save results, each whole or not at all, and never over an input."""
         if isinstance(model, AssociationLibrary) and model.is_final:
             return [member["expname"] for member in model.asn["products"][0]["members"]]
@@ -56,7 +68,7 @@ class SafeOutputs:
         self._save_whole(model, target)
         return str(target)
 
-    def _save_whole(self, model, target):
+    def _save_whole(self, model: Any, target: Any) -> str:
         if identify(target) in self._inputs:
             raise ModuleOffsetError(f"{target}: is an input, which is never overwritten: set output_dir or suffix")
         with written_whole(target) as partial:
@@ -64,15 +76,15 @@ class SafeOutputs:
             _sign(partial, self._jobs.get(target))
         log.debug("Saved %s", target)
 
-    def _output_path(self, basename):
+    def _output_path(self, basename: str) -> Path:
         basename = re.sub(r"\.(?:gz|fz)$", "", str(basename), flags=re.IGNORECASE)
         return locate(self.make_output_path(basepath=basename, suffix=self._output_suffix))
 
     @property
-    def _output_suffix(self):
+    def _output_suffix(self) -> str:
         return UNDONE_SUFFIX if self.inverse and self.suffix == SUFFIX else self.suffix
 
-    def _plan_models(self, inputs):
+    def _plan_models(self, inputs: Iterable[Any]) -> list[Path]:
         """Find where files and models will be saved, and refuse what must not be; nothing where nothing is saved."""
         if not self.save_results:
             return []
@@ -88,7 +100,7 @@ class SafeOutputs:
         self._check_targets(targets)
         return targets
 
-    def _plan_association(self, association):
+    def _plan_association(self, association: Association) -> tuple[dict[Path, Path], Association]:
         """Find the output of each science member, and the corrected association; refuse what must not be written."""
         if self.output_file:
             raise ModuleOffsetError(
@@ -102,10 +114,10 @@ class SafeOutputs:
         self._check_targets(renamed.values(), product)
         return renamed, association.corrected(self._output_suffix, product, renamed)
 
-    def _protect(self, inputs):
+    def _protect(self, inputs: Iterable[Any]) -> None:
         self._inputs = {identify(path) for path in inputs} - {None}
 
-    def _check_targets(self, targets, *product):
+    def _check_targets(self, targets: Sequence[Path], *product: Path) -> None:
         """Refuse outputs that cannot be written, or that would overwrite one another or an input."""
         unnamed = [reason for target in dict.fromkeys([*targets, *product]) if (reason := _find_bad_name(target))]
         if unnamed:
@@ -127,7 +139,7 @@ class SafeOutputs:
             exist = "exists" if len(existing) == 1 else "exist"
             raise OutputError(f"{', '.join(existing)}: {exist}, and on_existing is 'error'")
 
-    def _resume(self, sources, correction, product=None):
+    def _resume(self, sources: Mapping[Path, Any], correction: Correction, product: Path | None = None) -> set[Path]:
         """Find which outputs are finished, and prepare the folders of the others.
 
         ``sources`` maps output path to input: a file, or an exposure in memory, of which nothing can be finished.
@@ -148,7 +160,7 @@ class SafeOutputs:
             log.info("Removed %s, which a run that was killed had left", path)
         return finished
 
-    def _is_finished(self, target):
+    def _is_finished(self, target: Path) -> bool:
         if not find_existing([target]):
             return False
         job = self._jobs.get(target)
@@ -158,7 +170,7 @@ class SafeOutputs:
         return not reason
 
 
-def _find_bad_name(target):
+def _find_bad_name(target: Path) -> str | None:
     """Find why a file of this name cannot be written."""
     if target.suffix not in (*_FORMATS, ".json"):
         return f"{target}: outputs are {' or '.join(_FORMATS)} files; set output_ext to one of them"
@@ -169,11 +181,11 @@ def _find_bad_name(target):
     return ""
 
 
-def _digest(content):
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
-def describe_job(path, correction):
+def describe_job(path: Path, correction: Correction) -> str:
     """Identify what makes an output: the correction (table, parameters and our version), then the input."""
     try:
         status = path.stat()
@@ -182,14 +194,14 @@ def describe_job(path, correction):
     return f"{_digest(correction.identity)} {path.name} {status.st_size} {status.st_mtime_ns}"
 
 
-def _sign(path, job):
+def _sign(path: Path, job: str) -> None:
     """Sign a FITS file that a data model has written; other files have no place for a signature."""
     if job and path.suffix == ".fits":
         with fits.open(path, mode="update", memmap=False) as hdulist:
             hdulist[0].header.set(*job_card(job, hdulist[0].header))
 
 
-def _find_unfinished(target, job):
+def _find_unfinished(target: Path, job: str) -> str | None:
     """Say why an existing file is not the finished output of a job."""
     if target.suffix != ".fits":
         return "only a FITS file says what it is the output of"
@@ -200,7 +212,7 @@ def _find_unfinished(target, job):
         return str(error).removeprefix(f"{target}: ")
 
 
-def _find_foreign(target, job):
+def _find_foreign(target: Path, job: str) -> str | None:
     header = _read_header(target)
     if isinstance(header, str):
         return header
@@ -211,7 +223,7 @@ def _find_foreign(target, job):
     return ""
 
 
-def _read_header(target):
+def _read_header(target: Path) -> Any:
     """Read the primary header; a text says why there is none."""
     try:
         return fits.getheader(target)
@@ -219,7 +231,7 @@ def _read_header(target):
         return f"cannot be read as FITS: {error}"
 
 
-def refuse_replaced(jobs):
+def refuse_replaced(jobs: Mapping[Path, str]) -> None:
     """Refuse outputs that another run has replaced by those of another table, other parameters or another input."""
     replaced = [str(target) for target, job in jobs.items() if target.suffix == ".fits" and _find_foreign(target, job)]
     if replaced:
@@ -229,7 +241,7 @@ def refuse_replaced(jobs):
         )
 
 
-def _refuse_mixtures(folder, targets, correction, product):
+def _refuse_mixtures(folder: Path, targets: Collection[Path], correction: Correction, product: Path) -> None:
     """Refuse to replace outputs that an association in their folder names beside those of another correction."""
     names = {target.name for target in targets}
     for path in sorted(folder.glob("*.json")):
@@ -250,6 +262,6 @@ def _refuse_mixtures(folder, targets, correction, product):
             )
 
 
-def _correction_of(path):
+def _correction_of(path: Path) -> Any:
     header = _read_header(path) if path.suffix == ".fits" else ""
     return "" if isinstance(header, str) else str(header.get(JOB_KEYWORD, "")).partition("-")[0]

@@ -2,7 +2,10 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from jwst_modfix.apply.decide import Decision
 from jwst_modfix.text import align, get_logger
 
 __all__ = ["format_table", "summarize"]
@@ -14,7 +17,7 @@ _SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on
 _NUMBERS = ("exposures", "sources in effect")
 
 
-def summarize(decisions):
+def summarize(decisions: Sequence[Decision]) -> None:
     """Say how many exposures were corrected, in which arrays and filters, and why others were not."""
     counts = Counter(decision.action for decision in decisions)
     level = logging.WARNING if counts["skip"] else logging.INFO
@@ -27,7 +30,7 @@ def summarize(decisions):
         log.log(level, _SKIPPED)
 
 
-def _count(decisions):
+def _count(decisions: Sequence[Decision]) -> list[str]:
     """Count exposures by what was done, array, filter and reason, as the lines of a table."""
     counts = Counter(
         (_WHAT[decision.action], decision.filter or "-", decision.array or "-", _why(decision))
@@ -40,11 +43,11 @@ def _count(decisions):
     return format_table(rows)
 
 
-def _why(decision):
+def _why(decision: Decision) -> str:
     return decision.reason if decision.action == "skip" else ""
 
 
-def format_table(rows):
+def format_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Align rows under their names."""
     numbers = [column for column, name in enumerate(rows[0]) if name in _NUMBERS]
     return align([list(rows[0]), *([str(value) for value in row.values()] for row in rows)], right=numbers)
