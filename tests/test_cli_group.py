@@ -91,7 +91,7 @@ def test_files_that_are_not_nircam_imaging_are_left_out_and_named_in_one_line(mo
 
 def test_a_tree_of_one_folder_for_each_file_is_searched(modfix, folder):
     """As MAST delivers: with previews, lists of sources and files of other stages beside the exposures."""
-    names = {"nrcalong_ep1_cal.fits": "nrcalong_ep1_o001_crf.fits", "nrcalong_ep2_cal.fits": "nrcalong_ep2_JHAT.fits",
+    names = {"nrcalong_ep1_cal.fits": "nrcalong_ep1_a3001_crf.fits", "nrcalong_ep2_cal.fits": "nrcalong_ep2_JHAT.fits",
              "nrcb2_ep1_cal.fits": "nrcb2_ep1_match.fits", "nrcb2_ep2_cal.fits": "nrcb2_ep2_tweakreg.fits"}  # fmt: skip
     for old, new in names.items():
         place = folder / "mast" / "JWST" / new.split(".")[0] / new
@@ -102,12 +102,12 @@ def test_a_tree_of_one_folder_for_each_file_is_searched(modfix, folder):
         (place.parent / f".{new}").write_text("hidden")
     packed = folder / "mast" / "nrcalong_ep1_cal.fits.gz"
     packed.write_bytes(
-        gzip.compress((folder / "mast/JWST/nrcalong_ep1_o001_crf/nrcalong_ep1_o001_crf.fits").read_bytes())
+        gzip.compress((folder / "mast/JWST/nrcalong_ep1_a3001_crf/nrcalong_ep1_a3001_crf.fits").read_bytes())
     )
     output = modfix("group", "mast")
     found = [Path(member["expname"]).name for member in members_of(folder / "modfix_asn.json")]
     assert found == [packed.name, *[names[f"{name}_cal.fits"] for name in ("nrcb2_ep1", "nrcalong_ep2", "nrcb2_ep2")]]
-    assert "note: other files of the same exposures, left out: nrcalong_ep1_o001_crf.fits" in output
+    assert "note: other files of the same exposures, left out: nrcalong_ep1_a3001_crf.fits" in output
     assert all(path.is_file() for path in find_members(str(folder / "modfix_asn.json")).paths)
 
 
