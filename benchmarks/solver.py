@@ -30,7 +30,7 @@ def main():
     print("measurements  sources  zero points  network, LSMR [s]   their CPU [s]  ratio  peak [GiB]  steps  rms pull")
     for epochs in given.epochs:
         for size in map(int, given.sizes):
-            if size >= 20 * VISITS * epochs:  # else an epoch hangs on too few sources
+            if size >= 20 * VISITS * epochs:  # otherwise too few sources constrain an epoch
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     print(pool.apply(measure, (size, epochs)), flush=True)
 

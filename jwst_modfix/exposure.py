@@ -54,7 +54,7 @@ def _fact(kind, path, keyword, hdu="PRIMARY"):
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """What an exposure says of itself; None where it says nothing. Raises ExposureError at a value of another kind."""
+    """Description of an exposure by its metadata; None where absent. Raises ExposureError for values of wrong type."""
 
     name: str  # of the file
     path: Path | None = None  # None for a data model
@@ -459,7 +459,7 @@ class _FitsExposure(OpenExposure):
 
     @property
     def log_lines(self):
-        """What the log in the file says of the correction: list of str."""
+        """Log lines in the file on the correction: list of str."""
         lines = self._tree.get("cal_logs.module_offset")
         return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
 

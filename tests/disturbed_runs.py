@@ -19,7 +19,7 @@ def inputs(folder):
 
 
 def correct(output_dir, source="data/set_asn.json", **parameters):
-    """Run the step as strun does, but for the log's set-up."""
+    """Run the step as strun does, without setting up the log."""
     step = ModuleOffsetStep(save_results=True, output_dir=str(output_dir), **parameters)
     return step.run(source)
 

@@ -42,7 +42,7 @@ def _words(element):
 
 
 def measured(text):
-    """Value and error of ``-52.3 ± 0.6``, in the unit that stands behind them or over the column."""
+    """Value and error of ``-52.3 ± 0.6``, in the unit after them or in the head of the column."""
     value, sign, error = text.split()[:3]
     assert sign == "±", text
     return float(value), float(error)

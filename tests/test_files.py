@@ -80,7 +80,7 @@ def test_leftovers_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp
 
 
 def test_leftovers_of_another_host_are_removed_after_a_week_only(tmp_path):
-    name = ".modfix-part-other-host-{}-abc"  # of a live process and of a dead one here, which says nothing there
+    name = ".modfix-part-other-host-{}-abc"  # process numbers of another host are not checked here
     young, old = tmp_path / name.format(dead_process()), tmp_path / name.format(os.getpid())
     young.mkdir()
     old.mkdir()

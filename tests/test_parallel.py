@@ -184,7 +184,7 @@ def test_the_extra_is_named_where_dask_is_missing(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A scheduler and two workers as processes of their own, on loopback; gives the address."""
+    """A scheduler and two workers in separate processes, on loopback; gives the address."""
     folder = tmp_path_factory.mktemp("cluster")
     with contextlib.ExitStack() as stack:
         address = _launch(stack, folder, "scheduler", "--port=0", "--dashboard-address=127.0.0.1:0", "--host=127.0.0.1")

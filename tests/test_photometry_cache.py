@@ -1,11 +1,11 @@
-"""The cache: the truth is what is made anew; anything that differs in content, parameters or code is no hit."""
+"""The cache: a hit equals a new measurement; any difference in content, parameters or code is no hit."""
 
 import pickle
 
 import numpy as np
 import pytest
 
-from jwst_modfix.photometry import cache as room
+from jwst_modfix.photometry import cache as cache_module
 from jwst_modfix.photometry.cache import Cache
 
 MADE = {"x": np.array([1.5, np.nan]), "n": np.array(3)}
@@ -20,7 +20,7 @@ def exposure(tmp_path):
 
 @pytest.fixture
 def fetch(exposure, tmp_path):
-    """Give a function that fetches, and tells whether the result was made anew."""
+    """Function that fetches, and returns whether the result was measured again."""
 
     def get(kind="kind", path=exposure, parameters=("a",), result=MADE):
         made = []
@@ -62,7 +62,7 @@ def test_parameters_do_not_run_into_one_another(fetch):
 
 def test_another_code_is_another(fetch, monkeypatch):
     fetch()
-    monkeypatch.setattr(room, "_code", lambda: "other")
+    monkeypatch.setattr(cache_module, "_code", lambda: "other")
     assert fetch()
 
 

@@ -82,7 +82,7 @@ def test_errors_are_those_of_the_pixels():
 
 
 def test_isolation_is_the_distance_to_the_nearest_comparable_source():
-    # The truth: PLACES, in pixels of 0.03"; no source is fainter than a tenth of another but for 8e-5 and 1e-5 Jy.
+    # The truth: PLACES, in pixels of 0.03"; only 1e-5 Jy is fainter than a tenth of another source (8e-5 Jy).
     rng = np.random.default_rng(7)
     table = measure_mosaics([make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCB1", 1)], EPOCHS).measurements
     table = table[table["module"] == "A"]

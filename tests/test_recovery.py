@@ -1,4 +1,4 @@
-"""Truth: offsets, gradients and epoch terms put into simulated exposures, drawn anew, and read back by the step."""
+"""Truth: offsets, gradients and epoch terms of simulated exposures, drawn at random, recovered by the step."""
 
 import shutil
 from dataclasses import replace

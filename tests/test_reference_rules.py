@@ -95,7 +95,7 @@ REFUSED = [
     (["valid_for", "photom"], [], "valid_for.photom: must have at least 1 entry, got 0"),
     (["valid_for", "flat"], ["a.fits", 7], "valid_for.flat: entry 2 must be text, got 7"),
 ]  # fmt: skip
-# Rules that it cannot state: numbers that are not finite, hidden characters, fields that contradict one another.
+# Rules that it cannot state: numbers that are not finite, hidden characters, fields that contradict each other.
 REFUSED_BEYOND = [
     ([*ROW, "offset"], float("nan"), FIRST + ", field offset: must be finite, got nan"),
     ([*ROW, "offset_error"], float("inf"), "field offset_error: must be finite, got inf"),

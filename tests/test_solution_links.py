@@ -147,7 +147,7 @@ def test_all_links_varying_is_said():
 
 
 def chain(n_weak, jump, seed=1):
-    """Array 1 links both modules by 40 sources; A2 hangs on A1 by 40 sources, B2 on B1 by few: all offsets are 0."""
+    """40 sources link A1 and B1, 40 link A2 and A1, few link B2 and B1: all offsets are 0."""
     rng, rows = np.random.default_rng(seed), []
     for one, other, n in (("1A", "1B", 40), ("2A", "1A", 40), ("2B", "1B", n_weak)):
         first = 1000 * len(rows)

@@ -63,7 +63,7 @@ def test_errors_that_are_too_large_do_not_inflate_the_result():
 
 
 def test_few_sources_are_not_rejected_for_scattering_less_than_their_errors():
-    """Truth: no source varies, and chance makes 5 sigma of none: whoever is rejected makes the errors too small."""
+    """Truth: no source varies and none deviates by 5 sigma, so any rejection makes the errors too small."""
     survey = Survey(rolls=(0.0, 180.0), dithers=((0.0, 0.0),), arrays=("1",), density=6.0, error=(0.001, 0.006))
     for seed in range(100):
         m = simulate(np.random.default_rng([19, seed]), Truth(offset={"1": 0.02}), survey)
@@ -94,7 +94,7 @@ def test_one_gradient_per_module():
 
 
 def test_epoch_terms_that_are_not_significant_keep_their_values_and_errors():
-    """Truth: no epoch term, or 8 mmag: 'auto' changes no value, and says of the first that none is demanded."""
+    """Truth: no epoch term, or 8 mmag: 'auto' changes no value, and marks the first as not significant."""
     quiet = 0
     for seed in range(20):
         m = simulate(np.random.default_rng([22, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0)))

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
     """
     Array 1 of both modules in F200W in two epochs turned by 180 deg, and only module A in F150W.
 
-    One exposure each of 1000 x 1000 pixels, calibrated alike but for the offset.
+    One exposure each of 1000 x 1000 pixels, with the same calibration except for the offset.
     """
     folder = tmp_path_factory.mktemp("derive")
     row = OffsetRow(array="1", filter="F200W", offset=OFFSET, offset_error=0.0)
@@ -87,7 +87,7 @@ def derived(folder):
 
 
 def call(given, output, **options):
-    """Run the step in this process; products go to a folder of their own."""
+    """Run the step in this process; products go to a separate folder."""
     return ModuleOffsetDeriveStep.call(given, save_results=True, output_dir=str(output), **options)
 
 

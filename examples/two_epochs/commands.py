@@ -1,4 +1,4 @@
-"""The commands of a user, run as processes of their own: simulate, correct, combine."""
+"""The commands of a user, run as processes: simulate, correct, combine."""
 
 import json
 import os

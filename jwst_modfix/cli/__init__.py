@@ -1,4 +1,4 @@
-"""The command line: ``modfix``, one module a subcommand; the work stands in the other rooms."""
+"""The command line: ``modfix``, one module for each subcommand."""
 
 from jwst_modfix.cli.commands import main
 

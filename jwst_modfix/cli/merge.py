@@ -27,7 +27,7 @@ Examples:
 def command(tables, output, prefer, baseline, validity):  # numpydoc ignore=PR01
     """Join the rows of several tables.
 
-    Tables that contradict one another (in rows, baseline, gradient or validity) are refused, with the reason.
+    Tables that contradict each other (in rows, baseline, gradient or validity) are refused, with the reason.
     """
     if len(tables) < 2:
         raise click.UsageError("give at least two tables")

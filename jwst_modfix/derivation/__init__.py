@@ -1,1 +1,1 @@
-"""From measurements of many exposures to one table of offsets, and all that is to be told of it."""
+"""From measurements of many exposures to one table of offsets, with its provenance."""

@@ -242,7 +242,7 @@ def _fluxes(path, table):
 
 
 def _check_sources(columns, names, headers, paths):
-    """Refuse names that stand for two sources, such as running numbers that begin anew in each exposure."""
+    """Refuse names that two sources share, such as running numbers that restart in each exposure."""
     source, exposure = columns["source"], columns["exposure"]
     order = np.lexsort([exposure, source])
     twice = (np.diff(source[order]) == 0) & (np.diff(exposure[order]) == 0)

@@ -44,7 +44,7 @@ _MOST_PANELS = 3
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure, its name and what its caption says of this data set."""
+    """A figure, its name and the part of its caption that depends on the data."""
 
     name: str
     figure: Figure

@@ -73,7 +73,7 @@ def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) ->
 
 
 def _describe_band(band: BandResult, epoch_names: Sequence[str]) -> dict[str, Any]:
-    """Gather what the page says of a filter, beside its `BandResult`."""
+    """Collect the content of the page for one filter, in addition to its `BandResult`."""
     known: dict[str, Any] = {"of": band, "residuals": {r.array: r for r in band.residuals}}
     known["sky"] = {sky.array: sky for sky in band.sky}
     known["pairs"] = {array: [(name, *p.value(name)) for name in p.names] for array, p in band.pairs.items()}

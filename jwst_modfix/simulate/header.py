@@ -1,4 +1,4 @@
-"""The metadata of a simulated ``_cal`` file: what the archive's files say of the same exposure."""
+"""The metadata of a simulated ``_cal`` file, as in files of the archive."""
 
 from typing import Any
 

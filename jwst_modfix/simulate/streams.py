@@ -1,4 +1,4 @@
-"""Streams of random numbers, independent of one another by name."""
+"""Independent streams of random numbers, one for each name."""
 
 import numpy as np
 

@@ -1,1 +1,1 @@
-"""The stpipe steps: the only room that knows stpipe and jwst's containers."""
+"""The stpipe steps: the only part that imports stpipe and jwst's containers."""

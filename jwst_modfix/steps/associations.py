@@ -95,7 +95,7 @@ class Association:
     ) -> Association:
         """Describe the corrected association.
 
-        Its products have names of their own, so that a corrected mosaic does not replace an uncorrected one. Paths
+        Its products have other names, so that a corrected mosaic does not replace an uncorrected one. Paths
         are relative to the place of its file, ``path``, or absolute where it has none.
         """
         content = _plain_copy(self.content)

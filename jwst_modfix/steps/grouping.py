@@ -87,7 +87,7 @@ def _files(path):
 
 
 def _find_other_kind(file):
-    """Say of what kind a file is that is not NIRCam imaging; what cannot be read is left to others."""
+    """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
     try:
         header = fits.getheader(file)
     except Exception:  # whatever astropy raises at a damaged file

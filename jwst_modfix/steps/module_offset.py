@@ -51,7 +51,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     Input is a calibrated image (``_cal``), a list, a container or a library of them, or an association; output is
     a data model for a file, a library for an association, and else of the same kind. Run by ``strun``, it writes
     ``<root>_modfix.fits`` for each exposure, and an association of these. Exposures that the table is not meant for
-    travel on unchanged, marked as skipped.
+    are returned unchanged, marked as skipped.
 
     Pixels are multiplied by ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the
     coordinate u of the field. Signs and units are those of Ma et al. (2023).
@@ -66,7 +66,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
     inverse = boolean(default=False)  # Undo the correction that a file records, instead of applying one?
     on_invalid = option('skip', 'warn', 'error', default='skip')  # An exposure that the table is not meant for (no imaging, another calibration, no WCS): pass it on unchanged, do so with a warning, or end with an error
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
-    on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it anew, leave it alone where it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
+    on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it again, keep it if it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
     workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
@@ -140,7 +140,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
         meta.calibration_software_version, meta.calibration_software_revision = version, revision
 
     def _correction(self) -> Correction:
-        """Gather the parameters, and refuse those that contradict one another."""
+        """Gather the parameters, and refuse contradictions."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
             raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):

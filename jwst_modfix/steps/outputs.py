@@ -118,7 +118,7 @@ class SafeOutputs:
         self._inputs = {identify(path) for path in inputs} - {None}
 
     def _check_targets(self, targets: Sequence[Path], *product: Path) -> None:
-        """Refuse outputs that cannot be written, or that would overwrite one another or an input."""
+        """Refuse outputs that cannot be written, or that would overwrite each other or an input."""
         unnamed = [reason for target in dict.fromkeys([*targets, *product]) if (reason := _find_bad_name(target))]
         if unnamed:
             raise OutputError("; ".join(unnamed))
@@ -166,7 +166,7 @@ class SafeOutputs:
         job = self._jobs.get(target)
         reason = _find_unfinished(target, job) if job else "an exposure in memory does not say what file it is"
         if reason:
-            log.info("%s is made anew: %s", target, reason)
+            log.info("%s is written again: %s", target, reason)
         return not reason
 
 

@@ -138,7 +138,7 @@ def merge_tables(
     validity: str = "intersection",
     name: str = "merged",
 ) -> OffsetTable:
-    """Join the rows of tables, and what they say of themselves."""
+    """Join the rows and the metadata of tables."""
     gradient = next((table.gradient for table in tables if table.gradient is not None), None)
     rows: dict[tuple[str, str, str], tuple[OffsetRow, OffsetTable]] = {}
     for table in tables:

@@ -237,7 +237,7 @@ def _check_photmjsr(row: OffsetRow, module: str, photmjsr: float, photom: str | 
     change = f" ({2500 * np.log10(derived / photmjsr):+.1f} mmag)" if photmjsr > 0 else ""
     raise ReferenceTableError(
         f"{photom}: PHOTMJSR of {row.label} is {photmjsr:g}, but the row was derived at {derived:g}{change}; use the "
-        "photom file of the derivation, or derive the offsets anew"
+        "photom file of the derivation, or derive the offsets again"
     )
 
 

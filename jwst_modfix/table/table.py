@@ -69,7 +69,7 @@ class _Checked:
 
     @staticmethod
     def _contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Find fields that contradict one another, as ``(field, problem)``."""
+        """Find fields that contradict each other, as ``(field, problem)``."""
         yield from ()
 
     def _place(self, name: str) -> str:

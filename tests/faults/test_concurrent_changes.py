@@ -1,7 +1,7 @@
 """
 Inputs that vanish, and other runs at once.
 
-Truth: an undisturbed run over the same inputs, whose outputs a disturbed one must equal but for dates, or not have.
+Truth: an undisturbed run over the same inputs, whose outputs are the same except for dates, or absent.
 """
 
 import re

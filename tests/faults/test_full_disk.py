@@ -1,7 +1,7 @@
 """
 Disks that are full, and folders that cannot be written to.
 
-Truth: an undisturbed run over the same inputs, whose outputs a disturbed one must equal but for dates, or not have.
+Truth: an undisturbed run over the same inputs, whose outputs are the same except for dates, or absent.
 """
 
 import gc

@@ -1,7 +1,7 @@
 """
 Runs that find outputs of former ones: only finished ones of the very same job are taken.
 
-Truth: an undisturbed run over the same inputs, whose outputs a disturbed one must equal but for dates, or not have.
+Truth: an undisturbed run over the same inputs, whose outputs are the same except for dates, or absent.
 """
 
 import re
@@ -71,7 +71,7 @@ def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(folder, ca
     correct("out", on_existing="skip")
     after = marks("out")
     assert [name for name in before if before[name] != after[name]] == ["jw2_modfix.fits", PRODUCT]
-    assert re.search(f"out/jw2_modfix.fits is made anew: .*{words}", caplog.text)
+    assert re.search(f"out/jw2_modfix.fits is written again: .*{words}", caplog.text)
     assert "1 of 6 exposures done, 0 skipped, 5 finished before" in caplog.text
     correct("truth")
     assert content("out/jw2_modfix.fits") == content("truth/jw2_modfix.fits")
@@ -145,7 +145,7 @@ def test_what_cannot_be_known_is_made_anew(folder, caplog):
             before = marks("out")
             correct("out", source, output_ext=ext, on_existing="skip")
             assert before.items() - marks("out").items()
-            assert f"made anew: {words}" in caplog.text
+            assert f"written again: {words}" in caplog.text
 
 
 def test_an_asdf_exposure_resumes_where_its_output_is_a_fits_file(folder):
