@@ -628,7 +628,7 @@ class _ModelExposure(OpenExposure):
                 hdulist[0].header.set(*sign(hdulist[0].header))
 
     def to_model(self, log_line=None):
-        """Give the model."""
+        """Return the model."""
         return self.model
 
 
@@ -650,7 +650,7 @@ def _parse_tree(name, content):
 
 
 def is_ours(keyword: str) -> bool:
-    """Say whether a keyword belongs to the record of a correction."""
+    """Test whether a keyword belongs to the record of a correction."""
     return keyword in (STATUS_KEYWORD, "R_MODOFF") or str(keyword).startswith("MODF")
 
 

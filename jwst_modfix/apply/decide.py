@@ -46,7 +46,7 @@ class Decision:
     filter: str | None = None
 
     def line(self, name: str) -> str:
-        """Say in one line what was done with an exposure."""
+        """Describe in one line what was done with an exposure."""
         return f"{name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
 
 
@@ -104,7 +104,7 @@ class Correction:
         return replace(decision, array=opened.exposure.array, filter=opened.exposure.filter)
 
     def preview(self, opened: OpenExposure) -> Decision:
-        """Say what `run` would do with an exposure, without its pixels."""
+        """Decide what `run` would do with an exposure, without its pixels."""
         decision = self.decide(opened)
         if decision.action != "apply":
             return decision

@@ -81,7 +81,7 @@ class AppliedOffset:
         return [card for card in cards if card[1] is not None]
 
     def in_words(self) -> str:
-        """Say what is taken out."""
+        """Describe what is removed."""
         gradient = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
         return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{gradient}"
 
@@ -138,7 +138,7 @@ def applied(source: Any) -> AppliedOffset | None:
 
 
 def describe_applied(path: Path) -> list[str]:
-    """Say what was applied to an exposure, by which table, when and by which version."""
+    """Describe what was applied to an exposure, by which table, when and by which version."""
     with open_exposure(path) as opened:
         exposure = opened.exposure
         optics = " ".join(value for value in (exposure.detector, exposure.filter, exposure.pupil) if value)

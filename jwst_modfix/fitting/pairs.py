@@ -204,7 +204,7 @@ def _fit(array, pairs, columns, robust):
         system=system, free=np.ones(p, bool), y=y, error=np.ones(n), find_scale=find_scale, robust=robust,
         rescale=robust, limit=_OUTLIER_SIGMA if robust else np.inf,
     )  # fmt: skip
-    # The medians of Eq. 7-8 are a start that one wild source cannot spoil.
+    # The medians of Eq. 7-8 are a robust start.
     medians = {"offset": np.median([pair.offset for pair in pairs])}
     medians |= {f"time[{pair.epochs[0]}-{pair.epochs[1]}]": pair.time for pair in pairs}
     start = np.array([medians.get(name, 0.0) for name in columns])

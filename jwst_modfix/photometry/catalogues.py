@@ -102,7 +102,7 @@ def _open(path):
 
 
 def _rename(path, table):
-    """Give the columns our names."""
+    """Rename the columns to the names of this package."""
     for name, others in _SYNONYMS.items():
         if name in table.colnames:
             continue

@@ -24,7 +24,7 @@ class Preview:
 
 
 def preview(inputs: list[str], correction: Correction) -> list[Preview]:
-    """Say what the correction would do with exposures, and with the members of associations."""
+    """List what the correction would do with exposures, and with the members of associations."""
     exposures = {}
     for name in inputs:
         if name.lower().endswith(EXPOSURE_SUFFIXES):

@@ -284,7 +284,7 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
 
 
 def _former(target: Path) -> tuple[Decision, Any]:
-    """Say what a former run has made of a member."""
+    """Describe the output of a former run."""
     with open_exposure(target) as opened:
         return Decision("resume", f"{target} is finished and left alone"), opened.group
 

@@ -1,4 +1,4 @@
-"""A step that starts, and logs, with no network, and says in one line where its output folder cannot be made."""
+"""A step that works offline, and reports in one line that its output folder cannot be made."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["OfflineStep"]
 
 
 class OfflineStep(JwstStep):
-    """A step of ours: it asks CRDS nothing, and its log lines are shown."""
+    """A step that does not use CRDS, and whose log lines are shown."""
 
     def run(self, *args: Any) -> Any:
         """Run the step."""

@@ -40,7 +40,7 @@ class SafeOutputs:
     _finished: Mapping[int, Path] = MappingProxyType({})  # by id of a result: the output of a former run
 
     def remove_suffix(self, name: str) -> tuple[str, str]:
-        """Take a known suffix off a file's name, ours included."""
+        """Remove a known suffix from a file's name, or one of this package."""
         ours = re.fullmatch(rf"(.+)([_-])(?:{SUFFIX}|{UNDONE_SUFFIX})", name)
         return ours.groups() if ours else super().remove_suffix(name)
 
@@ -202,7 +202,7 @@ def _sign(path: Path, job: str) -> None:
 
 
 def _find_unfinished(target: Path, job: str) -> str | None:
-    """Say why an existing file is not the finished output of a job."""
+    """Give the reason why an existing file is not the finished output of a job."""
     if target.suffix != ".fits":
         return "only a FITS file says what it is the output of"
     try:

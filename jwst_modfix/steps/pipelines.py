@@ -44,7 +44,7 @@ class ModuleOffsetImage2Pipeline(Image2Pipeline):
         Returns
         -------
         tuple of str
-            The jwst loggers and ours.
+            The loggers of jwst and of this package.
         """
         return ModuleOffsetStep.get_stpipe_loggers()
 
@@ -103,7 +103,7 @@ class ModuleOffsetImage3Pipeline(Image3Pipeline):
         Returns
         -------
         tuple of str
-            The jwst loggers and ours.
+            The loggers of jwst and of this package.
         """
         return ModuleOffsetStep.get_stpipe_loggers()
 

@@ -18,7 +18,7 @@ _NUMBERS = ("exposures", "sources in effect")
 
 
 def summarize(decisions: Sequence[Decision]) -> None:
-    """Say how many exposures were corrected, in which arrays and filters, and why others were not."""
+    """Count the exposures corrected and skipped, by array, filter and reason."""
     counts = Counter(decision.action for decision in decisions)
     level = logging.WARNING if counts["skip"] else logging.INFO
     done = counts["apply"] + counts["undo"]

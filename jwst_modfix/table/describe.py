@@ -57,7 +57,7 @@ def describe_value(value: float | None, error: float | None, digits: int = 2) ->
 
 
 def describe_validity(validity: Validity) -> str:
-    """Say in words what calibration a table is valid for."""
+    """Describe the calibration that a table is valid for."""
     parts = [
         f"CRDS context {contexts_in_words(validity)}" if validity.context_first or validity.context_last else "",
         validity.photom and f"photom {', '.join(validity.photom)}",
@@ -99,7 +99,7 @@ def _section(title: str, lines: list[str] | None) -> list[str]:
 
 
 def _describe_derivation(derivation: Mapping[str, Any]) -> Iterator[str]:
-    """Say on how much a derived table rests."""
+    """List the numbers of sources and measurements of a derived table."""
     if "exposures" in derivation and "epochs" in derivation:
         yield f"{len(derivation['exposures'])} exposures of {len(derivation['epochs'])} epochs"
     for name, other in derivation.get("tables", {}).items():

@@ -393,7 +393,7 @@ def _yaml_text(content: bytes, path: str | os.PathLike[str]) -> str:
 
 
 def _explain(error: yaml.YAMLError) -> str:
-    """Say in one line what is wrong with the YAML and where."""
+    """Describe in one line what is wrong with the YAML and where."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"cannot be read as YAML: {problem}" + (f" (line {mark.line + 1})" if mark else "")

@@ -108,7 +108,7 @@ _RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", 
 
 
 def is_recipe(path: str | Path) -> bool:
-    """Tell the recipe's table from ours."""
+    """Test whether a file is the recipe's table."""
     return set(_read(path).colnames) >= {"det", "filt", "dmag_ab"}
 
 

@@ -63,7 +63,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Rule:
 
 
 def _number_hint(value: Any) -> str:
-    """Say how YAML took what the user most likely meant."""
+    """Explain how YAML interprets what the user probably meant."""
     try:
         return f"; YAML reads this as text, write {float(value)!r} without quotes" if isinstance(value, str) else ""
     except ValueError:

@@ -43,7 +43,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
 
 
 def explain_photmjsr(row: OffsetRow | None, exposure: Exposure) -> str | None:
-    """Say that PHOTMJSR is not the one that a row was derived at; None where it is, or is not known."""
+    """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
     derived = ((row and row.photmjsr) or {}).get(exposure.module or "")
     if row is None or not derived or not exposure.photmjsr:
         return None
@@ -56,7 +56,7 @@ def explain_photmjsr(row: OffsetRow | None, exposure: Exposure) -> str | None:
 
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
-    """Say why a table may not be applied to an exposure."""
+    """List the reasons why a table is not valid for an exposure."""
     reasons = _not_imaging(exposure) or [*_not_one_array(exposure), *_not_calibrated(exposure)]
     reasons += _outside(table, exposure)
     if needs_slope:
@@ -126,7 +126,7 @@ def base_name(name: str | None) -> str:
 
 
 def find_untrusted(exposure: Exposure) -> list[str]:
-    """Say why the geometry of an exposure cannot be trusted with a gradient."""
+    """List the reasons why the geometry of an exposure cannot be used for a gradient."""
     return list(_untrusted(exposure))
 
 

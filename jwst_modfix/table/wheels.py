@@ -25,12 +25,12 @@ class Mismatch:
     meant: dict[str, str]
 
     def in_words(self, form: str = "{name}: {value}", join: str = ", ") -> str:
-        """Give the reason and what was meant, in the form of a table's row or of options."""
+        """Reason and intended names, as a row of the table or as options."""
         fields = join.join(form.format(name=name, value=value) for name, value in self.meant.items())
         return self.reason + (f": {fields}" if fields else "")
 
     def as_options(self) -> str:
-        """Give the reason and what was meant, as options of the command."""
+        """Reason and intended names, as options of the command."""
         return self.in_words("--{name} {value}", " ")
 
 
