@@ -495,7 +495,11 @@ class _FitsExposure(OpenExposure):
         self._hdu(ARRAYS[name]).data = array
 
     def save(self, path, log_line=None, sign=None):
-        """Write the exposure to another file; ``sign`` makes a card of its primary header."""
+        """Write the exposure to another file; ``sign`` makes a card of its primary header, in a FITS file only."""
+        if path.suffix == ".asdf":
+            with self.to_model(log_line) as model:
+                model.save(str(path))
+            return
         self._finish(path.name, log_line)
         header = self._hdulist[0].header
         if sign:

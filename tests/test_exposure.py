@@ -430,3 +430,12 @@ def test_too_little_memory_for_the_wcs_is_not_its_fault(path, monkeypatch):
 def test_the_description_cannot_be_changed(model):
     with pytest.raises(dataclasses.FrozenInstanceError):
         describe(model).filter = "F200W"
+
+
+def test_a_file_is_saved_as_asdf_if_its_name_says_so(path, tmp_path):
+    """Truth: the pixels of the input, read by the data models."""
+    with open_exposure(path) as opened:
+        opened.save(tmp_path / "out.asdf")
+    with datamodels.open(tmp_path / "out.asdf") as saved, datamodels.open(path) as original:
+        assert np.array_equal(saved.data, original.data, equal_nan=True)
+        assert saved.meta.filename == "out.asdf"

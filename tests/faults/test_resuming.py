@@ -52,10 +52,10 @@ def take_card(output):
 @pytest.mark.parametrize(
     ("disturb", "words"),
     [
-        (lambda output: output.write_text("mine"), "cannot be read as FITS"),
+        (lambda output: output.write_text("mine"), "is not a FITS file"),
         (lambda output: output.write_bytes(output.read_bytes()[:-2880]), "it is cut short"),
         (lambda output: output.write_bytes(output.read_bytes()[:5000]), "cannot be read as FITS"),
-        (lambda output: output.write_bytes(b""), "cannot be read as FITS"),
+        (lambda output: output.write_bytes(b""), "is not a FITS file"),
         (lambda output: shutil.copy(output.with_name("jw4_modfix.fits"), output), "it is of another input"),
         (lambda output: shutil.copy("data/jw2_cal.fits", output), "it has no MODFJOB"),
         (rewrite_input, "it is of another input"),
