@@ -7,12 +7,10 @@ import pytest
 import sep
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, simulate
-from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.apertures import default_aperture
-from jwst_modfix.photometry.detection import detect
 from jwst_modfix.photometry.forced import measure_frame
-from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.photometry.source_list import merge_detections
+from jwst_modfix.photometry.frames import read_frame, read_header
+from jwst_modfix.photometry.source_list import detect, merge_detections
 from jwst_modfix.table.file import SCHEMA_URI
 from jwst_modfix.table.model import PACKAGED_TABLE
 

@@ -7,8 +7,7 @@ from scipy.special import ndtr
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
 from jwst_modfix.photometry.columns import Flag
-from jwst_modfix.photometry.frames import Frame
-from jwst_modfix.photometry.headers import ExposureHeader
+from jwst_modfix.photometry.frames import ExposureHeader, Frame
 
 APERTURE = Aperture(radius=0.3, inner=0.75, outer=1.2)
 SCALE = np.diag([-0.031, 0.0308])  # arcsec per pixel

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.detection import Detections
-from jwst_modfix.photometry.headers import ExposureHeader
-from jwst_modfix.photometry.source_list import choose_exposures, find_shift, measure_isolation, merge_detections
+from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.photometry.source_list import (
+    Detections,
+    choose_exposures,
+    find_shift,
+    measure_isolation,
+    merge_detections,
+)
 
 ARCSEC = 1 / 3600
 

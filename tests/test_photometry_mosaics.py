@@ -9,10 +9,10 @@ from astropy.stats import mad_std
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry import Criteria, Epochs, group_epochs, read_header, select_measurements
 from jwst_modfix.photometry import mosaics as module
-from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
+from jwst_modfix.photometry.columns import Criteria, select_measurements
+from jwst_modfix.photometry.epochs import Epochs, group_epochs
+from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 

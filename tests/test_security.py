@@ -18,8 +18,7 @@ from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, ReferenceTableError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import written_whole
-from jwst_modfix.photometry import read_header
-from jwst_modfix.photometry.frames import read_geometry
+from jwst_modfix.photometry.frames import read_geometry, read_header
 from jwst_modfix.table.model import PACKAGED_TABLE, choose_reference
 from jwst_modfix.text import get_logger, plain_text
 

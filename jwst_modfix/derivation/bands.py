@@ -15,7 +15,7 @@ from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import SkyComparison, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import Solution, fit, solve
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
-from jwst_modfix.photometry import Photometry
+from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
 
 __all__ = ["LEAST_ERROR", "BandResult", "list_bands", "solve_band"]

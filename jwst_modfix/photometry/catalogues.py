@@ -13,8 +13,7 @@ from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.columns import Flag, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import Photometry, combine_parts, describe_exposure, make_exposures
-from jwst_modfix.photometry.frames import offsets, read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
+from jwst_modfix.photometry.frames import ExposureHeader, offsets, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
 
 _FRACTION_PER_MAG = np.log(10) / 2.5

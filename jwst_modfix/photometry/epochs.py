@@ -1,13 +1,19 @@
-"""Which exposures belong to one epoch."""
+"""Sets of exposures before any pixel is read: epochs, copies, mixed calibrations, overlap on the sky."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations, compress
+from pathlib import PurePosixPath
 
 import numpy as np
 from astropy.time import Time
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry.frames import ExposureHeader
+
+_MAX_DRIFT = 1.1  # ratio of two PHOTMJSR of one photom file: its correction for time is smaller
+_CALIBRATION = (("context", "CRDS_CTX"), ("photom", "R_PHOTOM"), ("flat", "R_FLAT"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +89,70 @@ def _name_by_time(mjd, roll, gap_days, roll_tolerance):
         starts[i] = first
         last = i
     return [Time(mjd[i], format="mjd").isot[:16] for i in starts]
+
+
+def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Describe how exposures of a detector, or corrections of an array, differ in calibration."""
+    detectors: dict[str, list[ExposureHeader]] = {}
+    arrays: dict[str, list[ExposureHeader]] = {}
+    for header in headers:
+        detectors.setdefault(" ".join((header.detector, *header.band)), []).append(header)
+        arrays.setdefault(" ".join((f"array {header.array}", *header.band)), []).append(header)
+    lines = []
+    for which, members in detectors.items():
+        for field, keyword in _CALIBRATION:
+            lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
+        # One photom file gives a PHOTMJSR of its own to each time; without its name, the value is all that is known.
+        for photom in dict.fromkeys(_base(header.photom) for header in members):
+            values = [header.photmjsr for header in members if _base(header.photom) == photom]
+            known = [value for value in values if value is not None]
+            if photom is None or (known and max(known) > _MAX_DRIFT * min(known)):
+                lines += _differing(which, "PHOTMJSR", values)
+    for which, members in arrays.items():
+        corrected = [header.status == "COMPLETE" for header in members]
+        lines += _differing(which, "S_MODOFF=COMPLETE", [str(value) for value in corrected])
+        lines += _differing(which, "MODFHASH", [header.digest for header in compress(members, corrected)])
+    return lines
+
+
+def _differing(which, keyword, values) -> Iterator[str]:
+    counts = {value: values.count(value) for value in dict.fromkeys(values)}
+    if len(counts) > 1:
+        parts = (f"{value} ({count} exposure{'s' * (count > 1)})" for value, count in counts.items())
+        yield f"{which}: {keyword} is {', '.join(parts)}"
+
+
+def _base(value):
+    return PurePosixPath(value).name if isinstance(value, str) else value
+
+
+def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
+    """Group the files of each exposure: they have the same detector, filter, time and numbers of the observation."""
+    groups: dict[tuple, list[ExposureHeader]] = {}
+    for header in headers:
+        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
+    return list(groups.values())
+
+
+def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Name files of one exposure: a copy under another name is no new measurement."""
+    groups = [group for group in group_copies(headers) if len(group) > 1]
+    return [f"{' and '.join(str(file.path) for file in group)} are one exposure of {group[0].detector}"
+            for group in groups]  # fmt: skip
+
+
+def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Name the filters in which no exposure of one module overlaps one of the other, by their footprints."""
+    lines = []
+    for band in dict.fromkeys(header.band for header in headers):
+        mine = [header for header in headers if header.band == band]
+        covered = {}
+        for header in mine:
+            covered.setdefault(header.module, []).append(header.cells)
+        if len(covered) < 2 or any(cells is None for parts in covered.values() for cells in parts):
+            continue
+        if any(first & second for first, second in combinations((set().union(*part) for part in covered.values()), 2)):
+            continue
+        counts = ", ".join(f"{len(parts)} of module {module}" for module, parts in sorted(covered.items()))
+        lines.append(f"{'+'.join(band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
+    return lines

@@ -9,12 +9,10 @@ from gwcs import WCS
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import Background, map_background, measure_sky
 from jwst_modfix.photometry.columns import Flag, to_flux
-from jwst_modfix.photometry.detection import deblend_bright, fill_lone_pixels, find_connected
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import FAINTEST, Photometry, combine_parts, describe_exposure, make_exposures
-from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
-from jwst_modfix.photometry.source_list import measure_isolation
+from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
+from jwst_modfix.photometry.source_list import deblend_bright, fill_lone_pixels, find_connected, measure_isolation
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 8  # pixels

@@ -19,7 +19,7 @@ from jwst_modfix.text import count_nouns, format_measured
 if TYPE_CHECKING:
     from jwst_modfix.derivation.bands import BandResult
     from jwst_modfix.derivation.derive import Derivation
-    from jwst_modfix.photometry import ExposureHeader
+    from jwst_modfix.photometry.frames import ExposureHeader
 
 __all__ = ["write_report"]
 

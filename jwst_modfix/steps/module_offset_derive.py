@@ -7,13 +7,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from jwst_modfix.derivation.derive import Derivation, Options
-from jwst_modfix.derivation.members import Members, derive_members
+from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
-from jwst_modfix.photometry import Cache
+from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science, read_association
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.offline import OfflineStep
