@@ -64,7 +64,7 @@ def sep_flux(frame, aperture, x, y, sky):
     image = np.where(frame.bad, 0, frame.data - sky).astype(float) * frame.area
     total, _, flag = sep.sum_ellipse(image, [x], [y], a, b, theta, aperture.radius, subpix=0)
     assert flag[0] == 0
-    return total[0] * frame.jansky
+    return total[0] * frame.header.jansky
 
 
 def sep_sky(frame, aperture, x, y):

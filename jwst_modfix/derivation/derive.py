@@ -1,4 +1,4 @@
-"""The parameters and the result of a derivation."""
+"""From the members of an association to a derivation: its parameters, its course and its result."""
 
 from __future__ import annotations
 
@@ -97,41 +97,18 @@ class Options:  # numpydoc ignore=PR01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Derivation:
-    """
-    A derivation, from its inputs to its table.
+class Derivation:  # numpydoc ignore=PR01
+    """A derivation, from its inputs to its table."""
 
-    Parameters
-    ----------
-    product : str
-        Name of the product.
-    headers : tuple of ExposureHeader
-        The exposures.
-    epochs : Epochs
-        The epoch of each.
-    mixed : tuple of str
-        Differences in the calibration of the exposures, where ``allow_mixed`` is set.
-    photometry : Photometry
-        Measurements and exposures.
-    selection : Selection
-        Which measurements were selected, and counts of those that break each rule.
-    bands : tuple of BandResult
-        The result of each filter and pupil.
-    table : OffsetTable
-        The rows of all filters.
-    options : Options
-        The parameters.
-    """
-
-    product: str
-    headers: tuple[ExposureHeader, ...]
-    epochs: Epochs
-    mixed: tuple[str, ...]
-    photometry: Photometry
-    selection: Selection
-    bands: tuple[BandResult, ...]
-    table: OffsetTable
-    options: Options
+    product: str  #: name of the product
+    headers: tuple[ExposureHeader, ...]  #: the exposures
+    epochs: Epochs  #: the epoch of each
+    mixed: tuple[str, ...]  #: differences in the calibration of the exposures, where ``allow_mixed`` is set
+    photometry: Photometry  #: measurements and exposures
+    selection: Selection  #: which measurements were selected, and counts of those that break each rule
+    bands: tuple[BandResult, ...]  #: the result of each filter and pupil
+    table: OffsetTable  #: the rows of all filters
+    options: Options  #: the parameters
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
@@ -145,34 +122,33 @@ class Derivation:
     @cached_property
     def measurements(self) -> Table:
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
-        table = Table(self.photometry.measurements, copy=True)
-        table["selected"] = self.selection.mask.copy()
-        table["reserved"] = np.zeros(len(table), bool)
-        table["used"] = np.zeros(len(table), bool)
-        table["residual"] = np.full(len(table), np.nan)
+        table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
+        reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         reason = self.selection.reason.astype("U16")
         for band in self.bands:
-            reserved = band.measurements.reserved
-            table["reserved"][band.rows] = reserved
-            reason[band.rows] = np.where(reserved, "reserved", "no solution")
+            is_reserved = reserved[band.rows] = band.measurements.reserved
+            reason[band.rows] = np.where(is_reserved, "reserved", "no solution")
             if band.solution is not None:
-                fitted, found = band.rows[~reserved], band.solution.residuals()
-                table["used"][fitted], table["residual"][fitted] = found["used"], found["residual"]
+                fitted, found = band.rows[~is_reserved], band.solution.residuals()
+                used[fitted], residual[fitted] = found["used"], found["residual"]
                 reason[fitted] = np.where(found["used"], "", found["reason"])
-        table["reason"] = reason
+        for name, values, description in (
+            ("selected", self.selection.mask.copy(), "Selected for the fit"),
+            ("reserved", reserved, "Not used in the fit, for validation"),
+            ("used", used, "Used in the fit of the network, for method='pairs' too"),
+            ("residual", residual, "Magnitude minus systematic error (of the network) minus the source's mean"),
+            ("reason", reason, "Rule by which the measurement is not used in the fit"),
+        ):
+            table[name] = values
+            table[name].description = description
         table["residual"].unit = table["mag"].unit
-        table["selected"].description = "Selected for the fit"
-        table["reserved"].description = "Not used in the fit, for validation"
-        table["used"].description = "Used in the fit of the network, for method='pairs' too"
-        table["reason"].description = "Rule by which the measurement is not used in the fit"
-        table["residual"].description = "Magnitude minus systematic error (of the network) minus the source's mean"
         return table
 
     @property
     def corrected(self) -> str:
         """Exposures that had been corrected before, so that the result is what was left; empty if there are none."""
-        everything = {(header.filter, header.pupil, header.array) for header in self.headers}
-        done = {(header.filter, header.pupil, header.array) for header in self.headers if header.status == "COMPLETE"}
+        everything = {(*header.band, header.array) for header in self.headers}
+        done = {(*header.band, header.array) for header in self.headers if header.status == "COMPLETE"}
         if done == everything:
             return "the exposures"
         return ", ".join(f"{band} {pupil} array {array}" for band, pupil, array in sorted(done))
@@ -221,7 +197,12 @@ def derive_members(
 ) -> Derivation:
     """Derive a table from exposures."""
     headers, mixed = read_members(members, allow_mixed=options.allow_mixed, workers=workers)
-    epochs = _group(headers, members, options)
+    times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
+    limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
+    epochs = group_epochs(times, rolls, members.epochs, **limits)
+    log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), ", ".join(epochs.names))
+    for sentence in find_wide_epochs(epochs, times, rolls, **limits):
+        log.warning(sentence)
     photometry = _measure(headers, epochs, options, make_mosaics, workers, cache)
     return solve_photometry(photometry, headers, epochs, options, product=members.product, mixed=mixed)
 
@@ -232,14 +213,12 @@ def read_members(
     """Read the headers of all members, and refuse together those that cannot be used."""
     paths, where = members.paths, members.where
     found = list(workers.map(_inspect, [(path,) for path in paths], [path.name for path in paths]))
-    headers = [header for header, _ in found if header]
-    problems = [problem for _, problem in found if problem]
-    if problems:
+    headers = [header for header in found if isinstance(header, ExposureHeader)]
+    if problems := [problem for problem in found if isinstance(problem, str)]:
         raise AssociationError(
             f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
         )
-    copies = find_copies(headers)
-    if copies:
+    if copies := find_copies(headers):
         raise AssociationError(
             f"{where}: each exposure must be a member once: {'; '.join(copies)}; leave the copies out"
         )
@@ -250,34 +229,25 @@ def read_members(
         )
     modules: dict[str, set[str]] = {}
     for header in headers:
-        modules.setdefault(f"{header.filter}+{header.pupil}", set()).add(header.module)
-    if not any(len(seen) == len(MODULES) for seen in modules.values()):
+        modules.setdefault("+".join(header.band), set()).add(header.module)
+    complete = sum(len(seen) == len(MODULES) for seen in modules.values())
+    if not complete:
         words = ", ".join(f"{band}: {', '.join(sorted(seen))}" for band, seen in modules.items())
         raise NoSolutionError(f"{where}: an offset needs exposures of both modules through one filter; got {words}")
     apart = find_apart(headers)
-    if len(apart) == sum(len(seen) == len(MODULES) for seen in modules.values()):
+    if len(apart) == complete:
         raise NoSolutionError(f"{where}: exposures must overlap on the sky; {'; '.join(apart)}")
     return headers, mixed
 
 
-def _inspect(path: Path) -> tuple[ExposureHeader | None, str]:
+def _inspect(path: Path) -> ExposureHeader | str:
     """Read one member's headers and WCS; return the headers, or what is wrong with it."""
     try:
         header = read_header(path)
         read_geometry(header)
     except ModuleOffsetError as error:
-        return None, str(error)
-    return header, ""
-
-
-def _group(headers: Sequence[ExposureHeader], members: Members, options: Options) -> Epochs:
-    times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
-    limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
-    epochs = group_epochs(times, rolls, members.epochs, **limits)
-    log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), ", ".join(epochs.names))
-    for sentence in find_wide_epochs(epochs, times, rolls, **limits):
-        log.warning(sentence)
-    return epochs
+        return str(error)
+    return header
 
 
 def _measure(

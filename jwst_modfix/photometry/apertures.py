@@ -18,14 +18,11 @@ _FILL_ERROR = 0.15  # share of the flux that is filled in
 _ERR_TOLERANCE = 1.1  # faint sources in the annulus make it scatter a little more than err says
 _CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
 
+# Systematic error of the offset of two arrays, common to all sources [mag]. Arrays whose PSFs differ lose different
+# shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms in F444W and by more at shorter
+# wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is 0.8 mmag in F200W and 1.2 mmag in
+# F444W in the default apertures, for the simulation's PSF (benchmarks/recovery.py).
 SYSTEMATIC_FLOOR = 0.001
-"""
-Systematic error of the offset of two arrays, common to all sources [mag].
-
-Arrays whose PSFs differ lose different shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms
-in F444W and by more at shorter wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is
-0.8 mmag in F200W and 1.2 mmag in F444W in the default apertures, for the simulation's PSF (benchmarks/recovery.py).
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +93,8 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
     flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
     flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
     return ApertureFlux(
-        flux=flux * frame.jansky,
-        flux_error=np.sqrt(variance) * frame.jansky,
+        flux=flux * frame.header.jansky,
+        flux_error=np.sqrt(variance) * frame.header.jansky,
         sky=sky,
         masked=weight[lost].sum() / weight.sum(),
         compactness=(_overlap(dx, dy, scale, aperture.radius / 2) * area * image).sum() / flux if flux > 0 else np.nan,
@@ -149,7 +146,9 @@ def _fill_masked(image, bad, lost, dx, dy, radius):
     good = ~bad
     rows, columns = np.nonzero(lost)
     place = -dy[rows] - dy[0], -dx[columns] - dx[0]
-    weights, values = _bilinear(good, *place), _bilinear(filled, *place)
+    weights, values = (
+        map_coordinates(array.astype(float), place, order=1, mode="grid-constant") for array in (good, filled)
+    )  # 0 outside of the window
     values /= np.where(weights > 0, weights, 1)
     width = _RING * radius.max() / np.hypot(np.abs(dx).max(), np.abs(dy).max())
     for i in np.flatnonzero(weights < _MIN_WEIGHT):
@@ -157,11 +156,6 @@ def _fill_masked(image, bad, lost, dx, dy, radius):
         values[i] = np.median(image[ring]) if ring.any() else 0.0
     filled[rows, columns] = values
     return filled
-
-
-def _bilinear(image, y, x):
-    """Interpolate linearly between pixels; what is outside of the image is 0."""
-    return map_coordinates(image.astype(float), [y, x], order=1, mode="grid-constant")
 
 
 def _judge(saturated, weight, light, lost, centre):

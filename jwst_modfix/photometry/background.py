@@ -63,15 +63,13 @@ def _median_distance(values, middle):
 
 def map_background(frame) -> Background:
     """Map the background: clipped medians of 64-pixel boxes, a 3 x 3 median filter, linear interpolation."""
-    boxes, shape, box = _boxes(frame)
-    kept = [clip(values) for values in boxes]
-    good = np.array([values.size for values in kept]) > _MIN_GOOD * boxes.shape[1]
+    kept, good, shape, box = _clip_boxes(frame)
     if not good.any():
         raise PhotometryError(
             f"{frame.header.path}: no background can be measured: no box of {box} x {box} pixels is half good; "
             "leave the exposure out"
         )
-    medians = np.array([_median_sorted(values) if values.size else np.nan for values in kept], boxes.dtype)
+    medians = np.array([_median_sorted(values) if values.size else np.nan for values in kept], frame.data.dtype)
     noise = np.median([_median_distance(kept[i], medians[i]) for i in np.flatnonzero(good)]) * MAD_TO_SIGMA
     nearest = distance_transform_edt(~good.reshape(shape), return_distances=False, return_indices=True)
     mesh = median_filter(medians.reshape(shape)[tuple(nearest)], 3, mode="nearest")
@@ -79,13 +77,14 @@ def map_background(frame) -> Background:
     return Background(level=down @ mesh @ across.T, noise=float(noise))
 
 
-def _boxes(frame, step=1):
-    """Good values of each box, shape (m, n), NaN elsewhere; the number of boxes down and across; and their side."""
+def _clip_boxes(frame, step=1):
+    """Values of each box that are kept, which boxes are half good, their number down and across, and their side."""
     values = np.where(frame.bad[::step, ::step], np.nan, frame.data[::step, ::step])
     box = min(_BOX, *frame.data.shape) // step
     values = np.pad(values, [(0, -size % box) for size in values.shape], constant_values=np.nan)
     ny, nx = (size // box for size in values.shape)
-    return values.reshape(ny, box, nx, box).swapaxes(1, 2).reshape(ny * nx, -1), (ny, nx), box
+    kept = [clip(one) for one in values.reshape(ny, box, nx, box).swapaxes(1, 2).reshape(ny * nx, -1)]
+    return kept, np.array([one.size for one in kept]) > _MIN_GOOD * box**2, (ny, nx), box
 
 
 def _weights(size, box, n):
@@ -100,9 +99,8 @@ def measure_sky(frame, step: int = 2) -> SkyLevel:
     The error is the scatter of the boxes over the root of their number. It contains the structure of the sky, not
     only the noise of the pixels.
     """
-    boxes, _, _ = _boxes(frame, step)
-    kept = [clip(values) for values in boxes]
-    medians = clip(np.array([_median_sorted(values) for values in kept if values.size > _MIN_GOOD * boxes.shape[1]]))
+    kept, good, *_ = _clip_boxes(frame, step)
+    medians = clip(np.array([_median_sorted(kept[i]) for i in np.flatnonzero(good)]))
     if not medians.size:
         return SkyLevel()
     level = _median_sorted(medians)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, compress
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -38,7 +37,12 @@ def group_epochs(
     its roll differs by more than the tolerance from that of the epoch's first.
     """
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
-    _check(mjd, roll, gap_days, roll_tolerance)
+    for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
+        if not value > 0:
+            raise PhotometryError(f"{name}: must be more than 0; got {value}")
+    for name, values in (("mjd", mjd), ("roll", roll)):
+        if not np.isfinite(values).all():
+            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
     names = [None] * len(mjd) if names is None else [name if name is None else str(name) for name in names]
     if all(name is None for name in names):
         names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
@@ -67,15 +71,6 @@ def find_wide_epochs(
                 f"{len(parts)} epochs by time and roll; one term is fitted for all of it"
             )
     return lines
-
-
-def _check(mjd, roll, gap_days, roll_tolerance):
-    for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
-        if not value > 0:
-            raise PhotometryError(f"{name}: must be more than 0; got {value}")
-    for name, values in (("mjd", mjd), ("roll", roll)):
-        if not np.isfinite(values).all():
-            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
 
 
 def _name_by_time(mjd, roll, gap_days, roll_tolerance):
@@ -109,9 +104,9 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
             if photom is None or (known and max(known) > _MAX_DRIFT * min(known)):
                 lines += _differing(which, "PHOTMJSR", values)
     for which, members in arrays.items():
-        corrected = [header.status == "COMPLETE" for header in members]
-        lines += _differing(which, "S_MODOFF=COMPLETE", [str(value) for value in corrected])
-        lines += _differing(which, "MODFHASH", [header.digest for header in compress(members, corrected)])
+        corrected = [header for header in members if header.status == "COMPLETE"]
+        lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
+        lines += _differing(which, "MODFHASH", [header.digest for header in corrected])
     return lines
 
 
@@ -145,13 +140,13 @@ def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
     """Name the filters in which no exposure of one module overlaps one of the other, by their footprints."""
     lines = []
     for band in dict.fromkeys(header.band for header in headers):
-        mine = [header for header in headers if header.band == band]
-        covered = {}
-        for header in mine:
-            covered.setdefault(header.module, []).append(header.cells)
+        covered: dict[str, list] = {}
+        for header in headers:
+            if header.band == band:
+                covered.setdefault(header.module, []).append(header.cells)
         if len(covered) < 2 or any(cells is None for parts in covered.values() for cells in parts):
             continue
-        if any(first & second for first, second in combinations((set().union(*part) for part in covered.values()), 2)):
+        if set.intersection(*(set().union(*parts) for parts in covered.values())):
             continue
         counts = ", ".join(f"{len(parts)} of module {module}" for module, parts in sorted(covered.items()))
         lines.append(f"{'+'.join(band)}: no exposure of module A overlaps one of module B on the sky ({counts})")

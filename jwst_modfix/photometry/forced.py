@@ -113,12 +113,12 @@ def measure_sources(
     measured = _run(_measure_exposure, jobs, workers, progress)
     skies = [SkyLevel(*map(float, one.pop("level"))) for one in measured]
     shifts = [one.pop("shift") for one in measured]
-    parts = []
-    for number, (header, rows, one) in enumerate(zip(headers, near, measured, strict=True)):
-        part = _describe_sources(sources[rows[one["source"]]]) | one | {"source": rows[one["source"]]}
-        parts.append(part | describe_exposure(header, number, epochs.number[number], len(part["source"])))
-    exposures = make_exposures(headers, epochs, skies, shifts, [len(part["source"]) for part in parts])
-    return combine_parts(parts, headers, epochs, exposures)
+    for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
+        one["source"] = rows[one["source"]]
+        mine = sources[one["source"]]
+        one |= {"RA": mine.ra, "Dec": mine.dec, "isolation": mine.isolation, "exposure": np.full(len(mine), number)}
+        one["source_mag"] = to_magnitudes(mine.flux, mine.flux)[0]
+    return combine_parts(measured, headers, epochs, skies, shifts)
 
 
 def _run(function, jobs, workers, progress):
@@ -184,42 +184,33 @@ def _find_pointing_error(frame, image, sources):
     return -east, -north
 
 
-def _describe_sources(sources):
-    magnitude = to_magnitudes(sources.flux, sources.flux)[0]
-    return {"RA": sources.ra, "Dec": sources.dec, "isolation": sources.isolation, "source_mag": magnitude}
+def combine_parts(
+    parts: Sequence[dict], headers: Sequence[ExposureHeader], epochs: Epochs, skies: Sequence[SkyLevel], shifts, **meta
+) -> Photometry:
+    """Combine columns of measurements; refuse exposures that share no source: nothing can be compared.
 
-
-def describe_exposure(header: ExposureHeader, number: int, epoch: int, count: int) -> dict[str, np.ndarray]:
-    """Columns that are the same for all measurements of one exposure."""
-    values = {name: getattr(header, name) for name in _HEADER_COLUMNS} | {"exposure": number, "epoch": epoch}
-    return {name: np.full(count, value) for name, value in values.items()}
-
-
-def make_exposures(
-    headers: Sequence[ExposureHeader], epochs: Epochs, skies: Sequence[SkyLevel], shifts, counts: Iterable[int]
-) -> Table:
-    """Make the table of exposures."""
-    table = Table({"exposure": np.arange(len(headers)), "file": [header.name for header in headers]})
-    table["epoch"] = epochs.number
-    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
-        table[name] = [getattr(header, name) for header in headers]
-    table["sky"] = [sky.level for sky in skies] * (u.MJy / u.sr)
-    table["sky_error"] = [sky.error for sky in skies] * (u.MJy / u.sr)
-    table["shift_east"], table["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
-    table["sources"] = list(counts)
-    table["mjd"].unit, table["roll"].unit = u.day, u.deg
-    return table
-
-
-def combine_parts(parts: Sequence[dict], headers, epochs: Epochs, exposures: Table, **meta) -> Photometry:
-    """Combine the columns of all exposures; refuse those that share no source: nothing can be compared."""
+    The column ``exposure`` is the place among the headers; what is the same for a whole exposure is added.
+    """
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
+    known["epoch"] = epochs.number
+    columns |= {name: values[columns["exposure"]] for name, values in known.items()}
     group = number_groups(*(columns[name] for name in ("filter", "pupil", "source")))
+    names = [header.name for header in headers]
     if np.bincount(group, minlength=1).max() < 2:
-        names = ", ".join(header.name for header in headers)
-        raise PhotometryError(f"exposures must overlap on the sky; no two in one filter share a source: {names}")
-    meta = {"epochs": list(epochs.names), "exposures": [header.name for header in headers]} | meta
-    return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)
+        raise PhotometryError(
+            f"exposures must overlap on the sky; no two in one filter share a source: {', '.join(names)}"
+        )
+    exposures = Table({"exposure": np.arange(len(headers)), "file": names, "epoch": epochs.number})
+    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
+        exposures[name] = [getattr(header, name) for header in headers]
+    exposures["sky"] = [sky.level for sky in skies] * (u.MJy / u.sr)
+    exposures["sky_error"] = [sky.error for sky in skies] * (u.MJy / u.sr)
+    exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
+    exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
+    exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg
+    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names} | meta)
+    return Photometry(measurements=measurements, exposures=exposures)
 
 
 @functools.lru_cache(maxsize=4096)

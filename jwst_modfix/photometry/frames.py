@@ -10,7 +10,7 @@ from gwcs import WCS
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import ExposureError, PhotometryError
-from jwst_modfix.exposure import Exposure, OpenExposure, open_exposure
+from jwst_modfix.exposure import OpenExposure, open_exposure
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _STEP = 0.5  # pixel, for derivatives of the WCS
@@ -102,11 +102,9 @@ class ExposureHeader:
 
 def read_header(path: str | Path) -> ExposureHeader:
     """Read the headers of an exposure, without loading pixels."""
-    with open_exposure(Path(path)) as opened:
-        return _describe(Path(path), opened.exposure)
-
-
-def _describe(path: Path, exposure: Exposure) -> ExposureHeader:
+    path = Path(path)
+    with open_exposure(path) as opened:
+        exposure = opened.exposure
     _check(path, exposure)
     roll = exposure.roll_ref if exposure.pa_v3 is None else exposure.pa_v3
     values = {"roll": roll, "mjd": exposure.start if exposure.middle is None else exposure.middle}
@@ -201,17 +199,12 @@ class Frame:
     """The pixels of an exposure."""
 
     header: ExposureHeader
-    data: np.ndarray
-    err: np.ndarray
-    bad: np.ndarray
-    saturated: np.ndarray
-    area: np.ndarray
+    data: np.ndarray  # MJy/sr
+    err: np.ndarray  # MJy/sr
+    bad: np.ndarray  # bool
+    saturated: np.ndarray  # bool
+    area: np.ndarray  # solid angle of each pixel over the nominal one
     geometry: SkyGeometry
-
-    @property
-    def jansky(self):
-        """Flux of a nominal pixel of 1 MJy/sr [Jy]."""
-        return self.header.jansky
 
 
 def read_frame(header: ExposureHeader) -> Frame:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from photutils.segmentation import SegmentationImage, SourceCatalog, deblend_sources, detect_sources
@@ -36,9 +36,9 @@ class Detections:
 
     exposure: str  # name of the file
     band: tuple[str, str]  # filter and pupil
-    ra: np.ndarray = field(default_factory=lambda: np.empty(0))  # deg, by the exposure's own WCS
-    dec: np.ndarray = field(default_factory=lambda: np.empty(0))  # deg
-    flux: np.ndarray = field(default_factory=lambda: np.empty(0))  # Jy, isophotal
+    ra: np.ndarray  # deg, by the exposure's own WCS
+    dec: np.ndarray  # deg
+    flux: np.ndarray  # Jy, isophotal
 
 
 def detect(frame, *, faintest: float = np.inf) -> Detections:
@@ -46,12 +46,12 @@ def detect(frame, *, faintest: float = np.inf) -> Detections:
     names = {"exposure": frame.header.name, "band": frame.header.band}
     background = map_background(frame)
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
-    segments = find_connected(image, _THRESHOLD * background.noise, _CONNECTED)
+    least = to_flux(faintest) / frame.header.jansky
+    segments = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, least)
     if segments is None:
-        return Detections(**names)
-    segments = deblend_bright(image, segments, to_flux(faintest) / frame.jansky, _CONNECTED)
+        return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
     catalogue = SourceCatalog(image * frame.area, segments)
-    flux = np.atleast_1d(catalogue.segment_flux) * frame.jansky
+    flux = np.atleast_1d(catalogue.segment_flux) * frame.header.jansky
     start = np.reshape(catalogue.centroid, (-1, 2))
     good = (flux > 0) & np.isfinite(start).all(axis=1)
     x, y = refine_centroids(image, *start[good].T, frame.header)
@@ -59,15 +59,18 @@ def detect(frame, *, faintest: float = np.inf) -> Detections:
     return Detections(**names, ra=ra, dec=dec, flux=flux[good])
 
 
-def find_connected(image: np.ndarray, threshold: float, connected: int = _CONNECTED) -> SegmentationImage | None:
-    """Find connected pixels above a threshold; None where there are none."""
+def find_connected(
+    image: np.ndarray, threshold: float, connected: int = _CONNECTED, least: float = np.inf
+) -> SegmentationImage | None:
+    """Find connected pixels above a threshold; None where there are none.
+
+    Segments with at least so much light are deblended, which takes most of the time of a detection.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)
-        return detect_sources(image, threshold, connected)
-
-
-def deblend_bright(image: np.ndarray, segments: SegmentationImage, least: float, connected: int) -> SegmentationImage:
-    """Deblend the segments with enough light; deblending takes most of the time of a detection."""
+        segments = detect_sources(image, threshold, connected)
+    if segments is None or least == np.inf:
+        return segments
     light = np.bincount(segments.data.ravel(), image.ravel(), segments.max_label + 1)
     bright = segments.labels[light[segments.labels] >= least]
     if not bright.size:
