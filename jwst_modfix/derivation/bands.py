@@ -194,11 +194,12 @@ def _across_modules(table: Table, solution: Solution, result: ArrayResult) -> Ar
     if result.offset is None:
         return result
     mine = table["array"] == result.array
-    places = [_middle(table[mine & (table["module"] == module)]) for module in MODULES]
-    offset, error = solution.difference(result.array, *places)
+    a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
+    offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)
 
 
-def _middle(table: Table) -> tuple[float, ...]:
+def _middle(table: Table) -> tuple[float, float]:
     """Middle (V2, V3) of the area where sources were measured [arcsec]: their mean follows how they cluster."""
-    return tuple((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
+    v2, v3 = ((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
+    return v2, v3

@@ -59,8 +59,9 @@ def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
     numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
     mine = [header for header in headers if (header.array, *header.band) == row.key]
     found = {module: {header.photmjsr for header in mine if header.module == module} for module in MODULES}
-    photmjsr = {module: value for module, values in found.items() if len(values) == 1 for value in values}
-    known = len(photmjsr) == len(MODULES) and None not in photmjsr.values()
+    photmjsr = {module: value for module, values in found.items() if len(values) == 1
+                for value in values if value is not None}  # fmt: skip
+    known = len(photmjsr) == len(MODULES)
     return replace(row, **numbers, photmjsr=photmjsr if known else None)
 
 

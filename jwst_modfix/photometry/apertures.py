@@ -41,12 +41,10 @@ class Aperture:
 
 
 def default_aperture(channel: str) -> Aperture:
-    """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths.
-
-    These are five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which
-    differ in the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a
-    source of 22 mag and that few neighbours are inside.
-    """
+    """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths."""
+    # Five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which differ in
+    # the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a source of
+    # 22 mag and that few neighbours are inside.
     radius = {"SHORT": 0.30, "LONG": 0.45}[channel]
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
 
@@ -66,11 +64,10 @@ class ApertureFlux:
 def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Aperture) -> ApertureFlux:
     """Measure one source: flux = sum(w (data - sky) AREA) PIXAR_SR, with w the exact share of each pixel inside.
 
-    Masked pixels take the value of their counterpart on the other side of the source (`_fill_masked`); a share of it
-    is added to the error. Where it exceeds 2% of the flux, or where the centre is masked, the measurement is flagged
-    MASKED. The error contains the pixels' ``err``, the error of the local sky, and the scatter of the annulus that
-    exceeds its ``err`` by more than a tenth. ``scale`` is the matrix from pixels to arcsec on the sky.
+    ``scale`` is the matrix from pixels to arcsec on the sky.
     """
+    # The error contains the pixels' err, the error of the local sky, the scatter of the annulus that exceeds its err by
+    # more than a tenth, and a share of what is filled in for masked pixels.
     window, dx, dy = _window(frame, x, y, aperture.outer, scale)
     data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))
     weight = _overlap(dx, dy, scale, aperture.radius)
@@ -135,11 +132,8 @@ def _local_sky(values, errors):
 
 
 def _fill_masked(image, bad, lost, dx, dy, radius):
-    """Fill lost pixels with the value at their counterpart, point-symmetric about the source.
-
-    Stars and galaxies look the same turned by 180 deg far more nearly than they look flat, which an interpolation
-    between neighbours would assume. Where the counterpart is masked too, take the median of the ring of that radius.
-    """
+    """Fill lost pixels with their counterpart on the other side of the source, else the median of their ring."""
+    # Sources are far more nearly point-symmetric than flat, which an interpolation between neighbours would assume.
     filled = np.where(bad, 0, image)
     if not lost.any():
         return filled

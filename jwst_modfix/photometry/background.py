@@ -22,14 +22,6 @@ class Background:
     noise: float  # MJy/sr, typical standard deviation of a pixel
 
 
-@dataclass(frozen=True)
-class SkyLevel:
-    """The sky level of a whole exposure, and its standard error."""
-
-    level: float = np.nan  # MJy/sr
-    error: float = np.nan  # MJy/sr
-
-
 def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> np.ndarray:
     """Sort the finite values, and keep those within some MAD standard deviations of the median.
 
@@ -93,16 +85,15 @@ def _weights(size, box, n):
     return np.stack([np.interp(np.arange(size), centres, one) for one in np.eye(n)], axis=1).astype(np.float32)
 
 
-def measure_sky(frame, step: int = 2) -> SkyLevel:
-    """Measure the sky level: the clipped median of the clipped medians of boxes.
+def measure_sky(frame, step: int = 2) -> tuple[float, float]:
+    """Measure the sky level and its standard error [MJy/sr]: the clipped median of the clipped medians of boxes.
 
-    The error is the scatter of the boxes over the root of their number. It contains the structure of the sky, not
-    only the noise of the pixels.
+    The error is the scatter of the boxes over the root of their number, which contains the structure of the sky.
     """
     kept, good, *_ = _clip_boxes(frame, step)
     medians = clip(np.array([_median_sorted(kept[i]) for i in np.flatnonzero(good)]))
     if not medians.size:
-        return SkyLevel()
+        return np.nan, np.nan
     level = _median_sorted(medians)
     scatter = MAD_TO_SIGMA * _median_distance(medians, level)
-    return SkyLevel(level=float(level), error=float(scatter * np.sqrt(MEDIAN_LOSS / medians.size)))
+    return float(level), float(scatter * np.sqrt(MEDIAN_LOSS / medians.size))

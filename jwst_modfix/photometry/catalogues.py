@@ -9,7 +9,6 @@ from astropy.table import Table
 from astropy.units import AB, Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.columns import Flag, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import Photometry, combine_parts
@@ -56,8 +55,8 @@ def read_catalogues(paths: Iterable[str | Path], headers: Sequence[ExposureHeade
     unknown = np.full(len(columns["source"]), np.nan)
     columns |= {"sky": unknown, "compactness": unknown, "masked": np.zeros(len(unknown))}
     columns["flags"] = np.where(columns["flux"] > 0, 0, int(Flag.NEGATIVE))
-    skies, shifts = [SkyLevel()] * len(headers), np.full((len(headers), 2), np.nan)
-    return combine_parts([columns], headers, epochs, skies, shifts, sources=names.tolist())
+    absent = np.full((len(headers), 2), np.nan)
+    return combine_parts([columns], headers, epochs, absent, absent, sources=names.tolist())
 
 
 def _read_rows(path, headers):

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
+from numpy.typing import ArrayLike
 from photutils.segmentation import SourceCatalog
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
-from jwst_modfix.photometry.background import SkyLevel, measure_sky
+from jwst_modfix.photometry.background import measure_sky
 from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
@@ -62,13 +63,11 @@ class Cache:
         self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
     ) -> dict[str, np.ndarray]:
         """Return the result from the cache, or else a new one, which is stored. A damaged entry counts as absent."""
-        state = _state(path)
-        if state is None:
+        if (state := _state(path)) is None:
             return _as_arrays(make())  # the reader's message says what is wrong with the file
         key = _digest([kind, _code(), _digest_file(path, state), *parameters])
         entry = self.folder / f"{kind}-{key}.npz"
-        known = _read(entry, key)
-        if known is not None:
+        if (known := _read(entry, key)) is not None:
             return known
         made = _as_arrays(make())
         if _state(path) == state:  # otherwise the content is not the one of the key
@@ -106,13 +105,10 @@ def measure_sources(
 ) -> Photometry:
     """Measure a list of sources in every exposure that covers them."""
     near = [sources.rows_near(header) for header in headers]
-    jobs = [
-        (header, sources[rows], default_aperture(header.channel), cache)
-        for header, rows in zip(headers, near, strict=True)
-    ]
+    jobs = [(header, sources[rows], default_aperture(header.channel), cache)
+            for header, rows in zip(headers, near, strict=True)]  # fmt: skip
     measured = _run(_measure_exposure, jobs, workers, progress)
-    skies = [SkyLevel(*map(float, one.pop("level"))) for one in measured]
-    shifts = [one.pop("shift") for one in measured]
+    skies, shifts = ([one.pop(name) for one in measured] for name in ("level", "shift"))
     for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
         one["source"] = rows[one["source"]]
         mine = sources[one["source"]]
@@ -147,14 +143,12 @@ def _measure_exposure(header, sources, aperture, cache):
 
 
 def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:
-    """Measure every source of a list whose place the exposure covers: columns, the sky level and the shift.
-
-    The places are those of the list, moved together by one shift of the whole exposure, the error of its pointing. No
-    source is centred on its own: that would follow noise, and a place common to all exposures loses the same light in
-    each. The centroids serve the report only.
-    """
-    sky = measure_sky(frame)
-    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(sky.level))))
+    """Measure every source of a list whose place the exposure covers: columns, the sky level and the shift."""
+    # The places are those of the list, moved together by the error of the pointing. No source is centred on its own:
+    # that would follow noise, and a place common to all exposures loses the same light in each. Centroids are for the
+    # report only.
+    level, level_error = measure_sky(frame)
+    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(level))))
     shift = _find_pointing_error(frame, image, sources)
     x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
     ny, nx = frame.data.shape
@@ -168,7 +162,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
     columns = {name: np.array([getattr(one, name) for one in fluxes]) for name in _APERTURE_COLUMNS}
     columns |= {"source": rows, "x": x + frame.header.corner[0], "y": y + frame.header.corner[1], "V2": v2, "V3": v3}
     columns["off_east"], columns["off_north"] = np.einsum("nij,jn->in", scales, centroids - [x, y])
-    columns |= {"level": (sky.level, sky.error), "shift": shift}
+    columns |= {"level": (level, level_error), "shift": shift}
     return {name: np.ascontiguousarray(values) for name, values in columns.items()}
 
 
@@ -185,7 +179,12 @@ def _find_pointing_error(frame, image, sources):
 
 
 def combine_parts(
-    parts: Sequence[dict], headers: Sequence[ExposureHeader], epochs: Epochs, skies: Sequence[SkyLevel], shifts, **meta
+    parts: Sequence[dict],
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    skies: ArrayLike,
+    shifts: ArrayLike,
+    **meta,
 ) -> Photometry:
     """Combine columns of measurements; refuse exposures that share no source: nothing can be compared.
 
@@ -204,8 +203,7 @@ def combine_parts(
     exposures = Table({"exposure": np.arange(len(headers)), "file": names, "epoch": epochs.number})
     for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
         exposures[name] = [getattr(header, name) for header in headers]
-    exposures["sky"] = [sky.level for sky in skies] * (u.MJy / u.sr)
-    exposures["sky_error"] = [sky.error for sky in skies] * (u.MJy / u.sr)
+    exposures["sky"], exposures["sky_error"] = np.reshape(skies, (-1, 2)).T * (u.MJy / u.sr)
     exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
     exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
     exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg

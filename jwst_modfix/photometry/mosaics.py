@@ -45,11 +45,6 @@ class Segments:
     dec: np.ndarray
     isolation: np.ndarray  # arcsec
 
-    @property
-    def codes(self) -> np.ndarray:
-        """One number for each pixel of the common grid."""
-        return self.columns.astype(np.int64) * 2**31 + self.rows
-
 
 def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: float = FAINTEST) -> Photometry:
     """Detect in the first epoch, and measure the same pixels in every mosaic of the filter that contains them.
@@ -85,9 +80,8 @@ def find_segments(
     found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, to_flux(faintest) / jansky)
     if found is None:
         return Segments(**{field.name: np.empty(0, int) for field in fields(Segments)})
-    labels = found.data
-    rows, columns = np.nonzero(labels)
-    label = np.unique(labels[rows, columns], return_inverse=True)[1]
+    rows, columns = np.nonzero(found.data)
+    label = np.unique(found.data[rows, columns], return_inverse=True)[1]
     light = image[rows, columns].astype(float)
     total = np.bincount(label, light)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,15 +91,20 @@ def find_segments(
     isolation = np.full(len(total), np.inf)
     if placed.any():
         isolation[placed] = measure_isolation(ra[placed], dec[placed], total[placed])
-    pixels = {"columns": columns + mosaic.corner[0], "rows": rows + mosaic.corner[1], "source": label}
-    segments = Segments(**pixels, ra=ra, dec=dec, isolation=isolation)
-    taken = np.isin(segments.codes, np.concatenate([one.codes for one in known])) if known else np.zeros(rows.size)
+    columns, rows = columns + mosaic.corner[0], rows + mosaic.corner[1]
+    codes = [_number_pixels(one.columns, one.rows) for one in known]
+    taken = np.isin(_number_pixels(columns, rows), np.concatenate([np.empty(0, np.int64), *codes]))
     keep = placed & (total * jansky >= to_flux(faintest)) & (np.bincount(label, taken) == 0)
-    inside = keep[label]
-    number = np.cumsum(keep) - 1
-    pixels = {name: values[inside] for name, values in pixels.items()}
-    pixels["source"] = number[pixels["source"]]
-    return Segments(**pixels, ra=ra[keep], dec=dec[keep], isolation=isolation[keep])
+    inside, number = keep[label], np.cumsum(keep) - 1
+    return Segments(
+        columns=columns[inside], rows=rows[inside], source=number[label[inside]],
+        ra=ra[keep], dec=dec[keep], isolation=isolation[keep],
+    )  # fmt: skip
+
+
+def _number_pixels(columns, rows):
+    """One number for each pixel of the common grid."""
+    return columns.astype(np.int64) * 2**31 + rows
 
 
 def measure_segments(mosaic: Mosaic, background: Background, segments: Segments) -> dict[str, np.ndarray]:

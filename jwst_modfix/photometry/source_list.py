@@ -79,7 +79,7 @@ def find_connected(
 
 
 def fill_lone_pixels(image: np.ndarray) -> np.ndarray:
-    """Fill pixels that hold nothing with the mean of their good neighbours, and with 0 where there are none.
+    """Fill pixels that are not finite with the mean of their good neighbours, else 0.
 
     It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
     """
@@ -150,10 +150,9 @@ class SourceList:
 
 
 def choose_exposures(headers: Sequence[ExposureHeader]) -> list[ExposureHeader]:
-    """Choose exposures that cover the sky of all, band by band.
+    """Choose exposures that cover the sky of all, band by band; the same for any order of exposures.
 
-    In the order of their names, an exposure is taken when it adds at least 3% of its footprint. The choice is the same
-    for any order of exposures. One without a footprint is always taken.
+    By name, an exposure is taken when it adds at least 3% of its footprint, or has no footprint.
     """
     chosen, covered = [], {}
     for header in sorted(headers, key=lambda header: (header.name, str(header.path))):
@@ -166,10 +165,9 @@ def choose_exposures(headers: Sequence[ExposureHeader]) -> list[ExposureHeader]:
 
 
 def merge_detections(detections: Sequence[Detections]) -> SourceList:
-    """Merge the detections of all exposures.
+    """Merge the detections of all exposures, in the order of their names.
 
-    Exposures are taken in the order of their names. Each is first shifted onto the list so far (`find_shift`), then
-    mutual nearest neighbours are matched, and those without a match become new sources.
+    Each is shifted onto the list so far, then matched with it; those without a match become new sources.
     """
     ordered = sorted((found for found in detections if len(found.ra)), key=lambda found: found.exposure)
     if not ordered:

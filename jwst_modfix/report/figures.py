@@ -23,17 +23,7 @@ from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.table.table import ARRAYS
 from jwst_modfix.text import format_measured
 
-__all__ = [
-    "Picture",
-    "draw_band",
-    "draw_overview",
-    "plot_module_differences",
-    "plot_offsets",
-    "plot_patches",
-    "plot_residual_map",
-    "plot_sky_map",
-]
-
+__all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -289,8 +279,10 @@ def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -
     if m.RA is None or m.Dec is None:
         return None
     first, *later = (int(epoch) for epoch in solution.model.epochs)
-    pairs = {f"{epoch_names[j]} - {epoch_names[first]}": (first, j) for j in later[:_MOST_PANELS]}
-    found = {title: _subtract(solution, m, e) for title, e in (pairs or {"module A - module B": None}).items()}
+    pairs: dict[str, tuple[int, int] | None] = {f"{epoch_names[j]} - {epoch_names[first]}": (first, j)
+                                                for j in later[:_MOST_PANELS]}  # fmt: skip
+    pairs = pairs or {"module A - module B": None}
+    found = {title: _subtract(solution, m, epochs) for title, epochs in pairs.items()}
     found = {title: differences for title, differences in found.items() if len(differences.m)}
     if not found:
         return None
@@ -352,18 +344,15 @@ def _correlations(solution: Solution) -> Picture | None:
     covariance = solution.covariance[np.ix_(terms, terms)]
     error = np.sqrt(np.diag(covariance))
     names = [f"{solution.names[i]}\n{_MILLI * e:.2f}" for i, e in zip(terms, error, strict=True)]
-    figure, (ax,) = _panels(1, 2.6 + 0.75 * len(terms), 1.6 + 0.7 * len(terms))
     matrix = covariance / np.outer(error, error)
-    _draw_matrix(ax, matrix, names, "{:+.2f}", np.abs(matrix) > 0.6, cmap="PuOr", vmin=-1, vmax=1)
-    return Picture("covariance", figure)
+    style = {"cmap": "PuOr", "vmin": -1, "vmax": 1}
+    return _draw_matrix("covariance", 0.75, matrix, names, "{:+.2f}", np.abs(matrix) > 0.6, **style)
 
 
 def _links(solution: Solution) -> Picture:
     """Draw how many sources each two detectors share."""
     shared, names = solution.links.shared, list(solution.links.detectors)
-    figure, (ax,) = _panels(1, 2.6 + 0.6 * len(names), 1.6 + 0.55 * len(names))
-    _draw_matrix(ax, shared, names, "{:d}", shared < 0.6 * shared.max(), cmap="cividis", vmin=0)
-    return Picture("links", figure)
+    return _draw_matrix("links", 0.6, shared, names, "{:d}", shared < 0.6 * shared.max(), cmap="cividis", vmin=0)
 
 
 def _sky_check(derivation: Derivation) -> Picture | None:
@@ -403,11 +392,10 @@ def _astrometry(derivation: Derivation) -> Picture | None:
 
 def _from_the_others(values: np.ndarray, source: Any) -> np.ndarray:
     """Each value minus the mean of its source's other values; NaN where it is the only one."""
-    known = np.isfinite(values)
-    sums, counts = (np.bincount(source[known], weight) for weight in (values[known], None))
-    n = counts[source[known]]
-    left = np.full(len(values), np.nan)
-    left[known] = np.where(n > 1, values[known] - (sums[source[known]] - values[known]) / np.maximum(n - 1, 1), np.nan)
+    left, known = np.full(len(values), np.nan), np.isfinite(values)
+    own, source = values[known], source[known]
+    n, sums = np.bincount(source)[source], np.bincount(source, own)[source]
+    left[known] = np.where(n > 1, own - (sums - own) / np.maximum(n - 1, 1), np.nan)
     return left
 
 
@@ -466,12 +454,12 @@ def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: fl
 
 
 def _draw_offsets(
-    ax: Axes, values: Mapping[str, tuple[float, float]], number: int = 0, shift: float = 0.0, **kwargs: Any
+    ax: Axes, values: Mapping[str, tuple[float, float]], number: int = 0, shift: float = 0.0, label: str | None = None
 ) -> Axes:
     """Draw values with their errors at places along x that have names."""
     y, errors = _MILLI * np.reshape(list(values.values()), (-1, 2)).T
-    style = {"fmt": _MARKERS[number], "color": _COLORS[number], "capsize": 3} | kwargs
-    ax.errorbar(np.arange(len(values)) + shift, y, errors, **style)
+    ax.errorbar(np.arange(len(values)) + shift, y, errors, fmt=_MARKERS[number], color=_COLORS[number], capsize=3,
+                label=label)  # fmt: skip
     if not number:
         ax.axhline(0, color="0.4", lw=0.8)
     ax.set_xticks(range(len(values)), list(values), fontsize=8)
@@ -485,7 +473,7 @@ def _draw_maps(axes: Sequence[Axes], differences: Sequence[_Differences], m: Mea
     middle = ra[0] + np.median((ra - ra[0] + 180) % 360 - 180), np.median(dec)
     limit = max(_limit(d.before, 90) for d in differences)
     for ax, d in zip(axes, differences, strict=True):
-        east, north = (offset / 60 for offset in offsets(*middle, d.m.RA, d.m.Dec))
+        east, north = (offset / 60 for offset in offsets(*middle, np.asarray(d.m.RA), np.asarray(d.m.Dec)))
         points = ax.scatter(
             east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3
         )
@@ -505,8 +493,8 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+.1f} mmag"
         ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
     limit = _limit(d.before, 75, 3.0)
-    title = "after" if corrected else "before"
-    ax.set(title=title, xlabel="magnitude [AB]", ylabel="A - B [mmag]", ylim=(-limit, limit))
+    ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
+           ylim=(-limit, limit))  # fmt: skip
     ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
     return ax
 
@@ -536,13 +524,15 @@ def _draw_histograms(ax: Axes, values: np.ndarray, parts: Iterable[tuple[str, An
     ax.legend(fontsize=7.5, frameon=False, loc="upper left")
 
 
-def _draw_matrix(ax: Axes, matrix: Any, names: list[str], text: str, light: Any, **kwargs: Any) -> Axes:
+def _draw_matrix(
+    name: str, cell: float, matrix: Any, names: list[str], text: str, light: Any, **kwargs: Any
+) -> Picture:
     """Draw a matrix with its numbers, white where ``light`` is true."""
+    figure, (ax,) = _panels(1, 2.6 + cell * len(names), 1.55 + cell * len(names))
     ax.imshow(matrix, **kwargs)
     ax.set_xticks(range(len(names)), names, fontsize=8, rotation=30 if len(names) > 3 else 0)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     for (i, j), value in np.ndenumerate(matrix):
-        ax.text(
-            j, i, text.format(value), ha="center", va="center", fontsize=8, color="white" if light[i, j] else "black"
-        )
-    return ax
+        color = "white" if light[i, j] else "black"
+        ax.text(j, i, text.format(value), ha="center", va="center", fontsize=8, color=color)
+    return Picture(name, figure)
