@@ -305,23 +305,19 @@ class OffsetTable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
-        clean, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
+        _, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
         meta, broken_meta = hold(META_RULES, self.meta)
         problems = [f"{name}: {problem}" for name, problem in broken] + located("meta", broken_meta)
-        problems += [
-            f"duplicate {label}: {count} times; give one row for each array, filter and pupil"
-            for label, count in Counter(row.label for row in self.rows).items()
-            if count > 1
-        ]
-        if self.gradient is None:
-            problems += [
-                f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
-                for row in self.rows
-                if row.slope is not None
-            ]
+        for label, count in Counter(row.label for row in self.rows).items():
+            if count > 1:
+                problems.append(f"duplicate {label}: {count} times; give one row for each array, filter and pupil")
+        for row in self.rows:
+            if row.slope is not None and self.gradient is None:
+                problems.append(
+                    f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
+                )
         if problems:
             raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
-        object.__setattr__(self, "baseline", clean["baseline"])
         object.__setattr__(self, "meta", meta)
 
     def __eq__(self, other: object) -> bool:
@@ -351,7 +347,7 @@ class OffsetTable:
         Returns
         -------
         OffsetTable
-            The table, named after the file.
+            Named after the file.
 
         Raises
         ------
@@ -466,7 +462,7 @@ class OffsetTable:
         Returns
         -------
         OffsetRow or None
-            None where the table has no such row.
+            The row, or None.
         """
         return next((row for row in self.rows if row.key == (array, filter, pupil)), None)
 
