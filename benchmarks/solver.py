@@ -45,7 +45,7 @@ def measure(size, epochs):
     pulls = whitened(solution, truth)
     row = f"{size:12.0e}{size // VISITS:9.0e}{8 + epochs - 1:13d}{ours[0]:13.2f}{theirs[0]:10.2f}"
     row += f"{ours[1]:9.2f}{theirs[1]:9.2f}{ours[1] / theirs[1]:7.2f}"
-    return row + f"{peak:12.2f}{solution.fit.iterations:7d}{np.sqrt(np.mean(pulls**2)):10.3f}"
+    return row + f"{peak:12.2f}{solution.iterations:7d}{np.sqrt(np.mean(pulls**2)):10.3f}"
 
 
 def timed(function):

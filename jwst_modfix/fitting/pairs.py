@@ -7,24 +7,11 @@ import numpy as np
 from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS
-from jwst_modfix.fitting.least_squares import (
-    MAD_TO_SIGMA,
-    HuberProblem,
-    LinearSystem,
-    make_design,
-    number_labels,
-    sandwich,
-    solve_huber,
-    start_huber,
-    student_factor,
-)
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, make_design, number_labels
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, sandwich, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
-
-__all__ = ["PairSolution", "PatchPair", "solve_pairs"]
-
 
 _MEDIAN_ERROR = np.sqrt(np.pi / 2)  # error of a median over that of a mean
 # Differences farther than this from the fit have no weight (variable sources, blunders).
