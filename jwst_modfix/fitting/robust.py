@@ -72,10 +72,6 @@ class HuberProblem:
         """Inverse of the normal matrix of the free terms; combinations with no information keep their value."""
         return self.system.invert(weight, self.free)[0]
 
-    def typical_scale(self, fit):
-        """Typical error of a measurement [mag]."""
-        return fit.error_scale * np.sqrt(np.mean(self.error**2) + fit.sigma_int**2)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HuberFit:
@@ -84,16 +80,12 @@ class HuberFit:
     values: np.ndarray  # (n_terms,)
     residual: np.ndarray  # (n,), mag
     weight: np.ndarray  # (n,), psi(e) / e over the variance, 1/mag^2
+    derivative: np.ndarray  # (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
     base: np.ndarray  # (n,), one over the variance, 0 where not used
-    standard: np.ndarray  # (n,), residuals over their own standard deviation
     sigma_int: float = 0.0  # mag
     error_scale: float = 1.0
+    scale: float = 1.0  # typical error of a measurement, mag
     iterations: int = 0
-
-    @property
-    def derivative(self):
-        """Derivative of the score psi(e), which takes the weight's place in the matrix of the sandwich."""
-        return self.base * (np.abs(self.standard) <= HUBER_TUNING)
 
 
 def start_huber(problem, used, values=None, error_scale=1.0):
@@ -101,9 +93,7 @@ def start_huber(problem, used, values=None, error_scale=1.0):
     values = np.zeros(len(problem.free)) if values is None else np.asarray(values, float)
     base = used / (error_scale * problem.error) ** 2
     residual = problem.system.residual(base, problem.y, values)
-    return HuberFit(
-        values=values, residual=residual, weight=base, base=base, standard=residual, error_scale=error_scale
-    )
+    return HuberFit(values=values, residual=residual, weight=base, derivative=base, base=base, error_scale=error_scale)
 
 
 def solve_huber(problem, used, fit):
@@ -115,19 +105,18 @@ def solve_huber(problem, used, fit):
     # The first residuals of a start from 0 hold the terms themselves: no weights from them.
     robust = problem.robust and fit.values.any()
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
-    matrix_scale, inverse = problem.typical_scale(fit), problem.invert(fit.base)
+    matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
-        before, scale = fit, problem.typical_scale(fit)
-        fit = _step(problem, used, fit, inverse)
+        before, fit = fit, _step(problem, used, fit, inverse)
         change = np.abs(fit.values - before.values)[problem.free]
-        settled = abs(problem.typical_scale(fit) - scale) <= _TOLERANCE * scale
+        settled = abs(fit.scale - before.scale) <= _TOLERANCE * before.scale
         error = np.sqrt(np.maximum(np.diag(inverse), 0))
         if before.iterations and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
             break
         if not (problem.robust or problem.rescale):
             break
-        if abs(problem.typical_scale(fit) / matrix_scale - 1) > _STALE:
-            matrix_scale, inverse = problem.typical_scale(fit), problem.invert(fit.base)
+        if abs(fit.scale / matrix_scale - 1) > _STALE:
+            matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     return fit
 
 
@@ -147,10 +136,16 @@ def _rescale(problem, used, fit, sigma_int, error_scale, robust):
     """Find the weights of the residuals with a new scale."""
     base = used / (error_scale**2 * (problem.error**2 + sigma_int**2))
     standard = fit.residual * np.sqrt(base) / problem.system.kept_share(base)
-    weight = base * (HUBER_TUNING / np.maximum(np.abs(standard), HUBER_TUNING)) if robust else base
+    weight, derivative = base, base
+    if robust:
+        weight = base * (HUBER_TUNING / np.maximum(np.abs(standard), HUBER_TUNING))
+        derivative = base * (np.abs(standard) <= HUBER_TUNING)
     if np.isfinite(problem.limit):
         weight = weight * (np.abs(standard) < problem.limit)
-    return replace(fit, weight=weight, base=base, standard=standard, sigma_int=sigma_int, error_scale=error_scale)
+    scale = error_scale * np.sqrt(np.mean(problem.error**2) + sigma_int**2)
+    return replace(
+        fit, weight=weight, derivative=derivative, base=base, sigma_int=sigma_int, error_scale=error_scale, scale=scale
+    )
 
 
 def sandwich(problem, fit, as_given=False):
@@ -162,11 +157,10 @@ def sandwich(problem, fit, as_given=False):
     """
     system, free = problem.system, problem.free
     covariance, here = np.zeros((len(free), len(free))), np.ix_(free, free)
-    derivative = fit.derivative if problem.robust else fit.base
-    covariance[here] = inverse = problem.invert(derivative)
+    covariance[here] = inverse = problem.invert(fit.derivative)
     if as_given:
         return covariance
-    leverage = np.clip(system.leverage(derivative, covariance), 0.0, _MAX_LEVERAGE)
+    leverage = np.clip(system.leverage(fit.derivative, covariance), 0.0, _MAX_LEVERAGE)
     score = sparse.diags_array(1 / np.sqrt(1 - leverage)) @ system.source_sums(fit.weight * fit.residual)
     covariance[here] = inverse @ (score.T @ score).toarray()[here] @ inverse
     return covariance
@@ -223,7 +217,7 @@ def fit_robust(
         covariance=sandwich(problem, fit, as_given=not (robust or scatter)),
         residual=_residual(problem, fit, 1 / (error**2 + fit.sigma_int**2)),
         weight=fit.weight,
-        derivative=fit.derivative if robust else fit.base,
+        derivative=fit.derivative,
         rejected=rejected,
         sigma_int=fit.sigma_int,
         error_scale=fit.error_scale,

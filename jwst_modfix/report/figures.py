@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements
+from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.pairs import PairSolution
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
 from jwst_modfix.fitting.solution import Solution
@@ -339,7 +339,8 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
         what = "residuals with the gradient left in"
         mine = (solution.measurements.array == result.array) & (solution.rejected == 0)
         direction = solution.model.direction if result.direction is None else result.direction
-        u, g = solution.measurements.select(mine).coordinate(direction, solution.model.origin), EXPOSURE_SHARE * k
+        m, g = solution.measurements.select(mine), EXPOSURE_SHARE * k
+        u = focal_plane_coordinate(m.V2, m.V3, direction, solution.model.origin)
         y = _MILLI * solution.residual[mine] + g * u
         line = _draw_medians(ax, u, y, _COLORS[0], "o", "medians")
         ax.plot(line, g * line, color=_COLORS[1], lw=1.8, label="fit")
