@@ -31,7 +31,7 @@ from jwst_modfix.text import count_nouns, format_measured
 if TYPE_CHECKING:
     from jwst_modfix.table.table import OffsetTable
 
-__all__ = ["Solution", "fit", "solve"]
+__all__ = ["Solution", "fit"]
 
 
 _TIME_TERMS = ("auto", "fit", "zero")
@@ -49,30 +49,22 @@ class Solution(Forecast, RobustFit):
 
     Parameters
     ----------
-    values : numpy.ndarray, shape (n_terms,)
-        Values of all terms [mag or mag/arcmin]; 0 where fixed.
-    covariance : numpy.ndarray, shape (n_terms, n_terms)
-        Covariance of all terms; 0 where fixed.
-    residual : numpy.ndarray, shape (n,)
-        Measurements less the model [mag].
-    weight, derivative : numpy.ndarray, shape (n,)
-        Weights of the measurements in the fit and in its covariance [1/mag^2]; 0 where rejected.
+    values, covariance : numpy.ndarray, shapes (n_terms,) and (n_terms, n_terms)
+        All terms [mag or mag/arcmin] and their covariance; 0 where fixed.
+    residual, weight, derivative : numpy.ndarray, shape (n,)
+        Measurements less the model [mag], and their weights in the fit and its covariance [1/mag^2]; 0 where rejected.
     rejected : numpy.ndarray of int, shape (n,)
         Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source.
-    sigma_int : float
-        Intrinsic scatter of one measurement [mag].
-    error_scale : float
-        Factor of the given errors: 1, or less where they are too large.
+    sigma_int, error_scale : float
+        Intrinsic scatter of one measurement [mag]; factor of the given errors: 1, or less where they are too large.
     chi2 : float
         Sum of squared residuals over variances, sigma_int included.
     iterations : int
         Number of re-weightings.
     measurements : Measurements
         The measurements that were fitted: all that are not reserved.
-    model : Model
-        All terms that were asked for.
-    system : LinearSystem
-        The design of the measurements.
+    model, system : Model, LinearSystem
+        All terms that were asked for, and the design of the measurements.
     links : LinkReport
         Sources that detectors and epochs share.
     free, fitted : numpy.ndarray of bool, shape (n_terms,)
@@ -382,27 +374,6 @@ def fit(
         if status.is_degenerate:
             warnings.warn(f"{solution._band}: {status.words}", DegenerateTermWarning, stacklevel=2)
     return solution
-
-
-def solve(measurements: Measurements, **options: Any) -> Solution:
-    """
-    Solve as `fit` does, without warnings.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        All measurements; reserved ones are left out.
-    **options : object
-        Options of `fit`.
-
-    Returns
-    -------
-    Solution
-        The solution; its status has what `fit` warns of.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
-        return fit(measurements, **options)
 
 
 def _recount(solution: Solution, min_sources: int) -> Solution:
