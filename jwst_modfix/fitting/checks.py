@@ -103,27 +103,21 @@ def bootstrap_sources(solution, rng, n_draws=200):
 
 def _resample(solution, free, rng, n_draws):
     """Add up, over copies of sources, their normal matrices and scores, for all draws."""
-    p = np.count_nonzero(free)
+    p, system = np.count_nonzero(free), solution.system
     matrices, scores = np.zeros((n_draws, p * p)), np.zeros((n_draws, p))
-    for first, last in solution.system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
-        H, U = _source_parts(solution, free, first, last)
+    for first, last in system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
+        rows, starts = system.rows_of(first, last)
+        D, v = system.design[rows].toarray()[:, free], solution.derivative[rows]
+        total = np.add.reduceat(v, starts)
+        sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
+        outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
+        inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+        outer -= inverse[:, None, None] * sums[:, :, None] * sums[:, None, :]
+        score = np.add.reduceat((solution.weight * solution.residual)[rows, None] * D, starts, axis=0)
         copies = rng.poisson(1.0, (n_draws, last - first)).astype(float)
-        matrices += copies @ H
-        scores += copies @ U
+        matrices += copies @ outer.reshape(len(starts), -1)
+        scores += copies @ score
     return matrices.reshape(n_draws, p, p), scores
-
-
-def _source_parts(solution, free, first, last):
-    """Find the normal matrix and the score of each source of a range."""
-    rows, starts = solution.system.rows_of(first, last)
-    D, v = solution.system.design[rows].toarray()[:, free], solution.derivative[rows]
-    total = np.add.reduceat(v, starts)
-    sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
-    outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
-    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-    outer -= inverse[:, None, None] * sums[:, :, None] * sums[:, None, :]
-    score = np.add.reduceat((solution.weight * solution.residual)[rows, None] * D, starts, axis=0)
-    return outer.reshape(len(starts), -1), score
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,12 +51,16 @@ class Solution(Forecast, RobustFit):
     ----------
     values, covariance : numpy.ndarray, shapes (n_terms,) and (n_terms, n_terms)
         All terms [mag or mag/arcmin] and their covariance; 0 where fixed.
-    residual, weight, derivative : numpy.ndarray, shape (n,)
-        Measurements less the model [mag], and their weights in the fit and its covariance [1/mag^2]; 0 where rejected.
+    residual : numpy.ndarray, shape (n,)
+        Measurements less the model [mag].
+    base, weight, derivative : numpy.ndarray, shape (n,)
+        Inverse variances, weights in the fit and weights in its covariance [1/mag^2]; 0 where rejected.
     rejected : numpy.ndarray of int, shape (n,)
         Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source.
-    sigma_int, error_scale : float
-        Intrinsic scatter of one measurement [mag]; factor of the given errors: 1, or less where they are too large.
+    sigma_int, scale : float
+        Intrinsic scatter of one measurement, and its typical error [mag].
+    error_scale : float
+        Factor of the given errors: 1, or less where they are too large.
     chi2 : float
         Sum of squared residuals over variances, sigma_int included.
     iterations : int
@@ -367,8 +371,8 @@ def fit(
         min_sources=min_sources,
     )
     found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
-    solution = _recount(Solution(**vars(found), **vars(forecast), measurements=mine), min_sources)
-    solution = _centre_levels(solution)
+    solution = Solution(**vars(found), **vars(forecast), measurements=mine)
+    solution = _centre_levels(_recount(solution, min_sources))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     for status in solution.status:
         if status.is_degenerate:
