@@ -54,13 +54,6 @@ def test_order_of_exposures_does_not_matter(sky):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
-def test_shift_is_found(sky):
-    rng, ra, dec, flux = sky
-    seen = see(rng, "e", ra, dec, flux, shift=(0.8, -0.4))
-    east, north = find_shift(seen.ra, seen.dec, ra, dec)
-    assert (east, north) == pytest.approx((-0.8, 0.4), abs=0.003)
-
-
 def test_too_few_pairs_give_no_shift():
     ra, dec = np.array([10.0, 10.01]), np.array([0.0, 0.0])
     assert find_shift(ra + ARCSEC, dec, ra, dec) == (0.0, 0.0)

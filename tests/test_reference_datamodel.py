@@ -2,7 +2,6 @@
 
 import copy
 
-import asdf
 import pytest
 
 from jwst_modfix import ModuleOffsetModel, OffsetTable
@@ -42,16 +41,6 @@ def test_the_packaged_table_is_the_published_one():
     assert gradient.origin == (-1.74, -492.4)
 
 
-def test_the_file_has_no_binary_blocks_and_plain_asdf_reads_it(tmp_path):
-    ModuleOffsetModel(PACKAGED_TABLE).save(tmp_path / "mine.asdf")
-    content = (tmp_path / "mine.asdf").read_bytes()
-    assert content.endswith(b"\n...\n")
-    assert content.isascii()
-    with asdf.open(tmp_path / "mine.asdf") as file:
-        assert file["offsets"][9]["offset"] == -0.01654
-        assert file["meta"]["reftype"] == "moduleoffset"
-
-
 def test_saving_keeps_every_coefficient_and_the_order_of_keys(tmp_path):
     model = ModuleOffsetModel(PACKAGED_TABLE)
     model.save(tmp_path / "mine.asdf")
@@ -59,15 +48,6 @@ def test_saving_keeps_every_coefficient_and_the_order_of_keys(tmp_path):
     again = ModuleOffsetModel(tmp_path / "mine.asdf")
     assert again.table.digest == model.table.digest
     assert again.meta.filename == again.table.name == again.override_handle == "mine.asdf"
-
-
-def test_a_table_becomes_a_file_and_a_file_a_table(tmp_path):
-    table = choose_reference()
-    meta = {"description": "d", "author": "a", "pedigree": "GROUND", "useafter": "2022-07-08", "history": ["made"]}
-    ModuleOffsetModel.from_table(table, derivation={"covariance": [[1.0, 0.0]]}, **meta).save(tmp_path / "t.asdf")
-    again = ModuleOffsetModel(tmp_path / "t.asdf")
-    assert again.table.digest == table.digest
-    assert again.meta.history == ["made"]
 
 
 def test_opening_does_not_change_the_callers_tree(tree):

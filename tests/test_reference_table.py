@@ -49,26 +49,6 @@ def test_a_row_can_have_its_own_direction():
     assert make_table().direction(dataclasses.replace(LONG, direction=0.0)) == 0.0
 
 
-def test_duplicate_rows_are_refused_by_name():
-    with pytest.raises(ReferenceTableError, match=r"mine: duplicate row \(array=long, filter=F444W, .*\): 2 times"):
-        make_table(rows=(LONG, SHORT, LONG), name="mine")
-
-
-def test_a_slope_needs_a_gradient():
-    with pytest.raises(ReferenceTableError, match=r"row \(array=long.*has a slope \(0.004\).*no gradient block"):
-        make_table(gradient=None)
-    assert OffsetTable(rows=(SHORT,)).gradient is None
-
-
-def test_the_digest_follows_the_coefficients_only():
-    digest = make_table(name="a").digest
-    assert digest == make_table(name="b", rows=(SHORT, LONG)).digest
-    assert len(digest) == 12
-    changed = dataclasses.replace(LONG, offset=-0.0161)
-    assert digest != make_table(rows=(changed, SHORT)).digest
-    assert digest != make_table(baseline="A").digest
-
-
 @pytest.mark.parametrize(
     "changes",
     [

@@ -18,7 +18,6 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
-from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.model import PACKAGED_TABLE
 
 
@@ -275,12 +274,6 @@ def test_the_association_and_its_catalogues_are_inputs(asn, pair):
     Path("out/set_modfix_asn.json").unlink()
     os.link(asn(), "out/set_modfix_asn.json")
     refuse_input("data/set_asn.json")
-
-
-def test_the_input_association_is_read_once_and_kept(asn):
-    association = read_association(asn())
-    assert association.source == Path("data/set_asn.json").absolute()
-    assert association.source in association.files
 
 
 # Names that cannot be written are refused before anything is.

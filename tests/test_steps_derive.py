@@ -352,14 +352,3 @@ def test_many_measurements_go_into_a_parquet_file(folder, derived, tmp_path, mon
     small = Table.read(derived[0] / "both_modfix_measurements.ecsv")
     np.testing.assert_array_equal(large["mag"], small["mag"])
     assert large["flux"].unit == "Jy"
-
-
-@pytest.mark.slow
-def test_the_published_way_recovers_the_offset_of_a_short_wavelength_array(folder, tmp_path):
-    """Truth: the offset put in; some ten sources in a patch, so that 4 sigma are as rare as 3 elsewhere."""
-    model = call(str(folder / "f200w_asn.json"), tmp_path, photometry="mosaic", method="pairs")
-    row = model.table.row("1", "F200W")
-    assert row.offset == pytest.approx(OFFSET, abs=4 * row.offset_error)
-    assert row.offset_error < 4e-3
-    assert list(tmp_path.glob("*_patches.png"))
-    assert not list(tmp_path.glob("*_astrometry.png")), "mosaics have no centroids of single exposures"

@@ -1,7 +1,6 @@
 """The step: every kind of input, associations in and out, hooks, and no network."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from jwst.associations.asn_from_list import asn_from_list
-from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.stpipe import Step
 from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun
@@ -48,10 +45,6 @@ def test_lists_and_containers_of_models(pair, kind):
     np.testing.assert_array_equal(pair[0].data, before[0].data)
 
 
-def test_a_list_of_files(pair_folder, pair):
-    assert_corrected(ModuleOffsetStep.call([f"data/{name}" for name in names(pair)]), pair)
-
-
 def test_a_library_in_memory_is_copied(pair):
     before = [model.copy() for model in pair]
     library = ModelLibrary(pair)
@@ -81,14 +74,6 @@ def test_an_association_gives_a_library_of_its_science_members(pair_folder, pair
     assert_corrected(models_of(result), pair)
     with fits.open(f"data/{names(pair)[0]}") as hdulist:
         np.testing.assert_array_equal(hdulist["SCI"].data, pair[0].data)
-
-
-def test_an_association_in_memory_has_names_relative_to_the_working_directory(pair_folder, pair):
-    os.chdir("data")
-    content = json.loads(Path("set_asn.json").read_text())
-    assert_corrected(models_of(ModuleOffsetStep.call(content)), pair)
-    association = asn_from_list(names(pair), rule=DMS_Level3_Base, product_name="mosaic")
-    assert_corrected(models_of(ModuleOffsetStep.call(association)), pair)
 
 
 @pytest.mark.filterwarnings("ignore:Input association file contains path information")  # of the catalogue, by jwst
@@ -220,15 +205,6 @@ def test_all_products_of_an_association_are_in_the_library(pair_folder, pair):
     assert len(json.loads(Path("out/two_modfix_asn.json").read_text())["products"]) == 2
 
 
-def test_an_absent_err_stays_absent_in_files(pair_folder, pair):
-    del pair[0].instance["err"]
-    pair[0].save(f"data/{names(pair)[0]}")
-    ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out")
-    with fits.open(Path("out", names(pair)[0].replace("_cal", "_modfix"))) as hdulist:
-        assert "ERR" not in hdulist or hdulist["ERR"].data is None
-        np.testing.assert_allclose(hdulist["SCI"].data, pair[0].data * FACTOR, rtol=3e-7)
-
-
 def test_the_undo_needs_no_table(pair, monkeypatch):
     corrected = ModuleOffsetStep.call(pair[0])
     monkeypatch.setenv("JWST_MODFIX_REFERENCE", "gone.asdf")
@@ -247,11 +223,6 @@ def test_a_table_that_names_no_calibration_is_applied_with_a_warning(pair, caplo
 def test_nothing_to_apply_is_refused(pair):
     with pytest.raises(ModuleOffsetError, match="apply_offset and apply_slope are both False"):
         ModuleOffsetStep.call(pair[0], apply_offset=False, apply_slope=False)
-
-
-def test_the_table_can_be_a_model(pair):
-    result = ModuleOffsetStep.call(pair[0], override_moduleoffset=ModuleOffsetModel(PACKAGED_TABLE))
-    np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
 
 
 def test_a_hook_corrects_the_library_of_the_pipeline_in_place(pair):
