@@ -1,10 +1,7 @@
 """Headers of exposures. Truth: the keywords that are written, and footprints that a person would compare."""
 
-import gzip
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -53,15 +50,6 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     assert (header.array, header.module, header.channel, header.band) == ("1", "A", "SHORT", ("F200W", "CLEAR"))
     assert (header.shape, header.corner) == ((48, 64), (700, 400))
     assert header.jansky == header.pixar_sr * 1e6
-
-
-def test_a_compressed_file_is_read_the_same_way(saved):
-    path = saved()
-    packed = path.with_suffix(".fits.gz")
-    packed.write_bytes(gzip.compress(path.read_bytes()))
-    plain, other = read_header(path), read_header(packed)
-    assert replace(other, path=path) == plain
-    np.testing.assert_array_equal(read_frame(other).data, read_frame(plain).data)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names
 from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
-from jwst_modfix.errors import ExposureError, ModuleOffsetError
+from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.table.model import PACKAGED_TABLE
 
 
@@ -105,16 +104,6 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
     assert_corrected(models_of(library), pair)
 
 
-def test_strun_on_a_file_by_alias(pair_folder, pair):
-    done = subprocess.run(
-        [Path(sys.executable).with_name("strun"), "module_offset", f"data/{names(pair)[0]}"],
-        check=True,
-        capture_output=True,
-    )
-    assert b"CRDS" not in done.stdout + done.stderr
-    assert Path(names(pair)[0].replace("_cal", "_modfix")).exists()
-
-
 def test_editing_one_coefficient_with_sed_changes_the_output_by_that_much(pair_folder, pair):
     shutil.copy(PACKAGED_TABLE, "mine.asdf")
     subprocess.run(["sed", "-i", "s/offset: -0.05267/offset: -0.03267/", "mine.asdf"], check=True)
@@ -145,15 +134,6 @@ def test_apply_save_through_another_step_and_undo(pair_folder, pair, small_expos
     assert "S_MODOFF" not in fits.getheader(next(Path().glob("*unmodfix.fits")))
 
 
-def test_an_association_is_undone_whole(pair_folder, pair):
-    run_strun("data/set_asn.json", "--output_dir=out")
-    run_strun("out/set_modfix_asn.json", "--inverse=True", "--output_dir=back")
-    for model in pair:
-        with fits.open(Path("back") / model.meta.filename.replace("_cal", "_unmodfix")) as hdulist:
-            np.testing.assert_allclose(hdulist["SCI"].data, model.data, rtol=3e-7)
-    assert Path("back/set_unmodfix_asn.json").exists()
-
-
 def test_a_skipped_member_is_written_through(pair_folder, pair):
     with datamodels.open(f"data/{names(pair)[1]}") as model:
         model.meta.ref_file.crds.context_used = "jwst_1200.pmap"
@@ -176,14 +156,6 @@ def test_warn_says_it_louder(pair, caplog):
     ModuleOffsetStep.call(pair[0], on_invalid="warn", configure_log=False)
     levels = {record.levelname for record in caplog.records if "EXP_TYPE is NRC_TSIMAGE" in record.message}
     assert levels == {"WARNING"}
-
-
-def test_other_instruments_are_missing_rows(pair):
-    pair[0].meta.instrument.name = "MIRI"
-    pair[0].meta.exposure.type = "MIR_IMAGE"
-    assert ModuleOffsetStep.call(pair[0]).meta.cal_step.module_offset == "SKIPPED"
-    with pytest.raises(ExposureError, match="instrument is MIRI, but the table is for NIRCAM"):
-        ModuleOffsetStep.call(pair[0], on_missing="error")
 
 
 def test_a_container_leaves_members_alone_that_are_no_science_members(pair):
@@ -254,20 +226,10 @@ def test_each_config_builds_its_step(name):
 
 
 def test_every_parameter_has_a_help_text():
-    spec = ModuleOffsetStep.load_spec_file()
-    ours = (
-        "override_moduleoffset",
-        "apply_offset",
-        "apply_slope",
-        "inverse",
-        "on_invalid",
-        "on_missing",
-        "on_existing",
-        "in_memory",
-        "suffix",
-    )
-    for name in ours:
-        assert len(spec.inline_comments[name]) > 20, name
+    ours, stock = (step.load_spec_file() for step in (ModuleOffsetStep, Step))
+    assert "override_moduleoffset" in ours
+    for name in {*ours} - {*stock} | {"suffix"}:
+        assert len(ours.inline_comments[name]) > 20, name
 
 
 def test_an_asdf_exposure_is_corrected(pair, tmp_path):
