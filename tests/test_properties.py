@@ -28,10 +28,6 @@ def errors(draw):
     return lambda x, y: z + gx * x / 40 + gy * y / 40 + q * x * y / 1600
 
 
-def rendered(factor_map, shape):
-    return np.concatenate([np.broadcast_to(f, (len(range(shape[0])[r]), shape[1])) for r, f in factor_map.blocks()])
-
-
 @given(errors(), shapes, st.integers(0, 2**32), st.floats(-20, 20))
 def test_the_inverse_of_apply_is_the_identity(m_sys, shape, seed, decade):
     arrays = np.random.default_rng(seed).uniform(-1, 1, (5, *shape)).astype("f4") * np.float32(10**decade)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
 from astropy.wcs import WCS
-from one_exposure import one_exposure
+from one_exposure import one_exposure, sources_at
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
@@ -29,19 +28,8 @@ PERFECT = CalibrationTruth(table=OffsetTable(rows=()))
 SKY_ONLY = Effects(noise=False, bad_pixels=False, saturation=False)
 
 
-def stars(exposure, x, y, magnitude=20.0):
-    """Stars at pixels of an exposure, with the same magnitude in every epoch."""
-    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
-    scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
-    same = {"type": "star", "half_light_radius": 0.0, "axis_ratio": 1.0, "position_angle": 0.0, "variable": False}
-    same |= {f"mag_{exposure.band.name}": magnitude} | {f"variation_{epoch.name}": 0.0 for epoch in JWIDF_EPOCHS}
-    for name, value in same.items():
-        scene[name] = np.full(len(ra), value)
-    return scene
-
-
 def nothing(exposure):
-    return stars(exposure, [], [])
+    return sources_at(exposure, [], [])
 
 
 def measure(model, x, y):
@@ -71,7 +59,7 @@ def sky():
 def test_flux_in_the_file_is_that_of_the_catalogue(detector, filter):
     exposure = one_exposure(detector, filter)
     x, y = [90.2, 1000.5, 1950.8], [1950.4, 1000.1, 90.9]
-    model = simulate_exposure(exposure, stars(exposure, x, y), None, truth=PERFECT, effects=Effects.none())
+    model = simulate_exposure(exposure, sources_at(exposure, x, y), None, truth=PERFECT, effects=Effects.none())
     found = [measure(model, *position) for position in zip(x, y, strict=True)]
     np.testing.assert_allclose(found, 20, atol=1e-5)
 
@@ -169,14 +157,14 @@ def test_bad_pixels_belong_to_the_detector(model):
 def test_bright_cores_are_saturated(electrons, flagged, lost):
     """Lost when the first of ten groups holds more than 58000 electrons, flagged when the last one does."""
     exposure = one_exposure("NRCALONG")
-    scene = stars(exposure, [1000.0], [1000.0])
+    scene = sources_at(exposure, [1000.0], [1000.0])
     faint = simulate_exposure(exposure, scene, None, truth=PERFECT, effects=Effects.none())
     per_brightness = 1.82 * 526.1 / faint.meta.photometry.conversion_megajanskys  # electrons
     peak, sky = faint.data[1000, 1000] * per_brightness, exposure.band.sky * per_brightness
     magnitude = 20 - 2.5 * np.log10((electrons - sky) / peak)
     effects = Effects(noise=False, bad_pixels=False)
     model = simulate_exposure(
-        exposure, stars(exposure, [1000.0], [1000.0], magnitude), None, truth=PERFECT, effects=effects
+        exposure, sources_at(exposure, [1000.0], [1000.0], magnitude=magnitude), None, truth=PERFECT, effects=effects
     )
     assert bool(model.dq[1000, 1000] & flags["SATURATED"]) == flagged
     assert np.isnan(model.data[1000, 1000]) == lost

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from astropy.modeling.models import Sersic1D
-from astropy.table import Table
-from one_exposure import one_exposure
+from one_exposure import one_exposure, sources_at
 
 from jwst_modfix.simulate import (
     BANDS,
@@ -21,18 +20,6 @@ from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.scene import PROFILES, SceneError
 
 FLUX_20 = 3631e-6 * 10**-8  # MJy of 20 mag AB
-
-
-def sources_at(exposure, x, y, type="star"):
-    """A catalogue of sources of 20 mag at pixels of an exposure."""
-    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
-    scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
-    scene["type"] = type
-    scene["half_light_radius"] = 0.0 if type == "star" else 0.3
-    scene["axis_ratio"], scene["position_angle"], scene["variable"] = 0.4, 30.0, False
-    scene[f"mag_{exposure.band.name}"] = 20.0
-    scene[f"variation_{exposure.epoch.name}"] = 0.0
-    return scene
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

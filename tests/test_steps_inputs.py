@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from pair_of_exposures import FACTOR, names, run_strun
+from pair_of_exposures import FACTOR, names
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ModuleOffsetError
@@ -38,7 +38,7 @@ def test_all_bad_members_are_reported_at_once_and_nothing_is_written(pair_folder
 
 
 def test_every_member_that_was_corrected_before_is_named_and_nothing_is_written(pair_folder, pair):
-    run_strun("data/set_asn.json", "--output_dir=out")
+    ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out")
     with pytest.raises(AlreadyCorrectedError) as caught:
         ModuleOffsetStep.call("out/set_modfix_asn.json", save_results=True, output_dir="again")
     assert "2 of 2 exposures refused" in str(caught.value)

@@ -104,11 +104,12 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
     assert_corrected(models_of(library), pair)
 
 
-def test_editing_one_coefficient_with_sed_changes_the_output_by_that_much(pair_folder, pair):
+def test_editing_one_coefficient_with_sed_changes_the_output_by_that_much(pair_folder, pair, monkeypatch):
     shutil.copy(PACKAGED_TABLE, "mine.asdf")
     subprocess.run(["sed", "-i", "s/offset: -0.05267/offset: -0.03267/", "mine.asdf"], check=True)
     run_strun(f"data/{names(pair)[0]}", "--override_moduleoffset=mine.asdf")
-    run_strun(f"data/{names(pair)[0]}", "--output_dir=environment", JWST_MODFIX_REFERENCE="mine.asdf")
+    monkeypatch.setenv("JWST_MODFIX_REFERENCE", "mine.asdf")
+    ModuleOffsetStep.call(f"data/{names(pair)[0]}", save_results=True, output_dir="environment")
     for place in (".", "environment"):
         with fits.open(Path(place) / names(pair)[0].replace("_cal", "_modfix")) as hdulist:
             np.testing.assert_allclose(hdulist["SCI"].data, pair[0].data * 10 ** (0.4 * -0.03267), rtol=3e-7)
@@ -120,25 +121,26 @@ def test_apply_save_through_another_step_and_undo(pair_folder, pair, small_expos
 
     before = small_exposure("NRCALONG", "F444W")
     before.save("jw_cal.fits")
-    run_strun("jw_cal.fits")
+    ModuleOffsetStep.call("jw_cal.fits", save_results=True)
     with datamodels.open("jw_modfix.fits") as model:
         model.meta.exposure.gain_factor = 1.0
         other = GainScaleStep(skip=False)
         other.process(model)
         model.save("jw_other.fits")
     assert fits.getval("jw_other.fits", "S_MODOFF") == "COMPLETE"
-    run_strun("jw_other.fits", "--inverse=True")
+    ModuleOffsetStep.call("jw_other.fits", save_results=True, inverse=True)
     with datamodels.open("jw_other_unmodfix.fits") as undone:
         for name in ("data", "err", "var_poisson", "var_rnoise", "var_flat"):
             np.testing.assert_allclose(getattr(undone, name), getattr(before, name), rtol=3e-7)
     assert "S_MODOFF" not in fits.getheader(next(Path().glob("*unmodfix.fits")))
 
 
-def test_a_skipped_member_is_written_through(pair_folder, pair):
+def test_a_skipped_member_is_written_through(pair_folder, pair, caplog):
     with datamodels.open(f"data/{names(pair)[1]}") as model:
         model.meta.ref_file.crds.context_used = "jwst_1200.pmap"
         model.save(f"data/{names(pair)[1]}")
-    log = run_strun("data/set_asn.json", "--output_dir=out")
+    ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out", configure_log=False)
+    log = caplog.text
     assert "1 of 2 exposures done, 1 skipped" in log
     assert (
         f"{names(pair)[1]}: SKIPPED: CRDS_CTX is jwst_1200.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap"

@@ -15,7 +15,7 @@ from jwst_modfix.errors import AssociationError, ModuleOffsetError
 
 
 def test_output_file_names_the_output_of_one_exposure(pair_folder, pair):
-    run_strun(f"data/{names(pair)[0]}", "--output_file=mine.fits")
+    ModuleOffsetStep.call(f"data/{names(pair)[0]}", save_results=True, output_file="mine.fits")
     assert Path("mine_modfix.fits").exists()
     log = run_strun("data/set_asn.json", "--output_file=mine.fits", expect=1)
     assert "an association has one output file a member: set output_dir and suffix instead" in log
