@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from one_header import make_header
 from scipy.special import ndtr
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.frames import Frame
-from jwst_modfix.photometry.headers import ExposureHeader
 
 APERTURE = Aperture(radius=0.3, inner=0.75, outer=1.2)
 SCALE = np.diag([-0.031, 0.0308])  # arcsec per pixel
@@ -29,19 +29,10 @@ def draw(x, y, flux, sigma=0.028, sky=0.2, area=1.0):
 
 
 def make_frame(data, bad=None, saturated=None, area=1.0, err=NOISE):
-    header = ExposureHeader(
-        path=None, detector="NRCA1", filter="F200W", pupil="CLEAR", mjd=6e4, roll=0.0, pixar_sr=PIXAR_SR, shape=SHAPE,
-        corner=(0, 0),
-    )  # fmt: skip
     none = np.zeros(SHAPE, bool)
     arrays = {"data": data, "err": np.full(SHAPE, err), "area": np.full(SHAPE, area)}
-    return Frame(
-        header=header,
-        bad=none if bad is None else bad,
-        saturated=none if saturated is None else saturated,
-        geometry=None,
-        **arrays,
-    )
+    masks = {"bad": none if bad is None else bad, "saturated": none if saturated is None else saturated}
+    return Frame(header=make_header(pixar_sr=PIXAR_SR, shape=SHAPE), geometry=None, **masks, **arrays)
 
 
 @pytest.mark.parametrize("area", [0.97, 1.0, 1.04])

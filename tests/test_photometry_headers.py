@@ -1,24 +1,12 @@
 """Headers of exposures. Truth: the keywords that are written, and footprints that a person would compare."""
 
-from pathlib import Path
-
 import pytest
 from astropy.io import fits
+from one_header import make_header
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.photometry import ExposureHeader, find_apart, find_copies, find_mixed, read_header
+from jwst_modfix.photometry import find_apart, find_copies, find_mixed, read_header
 from jwst_modfix.photometry.frames import read_frame
-
-
-def make_header(detector="NRCA1", name=None, east=None, **change):
-    """An exposure of 60" x 60", some arcsec east of RA = 0."""
-    region = None
-    if east is not None:
-        corners = [((east + x) / 3600 % 360, y / 3600) for x, y in ((0, 0), (60, 0), (60, 60), (0, 60))]
-        region = "POLYGON ICRS  " + " ".join(f"{ra} {dec}" for ra, dec in corners)
-    values = {"path": Path("data", name or f"{detector}_cal.fits"), "detector": detector, "filter": "F200W"}
-    values |= {"pupil": "CLEAR", "mjd": 6e4, "roll": 0.0, "pixar_sr": 2e-14, "shape": (2048, 2048), "corner": (0, 0)}
-    return ExposureHeader(**values | {"s_region": region} | change)
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """Truth: sources of known flux drawn on grids that share their pixels, and a difference between the modules put in."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.stats import mad_std
+from one_header import make_header
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import Criteria, Epochs, group_epochs, read_header, select_measurements
 from jwst_modfix.photometry import mosaics as module
 from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 
 SHAPE = (200, 220)
@@ -42,10 +41,7 @@ def make_mosaic(rng, detector, epoch, corner=(0, 0), scale=1.0):
     for (x0, y0), flux in zip(PLACES, FLUXES, strict=True):
         light = np.exp(-0.5 * ((x - x0) ** 2 + (y - y0) ** 2) / 2.5**2) / (2 * np.pi * 2.5**2)
         data += scale * flux / (PIXAR_SR * 1e6) * light
-    header = ExposureHeader(
-        path=Path(f"{detector}_{epoch}_cal.fits"), detector=detector, filter="F200W", pupil="CLEAR", mjd=6e4, roll=0.0,
-        pixar_sr=PIXAR_SR, shape=SHAPE, corner=(0, 0),
-    )  # fmt: skip
+    header = make_header(detector, f"{detector}_{epoch}_cal.fits", pixar_sr=PIXAR_SR, shape=SHAPE)
     return Mosaic(
         header=header, members=(header,), epoch=epoch, data=data, err=np.full(SHAPE, 0.003), bad=np.zeros(SHAPE, bool),
         corner=corner, wcs=lambda x, y, **_: to_sky(x + corner[0], y + corner[1]),

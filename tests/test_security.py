@@ -5,14 +5,13 @@ import json
 import logging
 import os
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from astropy.io import fits
 from fuzzing import time_limit
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
-from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, ReferenceTableError
+from jwst_modfix.errors import ExposureError, ModuleOffsetError, ReferenceTableError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.photometry import read_header
@@ -126,15 +125,6 @@ def test_members_from_anywhere_are_written_into_the_output_folder_only(data, tmp
     assert tree_of(tmp_path) - before == {
         f"work/out/{n}" for n in ("NRCA2_modfix.fits", "NRCB2_modfix.fits", "set_modfix_asn.json")
     }
-
-
-def test_members_of_one_name_do_not_collide(data):
-    (data / "other").mkdir()
-    (data / "NRCB2_cal.fits").rename(data / "other" / "NRCA2_cal.fits")
-    asn = write_asn(data / "set_asn.json", "NRCA2_cal.fits", "other/NRCA2_cal.fits")
-    with pytest.raises(AssociationError, match="would be written for 2 exposures"):
-        ModuleOffsetStep.call(asn, save_results=True, output_dir="out")
-    assert not list(Path("out").glob("*"))
 
 
 @pytest.mark.parametrize("name", ["../../evil_cal.fits", "/evil_cal.fits"])
