@@ -13,8 +13,7 @@ from astropy import units as u
 
 from jwst_modfix import ModuleOffsetModel
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import PACKAGED_TABLE, read_tree, write_tree
-from jwst_modfix.table.model import ENVIRONMENT_VARIABLE, choose_reference
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_table, read_tree, write_tree
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 
 LONG = OffsetRow(array="long", filter="F444W", offset=-0.016, offset_error=0.001, slope=0.004, slope_error=0.001)
@@ -216,7 +215,7 @@ PUBLISHED = {
 
 
 def test_the_packaged_table_is_the_published_one():
-    table = choose_reference()
+    table = choose_table()[0]
     rows = {(r.array, r.filter): (r.offset, r.offset_error, r.slope, r.slope_error) for r in table.rows}
     assert rows == PUBLISHED
     assert {row.pupil for row in table.rows} == {"CLEAR"}
@@ -244,20 +243,20 @@ def test_a_table_is_saved_as_asdf_only(tmp_path):
 def test_the_users_table_comes_before_the_environments_and_that_before_the_packaged_one(tmp_path, monkeypatch):
     for name in ("users", "environments"):
         write_tree(read_tree(PACKAGED_TABLE), tmp_path / f"{name}.asdf")
-    assert choose_reference().name == "ma2023_table2.asdf"
+    assert choose_table()[0].name == "ma2023_table2.asdf"
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "environments.asdf"))
-    assert choose_reference().name == "environments.asdf"
-    assert choose_reference(tmp_path / "users.asdf").name == "users.asdf"
-    assert choose_reference(ModuleOffsetModel(tmp_path / "users.asdf")).name == "users.asdf"
-    assert choose_reference("packaged").name == "ma2023_table2.asdf"
+    assert choose_table()[0].name == "environments.asdf"
+    assert choose_table(tmp_path / "users.asdf")[0].name == "users.asdf"
+    assert choose_table(ModuleOffsetModel(tmp_path / "users.asdf"))[0].name == "users.asdf"
+    assert choose_table("packaged")[0].name == "ma2023_table2.asdf"
     table = OffsetTable.read(tmp_path / "users.asdf")
-    assert choose_reference(table) is table
+    assert choose_table(table)[0] is table
 
 
 def test_a_chosen_file_that_is_not_there_is_an_error_and_not_the_packaged_table(monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "nowhere.asdf")
     with pytest.raises(ReferenceTableError, match="nowhere.asdf: cannot be read"):
-        choose_reference()
+        choose_table()[0]
 
 
 def test_a_model_is_made_of_a_table_and_a_table_of_a_model():
