@@ -70,6 +70,15 @@ class _Checked:
         clean, problems = hold(cls.rules, block, required)
         return clean, problems or list(cls._contradictions(clean))
 
+    @classmethod
+    def collect(cls, place: str, block: Any, problems: list[str]) -> Self | None:
+        """Make an object of a block of a file; where that breaks a rule, None, and the problems join the others."""
+        clean, broken = cls.check(block)
+        if broken:
+            problems += located(place, broken, cls.joint)
+            return None
+        return cls(**clean)
+
     @staticmethod
     def _contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Find fields that contradict each other, as ``(field, problem)``."""
