@@ -22,17 +22,6 @@ from yaml import YAMLError
 from jwst_modfix.asdf_tree import AsdfTree
 from jwst_modfix.errors import ExposureError
 
-__all__ = [
-    "ARRAYS",
-    "EXPOSURE_SUFFIXES",
-    "JOB_KEYWORD",
-    "STATUS_KEYWORD",
-    "Exposure",
-    "OpenExposure",
-    "is_ours",
-    "open_exposure",
-]
-
 EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
 """Ends of the names of exposures; other files are associations."""
 
@@ -134,6 +123,11 @@ class Exposure:
         values = {name: getattr(self, name) for name in _OBSERVATION}
         return None if None in values.values() else values
 
+    @property
+    def group(self):
+        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
+        return self.group_id or self.observation
+
 
 _FACTS = {field.name: field.metadata for field in fields(Exposure) if field.metadata}
 _OBSERVATION = tuple(name for name, fact in _FACTS.items() if fact["path"].startswith("observation."))
@@ -157,7 +151,7 @@ def open_exposure(source):
             path = Path(source)
             file = stack.enter_context(_open_regular(path))
             if path.suffix.lower() == ".asdf":
-                opened = _ModelExposure(_open_asdf(path, file))
+                opened = _ModelExposure(_open_asdf(path, file), path.name)
             else:
                 hdulist = stack.enter_context(_open_fits(path, file))
                 with _reading(path):
@@ -308,20 +302,16 @@ class OpenExposure:
         return replace(self.exposure, frames=tuple(wcs.available_frames), wcs_box=box)
 
     @property
-    def group(self):
-        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
-        return self.exposure.group_id or self.exposure.observation
-
-    @property
     def status(self):
         """COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
-        traces = [(key, value) for key, value in self.cards if key != JOB_KEYWORD]
-        stated = [value for key, value in traces if key == STATUS_KEYWORD]
-        stated += [status] if (status := self.tree(_STATUS_PATH)) is not None else []
-        others = len(traces) > sum(key == STATUS_KEYWORD for key, _ in traces) or self.tree(_FACTOR_PATH)
-        if others or any(value != "SKIPPED" for value in stated):
+        traces = [card for card in self.cards if card[0] != JOB_KEYWORD]
+        if (status := self.tree(_STATUS_PATH)) is not None:
+            traces.append((STATUS_KEYWORD, status))
+        if self.stored_factor:
             return "COMPLETE"
-        return "SKIPPED" if stated else None
+        if traces == [(STATUS_KEYWORD, "SKIPPED")] * len(traces):
+            return "SKIPPED" if traces else None
+        return "COMPLETE"
 
     @property
     def stored_factor(self):
@@ -554,12 +544,12 @@ class _FitsExposure(OpenExposure):
 class _ModelExposure(OpenExposure):
     """A data model, changed in place."""
 
-    def __init__(self, model):
+    def __init__(self, model, name=None):
         if not hasattr(model, "instance"):
             raise ExposureError(f"an exposure must be a file or a JWST data model, got {type(model).__name__}")
         self.model = model
         self._meta = model.instance.setdefault("meta", {})
-        self.name = str(self._meta.get("filename") or "in-memory model")
+        self.name = name or str(self._meta.get("filename") or "in-memory model")
         data = model.instance.get("data")
         if data is None:
             raise ExposureError(f"{self.name}: has no data")

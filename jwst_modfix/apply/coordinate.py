@@ -4,8 +4,6 @@ import numpy as np
 
 from jwst_modfix.errors import ExposureError
 
-__all__ = ["along_detector", "along_focal_plane", "along_sky", "gradient_coordinate", "project"]
-
 
 def along_focal_plane(v2, v3, origin, direction):
     """Coordinate along a direction of the telescope's focal plane."""
@@ -46,10 +44,16 @@ _FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 def gradient_coordinate(wcs, exposure, frame, origin, direction):
     """Make the function that gives u at the pixels of an exposure."""
-    locate = {"focal_plane": _on_focal_plane, "detector": _on_detector, "sky": _on_sky}[frame](wcs, exposure)
+    transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
 
     def coordinate(x, y):
-        u = locate(x, y, origin, direction)
+        if frame == "detector":
+            x0, y0 = (start - 1 for start in exposure.subarray_start)
+            scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
+            u = along_detector(x + x0, y + y0, origin, direction, scale)
+        else:
+            along = along_sky if frame == "sky" else along_focal_plane
+            u = along(*transform(x, y), origin, direction)
         if not np.all(np.isfinite(u)):
             raise ExposureError(
                 f"{exposure.name}: the WCS gives no position at some pixels of the array; "
@@ -60,26 +64,8 @@ def gradient_coordinate(wcs, exposure, frame, origin, direction):
     return coordinate
 
 
-def _on_focal_plane(wcs, _exposure):
-    to_v2v3 = wcs.get_transform("detector", "v2v3")
-    return lambda x, y, origin, direction: along_focal_plane(*to_v2v3(x, y), origin, direction)
-
-
-def _on_sky(wcs, _exposure):
-    to_sky = wcs.get_transform("detector", wcs.output_frame.name)
-    return lambda x, y, origin, direction: along_sky(*to_sky(x, y), origin, direction)
-
-
-def _on_detector(wcs, exposure):
-    """Pixels of the full frame, in arcmin by the size of the pixel at its centre along x and y."""
-    x0, y0 = (start - 1 for start in exposure.subarray_start)
-    scale = _pixel_scale(wcs, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
-    return lambda x, y, origin, direction: along_detector(x + x0, y + y0, origin, direction, scale)
-
-
-def _pixel_scale(wcs, x, y):
+def _pixel_scale(to_v2v3, x, y):
     """Size of a pixel along x and y [arcsec], in the focal plane, at one place."""
-    to_v2v3 = wcs.get_transform("detector", "v2v3")
     step = np.array([-0.5, 0.5])
     along_x = np.diff(to_v2v3(x + step, np.full(2, y)))
     along_y = np.diff(to_v2v3(np.full(2, x), y + step))

@@ -16,18 +16,8 @@ from typing import Any
 from jwst.datamodels import ModelLibrary
 
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import explained, part_folder, remove_leftovers, written_whole
+from jwst_modfix.files import explained, locate, part_folder, remove_leftovers, written_whole
 from jwst_modfix.text import get_logger, has_hidden
-
-__all__ = [
-    "Association",
-    "AssociationLibrary",
-    "copy_library",
-    "is_science",
-    "locate",
-    "read_association",
-    "write_association",
-]
 
 log = get_logger(f"stpipe.{__name__}")
 
@@ -111,15 +101,6 @@ class Association:
                     member[key] = os.path.relpath(target, os.path.realpath(path.parent)) if path else str(target)
         folder, stem = (path.parent, path.stem.removesuffix("_asn")) if path else (self.folder, self.stem)
         return Association(content, folder, stem, path)
-
-
-def locate(path) -> Path:
-    """Absolute path in which links of folders are followed, as ``..`` leads out of their targets; a file's own is kept.
-
-    Relative paths between two places of this kind lead to the right file.
-    """
-    folder, name = os.path.split(path)
-    return Path(os.path.realpath(folder), name)
 
 
 def is_science(member: Any) -> bool:

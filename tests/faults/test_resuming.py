@@ -72,7 +72,7 @@ def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(folder, ca
     after = marks("out")
     assert [name for name in before if before[name] != after[name]] == ["jw2_modfix.fits", PRODUCT]
     assert re.search(f"out/jw2_modfix.fits is written again: .*{words}", caplog.text)
-    assert "1 of 6 exposures done, 0 skipped, 5 finished before" in caplog.text
+    assert "1 of 6 exposures corrected, 0 left unchanged, 5 finished before" in caplog.text
     correct("truth")
     assert content("out/jw2_modfix.fits") == content("truth/jw2_modfix.fits")
 
