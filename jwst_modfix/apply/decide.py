@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import hashlib
 import importlib.metadata
+import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -74,10 +76,11 @@ class Correction:
     on_missing: str = "skip"  # skip or error: an exposure that the table has no row for
 
     @functools.cached_property
-    def identity(self) -> list[Any]:
-        """What an output depends on beside its input: table, parameters and our version, as a list for JSON."""
+    def identity(self) -> str:
+        """Hash of what an output depends on beside its input: table, parameters and our version."""
         table = self.table and [self.table.name, self.table.digest]
-        return [table, self.apply_offset, self.apply_slope, self.inverse, _VERSION]
+        content = [table, self.apply_offset, self.apply_slope, self.inverse, _VERSION]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
     def decide(self, opened: OpenExposure, *, headers_only: bool = False) -> Decision:
         """Decide what to do with an exposure; its WCS is read where the slope needs it, unless only headers count."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from jwst.datamodels import ModelContainer, ModelLibrary
-from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst import datamodels
 
 from jwst_modfix.apply.decide import Correction, correct_members
@@ -20,6 +19,7 @@ from jwst_modfix.files import check_writable
 from jwst_modfix.steps.associations import (
     Association,
     AssociationLibrary,
+    borrowed,
     copy_library,
     is_science,
     read_association,
@@ -98,9 +98,8 @@ class ModuleOffsetStep(SafeOutputs):
         correction = self._correction()
         self._inputs, self._outputs, self._written = set(), {}, {}
         given = self._locate(input_data)
-        if isinstance(given, Mapping) or (
-            isinstance(given, Path) and not given.name.lower().endswith(EXPOSURE_SUFFIXES)
-        ):
+        is_exposure = isinstance(given, Path) and given.name.lower().endswith(EXPOSURE_SUFFIXES)
+        if isinstance(given, Mapping | Path) and not is_exposure:
             return self._process_association(read_association(given), correction)
         if isinstance(given, Path | datamodels.JwstDataModel):
             return self._process_list([given], correction)[0]
@@ -190,15 +189,12 @@ class ModuleOffsetStep(SafeOutputs):
     def _process_library(self, library: ModelLibrary, correction: Correction) -> ModelLibrary:
         science = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
         with library:
-            self._plan(
-                _borrowed(library, range(len(library)), modify=False),
-                _borrowed(library, science, modify=False),
-                correction,
-            )
+            members = borrowed(library, range(len(library)), modify=False)
+            self._plan(members, borrowed(library, science, modify=False), correction)
         if self.parent is None:
             library = copy_library(library)
         with library:
-            self._correct(_borrowed(library, science), correction)
+            self._correct(borrowed(library, science), correction)
         return library
 
     def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
@@ -210,24 +206,11 @@ class ModuleOffsetStep(SafeOutputs):
         if not self.save_results:
             library = AssociationLibrary(corrected, on_disk=not self.in_memory)
             with library:
-                self._correct(_borrowed(library, range(len(library))), correction)
+                self._correct(borrowed(library, range(len(library))), correction)
             return library
         groups = self._correct(self._outputs, correction, corrected.source)
         refuse_replaced(self._outputs.values())
         write_association(corrected)
         log.info("The association of %d members is %s", len(groups), corrected.source)
-        group_ids = {
-            output.path: attrs_to_group_id(group) if isinstance(group, dict) else group
-            for output, group in zip(self._outputs.values(), groups, strict=True)
-        }
-        return AssociationLibrary(corrected, on_disk=not self.in_memory, group_ids=group_ids)
-
-
-def _borrowed(library: ModelLibrary, indices: Iterable[int], *, modify: bool = True) -> Iterator[Any]:
-    """Borrow one model after the other from an open library, and give each back."""
-    for index in indices:
-        model = library.borrow(index)
-        try:
-            yield model
-        finally:
-            library.shelve(model, index, modify=modify)
+        paths = [output.path for output in self._outputs.values()]
+        return AssociationLibrary(corrected, on_disk=not self.in_memory, groups=dict(zip(paths, groups, strict=True)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -187,7 +185,7 @@ class SafeOutputs(OfflineStep):
                 folders.setdefault(target.parent, []).append(target)
         for folder, paths in folders.items():
             check_writable(folder)
-            _refuse_mixtures(folder, paths, _digest(correction.identity), product)
+            _refuse_mixtures(folder, paths, correction.identity, product)
         for path in remove_leftovers([target.parent for _, target in targets]):
             log.info("Removed %s, which a run that was killed had left", path)
         return outputs
@@ -213,17 +211,13 @@ def _find_bad_name(target: Path) -> str | None:
     return ""
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
-
-
 def describe_job(path: Path, correction: Correction) -> str:
     """Identify what makes an output: the correction (table, parameters and our version), then the input."""
     try:
         status = path.stat()
     except OSError as error:
         raise ExposureError(f"{path}: no such file" if not path.exists() else f"{path}: {error.strerror}") from None
-    return f"{_digest(correction.identity)} {path.name} {status.st_size} {status.st_mtime_ns}"
+    return f"{correction.identity} {path.name} {status.st_size} {status.st_mtime_ns}"
 
 
 def _find_unfinished(target: Path, job: str) -> str | None:
