@@ -5,7 +5,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from jwst_modfix.apply.coordinate import along_detector, along_focal_plane, along_sky
+from jwst_modfix.apply.factor import along_detector, along_focal_plane, along_sky
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_network import TABLE_2_LW, TABLE_2_SW, Survey, simulate
 
-from jwst_modfix.apply.coordinate import along_detector, along_focal_plane, along_sky
-from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.apply.factor import FactorMap, along_detector, along_focal_plane, along_sky, apply_factor, fit_factor
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.table.table import BASELINES, Gradient, OffsetRow, OffsetTable
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from jwst_modfix.apply.coordinate import gradient_coordinate
-from jwst_modfix.apply.factor import fit_factor
+from jwst_modfix.apply.factor import fit_factor, gradient_coordinate
 from jwst_modfix.exposure import open_exposure
 
 GRADIENTS = {

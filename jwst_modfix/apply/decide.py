@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.apply.coordinate import gradient_coordinate
-from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor, gradient_coordinate
 from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.exposure import ARRAYS, Exposure, OpenExposure, open_exposure
