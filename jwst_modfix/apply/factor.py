@@ -82,7 +82,8 @@ def gradient_coordinate(wcs: Any, exposure: Exposure, frame: str, origin: Pair, 
             u = along_detector(x + x0, y + y0, origin, direction, scale)
         else:
             along = along_sky if frame == "sky" else along_focal_plane
-            u = along(*transform(x, y), origin, direction)
+            first, second = transform(x, y)
+            u = along(first, second, origin, direction)
         if not np.all(np.isfinite(u)):
             raise ExposureError(
                 f"{exposure.name}: the WCS gives no position at some pixels of the array; "

@@ -172,11 +172,13 @@ class ModuleOffsetStep(SafeOutputs):
         is_own = self.parent is not None
         members = (item if is_own or isinstance(item, Path) else item.copy() for item in inputs)
         results = self._correct(members, correction)
+        written = {}
         for number, item in enumerate(inputs):
             if isinstance(item, Path) and item in self._outputs:
                 path = self._outputs[item].path
                 results[number] = datamodels.open(path)
-                self._written[id(results[number])] = path
+                written[id(results[number])] = path
+        self._written = written
         return results
 
     def _process_container(self, container: ModelContainer, correction: Correction) -> ModelContainer:
