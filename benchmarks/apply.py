@@ -52,11 +52,11 @@ def simulated(detector="NRCALONG", band="F444W"):
 
 def in_memory(repeats):
     """Correct a model with a gradient, beside evaluating its WCS at every pixel."""
+    from jwst_modfix import OffsetTable
     from jwst_modfix.apply.decide import Correction
     from jwst_modfix.exposure import open_exposure
-    from jwst_modfix.table.model import choose_reference
 
-    model, table, times = simulated(), choose_reference(), {"correction": [], "every pixel": []}
+    model, table, times = simulated(), OffsetTable.read(), {"correction": [], "every pixel": []}
     names = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
     for _ in range(repeats + 1):
         copy = model.copy()

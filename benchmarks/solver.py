@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import lsmr
 
-from jwst_modfix.fitting.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.measurements import ORIGIN, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.solution import fit
 
 VISITS = 10  # measurements of each source
@@ -45,7 +45,7 @@ def measure(size, epochs):
     pulls = whitened(solution, truth)
     row = f"{size:12.0e}{size // VISITS:9.0e}{8 + epochs - 1:13d}{ours[0]:13.2f}{theirs[0]:10.2f}"
     row += f"{ours[1]:9.2f}{theirs[1]:9.2f}{ours[1] / theirs[1]:7.2f}"
-    return row + f"{peak:12.2f}{solution.fit.iterations:7d}{np.sqrt(np.mean(pulls**2)):10.3f}"
+    return row + f"{peak:12.2f}{solution.iterations:7d}{np.sqrt(np.mean(pulls**2)):10.3f}"
 
 
 def timed(function):
@@ -79,7 +79,7 @@ def simulate(rng, n_sources, epochs):
 def peer(m, epochs):
     """Solve the same weighted least squares once, by LSMR to six digits."""
     n, n_sources = len(m), int(m.source.max()) + 1
-    u = m.coordinate() / 2
+    u = focal_plane_coordinate(m.V2, m.V3) / 2
     columns = [m.detector, 8 + m.epoch, 8 + epochs + m.array_code.astype(int), 12 + epochs + m.source]
     values = [np.ones(n), np.ones(n), u, np.ones(n)]
     rows = np.tile(np.arange(n), len(columns))

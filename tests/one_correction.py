@@ -1,11 +1,11 @@
 """The correction of one exposure, of a model in place or from file to file."""
 
+from jwst_modfix import OffsetTable
 from jwst_modfix.apply import decide
 from jwst_modfix.apply.decide import Correction
 from jwst_modfix.exposure import open_exposure
-from jwst_modfix.table.model import choose_reference
 
-TABLE = choose_reference()
+TABLE = OffsetTable.read()
 
 
 def correct(model, **options):

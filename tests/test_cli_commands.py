@@ -64,8 +64,8 @@ def test_errors_are_one_line_with_status_1_and_wrong_usage_is_2(modfix):
 
 def test_show_prints_the_numbers_of_table_2_in_mmag(modfix):
     output = modfix("show")
-    assert "long   F444W   CLEAR   -16.54 +- 1.28" in output
-    assert "+4.33 +- 0.90      90 deg" in output
+    assert "long   F444W   CLEAR   -16.54 ± 1.28" in output
+    assert "+4.33 ± 0.90       90 deg" in output
     for words in ("CRDS context jwst_1130.pmap", "module B is kept", "V2, V3 = -1.74, -492.4 arcsec", "JWIDF field"):
         assert words in output
 
@@ -74,7 +74,7 @@ def test_show_takes_the_table_that_the_environment_names(modfix, monkeypatch):
     modfix("init")
     modfix("set", "my_moduleoffset.asdf", "--array", "long", "--filter", "F444W", "--offset", "0.5")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "my_moduleoffset.asdf")
-    assert "+500.00 +- 1.28" in modfix("show")
+    assert "+500.00 ± 1.28" in modfix("show")
 
 
 def test_show_says_what_was_done_to_exposures(modfix, asn):

@@ -90,9 +90,9 @@ def test_the_command_prints_both_tables_and_what_one_lacks(modfix, tmp_path):
     text = PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,").replace("F356W", "F410M")
     (tmp_path / "mine.asdf").write_text(text)
     output = modfix("diff", "packaged", "mine.asdf")
-    assert "\n1      F150W    +12.96 +- 1.55   +12.96 +- 1.55    +0.00 +- 2.19    +0.0\n" in output
-    assert "-16.54 +- 1.28   -20.00 +- 1.28    -3.46 +- 1.81    -1.9" in output  # sqrt(2) 1.28 = 1.81
-    assert output.count("+4.33 +- 0.90    +4.33 +- 0.90    +0.00 +- 1.27    +0.0") == 1  # slope of F444W, in both
+    assert "\n1      F150W    +12.96 ± 1.55   +12.96 ± 1.55    +0.00 ± 2.19    +0.0\n" in output
+    assert "-16.54 ± 1.28   -20.00 ± 1.28    -3.46 ± 1.81    -1.9" in output  # sqrt(2) 1.28 = 1.81
+    assert output.count("+4.33 ± 0.90    +4.33 ± 0.90    +0.00 ± 1.27    +0.0") == 1  # slope of F444W, in both
     assert output.index("offset [mmag]") < output.index("slope [mmag/arcmin]") < output.index("+4.33")
     assert "only in T1, offset [mmag]\n  long  F356W" in output
     assert "only in T2, offset [mmag]\n  long  F410M" in output

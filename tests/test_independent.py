@@ -13,8 +13,7 @@ from jwst_modfix.photometry.detection import detect
 from jwst_modfix.photometry.forced import measure_frame
 from jwst_modfix.photometry.frames import read_frame
 from jwst_modfix.photometry.source_list import merge_detections
-from jwst_modfix.table.file import SCHEMA_URI
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE, SCHEMA_URI
 
 
 @pytest.mark.parametrize(

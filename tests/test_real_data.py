@@ -12,7 +12,7 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE
 
 REAL = Path(__file__).parents[2] / "shared/data/real/jw01227002001_02105_00001_nrcalong_cutout_cal.fits"
 CHANGED = ["DATE", "FILENAME", "PHOTMJSR", "PHOTUJA2"]

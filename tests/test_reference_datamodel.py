@@ -7,8 +7,7 @@ import pytest
 
 from jwst_modfix import ModuleOffsetModel, OffsetTable
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import read_tree, write_tree
-from jwst_modfix.table.model import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_reference
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_table, read_tree, write_tree
 
 # Table 2 of Ma et al. (2023): offset, its error, slope, its error.
 PUBLISHED = {
@@ -31,7 +30,7 @@ def tree():
 
 
 def test_the_packaged_table_is_the_published_one():
-    table = choose_reference()
+    table = choose_table()[0]
     rows = {(r.array, r.filter): (r.offset, r.offset_error, r.slope, r.slope_error) for r in table.rows}
     assert rows == PUBLISHED
     assert {row.pupil for row in table.rows} == {"CLEAR"}
@@ -62,7 +61,7 @@ def test_saving_keeps_every_coefficient_and_the_order_of_keys(tmp_path):
 
 
 def test_a_table_becomes_a_file_and_a_file_a_table(tmp_path):
-    table = choose_reference()
+    table = choose_table()[0]
     meta = {"description": "d", "author": "a", "pedigree": "GROUND", "useafter": "2022-07-08", "history": ["made"]}
     ModuleOffsetModel.from_table(table, derivation={"covariance": [[1.0, 0.0]]}, **meta).save(tmp_path / "t.asdf")
     again = ModuleOffsetModel(tmp_path / "t.asdf")
@@ -86,20 +85,20 @@ def test_a_table_is_saved_as_asdf_only(tmp_path):
 def test_the_users_table_comes_before_the_environments_and_that_before_the_packaged_one(tmp_path, tree, monkeypatch):
     for name in ("users", "environments"):
         write_tree(tree, tmp_path / f"{name}.asdf")
-    assert choose_reference().name == "ma2023_table2.asdf"
+    assert choose_table()[0].name == "ma2023_table2.asdf"
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "environments.asdf"))
-    assert choose_reference().name == "environments.asdf"
-    assert choose_reference(tmp_path / "users.asdf").name == "users.asdf"
-    assert choose_reference(ModuleOffsetModel(tmp_path / "users.asdf")).name == "users.asdf"
-    assert choose_reference("packaged").name == "ma2023_table2.asdf"
+    assert choose_table()[0].name == "environments.asdf"
+    assert choose_table(tmp_path / "users.asdf")[0].name == "users.asdf"
+    assert choose_table(ModuleOffsetModel(tmp_path / "users.asdf"))[0].name == "users.asdf"
+    assert choose_table("packaged")[0].name == "ma2023_table2.asdf"
     table = OffsetTable.read(tmp_path / "users.asdf")
-    assert choose_reference(table) is table
+    assert choose_table(table)[0] is table
 
 
 def test_a_chosen_file_that_is_not_there_is_an_error_and_not_the_packaged_table(monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "nowhere.asdf")
     with pytest.raises(ReferenceTableError, match="nowhere.asdf: cannot be read"):
-        choose_reference()
+        choose_table()[0]
 
 
 def test_a_table_made_in_python_needs_a_description_only(tmp_path):

@@ -12,8 +12,7 @@ import yaml
 
 from jwst_modfix import Gradient, ModuleOffsetModel, OffsetRow, OffsetTable
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import read_tree, table_from_tree, write_tree
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE, read_tree, table_from_tree, write_tree
 from jwst_modfix.table.table import META_RULES, Validity
 
 SCHEMA = yaml.safe_load((resources.files("jwst_modfix.table") / "schemas" / "moduleoffset-1.0.0.yaml").read_text())
@@ -89,7 +88,7 @@ REFUSED = [
     (["gradient", "exposure_share"], ..., "gradient: missing field exposure_share"),
     (["valid_for"], ..., "top level: missing field valid_for"),
     (["valid_for", "contexts"], {}, "valid_for: unknown key contexts; known are context, photom, flat"),
-    (CONTEXT, {}, "valid_for.context: must not be empty"),
+    (CONTEXT, {}, "valid_for.context: must have at least 1 entry, got 0"),
     ([*CONTEXT, "first"], 1130, "valid_for.context.first: must be text, got 1130; such as jwst_1130.pmap"),
     ([*CONTEXT, "first"], "1130", "valid_for.context.first: must match .*, got '1130'"),
     (["valid_for", "photom"], [], "valid_for.photom: must have at least 1 entry, got 0"),

@@ -341,11 +341,11 @@ def test_the_map_of_residuals_is_over_the_focal_plane(derivation):
     values, at = np.asarray(bins.get_array()), np.asarray(bins.get_offsets())
     used = solution.rejected == 0
     assert abs(np.median(values)) < 1.0
-    assert np.abs(values).max() <= 1e3 * np.abs(solution.fit.residual[used]).max() + 1e-9
+    assert np.abs(values).max() <= 1e3 * np.abs(solution.residual[used]).max() + 1e-9
     assert -165 < at[:, 0].min() < at[:, 0].max() < 160, "V2 of the long-wavelength arrays"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("V2 [arcsec]", "V3 [arcsec]")
     (fine,) = plot_residual_map(solution, gridsize=2000, ax=Figure().subplots()).collections
-    m, residual = solution.measurements.select(used), 1e3 * solution.fit.residual[used]
+    m, residual = solution.measurements.select(used), 1e3 * solution.residual[used]
     values, at = np.asarray(fine.get_array()), np.asarray(fine.get_offsets())
     largest = int(np.argmax(np.abs(values)))
     row = int(np.argmin(np.abs(residual - values[largest])))

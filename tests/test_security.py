@@ -14,13 +14,13 @@ import pytest
 from astropy.io import fits
 from fuzzing import time_limit
 
-from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, OffsetTable
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, ReferenceTableError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.table.model import PACKAGED_TABLE, choose_reference
+from jwst_modfix.table.file import PACKAGED_TABLE
 from jwst_modfix.text import get_logger, plain_text
 
 HEAD = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
@@ -45,7 +45,7 @@ def test_a_reference_file_runs_nothing_and_opens_nothing_else(value, message, tm
     path.write_text(text)
     (tmp_path / "other.asdf").write_bytes(HEAD + b"x: 1\n...\n")
     opened = _watch_files(monkeypatch)
-    for read in (choose_reference, ModuleOffsetModel):
+    for read in (OffsetTable.read, ModuleOffsetModel):
         with pytest.raises(ReferenceTableError, match=message):
             read(path)
     assert not [name for name in opened if "other" in name]
@@ -84,7 +84,7 @@ def test_a_table_of_any_size_takes_no_more_memory_than_the_limit(size, tmp_path)
     os.truncate(path, size)  # a sparse file
     tracemalloc.start()
     with time_limit(5), pytest.raises(ReferenceTableError, match="is larger than 1048576 bytes"):
-        choose_reference(path)
+        OffsetTable.read(path)
     assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
     tracemalloc.stop()
 
@@ -95,7 +95,7 @@ def test_a_laughing_table_is_refused_at_once(tmp_path):
     path = tmp_path / "mine.asdf"
     path.write_bytes(HEAD + "\n".join(lines).encode() + b"\n...\n")
     with time_limit(5), pytest.raises(ReferenceTableError, match=r"aliases \(\*\) are not allowed"):
-        choose_reference(path)
+        OffsetTable.read(path)
 
 
 def with_wcs(path, text):

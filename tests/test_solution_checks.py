@@ -8,9 +8,8 @@ from scipy.stats import norm
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fitting.checks import bootstrap_sources, reserve_sources, validate
+from jwst_modfix.fitting.checks import SkyOffset, bootstrap_sources, compare_sky, reserve_sources, sky_offsets, validate
 from jwst_modfix.fitting.separability import too_few_sources
-from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays, offset_table
 
@@ -42,7 +41,7 @@ def test_errors_of_the_correction_enter_as_the_reserved_sources_feel_them():
     for number in numbers:
         values = solution.values.copy()
         values[number] += step
-        (moved,) = validate(replace(solution, fit=replace(solution.fit, values=values)), m)
+        (moved,) = validate(replace(solution, values=values), m)
         part.append((moved.residual - left.residual) / step)
     assert part[0] == pytest.approx(-1, rel=1e-3)
     variance = part @ solution.covariance[np.ix_(numbers, numbers)] @ part
@@ -155,7 +154,7 @@ def judge(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
     covariance[np.ix_(known, known)] = np.array([[error**2, shared], [shared, slope_error**2]])[
         : len(known), : len(known)
     ]
-    changed = replace(solution, fit=replace(solution.fit, values=values, covariance=covariance))
+    changed = replace(solution, values=values, covariance=covariance)
     return judge_arrays(changed)[0], changed.to_table()
 
 
@@ -237,7 +236,7 @@ def test_errors_of_length_and_direction_of_a_gradient():
     values, covariance = solution.values.copy(), solution.covariance.copy()
     covariance[numbers], covariance[:, numbers] = 0.0, 0.0
     values[numbers], covariance[numbers, numbers] = [0.008, 0.006], [0.0001**2, 0.0003**2]
-    changed = replace(solution, fit=replace(solution.fit, values=values, covariance=covariance))
+    changed = replace(solution, values=values, covariance=covariance)
     (result,) = judge_arrays(changed)
     assert result.slope == pytest.approx(0.010)
     assert result.slope_error == pytest.approx(np.hypot(0.8 * 0.0001, 0.6 * 0.0003))

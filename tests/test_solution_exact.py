@@ -178,13 +178,13 @@ def test_covariance_is_the_sandwich_over_sources():
     truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
     solution = fit(simulate(np.random.default_rng(6), truth, Survey(arrays=LW, density=6, **HARD)))
     X, S = dense(solution)
-    residual, used = solution.fit.residual, solution.rejected == 0
+    residual, used = solution.residual, solution.rejected == 0
     base = used / (solution.measurements.mag_error**2 + solution.sigma_int**2)
     total = S @ (S.T @ base)
     kept = np.sqrt(1 - np.divide(base, total, out=np.zeros_like(base), where=total > 0))
     e = residual * np.sqrt(base) / np.where(used, kept, 1)
     weight, derivative = base * 1.345 / np.maximum(np.abs(e), 1.345), base * (np.abs(e) <= 1.345)
-    np.testing.assert_allclose(weight, solution.fit.weight, rtol=1e-3)
+    np.testing.assert_allclose(weight, solution.weight, rtol=1e-3)
     full = np.hstack([X, S])
     H = full.T @ (derivative[:, None] * full)
     inverse = np.linalg.pinv(H, rcond=1e-12)[: X.shape[1], : X.shape[1]]

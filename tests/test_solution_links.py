@@ -7,8 +7,8 @@ import pytest
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fitting.links import count_links, count_weakest_links
 from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.separability import count_links, count_weakest_links
 from jwst_modfix.fitting.solution import fit, solve
 from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge_arrays
 

@@ -57,7 +57,7 @@ def test_errors_that_are_too_large_do_not_inflate_the_result():
     m = simulate(np.random.default_rng(17), TABLE_2_SW, Survey())
     true = fit(m, time_term="zero")
     wide = fit(replace(m, mag_error=10 * m.mag_error), time_term="zero")
-    assert wide.fit.error_scale == pytest.approx(0.1, rel=0.15)
+    assert wide.error_scale == pytest.approx(0.1, rel=0.15)
     for name in OFFSETS:
         assert wide.value(name)[1] == pytest.approx(true.value(name)[1], rel=0.05)
 

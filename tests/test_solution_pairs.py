@@ -7,6 +7,7 @@ import pytest
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
+from jwst_modfix.fitting.measurements import focal_plane_coordinate
 from jwst_modfix.fitting.pairs import solve_pairs
 from jwst_modfix.fitting.solution import fit
 
@@ -39,7 +40,7 @@ def test_an_offset_is_never_quoted_without_the_slope_that_was_asked_for():
     """Truth: where all sources have the same |d|, k d is one with Delta_AB; the offset alone would be -0.010."""
     survey = Survey(rolls=(0.0, 180.0), arrays=LW, density=100.0)
     m = simulate(np.random.default_rng(5), TABLE_2_LW, survey)
-    narrow = m.select(np.abs(np.abs(m.coordinate()) - 1.45) < 0.1)
+    narrow = m.select(np.abs(np.abs(focal_plane_coordinate(m.V2, m.V3)) - 1.45) < 0.1)
     words = "array long: offset and slope are not separable .*; the array is left out"
     with pytest.warns(DegenerateTermWarning, match=words), pytest.raises(NoSolutionError, match="no array has a patch"):
         solve_pairs(narrow)

@@ -19,7 +19,7 @@ from stdatamodels.jwst import datamodels
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE
 
 
 @pytest.fixture

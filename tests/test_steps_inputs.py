@@ -12,7 +12,7 @@ from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_st
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ModuleOffsetError
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE
 
 
 def test_all_bad_members_are_reported_at_once_and_nothing_is_written(pair_folder, pair):

@@ -19,7 +19,7 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE
 
 
 def test_a_file_gives_a_model(pair_folder, pair):

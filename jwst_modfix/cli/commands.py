@@ -7,19 +7,17 @@ import click
 
 from jwst_modfix.errors import ModuleOffsetError
 
-__all__ = ["main"]
-
-_COMMANDS = {
-    "show": "Print a table, or what was done to exposures.",
-    "check": "Tell what the correction would do with exposures.",
-    "set": "Change a row of a table, or add one.",
-    "diff": "Compare two tables, row by row.",
-    "merge": "Join the rows of several tables.",
-    "convert": "ECSV to table and back; photom files with the offsets in.",
-    "init": "Put parameter files and a table of your own in a folder.",
-    "group": "Make an association of exposures of several epochs.",
-    "simulate": "Make exposures with a known error of the calibration.",
-    "plan": "Forecast the errors of a table derived from exposures.",
+_COMMANDS = {  # the module of each, and its line of help
+    "show": ("tables", "Print a table, or what was done to exposures."),
+    "check": ("exposures", "Tell what the correction would do with exposures."),
+    "set": ("tables", "Change a row of a table, or add one."),
+    "diff": ("tables", "Compare two tables, row by row."),
+    "merge": ("tables", "Join the rows of several tables."),
+    "convert": ("tables", "ECSV to table and back; photom files with the offsets in."),
+    "init": ("tables", "Put parameter files and a table of your own in a folder."),
+    "group": ("exposures", "Make an association of exposures of several epochs."),
+    "simulate": ("simulate", "Make exposures with a known error of the calibration."),
+    "plan": ("exposures", "Forecast the errors of a table derived from exposures."),
 }
 
 _EXAMPLES = """\b
@@ -40,11 +38,13 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, _ctx, name):
-        return importlib.import_module(f"jwst_modfix.cli.{name}").command if name in _COMMANDS else None
+        if name not in _COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"jwst_modfix.cli.{_COMMANDS[name][0]}"), f"{name}_command")
 
     def format_commands(self, _ctx, formatter):
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, words) for name, (_, words) in _COMMANDS.items()])
 
     def invoke(self, ctx):
         try:

@@ -8,8 +8,6 @@ import click
 
 from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
 
-__all__ = ["command"]
-
 _EXAMPLES = """\b
 Examples:
   modfix simulate data --filter F444W                 the JWIDF's three epochs, Table 2; 36 exposures, 4 GB
@@ -152,7 +150,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--bad-pixels/--no-bad-pixels", default=True, help="Dead, hot and reference pixels.")
 @click.option("--saturation/--no-saturation", default=True, help="Of bright cores.")
 @click.option("--cosmic-rays", type=click.IntRange(0), default=0, show_default=True, help="Unflagged, per exposure.")
-def command(output, quiet, field, seed, context, subarray, **given):  # numpydoc ignore=PR01
+def simulate_command(output, quiet, field, seed, context, subarray, **given):  # numpydoc ignore=PR01
     """Simulate multi-epoch NIRCam exposures whose flux calibration is wrong in a known way.
 
     Writes calibrated exposures (_cal.fits), level-3 associations for calwebb_image3, the catalogue of true sources

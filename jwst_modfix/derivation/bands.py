@@ -8,11 +8,19 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fitting.checks import Bootstrap, Residual, bootstrap_sources, reserve_sources, validate
+from jwst_modfix.fitting.checks import (
+    Bootstrap,
+    Residual,
+    SkyComparison,
+    bootstrap_sources,
+    compare_sky,
+    reserve_sources,
+    sky_offsets,
+    validate,
+)
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.separability import TermStatus
-from jwst_modfix.fitting.sky import SkyComparison, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import Solution, fit, solve
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
 from jwst_modfix.photometry import Photometry
@@ -157,14 +165,13 @@ def _replace_by_pairs(solution, pairs):
             status[term.name] = TermStatus(term, "free", "", 0.0, error, float(pair.n_sources))
         else:
             values[number] = 0.0
-            words = f"{term.words}: no pair of epochs has patches p and q that determine it"
-            status[term.name] = TermStatus(term, "no information", words)
+            why = "no pair of epochs has patches p and q that determine it"
+            status[term.name] = TermStatus.refuse(term, why)
     for array, pair in pairs.items():
         names = [f"{kind}[{array}]" for kind in pair.names if f"{kind}[{array}]" in solution.names]
         terms = [solution.names.index(name) for name in names]
         covariance[np.ix_(terms, terms)] = pair.covariance[: len(terms), : len(terms)]
-    found = replace(solution.fit, values=values, covariance=covariance)
-    return replace(solution, fit=found, fitted=fitted, status=tuple(status.values()))
+    return replace(solution, values=values, covariance=covariance, fitted=fitted, status=tuple(status.values()))
 
 
 _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end together

@@ -1,20 +1,21 @@
-"""Checks of a solution: reserved sources and the bootstrap over sources."""
+"""Checks of a solution: reserved sources, the bootstrap over sources, and sky levels."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.least_squares import generalised_inverse
+from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.solution import solve
-
-__all__ = ["Bootstrap", "Residual", "bootstrap_sources", "reserve_sources", "validate"]
-
+from jwst_modfix.table.table import ARRAYS
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
 # Elements of the per-measurement outer products in memory at once [8 bytes each].
 _CHUNK_ELEMENTS = 4_000_000
+_DISAGREEMENT = 3.0  # sigmas between the sky and the sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +65,10 @@ def _residual(solution, again, term):
 
 def _influence(again, number):
     """Change of an offset of the reserved sources with each of their magnitudes."""
-    free, weight, system = again.model.mask("offset", "level"), again.fit.derivative, again.system
-    here, row = np.ix_(free, free), np.zeros(len(free))
-    inverse, _ = generalised_inverse(*(part[here] for part in system.normal_matrix(weight)))
+    free, row = again.model.mask("offset", "level"), np.zeros(len(again.free))
+    inverse, _ = again.system.invert(again.derivative, free)
     row[free] = inverse[np.count_nonzero(free[:number])]
-    return -weight * system.residual(weight, 0.0, row)
+    return -again.derivative * again.system.residual(again.derivative, 0.0, row)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,16 +94,12 @@ def bootstrap_sources(solution, rng, n_draws=200):
     # Terms that were solved for without being determined have a variance too.
     free = solution.fitted | (np.diag(solution.covariance) > 0) | solution.model.mask("level")
     matrices, scores = _resample(solution, free, rng, n_draws)
-    steps = np.array([_step(matrix, score) for matrix, score in zip(matrices, scores, strict=True)])
+    inverses = [generalised_inverse(matrix, np.diag(np.diag(matrix)))[0] for matrix in matrices]
+    steps = np.array([inverse @ score for inverse, score in zip(inverses, scores, strict=True)])
     draws = solution.values[solution.fitted] + steps[:, solution.fitted[free]]
     names = tuple(name for name, fitted in zip(solution.names, solution.fitted, strict=True) if fitted)
     error = np.sqrt(np.diag(solution.covariance)[solution.fitted])
     return Bootstrap(names=names, draws=draws, ratio=draws.std(axis=0, ddof=1) / error)
-
-
-def _step(matrix, score):
-    inverse, _ = generalised_inverse(matrix, np.diag(np.diag(matrix)))
-    return inverse @ score
 
 
 def _resample(solution, free, rng, n_draws):
@@ -121,12 +117,112 @@ def _resample(solution, free, rng, n_draws):
 def _source_parts(solution, free, first, last):
     """Find the normal matrix and the score of each source of a range."""
     rows, starts = solution.system.rows_of(first, last)
-    D, fit = solution.system.design[rows].toarray()[:, free], solution.fit
-    v = fit.derivative[rows]
+    D, v = solution.system.design[rows].toarray()[:, free], solution.derivative[rows]
     total = np.add.reduceat(v, starts)
     sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
     outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     outer -= inverse[:, None, None] * sums[:, :, None] * sums[:, None, :]
-    score = np.add.reduceat((fit.weight * fit.residual)[rows, None] * D, starts, axis=0)
+    score = np.add.reduceat((solution.weight * solution.residual)[rows, None] * D, starts, axis=0)
     return outer.reshape(len(starts), -1), score
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkyOffset:
+    """Offset of one array ID from sky levels."""
+
+    array: str
+    offset: float  # Delta_AB = -2.5 log10(sky_A / sky_B), mag
+    # From the scatter between exposures, or from the levels' own errors where those are larger, with Student's factor
+    # for few exposures [mag].
+    offset_error: float
+    n_exposures: int  # in which both modules were measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkyComparison:
+    """Offset from the sky, and the same from sources, with their errors [mag]."""
+
+    array: str
+    sky: float
+    sky_error: float
+    sources: float
+    sources_error: float
+    sigmas: float  # sky minus sources, over the errors in quadrature
+
+
+def sky_offsets(time, array, module, level, error):
+    """Compare the modules' sky levels exposure by exposure.
+
+    The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
+    the background enter in full: a check, not a measurement to correct by.
+    """
+    time, array, module = (np.asarray(column) for column in (time, array, module))
+    level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
+    lengths = {len(column) for column in (time, array, module, level, error)}
+    if len(lengths) > 1:
+        raise MeasurementsError(f"sky levels: columns must have one length; got {sorted(lengths)}")
+    for name, column in (("level", level), ("error", error)):
+        bad = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
+        if len(bad):
+            raise MeasurementsError(
+                f"sky levels: {name} must be positive and finite; row {bad[0]} has {column[bad[0]]:g}"
+            )
+    found = {}
+    for name in ARRAYS:
+        ratio, ratio_error = _ratios(time, level, error, array == name, module)
+        if len(ratio):
+            value, value_error = _robust_mean(ratio, ratio_error)
+            found[name] = SkyOffset(array=name, offset=value, offset_error=value_error, n_exposures=len(ratio))
+    if not found:
+        raise NoSolutionError("sky levels: no array has levels of both modules at one time")
+    return found
+
+
+def compare_sky(offsets, results):
+    """Compare the sky's offsets with those of the sources."""
+    found = []
+    for result in results:
+        sky = offsets.get(result.array)
+        if sky is None or result.offset is None:
+            continue
+        total = np.hypot(sky.offset_error, result.offset_error)
+        compared = SkyComparison(
+            array=result.array,
+            sky=sky.offset,
+            sky_error=sky.offset_error,
+            sources=result.offset,
+            sources_error=result.offset_error,
+            sigmas=float((sky.offset - result.offset) / total),
+        )
+        if abs(compared.sigmas) >= _DISAGREEMENT:
+            message = (
+                f"array {result.array}: offset from the sky {1e3 * sky.offset:.1f} ± {1e3 * sky.offset_error:.1f} mmag,"
+                f" from sources {1e3 * result.offset:.1f} ± {1e3 * result.offset_error:.1f} mmag:"
+                f" {abs(compared.sigmas):.1f} sigma; find the reason before you use the offset"
+            )
+            warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
+        found.append(compared)
+    return tuple(found)
+
+
+def _ratios(time, level, error, mine, module):
+    """-2.5 log10(sky_A / sky_B) and its error for each time that has both."""
+    side = [np.flatnonzero(mine & (module == name)) for name in ("A", "B")]
+    _, a, b = np.intersect1d(time[side[0]], time[side[1]], return_indices=True)
+    a, b = side[0][a], side[1][b]
+    relative = np.hypot(error[a] / level[a], error[b] / level[b])
+    return -2.5 * np.log10(level[a] / level[b]), 2.5 / np.log(10) * relative
+
+
+def _robust_mean(values, errors):
+    """Huber mean in units of the scatter or the errors, whichever is larger, and its standard error."""
+    n, median = len(values), np.median(values)
+    scatter = MAD_TO_SIGMA * np.median(np.abs(values - median))
+    problem = HuberProblem(
+        system=LinearSystem(make_design(np.zeros((n, 1)), np.ones((n, 1)), 1), np.arange(n), eliminate=False),
+        free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
+    )  # fmt: skip
+    used = np.ones(n, bool)
+    fit = solve_huber(problem, used, start_huber(problem, used, [median]))
+    return float(fit.values[0]), float(student_factor(n) / np.sqrt(np.sum(fit.weight)))

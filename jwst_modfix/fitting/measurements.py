@@ -114,7 +114,20 @@ class Measurements:
             object.__setattr__(self, "reserved", np.zeros(np.shape(self.source), dtype=bool))
         for name in self._columns():
             object.__setattr__(self, name, _column(name, getattr(self, name), self._place))
-        self._check()
+        lengths = {name: len(getattr(self, name)) for name in self._columns()}
+        if len(set(lengths.values())) > 1:
+            raise MeasurementsError(f"{self._place}: columns must have one length; got {lengths}")
+        for name in [name for name in (*_FLOATS, *_OPTIONAL) if name in lengths]:
+            bad = np.flatnonzero(~np.isfinite(getattr(self, name)))
+            if len(bad):
+                raise MeasurementsError(
+                    f"{self._place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
+                )
+        if len(self) and self.mag_error.min() <= 0:
+            row = int(np.argmin(self.mag_error))
+            value = self.mag_error[row]
+            raise MeasurementsError(f"{self._place}: mag_error must be positive; row {row} has {value:g}")
+        _ = self.detector
 
     def __len__(self) -> int:
         return len(self.source)
@@ -154,7 +167,8 @@ class Measurements:
             A column is missing, is masked, or has the wrong unit or shape; or there are several filters.
         """
         names = (*_INTEGERS, *_LABELS, *_FLOATS)
-        found = {name: alias for name in (*names, *_OPTIONAL) if (alias := _find_column(table, name))}
+        known = {name: (_ALIASES.get(name), name) for name in (*names, *_OPTIONAL)}
+        found = {name: alias for name, both in known.items() for alias in both if alias in table.colnames}
         missing = [name for name in names if name not in found]
         if missing:
             raise MeasurementsError(
@@ -204,23 +218,6 @@ class Measurements:
         names = [f.name for f in fields(self) if f.name not in ("filter", "pupil")]
         return [name for name in names if getattr(self, name) is not None]
 
-    def _check(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in self._columns()}
-        if len(set(lengths.values())) > 1:
-            raise MeasurementsError(f"{self._place}: columns must have one length; got {lengths}")
-        for name in (*_FLOATS, *_OPTIONAL):
-            values = getattr(self, name)
-            if values is not None and not np.isfinite(values).all():
-                bad = np.flatnonzero(~np.isfinite(values))
-                raise MeasurementsError(
-                    f"{self._place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
-                )
-        if len(self) and self.mag_error.min() <= 0:
-            row = int(np.argmin(self.mag_error))
-            value = self.mag_error[row]
-            raise MeasurementsError(f"{self._place}: mag_error must be positive; row {row} has {value:g}")
-        _ = self.detector
-
     @cached_property
     def array_code(self) -> np.ndarray:
         """Place of each measurement's array ID in ``ARRAYS``."""
@@ -235,24 +232,6 @@ class Measurements:
     def detector(self) -> np.ndarray:
         """Number of the detector: ``2 * array_code + module_code``."""
         return np.asarray(2 * self.array_code + self.module_code, dtype=np.int8)
-
-    def coordinate(self, direction: float = DIRECTION, origin: tuple[float, float] = ORIGIN) -> np.ndarray:
-        """
-        Coordinate u of each measurement along a direction.
-
-        Parameters
-        ----------
-        direction : float, optional
-            Direction [deg], from +V3 toward +V2.
-        origin : tuple of float, optional
-            (V2, V3) where u = 0 [arcsec].
-
-        Returns
-        -------
-        numpy.ndarray, shape (n,)
-            u [arcmin].
-        """
-        return focal_plane_coordinate(self.V2, self.V3, direction, origin)
 
     def select(self, keep: np.ndarray) -> Measurements:
         """
@@ -270,10 +249,6 @@ class Measurements:
         """
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in self._columns()}
         return replace(self, **columns)
-
-
-def _find_column(table: Table, name: str) -> str | None:
-    return next((known for known in (name, _ALIASES.get(name)) if known in table.colnames), None)
 
 
 def _only(name: str, there: np.ndarray, wanted: str | None) -> str | None:

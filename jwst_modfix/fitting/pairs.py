@@ -1,5 +1,6 @@
 """The paper's own solution, from pairs of epochs and patches: Eq. 5-10 of Ma et al. (2023)."""
 
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -7,24 +8,11 @@ import numpy as np
 from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS
-from jwst_modfix.fitting.least_squares import (
-    MAD_TO_SIGMA,
-    HuberProblem,
-    LinearSystem,
-    make_design,
-    number_labels,
-    sandwich,
-    solve_huber,
-    start_huber,
-    student_factor,
-)
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, make_design, number_labels
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, focal_plane_coordinate
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, sandwich, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
-
-__all__ = ["PairSolution", "PatchPair", "solve_pairs"]
-
 
 _MEDIAN_ERROR = np.sqrt(np.pi / 2)  # error of a median over that of a mean
 # Differences farther than this from the fit have no weight (variable sources, blunders).
@@ -69,7 +57,7 @@ class PatchPair:
         return float(np.hypot(self.error_p, self.error_q) / 2)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class PairSolution:
     """The joint linear fit of all patches of one array ID."""
 
@@ -96,7 +84,9 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
     visits = _average(measurements.select(~measurements.reserved), direction, origin)
     place, found = f"measurements in {measurements.filter}+{measurements.pupil}", {}
     for code, array in enumerate(ARRAYS):
-        pairs = _patch_pairs(array, {key: value[visits["array"] == code] for key, value in visits.items()})
+        mine = {key: value[visits["array"] == code] for key, value in visits.items()}
+        epochs = itertools.combinations(np.unique(mine["epoch"]), 2)
+        pairs = tuple(pair for i, j in epochs if (pair := _patch_pair(array, mine, i, j)) is not None)
         if not pairs:
             continue
         columns = _list_columns(pairs, array in SLOPE_ARRAYS[fit_slope], time_term == "fit")
@@ -117,13 +107,12 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
     return found
 
 
-def _average(measurements, direction, origin):
+def _average(m, direction, origin):
     """Weighted mean magnitude and mean coordinate for each source, epoch, array and module."""
-    source = number_labels(measurements.source)[1].astype(np.int64)
-    epochs, epoch = number_labels(measurements.epoch)
-    key = (source * len(epochs) + epoch) * 2 * len(ARRAYS) + measurements.detector
-    key, visit = number_labels(key)
-    weight = 1 / measurements.mag_error**2
+    source = number_labels(m.source)[1].astype(np.int64)
+    epochs, epoch = number_labels(m.epoch)
+    key, visit = number_labels((source * len(epochs) + epoch) * 2 * len(ARRAYS) + m.detector)
+    weight, u = 1 / m.mag_error**2, focal_plane_coordinate(m.V2, m.V3, direction, origin)
     total = np.bincount(visit, weight)
     rest, detector = np.divmod(key, 2 * len(ARRAYS))
     return {
@@ -131,20 +120,13 @@ def _average(measurements, direction, origin):
         "module": detector % 2,
         "epoch": epochs[rest % len(epochs)] if len(key) else rest,
         "source": rest // max(len(epochs), 1),
-        "mag": np.bincount(visit, weight * measurements.mag) / total,
-        "u": np.bincount(visit, weight * measurements.coordinate(direction, origin)) / total,
+        "mag": np.bincount(visit, weight * m.mag) / total,
+        "u": np.bincount(visit, weight * u) / total,
     }
 
 
-def _patch_pairs(array, visits):
-    """All pairs of epochs in which the array ID has both patches."""
-    epochs = np.unique(visits["epoch"])
-    pairs = [_patch_pair(array, visits, i, j) for n, i in enumerate(epochs) for j in epochs[n + 1 :]]
-    return tuple(pair for pair in pairs if pair is not None)
-
-
 def _patch_pair(array, visits, i, j):
-    """Match the two modules of an array ID between two epochs."""
+    """Match the two modules of an array ID between two epochs; None where a patch has too few sources."""
     found = []
     for sign, first, second in ((1.0, 1, 0), (-1.0, 0, 1)):
         before = np.flatnonzero((visits["epoch"] == i) & (visits["module"] == first))
@@ -211,11 +193,8 @@ def _fit(array, pairs, columns, robust):
     used = np.ones(n, bool)
     fit = solve_huber(problem, used, start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1]))
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
-    covariance, derivative = sandwich(problem, fit), fit.derivative if robust else fit.base
-    normal = np.linalg.pinv(system.normal_matrix(derivative)[0])
-    effective = np.array([system.effective_sources(derivative, row) for row in normal])
+    normal = np.linalg.pinv(system.normal_matrix(fit.derivative)[0])
+    effective = np.array([system.effective_sources(fit.derivative, row) for row in normal])
     factor = student_factor(effective - p + 1)
-    return PairSolution(
-        array=array, pairs=pairs, names=tuple(columns), values=fit.values,
-        covariance=covariance * np.outer(factor, factor), n_sources=len(sources),
-    )  # fmt: skip
+    covariance = sandwich(problem, fit) * np.outer(factor, factor)
+    return PairSolution(array, pairs, tuple(columns), fit.values, covariance, len(sources))

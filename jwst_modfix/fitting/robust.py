@@ -1,26 +1,35 @@
-"""The robust fit of a network: scatter of the measurements, outliers and variable sources."""
+"""Huber's estimator, and the robust fit of a network: scatter of the measurements, outliers, variable sources."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
 from scipy.optimize import brentq
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
-from jwst_modfix.fitting.least_squares import (
-    HUBER_TUNING,
-    HuberProblem,
-    LinearSystem,
-    huber_mean_square,
-    number_labels,
-    sandwich,
-    solve_huber,
-    start_huber,
-)
+from jwst_modfix.fitting.design import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import Measurements
 
-__all__ = ["OUTLIER", "REASONS", "SINGLE", "USED", "VARIABLE", "RobustFit", "fit_robust"]
-
-
+# 95% efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
+HUBER_TUNING = 1.345
+_TAIL = norm.sf(HUBER_TUNING)
+# Expectation of psi(e)^2 for e of a unit Gaussian.
+_MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) + 2 * HUBER_TUNING**2 * _TAIL)
+# Standard deviation of a normal distribution over its median absolute deviation.
+MAD_TO_SIGMA = 1.4826
+# The leverage of a source that its residuals are corrected for, at most: beyond it one source determines a term.
+_MAX_LEVERAGE = 0.9
+# Student's t of fewer than 3 degrees of freedom has no standard deviation.
+_LEAST_SOURCES = 4
+_MAX_ITERATIONS = 100
+# The residuals' scale and the terms have settled when a step is this small a part of the scale and the terms' errors.
+_TOLERANCE = 1e-3
+# Steps keep their length while the scale changes by less than this.
+_STALE = 0.02
+# A step [mag] that is nothing, for terms that are a gauge only and have no error.
+_ROUNDING = 1e-8
 # Reason codes of ``RobustFit.rejected``.
 USED, SINGLE, OUTLIER, VARIABLE = 0, 1, 2, 3
 REASONS = ("used", "single", "outlier", "variable")
@@ -36,6 +45,125 @@ _MAX_ROUNDS = 6
 # The scatter of this many residuals is known to 0.1%; more take time and add nothing. A prime, so that an even pick
 # does not fall in step with the dithers of a sorted table.
 _SCATTER_SAMPLE = 499_979
+
+
+def student_factor(effective_sources: ArrayLike) -> np.ndarray:
+    """Factor of the errors of a sandwich for few sources: the standard deviation of Student's t, freedom n - 1."""
+    freedom = np.maximum(effective_sources, _LEAST_SOURCES) - 1
+    return np.asarray(np.sqrt(freedom / (freedom - 2)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HuberProblem:
+    """What stays the same through one robust fit."""
+
+    system: LinearSystem
+    free: np.ndarray  # (n_terms,) terms to solve for; the others are 0
+    y: np.ndarray  # mag
+    error: np.ndarray  # mag
+    # From residuals, which rows are used, and the number of free terms to the scatter that is added to the errors in
+    # quadrature [mag], and the factor of both.
+    find_scale: Callable[[np.ndarray, np.ndarray, int], tuple[float, float]]
+    robust: bool = True
+    rescale: bool = True  # False: one step, with the errors as given
+    limit: float = np.inf  # sigmas beyond which a residual has no weight
+
+    def invert(self, weight):
+        """Inverse of the normal matrix of the free terms; combinations with no information keep their value."""
+        return self.system.invert(weight, self.free)[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HuberFit:
+    """State of the iteration."""
+
+    values: np.ndarray  # (n_terms,)
+    residual: np.ndarray  # (n,), mag
+    weight: np.ndarray  # (n,), psi(e) / e over the variance, 1/mag^2
+    derivative: np.ndarray  # (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
+    base: np.ndarray  # (n,), one over the variance, 0 where not used
+    sigma_int: float = 0.0  # mag
+    error_scale: float = 1.0
+    scale: float = 1.0  # typical error of a measurement, mag
+    iterations: int = 0
+
+
+def start_huber(problem, used, values=None, error_scale=1.0):
+    """Start from given terms, or from 0, with the errors as given times a factor."""
+    values = np.zeros(len(problem.free)) if values is None else np.asarray(values, float)
+    base = used / (error_scale * problem.error) ** 2
+    residual = problem.system.residual(base, problem.y, values)
+    return HuberFit(values=values, residual=residual, weight=base, derivative=base, base=base, error_scale=error_scale)
+
+
+def solve_huber(problem, used, fit):
+    """Iterate weights, scale and terms until they settle (Huber 1981, section 7.8: modified residuals).
+
+    The step is ``(X^T V^-1 X)^-1 X^T V^-1 psi``: the matrix has the variances V alone, not the weights of the
+    residuals, and is inverted again only when the scale has changed: with a thousand terms it takes most of the time.
+    """
+    # The first residuals of a start from 0 hold the terms themselves: no weights from them.
+    robust = problem.robust and fit.values.any()
+    fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
+    matrix_scale, inverse = fit.scale, problem.invert(fit.base)
+    for _ in range(_MAX_ITERATIONS):
+        before, fit = fit, _step(problem, used, fit, inverse)
+        change = np.abs(fit.values - before.values)[problem.free]
+        settled = abs(fit.scale - before.scale) <= _TOLERANCE * before.scale
+        error = np.sqrt(np.maximum(np.diag(inverse), 0))
+        if before.iterations and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
+            break
+        if not (problem.robust or problem.rescale):
+            break
+        if abs(fit.scale / matrix_scale - 1) > _STALE:
+            matrix_scale, inverse = fit.scale, problem.invert(fit.base)
+    return fit
+
+
+def _step(problem, used, fit, inverse):
+    """Move the terms once with given weights, and find the scale of the new residuals."""
+    system, values = problem.system, fit.values.copy()
+    values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
+    residual = system.residual(fit.weight, problem.y, values)
+    sigma_int, error_scale = problem.find_scale(
+        residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free)
+    )
+    moved = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
+    return _rescale(problem, used, moved, sigma_int, error_scale, problem.robust)
+
+
+def _rescale(problem, used, fit, sigma_int, error_scale, robust):
+    """Find the weights of the residuals with a new scale."""
+    base = used / (error_scale**2 * (problem.error**2 + sigma_int**2))
+    standard = fit.residual * np.sqrt(base) / problem.system.kept_share(base)
+    weight, derivative = base, base
+    if robust:
+        weight = base * (HUBER_TUNING / np.maximum(np.abs(standard), HUBER_TUNING))
+        derivative = base * (np.abs(standard) <= HUBER_TUNING)
+    if np.isfinite(problem.limit):
+        weight = weight * (np.abs(standard) < problem.limit)
+    scale = error_scale * np.sqrt(np.mean(problem.error**2) + sigma_int**2)
+    return replace(
+        fit, weight=weight, derivative=derivative, base=base, sigma_int=sigma_int, error_scale=error_scale, scale=scale
+    )
+
+
+def sandwich(problem, fit, as_given=False):
+    """Covariance of the free terms, by sandwich over sources (Huber 1967); 0 for the others.
+
+    ``H^-1 (sum U U^T) H^-1`` with the scores U of the sources holds for correlated residuals of one source as well.
+    Each U is divided by the root of 1 - leverage of its source (Bell & McCaffrey 2002, with the trace for the matrix),
+    as residuals of a source that determines a term are too small. ``as_given``: H^-1, where the errors are known.
+    """
+    system, free = problem.system, problem.free
+    covariance, here = np.zeros((len(free), len(free))), np.ix_(free, free)
+    covariance[here] = inverse = problem.invert(fit.derivative)
+    if as_given:
+        return covariance
+    leverage = np.clip(system.leverage(fit.derivative, covariance), 0.0, _MAX_LEVERAGE)
+    score = sparse.diags_array(1 / np.sqrt(1 - leverage)) @ system.source_sums(fit.weight * fit.residual)
+    covariance[here] = inverse @ (score.T @ score).toarray()[here] @ inverse
+    return covariance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +217,7 @@ def fit_robust(
         covariance=sandwich(problem, fit, as_given=not (robust or scatter)),
         residual=_residual(problem, fit, 1 / (error**2 + fit.sigma_int**2)),
         weight=fit.weight,
-        derivative=fit.derivative if robust else fit.base,
+        derivative=fit.derivative,
         rejected=rejected,
         sigma_int=fit.sigma_int,
         error_scale=fit.error_scale,
@@ -104,11 +232,10 @@ def _find_scatter(residual, error, share):
         pick = np.linspace(0, len(residual) - 1, _SCATTER_SAMPLE).astype(int)
         residual, error = residual[pick], error[pick]
     variance = error**2
-    expected = huber_mean_square() * share
 
     def excess(added, factor=1.0):
         standard = residual / np.sqrt(factor * variance + added)
-        return np.mean(np.minimum(np.abs(standard), HUBER_TUNING) ** 2) - expected
+        return np.mean(np.minimum(np.abs(standard), HUBER_TUNING) ** 2) - _MEAN_SQUARE * share
 
     if excess(0.0) > 0:
         top = 10 * np.mean(residual**2) + 1e-20

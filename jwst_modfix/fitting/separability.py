@@ -1,30 +1,24 @@
 """Which terms the pointings determine, and how well: before any magnitude enters."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms
-from jwst_modfix.fitting.least_squares import NULL_SHARE, LinearSystem, generalised_inverse, number_labels
-from jwst_modfix.fitting.links import LinkReport, check_linked, count_links
+from jwst_modfix.fitting.design import (
+    NULL_SHARE,
+    SLOPE_ARRAYS,
+    LinearSystem,
+    Model,
+    Term,
+    generalised_inverse,
+    list_terms,
+    number_labels,
+)
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
-
-__all__ = [
-    "MAX_INFLATION",
-    "MAX_OFFSET_ERROR",
-    "MAX_SLOPE_ERROR",
-    "MIN_SOURCES",
-    "Forecast",
-    "Separability",
-    "TermStatus",
-    "count_effective_sources",
-    "find_separable",
-    "forecast_terms",
-    "too_few_sources",
-]
-
+from jwst_modfix.table.table import ARRAYS, MODULES
 
 # A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
 # ten times larger: what is then called its value is the model's assumption, not the data's.
@@ -38,6 +32,108 @@ MAX_SLOPE_ERROR = 0.02
 MIN_SOURCES = 10
 # Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a pass each.
 _COUNTED_EPOCHS = 30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinkReport:
+    """Which detectors and epochs share sources."""
+
+    detectors: tuple[str, ...]  # labels "<array> <module>" of the detectors that have measurements
+    shared: np.ndarray  # (n_detectors, n_detectors), sources of both detectors; on the diagonal, of the detector
+    epochs: tuple[int, ...]  # in order of time
+    shared_epochs: np.ndarray  # (n_epochs, n_epochs), sources of both epochs
+    detector_group: np.ndarray  # (n_detectors,), number of the connected component
+    epoch_group: np.ndarray  # (n_epochs,), number of the connected component
+    repeated: int  # sources measured more than once
+    n_sources: int
+
+    def between_modules(self, array):
+        """Count the sources that both modules of an array ID measured."""
+        pair = [f"{array} {module}" for module in MODULES]
+        if not set(pair) <= set(self.detectors):
+            return 0
+        return int(self.shared[self.detectors.index(pair[0]), self.detectors.index(pair[1])])
+
+    def sentences(self):
+        """List in words what is not linked."""
+        alone = self.shared.sum(axis=1) == np.diag(self.shared)
+        found = [
+            "array {} module {} has no common source with any other".format(*self.detectors[i].split())
+            for i in np.flatnonzero(alone)
+        ]
+        for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
+            members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
+            noun, verb = ("epoch", "has") if len(members) == 1 else ("epochs", "have")
+            found.append(f"{noun} {', '.join(members)} {verb} no common source with epoch {self.epochs[0]}")
+        return found
+
+
+def count_links(measurements: Measurements) -> LinkReport:
+    """Count the sources that detectors and epochs share."""
+    source = number_labels(measurements.source)[1]
+    detectors, detector = number_labels(measurements.detector)
+    epochs, epoch = number_labels(measurements.epoch)
+    shared, shared_epochs = _shared(source, detector), _shared(source, epoch)
+    return LinkReport(
+        detectors=tuple(f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in detectors),
+        shared=shared,
+        epochs=tuple(int(e) for e in epochs),
+        shared_epochs=shared_epochs,
+        detector_group=connected_components(shared, directed=False)[1],
+        epoch_group=connected_components(shared_epochs, directed=False)[1],
+        repeated=int(np.count_nonzero(np.bincount(source) > 1)),
+        n_sources=int(source.max(initial=-1)) + 1,
+    )
+
+
+def _shared(source, label):
+    """Count the sources that each pair of labels shares."""
+    shape = (int(source.max(initial=-1)) + 1, int(label.max(initial=-1)) + 1)
+    seen = sparse.coo_array((np.ones(len(source), dtype=np.int64), (source, label)), shape=shape).tocsr()
+    seen.data[:] = 1
+    return (seen.T @ seen).toarray()
+
+
+def count_weakest_links(measurements: Measurements, used: np.ndarray) -> dict[str, int]:
+    """Count the used sources in the weakest link between the modules of each array: the minimum cut.
+
+    Two sets of detectors with one module in each are linked by the sources that were measured on both sides. Of all
+    such sets, the one with the fewest sources between limits what is known of the offset. There are at most 512.
+    """
+    source, detector = number_labels(measurements.source)[1], measurements.detector
+    seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
+    patterns, counts = np.unique(seen, return_counts=True)
+    there = np.flatnonzero(np.bincount(detector))
+    sides = np.array([0])
+    for d in there:
+        sides = np.concatenate([sides, sides | 1 << d])
+    crossing = ((sides[:, None] & patterns) > 0) & ((~sides[:, None] & patterns) > 0)
+    linked, found = crossing @ counts, {}
+    for code in np.unique(there // 2):
+        apart = ((sides >> 2 * code) & 1) & ~((sides >> (2 * code + 1)) & 1)
+        found[ARRAYS[code]] = int(linked[apart.astype(bool)].min(initial=len(seen)))
+    return found
+
+
+def check_linked(measurements: Measurements, links: LinkReport) -> None:
+    """Refuse measurements that cannot determine an offset between the modules."""
+    place = f"measurements in {measurements.filter}+{measurements.pupil}"
+    if links.n_sources == 0:
+        raise NoSolutionError(f"{place}: no source that was selected is measured twice")
+    modules = sorted({detector.split()[1] for detector in links.detectors})
+    if len(modules) < len(MODULES):
+        raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
+    if links.repeated == 0:
+        why = "no overlap"
+        if len(links.epochs) == 1:
+            why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
+        raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
+    sides = [
+        {int(g) for d, g in zip(links.detectors, links.detector_group, strict=True) if d.endswith(module)}
+        for module in MODULES
+    ]
+    if not sides[0] & sides[1]:
+        raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
 
 
 @dataclass(frozen=True)
@@ -54,6 +150,11 @@ class TermStatus:
     effective_sources: float = 0.0
     partners: tuple[str, ...] = ()  # terms that it is not separable from: they hold only if this one is 0
 
+    @classmethod
+    def refuse(cls, term: Term, why: str, **numbers: float) -> "TermStatus":
+        """Status of a term without information."""
+        return cls(term, "no information", f"{term.words}: {why}", **numbers)
+
     @property
     def is_degenerate(self) -> bool:
         """Whether these pointings do not determine the term."""
@@ -66,48 +167,61 @@ class TermStatus:
 
 
 @dataclass(frozen=True, eq=False)
-class Separability:
-    """Roles of all terms."""
+class Forecast:
+    """What a fit of one filter and pupil will determine."""
 
-    status: tuple[TermStatus, ...]  # one for each offset, slope and epoch term
+    model: Model  # all terms that were asked for
+    system: LinearSystem
+    links: LinkReport
+    status: tuple[TermStatus, ...]  # of each offset, slope and epoch term: its expected error, or why there is none
+    free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
     fitted: np.ndarray  # (n_terms,), terms that are determined
-    nuisance: np.ndarray  # (n_terms,), terms that are free without being determined: levels, offsets with no link
 
 
-def count_effective_sources(
-    model: Model, system: LinearSystem, links: LinkReport, weight: np.ndarray, free: np.ndarray, wanted: Iterable[int]
-) -> dict[int, float]:
-    """Count the effective sources of terms; 0 where these weights do not determine the term."""
-    here = np.ix_(free, free)
-    inverse, null = generalised_inverse(*(part[here] for part in system.normal_matrix(weight)))
+def forecast_terms(
+    measurements: Measurements,
+    *,
+    fit_slope: str = "long",
+    fit_epochs: bool = True,
+    direction: float = DIRECTION,
+    origin: tuple[float, float] = ORIGIN,
+    fit_direction: bool = False,
+    per_module: bool = False,
+    min_sources: int = MIN_SOURCES,
+) -> Forecast:
+    """Find what can be determined, from the design and the errors of measurements alone; parameters as for a fit."""
+    links = count_links(measurements)
+    check_linked(measurements, links)
+    model = list_terms(measurements, SLOPE_ARRAYS[fit_slope], direction, origin, fit_direction, per_module)
+    system = LinearSystem(model.design(measurements), number_labels(measurements.source)[1])
+    return _admit_terms(model, system, links, 1 / measurements.mag_error**2, fit_epochs, min_sources)
+
+
+def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int, float]:
+    """Count the effective sources of the terms that are fitted; 0 where these weights do not determine the term."""
+    free, model, links = forecast.free, forecast.model, forecast.links
+    inverse, null = forecast.system.invert(weight, free)
     influence, undetermined = np.zeros((len(free), len(free))), np.zeros(len(free), dtype=bool)
-    influence[here], undetermined[free] = inverse, np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
+    influence[np.ix_(free, free)], undetermined[free] = inverse, np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
     counts = {}
-    for number in wanted:
+    for number in np.flatnonzero(forecast.fitted):
         term = model.terms[number]
         if undetermined[number]:
-            counts[number] = 0.0
+            counts[int(number)] = 0.0
         elif term.kind == "epoch" and len(model.epochs) > _COUNTED_EPOCHS:
-            counts[number] = float(links.shared_epochs[links.epochs.index(term.epoch)].max())
+            counts[int(number)] = float(links.shared_epochs[links.epochs.index(term.epoch)].max())
         else:
-            counts[number] = system.effective_sources(weight, influence[number])
+            counts[int(number)] = forecast.system.effective_sources(weight, influence[number])
     return counts
 
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
     """Status of a term that is constrained by too few sources."""
-    words = f"{term.words}: constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
-    return TermStatus(term, "no information", words, effective_sources=count)
+    why = f"constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
+    return TermStatus.refuse(term, why, effective_sources=count)
 
 
-def find_separable(
-    model: Model,
-    system: LinearSystem,
-    links: LinkReport,
-    weight: np.ndarray,
-    fit_epochs: bool = True,
-    min_sources: int = MIN_SOURCES,
-) -> Separability:
+def _admit_terms(model, system, links, weight, fit_epochs, min_sources):
     """Admit the terms one by one: offsets, then epoch terms, then slopes.
 
     A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
@@ -127,16 +241,16 @@ def find_separable(
     while True:
         reduced = _eliminate(matrix, gram, nuisance)
         admitted = _admit_all(model, reduced, gram, nuisance, refused, fit_epochs)
-        free = np.isin(np.arange(len(model.terms)), admitted) | nuisance
-        counts = count_effective_sources(model, system, links, weight, free, admitted)
-        weakest = _find_unsupported(model.terms, reduced, admitted, counts, min_sources)
+        fitted = np.isin(np.arange(len(model.terms)), admitted)
+        found = Forecast(model, system, links, (), fitted | nuisance, fitted)
+        counts = count_effective_sources(found, weight)
+        covariance = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
+        weakest = _find_unsupported(model.terms, covariance, admitted, counts, min_sources)
         if weakest is None:
-            break
+            return replace(found, status=_statuses(model, links, covariance, admitted, refused, counts))
         number = model.terms.index(weakest.term)
         nuisance[number] = True
         refused = {number: weakest} | {i: r for i, r in refused.items() if nuisance[i]}
-    fitted = np.isin(np.arange(len(model.terms)), admitted)
-    return Separability(_statuses(model, links, reduced, admitted, refused, counts), fitted, nuisance)
 
 
 def _undetermined_offsets(model, matrix, gram):
@@ -175,26 +289,20 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
         status = _find_obstacle(model.terms, reduced, gram, admitted, number, fraction, left, np.diag(inverse))
         if status is None:
             admitted.append(int(number))
-            inverse = _border(inverse, fraction, left)
+            # The inverse of the bordered matrix: a thousand inversions would take minutes.
+            column = np.append(fraction, -1.0)
+            inverse = np.pad(inverse, (0, 1)) + np.outer(column, column / left)
         else:
             refused[int(number)] = status
     return admitted
-
-
-def _border(inverse, fraction, left):
-    """Inverse of a matrix that has grown by one row and column (a thousand inversions would take minutes)."""
-    column = np.append(fraction, -1.0)
-    return np.pad(inverse, (0, 1)) + np.outer(column, column / left)
 
 
 def _find_obstacle(terms, reduced, gram, admitted, number, fraction, left, variance):
     """None where the term can be admitted, else the reason against it."""
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:
-        why = "no source links it to another epoch"
-        if term.is_slope:
-            why = "no source moves along the gradient's direction"
-        return TermStatus(term, "no information", f"{term.words}: {why}; fixed to 0")
+        why = "moves along the gradient's direction" if term.is_slope else "links it to another epoch"
+        return TermStatus.refuse(term, f"no source {why}; fixed to 0")
     # Admitting it multiplies the variances of the admitted terms by these factors. Correlations within a kind (an
     # epoch with few sources, say) do no harm, unless the term is a combination of the others altogether.
     inflation = 1 + fraction**2 / (max(left, NULL_SHARE * own) * variance)
@@ -216,25 +324,22 @@ def _is_same_kind(one, other):
     return one.kind == other.kind or (one.is_slope and other.is_slope)
 
 
-def _find_unsupported(terms, reduced, admitted, counts, min_sources):
+def _find_unsupported(terms, covariance, admitted, counts, min_sources):
     """Find the next term to leave out: it has too few sources, or its error is too large."""
-    if not admitted:
-        return None
-    error = np.sqrt(np.diag(np.linalg.inv(reduced[np.ix_(admitted, admitted)])))
+    error = np.sqrt(np.diag(covariance))
     for number, expected in sorted(zip(admitted, error, strict=True), key=lambda pair: counts[pair[0]]):
         term, count = terms[number], counts[number]
         if count < min_sources:
             return too_few_sources(term, count, min_sources)
         limit, unit = (MAX_SLOPE_ERROR, "mag/arcmin") if term.is_slope else (MAX_OFFSET_ERROR, "mag")
         if expected > limit:
-            words = f"{term.words}: expected error {expected:.3f} exceeds the limit of {limit} {unit}; not fitted"
-            return TermStatus(term, "no information", words, 0.0, float(expected), count)
+            why = f"expected error {expected:.3f} exceeds the limit of {limit} {unit}; not fitted"
+            return TermStatus.refuse(term, why, expected_error=float(expected), effective_sources=count)
     return None
 
 
-def _statuses(model, links, reduced, admitted, refused, counts):
+def _statuses(model, links, covariance, admitted, refused, counts):
     """Status of every term but the levels, with errors and correlations of the whole fit."""
-    covariance = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
     error = np.sqrt(np.diag(covariance))
     correlation = np.abs(covariance / np.outer(error, error))
     found = []
@@ -250,23 +355,6 @@ def _statuses(model, links, reduced, admitted, refused, counts):
             largest = float(correlation[place, others].max(initial=0.0))
             found.append(TermStatus(term, status, words, largest, float(error[place]), counts[number]))
         elif term.kind == "offset":
-            words = f"{term.words}: no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag"
-            found.append(TermStatus(term, "no information", words))
+            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag"
+            found.append(TermStatus.refuse(term, why))
     return tuple(found)
-
-
-@dataclass(frozen=True, eq=False)
-class Forecast:
-    """What a fit of one filter and pupil will determine."""
-
-    status: tuple[TermStatus, ...]  # of each offset, slope and epoch term: its expected error, or why there is none
-    links: LinkReport
-
-
-def forecast_terms(measurements: Measurements, *, fit_slope: str = "long") -> Forecast:
-    """Forecast the errors of offsets, slopes and epoch terms from the design and the errors of measurements alone."""
-    links = count_links(measurements)
-    check_linked(measurements, links)
-    model = list_terms(measurements, slope_arrays=SLOPE_ARRAYS[fit_slope], direction=DIRECTION, origin=ORIGIN)
-    system = LinearSystem(model.design(measurements), number_labels(measurements.source)[1])
-    return Forecast(find_separable(model, system, links, 1 / measurements.mag_error**2).status, links)

@@ -12,17 +12,16 @@ import numpy as np
 from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, list_terms
-from jwst_modfix.fitting.least_squares import LinearSystem, number_labels, student_factor
-from jwst_modfix.fitting.links import LinkReport, check_linked, count_links, count_weakest_links
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
-from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust
+from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
-    Separability,
+    Forecast,
     TermStatus,
     count_effective_sources,
-    find_separable,
+    count_weakest_links,
+    forecast_terms,
     too_few_sources,
 )
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
@@ -44,81 +43,53 @@ _WIDTH = 78  # characters of a line of the summary
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Solution:
+class Solution(Forecast, RobustFit):
     """
     Zero points, gradients and epoch terms of one filter and pupil.
 
     Parameters
     ----------
+    values : numpy.ndarray, shape (n_terms,)
+        Values of all terms [mag or mag/arcmin]; 0 where fixed.
+    covariance : numpy.ndarray, shape (n_terms, n_terms)
+        Covariance of all terms; 0 where fixed.
+    residual : numpy.ndarray, shape (n,)
+        Measurements less the model [mag].
+    weight, derivative : numpy.ndarray, shape (n,)
+        Weights of the measurements in the fit and in its covariance [1/mag^2]; 0 where rejected.
+    rejected : numpy.ndarray of int, shape (n,)
+        Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source.
+    sigma_int : float
+        Intrinsic scatter of one measurement [mag].
+    error_scale : float
+        Factor of the given errors: 1, or less where they are too large.
+    chi2 : float
+        Sum of squared residuals over variances, sigma_int included.
+    iterations : int
+        Number of re-weightings.
     measurements : Measurements
         The measurements that were fitted: all that are not reserved.
     model : Model
         All terms that were asked for.
     system : LinearSystem
         The design of the measurements.
-    fitted : numpy.ndarray of bool, shape (n_terms,)
-        Terms that are determined and were solved for.
-    fit : RobustFit
-        Values, covariance, residuals, weights and rejections.
     links : LinkReport
         Sources that detectors and epochs share.
+    free, fitted : numpy.ndarray of bool, shape (n_terms,)
+        Terms that were solved for, and those of them that are determined.
     status : tuple of TermStatus
         Whether each offset, slope and epoch term is determined, and why not.
-    fit_direction : bool
-        Whether two components of each gradient were fitted.
     level_group : dict
         For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
     """
 
     measurements: Measurements
-    model: Model
-    system: LinearSystem
-    fitted: np.ndarray
-    fit: RobustFit
-    links: LinkReport
-    status: tuple[TermStatus, ...]
-    fit_direction: bool = False
     level_group: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Short names of all terms, such as ``"offset[long]"``."""
         return tuple(term.name for term in self.model.terms)
-
-    @property
-    def values(self) -> np.ndarray:
-        """Values of all terms [mag or mag/arcmin]; 0 where fixed."""
-        return self.fit.values
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Covariance of all terms; 0 where fixed."""
-        return self.fit.covariance
-
-    @property
-    def direction(self) -> float:
-        """Direction of the gradients [deg], where it is not fitted."""
-        return self.model.direction
-
-    @property
-    def origin(self) -> tuple[float, float]:
-        """V2 and V3 where u = 0 [arcsec]."""
-        return self.model.origin
-
-    @property
-    def sigma_int(self) -> float:
-        """Intrinsic scatter of one measurement [mag]."""
-        return self.fit.sigma_int
-
-    @property
-    def rejected(self) -> np.ndarray:
-        """Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source."""
-        return self.fit.rejected
-
-    @property
-    def chi2(self) -> float:
-        """Sum of squared residuals over variances, sigma_int included."""
-        return self.fit.chi2
 
     @property
     def n_measurements(self) -> int:
@@ -233,20 +204,18 @@ class Solution:
         dict of numpy.ndarray, shape (n,)
             Columns ``source``, ``exposure``, ``epoch``, ``array``, ``module``, ``mag`` [mag], ``residual`` [mag],
             ``used`` and ``reason`` (``"used"``, ``"single"``, ``"outlier"`` or ``"variable"``), in the order of the
-            measurements. A residual is the magnitude minus z + g u + t minus the mean of its source.
+            measurements. A residual is the magnitude minus z + g u + t minus the mean of its source: of its
+            measurements used, or of all where the source is rejected whole.
         """
-        names = ("source", "exposure", "epoch", "array", "module", "mag")
-        found: dict[str, np.ndarray] = {name: getattr(self.measurements, name) for name in names}
-        found |= {"residual": self._residual(), "used": self.rejected == 0}
-        return found | {"reason": np.array(REASONS)[self.rejected]}
-
-    def _residual(self) -> np.ndarray:
-        """Residuals from the mean of each source: of its measurements used, or of all where it is rejected whole."""
         source, m = number_labels(self.measurements.source)[1], self.measurements
         left, weight = m.mag - self.predict(m), 1 / m.mag_error**2
         mean = np.bincount(source, weight * left) / np.bincount(source, weight)
-        is_used = np.bincount(source, self.rejected == 0)[source] > 0
-        return np.where(is_used, self.fit.residual, left - mean[source])
+        used = self.rejected == 0
+        is_used = np.bincount(source, used)[source] > 0
+        names = ("source", "exposure", "epoch", "array", "module", "mag")
+        columns: dict[str, np.ndarray] = {name: getattr(m, name) for name in names}
+        columns |= {"residual": np.where(is_used, self.residual, left - mean[source]), "used": used}
+        return columns | {"reason": np.array(REASONS)[self.rejected]}
 
     def to_table(
         self, description: str | None = None, *, significance: float = 3.0, baseline: str = "B", **meta: Any
@@ -283,24 +252,23 @@ class Solution:
         str
             Counts, offsets and slopes with a verdict for each array, epoch terms, and what is not determined.
         """
-        single, outliers, variable = np.bincount(self.rejected, minlength=4)[1:]
+        single, outliers, variable = (int(count) for count in np.bincount(self.rejected, minlength=4)[1:])
+        results = judge_arrays(self)
         lines = [
             f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
             f" in {count_nouns(len(self.model.epochs), 'epoch')}",
-            f"rejected: {single} single, {outliers} outliers, {variable} of variable sources",
-            f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.fit.error_scale:.2f},"
+            f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
+            f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.error_scale:.2f},"
             f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
             "",
             f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict",
         ]
-        results = judge_arrays(self)
         lines += [
             f"{r.array:6}{_milli(r.offset, r.offset_error):>20}{_milli(r.slope, r.slope_error):>21}"
             f"{r.n_sources:>9.0f}  {r.verdict}"
             for r in results
         ]
-        terms = {epoch: found for epoch, found in self.epoch_terms().items() if found[1] > 0}
-        lines += [f"epoch {epoch}: {_milli(*found)} mmag" for epoch, found in terms.items()]
+        lines += [f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0]
         remarks = [f"array {r.array}: {r.words}" for r in results]
         remarks += [status.words for status in self.status if status.words]
         for remark in dict.fromkeys(remarks):
@@ -392,22 +360,23 @@ def fit(
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
-    _check_options(fit_slope, time_term)
+    for name, choice, known in (("fit_slope", fit_slope, SLOPE_ARRAYS), ("time_term", time_term, _TIME_TERMS)):
+        if choice not in known:
+            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {choice!r}")
     mine = measurements.select(~measurements.reserved)
-    links = count_links(mine)
-    check_linked(mine, links)
-    model = list_terms(
-        mine, slope_arrays=SLOPE_ARRAYS[fit_slope], direction=direction, origin=origin,
-        fit_direction=fit_direction, per_module=per_module,
-    )  # fmt: skip
-    system = LinearSystem(model.design(mine), number_labels(mine.source)[1])
-    roles = find_separable(model, system, links, 1 / mine.mag_error**2, time_term != "zero", min_sources)
-    found = fit_robust(system, roles.fitted | roles.nuisance, mine, robust=robust, scatter=scatter)
-    solution = Solution(
-        measurements=mine, model=model, system=system, fitted=roles.fitted, fit=found, links=links,
-        status=roles.status, fit_direction=fit_direction,
-    )  # fmt: skip
-    solution = _centre_levels(_recount(solution, roles, min_sources))
+    forecast = forecast_terms(
+        mine,
+        fit_slope=fit_slope,
+        fit_epochs=time_term != "zero",
+        direction=direction,
+        origin=origin,
+        fit_direction=fit_direction,
+        per_module=per_module,
+        min_sources=min_sources,
+    )
+    found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
+    solution = _recount(Solution(**vars(found), **vars(forecast), measurements=mine), min_sources)
+    solution = _centre_levels(solution)
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     for status in solution.status:
         if status.is_degenerate:
@@ -436,46 +405,31 @@ def solve(measurements: Measurements, **options: Any) -> Solution:
         return fit(measurements, **options)
 
 
-def _check_options(fit_slope: str, time_term: str) -> None:
-    if fit_slope not in SLOPE_ARRAYS:
-        raise MeasurementsError(f"fit_slope must be one of {', '.join(SLOPE_ARRAYS)}; got {fit_slope!r}")
-    if time_term not in _TIME_TERMS:
-        raise MeasurementsError(f"time_term must be one of {', '.join(_TIME_TERMS)}; got {time_term!r}")
-
-
-def _recount(solution: Solution, roles: Separability, min_sources: int) -> Solution:
+def _recount(solution: Solution, min_sources: int) -> Solution:
     """Count the effective sources again without those rejected: leave terms out, and correct errors for few."""
-    _check_still_linked(solution)
-    free = solution.fitted | roles.nuisance
-    counts = count_effective_sources(
-        solution.model, solution.system, solution.links, solution.fit.derivative, free, np.flatnonzero(solution.fitted)
-    )
-    weakest = count_weakest_links(solution.measurements, solution.fit.derivative > 0)
-    fitted, factor, status = solution.fitted.copy(), np.ones(len(free)), {s.term: s for s in solution.status}
+    used = solution.rejected == 0
+    # Without links the values would be 0 without any data.
+    if not used.any() or not np.diag(solution.covariance)[solution.model.mask("offset")].any():
+        raise NoSolutionError(
+            f"measurements in {solution._band}: {1 - used.mean():.0%} were rejected as outliers or variable"
+            " sources, and the others do not link the modules"
+        )
+    counts = count_effective_sources(solution, solution.derivative)
+    weakest = count_weakest_links(solution.measurements, solution.derivative > 0)
+    fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
     for number, count in counts.items():
         term = solution.model.terms[number]
         factor[number] = student_factor(max(count, min_sources))
         status[term] = replace(status[term], effective_sources=count)
         if count < min_sources:
-            fitted[number], status[term] = False, too_few_sources(term, count, min_sources)
+            status[term] = too_few_sources(term, count, min_sources)
         elif term.kind == "offset" and weakest[str(term.array)] < min(_WEAKEST_LINK, min_sources):
-            fitted[number] = False
-            words = f"{term.words}: the weakest link between its modules has {weakest[str(term.array)]} sources"
-            words += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
-            status[term] = TermStatus(term, "no information", words, effective_sources=count)
-    found = replace(solution.fit, covariance=solution.covariance * np.outer(factor, factor))
-    return replace(solution, fit=found, fitted=fitted, status=tuple(status.values()))
-
-
-def _check_still_linked(solution: Solution) -> None:
-    """Refuse a solution whose links were all rejected: its value would be 0 without any data."""
-    used = solution.rejected == 0
-    error = np.sqrt(np.diag(solution.covariance))
-    if not used.any() or not error[solution.model.mask("offset")].any():
-        raise NoSolutionError(
-            f"measurements in {solution._band}: {1 - used.mean():.0%} were rejected as outliers or variable"
-            " sources, and the others do not link the modules"
-        )
+            why = f"the weakest link between its modules has {weakest[str(term.array)]} sources"
+            why += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
+            status[term] = TermStatus.refuse(term, why, effective_sources=count)
+        fitted[number] = status[term].is_fitted
+    covariance = solution.covariance * np.outer(factor, factor)
+    return replace(solution, covariance=covariance, fitted=fitted, status=tuple(status.values()))
 
 
 def _centre_levels(solution: Solution) -> Solution:
@@ -489,8 +443,7 @@ def _centre_levels(solution: Solution) -> Solution:
         members = [i for i in levels if groups[str(solution.model.terms[i].array)] == group]
         project[np.ix_(members, members)] -= 1 / len(members)
     covariance = project @ solution.covariance @ project.T
-    found = replace(solution.fit, values=project @ solution.values, covariance=covariance)
-    return replace(solution, fit=found, level_group=groups)
+    return replace(solution, values=project @ solution.values, covariance=covariance, level_group=groups)
 
 
 def _mark_insignificant(solution: Solution) -> Solution:

@@ -14,9 +14,6 @@ from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 if TYPE_CHECKING:
     from jwst_modfix.fitting.solution import Solution
 
-__all__ = ["NEEDED", "NOT_DETERMINED", "NOT_NEEDED", "ArrayResult", "judge_arrays", "offset_table"]
-
-
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
 # Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
 TOLERANCE = 0.001
@@ -29,6 +26,9 @@ LARGEST_ERROR = 0.003
 _LEAST_CHANCE = 1e-290
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
 _ACROSS = np.array([0.3, 1.45, 2.6])
+# A direction is fitted where the slope is this many sigmas from zero: else its length is biased upward and its
+# direction is noise.
+_DIRECTION_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +48,6 @@ class ArrayResult:
     significance: float = 0.0  # of offset and slope together, as Gaussian sigmas
     n_sources: float = 0.0  # effective number behind the offset
     is_usable: bool = False  # whether the value goes into a table
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Strength:
-    """Joint significance [sigmas], and the largest difference, error and upper limit across the field [mag]."""
-
-    sigmas: float
-    size: float
-    error: float
-    limit: float
 
 
 def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
@@ -82,38 +72,30 @@ def offset_table(
     Rows have the values as measured, whatever the verdict. Left out are values that hold only under an assumption, and
     those whose error exceeds ``LARGEST_ERROR`` somewhere in the field.
     """
-    results = judge_arrays(solution, significance)
-    gradient = Gradient(
-        frame="focal_plane",
-        direction=solution.direction,
-        origin=tuple(solution.origin),
-        exposure_share=EXPOSURE_SHARE,
+    m, model = solution.measurements, solution.model
+    columns = ("array", "offset", "offset_error", "slope", "slope_error", "direction")
+    rows = tuple(
+        OffsetRow(filter=m.filter, pupil=m.pupil, **{column: getattr(result, column) for column in columns})
+        for result in judge_arrays(solution, significance)
+        if result.is_usable
     )
-    rows = tuple(_row(solution, result) for result in results if result.is_usable)
+    gradient = Gradient(
+        frame="focal_plane", direction=model.direction, origin=tuple(model.origin), exposure_share=EXPOSURE_SHARE
+    )
     valid_for = meta.pop("valid_for", Validity())
     return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name, meta=meta)
 
 
-def _row(solution, result):
-    return OffsetRow(
-        array=result.array,
-        filter=solution.measurements.filter,
-        pupil=solution.measurements.pupil,
-        offset=result.offset,
-        offset_error=result.offset_error,
-        slope=result.slope,
-        slope_error=result.slope_error,
-        direction=result.direction,
-    )
-
-
 def _judge(solution, array, significance):
-    status = {found.term.name: found for found in solution.status}
-    own = status[f"offset[{array}]"]
+    (own,) = (status for status in solution.status if status.term.name == f"offset[{array}]")
     if not own.is_fitted:
         return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
-    strength = _strength(solution, array)
-    verdict, words = _verdict(strength, significance)
+    sigmas = _joint_sigmas(solution, array)
+    # Places in module A and B, mirrored about the origin along V2, where the modules lie.
+    V2, V3 = solution.model.origin
+    found = [solution.difference(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) for d in _ACROSS]
+    size, error = np.abs([value for value, _ in found]), np.array([error for _, error in found])
+    verdict, words = _compare(sigmas, size, error, significance)
     # A term that this one is not separable from, or a slope that was asked for and may be part of the offset.
     blocking = [
         s.words
@@ -127,15 +109,15 @@ def _judge(solution, array, significance):
         array=array,
         verdict=verdict,
         words=words,
-        significance=strength.sigmas,
+        significance=sigmas,
         n_sources=own.effective_sources,
-        is_usable=not blocking and strength.error <= LARGEST_ERROR,
+        is_usable=not blocking and float(error.max()) <= LARGEST_ERROR,
         **_measured(solution, array),
     )
 
 
-def _strength(solution, array):
-    """Test offset and slopes together, and find the largest difference across the field."""
+def _joint_sigmas(solution, array):
+    """Significance of offset and slopes together."""
     terms = solution.model.terms
     mine = [
         i
@@ -145,35 +127,27 @@ def _strength(solution, array):
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
     joint = values @ np.linalg.solve(covariance, values)
     chance = chi2.sf(joint, len(mine))
-    sigmas = float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
-    # Places in module A and B, mirrored about the origin along V2, where the modules lie.
-    V2, V3 = solution.origin
-    found = [solution.difference(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) for d in _ACROSS]
-    difference, error = np.abs([value for value, _ in found]), np.array([error for _, error in found])
-    return _Strength(
-        sigmas=sigmas,
-        size=float(difference.max()),
-        error=float(error.max()),
-        limit=float((difference + _CONFIDENCE * error).max()),
-    )
+    return float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
 
 
-def _verdict(strength, significance):
-    words = f"the modules differ by up to {1e3 * strength.size:.1f} mmag ({strength.sigmas:.1f} sigma)"
-    if strength.sigmas >= significance and strength.size > TOLERANCE:
+def _compare(sigmas, size, error, significance):
+    """Compare the differences across the field [mag], and their errors, with what is needed."""
+    words = f"the modules differ by up to {1e3 * size.max():.1f} mmag ({sigmas:.1f} sigma)"
+    if sigmas >= significance and size.max() > TOLERANCE:
         return NEEDED, words
-    words += f", with errors of at most {1e3 * strength.error:.1f} mmag"
-    if strength.limit < LARGEST_DIFFERENCE:
+    words += f", with errors of at most {1e3 * error.max():.1f} mmag"
+    limit = (size + _CONFIDENCE * error).max()
+    if limit < LARGEST_DIFFERENCE:
         return NOT_NEEDED, words
-    limit = f"not below {1e3 * LARGEST_DIFFERENCE:.0f} mmag at 95% confidence (up to {1e3 * strength.limit:.1f} mmag)"
-    return NOT_DETERMINED, f"{words}: not significant, and {limit}"
+    limits = f"{1e3 * LARGEST_DIFFERENCE:.0f} mmag at 95% confidence (up to {1e3 * limit:.1f} mmag)"
+    return NOT_DETERMINED, f"{words}: not significant, and not below {limits}"
 
 
 def _measured(solution, array):
     """Offset, slope and direction of the array, as fields of its result."""
     offset, offset_error = solution.value(f"offset[{array}]")
     found = {"offset": offset, "offset_error": offset_error}
-    if solution.fit_direction:
+    if f"slope_V2[{array}]" in solution.names:
         return found | _fitted_direction(solution, array)
     name = f"slope[{array}]"
     if name in solution.names and np.isfinite(solution.value(name)[0]):
@@ -184,24 +158,23 @@ def _measured(solution, array):
     return found
 
 
-def _fitted_direction(solution, array, least=3.0):
+def _fitted_direction(solution, array):
     """Slope and direction from the components along V2 and V3.
 
-    A direction is given only where the slope is ``least`` sigma from zero: else its length is biased upward and its
-    direction is noise, and the component along the given direction is taken instead. Where the pointings do not
+    Where the slope is not significant, its component along the given direction is taken. Where the pointings do not
     determine the component along V3, that along V2 is taken, where the modules lie.
     """
-    names = [name for name in (f"slope_V2[{array}]", f"slope_V3[{array}]") if name in solution.names]
+    names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
     mine = [solution.names.index(name) for name in names]
-    if not mine or not solution.fitted[mine[0]]:
+    if not solution.fitted[mine[0]]:
         return {}
     if not solution.fitted[mine[1]]:
         slope, slope_error = solution.value(names[0])
         return {"slope": slope, "slope_error": slope_error, "direction": 90.0}
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
-    angle = np.deg2rad(solution.direction)
+    angle = np.deg2rad(solution.model.direction)
     along = np.array([np.sin(angle), np.cos(angle)])
-    if values @ np.linalg.solve(covariance, values) < chi2.isf(2 * norm.sf(least), 2):
+    if values @ np.linalg.solve(covariance, values) < chi2.isf(2 * norm.sf(_DIRECTION_SIGMAS), 2):
         return {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
     slope = float(np.hypot(*values))
     along, across = values / slope, np.array([values[1], -values[0]]) / slope

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.least_squares import MAD_TO_SIGMA
-from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements
+from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.pairs import PairSolution
-from jwst_modfix.fitting.robust import OUTLIER
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.table.table import ARRAYS
@@ -98,7 +97,7 @@ def plot_residual_map(solution: Solution, *, gridsize: int = 30, ax: Axes | None
     """
     ax = _axes(ax)
     used = solution.rejected == 0
-    m, residual = solution.measurements.select(used), _MILLI * solution.fit.residual[used]
+    m, residual = solution.measurements.select(used), _MILLI * solution.residual[used]
     limit = _limit(residual, 90, least=5.0)
     rows = max(1, round(gridsize * np.ptp(m.V3) / np.ptp(m.V2) / np.sqrt(3)))  # regular hexagons
     bins = ax.hexbin(
@@ -339,9 +338,10 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
     else:
         what = "residuals with the gradient left in"
         mine = (solution.measurements.array == result.array) & (solution.rejected == 0)
-        direction = solution.direction if result.direction is None else result.direction
-        u, g = solution.measurements.select(mine).coordinate(direction, solution.origin), EXPOSURE_SHARE * k
-        y = _MILLI * solution.fit.residual[mine] + g * u
+        direction = solution.model.direction if result.direction is None else result.direction
+        m, g = solution.measurements.select(mine), EXPOSURE_SHARE * k
+        u = focal_plane_coordinate(m.V2, m.V3, direction, solution.model.origin)
+        y = _MILLI * solution.residual[mine] + g * u
         line = _draw_medians(ax, u, y, _COLORS[0], "o", "medians")
         ax.plot(line, g * line, color=_COLORS[1], lw=1.8, label="fit")
         ax.set(xlabel="u [arcmin]", ylabel="gradient + residual [mmag]")

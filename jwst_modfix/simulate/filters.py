@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.table.wheels import IN_PUPIL_WHEEL, LONG_FILTERS
+from jwst_modfix.table.validity import IN_PUPIL_WHEEL, LONG_FILTERS
 
 __all__ = ["BANDS", "Band", "UnknownBandError"]
 

@@ -26,7 +26,8 @@ from jwst_modfix.steps.associations import (
     write_association,
 )
 from jwst_modfix.steps.outputs import SafeOutputs, refuse_replaced
-from jwst_modfix.table.model import REFTYPE, ModuleOffsetModel, choose_reference, explain_choice
+from jwst_modfix.table.file import choose_table
+from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import get_logger
 
 if TYPE_CHECKING:
@@ -145,9 +146,8 @@ class ModuleOffsetStep(SafeOutputs):
 
     def _table(self) -> OffsetTable:
         """Choose the table, and log which it is."""
-        override = self.get_ref_override(REFTYPE)
-        table = choose_reference(override)
-        log.info("Table %s (hash %s), %s", table.name, table.digest, explain_choice(override))
+        table, source = choose_table(self.get_ref_override("moduleoffset"))
+        log.info("Table %s (hash %s), %s", table.name, table.digest, source)
         if table.valid_for.is_empty:
             log.warning(
                 "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong",

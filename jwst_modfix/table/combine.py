@@ -11,11 +11,7 @@ from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.file import TableText, locate_table, read_table, read_tree, refuse_packaged
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
-from jwst_modfix.table.validity import contexts_in_words
-from jwst_modfix.table.wheels import find_mismatch
-
-__all__ = ["Comparison", "Difference", "RowPair", "compare_tables", "edit_row", "merge_tables"]
-
+from jwst_modfix.table.validity import contexts_in_words, find_mismatch
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
 _UNITS = {"offset": "mag", "offset_error": "mag", "slope": "mag/arcmin", "slope_error": "mag/arcmin",

@@ -8,9 +8,6 @@ from jwst_modfix.table.table import Gradient, OffsetTable, Validity
 from jwst_modfix.table.validity import contexts_in_words
 from jwst_modfix.text import align
 
-__all__ = ["WIDTH", "describe_table", "describe_validity", "describe_value", "wrap"]
-
-
 WIDTH = 78
 _FRAMES = {
     "focal_plane": ("V2, V3", "from +V3 toward +V2", "arcsec"),
@@ -53,7 +50,12 @@ def describe_value(value: float | None, error: float | None, digits: int = 2) ->
     """Write a value in mag as mmag, with its error."""
     if value is None or error is None:
         return ""
-    return f"{1e3 * value:+7.{digits}f} +- {1e3 * error:.{digits}f}"
+    return f"{1e3 * value:+7.{digits}f} ± {1e3 * error:.{digits}f}"
+
+
+def describe_band(filter: str, pupil: str) -> str:
+    """Name a filter and pupil: ``F444W``, or ``F444W+F405N``."""
+    return filter if pupil == "CLEAR" else f"{filter}+{pupil}"
 
 
 def describe_validity(validity: Validity) -> str:
@@ -105,7 +107,7 @@ def _describe_derivation(derivation: Mapping[str, Any]) -> Iterator[str]:
     for name, other in derivation.get("tables", {}).items():
         yield from (f"{name}: {line}" for line in _describe_derivation(other))
     for band in derivation.get("bands", ()):
-        name = band.get("filter", "?") + ("" if band.get("pupil") in (None, "CLEAR") else f"+{band['pupil']}")
+        name = describe_band(band.get("filter", "?"), band.get("pupil") or "CLEAR")
         if band.get("failure"):
             yield f"{name}: left out: {band['failure']}"
         elif "sources" in band:

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -14,29 +14,10 @@ import yaml
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import find_existing, written_whole
-from jwst_modfix.table.table import META_RULES, Gradient, OffsetRow, OffsetTable, Validity, check_meta
-from jwst_modfix.table.wheels import find_mismatch
+from jwst_modfix.table.rules import BrokenRuleError, hold, list_of, located, one_of
+from jwst_modfix.table.table import BASELINES, META_RULES, Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.validity import find_mismatch
 from jwst_modfix.text import get_logger
-
-__all__ = [
-    "ENVIRONMENT_VARIABLE",
-    "PACKAGED_TABLE",
-    "SCHEMA_URI",
-    "SCHEMA_VERSION",
-    "TableText",
-    "check_name",
-    "locate_table",
-    "plain_tree",
-    "read_table",
-    "read_tree",
-    "refuse_overwriting",
-    "refuse_packaged",
-    "table_from_tree",
-    "tree_from_table",
-    "write_table",
-    "write_tree",
-]
-
 
 log = get_logger(__name__)
 
@@ -45,7 +26,6 @@ PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2
 SCHEMA_VERSION = "1.0.0"
 SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
 
-_PACKAGED = "packaged"  # the word for the table that comes with the package
 _MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
 _MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the parser
 _OF_ASDF = ("asdf_library", "history")  # what asdf writes about itself; no part of the table
@@ -62,12 +42,21 @@ _HEADER = """\
 
 def locate_table(name: str | os.PathLike[str]) -> Path:
     """Find a table's file by its path, with ``~`` and ``$VAR`` expanded, or by the word ``packaged``."""
-    path = _expand(name)
-    return PACKAGED_TABLE if str(name) == _PACKAGED and not path.exists() else path
+    path = Path(os.path.expandvars(name)).expanduser()
+    return PACKAGED_TABLE if str(name) == "packaged" and not path.exists() else path
 
 
-def _expand(name: str | os.PathLike[str]) -> Path:
-    return Path(os.path.expandvars(name)).expanduser()
+def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
+    """Choose the user's own table, else the environment's, else the packaged one: the table, and where it is from."""
+    table = getattr(override, "table", override)  # not by way of a model, which takes half a second
+    if isinstance(table, OffsetTable):
+        return table, "given as a model"
+    if override:
+        return read_table(override), f"from {override}"
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen:
+        return read_table(chosen), f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
+    return read_table(PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
 
 
 def refuse_packaged(path: Path) -> None:
@@ -102,7 +91,7 @@ def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
 
 def write_table(table: OffsetTable, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a table to a new file, whole or not at all."""
-    path = _expand(path)
+    path = Path(os.path.expandvars(path)).expanduser()
     check_name(path)
     refuse_packaged(path)
     if not overwrite:
@@ -123,6 +112,13 @@ def plain_tree(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_tree(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def own_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the tree of a table as plain values, without what asdf writes about itself."""
+    tree = {key: value for key, value in tree.items() if key not in _OF_ASDF}
+    plain: dict[str, Any] = plain_tree(tree)
+    return plain
 
 
 def _complete_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,23 +152,27 @@ def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
 
 def table_from_tree(tree: Any, name: str, cls: type = OffsetTable) -> Any:
     """Make the table that a tree describes; report all that is wrong at once, each with its place."""
-    tree = plain_tree({key: value for key, value in tree.items() if key not in _OF_ASDF})
+    tree = own_tree(tree)
     _check_version(tree, name)
-    reading = _Reading()
-    required = ("meta", "baseline", "valid_for", "offsets")
-    blocks = reading.keys("top level", tree, ("meta", "baseline", "gradient", "valid_for", "offsets"), required)
-    meta = reading.meta(blocks.get("meta", {}))
-    validity = reading.validity(blocks.get("valid_for", {}))
-    gradient = reading.make(Gradient, "gradient", "gradient.", blocks["gradient"]) if "gradient" in blocks else None
-    rows = reading.rows(blocks.get("offsets", [{}]))
+    blocks, broken = hold(_BLOCKS, tree, required=("meta", "baseline", "valid_for", "offsets"))
+    problems = [f"{place or 'top level'}: {problem}" for place, problem in broken]
+    meta, broken = hold(META_RULES, blocks.pop("meta", {}), _REQUIRED_META)
+    problems += located("meta", broken)
+    validity = _validity(blocks.pop("valid_for", {}), problems)
+    has_gradient = "gradient" in blocks
+    gradient = _make(Gradient, "gradient", blocks.pop("gradient"), problems) if has_gradient else None
+    rows = []
+    for number, row in enumerate(blocks.pop("offsets", ()), 1):
+        rows.append(_make(OffsetRow, f"row {number} ({_key_in_words(row)})", row, problems))
+    if gradient is None and has_gradient:
+        rows = []  # whose slopes would be said to have no gradient
     try:  # with what could be made of the rest, so that all is said at once
-        sound = {"gradient": gradient} if gradient or "gradient" not in blocks else {"rows": ()}
-        options = {"rows": rows, "baseline": blocks.get("baseline", "B"), "valid_for": validity, "meta": meta} | sound
-        table = cls(**options, name=Path(name).name)
+        sound = [row for row in rows if row is not None]
+        table = cls(rows=sound, gradient=gradient, valid_for=validity, meta=meta, name=Path(name).name, **blocks)
     except ReferenceTableError as error:
-        reading.problems.append(str(error).removeprefix(f"{Path(name).name}: "))
-    if reading.problems:
-        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(reading.problems)))
+        problems.append(str(error).removeprefix(f"{Path(name).name}: "))
+    if problems:
+        raise ReferenceTableError(f"{name}: " + "; ".join(problems))
     return table
 
 
@@ -190,63 +190,38 @@ def _check_version(tree: Mapping[str, Any], name: str) -> None:
         )
 
 
-class _Reading:
-    """The blocks of a tree made into dataclasses, and the problems found on the way."""
+def _make(cls: Any, place: str, block: Any, problems: list[str]) -> Any:
+    """Make a dataclass of a block; None, and the problems, where something is wrong with it."""
+    clean, broken = cls.check(block)
+    problems += located(place, broken, cls.joint)
+    return None if broken else cls(**clean)
 
-    def __init__(self) -> None:
-        self.problems: list[str] = []
 
-    def keys(self, place: str, block: Any, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
-        """Take the known keys of a block; name those that are unknown and those that are missing."""
-        if not isinstance(block, dict):
-            self.problems.append(f"{place}: must be a mapping, got {block!r}")
-            return {}
-        if unknown := sorted(set(block) - set(known)):
-            self.problems.append(f"{place}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-        if missing := [key for key in required if key not in block]:
-            self.problems.append(f"{place}: missing field {', '.join(missing)}")
-        return {key: block[key] for key in known if key in block}
+def _validity(block: Any, problems: list[str]) -> Validity:
+    """Make the validity of its block, whose contexts are one level deeper."""
+    known, broken = hold(dict.fromkeys(("context", "photom", "flat"), _filled), block)
+    problems += located("valid_for", broken)
+    ends, broken = hold(dict.fromkeys(("first", "last"), _filled), known.pop("context", {}))
+    problems += located("valid_for.context", broken)
+    contexts = {f"context_{end}": context for end, context in ends.items()}
+    return _make(Validity, "valid_for", known | contexts, problems) or Validity()
 
-    def make(self, cls: Any, place: str, prefix: str, block: Any) -> Any:
-        """Make a dataclass of a block; None where something is wrong with it."""
-        before = len(self.problems)
-        values = self.keys(place, block, cls.rules, cls.required())
-        _, broken = cls.check(values)
-        self.problems += [f"{prefix if name else place}{name}: {problem}" for name, problem in broken]
-        return cls(**values) if len(self.problems) == before else None
 
-    def meta(self, block: Any) -> dict[str, Any]:
-        """Check the metadata."""
-        required = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
-        known = self.keys("meta", block, META_RULES, required)
-        clean, broken = check_meta(known)
-        self.problems += [f"{place}: {problem}" for place, problem in broken]
-        return clean
+def _filled(value: Any) -> Any:
+    """Accept anything but an empty list or mapping, as a rule."""
+    if isinstance(value, list | dict) and not value:
+        raise BrokenRuleError("must have at least 1 entry, got 0")
+    return value
 
-    def validity(self, block: Any) -> Validity:
-        """Make the validity of its block, whose contexts are one level deeper."""
-        known = self.keys("valid_for", block, ("context", "photom", "flat"))
-        context = self.keys("valid_for.context", known.pop("context", {"first": None}), ("first", "last"))
-        self.problems += [f"valid_for.{key}: must have at least 1 entry, got 0" for key in known if known[key] == []]
-        if not context:
-            self.problems.append("valid_for.context: must not be empty")
-        values = known | {f"context_{key}": value for key, value in context.items()}
-        clean, broken = Validity.check(values)
-        self.problems += [
-            f"valid_for{'.' * bool(name)}{name.replace('context_', 'context.')}: {problem}" for name, problem in broken
-        ]
-        return Validity() if broken else Validity(**clean)
 
-    def rows(self, block: Any) -> tuple[OffsetRow, ...]:
-        """Make the rows."""
-        if not isinstance(block, list):
-            self.problems.append(f"offsets: must be a list, got {block!r}")
-            return ()
-        if not block:
-            self.problems.append("offsets: must have at least 1 entry, got 0")
-        places = [f"row {number} ({_key_in_words(row)})" for number, row in enumerate(block, 1)]
-        rows = [self.make(OffsetRow, at, f"{at}, field ", row) for at, row in zip(places, block, strict=True)]
-        return tuple(row for row in rows if row is not None)
+_BLOCKS = {
+    "meta": lambda value: value,
+    "baseline": one_of(BASELINES),
+    "gradient": lambda value: value,
+    "valid_for": lambda value: value,
+    "offsets": lambda value: list_of(lambda row: row)(_filled(value)),
+}
+_REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
 
 
 def _key_in_words(row: Any) -> str:
@@ -272,8 +247,8 @@ class _PlainLoader(yaml.SafeLoader):
         if problem := _problem_of_event(event, self.depth, self.of_asdf):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
-        if node is not None and getattr(event, "tag", None) == "!":
-            node.tag = "tag:yaml.org,2002:str"  # the parser would take the text '12' for a number
+        if getattr(event, "tag", None):  # without it: the parser would take the quoted text '12' for a number
+            node.tag = self.resolve(type(node), None, (False, False))
         self.of_asdf, self.depth = outside, self.depth - 1
         return node
 
@@ -294,8 +269,9 @@ class _PlainLoader(yaml.SafeLoader):
 def _problem_of_event(event: Any, depth: int, of_asdf: bool) -> str | None:
     if isinstance(event, yaml.AliasEvent):
         return None if of_asdf else "aliases (*) are not allowed"
-    is_quoted = getattr(event, "style", None) in ("'", '"')  # asdf writes `! 'text'` for a text like a date
-    if event.tag and not event.tag.startswith("tag:stsci.edu:") and not (event.tag == "!" and is_quoted):
+    is_text = event.tag == "!" and getattr(event, "style", None) in ("'", '"')  # asdf writes `! 'text'` for a date
+    is_block = of_asdf or isinstance(event, yaml.CollectionStartEvent)
+    if event.tag and not is_text and not (is_block and event.tag.startswith("tag:stsci.edu:")):
         return f"the tag {event.tag!r} is not allowed"
     return "nested too deeply" if depth > _MAX_DEPTH else None
 
@@ -311,15 +287,6 @@ def _problem_of_pair(key_node: Any, value_node: Any, seen: set[str]) -> str | No
     return None
 
 
-def _construct_untagged(loader: Any, _suffix: str, node: Any) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)
-
-
-_PlainLoader.add_multi_constructor("tag:stsci.edu:", _construct_untagged)
 # Numbers are plain decimal ones: YAML 1.1 would read 072 as 58 and 1:30 as 90.
 _PlainLoader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if not pair[0].endswith((":int", ":float"))]
@@ -337,7 +304,7 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.cons
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the tree of an ASDF file that holds YAML only, without what asdf writes about itself."""
-    return parse_tree(_read_bytes(Path(path)), path)
+    return _parse_tree(_read_bytes(Path(path)), path)
 
 
 def write_tree(tree: Mapping[str, Any], path: Path) -> None:
@@ -349,13 +316,16 @@ def _to_yaml(value: Any, width: float) -> str:
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=width, allow_unicode=True)
 
 
-def parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+def _parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Parse the bytes of a file."""
     text = _yaml_text(content, path)
     try:
         tree = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ReferenceTableError(f"{path}: {_explain(error)}") from error
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise ReferenceTableError(f"{path}: cannot be read as YAML: {problem}{line}") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:  # e.g. an impossible number
         raise ReferenceTableError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
@@ -390,13 +360,6 @@ def _yaml_text(content: bytes, path: str | os.PathLike[str]) -> str:
         return b"\n".join(lines[:end]).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
-
-
-def _explain(error: yaml.YAMLError) -> str:
-    """Describe in one line what is wrong with the YAML and where."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"cannot be read as YAML: {problem}" + (f" (line {mark.line + 1})" if mark else "")
 
 
 # ---- edits that keep comments, order and layout ----
@@ -456,7 +419,7 @@ class TableText:
         stream = io.StringIO()
         self._yaml.dump(self.tree, stream)
         content = f"{self._header}{stream.getvalue()}...\n".replace("\n", self._newline).encode()
-        tree = parse_tree(content, output)
+        tree = _parse_tree(content, output)
         table: OffsetTable = table_from_tree(tree, str(output))
         if tree != expected:
             raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")

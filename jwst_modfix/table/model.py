@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,13 +10,10 @@ from stdatamodels.jwst.datamodels import ReferenceFileModel
 
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import (
-    ENVIRONMENT_VARIABLE,
-    PACKAGED_TABLE,
     SCHEMA_URI,
     check_name,
     locate_table,
-    plain_tree,
-    read_table,
+    own_tree,
     read_tree,
     table_from_tree,
     tree_from_table,
@@ -25,19 +21,7 @@ from jwst_modfix.table.file import (
 )
 from jwst_modfix.table.table import OffsetTable
 
-__all__ = [
-    "ENVIRONMENT_VARIABLE",
-    "PACKAGED_TABLE",
-    "REFTYPE",
-    "ModuleOffsetModel",
-    "choose_reference",
-    "explain_choice",
-]
-
-
-REFTYPE = "moduleoffset"
-
-_OF_ASDF = ("asdf_library", "history")  # written by the asdf library; no part of the table
+__all__ = ["ModuleOffsetModel"]
 
 
 class ModuleOffsetModel(ReferenceFileModel):
@@ -72,7 +56,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         elif isinstance(init, OffsetTable):
             name, init = init.name, tree_from_table(init)
         if isinstance(init, dict):
-            init = AsdfObject(_plain(init))
+            init = AsdfObject(own_tree(init))
             table_from_tree(init, name or "table")
         super().__init__(init, **kwargs)
         if name is not None:
@@ -101,62 +85,31 @@ class ModuleOffsetModel(ReferenceFileModel):
         ReferenceTableError
             The description is missing, or a value breaks a rule.
         """
-        tree = tree_from_table(table, **meta)
-        model = cls(tree)
+        model = cls(tree_from_table(table, **meta))
         model.meta.filename = table.name
         return model
 
     @property
     def table(self) -> OffsetTable:
-        """
-        The table in memory.
-
-        Returns
-        -------
-        OffsetTable
-            The checked table, named after the file.
-        """
-        table: OffsetTable = table_from_tree(self._plain_tree(), self._name)
+        """The table in memory, checked and named after the file."""
+        table: OffsetTable = table_from_tree(self._instance, self.override_handle)
         return table
 
     @property
     def override_handle(self) -> str:
-        """
-        Name of the table, where stpipe and our headers would show a file's.
-
-        Returns
-        -------
-        str
-            The file's name.
-        """
-        return self._name
+        """Name of the table, where stpipe and our headers would show a file's."""
+        return str(self.meta.filename or "table")
 
     def validate(self) -> None:
-        """
-        Check the model against the rules of a table.
-
-        Raises
-        ------
-        ReferenceTableError
-            A rule is broken; the message lists every place.
-        """
+        """Check the model against the rules of a table; a `ReferenceTableError` lists every place that breaks one."""
         if "offsets" in self._instance:
-            table_from_tree(self._plain_tree(), self._name)
+            table_from_tree(self._instance, self.override_handle)
 
-    def to_asdf(self, init: Any, *args: Any, **kwargs: Any) -> None:
-        """
-        Write the file as text, with the keys in the order in which a person reads them.
-
-        Parameters
-        ----------
-        init : str
-            Path of the file.
-        *args, **kwargs
-            Accepted as the base class does; not used.
-        """
+    def to_asdf(self, init: Any, *_: Any, **__: Any) -> None:  # numpydoc ignore=PR01
+        """Write the file as text, with the keys in the order in which a person reads them."""
         self.on_save(init)
         self.validate()
-        write_tree(self._plain_tree(), Path(init))
+        write_tree(own_tree(self._instance), Path(init))
 
     def save(self, path: Any, dir_path: Any = None, *args: Any, **kwargs: Any) -> str:
         """
@@ -183,70 +136,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         """
         target = Path(dir_path or Path(path).parent) / Path(path).name
         check_name(target)
-        table_from_tree(self._plain_tree(), target.name)
+        table_from_tree(self._instance, target.name)
         with written_whole(target) as partial:
             super().save(str(partial), None, *args, **kwargs)
         return str(target)
-
-    def _plain_tree(self) -> dict[str, Any]:
-        return _plain(self._instance)
-
-    @property
-    def _name(self) -> str:
-        return str(self.meta.filename or "table")
-
-
-def _plain(tree: Any) -> dict[str, Any]:
-    """Copy the tree of a table, without what is empty and what the asdf library adds."""
-    plain: dict[str, Any] = plain_tree({key: value for key, value in tree.items() if key not in _OF_ASDF})
-    return plain
-
-
-def choose_reference(override: Any = None) -> OffsetTable:
-    """
-    Choose the table: the user's own, else the environment's, else the packaged one.
-
-    Parameters
-    ----------
-    override : str, pathlib.Path, OffsetTable, ModuleOffsetModel or None
-        The step parameter ``override_moduleoffset``.
-
-    Returns
-    -------
-    OffsetTable
-        The table, checked.
-
-    Raises
-    ------
-    ReferenceTableError
-        The chosen file cannot be read or breaks a rule.
-    """
-    if isinstance(override, OffsetTable):
-        return override
-    if isinstance(override, ModuleOffsetModel):
-        return override.table
-    # Not by way of the model, which loads every extension of asdf: half a second.
-    table: OffsetTable = read_table(override or os.environ.get(ENVIRONMENT_VARIABLE) or PACKAGED_TABLE)
-    return table
-
-
-def explain_choice(override: Any = None) -> str:
-    """
-    Say where the chosen table is from.
-
-    Parameters
-    ----------
-    override : str, pathlib.Path, OffsetTable, ModuleOffsetModel or None
-        As for `choose_reference`.
-
-    Returns
-    -------
-    str
-        The place, in words.
-    """
-    if isinstance(override, OffsetTable | ModuleOffsetModel):
-        return "given as a model"
-    if override:
-        return f"from {override}"
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
-    return f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}" if chosen else f"from the package, {PACKAGED_TABLE}"

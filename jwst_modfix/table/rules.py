@@ -3,24 +3,11 @@
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
 from jwst_modfix.text import has_hidden
-
-__all__ = [
-    "BrokenRuleError",
-    "Rule",
-    "context_number",
-    "hold",
-    "list_of",
-    "mapping",
-    "number",
-    "one_of",
-    "plain_data",
-    "text",
-]
 
 
 class BrokenRuleError(ValueError):
@@ -30,15 +17,28 @@ class BrokenRuleError(ValueError):
 Rule = Callable[[Any], Any]
 
 
-def hold(rules: Mapping[str, Rule], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Hold values against rules by name: the clean values, and ``(name, problem)`` of each that breaks one."""
+def hold(
+    rules: Mapping[str, Rule], block: Any, required: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Hold a mapping to rules by name: clean values, and ``(name, problem)``; no name for the mapping itself."""
+    if not isinstance(block, Mapping):
+        return {}, [("", f"must be a mapping, got {block!r}")]
     clean, problems = {}, []
-    for name, value in values.items():
+    if unknown := sorted(map(str, set(block) - set(rules))):
+        problems.append(("", f"unknown key {', '.join(unknown)}; known are {', '.join(rules)}"))
+    if missing := [name for name in required if name not in block]:
+        problems.append(("", f"missing field {', '.join(missing)}"))
+    for name in sorted(rules.keys() & block.keys(), key=list(rules).index):
         try:
-            clean[name] = rules[name](value)
+            clean[name] = rules[name](block[name])
         except BrokenRuleError as error:
             problems.append((name, str(error)))
     return clean, problems
+
+
+def located(place: str, problems: Iterable[tuple[str, str]], joint: str = ".") -> list[str]:
+    """Write each problem behind its place."""
+    return [f"{place}{joint * bool(name)}{name}: {problem}" for name, problem in problems]
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Rule:
@@ -111,29 +111,25 @@ def list_of(rule: Rule, *, length: int | None = None, single: bool = False) -> R
             raise BrokenRuleError(f"must be {'text or ' if single else ''}a list, got {value!r}")
         if length is not None and len(value) != length:
             raise BrokenRuleError(f"must have {length} entries, got {len(value)}")
-        return tuple(_entry(rule, place, item) for place, item in enumerate(value, 1))
+        clean = []
+        for place, item in enumerate(value, 1):
+            try:
+                clean.append(rule(item))
+            except BrokenRuleError as error:
+                raise BrokenRuleError(f"entry {place} {error}") from None
+        return tuple(clean)
 
     return check
-
-
-def _entry(rule: Rule, place: object, item: Any) -> Any:
-    try:
-        return rule(item)
-    except BrokenRuleError as error:
-        raise BrokenRuleError(f"entry {place} {error}") from None
 
 
 def mapping(rules: Mapping[str, Rule], required: tuple[str, ...]) -> Rule:
     """Accept a mapping with these keys."""
 
     def rule(value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise BrokenRuleError(f"must be a mapping, got {value!r}")
-        if unknown := sorted(map(str, set(value) - set(rules))):
-            raise BrokenRuleError(f"unknown key {', '.join(unknown)}; known are {', '.join(rules)}")
-        if missing := [name for name in required if name not in value]:
-            raise BrokenRuleError(f"missing field {', '.join(missing)}")
-        return {name: _entry(rules[name], name, item) for name, item in value.items()}
+        clean, problems = hold(rules, value, required)
+        for name, problem in problems:
+            raise BrokenRuleError(f"entry {name} {problem}" if name else problem)
+        return clean
 
     return rule
 
@@ -143,10 +139,8 @@ def plain_data(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise BrokenRuleError(f"must be a mapping, got {value!r}")
     for leaf in _leaves(value):
-        if isinstance(leaf, str):
-            text(lines=True, empty=True)(leaf)
-        elif not isinstance(leaf, bool):
-            number()(leaf)
+        if not isinstance(leaf, bool):
+            (text(lines=True, empty=True) if isinstance(leaf, str) else number())(leaf)
     return value
 
 

@@ -11,7 +11,18 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.rules import Rule, context_number, hold, list_of, mapping, number, one_of, plain_data, text
+from jwst_modfix.table.rules import (
+    Rule,
+    context_number,
+    hold,
+    list_of,
+    located,
+    mapping,
+    number,
+    one_of,
+    plain_data,
+    text,
+)
 
 if TYPE_CHECKING:
     import os
@@ -29,11 +40,7 @@ BASELINES = ("B", "A", "mean")
 FRAMES = ("focal_plane", "detector", "sky")
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
-_GAUGE = {
-    "B": {"A": 1.0, "B": 0.0},
-    "A": {"A": 0.0, "B": -1.0},
-    "mean": {"A": 0.5, "B": -0.5},
-}
+_GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
 _ANGLE = number(-360, 360)
 _WHEEL = text("[A-Z][A-Z0-9]+", example="F444W")
 _CONTEXT = text(r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
@@ -46,25 +53,22 @@ class _Checked:
     """Base of dataclasses that hold each field to a rule when they are made."""
 
     rules: ClassVar[Mapping[str, Rule]]
+    joint: ClassVar[str] = "."  # between the label and the name of a field
 
     def __post_init__(self) -> None:
-        clean, problems = self.check(vars(self))
+        defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
+        given = {name: value for name, value in vars(self).items() if (value, defaults[name]) != (None, None)}
+        clean, problems = self.check(given)
         if problems:
-            raise ReferenceTableError("; ".join(self._place(name) + f": {problem}" for name, problem in problems))
+            raise ReferenceTableError("; ".join(located(self.label, problems, self.joint)))
         for name, value in clean.items():
             object.__setattr__(self, name, value)
 
     @classmethod
-    def required(cls) -> list[str]:
-        """Names of the fields that must be given."""
-        return [item.name for item in fields(cls) if item.default is MISSING]  # type: ignore[arg-type]
-
-    @classmethod
-    def check(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def check(cls, block: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Hold values to the rules: clean values, and ``(field, problem)`` of each that breaks one."""
-        optional = {item.name for item in fields(cls) if item.default is None}  # type: ignore[arg-type]
-        given = {name: value for name, value in values.items() if value is not None or name not in optional}
-        clean, problems = hold(cls.rules, given)
+        required = [item.name for item in fields(cls) if item.default is MISSING]  # type: ignore[arg-type]
+        clean, problems = hold(cls.rules, block, required)
         return clean, problems or list(cls._contradictions(clean))
 
     @staticmethod
@@ -72,8 +76,9 @@ class _Checked:
         """Find fields that contradict each other, as ``(field, problem)``."""
         yield from ()
 
-    def _place(self, name: str) -> str:
-        """Name a field in a message."""
+    @property
+    def label(self) -> str:
+        """Name in messages."""
         raise NotImplementedError
 
 
@@ -128,6 +133,7 @@ class OffsetRow(_Checked):
         "direction": _ANGLE,
         "photmjsr": _PHOTMJSR,
     }
+    joint: ClassVar[str] = ", field "
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -137,9 +143,6 @@ class OffsetRow(_Checked):
         for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
             if one in values and other not in values:
                 yield "", f"has a {one} and no {other}"
-
-    def _place(self, name: str) -> str:
-        return self.label + (f", field {name}" if name else "")
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -186,6 +189,7 @@ class Gradient(_Checked):
         "origin": list_of(number(), length=2),
         "exposure_share": number(0, 1),
     }
+    label = "gradient"
 
     @staticmethod
     def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -193,9 +197,6 @@ class Gradient(_Checked):
             ra, dec = values["origin"]
             if abs(ra) > 360 or abs(dec) > 90:
                 yield "origin", f"must be RA, Dec [deg] in frame sky, got [{ra}, {dec}]"
-
-    def _place(self, name: str) -> str:
-        return "gradient" + (f".{name}" if name else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,15 +228,19 @@ class Validity(_Checked):
         "photom": _NAMES,
         "flat": _NAMES,
     }
+    label = "valid_for"
+
+    @classmethod
+    def check(cls, block: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Hold values to the rules; problems have the names of a file, where the contexts are one level deeper."""
+        clean, problems = super().check(block)
+        return clean, [(name.replace("context_", "context."), problem) for name, problem in problems]
 
     @staticmethod
     def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         first, last = values.get("context_first"), values.get("context_last")
         if first and last and (context_number(first) or 0) > (context_number(last) or 0):
             yield "context", f"first ({first}) is later than last ({last})"
-
-    def _place(self, name: str) -> str:
-        return "valid_for" + (f".{name.replace('context_', 'context.')}" if name else "")
 
     @property
     def is_empty(self) -> bool:
@@ -300,24 +305,19 @@ class OffsetTable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
-        clean, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
-        problems = [f"{name}: {problem}" for name, problem in broken]
-        meta, broken = check_meta(self.meta)
-        problems += [f"{place}: {problem}" for place, problem in broken]
-        problems += [
-            f"duplicate {label}: {count} times; give one row for each array, filter and pupil"
-            for label, count in Counter(row.label for row in self.rows).items()
-            if count > 1
-        ]
-        if self.gradient is None:
-            problems += [
-                f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
-                for row in self.rows
-                if row.slope is not None
-            ]
+        _, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
+        meta, broken_meta = hold(META_RULES, self.meta)
+        problems = [f"{name}: {problem}" for name, problem in broken] + located("meta", broken_meta)
+        for label, count in Counter(row.label for row in self.rows).items():
+            if count > 1:
+                problems.append(f"duplicate {label}: {count} times; give one row for each array, filter and pupil")
+        for row in self.rows:
+            if row.slope is not None and self.gradient is None:
+                problems.append(
+                    f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
+                )
         if problems:
             raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
-        object.__setattr__(self, "baseline", clean["baseline"])
         object.__setattr__(self, "meta", meta)
 
     def __eq__(self, other: object) -> bool:
@@ -347,7 +347,7 @@ class OffsetTable:
         Returns
         -------
         OffsetTable
-            The table, named after the file.
+            Named after the file.
 
         Raises
         ------
@@ -462,7 +462,7 @@ class OffsetTable:
         Returns
         -------
         OffsetRow or None
-            None where the table has no such row.
+            The row, or None.
         """
         return next((row for row in self.rows if row.key == (array, filter, pupil)), None)
 
@@ -524,14 +524,3 @@ class OffsetTable:
         if self.gradient is None:
             raise ReferenceTableError(f"{self.name}: has no gradient block, so {row.label} has no direction")
         return self.gradient.direction
-
-
-def check_meta(meta: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Hold the metadata to their rules: clean values, and ``(place, problem)`` of each that breaks one."""
-    if not isinstance(meta, Mapping):
-        return {}, [("meta", f"must be a mapping, got {meta!r}")]
-    clean, problems = hold(META_RULES, {name: value for name, value in meta.items() if name in META_RULES})
-    places = [(f"meta.{name}", problem) for name, problem in problems]
-    if unknown := sorted(map(str, set(meta) - set(META_RULES))):
-        places.insert(0, ("meta", f"unknown key {', '.join(unknown)}; known are {', '.join(META_RULES)}"))
-    return clean, places

@@ -21,7 +21,7 @@ from disturbed_runs import MEMBERS, assert_whole, correct, ending, forked, hidde
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, files
 from jwst_modfix.errors import OutputError
 from jwst_modfix.steps import derive_products, module_offset
-from jwst_modfix.table.model import PACKAGED_TABLE
+from jwst_modfix.table.file import PACKAGED_TABLE
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
