@@ -23,6 +23,7 @@ from disturbed_runs import (
 from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix.apply import decide
 from jwst_modfix.errors import OutputError
 from jwst_modfix.table.file import PACKAGED_TABLE
 
@@ -89,9 +90,7 @@ def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(folder,
     elif change == "parameter":
         parameters["apply_slope"] = False
     else:
-        from jwst_modfix.apply import decide as module
-
-        monkeypatch.setattr(module.importlib.metadata, "version", lambda _: "99")
+        monkeypatch.setattr(decide, "_VERSION", "99")
     correct("out", **parameters)
     assert not before.items() & marks("out").items()
 
