@@ -1,5 +1,5 @@
 """
-Pulls of every term over many realisations of the cases of ``tests/pull_cases.py``: the mean should be 0, the width 1.
+Pulls of every term over many realisations of the cases of ``pull_cases.py``: the mean should be 0, the width 1.
 
 Run ``python benchmarks/pulls.py --number 400`` with the project installed; it takes about 10 minutes.
 """

@@ -41,13 +41,6 @@ def test_data_and_err_take_the_factor_and_variances_its_square(small_exposure, d
     np.testing.assert_array_equal(after.area, before.area)
 
 
-def test_nan_stays_where_it_is_and_nowhere_else(small_exposure):
-    before = small_exposure()
-    before.data[3, 5] = np.nan
-    after, _ = correct(before.copy())
-    np.testing.assert_array_equal(np.isnan(after.data), np.isnan(before.data))
-
-
 def test_absent_arrays_stay_absent(small_exposure):
     model = small_exposure()
     for name in ("var_flat", "var_rnoise"):
@@ -96,18 +89,6 @@ def test_the_baseline_says_which_module_is_scaled(small_exposure, baseline, z_a,
         np.testing.assert_allclose(after.data, before.data * 10 ** (0.4 * z), rtol=3e-7)
 
 
-def test_the_simulated_error_is_taken_out(make_exposure):
-    # The simulation put Table 2 on the sky by its own geometry; its noiseless truth has the same sky in A and B.
-    levels = {}
-    for detector in ("NRCA4", "NRCB4"):
-        model = make_exposure(detector, "F150W", (1, 1, 512, 512))
-        before = float(np.nanmedian(model.data))
-        levels[detector] = before, float(np.nanmedian(correct(model)[0].data))
-    offset = [-2.5 * np.log10(levels["NRCA4"][i] / levels["NRCB4"][i]) for i in (0, 1)]
-    assert offset[0] == pytest.approx(-0.05013, abs=1e-3)
-    assert offset[1] == pytest.approx(0.0, abs=1e-3)
-
-
 def test_the_record_says_what_was_done(small_exposure):
     model, decision = correct(small_exposure())
     record = applied(model)
@@ -125,28 +106,6 @@ def test_never_twice_and_the_refusal_says_by_which_table_and_how_to_undo(small_e
     with pytest.raises(ExposureError, match=r"_cal.fits: was corrected before, by ma2023_table2.asdf on 20"):
         correct(model)
     np.testing.assert_array_equal(model.data, before.data)
-
-
-def test_only_what_was_corrected_can_be_undone(small_exposure):
-    with pytest.raises(
-        ExposureError, match="was not corrected .S_MODOFF is not COMPLETE., so there is nothing to undo"
-    ):
-        correct(small_exposure(), inverse=True)
-
-
-@pytest.mark.parametrize("frame", ["focal_plane", "detector", "sky"])
-def test_undo_gives_the_input_whatever_table_is_in_use(small_exposure, frame):
-    gradient = dataclasses.replace(TABLE.gradient, frame=frame, direction=30.0, origin=(265.0, 69.0))
-    before = small_exposure()
-    after, _ = correct(before.copy(), table=dataclasses.replace(TABLE, gradient=gradient))
-    undone, decision = correct(after, inverse=True)  # by the packaged table, which plays no part
-    for name in SCALED:
-        np.testing.assert_allclose(getattr(undone, name), getattr(before, name), rtol=3e-7)
-    photometry = undone.meta.photometry
-    assert photometry.conversion_megajanskys == pytest.approx(before.meta.photometry.conversion_megajanskys, rel=1e-14)
-    assert "module_offset" not in undone.meta.cal_step.instance
-    assert not [card for card in undone.instance["extra_fits"]["PRIMARY"]["header"] if "MOD" in card[0]]
-    assert decision.reason.startswith("undid ma2023_table2.asdf of 20")
 
 
 def test_undo_needs_only_the_cards(small_exposure):
@@ -191,13 +150,6 @@ def test_an_exposure_that_the_table_is_not_meant_for_is_skipped_or_refused(small
         np.testing.assert_array_equal(hdulist["SCI"].data, before.data)
 
 
-def test_complete_in_either_place_counts(small_exposure):
-    model, _ = correct(small_exposure())
-    model.extra_fits.PRIMARY.header[0][1] = "SKIPPED"  # as after a card edited by hand
-    with pytest.raises(ExposureError, match="was corrected before"):
-        correct(model)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -238,13 +190,6 @@ def test_a_measured_sky_level_follows_the_data(small_exposure, tmp_path):
     assert correct(model)[0].meta.background.level == pytest.approx(0.5 * factor)
 
 
-def test_an_array_of_another_shape_is_refused(small_exposure):
-    model = small_exposure()
-    model.var_flat = np.ones((3, 3), np.float32)
-    with pytest.raises(ExposureError, match=r"var_flat has shape \(3, 3\), and the data have \(48, 64\)"):
-        correct(model)
-
-
 def test_whole_numbers_are_refused(small_exposure, tmp_path):
     path = tmp_path / "jw_cal.fits"
     small_exposure().save(str(path))
@@ -252,16 +197,6 @@ def test_whole_numbers_are_refused(small_exposure, tmp_path):
         hdulist["ERR"].data = np.ones((48, 64), np.int16)
     with pytest.raises(ExposureError, match="jw_cal.fits: ERR must hold floating-point numbers, got >?i"):
         correct_file(path, tmp_path / "out.fits")
-
-
-def test_never_twice_though_a_tool_dropped_the_cards(small_exposure, tmp_path):
-    model, _ = correct(small_exposure())
-    model.instance["extra_fits"] = {}
-    model.save(str(tmp_path / "jw_cal.fits"))
-    with pytest.raises(ExposureError, match="was corrected before"):
-        correct(model)
-    with pytest.raises(ExposureError, match="was corrected before"):
-        correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
 
 
 @pytest.mark.parametrize("slope", [0.00433, -0.00433])
@@ -286,14 +221,6 @@ def test_a_slope_of_either_sign_needs_a_place_that_can_be_trusted(small_exposure
     with pytest.raises(ExposureError, match=words):
         correct(model.copy(), **options)
     assert correct(model, apply_slope=False, **options)[1].action == "apply"
-
-
-@pytest.mark.parametrize("slope", [0.00433, -0.00433])
-def test_the_factor_is_that_of_the_slope_whatever_its_sign(small_exposure, slope):
-    row = dataclasses.replace(TABLE.row("long", "F444W"), slope=slope)
-    before = small_exposure()
-    after, _ = correct(before.copy(), table=dataclasses.replace(TABLE, rows=(row,)))
-    np.testing.assert_allclose(after.data, before.data * truth(before, -0.01654, slope / 2), rtol=3e-7)
 
 
 def test_arrays_that_share_their_memory_are_scaled_once_each(small_exposure):
@@ -338,18 +265,23 @@ def aligned(model, shift=(2.0, -1.0), rotation=0.001):
 
 
 @pytest.mark.parametrize("frame", ["focal_plane", "detector", "sky"])
-def test_the_undo_is_exact_after_tweakreg_has_aligned_the_wcs(small_exposure, frame):
+@pytest.mark.parametrize("is_aligned", [False, True], ids=["as it was", "aligned by tweakreg"])
+def test_the_undo_is_exact_whatever_table_is_in_use(small_exposure, frame, is_aligned):
     gradient = dataclasses.replace(SKY, frame=frame)
     before = small_exposure()
     after, _ = correct(before.copy(), table=dataclasses.replace(TABLE, gradient=gradient))
-    ra = after.meta.wcs(10.0, 10.0)[0]
-    aligned(after)
-    assert abs(after.meta.wcs(10.0, 10.0)[0] - ra) * 3600 > 1
-    undone, _ = correct(after, inverse=True)
+    if is_aligned:
+        ra = after.meta.wcs(10.0, 10.0)[0]
+        aligned(after)
+        assert abs(after.meta.wcs(10.0, 10.0)[0] - ra) * 3600 > 1
+    undone, decision = correct(after, inverse=True)  # by the packaged table, which has no effect
     for name in SCALED:
         np.testing.assert_allclose(getattr(undone, name), getattr(before, name), rtol=3e-7)
     photometry = undone.meta.photometry
     assert photometry.conversion_megajanskys == pytest.approx(before.meta.photometry.conversion_megajanskys, rel=1e-14)
+    assert "module_offset" not in undone.meta.cal_step.instance
+    assert not [card for card in undone.instance["extra_fits"]["PRIMARY"]["header"] if "MOD" in card[0]]
+    assert decision.reason.startswith("undid ma2023_table2.asdf of 20")
 
 
 @pytest.mark.parametrize(
@@ -433,13 +365,6 @@ def test_a_table_gives_the_factor_of_an_exposure_and_a_corrected_copy(small_expo
             function(before)
 
 
-@pytest.mark.parametrize("unit", ["MJy / sr", "MJy sr-1", "MJy/sr"])
-def test_units_are_compared_as_units(small_exposure, unit):
-    model = small_exposure("NRCA2", "F200W")
-    model.meta.bunit_data = unit
-    assert correct(model)[1].action == "apply"
-
-
 @pytest.mark.parametrize("status", ["SKIPPED", None])
 def test_an_undo_of_what_was_not_corrected_changes_nothing(small_exposure, status):
     model = small_exposure()
@@ -449,6 +374,6 @@ def test_an_undo_of_what_was_not_corrected_changes_nothing(small_exposure, statu
         assert correct(model, inverse=True)[1].action == "skip"
         assert "module_offset" not in model.meta.cal_step.instance
     else:
-        with pytest.raises(ExposureError, match="there is nothing to undo"):
+        with pytest.raises(ExposureError, match="S_MODOFF is not COMPLETE., so there is nothing to undo"):
             correct(model, inverse=True)
     np.testing.assert_array_equal(model.data, before)

@@ -10,13 +10,7 @@ import pytest
 from astropy.io import fits
 from jwst.associations import load_asn
 
-from jwst_modfix import simulate
-from jwst_modfix.derivation.forecast import plan_bands
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.fitting.checks import reserve_sources
-from jwst_modfix.fitting.measurements import Measurements
-from jwst_modfix.fitting.solution import fit
-from jwst_modfix.simulate.magnitudes import plan_pointings
 from jwst_modfix.steps.module_offset_derive import find_members
 
 
@@ -127,39 +121,6 @@ def test_nothing_is_overwritten_and_an_empty_folder_is_named(modfix, folder):
     assert "must end in '.json'" in modfix("group", "data", "-o", "field.txt", status=1)
     (folder / "empty").mkdir()
     assert "empty: no file in this folder or below has a name such as *_cal.fits" in modfix("group", "empty", status=1)
-
-
-@pytest.mark.parametrize("rolls", [(161.0, 341.0), (30.0, 95.0, 161.0)])
-def test_the_forecast_is_what_derivations_then_have(rolls):
-    """Errors that the solver states on five simulated skies, other than the forecast's; it sees their noise alike."""
-    epochs = [simulate.Epoch(name=f"ep{i}", date=f"{2022 + i}-07-08", roll=roll) for i, roll in enumerate(rolls)]
-    exposures = simulate.plan_exposures(epochs, filters=["F200W", "F444W"], dithers=2)
-    skies = [measured_sky(exposures, seed) for seed in range(5)]
-    pointings = plan_pointings(rolls, filters=["F200W", "F444W"], dithers=2)
-    plans = plan_bands(pointings, np.random.default_rng(1), scatter=float(np.median(skies[0]["mag_err"])))
-    for plan in plans:
-        solutions = [fit(fitted_measurements(sky, plan.filter)) for sky in skies]
-        expected = {s.term.name: s.expected_error for s in plan.forecast.status if s.term.kind != "epoch"}
-        assert len(expected) == {"F200W": 4, "F444W": 2}[plan.filter]
-        for name, error in expected.items():
-            stated = np.median([solution.value(name)[1] for solution in solutions])
-            assert stated == pytest.approx(error, rel=0.3), name
-
-
-def measured_sky(exposures, seed):
-    rng = np.random.default_rng(seed)
-    population = simulate.Population(density=20, faintest=22, variable_fraction=0.0)
-    scene = simulate.scene_around(rng, exposures, population)
-    return simulate.simulate_measurements(scene, exposures, rng, scatter=0.004, faintest=22)
-
-
-def fitted_measurements(table, filter):
-    mine = table[table["filter"] == filter]
-    names = {name: name for name in ("source", "exposure", "array", "module", "mag")}
-    names |= {"mag_error": "mag_err", "V2": "v2", "V3": "v3"}
-    columns = {ours: mine[theirs] for ours, theirs in names.items()}
-    epoch = [int(name[2:]) for name in mine["epoch"]]
-    return reserve_sources(Measurements(**columns, epoch=epoch, filter=filter), np.random.default_rng(1))
 
 
 def test_one_epoch_without_dithers_has_no_solution(modfix):

@@ -165,15 +165,6 @@ def test_validities_are_joined_as_asked(validity, first, last, photom):
         assert tuple(sorted(merged.photom)) == photom
 
 
-def test_reference_files_of_different_detectors_are_joined_on_request_only():
-    one, other = (
-        OffsetTable(rows=(row(array),), valid_for=Validity(photom=(f"{array}.fits",)), name=array) for array in "12"
-    )
-    with pytest.raises(ReferenceTableError, match="valid_for.photom: none in common"):
-        merge_tables([one, other])
-    assert merge_tables([one, other], validity="union").valid_for.photom == ("1.fits", "2.fits")
-
-
 def test_of_two_rows_the_preferred_is_taken(modfix, tmp_path):
     (tmp_path / "mine.asdf").write_text(PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,"))
     for prefer, offset in (("first", -0.01654), ("last", -0.02)):

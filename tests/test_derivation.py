@@ -198,16 +198,6 @@ def test_reserved_sources_are_whole_and_nothing_is_left_in_them(derivation):
         assert left.sigmas * left.residual > 0
 
 
-def test_pairs_of_epochs_agree_with_the_truth(derivation):
-    for truth in ROWS.values():
-        pairs = band_of(derivation, truth.filter).pairs[truth.array]
-        value, error = pairs.value("offset")
-        assert value == pytest.approx(truth.offset, abs=4 * error)
-        assert pairs.value("time[0-1]")[0] == pytest.approx(DRIFT, abs=4 * pairs.value("time[0-1]")[1])
-    value, error = band_of(derivation, "F444W").pairs["long"].value("slope")
-    assert value == pytest.approx(LONG.slope, abs=4 * error)
-
-
 def test_each_module_has_the_gradient_put_in(derivation):
     slopes = band_of(derivation, "F444W").module_slopes
     assert slopes.keys() == {"slope[long A]", "slope[long B]"}

@@ -1,6 +1,5 @@
 """One description of an exposure and one way to open one, whether it is a file, a packed file or a data model."""
 
-import dataclasses
 import gzip
 import io
 import os
@@ -425,11 +424,6 @@ def test_too_little_memory_for_the_wcs_is_not_its_fault(path, monkeypatch):
     monkeypatch.setattr(asdf, "open", failing(MemoryError()))
     with pytest.raises(ExposureError, match="there is not enough memory to read it$"):
         describe(path)
-
-
-def test_the_description_cannot_be_changed(model):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        describe(model).filter = "F200W"
 
 
 def test_a_file_is_saved_as_asdf_if_its_name_says_so(path, tmp_path):

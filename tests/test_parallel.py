@@ -225,14 +225,6 @@ def test_a_worker_of_a_cluster_that_is_killed_costs_its_jobs_only(cluster, tmp_p
     assert (tmp_path / "died").exists()
 
 
-def test_a_local_cluster_does():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp"
-    ) as local:
-        assert run(Workers(scheduler=local.scheduler_address), parallel_jobs.square, [(3,)]) == [9]
-
-
 @pytest.fixture
 def association(small_exposure, tmp_path):
     """Three exposures, one of them with an offset and a gradient, and one with none in the table."""

@@ -33,37 +33,27 @@ def fetch(exposure, tmp_path):
     return get
 
 
-def test_the_same_is_made_once(fetch):
+def test_the_same_content_is_measured_once_whatever_its_name(fetch, exposure):
     assert fetch()
     assert not fetch()
-
-
-def test_a_copy_of_the_same_content_is_the_same(fetch, exposure):
-    fetch()
     assert not fetch(path=exposure.rename(exposure.with_name("other.fits")))
 
 
-def test_another_content_of_the_same_length_is_another(fetch, exposure):
-    fetch()
-    exposure.write_bytes(b"PIXELS")
-    assert fetch()
-
-
-@pytest.mark.parametrize("change", [{"kind": "other"}, {"parameters": ("b",)}, {"parameters": ("a", "")}])
-def test_another_kind_or_parameter_is_another(fetch, change):
-    fetch()
-    assert fetch(**change)
-
-
-def test_parameters_do_not_run_into_one_another(fetch):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "other"}, {"parameters": ("ab", "c", "")}, {"parameters": ("a", "bc")}, {"content": b"PIXELS"},
+        {"code": "other"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_another_kind_parameter_content_or_code_is_measured_again(fetch, exposure, monkeypatch, change):
     fetch(parameters=("ab", "c"))
-    assert fetch(parameters=("a", "bc"))
-
-
-def test_another_code_is_another(fetch, monkeypatch):
-    fetch()
-    monkeypatch.setattr(cache_module, "_code", lambda: "other")
-    assert fetch()
+    change = {"parameters": ("ab", "c"), **change}
+    exposure.write_bytes(change.pop("content", b"pixels"))
+    if code := change.pop("code", None):
+        monkeypatch.setattr(cache_module, "_code", lambda: code)
+    assert fetch(**change)
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(fetch, tmp_path):

@@ -13,28 +13,20 @@ def test_gap_in_time_ends_an_epoch_whatever_the_order():
     assert epochs.names == ("2023-02-25T00:00", "2023-08-24T00:00")
 
 
-def test_slow_program_without_a_gap_is_one_epoch():
-    epochs = group_epochs(np.arange(0, 200, 25.0) + 60000, np.full(8, 33.0))
-    assert set(epochs.number) == {0}
-
-
-def test_change_of_roll_ends_an_epoch():
-    epochs = group_epochs([60000, 60001, 60002, 60003], [30, 31, 124, 125])
-    np.testing.assert_array_equal(epochs.number, [0, 0, 1, 1])
-
-
-def test_roll_is_compared_with_that_of_the_first_exposure():
-    # The truth: four rolls, 4 deg apart each, span 12 deg; an epoch spans at most 5.
-    np.testing.assert_array_equal(group_epochs([60000, 60001, 60002, 60003], [30, 34, 38, 42]).number, [0, 0, 1, 1])
-
-
-def test_rolls_are_compared_modulo_360():
-    assert set(group_epochs([60000, 60001, 60002], [359.0, 1.0, -1.0]).number) == {0}
-
-
-def test_limits_are_the_callers():
-    assert set(group_epochs([60000, 60040], [0, 8], gap_days=50, roll_tolerance=10).number) == {0}
-    assert set(group_epochs([60000, 60004], [0, 0], gap_days=3).number) == {0, 1}
+@pytest.mark.parametrize(
+    ("times", "rolls", "limits", "numbers"),
+    [
+        (range(60000, 60200, 25), [33.0] * 8, {}, [0] * 8),
+        ([60000, 60001, 60002, 60003], [30, 31, 124, 125], {}, [0, 0, 1, 1]),
+        ([60000, 60001, 60002, 60003], [30, 34, 38, 42], {}, [0, 0, 1, 1]),
+        ([60000, 60001, 60002], [359.0, 1.0, -1.0], {}, [0, 0, 0]),
+        ([60000, 60040], [0, 8], {"gap_days": 50, "roll_tolerance": 10}, [0, 0]),
+        ([60000, 60004], [0, 0], {"gap_days": 3}, [0, 1]),
+    ],
+    ids=["no gap", "other roll", "5 deg from the first", "modulo 360", "wide limits", "narrow limits"],
+)
+def test_a_gap_or_another_roll_ends_an_epoch(times, rolls, limits, numbers):
+    np.testing.assert_array_equal(group_epochs(times, rolls, **limits).number, numbers)
 
 
 def test_names_of_the_association_come_first_numbered_by_time():

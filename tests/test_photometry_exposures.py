@@ -15,7 +15,6 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry import (
     Cache,
-    Criteria,
     default_aperture,
     find_sources,
     forced,
@@ -73,48 +72,6 @@ def alter(header, folder, change):
     return path
 
 
-def difference(table, selection):
-    """Weighted mean over sources of A - B, its error, and the pulls of the sources."""
-    table = table[selection.mask]
-    deltas, variances = [], []
-    for source in np.unique(table["source"]):
-        rows = table[table["source"] == source]
-        sides = [rows[rows["module"] == module] for module in "AB"]
-        if all(len(side) for side in sides):
-            weights = [1 / np.asarray(side["mag_error"]) ** 2 for side in sides]
-            means = [np.average(side["mag"], weights=w) for side, w in zip(sides, weights, strict=True)]
-            deltas.append(means[0] - means[1])
-            variances.append(sum(1 / w.sum() for w in weights))
-    weights = 1 / np.array(variances)
-    return np.average(deltas, weights=weights), weights.sum() ** -0.5, (np.array(deltas) - OFFSET) / np.sqrt(variances)
-
-
-def test_offset_between_the_modules_is_measured(photometry):
-    # The truth: Delta_AB as it was put in; also a baseline for the errors, whose pulls have width 1.
-    selection = select_measurements(photometry.measurements, Criteria(snr=50, faintest=23.0))
-    delta, error, pulls = difference(photometry.measurements, selection)
-    assert len(pulls) > 10
-    assert error < 0.0025
-    assert delta == pytest.approx(OFFSET, abs=3.5 * error)
-    assert np.std(pulls) < 1.7
-
-
-def test_fluxes_are_those_of_the_stars(photometry, exposures):
-    # The truth: an aperture of 0.30" holds 96% of the simulator's PSF at 2 micron, and the same of each star.
-    scene = Table.read(next(exposures[1].glob("*_sources.ecsv")))
-    stars = scene[(scene["type"] == "star") & (scene["mag_F200W"] < 22)]
-    table = photometry.measurements[select_measurements(photometry.measurements).mask]
-    ratios = []
-    for row in table[table["module"] == "B"]:
-        apart = np.hypot((stars["ra"] - row["RA"]) * np.cos(np.radians(row["Dec"])), stars["dec"] - row["Dec"]) * 3600
-        if len(apart) and apart.min() < 0.02:
-            magnitude = stars["mag_F200W"][np.argmin(apart)]
-            ratios.append(row["flux"] / (3631 * 10 ** (-0.4 * magnitude)))
-    assert len(ratios) >= 3
-    assert np.median(ratios) == pytest.approx(0.96, abs=0.03)
-    assert np.ptp(ratios) < 0.05
-
-
 def test_places_are_those_of_the_geometry(photometry, exposures):
     # The truth: SIAF, by way of the simulator.
     table = photometry.measurements
@@ -133,12 +90,6 @@ def test_sky_level_is_that_of_the_band_times_the_error_of_the_calibration(photom
         expected = sky * 10 ** (-0.4 * OFFSET * (row["module"] == "A"))
         assert row["sky"] == pytest.approx(expected, rel=0.005)
         assert 0 < row["sky_error"] < 0.005 * sky
-
-
-def test_order_of_exposures_does_not_change_the_sources(exposures, photometry):
-    headers = exposures[0]
-    backwards = find_sources(headers[::-1])
-    assert set(photometry.measurements["RA"]) <= set(backwards.ra)
 
 
 def test_pointing_error_is_taken_out(exposures, epochs, photometry, tmp_path):
@@ -167,12 +118,6 @@ def simulate_open(header):
     from stdatamodels.jwst.datamodels import ImageModel
 
     return ImageModel(str(header.path))
-
-
-def test_an_exposure_without_a_good_pixel_is_refused(exposures, epochs, tmp_path):
-    header = read_header(alter(exposures[0][0], tmp_path, lambda h: h["SCI"].data.fill(np.nan)))
-    with pytest.raises(PhotometryError, match=r"wrong_cal\.fits: has no good pixel"):
-        measure_exposures([header, *exposures[0][1:]], epochs)
 
 
 @pytest.mark.parametrize(
@@ -205,16 +150,6 @@ def test_pixels_with_no_number_or_no_error_are_bad(exposures, tmp_path, name, va
         hdulist[name].data[500, 400] = value
 
     assert read_frame(read_header(alter(exposures[0][0], tmp_path, spoil))).bad[500, 400]
-
-
-def test_field_with_no_source_is_refused(exposures, tmp_path):
-    def empty(hdulist):
-        noise = np.random.default_rng(8).normal(0.2, 0.01, hdulist["SCI"].data.shape)
-        hdulist["SCI"].data[:] = noise
-
-    header = read_header(alter(exposures[0][0], tmp_path, empty))
-    with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposures: wrong_cal\.fits"):
-        find_sources([header])
 
 
 def test_exposures_that_do_not_overlap_are_refused(exposures):
@@ -257,16 +192,6 @@ def test_magnitudes_of_sources_are_those_of_the_stars(photometry, exposures):
     assert near.sum() > 5
     missing = table["source_mag"][near] - scene["mag_F200W"][matched[0]][near]
     assert np.median(missing) == pytest.approx(0.05, abs=0.05)
-
-
-def test_centroids_are_at_the_places_of_the_list(photometry):
-    """The truth: the simulator's WCS has no error, so that what is left is the noise of centroids."""
-    table = photometry.measurements[select_measurements(photometry.measurements).mask]
-    for name in ("off_east", "off_north"):
-        values = 1e3 * np.asarray(table[name])  # mas
-        assert np.isfinite(values).all()
-        assert abs(np.median(values)) < 1
-        assert np.median(np.abs(values)) < 3
 
 
 def test_sources_too_faint_to_be_measured_need_not_be_deblended(exposures):

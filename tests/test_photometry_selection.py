@@ -105,12 +105,3 @@ def test_ab_magnitudes():
     assert mag[:2] == pytest.approx([0.0, 22.5])
     assert error[:2] == pytest.approx([0.010857, 0.010857], rel=1e-4)
     assert np.isnan(mag[2])
-
-
-def test_table_comes_back_from_ecsv(tmp_path):
-    table = make_table()
-    table.write(tmp_path / "m.ecsv")
-    read = type(table).read(tmp_path / "m.ecsv")
-    assert read["flux"].unit == "Jy"
-    assert read["V2"].description == "Focal-plane coordinate V2"
-    np.testing.assert_array_equal(read["mag"], table["mag"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_network import TABLE_2_LW, TABLE_2_SW, Survey, simulate
 
-from jwst_modfix.apply.factor import FactorMap, along_detector, along_focal_plane, along_sky, apply_factor, fit_factor
+from jwst_modfix.apply.factor import apply_factor, fit_factor
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.table.table import BASELINES, Gradient, OffsetRow, OffsetTable
 
@@ -19,8 +19,6 @@ settings.load_profile("laws")
 FLOAT32 = 3e-7  # two roundings of 2**-24 each, and the factor's own
 magnitudes = st.floats(-1, 1)
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
-directions = st.floats(-360, 360)
-places = st.tuples(st.floats(-600, 600), st.floats(-600, 600))
 
 
 @st.composite
@@ -28,10 +26,6 @@ def errors(draw):
     """A zero-point error that changes over the array by up to 1 mag, as a plane and a curve."""
     z, gx, gy, q = (draw(st.floats(-0.25, 0.25)) for _ in range(4))
     return lambda x, y: z + gx * x / 40 + gy * y / 40 + q * x * y / 1600
-
-
-def rendered(factor_map, shape):
-    return np.concatenate([np.broadcast_to(f, (len(range(shape[0])[r]), shape[1])) for r, f in factor_map.blocks()])
 
 
 @given(errors(), shapes, st.integers(0, 2**32), st.floats(-20, 20))
@@ -42,14 +36,6 @@ def test_the_inverse_of_apply_is_the_identity(m_sys, shape, seed, decade):
     apply_factor(factor_map, arrays[:2], arrays[2:])
     apply_factor(factor_map, arrays[:2], arrays[2:], undo=True)
     np.testing.assert_allclose(arrays, before, rtol=2 * FLOAT32, atol=0)
-
-
-@given(magnitudes, errors(), shapes)
-def test_the_factors_of_offset_and_slope_compose(z, m_sys, shape):
-    offset, slope = FactorMap.constant(z, shape), fit_factor(m_sys, shape)
-    both = fit_factor(lambda x, y: z + m_sys(x, y), shape)
-    product = rendered(offset, shape) * rendered(slope, shape)
-    np.testing.assert_allclose(rendered(both, shape), product, rtol=2 * FLOAT32)
 
 
 @given(magnitudes, st.floats(-0.02, 0.02), st.floats(-10, 10))
@@ -66,37 +52,6 @@ def test_a_gauge_moves_only_the_gauge(offset, slope, u):
             0.4 * (z_b - table.exposure_gradient(row) * u)
         )
         assert ratio == pytest.approx(10 ** (0.4 * offset), rel=1e-12)
-
-
-@given(places, places, places, directions)
-def test_the_focal_plane_coordinate_is_linear_and_antisymmetric(p, q, origin, direction):
-    def u(place, direction=direction):
-        return along_focal_plane(*place, origin, direction)
-
-    middle = ((p[0] + q[0]) / 2, (p[1] + q[1]) / 2)
-    mirrored = (2 * origin[0] - p[0], 2 * origin[1] - p[1])
-    assert u(middle) == pytest.approx((u(p) + u(q)) / 2, abs=1e-12)
-    assert u(mirrored) == pytest.approx(-u(p), abs=1e-12)
-    assert u(p, direction + 180) == pytest.approx(-u(p), abs=1e-12)
-    assert u(origin) == 0
-    distance = np.hypot(p[0] - origin[0], p[1] - origin[1]) / 60
-    assert np.hypot(u(p), u(p, direction + 90)) == pytest.approx(distance, abs=1e-12)
-
-
-@given(places, directions, st.floats(0.02, 0.08))
-def test_the_detector_coordinate_is_antisymmetric_and_scales(p, direction, scale):
-    u = along_detector(*p, (0.0, 0.0), direction, (scale, scale))
-    assert along_detector(-p[0], -p[1], (0.0, 0.0), direction, (scale, scale)) == pytest.approx(-u, abs=1e-12)
-    assert along_detector(*p, (0.0, 0.0), direction, (2 * scale, 2 * scale)) == pytest.approx(2 * u, abs=1e-12)
-
-
-@given(st.floats(0, 360), st.floats(-85, 85), directions, st.floats(-3, 3), st.floats(-3, 3))
-def test_the_sky_coordinate_does_not_know_where_right_ascension_begins(ra, dec, direction, east, north):
-    place = (ra + east / 60 / np.cos(np.radians(dec)), dec + north / 60)
-    u = along_sky(*place, (ra, dec), direction)
-    assert along_sky(*place, (ra, dec), direction + 180) == pytest.approx(-u, abs=1e-9)
-    assert along_sky(place[0] + 360, place[1], (ra, dec), direction) == pytest.approx(u, abs=1e-7)
-    assert along_sky(ra, dec, (ra, dec), direction) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("truth", "arrays"), [(TABLE_2_SW, ("1", "2")), (TABLE_2_LW, ("long",))])

@@ -1,5 +1,6 @@
-"""The table in memory: its gauge, its lookups, what it refuses, and how it is read, written and shown."""
+"""The table: its gauge, its lookups, what it refuses, how it is read, written, shown and chosen; its data model."""
 
+import copy
 import dataclasses
 import logging
 import pickle
@@ -10,8 +11,9 @@ import asdf
 import pytest
 from astropy import units as u
 
+from jwst_modfix import ModuleOffsetModel
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import PACKAGED_TABLE
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_table, read_tree, write_tree
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 
 LONG = OffsetRow(array="long", filter="F444W", offset=-0.016, offset_error=0.001, slope=0.004, slope_error=0.001)
@@ -47,26 +49,6 @@ def test_a_row_can_have_its_own_direction():
     assert make_table().direction(LONG) == 90.0
     assert make_table().direction(own) == 45.0
     assert make_table().direction(dataclasses.replace(LONG, direction=0.0)) == 0.0
-
-
-def test_duplicate_rows_are_refused_by_name():
-    with pytest.raises(ReferenceTableError, match=r"mine: duplicate row \(array=long, filter=F444W, .*\): 2 times"):
-        make_table(rows=(LONG, SHORT, LONG), name="mine")
-
-
-def test_a_slope_needs_a_gradient():
-    with pytest.raises(ReferenceTableError, match=r"row \(array=long.*has a slope \(0.004\).*no gradient block"):
-        make_table(gradient=None)
-    assert OffsetTable(rows=(SHORT,)).gradient is None
-
-
-def test_the_digest_follows_the_coefficients_only():
-    digest = make_table(name="a").digest
-    assert digest == make_table(name="b", rows=(SHORT, LONG)).digest
-    assert len(digest) == 12
-    changed = dataclasses.replace(LONG, offset=-0.0161)
-    assert digest != make_table(rows=(changed, SHORT)).digest
-    assert digest != make_table(baseline="A").digest
 
 
 @pytest.mark.parametrize(
@@ -215,3 +197,71 @@ def test_reading_imports_neither_astropy_nor_the_pipeline():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     packages = {name.partition(".")[0] for name in done.stdout.split()}
     assert not packages & {"jwst", "stdatamodels", "stpipe", "astropy", "asdf"}
+
+
+# Table 2 of Ma et al. (2023): offset, its error, slope, its error.
+PUBLISHED = {
+    ("1", "F150W"): (0.01296, 0.00155, None, None),
+    ("1", "F200W"): (0.01534, 0.00111, None, None),
+    ("2", "F150W"): (-0.04342, 0.00148, None, None),
+    ("2", "F200W"): (-0.05267, 0.00117, None, None),
+    ("3", "F150W"): (0.02193, 0.00228, None, None),
+    ("3", "F200W"): (0.01397, 0.00113, None, None),
+    ("4", "F150W"): (-0.05013, 0.00231, None, None),
+    ("4", "F200W"): (-0.03045, 0.00158, None, None),
+    ("long", "F356W"): (0.00874, 0.00110, 0.00300, 0.00075),
+    ("long", "F444W"): (-0.01654, 0.00128, 0.00433, 0.00090),
+}
+
+
+def test_the_packaged_table_is_the_published_one():
+    table = choose_table()[0]
+    rows = {(r.array, r.filter): (r.offset, r.offset_error, r.slope, r.slope_error) for r in table.rows}
+    assert rows == PUBLISHED
+    assert {row.pupil for row in table.rows} == {"CLEAR"}
+    assert table.baseline == "B"
+    assert (table.valid_for.context_first, table.valid_for.context_last) == ("jwst_1130.pmap", "jwst_1130.pmap")
+    gradient = table.gradient
+    assert (gradient.frame, gradient.direction, gradient.exposure_share) == ("focal_plane", 90.0, 0.5)
+    assert gradient.origin == (-1.74, -492.4)
+
+
+def test_opening_does_not_change_the_callers_tree():
+    tree = read_tree(PACKAGED_TABLE)
+    before = copy.deepcopy(tree)
+    model = ModuleOffsetModel(tree)
+    model.instance["offsets"][0]["offset"] = 0.5
+    assert tree == before
+
+
+def test_a_table_is_saved_as_asdf_only(tmp_path):
+    with pytest.raises(ReferenceTableError, match=r"t.fits: .* must end in '.asdf'"):
+        ModuleOffsetModel(PACKAGED_TABLE).save(tmp_path / "t.fits")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_users_table_comes_before_the_environments_and_that_before_the_packaged_one(tmp_path, monkeypatch):
+    for name in ("users", "environments"):
+        write_tree(read_tree(PACKAGED_TABLE), tmp_path / f"{name}.asdf")
+    assert choose_table()[0].name == "ma2023_table2.asdf"
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "environments.asdf"))
+    assert choose_table()[0].name == "environments.asdf"
+    assert choose_table(tmp_path / "users.asdf")[0].name == "users.asdf"
+    assert choose_table(ModuleOffsetModel(tmp_path / "users.asdf"))[0].name == "users.asdf"
+    assert choose_table("packaged")[0].name == "ma2023_table2.asdf"
+    table = OffsetTable.read(tmp_path / "users.asdf")
+    assert choose_table(table)[0] is table
+
+
+def test_a_chosen_file_that_is_not_there_is_an_error_and_not_the_packaged_table(monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "nowhere.asdf")
+    with pytest.raises(ReferenceTableError, match="nowhere.asdf: cannot be read"):
+        choose_table()[0]
+
+
+def test_a_model_is_made_of_a_table_and_a_table_of_a_model():
+    table = OffsetTable.read("packaged")
+    model = ModuleOffsetModel(table)
+    assert model.table == table
+    assert model.table.meta.items() >= table.meta.items()
+    assert ModuleOffsetModel("packaged").table == table

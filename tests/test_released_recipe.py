@@ -13,9 +13,7 @@ from jwst_modfix.table.formats import RECIPE_GRADIENT
 
 RECIPE_TABLE = dataclasses.replace(OffsetTable.read("packaged"), gradient=RECIPE_GRADIENT)
 PUBLISHED = {
-    ("NRCA1", "F150W"): (0.01296, 0.0),
     ("NRCA2", "F200W"): (-0.05267, 0.0),
-    ("NRCA3", "F150W"): (0.02193, 0.0),
     ("NRCB4", "F200W"): (0.0, 0.0),
     ("NRCALONG", "F356W"): (0.00874, 0.00300),
     ("NRCALONG", "F444W"): (-0.01654, 0.00433),

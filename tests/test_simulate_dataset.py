@@ -17,7 +17,6 @@ from jwst_modfix.simulate import (
     Subarray,
     dither_pattern,
     plan_exposures,
-    random_stream,
     simulate_dataset,
 )
 
@@ -100,19 +99,6 @@ def test_truth_holds_table_epoch_terms_and_pointings(dataset):
     assert truth["epochs"][1]["roll"] == 341.0
 
 
-def test_sources_are_beside_the_data(dataset):
-    sources = Table.read(dataset.sources)
-    assert {"id", "ra", "dec", "type", "variable", "mag_F356W", "mag_F444W", "variation_ep2"} <= set(sources.colnames)
-    assert sources["ra"].unit == "deg"
-    assert len(sources) > 20
-
-
-def test_subarrays_are_written(dataset):
-    with ImageModel(dataset.exposures[0]) as model:
-        assert model.data.shape == (64, 64)
-        assert model.meta.subarray.name == "GENERIC"
-
-
 def write(folder, seed=3, field="field", dithers=1, **options):
     """Simulate a small part of one detector, one exposure for each dither."""
     options = {"population": Population(density=30, faintest=24), "subarray": CORNER, **options}
@@ -151,11 +137,3 @@ def test_noise_of_an_exposure_does_not_depend_on_what_else_is_simulated(tmp_path
     scene = Table.read(write(tmp_path / "sky").sources)
     one, two = (write(tmp_path / str(n), dithers=[(0.0, 0.0)] * n, scene=scene) for n in (1, 2))
     np.testing.assert_array_equal(pixels(one), pixels(two))
-
-
-def test_streams_of_different_names_are_independent():
-    draws = [
-        random_stream(seed, *names).random() for seed, names in [(1, ["a"]), (2, ["a"]), (1, ["b"]), (1, ["a", "b"])]
-    ]
-    assert len(set(draws)) == 4
-    assert random_stream(1, "a").random() == draws[0]

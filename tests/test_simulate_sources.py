@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from astropy.modeling.models import Sersic1D
-from astropy.table import Table
-from one_exposure import one_exposure
+from one_exposure import one_exposure, sources_at
 
 from jwst_modfix.simulate import (
     BANDS,
@@ -18,21 +17,9 @@ from jwst_modfix.simulate import (
 from jwst_modfix.simulate.filters import UnknownBandError
 from jwst_modfix.simulate.optics import read_aperture
 from jwst_modfix.simulate.render import draw_sources
-from jwst_modfix.simulate.scene import PROFILES, SceneError, point_spread_function
+from jwst_modfix.simulate.scene import PROFILES, SceneError
 
 FLUX_20 = 3631e-6 * 10**-8  # MJy of 20 mag AB
-
-
-def sources_at(exposure, x, y, type="star"):
-    """A catalogue of sources of 20 mag at pixels of an exposure."""
-    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(np.array(x), np.array(y)))
-    scene = Table({"id": np.arange(len(ra)), "ra": ra, "dec": dec})
-    scene["type"] = type
-    scene["half_light_radius"] = 0.0 if type == "star" else 0.3
-    scene["axis_ratio"], scene["position_angle"], scene["variable"] = 0.4, 30.0, False
-    scene[f"mag_{exposure.band.name}"] = 20.0
-    scene[f"variation_{exposure.epoch.name}"] = 0.0
-    return scene
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
@@ -105,13 +92,6 @@ def test_profiles_follow_sersic(type, index):
     np.testing.assert_allclose(ratio / np.median(ratio), 1, atol=0.05)
 
 
-def test_psf_is_as_wide_as_it_says():
-    psf = point_spread_function(0.145)
-    assert psf.weights.sum() == pytest.approx(1)
-    half = (psf.weights / psf.sigmas**2 * np.exp(-0.5 * (0.0725 / psf.sigmas) ** 2)).sum()
-    assert half / (psf.weights / psf.sigmas**2).sum() == pytest.approx(0.5, abs=0.03)
-
-
 def test_number_counts_and_colours():
     """20 per arcmin^2 brighter than 22 AB, 0.3 dex a magnitude; stars are blue, so fainter at longer wavelengths."""
     rng = np.random.default_rng(2)
@@ -150,15 +130,6 @@ def test_scene_around_covers_every_exposure():
         middle = exposure.attitude.sky_to_v2v3(*center)
         assert np.hypot(v2 - middle[0], v3 - middle[1]).max() < scene.meta["radius"]
     assert {"mag_F444W", "variation_ep1", "variation_ep2", "variation_ep3"} <= set(scene.colnames)
-
-
-def test_scene_is_reproducible_by_its_seed():
-    first, again, other = (
-        make_scene(np.random.default_rng(seed), ra=1, dec=2, radius=100, filters=["F200W"], epochs=["a"])
-        for seed in (7, 7, 8)
-    )
-    assert np.all(first == again)
-    assert len(first) != len(other) or not np.allclose(first["ra"], other["ra"])
 
 
 @pytest.mark.parametrize(

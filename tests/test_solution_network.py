@@ -7,8 +7,9 @@ import pytest
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
+from jwst_modfix.fitting.checks import solve
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
-from jwst_modfix.fitting.solution import fit, solve
+from jwst_modfix.fitting.solution import fit
 from jwst_modfix.text import format_measured
 
 EPOCHS = (0.0, 0.008, -0.006, 0.005)
@@ -35,23 +36,6 @@ def test_jwidf_errors_are_small(seed):
         assert error <= limit
 
 
-def test_finds_scatter_outliers_and_variable_sources():
-    """Truth: 3 mmag scatter on errors of 1 mmag; one blunder of 0.5 mag; one source changes by 0.1 mag."""
-    m = simulate(np.random.default_rng(16), TABLE_2_SW, Survey(error=(0.001, 0.001), scatter=0.003))
-    mag = m.mag.copy()
-    visits = np.bincount(m.source)
-    blunder, variable = np.flatnonzero(visits == 6)[[0, 5]]
-    row = np.flatnonzero(m.source == blunder)[2]
-    mag[row] += 0.5
-    mag[(m.source == variable) & (m.epoch == 1)] += 0.1
-    solution = fit(replace(m, mag=mag))
-    assert solution.sigma_int == pytest.approx(0.003, rel=0.1)
-    assert solution.rejected[row] == OUTLIER
-    assert np.count_nonzero(solution.rejected[m.source == blunder]) == 1
-    assert (solution.rejected[m.source == variable] == VARIABLE).all()
-    assert np.mean(solution.rejected == VARIABLE) < 0.02
-
-
 def test_errors_that_are_too_large_do_not_inflate_the_result():
     """Truth: errors stated ten times too large. The sandwich takes the scatter that there is."""
     m = simulate(np.random.default_rng(17), TABLE_2_SW, Survey())
@@ -69,44 +53,6 @@ def test_few_sources_are_not_rejected_for_scattering_less_than_their_errors():
         m = simulate(np.random.default_rng([19, seed]), Truth(offset={"1": 0.02}), survey)
         solution = solve(m, fit_slope="none", time_term="zero", min_sources=4)
         assert not (solution.rejected >= OUTLIER).any()
-
-
-def test_direction_is_fitted():
-    """Truth: the gradient points 60 degrees from +V3 toward +V2."""
-    truth = replace(TABLE_2_LW, slope={"long": 0.01}, direction=60.0, epoch=EPOCHS)
-    m = simulate(np.random.default_rng(19), truth, Survey(rolls=(0.0, 90.0, 180.0), arrays=LW, density=60))
-    solution = fit(m, fit_direction=True)
-    for name, true in (("slope_V2[long]", np.sin(np.pi / 3)), ("slope_V3[long]", np.cos(np.pi / 3))):
-        value, error = solution.value(name)
-        assert abs(value - 0.01 * true) < 4 * error
-        assert error < 0.001
-
-
-def test_one_gradient_per_module():
-    """Truth: one gradient in both modules, so the diagnostic's two agree with it."""
-    truth = replace(TABLE_2_LW, slope={"long": 0.01})
-    wide = ((0.0, 0.0), (50.0, 10.0), (-50.0, -10.0))
-    m = simulate(np.random.default_rng(20), truth, Survey(dithers=wide, arrays=LW, density=40))
-    solution = fit(m, per_module=True)
-    for module in "AB":
-        value, error = solution.value(f"slope[long {module}]")
-        assert abs(value - 0.01) < 4 * error
-
-
-def test_epoch_terms_that_are_not_significant_keep_their_values_and_errors():
-    """Truth: no epoch term, or 8 mmag: 'auto' changes no value, and marks the first as not significant."""
-    quiet = 0
-    for seed in range(20):
-        m = simulate(np.random.default_rng([22, seed]), TABLE_2_LW, Survey(arrays=LW, rolls=(0.0, 180.0)))
-        auto, fitted = fit(m), fit(m, time_term="fit")
-        np.testing.assert_array_equal(auto.values, fitted.values)
-        np.testing.assert_array_equal(auto.covariance, fitted.covariance)
-        assert {s.status for s in fitted.status} == {"free"}
-        (epoch,) = (s for s in auto.status if s.term.kind == "epoch")
-        quiet += epoch.status == "not significant" and "mmag, not significant" in epoch.words
-        m = simulate(np.random.default_rng([22, seed]), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW))
-        assert {s.status for s in fit(m).status} == {"free"}
-    assert quiet >= 15
 
 
 def test_epoch_terms_that_are_fixed_to_zero():

@@ -18,7 +18,6 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
-from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 
@@ -241,6 +240,38 @@ def refuse_input(source, **parameters):
         correct("out", source, **parameters)
 
 
+def test_inputs_are_never_overwritten(asn, pair):
+    path = asn()
+    before = {path.name: path.read_bytes() for path in visible("data")}
+    for source in (path, f"data/{names(pair)[0]}"):
+        with pytest.raises(ModuleOffsetError, match="is an input, which is never overwritten: set output_dir or suf"):
+            correct("data", source, suffix="cal")
+    with datamodels.open(f"data/{names(pair)[0]}") as model:
+        for item in (model, [model], ModelContainer([model]), ModelLibrary([model])):
+            with pytest.raises(AssociationError, match="is an input, which is never overwritten"):
+                correct("data", item, suffix="cal")
+    assert {path.name: path.read_bytes() for path in visible("data")} == before
+
+
+def test_a_member_that_is_not_science_is_never_overwritten(asn, pair):
+    background = names(pair)[0].replace("_cal", "_modfix")
+    shutil.copy(f"data/{names(pair)[1]}", Path("data", background))
+    path = asn(lambda content: members(content).append({"expname": background, "exptype": "background"}))
+    with pytest.raises(AssociationError, match="is an input, which is never overwritten"):
+        correct("data", path)
+
+
+def test_two_exposures_of_one_output_name_are_refused(asn, pair):
+    Path("twin").mkdir()
+    shutil.copy(f"data/{names(pair)[1]}", f"twin/{names(pair)[0]}")
+    twins = [f"data/{names(pair)[0]}", f"twin/{names(pair)[0]}"]
+    path = asn(lambda content: members(content)[1].update(expname=f"../{twins[1]}"))
+    for source in (path, twins):
+        with pytest.raises(AssociationError, match="_modfix.fits would be written for 2 exposures"):
+            correct("out", source)
+    assert not Path("out").exists() or not visible("out")
+
+
 def test_an_input_is_known_through_links_and_hard_links(asn, pair):
     Path("out").mkdir()
     output = Path("out", names(pair)[0].replace("_cal", "_modfix"))
@@ -275,12 +306,6 @@ def test_the_association_and_its_catalogues_are_inputs(asn, pair):
     Path("out/set_modfix_asn.json").unlink()
     os.link(asn(), "out/set_modfix_asn.json")
     refuse_input("data/set_asn.json")
-
-
-def test_the_input_association_is_read_once_and_kept(asn):
-    association = read_association(asn())
-    assert association.source == Path("data/set_asn.json").absolute()
-    assert association.source in association.files
 
 
 # Names that cannot be written are refused before anything is.
@@ -327,6 +352,19 @@ def test_a_long_name_is_written_and_resumed(pair_folder, pair, length):
     before = output.stat().st_ino
     correct("out", f"data/{name}", on_existing="skip").close()
     assert output.stat().st_ino == before
+
+
+def test_output_file_names_the_output_of_one_exposure(asn, pair):
+    correct("out", f"data/{names(pair)[0]}", output_file="mine.fits").close()
+    assert [path.name for path in visible("out")] == ["mine_modfix.fits"]
+    with pytest.raises(ModuleOffsetError, match="an association has one output file a member: set output_dir and suf"):
+        correct("out", asn(), output_file="mine.fits")
+
+
+@pytest.mark.parametrize("suffix", ["", "a/b", "a b"])
+def test_a_suffix_is_a_plain_word(pair, suffix):
+    with pytest.raises(ModuleOffsetError, match=f"suffix must be letters, .* got '{suffix}'"):
+        ModuleOffsetStep.call(pair[0], suffix=suffix)
 
 
 @pytest.mark.parametrize("empty", [[], ()])

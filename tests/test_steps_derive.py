@@ -103,17 +103,6 @@ def test_strun_writes_a_table_that_holds_the_offset_put_in(derived):
     assert [row.key for row in table.rows] == [("1", "F200W", "CLEAR")]
 
 
-def test_the_table_says_what_it_is_valid_for(derived, folder):
-    """Truth: the headers of the exposures."""
-    table = ModuleOffsetModel(derived[0] / "both_moduleoffset.asdf").table
-    headers = [fits.getheader(path) for path in folder.glob("*_cal.fits")]
-    contexts = {header["CRDS_CTX"] for header in headers}
-    assert {table.valid_for.context_first, table.valid_for.context_last} == contexts
-    assert set(table.valid_for.photom) == {header["R_PHOTOM"].removeprefix("crds://") for header in headers}
-    expected = {fits.getval(p, "DETECTOR")[3]: fits.getval(p, "PHOTMJSR", "SCI") for p in f200w(folder)}
-    assert table.row("1", "F200W").photmjsr == pytest.approx(expected)
-
-
 def test_a_filter_of_one_module_is_left_out_with_a_reason(derived):
     assert "F150W gets no row in the table: all exposures are of module A; an offset needs both modules" in derived[1]
 
@@ -352,14 +341,3 @@ def test_many_measurements_go_into_a_parquet_file(folder, derived, tmp_path, mon
     small = Table.read(derived[0] / "both_modfix_measurements.ecsv")
     np.testing.assert_array_equal(large["mag"], small["mag"])
     assert large["flux"].unit == "Jy"
-
-
-@pytest.mark.slow
-def test_the_published_way_recovers_the_offset_of_a_short_wavelength_array(folder, tmp_path):
-    """Truth: the offset put in; some ten sources in a patch, so that 4 sigma are as rare as 3 elsewhere."""
-    model = call(str(folder / "f200w_asn.json"), tmp_path, photometry="mosaic", method="pairs")
-    row = model.table.row("1", "F200W")
-    assert row.offset == pytest.approx(OFFSET, abs=4 * row.offset_error)
-    assert row.offset_error < 4e-3
-    assert list(tmp_path.glob("*_patches.png"))
-    assert not list(tmp_path.glob("*_astrometry.png")), "mosaics have no centroids of single exposures"

@@ -161,7 +161,7 @@ class Correction:
             record = read_record(opened)
         except ExposureError as error:
             raise ExposureError(f"{error}, so it cannot be undone; use the file before the correction") from None
-        if record.gradient and (reasons := find_untrusted(opened.exposure_with_wcs)):
+        if record.gradient and (reasons := list(find_untrusted(opened.exposure_with_wcs))):
             raise ExposureError(f"{opened.name}: cannot be undone: {'; '.join(reasons)}")
         factor_map = evaluate(opened, record)
         if record.frame == "sky":

@@ -17,10 +17,6 @@ Examples:
       --date 2023-01-06 --roll 30 --date 2023-04-10 --roll 95
 """
 
-_FIRST_EPOCH = "2022-07-08"
-_HALF_YEAR = 182  # days
-_ROLLS = (161.0, 341.0)
-
 
 class _Text(click.ParamType):
     """A value that a function reads; its ValueError says the rule."""
@@ -196,8 +192,9 @@ def _plan_epochs(epochs, dates, rolls, ra, dec):
     if epochs and dates:
         raise click.UsageError("--epochs: not together with --date")
     if not dates:
-        dates = [(Time(_FIRST_EPOCH) + i * TimeDelta(_HALF_YEAR, format="jd")).isot[:10] for i in range(epochs or 3)]
-    rolls = rolls or [_ROLLS[i % 2] for i in range(len(dates))]
+        half_year = TimeDelta(182, format="jd")
+        dates = [(Time("2022-07-08") + i * half_year).isot[:10] for i in range(epochs or 3)]
+    rolls = rolls or [(161.0, 341.0)[i % 2] for i in range(len(dates))]
     if len(rolls) != len(dates):
         raise click.BadParameter(
             f"one angle for each of the {len(dates)} epochs; got {len(rolls)}", param_hint="--roll"
@@ -249,17 +246,10 @@ def _check_terms(terms, epochs, filters):
             raise click.BadParameter(f"a filter of {', '.join(filters)}; got {band[0]}", param_hint="--epoch-term")
 
 
-class _Echo(logging.Handler):
-    """Print log messages to standard error."""
-
-    def emit(self, record):
-        click.echo(record.getMessage(), err=True)
-
-
 @contextlib.contextmanager
 def _progress():
     """Print a line for each exposure that is written."""
-    logger, handler = logging.getLogger("jwst_modfix.simulate"), _Echo()
+    logger, handler = logging.getLogger("jwst_modfix.simulate"), logging.StreamHandler()
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

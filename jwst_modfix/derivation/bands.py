@@ -16,12 +16,13 @@ from jwst_modfix.fitting.checks import (
     compare_sky,
     reserve_sources,
     sky_offsets,
+    solve,
     validate,
 )
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.separability import TermStatus
-from jwst_modfix.fitting.solution import Solution, fit, solve
+from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
 from jwst_modfix.photometry import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable

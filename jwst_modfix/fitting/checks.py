@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, solve_huber, start_huber, student_factor
-from jwst_modfix.fitting.solution import solve
+from jwst_modfix.fitting.solution import fit
 from jwst_modfix.table.table import ARRAYS
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
@@ -26,6 +26,13 @@ class Residual:
     residual: float  # Delta_AB of the corrected reserved sources, mag
     residual_error: float  # its own error, mag
     sigmas: float  # residual over its error and that of the correction of these sources, in quadrature
+
+
+def solve(measurements, **options):
+    """Fit without warnings; the status of the solution has what `fit` warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        return fit(measurements, **options)
 
 
 def reserve_sources(measurements, rng, share=0.2):
@@ -57,18 +64,15 @@ def _residual(solution, again, term):
     value, error = again.value(term.name)
     if not np.isfinite(solution.value(term.name)[1]):
         error = np.nan
+    # Change of this offset with each of the magnitudes.
+    free, weight, row = again.model.mask("offset", "level"), again.derivative, np.zeros(len(again.values))
+    number = np.count_nonzero(free[: again.names.index(term.name)])
+    row[free] = again.system.invert(weight, free)[0][number]
+    influence = -weight * again.system.residual(weight, 0.0, row)
     # The part of each term of the correction in this offset: the errors of the correction enter through it.
-    part = solution.model.design(again.measurements).T @ _influence(again, again.model.terms.index(term))
+    part = solution.model.design(again.measurements).T @ influence
     total = np.hypot(error, np.sqrt(part @ solution.covariance @ part))
     return Residual(array=term.array, residual=value, residual_error=error, sigmas=float(value / total))
-
-
-def _influence(again, number):
-    """Change of an offset of the reserved sources with each of their magnitudes."""
-    free, row = again.model.mask("offset", "level"), np.zeros(len(again.free))
-    inverse, _ = again.system.invert(again.derivative, free)
-    row[free] = inverse[np.count_nonzero(free[:number])]
-    return -again.derivative * again.system.residual(again.derivative, 0.0, row)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,11 +82,6 @@ class Bootstrap:
     names: tuple[str, ...]
     draws: np.ndarray  # (n_draws, n_terms), mag or mag/arcmin
     ratio: np.ndarray  # (n_terms,), bootstrap error over the error of the solution; near 1 where the covariance holds
-
-    @property
-    def covariance(self):
-        """Covariance of the draws."""
-        return np.cov(self.draws, rowvar=False)
 
 
 def bootstrap_sources(solution, rng, n_draws=200):
@@ -104,27 +103,21 @@ def bootstrap_sources(solution, rng, n_draws=200):
 
 def _resample(solution, free, rng, n_draws):
     """Add up, over copies of sources, their normal matrices and scores, for all draws."""
-    p = np.count_nonzero(free)
+    p, system = np.count_nonzero(free), solution.system
     matrices, scores = np.zeros((n_draws, p * p)), np.zeros((n_draws, p))
-    for first, last in solution.system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
-        H, U = _source_parts(solution, free, first, last)
+    for first, last in system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
+        rows, starts = system.rows_of(first, last)
+        D, v = system.design[rows].toarray()[:, free], solution.derivative[rows]
+        total = np.add.reduceat(v, starts)
+        sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
+        outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
+        inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+        outer -= inverse[:, None, None] * sums[:, :, None] * sums[:, None, :]
+        score = np.add.reduceat((solution.weight * solution.residual)[rows, None] * D, starts, axis=0)
         copies = rng.poisson(1.0, (n_draws, last - first)).astype(float)
-        matrices += copies @ H
-        scores += copies @ U
+        matrices += copies @ outer.reshape(len(starts), -1)
+        scores += copies @ score
     return matrices.reshape(n_draws, p, p), scores
-
-
-def _source_parts(solution, free, first, last):
-    """Find the normal matrix and the score of each source of a range."""
-    rows, starts = solution.system.rows_of(first, last)
-    D, v = solution.system.design[rows].toarray()[:, free], solution.derivative[rows]
-    total = np.add.reduceat(v, starts)
-    sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
-    outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
-    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-    outer -= inverse[:, None, None] * sums[:, :, None] * sums[:, None, :]
-    score = np.add.reduceat((solution.weight * solution.residual)[rows, None] * D, starts, axis=0)
-    return outer.reshape(len(starts), -1), score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +132,7 @@ class SkyOffset:
     n_exposures: int  # in which both modules were measured
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SkyComparison:
     """Offset from the sky, and the same from sources, with their errors [mag]."""
 
@@ -186,23 +179,16 @@ def compare_sky(offsets, results):
         sky = offsets.get(result.array)
         if sky is None or result.offset is None:
             continue
-        total = np.hypot(sky.offset_error, result.offset_error)
-        compared = SkyComparison(
-            array=result.array,
-            sky=sky.offset,
-            sky_error=sky.offset_error,
-            sources=result.offset,
-            sources_error=result.offset_error,
-            sigmas=float((sky.offset - result.offset) / total),
-        )
-        if abs(compared.sigmas) >= _DISAGREEMENT:
+        value, error, sources, sources_error = sky.offset, sky.offset_error, result.offset, result.offset_error
+        sigmas = float((value - sources) / np.hypot(error, sources_error))
+        found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas))
+        if abs(sigmas) >= _DISAGREEMENT:
             message = (
-                f"array {result.array}: offset from the sky {1e3 * sky.offset:.1f} ± {1e3 * sky.offset_error:.1f} mmag,"
-                f" from sources {1e3 * result.offset:.1f} ± {1e3 * result.offset_error:.1f} mmag:"
-                f" {abs(compared.sigmas):.1f} sigma; find the reason before you use the offset"
+                f"array {result.array}: offset from the sky {1e3 * value:.1f} ± {1e3 * error:.1f} mmag,"
+                f" from sources {1e3 * sources:.1f} ± {1e3 * sources_error:.1f} mmag:"
+                f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        found.append(compared)
     return tuple(found)
 
 

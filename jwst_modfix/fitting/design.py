@@ -13,14 +13,6 @@ from jwst_modfix.table.table import ARRAYS, MODULES
 SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
 """Array IDs that have a gradient, by the parameter ``fit_slope``."""
 
-_WORDS = {
-    "offset": "offset of array {array}",
-    "level": "level of array {array}",
-    "slope": "slope of array {array}",
-    "slope_V2": "slope of array {array} along V2",
-    "slope_V3": "slope of array {array} along V3",
-    "epoch": "term of epoch {epoch}",
-}
 _SLOPES = ("slope", "slope_V2", "slope_V3")
 # Information on a combination of terms below this share of what the measurements held before the sources
 # were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
@@ -53,8 +45,11 @@ class Term:
     @property
     def words(self) -> str:
         """The term in words."""
-        words = _WORDS[self.kind].format(array=self.array, epoch=self.epoch)
-        return words if self.module is None else f"{words} in module {self.module}"
+        if self.kind == "epoch":
+            return f"term of epoch {self.epoch}"
+        kind, _, axis = self.kind.partition("_")
+        along, inside = f" along {axis}" if axis else "", f" in module {self.module}" if self.module else ""
+        return f"{kind} of array {self.array}{along}{inside}"
 
     @property
     def is_slope(self) -> bool:

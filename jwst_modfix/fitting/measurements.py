@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -133,8 +134,9 @@ class Measurements:
         return len(self.source)
 
     def __repr__(self) -> str:
-        sources, epochs = len(np.unique(self.source)), len(np.unique(self.epoch))
-        return f"<Measurements {self.filter}+{self.pupil}: {len(self)} of {sources} sources in {epochs} epochs>"
+        sources = count_nouns(len(np.unique(self.source)), "source")
+        epochs = count_nouns(len(np.unique(self.epoch)), "epoch")
+        return f"<Measurements {self.filter}+{self.pupil}: {len(self)} of {sources} in {epochs}>"
 
     @classmethod
     def from_table(

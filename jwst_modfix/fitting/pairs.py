@@ -9,7 +9,7 @@ from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, make_design, number_labels
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, focal_plane_coordinate
+from jwst_modfix.fitting.measurements import focal_plane_coordinate
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, sandwich, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
@@ -74,14 +74,14 @@ class PairSolution:
         return float(self.values[number]), float(np.sqrt(self.covariance[number, number]))
 
 
-def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DIRECTION, origin=ORIGIN, robust=True):
+def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
     """Solve for each array ID from pairs of epochs, as the paper does.
 
     Magnitudes are averaged for each source, epoch, array and module. Patch p holds sources seen by B then A, q by A
     then B. Eq. 7-8 separate Delta_AB and Delta_time by medians; Eq. 9-10 fit ``Delta_p = k d + Delta_AB`` and
     ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of epochs.
     """
-    visits = _average(measurements.select(~measurements.reserved), direction, origin)
+    visits = _average(measurements.select(~measurements.reserved))
     place, found = f"measurements in {measurements.filter}+{measurements.pupil}", {}
     for code, array in enumerate(ARRAYS):
         mine = {key: value[visits["array"] == code] for key, value in visits.items()}
@@ -91,7 +91,7 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
             continue
         columns = _list_columns(pairs, array in SLOPE_ARRAYS[fit_slope], time_term == "fit")
         if (inflation := _inflation(columns)) < MAX_INFLATION:
-            found[array] = _fit(array, pairs, columns, robust)
+            found[array] = _fit(array, pairs, columns)
         else:
             warnings.warn(
                 f"{place}: array {array}: offset and slope are not separable in these patches: the variance is"
@@ -107,12 +107,12 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit", direction=DI
     return found
 
 
-def _average(m, direction, origin):
+def _average(m):
     """Weighted mean magnitude and mean coordinate for each source, epoch, array and module."""
     source = number_labels(m.source)[1].astype(np.int64)
     epochs, epoch = number_labels(m.epoch)
     key, visit = number_labels((source * len(epochs) + epoch) * 2 * len(ARRAYS) + m.detector)
-    weight, u = 1 / m.mag_error**2, focal_plane_coordinate(m.V2, m.V3, direction, origin)
+    weight, u = 1 / m.mag_error**2, focal_plane_coordinate(m.V2, m.V3)
     total = np.bincount(visit, weight)
     rest, detector = np.divmod(key, 2 * len(ARRAYS))
     return {
@@ -171,7 +171,7 @@ def _inflation(columns):
     return float(np.linalg.inv(normal)[0, 0] * normal[0, 0])
 
 
-def _fit(array, pairs, columns, robust):
+def _fit(array, pairs, columns):
     """Fit Eq. 9-10 to all patches at once, with a scale from the MAD of the residuals."""
     sources, number = np.unique(np.concatenate([pair.source for pair in pairs]), return_inverse=True)
     y, X = np.concatenate([pair.difference for pair in pairs]), np.column_stack(list(columns.values()))
@@ -183,9 +183,8 @@ def _fit(array, pairs, columns, robust):
         return 0.0, max(MAD_TO_SIGMA * float(np.median(np.abs(residual))) * freedom, _ROUNDING)
 
     problem = HuberProblem(
-        system=system, free=np.ones(p, bool), y=y, error=np.ones(n), find_scale=find_scale, robust=robust,
-        rescale=robust, limit=_OUTLIER_SIGMA if robust else np.inf,
-    )  # fmt: skip
+        system=system, free=np.ones(p, bool), y=y, error=np.ones(n), find_scale=find_scale, limit=_OUTLIER_SIGMA
+    )
     # The medians of Eq. 7-8 are a robust start.
     medians = {"offset": np.median([pair.offset for pair in pairs])}
     medians |= {f"time[{pair.epochs[0]}-{pair.epochs[1]}]": pair.time for pair in pairs}

@@ -77,13 +77,13 @@ class HuberProblem:
 class HuberFit:
     """State of the iteration."""
 
-    values: np.ndarray  # (n_terms,)
-    residual: np.ndarray  # (n,), mag
-    weight: np.ndarray  # (n,), psi(e) / e over the variance, 1/mag^2
+    values: np.ndarray  # (n_terms,), mag or mag/arcmin; 0 where fixed
+    residual: np.ndarray  # (n,), measurement minus model, mag
+    weight: np.ndarray  # (n,), psi(e) / e over the variance, 1/mag^2; 0 where rejected
     derivative: np.ndarray  # (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
     base: np.ndarray  # (n,), one over the variance, 0 where not used
-    sigma_int: float = 0.0  # mag
-    error_scale: float = 1.0
+    sigma_int: float = 0.0  # intrinsic scatter of one measurement, mag
+    error_scale: float = 1.0  # less where the given errors are too large by that factor
     scale: float = 1.0  # typical error of a measurement, mag
     iterations: int = 0
 
@@ -102,12 +102,18 @@ def solve_huber(problem, used, fit):
     The step is ``(X^T V^-1 X)^-1 X^T V^-1 psi``: the matrix has the variances V alone, not the weights of the
     residuals, and is inverted again only when the scale has changed: with a thousand terms it takes most of the time.
     """
+    system = problem.system
     # The first residuals of a start from 0 hold the terms themselves: no weights from them.
     robust = problem.robust and fit.values.any()
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
-        before, fit = fit, _step(problem, used, fit, inverse)
+        before, values = fit, fit.values.copy()
+        values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
+        residual = system.residual(fit.weight, problem.y, values)
+        scale = problem.find_scale(residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free))
+        fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
+        fit = _rescale(problem, used, fit, *scale, problem.robust)
         change = np.abs(fit.values - before.values)[problem.free]
         settled = abs(fit.scale - before.scale) <= _TOLERANCE * before.scale
         error = np.sqrt(np.maximum(np.diag(inverse), 0))
@@ -118,18 +124,6 @@ def solve_huber(problem, used, fit):
         if abs(fit.scale / matrix_scale - 1) > _STALE:
             matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     return fit
-
-
-def _step(problem, used, fit, inverse):
-    """Move the terms once with given weights, and find the scale of the new residuals."""
-    system, values = problem.system, fit.values.copy()
-    values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
-    residual = system.residual(fit.weight, problem.y, values)
-    sigma_int, error_scale = problem.find_scale(
-        residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free)
-    )
-    moved = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
-    return _rescale(problem, used, moved, sigma_int, error_scale, problem.robust)
 
 
 def _rescale(problem, used, fit, sigma_int, error_scale, robust):
@@ -167,19 +161,12 @@ def sandwich(problem, fit, as_given=False):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RobustFit:
+class RobustFit(HuberFit):
     """A solution of the terms with everything that its covariance needs."""
 
-    values: np.ndarray  # (n_terms,), mag or mag/arcmin; 0 where fixed
     covariance: np.ndarray  # (n_terms, n_terms), by sandwich over sources; 0 where fixed
-    residual: np.ndarray  # (n,), measurement minus model, mag
-    weight: np.ndarray  # (n,), 1/mag^2; 0 where rejected
-    derivative: np.ndarray  # (n,), derivative of the score, the weight of the sandwich's matrix, 1/mag^2
     rejected: np.ndarray  # (n,), USED, SINGLE (the source's only measurement), OUTLIER or VARIABLE
-    sigma_int: float  # intrinsic scatter of one measurement, mag
-    error_scale: float  # 1, or less where the given errors are too large by that factor
     chi2: float  # sum of squared residuals over variances, of the measurements used
-    iterations: int  # number of re-weightings in all
 
 
 def fit_robust(
@@ -212,18 +199,10 @@ def fit_robust(
             break
         rejected = found
         fit = solve_huber(problem, rejected == USED, fit)
-    return RobustFit(
-        values=fit.values,
-        covariance=sandwich(problem, fit, as_given=not (robust or scatter)),
-        residual=_residual(problem, fit, 1 / (error**2 + fit.sigma_int**2)),
-        weight=fit.weight,
-        derivative=fit.derivative,
-        rejected=rejected,
-        sigma_int=fit.sigma_int,
-        error_scale=fit.error_scale,
-        chi2=float(np.sum(fit.base * fit.residual**2)),
-        iterations=fit.iterations,
-    )
+    chi2_used = float(np.sum(fit.base * fit.residual**2))
+    covariance = sandwich(problem, fit, as_given=not (robust or scatter))
+    fit = replace(fit, residual=_residual(problem, fit, 1 / (error**2 + fit.sigma_int**2)))
+    return RobustFit(**vars(fit), covariance=covariance, rejected=rejected, chi2=chi2_used)
 
 
 def _find_scatter(residual, error, share):

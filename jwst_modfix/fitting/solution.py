@@ -31,7 +31,7 @@ from jwst_modfix.text import count_nouns, format_measured
 if TYPE_CHECKING:
     from jwst_modfix.table.table import OffsetTable
 
-__all__ = ["Solution", "fit", "solve"]
+__all__ = ["Solution", "fit"]
 
 
 _TIME_TERMS = ("auto", "fit", "zero")
@@ -49,18 +49,16 @@ class Solution(Forecast, RobustFit):
 
     Parameters
     ----------
-    values : numpy.ndarray, shape (n_terms,)
-        Values of all terms [mag or mag/arcmin]; 0 where fixed.
-    covariance : numpy.ndarray, shape (n_terms, n_terms)
-        Covariance of all terms; 0 where fixed.
+    values, covariance : numpy.ndarray, shapes (n_terms,) and (n_terms, n_terms)
+        All terms [mag or mag/arcmin] and their covariance; 0 where fixed.
     residual : numpy.ndarray, shape (n,)
         Measurements less the model [mag].
-    weight, derivative : numpy.ndarray, shape (n,)
-        Weights of the measurements in the fit and in its covariance [1/mag^2]; 0 where rejected.
+    base, weight, derivative : numpy.ndarray, shape (n,)
+        Inverse variances, weights in the fit and weights in its covariance [1/mag^2]; 0 where rejected.
     rejected : numpy.ndarray of int, shape (n,)
         Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source.
-    sigma_int : float
-        Intrinsic scatter of one measurement [mag].
+    sigma_int, scale : float
+        Intrinsic scatter of one measurement, and its typical error [mag].
     error_scale : float
         Factor of the given errors: 1, or less where they are too large.
     chi2 : float
@@ -69,10 +67,8 @@ class Solution(Forecast, RobustFit):
         Number of re-weightings.
     measurements : Measurements
         The measurements that were fitted: all that are not reserved.
-    model : Model
-        All terms that were asked for.
-    system : LinearSystem
-        The design of the measurements.
+    model, system : Model, LinearSystem
+        All terms that were asked for, and the design of the measurements.
     links : LinkReport
         Sources that detectors and epochs share.
     free, fitted : numpy.ndarray of bool, shape (n_terms,)
@@ -375,34 +371,13 @@ def fit(
         min_sources=min_sources,
     )
     found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
-    solution = _recount(Solution(**vars(found), **vars(forecast), measurements=mine), min_sources)
-    solution = _centre_levels(solution)
+    solution = Solution(**vars(found), **vars(forecast), measurements=mine)
+    solution = _centre_levels(_recount(solution, min_sources))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     for status in solution.status:
         if status.is_degenerate:
             warnings.warn(f"{solution._band}: {status.words}", DegenerateTermWarning, stacklevel=2)
     return solution
-
-
-def solve(measurements: Measurements, **options: Any) -> Solution:
-    """
-    Solve as `fit` does, without warnings.
-
-    Parameters
-    ----------
-    measurements : Measurements
-        All measurements; reserved ones are left out.
-    **options : object
-        Options of `fit`.
-
-    Returns
-    -------
-    Solution
-        The solution; its status has what `fit` warns of.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
-        return fit(measurements, **options)
 
 
 def _recount(solution: Solution, min_sources: int) -> Solution:

@@ -1,6 +1,7 @@
 """Tables edited, merged and compared."""
 
 import datetime
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,6 @@ from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
 from jwst_modfix.table.validity import contexts_in_words, find_mismatch
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
-_UNITS = {"offset": "mag", "offset_error": "mag", "slope": "mag/arcmin", "slope_error": "mag/arcmin",
-          "direction": "deg"}  # fmt: skip
 
 
 # ---- editing ----
@@ -29,7 +28,9 @@ def edit_row(
     output = Path(output) if output else path
     refuse_packaged(output)
     if mismatch := find_mismatch(**key):
-        raise ReferenceTableError(f"{path}: no exposure can match this row: {mismatch.as_options()}")
+        raise ReferenceTableError(
+            f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
+        )
     line = _history_line(key, read_table(path).row(**key), changes, path)
     document, expected = TableText(path), read_tree(path)
     _edit(document.tree, key, changes, line, document.node, document.add)
@@ -43,12 +44,11 @@ def _edit(tree: Any, key: Mapping[str, str], changes: Mapping[str, float], line:
     row = next((row for row in rows if {"pupil": "CLEAR", **row}.items() >= key.items()), None)
     if row is None:
         add(rows, {**key, **changes})
-    else:
-        for name, value in changes.items():
-            if name in row:
-                row[name] = node(value)
-            else:
-                add(row, value, name)
+    for name, value in changes.items() if row is not None else ():
+        if name in row:
+            row[name] = node(value)
+        else:
+            add(row, value, name)
     if "history" in meta:
         add(meta["history"], line)
     else:
@@ -63,15 +63,15 @@ def _add(parent: Any, value: Any, key: str | None = None) -> None:
 
 
 def _history_line(key: Mapping[str, str], row: OffsetRow | None, changes: Mapping[str, float], path: Path) -> str:
-    if row is None:
-        words = ", ".join(f"{name} {value!r} {_UNITS[name]}" for name, value in changes.items())
-        verb = "added"
-    else:
-        new = {name: value for name, value in changes.items() if getattr(row, name) != value}
-        if not new:
-            raise ReferenceTableError(f"{path}: {row.label} has these values already; nothing to change")
-        words = ", ".join(f"{name} {getattr(row, name)} -> {value!r} {_UNITS[name]}" for name, value in new.items())
-        verb = "changed"
+    units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
+    new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
+    if not new:
+        raise ReferenceTableError(f"{path}: {row and row.label} has these values already; nothing to change")
+    words = ", ".join(
+        f"{name} " + (f"{getattr(row, name)} -> " if row else "") + f"{value!r} {units.get(name, 'mag')}"
+        for name, value in new.items()
+    )
+    verb = "changed" if row else "added"
     label = ", ".join(f"{name}={value}" for name, value in key.items())
     return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, by hand: {verb} row ({label}), {words}."
 
@@ -94,12 +94,8 @@ def _convert_row(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) 
         if 0 in (own.exposure_share, gradient.exposure_share):
             raise ReferenceTableError(f"{table.name}: {row.label}: its slope cannot be converted: exposure_share is 0")
         factor = own.exposure_share / gradient.exposure_share
-    return replace(
-        row,
-        slope=factor * row.slope,
-        slope_error=factor * row.slope_error,
-        direction=None if direction == gradient.direction else direction,
-    )
+    own_direction = None if direction == gradient.direction else direction
+    return replace(row, slope=factor * row.slope, slope_error=factor * row.slope_error, direction=own_direction)
 
 
 def _turn_row(row: OffsetRow, own: float, direction: float) -> OffsetRow:
@@ -151,7 +147,7 @@ def merge_tables(
         rows=tuple(_with_gradient(row, table, gradient) for row, table in rows.values()),
         baseline=baseline or _common_baseline(tables),
         gradient=gradient,
-        valid_for=_intersection(tables) if validity == "intersection" else _union(tables),
+        valid_for=_merge_validity(tables, validity),
         name=name,
         meta=_merge_meta(tables, chosen),
     )
@@ -191,24 +187,37 @@ def _common_baseline(tables: Sequence[OffsetTable]) -> str:
     return tables[0].baseline
 
 
-def _number(context: str) -> int:
-    return context_number(context) or 0
-
-
-def _intersection(tables: Sequence[OffsetTable]) -> Validity:
-    """Find the calibrations that all tables are valid for; a table allows what it does not name."""
-    validities = [table.valid_for for table in tables]
-    first = max((v.context_first for v in validities if v.context_first), key=_number, default=None)
-    last = min((v.context_last for v in validities if v.context_last), key=_number, default=None)
-    if first and last and _number(first) > _number(last):
+def _merge_validity(tables: Sequence[OffsetTable], which: str) -> Validity:
+    """Find the calibrations that all tables are valid for, or that any is; a table allows what it does not name."""
+    found: dict[str, Any] = {}
+    choose = {
+        "context_first": (max, min),
+        "context_last": (min, max),
+        "photom": (_common, _all),
+        "flat": (_common, _all),
+    }
+    for name, (narrow, widen) in choose.items():
+        given = [value for table in tables if (value := getattr(table.valid_for, name))]
+        key = {"key": context_number} if name.startswith("context") else {}
+        if given and which == "intersection":
+            found[name] = narrow(given, **key)
+        elif len(given) == len(tables):
+            found[name] = widen(given, **key)
+    first, last = found.get("context_first"), found.get("context_last")
+    if first and last and (context_number(first) or 0) > (context_number(last) or 0):
         raise _no_common("context", [(table.name, contexts_in_words(table.valid_for)) for table in tables])
-    common = {}
     for kind in ("photom", "flat"):
-        named = [getattr(validity, kind) for validity in validities if getattr(validity, kind)]
-        common[kind] = tuple(name for name in (named or [()])[0] if all(name in other for other in named))
-        if named and not common[kind]:
+        if kind in found and not found[kind]:
             raise _no_common(kind, [(table.name, ", ".join(getattr(table.valid_for, kind))) for table in tables])
-    return Validity(context_first=first, context_last=last, **common)
+    return Validity(**found)
+
+
+def _common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(name for name in lists[0] if all(name in other for other in lists))
+
+
+def _all(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(itertools.chain(*lists)))
 
 
 def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableError:
@@ -216,23 +225,6 @@ def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableErr
     return ReferenceTableError(
         f"valid_for.{kind}: none in common ({words}), and validity holds for a whole table. Files of different "
         "detectors or filters always differ: join all names with validity 'union'"
-    )
-
-
-def _union(tables: Sequence[OffsetTable]) -> Validity:
-    """Find the calibrations that any table is valid for; contexts from the first to the last."""
-    validities = [table.valid_for for table in tables]
-    joined = {
-        kind: tuple(dict.fromkeys(name for validity in validities for name in getattr(validity, kind)))
-        if all(getattr(validity, kind) for validity in validities)
-        else ()
-        for kind in ("photom", "flat")
-    }
-    firsts, lasts = ([getattr(v, f"context_{end}") for v in validities] for end in ("first", "last"))
-    return Validity(
-        context_first=min(firsts, key=_number) if all(firsts) else None,
-        context_last=max(lasts, key=_number) if all(lasts) else None,
-        **joined,
     )
 
 

@@ -84,7 +84,7 @@ def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
     path = locate_table(path)
     table = table_from_tree(read_tree(path), str(path), cls)
     for row in table.rows:
-        if mismatch := find_mismatch(*row.key):
+        if mismatch := find_mismatch(row.array, row.filter, row.pupil):
             log.warning("%s: %s can never match an exposure: %s", path, row.label, mismatch.in_words())
     return table
 
@@ -160,10 +160,10 @@ def table_from_tree(tree: Any, name: str, cls: type = OffsetTable) -> Any:
     problems += located("meta", broken)
     validity = _validity(blocks.pop("valid_for", {}), problems)
     has_gradient = "gradient" in blocks
-    gradient = _make(Gradient, "gradient", blocks.pop("gradient"), problems) if has_gradient else None
-    rows = []
-    for number, row in enumerate(blocks.pop("offsets", ()), 1):
-        rows.append(_make(OffsetRow, f"row {number} ({_key_in_words(row)})", row, problems))
+    gradient = Gradient.collect("gradient", blocks.pop("gradient"), problems) if has_gradient else None
+    entries = blocks.pop("offsets", ())
+    places = [f"row {number} ({_key_in_words(row)})" for number, row in enumerate(entries, 1)]
+    rows = [OffsetRow.collect(place, row, problems) for place, row in zip(places, entries, strict=True)]
     if gradient is None and has_gradient:
         rows = []  # whose slopes would be said to have no gradient
     try:  # with what could be made of the rest, so that all is said at once
@@ -190,13 +190,6 @@ def _check_version(tree: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _make(cls: Any, place: str, block: Any, problems: list[str]) -> Any:
-    """Make a dataclass of a block; None, and the problems, where something is wrong with it."""
-    clean, broken = cls.check(block)
-    problems += located(place, broken, cls.joint)
-    return None if broken else cls(**clean)
-
-
 def _validity(block: Any, problems: list[str]) -> Validity:
     """Make the validity of its block, whose contexts are one level deeper."""
     known, broken = hold(dict.fromkeys(("context", "photom", "flat"), _filled), block)
@@ -204,7 +197,7 @@ def _validity(block: Any, problems: list[str]) -> Validity:
     ends, broken = hold(dict.fromkeys(("first", "last"), _filled), known.pop("context", {}))
     problems += located("valid_for.context", broken)
     contexts = {f"context_{end}": context for end, context in ends.items()}
-    return _make(Validity, "valid_for", known | contexts, problems) or Validity()
+    return Validity.collect("valid_for", known | contexts, problems) or Validity()
 
 
 def _filled(value: Any) -> Any:
@@ -227,8 +220,8 @@ _REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author",
 def _key_in_words(row: Any) -> str:
     if not isinstance(row, dict):
         return "no mapping"
-    defaults = {"array": "missing", "filter": "missing", "pupil": "CLEAR"}
-    return ", ".join(f"{name}={row.get(name, default)}" for name, default in defaults.items())
+    array, filter = row.get("array", "missing"), row.get("filter", "missing")
+    return f"array={array}, filter={filter}, pupil={row.get('pupil', 'CLEAR')}"
 
 
 # ---- text and trees of plain values ----

@@ -1,7 +1,6 @@
 """Other formats of the table: astropy tables and ECSV, the released recipe's table, photom reference files."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,10 +16,6 @@ from jwst_modfix.table.file import plain_tree, refuse_overwriting, table_from_tr
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 from jwst_modfix.table.validity import PHOTMJSR_TOLERANCE, base_name
 
-__all__ = ["RECIPE_GRADIENT", "Export", "export_photom", "is_recipe", "read_ecsv", "read_recipe", "to_astropy",
-           "write_ecsv"]  # fmt: skip
-
-
 _UNITS = {
     "array": None, "filter": None, "pupil": None, "offset": "mag", "offset_error": "mag", "slope": "mag / arcmin",
     "slope_error": "mag / arcmin", "direction": "deg", "photmjsr_A": "MJy s / (DN sr)", "photmjsr_B": "MJy s / (DN sr)",
@@ -35,16 +30,19 @@ _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 def to_astropy(table: OffsetTable) -> Table:
     """Give the rows as an astropy table with units; the rest of the table is in its ``meta``."""
     tree = tree_from_table(table)
-    rows = [_flat(row) for row in tree["offsets"]]
+    modules = {"photmjsr_A": "A", "photmjsr_B": "B"}
+    rows = [
+        {**row, **{name: row["photmjsr"][m] for name, m in modules.items() if "photmjsr" in row}}
+        for row in tree["offsets"]
+    ]
     result = Table(meta={key: tree[key] for key in _BLOCKS if key in tree})
     for name, unit in _UNITS.items():
         values = [row.get(name) for row in rows]
         if name in _TEXT:
             result[name] = np.array(values, dtype=str)
         elif name in ("offset", "offset_error") or any(value is not None for value in values):
-            mask = [value is None for value in values]
-            numbers = [0.0 if value is None else value for value in values]
-            result[name] = np.ma.MaskedArray(numbers, mask) if any(mask) else np.array(numbers, float)
+            numbers = np.ma.masked_invalid(np.array(values, dtype=float))  # None is NaN
+            result[name] = numbers if numbers.mask.any() else numbers.data
             result[name].unit = unit
     return result
 
@@ -65,23 +63,14 @@ def read_ecsv(path: str | Path) -> OffsetTable:
     if unknown:
         raise ReferenceTableError(f"{path}: unknown columns or entries of its header: {', '.join(unknown)}")
     for name in content.colnames:
-        if content[name].unit is not None and _UNITS[name] is not None:
-            _convert(content[name], name, path)
+        if content[name].unit is None or _UNITS[name] is None:
+            continue
+        try:  # offsets in mmag are a thousand times too large as mag
+            content[name].convert_unit_to(_UNITS[name])
+        except (ValueError, TypeError) as error:
+            raise ReferenceTableError(f"{path}: column {name}: {error}; its unit must be {_UNITS[name]}") from error
     table: OffsetTable = table_from_tree({**blocks, "offsets": [_row(line) for line in content]}, str(path))
     return table
-
-
-def _convert(column: Any, name: str, path: str | Path) -> None:
-    """Convert a column to the unit of the table; offsets in mmag are a thousand times too large as mag."""
-    try:
-        column.convert_unit_to(_UNITS[name])
-    except (ValueError, TypeError) as error:
-        raise ReferenceTableError(f"{path}: column {name}: {error}; its unit must be {_UNITS[name]}") from error
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    photmjsr = row.get("photmjsr", {})
-    return {**row, **{f"photmjsr_{module}": value for module, value in photmjsr.items()}}
 
 
 def _row(line: Any) -> dict[str, Any]:
@@ -137,10 +126,10 @@ def read_recipe(path: str | Path, context: str | None = None, *, as_recipe: bool
 
 def _recipe_row(line: Any) -> dict[str, Any]:
     row = {"array": str(line["det"]).lower(), "filter": str(line["filt"]).upper(), "pupil": "CLEAR"}
-    numbers = {"offset": line["dmag_ab"], "offset_error": line["dmag_ab_err"]}
+    row |= {"offset": line["dmag_ab"], "offset_error": line["dmag_ab_err"]}
     if line["slope"] or line["slope_err"]:
-        numbers |= {"slope": line["slope"], "slope_error": line["slope_err"]}
-    return row | {name: plain_tree(value) for name, value in numbers.items()}
+        row |= {"slope": line["slope"], "slope_error": line["slope_err"]}
+    return row
 
 
 def _recipe_baseline(content: Table, path: str | Path) -> str:

@@ -45,7 +45,6 @@ _ANGLE = number(-360, 360)
 _WHEEL = text("[A-Z][A-Z0-9]+", example="F444W")
 _CONTEXT = text(r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
 _NAMES = list_of(text(), single=True)
-_PHOTMJSR = mapping({"A": number(0), "B": number(0)}, required=("A", "B"))
 _FREE_TEXT = text(lines=True)
 
 
@@ -57,7 +56,7 @@ class _Checked:
 
     def __post_init__(self) -> None:
         defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
-        given = {name: value for name, value in vars(self).items() if (value, defaults[name]) != (None, None)}
+        given = {name: value for name, value in vars(self).items() if value is not None or defaults[name] is not None}
         clean, problems = self.check(given)
         if problems:
             raise ReferenceTableError("; ".join(located(self.label, problems, self.joint)))
@@ -70,6 +69,15 @@ class _Checked:
         required = [item.name for item in fields(cls) if item.default is MISSING]  # type: ignore[arg-type]
         clean, problems = hold(cls.rules, block, required)
         return clean, problems or list(cls._contradictions(clean))
+
+    @classmethod
+    def collect(cls, place: str, block: Any, problems: list[str]) -> Self | None:
+        """Make an object of a block of a file; where that breaks a rule, None, and the problems join the others."""
+        clean, broken = cls.check(block)
+        if broken:
+            problems += located(place, broken, cls.joint)
+            return None
+        return cls(**clean)
 
     @staticmethod
     def _contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -109,7 +117,7 @@ class OffsetRow(_Checked):
     Raises
     ------
     ReferenceTableError
-        A value breaks a rule; names the field, the rule and the value.
+        A value breaks a rule.
     """
 
     array: str
@@ -131,7 +139,7 @@ class OffsetRow(_Checked):
         "slope": number(-1, 1),
         "slope_error": number(0),
         "direction": _ANGLE,
-        "photmjsr": _PHOTMJSR,
+        "photmjsr": mapping({"A": number(0), "B": number(0)}, required=("A", "B")),
     }
     joint: ClassVar[str] = ", field "
 
@@ -175,7 +183,7 @@ class Gradient(_Checked):
     Raises
     ------
     ReferenceTableError
-        A value breaks a rule; names the field, the rule and the value.
+        A value breaks a rule.
     """
 
     frame: str
@@ -214,7 +222,7 @@ class Validity(_Checked):
     Raises
     ------
     ReferenceTableError
-        A value breaks a rule; names the field, the rule and the value.
+        A value breaks a rule.
     """
 
     context_first: str | None = None

@@ -37,13 +37,9 @@ class Mismatch:
     meant: dict[str, str]
 
     def in_words(self, form: str = "{name}: {value}", join: str = ", ") -> str:
-        """Reason and intended names, as a row of the table or as options."""
+        """Reason and intended names, as a row of the table or in another form."""
         fields = join.join(form.format(name=name, value=value) for name, value in self.meant.items())
         return self.reason + (f": {fields}" if fields else "")
-
-    def as_options(self) -> str:
-        """Reason and intended names, as options of the command."""
-        return self.in_words("--{name} {value}", " ")
 
 
 def find_mismatch(array: str, filter: str, pupil: str) -> Mismatch | None:
@@ -93,11 +89,8 @@ def explain_photmjsr(row: OffsetRow | None, exposure: Exposure) -> str | None:
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = _not_imaging(exposure) or [*_not_one_array(exposure), *_not_calibrated(exposure)]
-    reasons += _outside(table, exposure)
-    if needs_slope:
-        reasons += find_untrusted(exposure)
-    return reasons
+    reasons = _not_imaging(exposure) or list(_not_calibrated(exposure))
+    return [*reasons, *_outside(table, exposure), *(find_untrusted(exposure) if needs_slope else [])]
 
 
 def _not_imaging(exposure: Exposure) -> list[str]:
@@ -110,14 +103,11 @@ def _not_imaging(exposure: Exposure) -> list[str]:
     return []
 
 
-def _not_one_array(exposure: Exposure) -> Iterator[str]:
+def _not_calibrated(exposure: Exposure) -> Iterator[str]:
     if exposure.array is None:
         yield f"DETECTOR is {exposure.detector}, not one of NRCA1-4, NRCALONG, NRCB1-4, NRCBLONG"
     elif exposure.detector and exposure.module != exposure.detector[3]:
         yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {exposure.detector[3]}"
-
-
-def _not_calibrated(exposure: Exposure) -> Iterator[str]:
     if not _is_surface_brightness(exposure.unit):
         yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
 
@@ -142,12 +132,12 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
     if not (first is None and last is None) and not is_within:
         yield f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}"
     for keyword, name, allowed in (
-        ("R_PHOTOM", exposure.photom, validity.photom),
-        ("R_FLAT", exposure.flat, validity.flat),
+        ("R_PHOTOM", base_name(exposure.photom), validity.photom),
+        ("R_FLAT", base_name(exposure.flat), validity.flat),
     ):
         names = [base_name(item) for item in allowed]
-        if names and base_name(name) not in names:
-            yield f"{keyword} is {base_name(name) or None}, and {table.name} is valid for {', '.join(names)}"
+        if names and name not in names:
+            yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
 
 def contexts_in_words(validity: Validity) -> str:
@@ -161,12 +151,8 @@ def base_name(name: str | None) -> str:
     return PurePosixPath((name or "").strip()).name
 
 
-def find_untrusted(exposure: Exposure) -> list[str]:
-    """List the reasons why the geometry of an exposure cannot be used for a gradient."""
-    return list(_untrusted(exposure))
-
-
-def _untrusted(exposure: Exposure) -> Iterator[str]:
+def find_untrusted(exposure: Exposure) -> Iterator[str]:
+    """Find the reasons why the geometry of an exposure cannot be used for a gradient."""
     if exposure.frames == ():
         yield "it has no WCS, which the slope needs; run assign_wcs"
     elif exposure.frames is not None and "v2v3" not in exposure.frames:

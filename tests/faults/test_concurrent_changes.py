@@ -14,7 +14,6 @@ from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, fork
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.apply import decide
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
-from jwst_modfix.steps import outputs
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -46,15 +45,6 @@ def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folde
     correct("out", on_existing="skip")
     assert before.items() <= marks("out").items()
     assert_whole("out", truth)
-
-
-def test_an_input_that_vanishes_from_a_list_is_named(folder, monkeypatch):
-    gone = Path("data/jw1_cal.fits")
-    check = outputs.refuse_together
-    monkeypatch.setattr(outputs, "refuse_together", lambda *args, **_: check(*args) or gone.unlink())
-    with pytest.raises(ExposureError, match="data/jw1_cal.fits: no such file$"):
-        correct("out", ["data/jw0_cal.fits", "data/jw1_cal.fits"])
-    assert not list(Path("out").iterdir())
 
 
 @pytest.mark.parametrize("on_existing", ["overwrite", "skip"])

@@ -1,0 +1,150 @@
+"""The factor and the coordinate along a gradient: interpolated as if evaluated at every pixel, in each frame."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+
+from jwst_modfix.apply.factor import (
+    FactorMap,
+    along_detector,
+    along_focal_plane,
+    along_sky,
+    apply_factor,
+    fit_factor,
+    gradient_coordinate,
+)
+from jwst_modfix.exposure import open_exposure
+
+GRADIENTS = {
+    "focal_plane": ((-1.74, -492.4), 75.0),
+    "detector": ((0.0, 0.0), 180.0),
+    "sky": ((265.035, 68.974), 72.0),
+}
+SLOPE = 0.02  # mag/arcmin: five times the largest published
+
+
+def curved(x, y):
+    """A zero-point error of 0.05 mag with terms of fifth order, steeper than any distortion."""
+    x, y = x / 2048, y / 2048
+    return 0.03 + 0.01 * x - 0.006 * y + 0.004 * x**2 * y - 0.002 * x**5 + 0.001 * x**2 * y**3
+
+
+def pixels(shape):
+    return np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
+
+
+@pytest.mark.parametrize("shape", [(2048, 2048), (64, 2048), (37, 1), (1, 1), (640, 639)])
+def test_interpolation_equals_evaluation_at_every_pixel(shape):
+    factor_map = fit_factor(curved, shape)
+    rendered = np.concatenate([np.broadcast_to(f, (len(range(shape[0])[r]), shape[1])) for r, f in factor_map.blocks()])
+    truth = 10 ** (0.4 * curved(*pixels(shape)))
+    np.testing.assert_allclose(rendered, truth, rtol=2e-7)  # float32
+    assert np.abs(2.5 * np.log10(rendered.astype(float) / truth)).max() < 1e-6  # mag
+
+
+def test_the_factor_brightens_what_measures_faint():
+    # m_sys = +0.1 mag: the exposure measures 0.1 mag fainter, so that it must grow by 10**0.04.
+    assert FactorMap.constant(0.1, (4, 4)).centre == pytest.approx(10**0.04)
+
+
+def test_the_centre_is_halfway_between_the_first_and_the_last_pixel():
+    centre = fit_factor(curved, (100, 50)).centre
+    assert centre == pytest.approx(10 ** (0.4 * curved(24.5, 49.5)), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["f4", ">f4", "f8"])
+@pytest.mark.parametrize("m_sys", [curved, None])
+def test_data_and_errors_take_the_factor_and_variances_its_square(dtype, m_sys):
+    shape = (50, 40)
+    rng = np.random.default_rng(1)
+    data, err, var = (rng.uniform(1, 2, shape).astype(dtype) for _ in range(3))
+    data[3, 4] = np.nan
+    before = (data.copy(), err.copy(), var.copy())
+    factor_map = fit_factor(m_sys, shape) if m_sys else FactorMap.constant(0.03, shape)
+    apply_factor(factor_map, [data, err], [var])
+    truth = 10 ** (0.4 * (curved(*pixels(shape)) if m_sys else 0.03))
+    np.testing.assert_allclose(data, before[0] * truth, rtol=3e-7)
+    np.testing.assert_allclose(err, before[1] * truth, rtol=3e-7)
+    np.testing.assert_allclose(var, before[2] * truth**2, rtol=5e-7)
+    assert data.dtype == err.dtype == var.dtype == np.dtype(dtype)
+    assert np.isnan(data[3, 4])
+    assert np.isnan(data).sum() == 1
+    apply_factor(factor_map, [data, err], [var], undo=True)
+    for array, original in zip((data, err, var), before, strict=True):
+        np.testing.assert_allclose(array, original, rtol=3e-7)
+
+
+@pytest.mark.parametrize(
+    ("direction", "arcmin"),
+    [(90, 1.0), (0, 0.5), (180, -0.5), (-90, -1.0), (np.degrees(np.arctan2(1.0, 0.5)), np.hypot(1.0, 0.5))],
+)
+def test_focal_plane_directions_count_from_v3_toward_v2(direction, arcmin):
+    # 60 arcsec along +V2 and 30 arcsec along +V3 of the origin
+    assert along_focal_plane(58.26, -462.4, (-1.74, -492.4), direction) == pytest.approx(arcmin)
+
+
+@pytest.mark.parametrize(("direction", "arcmin"), [(0, 1.05), (180, -1.05), (90, 0.42), (-90, -0.42)])
+def test_detector_directions_count_from_x_toward_y(direction, arcmin):
+    # 1000 pixels along x of 0.063 arcsec, 400 along y of 0.063
+    assert along_detector(1500.0, 900.0, (500.0, 500.0), direction, (0.063, 0.063)) == pytest.approx(arcmin)
+
+
+@pytest.mark.parametrize("direction", [0.0, 72.0, 90.0, 215.0])
+@pytest.mark.parametrize("origin", [(265.0, 69.0), (0.01, -2.0), (83.0, -66.0)])
+def test_sky_directions_are_position_angles_east_of_north(direction, origin):
+    # Truth: astropy's own offset along a great circle, which the tangent plane stretches by 2e-6 at 6 arcmin.
+    start = SkyCoord(*origin, unit="deg")
+    there = start.directional_offset_by(direction * u.deg, 6 * u.arcmin)
+    across = start.directional_offset_by((direction + 90) * u.deg, 6 * u.arcmin)
+    assert along_sky(there.ra.deg, there.dec.deg, origin, direction) == pytest.approx(6, rel=1e-5)
+    assert along_sky(across.ra.deg, across.dec.deg, origin, direction) == pytest.approx(0, abs=1e-6)
+
+
+def coordinate(model, frame):
+    with open_exposure(model) as opened:
+        return gradient_coordinate(opened.wcs, opened.exposure, frame, *GRADIENTS[frame])
+
+
+@pytest.mark.parametrize("frame", GRADIENTS)
+@pytest.mark.parametrize(
+    ("detector", "band", "subarray", "roll"),
+    [
+        ("NRCALONG", "F444W", None, 161.0),
+        ("NRCBLONG", "F356W", None, 20.0),
+        ("NRCB4", "F200W", None, 254.0),
+        ("NRCA1", "F150W", (1409, 1, 640, 320), 161.0),
+    ],
+)
+def test_the_map_is_right_at_every_pixel(make_exposure, frame, detector, band, subarray, roll):
+    model = make_exposure(detector, band, subarray, roll)
+    u = coordinate(model, frame)
+    factor_map = fit_factor(lambda x, y: SLOPE * u(x, y), model.shape)
+    rendered = np.concatenate([block for _, block in factor_map.blocks()]).astype(float)
+    step = 37  # every 37th pixel and the last, which is at every phase of the nodes
+    y, x = np.meshgrid(*(np.append(np.arange(0, n, step), n - 1) for n in model.shape), indexing="ij")
+    error = 2.5 * np.log10(rendered[y, x]) - SLOPE * u(x.astype(float), y.astype(float))
+    assert np.abs(error).max() < 2e-7  # mag; the issue asks for 1e-5
+
+
+def test_focal_plane_coordinate_is_v2_in_arcmin(make_exposure):
+    model = make_exposure("NRCALONG", "F444W")
+    with open_exposure(model) as opened:
+        u = gradient_coordinate(opened.wcs, opened.exposure, "focal_plane", (10.0, 0.0), 90.0)
+    v2, _ = model.meta.wcs.get_transform("detector", "v2v3")(300.0, 1700.0)
+    assert u(300.0, 1700.0) == pytest.approx((v2 - 10.0) / 60)
+    assert u(1700.0, 300.0) < u(300.0, 1700.0)  # V2 decreases with x
+
+
+@pytest.mark.parametrize("frame", GRADIENTS)
+def test_a_subarray_has_the_coordinate_of_its_place_in_the_full_frame(make_exposure, frame):
+    full, part = make_exposure(), make_exposure(subarray=(701, 401, 64, 48))
+    x, y = np.array([0.0, 63.0, 20.0]), np.array([0.0, 47.0, 31.0])
+    np.testing.assert_allclose(coordinate(part, frame)(x, y), coordinate(full, frame)(x + 700, y + 400), atol=1e-9)
+
+
+def test_the_detectors_coordinate_is_pixels_times_the_scale_along_x(make_exposure):
+    # NRCA5_FULL of the SIAF: 0.0628 arcsec along x; the published gradients count from column 0 toward -x.
+    u = coordinate(make_exposure(), "detector")
+    assert u(0.0, 55.0) == pytest.approx(0, abs=1e-12)
+    assert u(1000.0, 55.0) == pytest.approx(-1000 * 0.0628 / 60, rel=3e-3)
