@@ -7,9 +7,10 @@ from astropy import units as u
 from astropy.table import Table
 
 from jwst_modfix import simulate
-from jwst_modfix.derivation.derive import Options
-from jwst_modfix.derivation.members import solve_photometry
-from jwst_modfix.photometry import Epochs, ExposureHeader, Photometry
+from jwst_modfix.derivation.derive import Options, solve_photometry
+from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 DRIFT = 0.006  # mag: t of the second epoch, in every filter

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jwst_modfix.photometry import ExposureHeader
+from jwst_modfix.photometry.frames import ExposureHeader
 
 
 def make_header(detector="NRCA1", name=None, east=None, ra=0.0, **change):

@@ -9,7 +9,8 @@ from derivation_of_magnitudes import CONTEXTS, DRIFT, PHOTMJSR, ROWS, SKY, deriv
 
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.photometry import Flag, Photometry
+from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.simulate import detector_geometry
 
 SATURATED, CROWDED = 3, 5  # sources that are planted with these faults in F444W

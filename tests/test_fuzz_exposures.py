@@ -16,8 +16,7 @@ from fuzzing import VALUES, damage_bytes, pick, time_limit
 from jwst_modfix import OffsetTable
 from jwst_modfix.apply.decide import Correction, correct_file, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.photometry import read_header
-from jwst_modfix.photometry.frames import read_frame
+from jwst_modfix.photometry.frames import read_frame, read_header
 from jwst_modfix.text import has_hidden
 
 LIMIT = 20  # s; a case takes 0.1 s

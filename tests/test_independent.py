@@ -7,12 +7,10 @@ import pytest
 import sep
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, simulate
-from jwst_modfix.photometry import read_header
 from jwst_modfix.photometry.apertures import default_aperture
-from jwst_modfix.photometry.detection import detect
 from jwst_modfix.photometry.forced import measure_frame
-from jwst_modfix.photometry.frames import read_frame
-from jwst_modfix.photometry.source_list import merge_detections
+from jwst_modfix.photometry.frames import read_frame, read_header
+from jwst_modfix.photometry.source_list import detect, merge_detections
 from jwst_modfix.table.file import PACKAGED_TABLE, SCHEMA_URI
 
 
@@ -65,7 +63,7 @@ def sep_flux(frame, aperture, x, y, sky):
     image = np.where(frame.bad, 0, frame.data - sky).astype(float) * frame.area
     total, _, flag = sep.sum_ellipse(image, [x], [y], a, b, theta, aperture.radius, subpix=0)
     assert flag[0] == 0
-    return total[0] * frame.jansky
+    return total[0] * frame.header.jansky
 
 
 def sep_sky(frame, aperture, x, y):

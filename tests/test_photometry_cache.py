@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from jwst_modfix.photometry import cache as cache_module
-from jwst_modfix.photometry.cache import Cache
+from jwst_modfix.photometry import forced as cache_module
+from jwst_modfix.photometry.forced import Cache
 
 MADE = {"x": np.array([1.5, np.nan]), "n": np.array(3)}
 

@@ -5,8 +5,8 @@ from astropy.io import fits
 from one_header import make_header
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.photometry import find_apart, find_copies, find_mixed, read_header
-from jwst_modfix.photometry.frames import read_frame
+from jwst_modfix.photometry.epochs import find_apart, find_copies, find_mixed
+from jwst_modfix.photometry.frames import read_frame, read_header
 
 
 @pytest.fixture
@@ -84,6 +84,7 @@ def test_files_without_an_extension_are_refused(saved, spoil, message):
         ({"photom": "elsewhere/a.fits"}, None),
         ({"flat": "crds://b.fits"}, "R_FLAT is a.fits (2 exposures), b.fits (1 exposure)"),
         ({"photmjsr": 2.2}, None),  # one photom file: it is corrected for the time of the exposure
+        ({"photmjsr": 2.4}, "PHOTMJSR is 2.1 (2 exposures), 2.4 (1 exposure)"),  # more than time can do
         ({"detector": "NRCA2", "context": "jwst_1489.pmap"}, None),
     ],
 )

@@ -5,8 +5,13 @@ import pytest
 from one_header import make_header
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.detection import Detections
-from jwst_modfix.photometry.source_list import choose_exposures, find_shift, measure_isolation, merge_detections
+from jwst_modfix.photometry.source_list import (
+    Detections,
+    choose_exposures,
+    find_shift,
+    measure_isolation,
+    merge_detections,
+)
 
 ARCSEC = 1 / 3600
 

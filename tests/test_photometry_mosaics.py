@@ -9,9 +9,10 @@ from one_header import make_header
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry import Criteria, Epochs, group_epochs, read_header, select_measurements
 from jwst_modfix.photometry import mosaics as module
-from jwst_modfix.photometry.frames import read_geometry
+from jwst_modfix.photometry.columns import Criteria, select_measurements
+from jwst_modfix.photometry.epochs import Epochs, group_epochs
+from jwst_modfix.photometry.frames import read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 
 SHAPE = (200, 220)

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from jwst_modfix.photometry import Criteria, Flag, select_measurements
-from jwst_modfix.photometry.columns import COLUMNS, make_measurements, to_magnitudes
+from jwst_modfix.photometry.columns import (
+    COLUMNS,
+    Criteria,
+    Flag,
+    make_measurements,
+    select_measurements,
+    to_magnitudes,
+)
 
 
 def make_table(**given):

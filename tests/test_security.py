@@ -14,7 +14,7 @@ from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, OffsetTable
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, ReferenceTableError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import written_whole
-from jwst_modfix.photometry import read_header
+from jwst_modfix.photometry.frames import read_header
 from jwst_modfix.table.file import PACKAGED_TABLE
 from jwst_modfix.text import get_logger, plain_text
 

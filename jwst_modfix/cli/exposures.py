@@ -188,9 +188,9 @@ def plan_command(asn, rolls, dithers, filters, density, scatter, fit_slope, seed
 
 
 def _read_pointings(names):
+    from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
-    from jwst_modfix.derivation.members import read_members
-    from jwst_modfix.photometry import group_epochs
+    from jwst_modfix.photometry.epochs import group_epochs
     from jwst_modfix.photometry.frames import read_geometry
     from jwst_modfix.steps.module_offset_derive import find_members
 

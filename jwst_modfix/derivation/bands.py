@@ -1,6 +1,8 @@
 """One filter and pupil: its measurements, its solution and the checks of it."""
 
+import contextlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +26,8 @@ from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
-from jwst_modfix.photometry import Photometry
+from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
-
-__all__ = ["LEAST_ERROR", "BandResult", "list_bands", "solve_band"]
-
 
 # No measurement counts for more than with this error [mag], however bright its source: a third of what measurements of
 # one star repeat to with the same kind of detector (WFC3/IR, 0.65%: Som et al. 2021, ISR WFC3 2021-05). By photons
@@ -56,7 +55,7 @@ class BandResult:
     failure: str | None = None  # why there is no solution
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Name of the band, such as ``F444W`` or ``F444W+F405N``."""
         return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
 
@@ -71,16 +70,18 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     filter_, pupil = band
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])
     table = photometry.measurements
-    rows = np.flatnonzero(selected & (np.asarray(table["filter"]) == filter_) & (np.asarray(table["pupil"]) == pupil))
+    rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
+    modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, result)])
+    if len(modules) == 1:
+        return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         for category in (DegenerateTermWarning, SkyDisagreementWarning):
             warnings.simplefilter("always", category)
         try:
-            _check_modules(photometry.exposures, result)
             result = _solve(result, options)
         except NoSolutionError as error:
             return replace(result, failure=str(error))
@@ -89,17 +90,11 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     return replace(result, warnings=words)
 
 
-def _check_modules(exposures, band):
-    modules = np.unique(np.asarray(exposures["module"])[_of_band(exposures, band)])
-    if len(modules) == 1:
-        raise NoSolutionError(f"all exposures are of module {modules[0]}; an offset needs both modules")
+def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
+    return np.asarray((table["filter"] == band.filter) & (table["pupil"] == band.pupil))
 
 
-def _of_band(table, band):
-    return (np.asarray(table["filter"]) == band.filter) & (np.asarray(table["pupil"]) == band.pupil)
-
-
-def _solve(result, options):
+def _solve(result: BandResult, options: Any) -> BandResult:
     measurements = result.measurements
     choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
     if options.method == "pairs":
@@ -115,7 +110,7 @@ def _solve(result, options):
     )  # fmt: skip
 
 
-def _check(result, photometry, options, rng):
+def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
     """Reserved sources, sky levels, bootstrap and the gradient of each module."""
     solution = result.solution
     draws = options.bootstrap if options.method == "network" else 0
@@ -128,7 +123,7 @@ def _check(result, photometry, options, rng):
     )
 
 
-def _fit_module_slopes(measurements, solution, options):
+def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
     again = solve(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
@@ -136,22 +131,20 @@ def _fit_module_slopes(measurements, solution, options):
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
 
-def _solve_pairs(measurements, options):
+def _solve_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     time_term = "zero" if options.time_term == "zero" else "fit"
     return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
 
 
-def _compare_pairs(measurements, options):
+def _compare_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     """Solve by pairs too, where that is possible, for the comparison in the report."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DegenerateTermWarning)
-            return _solve_pairs(measurements, options)
-    except NoSolutionError:
-        return {}
+    with contextlib.suppress(NoSolutionError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        return _solve_pairs(measurements, options)
+    return {}
 
 
-def _replace_by_pairs(solution, pairs):
+def _replace_by_pairs(solution: Solution, pairs: dict[str, PairSolution]) -> Solution:
     """Replace offsets and slopes of the network by those of pairs of epochs."""
     values, covariance, fitted = solution.values.copy(), solution.covariance.copy(), solution.fitted.copy()
     status = {found.term.name: found for found in solution.status}
@@ -178,23 +171,25 @@ def _replace_by_pairs(solution, pairs):
 _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end together
 
 
-def _compare_sky(photometry, solution, results):
+def _compare_sky(
+    photometry: Photometry, solution: Solution, results: Sequence[ArrayResult]
+) -> tuple[SkyComparison, ...]:
     """Compare the offsets between the modules' sky levels with what the sources predict for them.
 
     The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     """
-    exposures = photometry.exposures
-    known = _of_band(exposures, solution.measurements) & (exposures["sky"] > 0) & (exposures["sky_error"] > 0)
-    table = exposures[np.asarray(known)]
+    table, measured = (part[_of_band(part, solution.measurements)]
+                       for part in (photometry.exposures, photometry.measurements))  # fmt: skip
+    table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     try:
         offsets = sky_offsets(_number_times(np.asarray(table["mjd"])), *columns)
     except NoSolutionError:
         return ()
-    return compare_sky(offsets, [_across_modules(photometry.measurements, solution, result) for result in results])
+    return tuple(compare_sky(offsets, [_across_modules(measured, solution, result) for result in results]))
 
 
-def _number_times(mjd):
+def _number_times(mjd: np.ndarray) -> np.ndarray:
     """Give numbers to the times at which exposures were taken together."""
     order = np.argsort(mjd, kind="stable")
     numbers = np.zeros(len(mjd), int)
@@ -202,16 +197,17 @@ def _number_times(mjd):
     return numbers
 
 
-def _across_modules(table, solution, result):
+def _across_modules(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:
     """Add the gradient between the middles of the two arrays to an offset, and to its error."""
     if result.offset is None:
         return result
-    mine = _of_band(table, solution.measurements) & (np.asarray(table["array"]) == result.array)
-    places = [_middle(table[mine & (np.asarray(table["module"]) == module)]) for module in MODULES]
-    offset, error = solution.difference(result.array, *places)
+    mine = table["array"] == result.array
+    a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
+    offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)
 
 
-def _middle(table):
+def _middle(table: Table) -> tuple[float, float]:
     """Middle (V2, V3) of the area where sources were measured [arcsec]: their mean follows how they cluster."""
-    return tuple((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
+    v2, v3 = ((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
+    return v2, v3

@@ -1,24 +1,39 @@
-"""The parameters and the result of a derivation."""
+"""From the members of an association to a derivation: its parameters, its course and its result."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.derivation.bands import BandResult
-from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.derivation.bands import BandResult, list_bands, solve_band
+from jwst_modfix.derivation.provenance import make_table
+from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.solution import Solution
-from jwst_modfix.photometry import SYSTEMATIC_FLOOR, Criteria, Epochs, ExposureHeader, Photometry, Selection
-from jwst_modfix.table.table import BASELINES, OffsetTable
+from jwst_modfix.jobs import THIS_PROCESS, Workers
+from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR
+from jwst_modfix.photometry.catalogues import read_catalogues
+from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
+from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
+from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measure_sources
+from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
+from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
+from jwst_modfix.text import get_logger, show_progress
 
 __all__ = ["Derivation", "Options"]
 
+log = get_logger(__name__)
+
+# Sources this much fainter than the limit of the selection are measured too, so that the limit is applied to all
+# measurements of a source alike.
+_MARGIN = 1.0  # mag
 
 _CHOICES = {
     "photometry": ("exposure", "mosaic", "catalog"),
@@ -82,41 +97,18 @@ class Options:  # numpydoc ignore=PR01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Derivation:
-    """
-    A derivation, from its inputs to its table.
+class Derivation:  # numpydoc ignore=PR01
+    """A derivation, from its inputs to its table."""
 
-    Parameters
-    ----------
-    product : str
-        Name of the product.
-    headers : tuple of ExposureHeader
-        The exposures.
-    epochs : Epochs
-        The epoch of each.
-    mixed : tuple of str
-        Differences in the calibration of the exposures, where ``allow_mixed`` is set.
-    photometry : Photometry
-        Measurements and exposures.
-    selection : Selection
-        Which measurements were selected, and counts of those that break each rule.
-    bands : tuple of BandResult
-        The result of each filter and pupil.
-    table : OffsetTable
-        The rows of all filters.
-    options : Options
-        The parameters.
-    """
-
-    product: str
-    headers: tuple[ExposureHeader, ...]
-    epochs: Epochs
-    mixed: tuple[str, ...]
-    photometry: Photometry
-    selection: Selection
-    bands: tuple[BandResult, ...]
-    table: OffsetTable
-    options: Options
+    product: str  #: name of the product
+    headers: tuple[ExposureHeader, ...]  #: the exposures
+    epochs: Epochs  #: the epoch of each
+    mixed: tuple[str, ...]  #: differences in the calibration of the exposures, where ``allow_mixed`` is set
+    photometry: Photometry  #: measurements and exposures
+    selection: Selection  #: which measurements were selected, and counts of those that break each rule
+    bands: tuple[BandResult, ...]  #: the result of each filter and pupil
+    table: OffsetTable  #: the rows of all filters
+    options: Options  #: the parameters
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
@@ -130,34 +122,33 @@ class Derivation:
     @cached_property
     def measurements(self) -> Table:
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
-        table = Table(self.photometry.measurements, copy=True)
-        table["selected"] = self.selection.mask.copy()
-        table["reserved"] = np.zeros(len(table), bool)
-        table["used"] = np.zeros(len(table), bool)
-        table["residual"] = np.full(len(table), np.nan)
+        table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
+        reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         reason = self.selection.reason.astype("U16")
         for band in self.bands:
-            reserved = band.measurements.reserved
-            table["reserved"][band.rows] = reserved
-            reason[band.rows] = np.where(reserved, "reserved", "no solution")
+            is_reserved = reserved[band.rows] = band.measurements.reserved
+            reason[band.rows] = np.where(is_reserved, "reserved", "no solution")
             if band.solution is not None:
-                fitted, found = band.rows[~reserved], band.solution.residuals()
-                table["used"][fitted], table["residual"][fitted] = found["used"], found["residual"]
+                fitted, found = band.rows[~is_reserved], band.solution.residuals()
+                used[fitted], residual[fitted] = found["used"], found["residual"]
                 reason[fitted] = np.where(found["used"], "", found["reason"])
-        table["reason"] = reason
+        for name, values, description in (
+            ("selected", self.selection.mask.copy(), "Selected for the fit"),
+            ("reserved", reserved, "Not used in the fit, for validation"),
+            ("used", used, "Used in the fit of the network, for method='pairs' too"),
+            ("residual", residual, "Magnitude minus systematic error (of the network) minus the source's mean"),
+            ("reason", reason, "Rule by which the measurement is not used in the fit"),
+        ):
+            table[name] = values
+            table[name].description = description
         table["residual"].unit = table["mag"].unit
-        table["selected"].description = "Selected for the fit"
-        table["reserved"].description = "Not used in the fit, for validation"
-        table["used"].description = "Used in the fit of the network, for method='pairs' too"
-        table["reason"].description = "Rule by which the measurement is not used in the fit"
-        table["residual"].description = "Magnitude minus systematic error (of the network) minus the source's mean"
         return table
 
     @property
     def corrected(self) -> str:
         """Exposures that had been corrected before, so that the result is what was left; empty if there are none."""
-        everything = {(header.filter, header.pupil, header.array) for header in self.headers}
-        done = {(header.filter, header.pupil, header.array) for header in self.headers if header.status == "COMPLETE"}
+        everything = {(*header.band, header.array) for header in self.headers}
+        done = {(*header.band, header.array) for header in self.headers if header.status == "COMPLETE"}
         if done == everything:
             return "the exposures"
         return ", ".join(f"{band} {pupil} array {array}" for band, pupil, array in sorted(done))
@@ -184,3 +175,123 @@ class Derivation:
         # By name: the report is built on the derivation, and drawing takes a second to import.
         page: Any = importlib.import_module("jwst_modfix.report.page")
         return list(page.write_report(self, Path(path)))
+
+
+@dataclass(frozen=True)
+class Members:
+    """The files to derive from."""
+
+    paths: tuple[Path, ...]
+    epochs: tuple[str | None, ...]  # names that the association gives
+    product: str
+    where: str  # what the files are members of, for messages
+
+
+def derive_members(
+    members: Members,
+    options: Options,
+    *,
+    make_mosaics: Callable[..., Any],
+    workers: Workers = THIS_PROCESS,
+    cache: Cache | None = None,
+) -> Derivation:
+    """Derive a table from exposures."""
+    headers, mixed = read_members(members, allow_mixed=options.allow_mixed, workers=workers)
+    times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
+    limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
+    epochs = group_epochs(times, rolls, members.epochs, **limits)
+    log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), ", ".join(epochs.names))
+    for sentence in find_wide_epochs(epochs, times, rolls, **limits):
+        log.warning(sentence)
+    photometry = _measure(headers, epochs, options, make_mosaics, workers, cache)
+    return solve_photometry(photometry, headers, epochs, options, product=members.product, mixed=mixed)
+
+
+def read_members(
+    members: Members, *, allow_mixed: bool = False, workers: Workers = THIS_PROCESS
+) -> tuple[list[ExposureHeader], list[str]]:
+    """Read the headers of all members, and refuse together those that cannot be used."""
+    paths, where = members.paths, members.where
+    found = list(workers.map(_inspect, [(path,) for path in paths], [path.name for path in paths]))
+    headers = [header for header in found if isinstance(header, ExposureHeader)]
+    if problems := [problem for problem in found if isinstance(problem, str)]:
+        raise AssociationError(
+            f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
+        )
+    if copies := find_copies(headers):
+        raise AssociationError(
+            f"{where}: each exposure must be a member once: {'; '.join(copies)}; leave the copies out"
+        )
+    mixed = find_mixed(headers)
+    if mixed and not allow_mixed:
+        raise AssociationError(
+            f"{where}: members must be calibrated alike: {'; '.join(mixed)}; set allow_mixed to use them as they are"
+        )
+    modules: dict[str, set[str]] = {}
+    for header in headers:
+        modules.setdefault("+".join(header.band), set()).add(header.module)
+    complete = sum(len(seen) == len(MODULES) for seen in modules.values())
+    if not complete:
+        words = ", ".join(f"{band}: {', '.join(sorted(seen))}" for band, seen in modules.items())
+        raise NoSolutionError(f"{where}: an offset needs exposures of both modules through one filter; got {words}")
+    apart = find_apart(headers)
+    if len(apart) == complete:
+        raise NoSolutionError(f"{where}: exposures must overlap on the sky; {'; '.join(apart)}")
+    return headers, mixed
+
+
+def _inspect(path: Path) -> ExposureHeader | str:
+    """Read one member's headers and WCS; return the headers, or what is wrong with it."""
+    try:
+        header = read_header(path)
+        read_geometry(header)
+    except ModuleOffsetError as error:
+        return str(error)
+    return header
+
+
+def _measure(
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    options: Options,
+    make_mosaics: Callable[..., Any],
+    workers: Workers,
+    cache: Cache | None,
+) -> Photometry:
+    limit = options.faintest + _MARGIN
+    if options.photometry == "catalog":
+        return read_catalogues(options.catalogs, headers, epochs)
+    if options.photometry == "mosaic":
+        progress = partial(show_progress, stage="Resampling and measuring", what="mosaics")
+        return measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=limit)
+    finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
+    sources = find_sources(headers, faintest=limit, progress=finding, workers=workers, cache=cache)
+    log.info("Found %d sources", len(sources))
+    return measure_sources(headers, epochs, sources, progress=measuring, workers=workers, cache=cache)
+
+
+def solve_photometry(
+    photometry: Photometry,
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    options: Options,
+    *,
+    product: str,
+    mixed: Sequence[str] = (),
+) -> Derivation:
+    """Solve every filter and pupil of a set of measurements."""
+    selection = select_measurements(photometry.measurements, options.criteria)
+    bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
+    if not any(band.offsets is not None and band.offsets.rows for band in bands):
+        reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
+        reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
+        failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)
+        raise NoSolutionError(
+            f"no offset can be derived: {'; '.join(reasons)} ({int(selection.mask.sum())} of {len(selection.mask)} "
+            f"measurements selected; not selected: {failed or 'none'})"
+        )
+    table = make_table(bands, headers, options.baseline, f"{product}_moduleoffset.asdf")
+    return Derivation(
+        product=product, headers=tuple(headers), epochs=epochs, mixed=tuple(mixed), photometry=photometry,
+        selection=selection, bands=bands, table=table, options=options,
+    )  # fmt: skip

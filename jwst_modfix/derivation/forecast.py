@@ -10,9 +10,6 @@ from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
 from jwst_modfix.photometry.frames import offsets
 
-__all__ = ["EDGE", "BandPlan", "Pointing", "plan_bands", "plan_measurements", "pointings_of_exposures"]
-
-
 EDGE = 8.0  # pixels: sources nearer to an edge are not measured
 _ARCMIN2 = 3600.0  # arcsec^2
 
@@ -64,29 +61,19 @@ def plan_measurements(pointings, ra, dec, scatter):
     seen = [pointing.locate(ra, dec) for pointing in pointings]
     source = [np.flatnonzero(inside) for inside, _, _ in seen]
     counts = [len(found) for found in source]
-    columns = {
-        name: np.repeat([getattr(pointing, name) for pointing in pointings], counts)
-        for name in ("epoch", "array", "module")
-    }
+    columns = {name: np.repeat([getattr(pointing, name) for pointing in pointings], counts)
+               for name in ("epoch", "array", "module")}  # fmt: skip
     return Measurements(
-        source=np.concatenate(source),
-        exposure=np.repeat(np.arange(len(pointings)), counts),
-        **columns,
-        mag=np.full(sum(counts), 20.0),
-        mag_error=np.full(sum(counts), float(scatter)),
-        V2=np.concatenate([V2 for _, V2, _ in seen]),
-        V3=np.concatenate([V3 for _, _, V3 in seen]),
-        filter=pointings[0].filter,
-        pupil=pointings[0].pupil,
-    )
+        source=np.concatenate(source), exposure=np.repeat(np.arange(len(pointings)), counts), **columns,
+        mag=np.full(sum(counts), 20.0), mag_error=np.full(sum(counts), float(scatter)),
+        V2=np.concatenate([V2 for _, V2, _ in seen]), V3=np.concatenate([V3 for _, _, V3 in seen]),
+        filter=pointings[0].filter, pupil=pointings[0].pupil,
+    )  # fmt: skip
 
 
 def pointings_of_exposures(headers, geometries, epochs):
     """Take pointings from the headers and the WCS of exposures."""
-    return [
-        _pointing(header, geometry, int(epoch))
-        for header, geometry, epoch in zip(headers, geometries, epochs, strict=True)
-    ]
+    return [_pointing(*one) for one in zip(headers, geometries, map(int, epochs), strict=True)]
 
 
 def _pointing(header, geometry, epoch):

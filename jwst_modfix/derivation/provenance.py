@@ -1,30 +1,33 @@
 """The reference file of a derivation: its rows, its validity, and how it was made."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.time import Time
 
-from jwst_modfix.derivation.bands import LEAST_ERROR
+from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
+from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import MODULES, OffsetTable, Validity
+from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity
 from jwst_modfix.text import count_nouns
 
-__all__ = ["describe_derivation", "make_model", "make_table"]
-
+if TYPE_CHECKING:
+    from jwst_modfix.derivation.derive import Derivation
 
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg], far below any error; meta.derivation has all digits
 _ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
-def make_table(bands: Sequence[Any], headers: Sequence[Any], baseline: str, name: str) -> OffsetTable:
+def make_table(bands: Sequence[BandResult], headers: Sequence[ExposureHeader], baseline: str, name: str) -> OffsetTable:
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
@@ -32,7 +35,7 @@ def make_table(bands: Sequence[Any], headers: Sequence[Any], baseline: str, name
     return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name)
 
 
-def make_model(derivation: Any) -> ModuleOffsetModel:
+def make_model(derivation: Derivation) -> ModuleOffsetModel:
     """Make the reference file."""
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot, dates.max().isot[:10]
@@ -50,40 +53,34 @@ def make_model(derivation: Any) -> ModuleOffsetModel:
     )
 
 
-def _complete(row, headers):
-    """Round a row to digits that a person can read and edit, and add its PHOTMJSR."""
+def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
+    """Round a row to digits that a person can read and edit, and add PHOTMJSR where each array has one value."""
     numbers = {name: getattr(row, name) for name in _ROUNDED}
     numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
-    return replace(row, **numbers, photmjsr=_find_photmjsr(row, headers))
-
-
-def _find_photmjsr(row, headers):
-    """PHOTMJSR of both arrays of a row; None where it is not known or differs between exposures."""
-    mine = [header for header in headers if (header.array, header.filter, header.pupil) == row.key]
+    mine = [header for header in headers if (header.array, *header.band) == row.key]
     found = {module: {header.photmjsr for header in mine if header.module == module} for module in MODULES}
-    if any(len(values) != 1 or None in values for values in found.values()):
-        return None
-    return {module: float(values.pop()) for module, values in found.items()}
+    photmjsr = {module: value for module, values in found.items() if len(values) == 1
+                for value in values if value is not None}  # fmt: skip
+    known = len(photmjsr) == len(MODULES)
+    return replace(row, **numbers, photmjsr=photmjsr if known else None)
 
 
-def _find_validity(headers):
-    contexts = _find_names(header.context for header in headers)
+def _find_validity(headers: Sequence[ExposureHeader]) -> Validity:
+    contexts, photom, flat = (_find_names([getattr(header, field) for header in headers])
+                              for field in ("context", "photom", "flat"))  # fmt: skip
     if any(context_number(context) is None for context in contexts):
         contexts = ()
-    contexts = sorted(contexts, key=context_number) or [None]
-    photom, flat = (_find_names(getattr(header, field) for header in headers) for field in ("photom", "flat"))
-    return Validity(context_first=contexts[0], context_last=contexts[-1], photom=photom, flat=flat)
+    ordered = sorted(contexts, key=context_number) or [None]
+    return Validity(context_first=ordered[0], context_last=ordered[-1], photom=photom, flat=flat)
 
 
-def _find_names(values):
+def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:
     """Sorted file names; none if one exposure has no name, because the table would then refuse that exposure."""
-    values = set(values)
-    if None in values or "N/A" in values:
-        return ()
-    return tuple(sorted(PurePosixPath(value).name for value in values))
+    names = [value for value in values if value not in (None, "N/A")]
+    return tuple(sorted({PurePosixPath(name).name for name in names})) if len(names) == len(values) else ()
 
 
-def _write_history(derivation, described, first, last):
+def _write_history(derivation: Derivation, described: dict[str, Any], first: str, last: str) -> Iterator[str]:
     options, versions = derivation.options, described["versions"]
     exposures = count_nouns(len(derivation.headers), "exposure")
     epochs = count_nouns(len(derivation.epochs.names), "epoch")
@@ -102,7 +99,7 @@ def _write_history(derivation, described, first, last):
             yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
 
 
-def describe_derivation(derivation: Any) -> dict[str, Any]:
+def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     """Describe a derivation by plain numbers, text, lists and dicts, for the reference file and the report."""
     selection = derivation.selection
     return _plain({
@@ -122,7 +119,7 @@ def describe_derivation(derivation: Any) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def _describe_epoch(derivation, number):
+def _describe_epoch(derivation: Derivation, number: int) -> dict[str, Any]:
     mine = [header for header, n in zip(derivation.headers, derivation.epochs.number, strict=True) if n == number]
     times, rolls = [header.mjd for header in mine], sorted({round(header.roll, 2) for header in mine})
     return {
@@ -131,12 +128,11 @@ def _describe_epoch(derivation, number):
     }  # fmt: skip
 
 
-def _describe_band(band):
+def _describe_band(band: BandResult) -> dict[str, Any]:
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
     if band.solution is None:
         return known
-    solution, terms = band.solution, np.flatnonzero(band.solution.fitted)
-    bootstrap = band.bootstrap
+    solution, terms, bootstrap = band.solution, np.flatnonzero(band.solution.fitted), band.bootstrap
     return known | {
         "terms": [solution.names[number] for number in terms],
         "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
@@ -156,7 +152,7 @@ def _describe_band(band):
     }
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Plain numbers, text, lists and dicts; None for what is not finite, which the file leaves out."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

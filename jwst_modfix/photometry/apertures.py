@@ -18,14 +18,11 @@ _FILL_ERROR = 0.15  # share of the flux that is filled in
 _ERR_TOLERANCE = 1.1  # faint sources in the annulus make it scatter a little more than err says
 _CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
 
+# Systematic error of the offset of two arrays, common to all sources [mag]. Arrays whose PSFs differ lose different
+# shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms in F444W and by more at shorter
+# wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is 0.8 mmag in F200W and 1.2 mmag in
+# F444W in the default apertures, for the simulation's PSF (benchmarks/recovery.py).
 SYSTEMATIC_FLOOR = 0.001
-"""
-Systematic error of the offset of two arrays, common to all sources [mag].
-
-Arrays whose PSFs differ lose different shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms
-in F444W and by more at shorter wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is
-0.8 mmag in F200W and 1.2 mmag in F444W in the default apertures, for the simulation's PSF (benchmarks/recovery.py).
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +41,10 @@ class Aperture:
 
 
 def default_aperture(channel: str) -> Aperture:
-    """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths.
-
-    These are five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which
-    differ in the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a
-    source of 22 mag and that few neighbours are inside.
-    """
+    """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths."""
+    # Five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which differ in
+    # the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a source of
+    # 22 mag and that few neighbours are inside.
     radius = {"SHORT": 0.30, "LONG": 0.45}[channel]
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
 
@@ -69,11 +64,10 @@ class ApertureFlux:
 def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Aperture) -> ApertureFlux:
     """Measure one source: flux = sum(w (data - sky) AREA) PIXAR_SR, with w the exact share of each pixel inside.
 
-    Masked pixels take the value of their counterpart on the other side of the source (`_fill_masked`); a share of it
-    is added to the error. Where it exceeds 2% of the flux, or where the centre is masked, the measurement is flagged
-    MASKED. The error contains the pixels' ``err``, the error of the local sky, and the scatter of the annulus that
-    exceeds its ``err`` by more than a tenth. ``scale`` is the matrix from pixels to arcsec on the sky.
+    ``scale`` is the matrix from pixels to arcsec on the sky.
     """
+    # The error contains the pixels' err, the error of the local sky, the scatter of the annulus that exceeds its err by
+    # more than a tenth, and a share of what is filled in for masked pixels.
     window, dx, dy = _window(frame, x, y, aperture.outer, scale)
     data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))
     weight = _overlap(dx, dy, scale, aperture.radius)
@@ -96,8 +90,8 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
     flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
     flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
     return ApertureFlux(
-        flux=flux * frame.jansky,
-        flux_error=np.sqrt(variance) * frame.jansky,
+        flux=flux * frame.header.jansky,
+        flux_error=np.sqrt(variance) * frame.header.jansky,
         sky=sky,
         masked=weight[lost].sum() / weight.sum(),
         compactness=(_overlap(dx, dy, scale, aperture.radius / 2) * area * image).sum() / flux if flux > 0 else np.nan,
@@ -138,18 +132,17 @@ def _local_sky(values, errors):
 
 
 def _fill_masked(image, bad, lost, dx, dy, radius):
-    """Fill lost pixels with the value at their counterpart, point-symmetric about the source.
-
-    Stars and galaxies look the same turned by 180 deg far more nearly than they look flat, which an interpolation
-    between neighbours would assume. Where the counterpart is masked too, take the median of the ring of that radius.
-    """
+    """Fill lost pixels with their counterpart on the other side of the source, else the median of their ring."""
+    # Sources are far more nearly point-symmetric than flat, which an interpolation between neighbours would assume.
     filled = np.where(bad, 0, image)
     if not lost.any():
         return filled
     good = ~bad
     rows, columns = np.nonzero(lost)
     place = -dy[rows] - dy[0], -dx[columns] - dx[0]
-    weights, values = _bilinear(good, *place), _bilinear(filled, *place)
+    weights, values = (
+        map_coordinates(array.astype(float), place, order=1, mode="grid-constant") for array in (good, filled)
+    )  # 0 outside of the window
     values /= np.where(weights > 0, weights, 1)
     width = _RING * radius.max() / np.hypot(np.abs(dx).max(), np.abs(dy).max())
     for i in np.flatnonzero(weights < _MIN_WEIGHT):
@@ -157,11 +150,6 @@ def _fill_masked(image, bad, lost, dx, dy, radius):
         values[i] = np.median(image[ring]) if ring.any() else 0.0
     filled[rows, columns] = values
     return filled
-
-
-def _bilinear(image, y, x):
-    """Interpolate linearly between pixels; what is outside of the image is 0."""
-    return map_coordinates(image.astype(float), [y, x], order=1, mode="grid-constant")
 
 
 def _judge(saturated, weight, light, lost, centre):

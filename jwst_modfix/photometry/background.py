@@ -22,14 +22,6 @@ class Background:
     noise: float  # MJy/sr, typical standard deviation of a pixel
 
 
-@dataclass(frozen=True)
-class SkyLevel:
-    """The sky level of a whole exposure, and its standard error."""
-
-    level: float = np.nan  # MJy/sr
-    error: float = np.nan  # MJy/sr
-
-
 def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> np.ndarray:
     """Sort the finite values, and keep those within some MAD standard deviations of the median.
 
@@ -63,15 +55,13 @@ def _median_distance(values, middle):
 
 def map_background(frame) -> Background:
     """Map the background: clipped medians of 64-pixel boxes, a 3 x 3 median filter, linear interpolation."""
-    boxes, shape, box = _boxes(frame)
-    kept = [clip(values) for values in boxes]
-    good = np.array([values.size for values in kept]) > _MIN_GOOD * boxes.shape[1]
+    kept, good, shape, box = _clip_boxes(frame)
     if not good.any():
         raise PhotometryError(
             f"{frame.header.path}: no background can be measured: no box of {box} x {box} pixels is half good; "
             "leave the exposure out"
         )
-    medians = np.array([_median_sorted(values) if values.size else np.nan for values in kept], boxes.dtype)
+    medians = np.array([_median_sorted(values) if values.size else np.nan for values in kept], frame.data.dtype)
     noise = np.median([_median_distance(kept[i], medians[i]) for i in np.flatnonzero(good)]) * MAD_TO_SIGMA
     nearest = distance_transform_edt(~good.reshape(shape), return_distances=False, return_indices=True)
     mesh = median_filter(medians.reshape(shape)[tuple(nearest)], 3, mode="nearest")
@@ -79,13 +69,14 @@ def map_background(frame) -> Background:
     return Background(level=down @ mesh @ across.T, noise=float(noise))
 
 
-def _boxes(frame, step=1):
-    """Good values of each box, shape (m, n), NaN elsewhere; the number of boxes down and across; and their side."""
+def _clip_boxes(frame, step=1):
+    """Values of each box that are kept, which boxes are half good, their number down and across, and their side."""
     values = np.where(frame.bad[::step, ::step], np.nan, frame.data[::step, ::step])
     box = min(_BOX, *frame.data.shape) // step
     values = np.pad(values, [(0, -size % box) for size in values.shape], constant_values=np.nan)
     ny, nx = (size // box for size in values.shape)
-    return values.reshape(ny, box, nx, box).swapaxes(1, 2).reshape(ny * nx, -1), (ny, nx), box
+    kept = [clip(one) for one in values.reshape(ny, box, nx, box).swapaxes(1, 2).reshape(ny * nx, -1)]
+    return kept, np.array([one.size for one in kept]) > _MIN_GOOD * box**2, (ny, nx), box
 
 
 def _weights(size, box, n):
@@ -94,17 +85,15 @@ def _weights(size, box, n):
     return np.stack([np.interp(np.arange(size), centres, one) for one in np.eye(n)], axis=1).astype(np.float32)
 
 
-def measure_sky(frame, step: int = 2) -> SkyLevel:
-    """Measure the sky level: the clipped median of the clipped medians of boxes.
+def measure_sky(frame, step: int = 2) -> tuple[float, float]:
+    """Measure the sky level and its standard error [MJy/sr]: the clipped median of the clipped medians of boxes.
 
-    The error is the scatter of the boxes over the root of their number. It contains the structure of the sky, not
-    only the noise of the pixels.
+    The error is the scatter of the boxes over the root of their number, which contains the structure of the sky.
     """
-    boxes, _, _ = _boxes(frame, step)
-    kept = [clip(values) for values in boxes]
-    medians = clip(np.array([_median_sorted(values) for values in kept if values.size > _MIN_GOOD * boxes.shape[1]]))
+    kept, good, *_ = _clip_boxes(frame, step)
+    medians = clip(np.array([_median_sorted(kept[i]) for i in np.flatnonzero(good)]))
     if not medians.size:
-        return SkyLevel()
+        return np.nan, np.nan
     level = _median_sorted(medians)
     scatter = MAD_TO_SIGMA * _median_distance(medians, level)
-    return SkyLevel(level=float(level), error=float(scatter * np.sqrt(MEDIAN_LOSS / medians.size)))
+    return float(level), float(scatter * np.sqrt(MEDIAN_LOSS / medians.size))

@@ -9,12 +9,10 @@ from astropy.table import Table
 from astropy.units import AB, Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import SkyLevel
 from jwst_modfix.photometry.columns import Flag, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import Photometry, combine_parts, describe_exposure, make_exposures
-from jwst_modfix.photometry.frames import offsets, read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
+from jwst_modfix.photometry.forced import Photometry, combine_parts
+from jwst_modfix.photometry.frames import ExposureHeader, offsets, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
 
 _FRACTION_PER_MAG = np.log(10) / 2.5
@@ -57,13 +55,8 @@ def read_catalogues(paths: Iterable[str | Path], headers: Sequence[ExposureHeade
     unknown = np.full(len(columns["source"]), np.nan)
     columns |= {"sky": unknown, "compactness": unknown, "masked": np.zeros(len(unknown))}
     columns["flags"] = np.where(columns["flux"] > 0, 0, int(Flag.NEGATIVE))
-    parts = []
-    for number, header in enumerate(headers):
-        part = {name: values[columns["exposure"] == number] for name, values in columns.items()}
-        parts.append(part | describe_exposure(header, number, epochs.number[number], len(part["source"])))
-    counts = [len(part["source"]) for part in parts]
-    exposures = make_exposures(headers, epochs, [SkyLevel()] * len(headers), np.full((len(headers), 2), np.nan), counts)
-    return combine_parts(parts, headers, epochs, exposures, sources=names.tolist())
+    absent = np.full((len(headers), 2), np.nan)
+    return combine_parts([columns], headers, epochs, absent, absent, sources=names.tolist())
 
 
 def _read_rows(path, headers):
@@ -75,10 +68,14 @@ def _read_rows(path, headers):
     exposure = _find_exposures(path, table, headers)
     columns = {name: np.empty(len(table)) for name in ("x", "y", "RA", "Dec", "V2", "V3")}
     for number in np.unique(exposure):
-        rows = exposure == number
-        for name, values in _locate(headers[number], pixels, *(place[rows] for place in places)).items():
+        rows, header = np.flatnonzero(exposure == number), headers[number]
+        geometry, given = read_geometry(header), [place[rows] for place in places]
+        x, y = given if pixels else geometry.to_pixel(*given)
+        _refuse_outside(path, header, rows, x, y)
+        ra, dec = geometry.to_sky(x, y) if pixels else given
+        found = (x + header.corner[0], y + header.corner[1], ra, dec, *geometry.to_v2v3(x, y))
+        for name, values in zip(columns, found, strict=True):
             columns[name][rows] = values
-        _refuse_outside(path, headers[number], np.flatnonzero(rows), columns)
     columns["flux"], columns["flux_error"] = _fluxes(path, table)
     return columns | {"exposure": exposure, "source": _texts(path, table, "source")}
 
@@ -97,12 +94,7 @@ def _open(path):
         raise PhotometryError(f"{path}: cannot be read as a table: {error}") from error
     if not len(table):
         raise PhotometryError(f"{path}: must have rows; it has none")
-    _rename(path, table)
-    return table
-
-
-def _rename(path, table):
-    """Rename the columns to the names of this package."""
+    # Names of other programs become those of this package.
     for name, others in _SYNONYMS.items():
         if name in table.colnames:
             continue
@@ -113,6 +105,7 @@ def _rename(path, table):
             )
         if known:
             table.rename_column(known[0], name)
+    return table
 
 
 def _demand(path, table, *choices):
@@ -154,8 +147,8 @@ def _factor(unit, ours):
 def _texts(path, table, name):
     """Read a column of names or numbers as text; ASCII, which every file that we write can hold."""
     column = _column(path, table, name)
-    absent = np.ma.getmaskarray(np.ma.asarray(column))
-    values = np.ma.getdata(np.ma.asarray(column))
+    column = np.ma.asarray(column)
+    absent, values = np.ma.getmaskarray(column), np.ma.getdata(column)
     values = np.array([text.decode("latin-1") if isinstance(text, bytes) else str(text) for text in values.tolist()])
     _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values))
     _refuse(path, name, ~np.array([text.isascii() for text in values.tolist()]), "be ASCII", values)
@@ -172,12 +165,12 @@ def _find_exposures(path, table, headers):
     """Place of each row's exposure among the headers; without a column, by the name of the catalogue."""
     if "exposure" not in table.colnames:
         found = [k for k, header in enumerate(headers) if _stem(path.name).startswith(_root(header.name))]
-        if len(found) != 1:
-            raise PhotometryError(
-                f"{path}: must have the column exposure, or the name of one member as its own; "
-                f"it has {', '.join(table.colnames)}"
-            )
-        return np.full(len(table), found[0])
+        if len(found) == 1:
+            return np.full(len(table), found[0])
+        raise PhotometryError(
+            f"{path}: must have the column exposure, or the name of one member as its own; "
+            f"it has {', '.join(table.colnames)}"
+        )
     places = {}
     names = _texts(path, table, "exposure").tolist()
     for i, name in enumerate(names):
@@ -204,19 +197,9 @@ def _root(name):
     return _stem(name).rpartition("_")[0] or _stem(name)
 
 
-def _locate(header, pixels, first, second):
-    """Places of one exposure's rows in every frame."""
-    geometry = read_geometry(header)
-    x, y = (first, second) if pixels else geometry.to_pixel(first, second)
-    ra, dec = geometry.to_sky(x, y) if pixels else (first, second)
-    v2, v3 = geometry.to_v2v3(x, y)
-    return {"x": x + header.corner[0], "y": y + header.corner[1], "RA": ra, "Dec": dec, "V2": v2, "V3": v3}
-
-
-def _refuse_outside(path, header, rows, columns):
+def _refuse_outside(path, header, rows, x, y):
     """Refuse places that an exposure does not cover: of another exposure, in hours, or pixels of a mosaic."""
     ny, nx = header.shape
-    x, y = columns["x"][rows] - header.corner[0], columns["y"][rows] - header.corner[1]
     inside = (np.abs(x - (nx - 1) / 2) < nx / 2 + _MARGIN) & (np.abs(y - (ny - 1) / 2) < ny / 2 + _MARGIN)
     if not inside.all():
         worst = int(np.argmin(inside))
@@ -266,8 +249,8 @@ def _check_sources(columns, names, headers, paths):
 
 def _unify_places(columns):
     """Give each source one place on the sky, that of its first row, and its isolation."""
-    sources, first = np.unique(columns["source"], return_index=True)
-    brightest = np.full(len(sources), -np.inf)
+    first = np.unique(columns["source"], return_index=True)[1]
+    brightest = np.full(len(first), -np.inf)
     np.maximum.at(brightest, columns["source"], columns["flux"])
     ra, dec = columns["RA"][first], columns["Dec"][first]
     isolation = measure_isolation(ra, dec, brightest)

@@ -1,13 +1,18 @@
-"""Which exposures belong to one epoch."""
+"""Sets of exposures before any pixel is read: epochs, copies, mixed calibrations, overlap on the sky."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from astropy.time import Time
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry.frames import ExposureHeader
+
+_MAX_DRIFT = 1.1  # ratio of two PHOTMJSR of one photom file: its correction for time is smaller
+_CALIBRATION = (("context", "CRDS_CTX"), ("photom", "R_PHOTOM"), ("flat", "R_FLAT"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,12 @@ def group_epochs(
     its roll differs by more than the tolerance from that of the epoch's first.
     """
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
-    _check(mjd, roll, gap_days, roll_tolerance)
+    for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
+        if not value > 0:
+            raise PhotometryError(f"{name}: must be more than 0; got {value}")
+    for name, values in (("mjd", mjd), ("roll", roll)):
+        if not np.isfinite(values).all():
+            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
     names = [None] * len(mjd) if names is None else [name if name is None else str(name) for name in names]
     if all(name is None for name in names):
         names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
@@ -63,15 +73,6 @@ def find_wide_epochs(
     return lines
 
 
-def _check(mjd, roll, gap_days, roll_tolerance):
-    for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
-        if not value > 0:
-            raise PhotometryError(f"{name}: must be more than 0; got {value}")
-    for name, values in (("mjd", mjd), ("roll", roll)):
-        if not np.isfinite(values).all():
-            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
-
-
 def _name_by_time(mjd, roll, gap_days, roll_tolerance):
     """Name each epoch by the time of its first exposure."""
     first = last = None
@@ -83,3 +84,70 @@ def _name_by_time(mjd, roll, gap_days, roll_tolerance):
         starts[i] = first
         last = i
     return [Time(mjd[i], format="mjd").isot[:16] for i in starts]
+
+
+def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Describe how exposures of a detector, or corrections of an array, differ in calibration."""
+    detectors: dict[str, list[ExposureHeader]] = {}
+    arrays: dict[str, list[ExposureHeader]] = {}
+    for header in headers:
+        detectors.setdefault(" ".join((header.detector, *header.band)), []).append(header)
+        arrays.setdefault(" ".join((f"array {header.array}", *header.band)), []).append(header)
+    lines = []
+    for which, members in detectors.items():
+        for field, keyword in _CALIBRATION:
+            lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
+        # One photom file gives a PHOTMJSR of its own to each time; without its name, the value is all that is known.
+        for photom in dict.fromkeys(_base(header.photom) for header in members):
+            values = [header.photmjsr for header in members if _base(header.photom) == photom]
+            known = [value for value in values if value is not None]
+            if photom is None or (known and max(known) > _MAX_DRIFT * min(known)):
+                lines += _differing(which, "PHOTMJSR", values)
+    for which, members in arrays.items():
+        corrected = [header for header in members if header.status == "COMPLETE"]
+        lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
+        lines += _differing(which, "MODFHASH", [header.digest for header in corrected])
+    return lines
+
+
+def _differing(which, keyword, values) -> Iterator[str]:
+    counts = {value: values.count(value) for value in dict.fromkeys(values)}
+    if len(counts) > 1:
+        parts = (f"{value} ({count} exposure{'s' * (count > 1)})" for value, count in counts.items())
+        yield f"{which}: {keyword} is {', '.join(parts)}"
+
+
+def _base(value):
+    return PurePosixPath(value).name if isinstance(value, str) else value
+
+
+def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
+    """Group the files of each exposure: they have the same detector, filter, time and numbers of the observation."""
+    groups: dict[tuple, list[ExposureHeader]] = {}
+    for header in headers:
+        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
+    return list(groups.values())
+
+
+def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Name files of one exposure: a copy under another name is no new measurement."""
+    groups = [group for group in group_copies(headers) if len(group) > 1]
+    return [f"{' and '.join(str(file.path) for file in group)} are one exposure of {group[0].detector}"
+            for group in groups]  # fmt: skip
+
+
+def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Name the filters in which no exposure of one module overlaps one of the other, by their footprints."""
+    lines = []
+    for band in dict.fromkeys(header.band for header in headers):
+        covered: dict[str, list] = {}
+        for header in headers:
+            if header.band == band:
+                covered.setdefault(header.module, []).append(header.cells)
+        if len(covered) < 2 or any(cells is None for parts in covered.values() for cells in parts):
+            continue
+        if set.intersection(*(set().union(*parts) for parts in covered.values())):
+            continue
+        counts = ", ".join(f"{len(parts)} of module {module}" for module, parts in sorted(covered.items()))
+        lines.append(f"{'+'.join(band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
+    return lines

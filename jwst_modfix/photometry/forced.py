@@ -1,31 +1,48 @@
 """``photometry='exposure'``: sources found once, then measured in every exposure that covers them."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import hashlib
+import importlib.metadata
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
+from numpy.typing import ArrayLike
 from photutils.segmentation import SourceCatalog
 
 from jwst_modfix.errors import PhotometryError
+from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
-from jwst_modfix.photometry.background import SkyLevel, measure_sky
-from jwst_modfix.photometry.cache import Cache
+from jwst_modfix.photometry.background import measure_sky
 from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
-from jwst_modfix.photometry.detection import Detections, detect, fill_lone_pixels, find_connected, refine_centroids
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import Frame, read_frame, shift_on_sky
-from jwst_modfix.photometry.headers import ExposureHeader
-from jwst_modfix.photometry.source_list import SourceList, choose_exposures, find_shift, merge_detections
+from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
+from jwst_modfix.photometry.source_list import (
+    Detections,
+    SourceList,
+    choose_exposures,
+    detect,
+    fill_lone_pixels,
+    find_connected,
+    find_shift,
+    merge_detections,
+    refine_centroids,
+)
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
 _MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
 _APERTURE_COLUMNS = ("flux", "flux_error", "sky", "masked", "compactness", "flags")
 _HEADER_COLUMNS = ("array", "module", "filter", "pupil")
+_LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
+_DIGEST = "digest"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +51,28 @@ class Photometry:
 
     measurements: Table  # one row per measurement, with the columns of columns.COLUMNS
     exposures: Table  # one row per exposure: its header, sky level and shift
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of results, each identified by all that it depends on: the pixels, the parameters, the code."""
+
+    folder: Path  # made with the first entry
+
+    def fetch(
+        self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
+    ) -> dict[str, np.ndarray]:
+        """Return the result from the cache, or else a new one, which is stored. A damaged entry counts as absent."""
+        if (state := _state(path)) is None:
+            return _as_arrays(make())  # the reader's message says what is wrong with the file
+        key = _digest([kind, _code(), _digest_file(path, state), *parameters])
+        entry = self.folder / f"{kind}-{key}.npz"
+        if (known := _read(entry, key)) is not None:
+            return known
+        made = _as_arrays(make())
+        if _state(path) == state:  # otherwise the content is not the one of the key
+            _write(entry, key, made)
+        return made
 
 
 def find_sources(
@@ -66,19 +105,16 @@ def measure_sources(
 ) -> Photometry:
     """Measure a list of sources in every exposure that covers them."""
     near = [sources.rows_near(header) for header in headers]
-    jobs = [
-        (header, sources[rows], default_aperture(header.channel), cache)
-        for header, rows in zip(headers, near, strict=True)
-    ]
+    jobs = [(header, sources[rows], default_aperture(header.channel), cache)
+            for header, rows in zip(headers, near, strict=True)]  # fmt: skip
     measured = _run(_measure_exposure, jobs, workers, progress)
-    skies = [SkyLevel(*map(float, one.pop("level"))) for one in measured]
-    shifts = [one.pop("shift") for one in measured]
-    parts = []
-    for number, (header, rows, one) in enumerate(zip(headers, near, measured, strict=True)):
-        part = _describe_sources(sources[rows[one["source"]]]) | one | {"source": rows[one["source"]]}
-        parts.append(part | describe_exposure(header, number, epochs.number[number], len(part["source"])))
-    exposures = make_exposures(headers, epochs, skies, shifts, [len(part["source"]) for part in parts])
-    return combine_parts(parts, headers, epochs, exposures)
+    skies, shifts = ([one.pop(name) for one in measured] for name in ("level", "shift"))
+    for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
+        one["source"] = rows[one["source"]]
+        mine = sources[one["source"]]
+        one |= {"RA": mine.ra, "Dec": mine.dec, "isolation": mine.isolation, "exposure": np.full(len(mine), number)}
+        one["source_mag"] = to_magnitudes(mine.flux, mine.flux)[0]
+    return combine_parts(measured, headers, epochs, skies, shifts)
 
 
 def _run(function, jobs, workers, progress):
@@ -107,14 +143,12 @@ def _measure_exposure(header, sources, aperture, cache):
 
 
 def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:
-    """Measure every source of a list whose place the exposure covers: columns, the sky level and the shift.
-
-    The places are those of the list, moved together by one shift of the whole exposure, the error of its pointing. No
-    source is centred on its own: that would follow noise, and a place common to all exposures loses the same light in
-    each. The centroids serve the report only.
-    """
-    sky = measure_sky(frame)
-    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(sky.level))))
+    """Measure every source of a list whose place the exposure covers: columns, the sky level and the shift."""
+    # The places are those of the list, moved together by the error of the pointing. No source is centred on its own:
+    # that would follow noise, and a place common to all exposures loses the same light in each. Centroids are for the
+    # report only.
+    level, level_error = measure_sky(frame)
+    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(level))))
     shift = _find_pointing_error(frame, image, sources)
     x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
     ny, nx = frame.data.shape
@@ -128,7 +162,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
     columns = {name: np.array([getattr(one, name) for one in fluxes]) for name in _APERTURE_COLUMNS}
     columns |= {"source": rows, "x": x + frame.header.corner[0], "y": y + frame.header.corner[1], "V2": v2, "V3": v3}
     columns["off_east"], columns["off_north"] = np.einsum("nij,jn->in", scales, centroids - [x, y])
-    columns |= {"level": (sky.level, sky.error), "shift": shift}
+    columns |= {"level": (level, level_error), "shift": shift}
     return {name: np.ascontiguousarray(values) for name, values in columns.items()}
 
 
@@ -144,39 +178,95 @@ def _find_pointing_error(frame, image, sources):
     return -east, -north
 
 
-def _describe_sources(sources):
-    magnitude = to_magnitudes(sources.flux, sources.flux)[0]
-    return {"RA": sources.ra, "Dec": sources.dec, "isolation": sources.isolation, "source_mag": magnitude}
+def combine_parts(
+    parts: Sequence[dict],
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    skies: ArrayLike,
+    shifts: ArrayLike,
+    **meta,
+) -> Photometry:
+    """Combine columns of measurements; refuse exposures that share no source: nothing can be compared.
 
-
-def describe_exposure(header: ExposureHeader, number: int, epoch: int, count: int) -> dict[str, np.ndarray]:
-    """Columns that are the same for all measurements of one exposure."""
-    values = {name: getattr(header, name) for name in _HEADER_COLUMNS} | {"exposure": number, "epoch": epoch}
-    return {name: np.full(count, value) for name, value in values.items()}
-
-
-def make_exposures(
-    headers: Sequence[ExposureHeader], epochs: Epochs, skies: Sequence[SkyLevel], shifts, counts: Iterable[int]
-) -> Table:
-    """Make the table of exposures."""
-    table = Table({"exposure": np.arange(len(headers)), "file": [header.name for header in headers]})
-    table["epoch"] = epochs.number
-    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
-        table[name] = [getattr(header, name) for header in headers]
-    table["sky"] = [sky.level for sky in skies] * (u.MJy / u.sr)
-    table["sky_error"] = [sky.error for sky in skies] * (u.MJy / u.sr)
-    table["shift_east"], table["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
-    table["sources"] = list(counts)
-    table["mjd"].unit, table["roll"].unit = u.day, u.deg
-    return table
-
-
-def combine_parts(parts: Sequence[dict], headers, epochs: Epochs, exposures: Table, **meta) -> Photometry:
-    """Combine the columns of all exposures; refuse those that share no source: nothing can be compared."""
+    The column ``exposure`` is the place among the headers; what is the same for a whole exposure is added.
+    """
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
+    known["epoch"] = epochs.number
+    columns |= {name: values[columns["exposure"]] for name, values in known.items()}
     group = number_groups(*(columns[name] for name in ("filter", "pupil", "source")))
+    names = [header.name for header in headers]
     if np.bincount(group, minlength=1).max() < 2:
-        names = ", ".join(header.name for header in headers)
-        raise PhotometryError(f"exposures must overlap on the sky; no two in one filter share a source: {names}")
-    meta = {"epochs": list(epochs.names), "exposures": [header.name for header in headers]} | meta
-    return Photometry(measurements=make_measurements(columns, meta), exposures=exposures)
+        raise PhotometryError(
+            f"exposures must overlap on the sky; no two in one filter share a source: {', '.join(names)}"
+        )
+    exposures = Table({"exposure": np.arange(len(headers)), "file": names, "epoch": epochs.number})
+    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
+        exposures[name] = [getattr(header, name) for header in headers]
+    exposures["sky"], exposures["sky_error"] = np.reshape(skies, (-1, 2)).T * (u.MJy / u.sr)
+    exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
+    exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
+    exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg
+    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names} | meta)
+    return Photometry(measurements=measurements, exposures=exposures)
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest_file(path, _state):
+    """Digest the content of a file; detection and measurement ask for it one after the other."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, functools.partial(hashlib.blake2b, digest_size=16)).hexdigest()
+
+
+@functools.cache
+def _code():
+    """Digest of the code that measures: the sources of this package, and the versions of libraries."""
+    sources = sorted(resources.files("jwst_modfix.photometry").iterdir(), key=lambda file: file.name)
+    content = [file.read_bytes() for file in sources if file.name.endswith(".py")]
+    return _digest([*content, *(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)])
+
+
+def _digest(parts):
+    """Digest of parts, each with its length, so that ("ab", "c") differs from ("a", "bc")."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else bytes(part)
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
+
+
+def _state(path):
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _as_arrays(result):
+    return {name: np.asarray(value) for name, value in result.items()}
+
+
+def _seal(key, arrays):
+    """Digest of an entry: its key, and each array with its name, type and shape."""
+    parts = [key]
+    for name, array in sorted(arrays.items()):
+        parts += [name, array.dtype.str, str(array.shape), array.tobytes()]
+    return _digest(parts)
+
+
+def _read(entry, key):
+    try:
+        with entry.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception:  # any error that the readers of a damaged file raise
+        return None
+    return arrays if str(arrays.pop(_DIGEST, None)) == _seal(key, arrays) else None
+
+
+def _write(entry, key, arrays):
+    """Store an entry; a folder that cannot be written costs the next run its time, and nothing else."""
+    content = io.BytesIO()
+    np.savez(content, **arrays, **{_DIGEST: np.array(_seal(key, arrays))})
+    with contextlib.suppress(OSError), written_whole(entry) as partial:
+        partial.write_bytes(content.getvalue())

@@ -9,12 +9,10 @@ from gwcs import WCS
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import Background, map_background, measure_sky
 from jwst_modfix.photometry.columns import Flag, to_flux
-from jwst_modfix.photometry.detection import deblend_bright, fill_lone_pixels, find_connected
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import FAINTEST, Photometry, combine_parts, describe_exposure, make_exposures
-from jwst_modfix.photometry.frames import read_geometry
-from jwst_modfix.photometry.headers import ExposureHeader
-from jwst_modfix.photometry.source_list import measure_isolation
+from jwst_modfix.photometry.forced import FAINTEST, Photometry, combine_parts
+from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
+from jwst_modfix.photometry.source_list import fill_lone_pixels, find_connected, measure_isolation
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 8  # pixels
@@ -47,11 +45,6 @@ class Segments:
     dec: np.ndarray
     isolation: np.ndarray  # arcsec
 
-    @property
-    def codes(self) -> np.ndarray:
-        """One number for each pixel of the common grid."""
-        return self.columns.astype(np.int64) * 2**31 + self.rows
-
 
 def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: float = FAINTEST) -> Photometry:
     """Detect in the first epoch, and measure the same pixels in every mosaic of the filter that contains them.
@@ -60,7 +53,7 @@ def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: floa
     """
     found: dict[tuple[str, str], list[tuple[int, Segments]]] = {}  # by band: number of the first source, the sources
     start: dict[tuple[str, str], int] = {}  # by band: its first epoch
-    total, parts, headers, numbers, skies, counts = 0, [], [], [], [], []
+    total, parts, headers, numbers, skies = 0, [], [], [], []
     for number, mosaic in enumerate(mosaics):
         known = found.setdefault(mosaic.header.band, [])
         background = map_background(mosaic)
@@ -68,20 +61,15 @@ def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: floa
             segments = find_segments(mosaic, background, [segments for _, segments in known], faintest=faintest)
             known.append((total, segments))
             total += len(segments.ra)
-        measured = [(first, measure_segments(mosaic, background, segments)) for first, segments in known]
-        for first, part in measured:
-            count = len(part["source"])
-            same = describe_exposure(mosaic.header, number, mosaic.epoch, count)
-            parts.append(part | same | {"source": first + part["source"]})
+        for first, segments in known:
+            part = measure_segments(mosaic, background, segments)
+            parts.append(part | {"source": first + part["source"], "exposure": np.full(len(part["source"]), number)})
         headers.append(mosaic.header)
         numbers.append(mosaic.epoch)
         skies.append(measure_sky(mosaic))
-        counts.append(sum(len(part["source"]) for _, part in measured))
-    if not sum(counts):
+    if not sum(len(part["source"]) for part in parts):
         raise PhotometryError(f"no source was found in the first epoch of {len(headers)} mosaics; raise faintest")
-    groups = Epochs(np.array(numbers), epochs.names)
-    exposures = make_exposures(headers, groups, skies, np.zeros((len(headers), 2)), counts)
-    return combine_parts(parts, headers, groups, exposures)
+    return combine_parts(parts, headers, Epochs(np.array(numbers), epochs.names), skies, np.zeros((len(headers), 2)))
 
 
 def find_segments(
@@ -89,11 +77,11 @@ def find_segments(
 ) -> Segments:
     """Detect and deblend the sources of a mosaic; those that share a pixel with a known one are left out."""
     image, jansky = _subtract(mosaic, background), mosaic.header.jansky
-    labels = _label(image, background.noise, to_flux(faintest) / jansky)
-    rows, columns = np.nonzero(labels)
-    if not rows.size:
+    found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, to_flux(faintest) / jansky)
+    if found is None:
         return Segments(**{field.name: np.empty(0, int) for field in fields(Segments)})
-    label = np.unique(labels[rows, columns], return_inverse=True)[1]
+    rows, columns = np.nonzero(found.data)
+    label = np.unique(found.data[rows, columns], return_inverse=True)[1]
     light = image[rows, columns].astype(float)
     total = np.bincount(label, light)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,15 +91,20 @@ def find_segments(
     isolation = np.full(len(total), np.inf)
     if placed.any():
         isolation[placed] = measure_isolation(ra[placed], dec[placed], total[placed])
-    pixels = {"columns": columns + mosaic.corner[0], "rows": rows + mosaic.corner[1], "source": label}
-    segments = Segments(**pixels, ra=ra, dec=dec, isolation=isolation)
-    taken = np.isin(segments.codes, np.concatenate([one.codes for one in known])) if known else np.zeros(rows.size)
+    columns, rows = columns + mosaic.corner[0], rows + mosaic.corner[1]
+    codes = [_number_pixels(one.columns, one.rows) for one in known]
+    taken = np.isin(_number_pixels(columns, rows), np.concatenate([np.empty(0, np.int64), *codes]))
     keep = placed & (total * jansky >= to_flux(faintest)) & (np.bincount(label, taken) == 0)
-    inside = keep[label]
-    number = np.cumsum(keep) - 1
-    pixels = {name: values[inside] for name, values in pixels.items()}
-    pixels["source"] = number[pixels["source"]]
-    return Segments(**pixels, ra=ra[keep], dec=dec[keep], isolation=isolation[keep])
+    inside, number = keep[label], np.cumsum(keep) - 1
+    return Segments(
+        columns=columns[inside], rows=rows[inside], source=number[label[inside]],
+        ra=ra[keep], dec=dec[keep], isolation=isolation[keep],
+    )  # fmt: skip
+
+
+def _number_pixels(columns, rows):
+    """One number for each pixel of the common grid."""
+    return columns.astype(np.int64) * 2**31 + rows
 
 
 def measure_segments(mosaic: Mosaic, background: Background, segments: Segments) -> dict[str, np.ndarray]:
@@ -148,14 +141,6 @@ def measure_segments(mosaic: Mosaic, background: Background, segments: Segments)
 
 def _subtract(mosaic, background):
     return fill_lone_pixels(np.where(mosaic.bad, np.nan, mosaic.data - background.level))
-
-
-def _label(image, noise, least):
-    """Give each pixel the number of its source, 0 for none; segments with at least so much light are deblended."""
-    segments = find_connected(image, _THRESHOLD * noise, _CONNECTED)
-    if segments is None:
-        return np.zeros(image.shape, int)
-    return deblend_bright(image, segments, least, _CONNECTED).data
 
 
 def _mean_places(members, ra, dec):

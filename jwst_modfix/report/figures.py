@@ -18,26 +18,18 @@ from jwst_modfix.fitting.pairs import PairSolution
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
+from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.table.table import ARRAYS
 from jwst_modfix.text import format_measured
 
-__all__ = [
-    "Picture",
-    "draw_band",
-    "draw_overview",
-    "plot_module_differences",
-    "plot_offsets",
-    "plot_patches",
-    "plot_residual_map",
-    "plot_sky_map",
-]
-
+__all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", "-.", ":")
 _MILLI = 1e3  # figures are in mmag and mas
+_SHADES = ((50, "0.92"), (20, "0.82"))  # mmag, grey
 _MOST_PANELS = 3
 
 
@@ -66,15 +58,12 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     matplotlib.axes.Axes
         The axes: A - B [mmag], 1 sigma errors.
     """
-    ax = _axes(ax)
     solutions = solution if isinstance(solution, Mapping) else {_band_name(solution.measurements): solution}
-    terms = [(name, term, *one.value(term.name)) for name, one in solutions.items() for term in one.model.terms]
-    found = [(f"{name}\n{term.array}", value, error) for name, term, value, error in terms
-             if term.kind == "offset" and np.isfinite(value)]  # fmt: skip
-    names, values, errors = [list(column) for column in zip(*found, strict=True)] if found else ([], [], [])
-    ax.errorbar(range(len(names)), _MILLI * np.array(values), _MILLI * np.array(errors), fmt="o", color=_COLORS[0],
-                capsize=3)  # fmt: skip
-    return _label(ax, names)
+    found = {
+        f"{name}\n{term.array}": one.value(term.name)
+        for name, one in solutions.items() for term in one.model.terms if term.kind == "offset"
+    }  # fmt: skip
+    return _draw_offsets(_axes(ax), {name: value for name, value in found.items() if np.isfinite(value[0])})
 
 
 def plot_residual_map(solution: Solution, *, gridsize: int = 30, ax: Axes | None = None) -> Axes:
@@ -136,8 +125,7 @@ def plot_module_differences(
     matplotlib.axes.Axes
         The axes: magnitude [AB] and A - B [mmag]; epoch terms are subtracted, 20 and 50 mmag are shaded.
     """
-    m = solution.measurements if measurements is None else measurements
-    return _draw_differences(_axes(ax), _subtract_modules(solution, m), corrected)
+    return _draw_differences(_axes(ax), _subtract(solution, measurements), corrected)
 
 
 def plot_sky_map(
@@ -171,14 +159,11 @@ def plot_sky_map(
     MeasurementsError
         The measurements have no RA and Dec.
     """
-    ax, m = _axes(ax), solution.measurements if measurements is None else measurements
+    m = solution.measurements if measurements is None else measurements
     if m.RA is None or m.Dec is None:
         raise MeasurementsError(f"{_band_name(m)}: a map on the sky needs RA and Dec; there are none")
-    d = _subtract_modules(solution, m) if epochs is None else _subtract_epochs(solution, m, epochs)
-    points = _draw_map(ax, d, _middle(m), _limit(d.before, 90))
-    ax.invert_xaxis()
-    ax.set_ylabel("north [arcmin]")
-    ax.figure.colorbar(points, ax=ax, label="difference before correction [mmag]")
+    ax = _axes(ax)
+    _draw_maps([ax], [_subtract(solution, m, epochs)], m)
     return ax
 
 
@@ -210,7 +195,7 @@ def plot_patches(
             ax.errorbar(p, q, error_q, error_p, fmt=_MARKERS[place % len(_MARKERS)], color=_COLORS[number], ms=6,
                         capsize=2, label=_literal(f"array {array}, {j} - {i}"))  # fmt: skip
             largest = max(largest, 1.25 * abs(p), 1.25 * abs(q))
-    for size, grey in ((50, "0.92"), (20, "0.82")):
+    for size, grey in _SHADES:
         ax.fill([-size, size, size, -size], [-size, -size, size, size], color=grey, lw=0, zorder=0)
     line = np.array([-largest, largest])
     ax.plot(line, line, color="0.3", ls="--", lw=1, label="time term only")
@@ -230,25 +215,23 @@ class _Differences:
     after: np.ndarray
 
 
-def _subtract_modules(solution: Solution, measurements: Measurements) -> _Differences:
-    """Find A - B of the sources that both modules of one array ID measured."""
-    return _subtract(solution, measurements, lambda m: (m.module_code == 0, m.module_code == 1, m.array_code))
+def _subtract(
+    solution: Solution, measurements: Measurements | None, epochs: tuple[int, int] | None = None
+) -> _Differences:
+    """Subtract weighted means of each source: module A - B of one array, or second - first epoch.
 
-
-def _subtract_epochs(solution: Solution, measurements: Measurements, epochs: tuple[int, int]) -> _Differences:
-    """Find second - first of the sources that were measured in two epochs."""
-    return _subtract(solution, measurements, lambda m: (m.epoch == epochs[1], m.epoch == epochs[0], 0))
-
-
-def _subtract(solution: Solution, m: Measurements, group: Callable[[Measurements], Any]) -> _Differences:
-    """Subtract weighted means of two groups of each source; outliers are left out, epoch terms are subtracted."""
+    Outliers are left out, epoch terms are subtracted.
+    """
+    m = solution.measurements if measurements is None else measurements
     rejected = np.zeros(len(m), int)
     rejected[~m.reserved] = solution.rejected
     known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
     m = m.select(known & (rejected < OUTLIER))
     terms = solution.epoch_terms()
     t = np.array([terms[epoch][0] for epoch in m.epoch.tolist()])
-    one, other, part = group(m)
+    one, other, part = m.module_code == 0, m.module_code == 1, m.array_code
+    if epochs is not None:
+        one, other, part = m.epoch == epochs[1], m.epoch == epochs[0], np.zeros(len(m), np.int8)
     _, first, key = np.unique(m.source * len(ARRAYS) + part, return_index=True, return_inverse=True)
     weight = 1 / m.mag_error**2
     sums = [np.bincount(key, weight * side, len(first)) for side in (one, other)]
@@ -292,27 +275,25 @@ def draw_overview(derivation: Derivation) -> list[Picture]:
 
 def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -> Picture | None:
     """Differences between epochs on the sky, or between modules where there is one epoch (Fig. 5)."""
+    if m.RA is None or m.Dec is None:
+        return None
     first, *later = (int(epoch) for epoch in solution.model.epochs)
-    found = {
-        f"{epoch_names[j]} - {epoch_names[first]}": _subtract_epochs(solution, m, (first, j))
-        for j in later[:_MOST_PANELS]
-    } or {"module A - module B": _subtract_modules(solution, m)}
+    pairs: dict[str, tuple[int, int] | None] = {f"{epoch_names[j]} - {epoch_names[first]}": (first, j)
+                                                for j in later[:_MOST_PANELS]}  # fmt: skip
+    pairs = pairs or {"module A - module B": None}
+    found = {title: _subtract(solution, m, epochs) for title, epochs in pairs.items()}
     found = {title: differences for title, differences in found.items() if len(differences.m)}
-    if not found or m.RA is None or m.Dec is None:
+    if not found:
         return None
     figure, axes = _panels(len(found), 1.2 + 4.2 * len(found), 3.9, sharex=True, sharey=True)
-    limit = max(_limit(d.before, 90) for d in found.values())
-    for ax, (title, d) in zip(axes, found.items(), strict=True):
-        points = _draw_map(ax, d, _middle(m), limit)
+    _draw_maps(axes, list(found.values()), m)
+    for ax, title in zip(axes, found, strict=True):
         ax.set_title(_literal(title))
-    axes[0].invert_xaxis()
-    axes[0].set_ylabel("north [arcmin]")
-    figure.colorbar(points, ax=axes, label="difference before correction [mmag]")
     return Picture("sky", figure)
 
 
 def _before_after(solution: Solution, m: Measurements) -> Picture | None:
-    d = _subtract_modules(solution, m)
+    d = _subtract(solution, m)
     if not len(d.m):
         return None
     figure, axes = _panels(2, 9.0, 3.7, sharex=True, sharey=True)
@@ -363,31 +344,26 @@ def _correlations(solution: Solution) -> Picture | None:
     covariance = solution.covariance[np.ix_(terms, terms)]
     error = np.sqrt(np.diag(covariance))
     names = [f"{solution.names[i]}\n{_MILLI * e:.2f}" for i, e in zip(terms, error, strict=True)]
-    figure, (ax,) = _panels(1, 2.6 + 0.75 * len(terms), 1.6 + 0.7 * len(terms))
     matrix = covariance / np.outer(error, error)
-    _draw_matrix(ax, matrix, names, "{:+.2f}", np.abs(matrix) > 0.6, cmap="PuOr", vmin=-1, vmax=1)
-    return Picture("covariance", figure)
+    style = {"cmap": "PuOr", "vmin": -1, "vmax": 1}
+    return _draw_matrix("covariance", 0.75, matrix, names, "{:+.2f}", np.abs(matrix) > 0.6, **style)
 
 
 def _links(solution: Solution) -> Picture:
     """Draw how many sources each two detectors share."""
     shared, names = solution.links.shared, list(solution.links.detectors)
-    figure, (ax,) = _panels(1, 2.6 + 0.6 * len(names), 1.6 + 0.55 * len(names))
-    _draw_matrix(ax, shared, names, "{:d}", shared < 0.6 * shared.max(), cmap="cividis", vmin=0)
-    return Picture("links", figure)
+    return _draw_matrix("links", 0.6, shared, names, "{:d}", shared < 0.6 * shared.max(), cmap="cividis", vmin=0)
 
 
 def _sky_check(derivation: Derivation) -> Picture | None:
     """Draw offsets from sky levels beside those predicted from the sources."""
-    found = [(f"{band.name}\n{sky.array}", sky) for band in derivation.bands for sky in band.sky]
+    found = {f"{band.name}\n{sky.array}": sky for band in derivation.bands for sky in band.sky}
     if not found:
         return None
     figure, (ax,) = _panels(1, max(4.5, 1.6 + 0.8 * len(found)), 4.0)
-    place = np.arange(len(found))
-    for shift, which, marker, color in ((-0.12, "sources", "o", _COLORS[0]), (0.12, "sky", "s", _COLORS[1])):
-        values, errors = ([_MILLI * getattr(sky, which + end) for _, sky in found] for end in ("", "_error"))
-        ax.errorbar(place + shift, values, errors, fmt=marker, color=color, capsize=3, label=which)
-    _label(ax, [name for name, _ in found])
+    for number, which in enumerate(("sources", "sky")):
+        values = {name: (getattr(sky, which), getattr(sky, f"{which}_error")) for name, sky in found.items()}
+        _draw_offsets(ax, values, number, shift=(-0.12, 0.12)[number], label=which)
     ax.legend(fontsize=8, frameon=False)
     return Picture("sky_check", figure)
 
@@ -416,11 +392,10 @@ def _astrometry(derivation: Derivation) -> Picture | None:
 
 def _from_the_others(values: np.ndarray, source: Any) -> np.ndarray:
     """Each value minus the mean of its source's other values; NaN where it is the only one."""
-    known = np.isfinite(values)
-    sums, counts = (np.bincount(source[known], weight) for weight in (values[known], None))
-    n = counts[source[known]]
-    left = np.full(len(values), np.nan)
-    left[known] = np.where(n > 1, values[known] - (sums[source[known]] - values[known]) / np.maximum(n - 1, 1), np.nan)
+    left, known = np.full(len(values), np.nan), np.isfinite(values)
+    own, source = values[known], source[known]
+    n, sums = np.bincount(source)[source], np.bincount(source, own)[source]
+    left[known] = np.where(n > 1, own - (sums - own) / np.maximum(n - 1, 1), np.nan)
     return left
 
 
@@ -478,30 +453,39 @@ def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: fl
     return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
 
 
-def _middle(m: Measurements) -> tuple[float, float]:
-    ra = np.asarray(m.RA)
-    return float(ra[0] + np.median((ra - ra[0] + 180) % 360 - 180)), float(np.median(np.asarray(m.Dec)))
-
-
-def _label(ax: Axes, names: Sequence[str]) -> Axes:
-    """Name the places along x, of which each has an offset."""
-    ax.axhline(0, color="0.4", lw=0.8)
-    ax.set_xticks(range(len(names)), names, fontsize=8)
-    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(names) - 0.4))
+def _draw_offsets(
+    ax: Axes, values: Mapping[str, tuple[float, float]], number: int = 0, shift: float = 0.0, label: str | None = None
+) -> Axes:
+    """Draw values with their errors at places along x that have names."""
+    y, errors = _MILLI * np.reshape(list(values.values()), (-1, 2)).T
+    ax.errorbar(np.arange(len(values)) + shift, y, errors, fmt=_MARKERS[number], color=_COLORS[number], capsize=3,
+                label=label)  # fmt: skip
+    if not number:
+        ax.axhline(0, color="0.4", lw=0.8)
+    ax.set_xticks(range(len(values)), list(values), fontsize=8)
+    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(values) - 0.4))
     return ax
 
 
-def _draw_map(ax: Axes, d: _Differences, middle: tuple[float, float], limit: float) -> Any:
-    """Draw differences east and north of the middle."""
-    turn, north = (np.asarray(d.m.RA) - middle[0] + 180) % 360 - 180, 60 * (np.asarray(d.m.Dec) - middle[1])
-    east = 60 * turn * np.cos(np.radians(middle[1]))
-    ax.set(xlabel="east [arcmin]", aspect="equal")
-    return ax.scatter(east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3)
+def _draw_maps(axes: Sequence[Axes], differences: Sequence[_Differences], m: Measurements) -> None:
+    """Draw differences east and north of the middle of all measurements, with one scale of colours."""
+    ra, dec = np.asarray(m.RA), np.asarray(m.Dec)
+    middle = ra[0] + np.median((ra - ra[0] + 180) % 360 - 180), np.median(dec)
+    limit = max(_limit(d.before, 90) for d in differences)
+    for ax, d in zip(axes, differences, strict=True):
+        east, north = (offset / 60 for offset in offsets(*middle, np.asarray(d.m.RA), np.asarray(d.m.Dec)))
+        points = ax.scatter(
+            east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3
+        )
+        ax.set(xlabel="east [arcmin]", aspect="equal")
+    axes[0].invert_xaxis()
+    axes[0].set_ylabel("north [arcmin]")
+    axes[0].figure.colorbar(points, ax=axes if len(axes) > 1 else ax, label="difference before correction [mmag]")
 
 
 def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
     values = d.after if corrected else d.before
-    for size, grey in ((50, "0.92"), (20, "0.82")):
+    for size, grey in _SHADES:
         ax.axhspan(-size, size, color=grey, zorder=0)
     ax.axhline(0, color="0.3", lw=0.8, zorder=1)
     for code in np.unique(d.m.array_code):
@@ -509,8 +493,8 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+.1f} mmag"
         ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
     limit = _limit(d.before, 75, 3.0)
-    title = "after" if corrected else "before"
-    ax.set(title=title, xlabel="magnitude [AB]", ylabel="A - B [mmag]", ylim=(-limit, limit))
+    ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
+           ylim=(-limit, limit))  # fmt: skip
     ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
     return ax
 
@@ -540,13 +524,15 @@ def _draw_histograms(ax: Axes, values: np.ndarray, parts: Iterable[tuple[str, An
     ax.legend(fontsize=7.5, frameon=False, loc="upper left")
 
 
-def _draw_matrix(ax: Axes, matrix: Any, names: list[str], text: str, light: Any, **kwargs: Any) -> Axes:
+def _draw_matrix(
+    name: str, cell: float, matrix: Any, names: list[str], text: str, light: Any, **kwargs: Any
+) -> Picture:
     """Draw a matrix with its numbers, white where ``light`` is true."""
+    figure, (ax,) = _panels(1, 2.6 + cell * len(names), 1.55 + cell * len(names))
     ax.imshow(matrix, **kwargs)
     ax.set_xticks(range(len(names)), names, fontsize=8, rotation=30 if len(names) > 3 else 0)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     for (i, j), value in np.ndenumerate(matrix):
-        ax.text(
-            j, i, text.format(value), ha="center", va="center", fontsize=8, color="white" if light[i, j] else "black"
-        )
-    return ax
+        color = "white" if light[i, j] else "black"
+        ax.text(j, i, text.format(value), ha="center", va="center", fontsize=8, color=color)
+    return Picture(name, figure)

@@ -7,21 +7,17 @@ import io
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import numpy as np
 
+from jwst_modfix.derivation.bands import BandResult
+from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.derivation.provenance import describe_derivation
+from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.report.figures import Picture, draw_band, draw_overview
 from jwst_modfix.text import count_nouns, format_measured
-
-if TYPE_CHECKING:
-    from jwst_modfix.derivation.bands import BandResult
-    from jwst_modfix.derivation.derive import Derivation
-    from jwst_modfix.photometry import ExposureHeader
-
-__all__ = ["write_report"]
 
 _RESOLUTION = 150  # dots per inch
 _PIXELS = 96  # of the page, per inch
@@ -61,8 +57,7 @@ def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) ->
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["measured"] = format_measured
-    environment.filters["count"] = count_nouns
+    environment.filters |= {"measured": format_measured, "count": count_nouns}
     return environment.from_string(source).render(
         derivation=derivation,
         described=describe_derivation(derivation),
@@ -74,9 +69,12 @@ def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) ->
 
 def _describe_band(band: BandResult, epoch_names: Sequence[str]) -> dict[str, Any]:
     """Collect the content of the page for one filter, in addition to its `BandResult`."""
-    known: dict[str, Any] = {"of": band, "residuals": {r.array: r for r in band.residuals}}
-    known["sky"] = {sky.array: sky for sky in band.sky}
-    known["pairs"] = {array: [(name, *p.value(name)) for name in p.names] for array, p in band.pairs.items()}
+    known: dict[str, Any] = {
+        "of": band,
+        "residuals": {residual.array: residual for residual in band.residuals},
+        "sky": {sky.array: sky for sky in band.sky},
+        "pairs": {array: [(name, *p.value(name)) for name in p.names] for array, p in band.pairs.items()},
+    }
     if band.solution is not None:
         known["rejected"] = np.bincount(band.solution.rejected, minlength=4).tolist()
         known["epochs"] = [(epoch_names[e], *value) for e, value in band.solution.epoch_terms().items()]

@@ -13,7 +13,8 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, locate, written_whole
-from jwst_modfix.photometry import Epochs, ExposureHeader, find_mixed, group_epochs, read_header
+from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
+from jwst_modfix.photometry.frames import ExposureHeader, read_header
 
 # Suffixes that are looked for in a folder. Of several files of one exposure, the first in this order is taken: the
 # calibrated one, then those with a WCS or pixels of later steps.
@@ -98,11 +99,8 @@ def _find_other_kind(file):
 def _take_once(headers, found):
     """Take one file of each exposure; refuse two where nothing says which."""
     headers = sorted(headers, key=lambda header: (header.mjd, header.name, str(header.path)))
-    exposures = {}
-    for header in headers:
-        exposures.setdefault((header.detector, header.mjd), []).append(header)
     taken, left_out = [], []
-    for same in exposures.values():
+    for same in group_copies(headers):
         same.sort(key=lambda header: _rank(header.name))
         first, *others = same
         if others and (_rank(first.name) == _rank(others[0].name) or not all(found[header.path] for header in same)):

@@ -7,13 +7,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from jwst_modfix.derivation.derive import Derivation, Options
-from jwst_modfix.derivation.members import Members, derive_members
+from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
-from jwst_modfix.photometry import Cache
+from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science, read_association
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.outputs import OfflineStep
@@ -21,7 +20,7 @@ from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import align, format_measured, get_logger
 
-__all__ = ["ModuleOffsetDeriveStep", "derive", "find_members"]
+__all__ = ["ModuleOffsetDeriveStep", "derive"]
 
 log = get_logger(__name__)
 
@@ -62,9 +61,9 @@ def derive(
     ModuleOffsetError
         An exposure, a catalogue or an option cannot be used, or no filter determines an offset.
     """
-    chosen = Options(**options)
+    chosen, folder = Options(**options), None if cache is None else Cache(Path(cache))
     return derive_members(
-        find_members(exposures), chosen, make_mosaics=make_mosaics, cache=None if cache is None else Cache(Path(cache)),
+        find_members(exposures), chosen, make_mosaics=make_mosaics, cache=folder,
         workers=Workers(count=workers, scheduler=scheduler),
     )  # fmt: skip
 
@@ -145,17 +144,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
             log.info("%s", line)
         return make_model(self._derivation)
 
-    def finalize_result(self, result: ModuleOffsetModel, reference_files_used: list[Any]) -> None:
-        """
-        Leave the reference file as it is: it has no place for the metadata of an exposure.
-
-        Parameters
-        ----------
-        result : ModuleOffsetModel
-            The result.
-        reference_files_used : list of tuple
-            Empty: no reference file is used.
-        """
+    def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
+        """Leave the reference file as it is: it has no place for the metadata of an exposure."""
 
     def save_model(
         self,
@@ -165,16 +155,9 @@ class ModuleOffsetDeriveStep(OfflineStep):
         output_file: str | None = None,
         force: bool = False,
         **components: Any,
-    ) -> str | None:
+    ) -> str | None:  # numpydoc ignore=PR01
         """
         Write the reference file, the measurements and the report, all of them or none.
-
-        Parameters
-        ----------
-        model : ModuleOffsetModel
-            The result.
-        suffix, idx, output_file, force, **components
-            As for `stpipe.Step.save_model`.
 
         Returns
         -------

@@ -11,9 +11,6 @@ from jwst_modfix.apply.factor import project
 from jwst_modfix.photometry.frames import read_geometry
 from jwst_modfix.photometry.mosaics import Mosaic
 
-__all__ = ["make_mosaics"]
-
-
 _PIXEL_SCALE = {"SHORT": 0.031, "LONG": 0.063}  # arcsec
 _PADDING = 4  # pixels
 
