@@ -4,8 +4,6 @@ import struct
 
 import yaml
 
-__all__ = ["AsdfTree"]
-
 _LARGEST_BLOCK = 1024**3  # bytes of one block, unpacked
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is five times as fast
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -51,12 +49,10 @@ class AsdfTree:
                 if value is None:
                     return
                 child = yaml.MappingNode("tag:yaml.org,2002:map", [])
-                node.value = [pair for pair in node.value if pair[0].value != key] + [(_text(key), child)]
+                _put(node, key, child)
             node = child
-        node.value = [pair for pair in node.value if pair[0].value != last]
-        if value is not None:
-            new = yaml.SafeDumper("", default_flow_style=None).represent_data(value)
-            node.value.append((_text(last), new))
+        dumper = yaml.SafeDumper("", default_flow_style=None)
+        _put(node, last, None if value is None else dumper.represent_data(value))
 
     def to_bytes(self):
         """Write the file."""
@@ -100,9 +96,14 @@ class AsdfTree:
 
 
 def _child(node, key):
-    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-    return next((value for name, value in pairs if name.value == key), None)
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if name.value == key:
+            return value
+    return None
 
 
-def _text(name):
-    return yaml.ScalarNode("tag:yaml.org,2002:str", name)
+def _put(node, key, child):
+    """Put a child in the place of the one of its key."""
+    node.value = [pair for pair in node.value if pair[0].value != key]
+    if child is not None:
+        node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key), child))

@@ -17,21 +17,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.time import Time
 from astropy.utils.exceptions import AstropyUserWarning
-from yaml import YAMLError
 
 from jwst_modfix.asdf_tree import AsdfTree
 from jwst_modfix.errors import ExposureError
-
-__all__ = [
-    "ARRAYS",
-    "EXPOSURE_SUFFIXES",
-    "JOB_KEYWORD",
-    "STATUS_KEYWORD",
-    "Exposure",
-    "OpenExposure",
-    "is_ours",
-    "open_exposure",
-]
 
 EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
 """Ends of the names of exposures; other files are associations."""
@@ -43,6 +31,8 @@ STATUS_KEYWORD, JOB_KEYWORD = "S_MODOFF", "MODFJOB"
 _STATUS_PATH, _FACTOR_PATH = "cal_step.module_offset", "module_offset"  # in the ASDF tree, below meta
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
+
+_BAD_TREE, _BAD_MODEL = "its ASDF extension cannot be read", "cannot be read as a JWST data model"
 
 _KINDS = {str: "text", float: "a finite number", int: "a whole number", bool: "true or false"}
 
@@ -134,6 +124,11 @@ class Exposure:
         values = {name: getattr(self, name) for name in _OBSERVATION}
         return None if None in values.values() else values
 
+    @property
+    def group(self):
+        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
+        return self.group_id or self.observation
+
 
 _FACTS = {field.name: field.metadata for field in fields(Exposure) if field.metadata}
 _OBSERVATION = tuple(name for name, fact in _FACTS.items() if fact["path"].startswith("observation."))
@@ -157,7 +152,7 @@ def open_exposure(source):
             path = Path(source)
             file = stack.enter_context(_open_regular(path))
             if path.suffix.lower() == ".asdf":
-                opened = _ModelExposure(_open_asdf(path, file))
+                opened = _ModelExposure(_open_asdf(path, file), path.name)
             else:
                 hdulist = stack.enter_context(_open_fits(path, file))
                 with _reading(path):
@@ -167,18 +162,19 @@ def open_exposure(source):
 
 
 @contextlib.contextmanager
-def _reading(path):
+def _reading(name, problem="", advice=""):
+    """Turn whatever a library raises at a damaged file into one line."""
     try:
         yield
-    except OSError as error:
-        raise ExposureError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise ExposureError(f"{path}: there is not enough memory to read it") from error
     except ExposureError:
         raise
-    except Exception as error:  # whatever astropy raises at headers that contradict themselves or the data
-        kind = type(error).__name__
-        raise ExposureError(f"{path}: is damaged, or was cut short while it was read: {kind}: {error}") from error
+    except MemoryError as error:
+        raise ExposureError(f"{name}: there is not enough memory to read it") from error
+    except Exception as error:
+        if isinstance(error, OSError) and not problem:
+            raise ExposureError(f"{name}: cannot be read: {error.strerror or error}") from error
+        problem = problem or f"is damaged, or was cut short while it was read: {type(error).__name__}"
+        raise ExposureError(f"{name}: {problem}: {error}{advice}") from error
 
 
 @contextlib.contextmanager
@@ -219,17 +215,10 @@ def _open_fits(path, file):
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
-            hdulist = fits.open(file, memmap=False, disable_image_compression=True)
-            end = _read_headers(hdulist)
-    except MemoryError as error:
-        raise ExposureError(f"{path}: there is not enough memory to read it") from error
-    except ExposureError:
-        raise
-    except Exception as error:  # whatever astropy raises at headers that contradict themselves
-        raise ExposureError(f"{path}: cannot be read as FITS: {error}") from error
+    with _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
+        hdulist = fits.open(file, memmap=False, disable_image_compression=True)
+        end = _read_headers(hdulist)
     with hdulist:
         if end != size:
             raise ExposureError(
@@ -250,12 +239,8 @@ def _read_headers(hdulist):
 
 
 def _unpack(path, file):
-    try:
+    with _reading(path, "cannot be read as gzip"):
         content = gzip.GzipFile(fileobj=file).read(_LARGEST_FILE + 1)
-    except MemoryError as error:
-        raise ExposureError(f"{path}: there is not enough memory to read it") from error
-    except (OSError, EOFError, ValueError, gzip.zlib.error) as error:
-        raise ExposureError(f"{path}: cannot be read as gzip: {error}") from error
     if len(content) > _LARGEST_FILE:
         raise ExposureError(f"{path}: has more than {_LARGEST_FILE} bytes unpacked; no exposure is so large")
     return content
@@ -266,12 +251,10 @@ def _open_asdf(path, file):
 
     with _reading(path):
         content = file.read()
-    _parse_tree(str(path), content)
-    try:
-        model = datamodels.open(path)
-    except Exception as error:  # whatever the converters raise
-        raise ExposureError(f"{path}: cannot be read as a JWST data model: {error}") from error
-    return model
+    with _reading(path, _BAD_TREE):
+        AsdfTree(content)
+    with _reading(path, _BAD_MODEL):
+        return datamodels.open(path)
 
 
 class OpenExposure:
@@ -308,20 +291,16 @@ class OpenExposure:
         return replace(self.exposure, frames=tuple(wcs.available_frames), wcs_box=box)
 
     @property
-    def group(self):
-        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
-        return self.exposure.group_id or self.exposure.observation
-
-    @property
     def status(self):
         """COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
-        traces = [(key, value) for key, value in self.cards if key != JOB_KEYWORD]
-        stated = [value for key, value in traces if key == STATUS_KEYWORD]
-        stated += [status] if (status := self.tree(_STATUS_PATH)) is not None else []
-        others = len(traces) > sum(key == STATUS_KEYWORD for key, _ in traces) or self.tree(_FACTOR_PATH)
-        if others or any(value != "SKIPPED" for value in stated):
+        traces = [card for card in self.cards if card[0] != JOB_KEYWORD]
+        if (status := self.tree(_STATUS_PATH)) is not None:
+            traces.append((STATUS_KEYWORD, status))
+        if self.stored_factor:
             return "COMPLETE"
-        return "SKIPPED" if stated else None
+        if traces == [(STATUS_KEYWORD, "SKIPPED")] * len(traces):
+            return "SKIPPED" if traces else None
+        return "COMPLETE"
 
     @property
     def stored_factor(self):
@@ -444,11 +423,8 @@ class _FitsExposure(OpenExposure):
 
     @functools.cached_property
     def _tree(self):
-        try:
-            content = self._hdu("ASDF").data["ASDF_METADATA"].tobytes()
-        except Exception as error:  # whatever astropy raises at a table that contradicts itself
-            raise ExposureError(f"{self.path}: its ASDF extension cannot be read: {error}") from error
-        return _parse_tree(self.name, content)
+        with _reading(self.path, _BAD_TREE):
+            return AsdfTree(self._hdu("ASDF").data["ASDF_METADATA"].tobytes())
 
     def tree(self, path):
         """Entry of the ASDF tree below meta; None where it is absent."""
@@ -468,22 +444,15 @@ class _FitsExposure(OpenExposure):
         """The gWCS; None where the tree has none."""
         config = asdf.get_config()
         config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
-        try:
-            with asdf.config_context() as config:
-                config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
-                with asdf.open(io.BytesIO(self._tree.to_bytes()), lazy_tree=True) as file:
-                    return file["meta"].get("wcs")
-        except MemoryError as error:
-            raise ExposureError(f"{self.path}: there is not enough memory to read its WCS") from error
-        except Exception as error:  # whatever the converters of a damaged tree raise
-            raise ExposureError(f"{self.name}: its WCS cannot be read: {error}; run assign_wcs again") from error
+        with _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"), asdf.config_context() as config:
+            config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
+            with asdf.open(io.BytesIO(self._tree.to_bytes()), lazy_tree=True) as file:
+                return file["meta"].get("wcs")
 
     def _load(self, name):
         hdu = self._hdu(ARRAYS.get(name, name.upper()))
-        if not _is_array(hdu):
-            return None
         with _reading(self.path):
-            return hdu.data
+            return hdu.data if _is_array(hdu) else None
 
     def take(self, name):
         """Array to be changed, which nothing else refers to, and in 32 bits, as in the data model."""
@@ -531,10 +500,8 @@ class _FitsExposure(OpenExposure):
         kind = kind if isinstance(kind, type) and issubclass(kind, datamodels.JwstDataModel) else datamodels.ImageModel
         # Data models take the first HDU of a name, and we take EXTVER 1.
         first, *others = self._hdulist
-        try:
+        with _reading(self.path, _BAD_MODEL):
             return kind(fits.HDUList([first, *sorted(others, key=lambda hdu: hdu.ver)]))
-        except Exception as error:  # whatever the converters raise
-            raise ExposureError(f"{self.path}: cannot be read as a JWST data model: {error}") from error
 
     def _finish(self, name, log_line):
         """Bring the ASDF extension up to date."""
@@ -554,12 +521,12 @@ class _FitsExposure(OpenExposure):
 class _ModelExposure(OpenExposure):
     """A data model, changed in place."""
 
-    def __init__(self, model):
+    def __init__(self, model, name=None):
         if not hasattr(model, "instance"):
             raise ExposureError(f"an exposure must be a file or a JWST data model, got {type(model).__name__}")
         self.model = model
         self._meta = model.instance.setdefault("meta", {})
-        self.name = str(self._meta.get("filename") or "in-memory model")
+        self.name = name or str(self._meta.get("filename") or "in-memory model")
         data = model.instance.get("data")
         if data is None:
             raise ExposureError(f"{self.name}: has no data")
@@ -592,7 +559,10 @@ class _ModelExposure(OpenExposure):
 
     def tree(self, path):
         """Entry of the ASDF tree below meta; None where it is absent."""
-        return _descend(self._meta, path.split("."))
+        node = self._meta
+        for key in path.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        return node
 
     def _set_tree(self, path, value):
         *parents, last = path.split(".")
@@ -638,19 +608,6 @@ class _ModelExposure(OpenExposure):
 
 def _is_array(hdu):
     return hdu is not None and hdu.is_image and len(hdu.shape) > 0
-
-
-def _descend(node, keys):
-    for key in keys:
-        node = node.get(key) if isinstance(node, dict) else None
-    return node
-
-
-def _parse_tree(name, content):
-    try:
-        return AsdfTree(content)
-    except (ValueError, YAMLError, RecursionError) as error:
-        raise ExposureError(f"{name}: its ASDF extension cannot be read: {error}") from error
 
 
 def is_ours(keyword: str) -> bool:

@@ -11,16 +11,6 @@ from pathlib import Path
 
 from jwst_modfix.errors import OutputError
 
-__all__ = [
-    "check_writable",
-    "explained",
-    "find_existing",
-    "identify",
-    "part_folder",
-    "remove_leftovers",
-    "written_whole",
-]
-
 _PREFIX = ".modfix-part"  # then host, process id and a random word: the names of our hidden folders
 _ABANDONED = 7 * 86400  # s; after this time a folder of another host, whose processes cannot be seen, is a leftover
 
@@ -134,3 +124,12 @@ def identify(path):
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
+
+
+def locate(path) -> Path:
+    """Absolute path in which links of folders are followed, as ``..`` leads out of their targets; a file's own is kept.
+
+    Relative paths between two places of this kind lead to the right file.
+    """
+    folder, name = os.path.split(path)
+    return Path(os.path.realpath(folder), name)

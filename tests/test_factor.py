@@ -5,8 +5,15 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from jwst_modfix.apply.coordinate import along_detector, along_focal_plane, along_sky, gradient_coordinate
-from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.apply.factor import (
+    FactorMap,
+    along_detector,
+    along_focal_plane,
+    along_sky,
+    apply_factor,
+    fit_factor,
+    gradient_coordinate,
+)
 from jwst_modfix.exposure import open_exposure
 
 GRADIENTS = {

@@ -319,6 +319,17 @@ def test_a_source_varies_where_its_epochs_scatter_too_much(change, varies):
     assert not rejected[m.source != 7].any()
 
 
+@pytest.mark.parametrize(("visits", "codes"), [(5, {VARIABLE}), (10, {0, OUTLIER})])
+def test_a_source_varies_where_more_than_a_tenth_of_its_measurements_are_outliers(visits, codes):
+    """Truth: 2 outliers of 10 measurements are more than a tenth, and 2 of 20 are not."""
+    m = joined(*(pairs_of(np.resize([1e-5, -1e-5], 60), (0.003, 0.003)) for _ in range(visits)))
+    mine, mag = np.flatnonzero(m.source == 7), m.mag.copy()
+    mag[mine[:2]] += [0.1, -0.1]
+    rejected = fit(replace(m, mag=mag), scatter=False).rejected
+    assert set(rejected[mine]) == codes
+    assert not rejected[m.source != 7].any()
+
+
 def test_correlated_epoch_terms_are_both_fitted():
     """Truth: epoch 2 is linked to 1 by 4000 sources, and 1 to 0 by 12: their correlation of 0.9985 does no harm."""
     same = {"error": (0.003, 0.003), "modules": "AA"}

@@ -122,6 +122,15 @@ def test_a_solution_describes_itself():
     assert (table.name, table.baseline, table.row("long", "F200W").offset) == ("mine", "A", offset)
 
 
+def test_counts_agree_with_their_nouns():
+    """Truth: one measurement of a source with many is 1 mag off."""
+    m = simulate(np.random.default_rng(30), TABLE_2_SW, Survey())
+    source = np.argmax(np.bincount(m.source))
+    wild = np.arange(len(m)) == np.flatnonzero(m.source == source)[0]
+    assert " single, 1 outlier, 0 of variable sources" in fit(replace(m, mag=m.mag + wild)).summary()
+    assert repr(m.select(wild)) == "<Measurements F200W+CLEAR: 1 of 1 source in 1 epoch>"
+
+
 def test_residuals_are_those_of_each_source():
     """Truth: magnitude minus the prediction minus the source's mean, also of sources that were rejected whole."""
     m = simulate(np.random.default_rng(29), TABLE_2_SW, Survey(**HARD))

@@ -97,7 +97,7 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
     assert_corrected([datamodels.open(f"out/{root}_modfix.fits") for root in roots], pair)
     for root in roots:  # a line each, and no CRDS
         assert log.count(f"{root}_cal.fits: took out zero-point error") == 1
-    assert "2 of 2 exposures done, 0 skipped" in log
+    assert "2 of 2 exposures corrected, 0 left unchanged" in log
     assert "Table ma2023_table2.asdf (hash 07d650b6cb5d), from the package" in log
     assert "CRDS" not in log
     library = ModelLibrary("out/set_modfix_asn.json", asn_exptypes=["science"])  # as calwebb_image3 opens it
@@ -141,7 +141,7 @@ def test_a_skipped_member_is_written_through(pair_folder, pair, caplog):
         model.save(f"data/{names(pair)[1]}")
     ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out", configure_log=False)
     log = caplog.text
-    assert "1 of 2 exposures done, 1 skipped" in log
+    assert "1 of 2 exposures corrected, 1 left unchanged" in log
     assert (
         f"{names(pair)[1]}: SKIPPED: CRDS_CTX is jwst_1200.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap"
         in log

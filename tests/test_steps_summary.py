@@ -3,9 +3,8 @@
 import logging
 import random
 
-from jwst_modfix.apply.decide import Decision
-from jwst_modfix.steps.summary import format_table, summarize
-from jwst_modfix.text import show_progress
+from jwst_modfix.apply.decide import Decision, summarize
+from jwst_modfix.text import align, show_progress
 
 OLD = "CRDS_CTX is jwst_1039.pmap, and table.asdf is valid for jwst_1130.pmap"
 
@@ -23,7 +22,7 @@ def test_sixty_exposures_are_counted_by_filter_array_and_reason(caplog):
         summarize(decisions)
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert [record.getMessage() for record in caplog.records] == [
-        "40 of 60 exposures done, 20 skipped",
+        "40 of 60 exposures corrected, 20 left unchanged",
         "  exposures  filter  array  what     why",
         "         24  F200W   1      applied",
         "         16  F444W   long   applied",
@@ -37,18 +36,18 @@ def test_an_undo_and_a_resumed_run_are_told_as_such(caplog):
     with caplog.at_level("INFO"):
         summarize([Decision("undo", "undid it", array="1", filter="F200W"), Decision("resume")])
     first, _, *lines = [record.getMessage() for record in caplog.records]
-    assert first == "1 of 2 exposures done, 0 skipped, 1 finished before"
+    assert first == "1 of 2 exposures undone, 0 left unchanged, 1 finished before"
     assert [line.split() for line in lines] == [["1", "-", "-", "finished", "before"], ["1", "F200W", "1", "undone"]]
 
 
 def test_one_exposure_needs_no_table(caplog):
     with caplog.at_level("INFO"):
         summarize([Decision("apply", "took out 1")])
-    assert [record.getMessage() for record in caplog.records] == ["1 of 1 exposures done, 0 skipped"]
+    assert [record.getMessage() for record in caplog.records] == ["1 of 1 exposures corrected, 0 left unchanged"]
 
 
 def test_columns_of_a_table_are_aligned():
-    lines = format_table([{"filter": "F444W+F405N", "why": "a long reason"}, {"filter": "F200W", "why": "b"}])
+    lines = align([["filter", "why"], ["F444W+F405N", "a long reason"], ["F200W", "b"]])
     assert [line.index(word) for line, word in zip(lines, ("why", "a long", "b"), strict=True)] == [13, 13, 13]
 
 

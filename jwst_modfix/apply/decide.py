@@ -1,35 +1,37 @@
-"""Apply, skip, refuse or undo: the decision on one exposure, and its correction."""
+"""Apply, skip, refuse or undo: the decision on each exposure, its correction, and the log of both."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
+import hashlib
 import importlib.metadata
+import json
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.apply.coordinate import gradient_coordinate
-from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor
+from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor, gradient_coordinate
 from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
-from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError
+from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.exposure import ARRAYS, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
+from jwst_modfix.jobs import Workers
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 from jwst_modfix.table.validity import explain_photmjsr, find_invalid, find_missing, find_untrusted
-from jwst_modfix.text import get_logger, plain_text
+from jwst_modfix.text import align, get_logger, plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-__all__ = ["Correction", "Decision", "correct_file", "corrected_copy", "factor_of", "refuse_together"]
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
+_VERSION = importlib.metadata.version("jwst-modfix")
 _LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more starts from a wrong origin
 _ALIGNMENT = 1.0  # arcmin; tweakreg shifts the sky by less
 _HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with --inverse=true"
@@ -44,10 +46,21 @@ class Decision:
     level: int = logging.INFO  # of the log line
     array: str | None = None
     filter: str | None = None
+    name: str = ""  # of the exposure
 
-    def line(self, name: str) -> str:
-        """Describe in one line what was done with an exposure."""
-        return f"{name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
+    @property
+    def line(self) -> str:
+        """Describe in one line what was done."""
+        return f"{self.name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
+
+
+@dataclass(frozen=True)
+class Output:
+    """The file that holds the corrected copy of another file."""
+
+    path: Path
+    job: str | None = None  # identifies input, table, parameters and version
+    is_finished: bool = False  # by a former run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +75,11 @@ class Correction:
     on_missing: str = "skip"  # skip or error: an exposure that the table has no row for
 
     @functools.cached_property
-    def identity(self) -> list[Any]:
-        """What an output depends on beside its input: table, parameters and our version, as a list for JSON."""
+    def identity(self) -> str:
+        """Hash of what an output depends on beside its input: table, parameters and our version."""
         table = self.table and [self.table.name, self.table.digest]
-        return [table, self.apply_offset, self.apply_slope, self.inverse, _version()]
+        content = [table, self.apply_offset, self.apply_slope, self.inverse, _VERSION]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
     def decide(self, opened: OpenExposure, *, headers_only: bool = False) -> Decision:
         """Decide what to do with an exposure; its WCS is read where the slope needs it, unless only headers count."""
@@ -101,7 +115,8 @@ class Correction:
             opened.mark(None if self.inverse else "SKIPPED")
         else:
             decision = self._undo(opened) if self.inverse else self._apply(opened)
-        return replace(decision, array=opened.exposure.array, filter=opened.exposure.filter)
+        exposure = opened.exposure
+        return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
 
     def preview(self, opened: OpenExposure) -> Decision:
         """Decide what `run` would do with an exposure, without its pixels."""
@@ -124,7 +139,7 @@ class Correction:
             table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-            version=_version(),
+            version=_VERSION,
             zero_point=table.zero_point(row, exposure.module) if self.apply_offset else 0.0,
             gradient=gradient,
             **of_gradient,
@@ -162,10 +177,6 @@ class Correction:
         """Gradient g to take out of an exposure [mag/arcmin]."""
         row = self._row(exposure)
         return self.table.exposure_gradient(row) if self.apply_slope and row is not None else 0.0
-
-
-def _version() -> str:
-    return importlib.metadata.version("jwst-modfix")
 
 
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
@@ -255,10 +266,99 @@ def correct_file(path: Path, target: Path, correction: Correction, job: str | No
     with open_exposure(path) as opened:
         decision = correction.run(opened)
         with written_whole(target) as partial:
-            opened.save(partial, decision.line(path.name), job and functools.partial(job_card, job))
+            opened.save(partial, decision.line, job and functools.partial(job_card, job))
             if product:
                 product.unlink(missing_ok=True)
-        return decision, opened.group
+        return decision, opened.exposure.group
+
+
+def correct_members(
+    members: Iterable[Any],
+    correction: Correction,
+    outputs: Mapping[Path, Output] | None = None,
+    *,
+    product: Path | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+) -> Iterator[Any]:
+    """Correct files and models in their order, and log what was done.
+
+    A file that has an output is corrected into it, and what its exposure's detectors share is yielded. Any other
+    member is corrected in memory, and its model is yielded. `product` is the association of the outputs.
+    """
+    outputs, decisions = outputs or {}, []
+    with contextlib.closing(_correct_files(outputs, correction, product, workers, scheduler)) as written:
+        for member in members:
+            try:
+                is_file = isinstance(member, Path) and member in outputs
+                decision, result = next(written) if is_file else _correct_in_memory(member, correction)
+            except ModuleOffsetError as error:
+                if len(outputs) < 2:
+                    raise
+                raise type(error)(
+                    f"{error}; {len(decisions)} of {len(outputs)} outputs were finished before that, and stay: "
+                    "on_existing='skip' completes them"
+                ) from error
+            log.log(decision.level, decision.line)
+            decisions.append(decision)
+            yield result
+    if len(decisions) > 1 or "skip" in {decision.action for decision in decisions}:
+        summarize(decisions)
+
+
+def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
+    with open_exposure(member) as opened:
+        return correction.run(opened), opened.to_model()
+
+
+def _correct_files(outputs: Mapping[Path, Output], correction: Correction, product: Path | None, workers: int,
+                   scheduler: str | None) -> Generator[tuple[Decision, Any]]:  # fmt: skip
+    jobs = [(path, out.path, correction, out.job, product) for path, out in outputs.items() if not out.is_finished]
+    if len(outputs) == 1 and jobs:
+        yield correct_file(*jobs[0])
+        return
+    done = Workers(count=workers, scheduler=scheduler).map(correct_file, jobs, [path.name for path, *_ in jobs])
+    with contextlib.closing(done):
+        for path, output in outputs.items():
+            yield _former(path, output) if output.is_finished else next(done)
+
+
+def _former(path: Path, output: Output) -> tuple[Decision, Any]:
+    """Describe the output of a former run."""
+    with open_exposure(output.path) as opened:
+        decision = Decision("resume", f"{output.path} is finished and left alone", name=path.name)
+        return decision, opened.exposure.group
+
+
+_WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
+_SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead"
+
+
+def summarize(decisions: Sequence[Decision]) -> None:
+    """Log the numbers of exposures that were corrected and left unchanged, by array, filter and reason."""
+    counts = Counter(decision.action for decision in decisions)
+    level = logging.WARNING if counts["skip"] else logging.INFO
+    done = (
+        f"{counts['undo']} of {len(decisions)} exposures undone"
+        if counts["undo"]
+        else (f"{counts['apply']} of {len(decisions)} exposures corrected")
+    )
+    before = f", {counts['resume']} finished before" if counts["resume"] else ""
+    log.log(level, "%s, %d left unchanged%s", done, counts["skip"], before)
+    for line in _count(decisions) if len(decisions) > 1 else ():
+        log.log(level, "  %s", line)
+    if counts["skip"]:
+        log.log(level, _SKIPPED)
+
+
+def _count(decisions: Sequence[Decision]) -> list[str]:
+    """Count exposures by what was done, filter, array and reason, as the lines of a table."""
+    groups = Counter(
+        (_WHAT[item.action], item.filter or "-", item.array or "-", item.reason if item.action == "skip" else "")
+        for item in decisions
+    )
+    rows = [[str(count), band, array, what, why] for (what, band, array, why), count in sorted(groups.items())]
+    return align([["exposures", "filter", "array", "what", "why"], *rows], right=[0])
 
 
 def factor_of(table: OffsetTable, source: Any) -> FactorMap:

@@ -1,21 +1,105 @@
-"""The factor that takes out a zero-point error: one smooth surface over the pixels of an array."""
+"""The coordinate u along the gradient, and the factor 10**(0.4 (z + g u)), a smooth surface over an array."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
-__all__ = ["FactorMap", "apply_factor", "fit_factor"]
+from jwst_modfix.errors import ExposureError
 
+if TYPE_CHECKING:
+    from jwst_modfix.exposure import Exposure
+
+__all__ = [
+    "FactorMap",
+    "along_detector",
+    "along_focal_plane",
+    "along_sky",
+    "apply_factor",
+    "fit_factor",
+    "gradient_coordinate",
+    "project",
+]
+
+Pair = tuple[float, float]
+Coordinate = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+_FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
 # leave less than the rounding of 32 bits (tests/test_steps_geometry.py).
 _NODES = 12
 _ROWS = 8  # rows of one product: so few stay on this thread
 _PRODUCTS = 4  # products of a block, which stays in the cache
+
+
+def along_focal_plane(v2: Any, v3: Any, origin: Pair, direction: float) -> np.ndarray:
+    """Coordinate along a direction of the telescope's focal plane."""
+    sine, cosine = _sine_cosine(direction)
+    return ((np.asarray(v2) - origin[0]) * sine + (np.asarray(v3) - origin[1]) * cosine) / 60
+
+
+def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) -> np.ndarray:
+    """Coordinate along a direction of one detector."""
+    sine, cosine = _sine_cosine(direction)
+    along_x = (np.asarray(x) - origin[0]) * scale[0]
+    along_y = (np.asarray(y) - origin[1]) * scale[1]
+    return (along_x * cosine + along_y * sine) / 60
+
+
+def along_sky(ra: Any, dec: Any, origin: Pair, direction: float) -> np.ndarray:
+    """Coordinate along a position angle of the sky, in the tangent plane of the origin."""
+    sine, cosine = _sine_cosine(direction)
+    east, north = project(ra, dec, origin)
+    return (east * sine + north * cosine) * 60
+
+
+def project(ra: Any, dec: Any, origin: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Project the sky onto the tangent plane of a place."""
+    delta_ra, dec, dec0 = np.radians(np.asarray(ra) - origin[0]), np.radians(dec), np.radians(origin[1])
+    depth = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(delta_ra)
+    east = np.cos(dec) * np.sin(delta_ra) / depth
+    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(delta_ra)) / depth
+    return np.degrees(east), np.degrees(north)
+
+
+def _sine_cosine(direction: float) -> tuple[float, float]:
+    return np.sin(np.radians(direction)), np.cos(np.radians(direction))
+
+
+def gradient_coordinate(wcs: Any, exposure: Exposure, frame: str, origin: Pair, direction: float) -> Coordinate:
+    """Make the function that gives u at the pixels of an exposure."""
+    transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
+
+    def coordinate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if frame == "detector":
+            x0, y0 = (start - 1 for start in exposure.subarray_start)
+            scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
+            u = along_detector(x + x0, y + y0, origin, direction, scale)
+        else:
+            along = along_sky if frame == "sky" else along_focal_plane
+            first, second = transform(x, y)
+            u = along(first, second, origin, direction)
+        if not np.all(np.isfinite(u)):
+            raise ExposureError(
+                f"{exposure.name}: the WCS gives no position at some pixels of the array; "
+                "run assign_wcs again, or set --apply_slope=false"
+            )
+        return u
+
+    return coordinate
+
+
+def _pixel_scale(to_v2v3: Any, x: float, y: float) -> Pair:
+    """Size of a pixel along x and y [arcsec], in the focal plane, at one place."""
+    step = np.array([-0.5, 0.5])
+    along_x = np.diff(to_v2v3(x + step, np.full(2, y)))
+    along_y = np.diff(to_v2v3(np.full(2, x), y + step))
+    return float(np.hypot(*along_x).item()), float(np.hypot(*along_y).item())
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +159,7 @@ class FactorMap:
             )
 
 
-def fit_factor(m_sys: Callable[[np.ndarray, np.ndarray], np.ndarray], shape: tuple[int, int]) -> FactorMap:
+def fit_factor(m_sys: Coordinate, shape: tuple[int, int]) -> FactorMap:
     """Interpolate the factor of a smooth zero-point error from a few pixels."""
     nodes = chebyshev.chebpts1(_NODES)
     to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, _NODES - 1))

@@ -1,6 +1,8 @@
 """``modfix check``, ``group`` and ``plan``: exposures, before anything is done to them."""
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import click
 
@@ -46,26 +48,52 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
 
 def _check(inputs, table, **options):
     from jwst_modfix.apply.decide import Correction
-    from jwst_modfix.steps.dry_run import preview  # imports jwst
 
-    previews = preview(inputs, Correction(table=table, **options))
-    for item in previews:
-        click.echo("\n" + "\n".join(_describe_preview(item, table)))
-    counts = Counter(item.decision.action for item in previews)
-    click.echo(
-        f"\n{len(previews)} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse"
-    )
+    correction, counts = Correction(table=table, **options), Counter()
+    for path in _find_exposures(inputs):
+        decision, exposure = _preview(path, correction)
+        counts[decision.action] += 1
+        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure, table)))
+    total = counts.total()
+    click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
         raise ExposureError(
-            f"the step would refuse {counts['refuse']} of {len(previews)}, and write none of them: see the list above"
+            f"the step would refuse {counts['refuse']} of {total}, and write none of them: see the list above"
         )
 
 
-def _describe_preview(item, table):
+def _find_exposures(inputs):
+    """List the exposures and the members of associations, each once."""
+    from jwst_modfix.exposure import EXPOSURE_SUFFIXES
+    from jwst_modfix.steps.associations import read_association  # imports jwst
+
+    exposures = {}
+    for name in inputs:
+        if name.lower().endswith(EXPOSURE_SUFFIXES):
+            exposures[Path(os.path.abspath(name))] = None  # noqa: PTH100 - keeps links
+        else:
+            association = read_association(name)
+            exposures |= dict.fromkeys(association.science)
+            association.warn_of_missing()
+    return list(exposures)
+
+
+def _preview(path, correction):
+    """Decide as the step would; the description of the exposure is None where it cannot be read."""
+    from jwst_modfix.apply.decide import Decision
+    from jwst_modfix.exposure import open_exposure
+
+    try:
+        with open_exposure(path) as opened:
+            return correction.preview(opened), opened.exposure
+    except ExposureError as error:
+        return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
+
+
+def _describe_preview(path, decision, exposure, table):
     """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
-    exposure, decision = item.exposure, item.decision
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
-    yield f"{decision.action:6}  {item.path.name}  {'  '.join(optics)}"
+    yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
     yield from wrap(decision.reason, " " * 8)
     if decision.action == "apply":
         row = table.row(exposure.array, exposure.filter, exposure.pupil)

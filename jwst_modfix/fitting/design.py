@@ -196,9 +196,12 @@ class LinearSystem:
 
     def source_mean(self, weight, y):
         """Weighted mean over each source: the estimate of M; 0 where M is not part of the model."""
-        if not self.eliminate:
-            return np.zeros(self.n_sources)
-        return self.per_source(weight * y) * _invert(self.per_source(weight))
+        return self.per_source(weight * y) * self.mean_variance(weight)
+
+    def mean_variance(self, weight):
+        """Variance of the estimate of M of each source; 0 where it has no weight or M is not part of the model."""
+        total = self.per_source(weight)
+        return np.divide(1.0, total, out=np.zeros_like(total), where=(total > 0) & self.eliminate)
 
     def residual(self, weight, y, beta):
         """Subtract the terms and the sources' means."""
@@ -208,9 +211,7 @@ class LinearSystem:
     def normal_matrix(self, weight):
         """Weighted normal matrix of the global terms, after and before the sources are eliminated."""
         gram = _square(self.design, weight)
-        if not self.eliminate:
-            return gram, gram
-        return gram - _square(self.source_sums(weight), _invert(self.per_source(weight))), gram
+        return gram - _square(self.source_sums(weight), self.mean_variance(weight)), gram
 
     def invert(self, weight, free):
         """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
@@ -237,14 +238,11 @@ class LinearSystem:
         for a, one in zip(columns.T, values.T, strict=True):
             for b, other in zip(columns.T, values.T, strict=True):
                 quadratic += covariance[a, b] * one * other
-        total = self.per_source(weight * quadratic)
-        if not self.eliminate:
-            return total
         sums, taken = self.source_sums(weight), np.zeros(self.n_sources)
         for start in range(0, self.n_sources, _DENSE_ROWS):
             part = sums[start : start + _DENSE_ROWS]
             taken[start : start + _DENSE_ROWS] = part.multiply(part @ covariance).sum(axis=1)
-        return total - taken * _invert(self.per_source(weight))
+        return self.per_source(weight * quadratic) - taken * self.mean_variance(weight)
 
     def effective_sources(self, weight, influence):
         """Count the sources that constrain a combination of terms: ``(sum s)^2 / sum s^2`` of their shares s (Kish).
@@ -270,10 +268,6 @@ def generalised_inverse(matrix, gram):
     kept = eigenvalue > NULL_SHARE
     inverse = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T
     return inverse / np.outer(root, root), vector[:, ~kept]
-
-
-def _invert(total):
-    return np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
 
 
 def _square(rows, weight):

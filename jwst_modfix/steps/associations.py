@@ -8,26 +8,17 @@ import json
 import os
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jwst.datamodels import ModelLibrary
+from jwst.datamodels.utils import attrs_to_group_id
 
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import explained, part_folder, remove_leftovers, written_whole
+from jwst_modfix.files import explained, locate, part_folder, remove_leftovers, written_whole
 from jwst_modfix.text import get_logger, has_hidden
-
-__all__ = [
-    "Association",
-    "AssociationLibrary",
-    "copy_library",
-    "is_science",
-    "locate",
-    "read_association",
-    "write_association",
-]
 
 log = get_logger(f"stpipe.{__name__}")
 
@@ -111,15 +102,6 @@ class Association:
                     member[key] = os.path.relpath(target, os.path.realpath(path.parent)) if path else str(target)
         folder, stem = (path.parent, path.stem.removesuffix("_asn")) if path else (self.folder, self.stem)
         return Association(content, folder, stem, path)
-
-
-def locate(path) -> Path:
-    """Absolute path in which links of folders are followed, as ``..`` leads out of their targets; a file's own is kept.
-
-    Relative paths between two places of this kind lead to the right file.
-    """
-    folder, name = os.path.split(path)
-    return Path(os.path.realpath(folder), name)
 
 
 def is_science(member: Any) -> bool:
@@ -263,23 +245,33 @@ class AssociationLibrary(ModelLibrary):
     Other members, which may be catalogues, are never opened, and are not in the library.
     """
 
-    def __init__(self, association: Association, *, on_disk: bool, group_ids: Mapping[Path, str] | None = None) -> None:
+    def __init__(self, association: Association, *, on_disk: bool, groups: Mapping[Path, Any] | None = None) -> None:
         content = _plain_copy(association.content)
         product = content["products"][0]
         product["members"] = [m for each in content["products"] for m in each["members"] if is_science(m)]
         content["products"] = [product]
         for member in product["members"]:
             path = association.path(member)
-            if group_ids and group_ids.get(path):
-                member.setdefault("group_id", group_ids[path])
+            if group := groups and groups.get(path):
+                member.setdefault("group_id", attrs_to_group_id(group) if isinstance(group, dict) else group)
             member |= {key: str(association.path(member, key)) for key in association.path_keys(member)}
         super().__init__(content, on_disk=on_disk)
-        self.is_final = group_ids is not None
+        self.is_final = groups is not None
 
     def finalize_result(self, step: Any, reference_files_used: list[tuple[str, str]]) -> None:
         """Record the step in each member, where that has not been done on writing."""
         if not self.is_final:
             super().finalize_result(step, reference_files_used)
+
+
+def borrowed(library: ModelLibrary, indices: Iterable[int], *, modify: bool = True) -> Iterator[Any]:
+    """Borrow one model after the other from an open library, and give each back."""
+    for index in indices:
+        model = library.borrow(index)
+        try:
+            yield model
+        finally:
+            library.shelve(model, index, modify=modify)
 
 
 def copy_library(library: ModelLibrary) -> ModelLibrary:

@@ -12,12 +12,9 @@ from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
-from jwst_modfix.files import find_existing, written_whole
+from jwst_modfix.files import find_existing, locate, written_whole
 from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
-from jwst_modfix.steps.associations import locate
-
-__all__ = ["Grouping", "group_exposures", "write_groups"]
 
 # Suffixes that are looked for in a folder. Of several files of one exposure, the first in this order is taken: the
 # calibrated one, then those with a WCS or pixels of later steps.

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from jwst.datamodels import ModelContainer, ModelLibrary
-from jwst.datamodels.utils import attrs_to_group_id
 from stdatamodels.jwst import datamodels
 
-from jwst_modfix.apply.decide import Correction, Decision, correct_file, refuse_together
+from jwst_modfix.apply.decide import Correction, correct_members
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.exposure import EXPOSURE_SUFFIXES, open_exposure
+from jwst_modfix.exposure import EXPOSURE_SUFFIXES
 from jwst_modfix.files import check_writable
-from jwst_modfix.jobs import Workers
 from jwst_modfix.steps.associations import (
     Association,
     AssociationLibrary,
+    borrowed,
     copy_library,
     is_science,
     read_association,
     write_association,
 )
-from jwst_modfix.steps.offline import OfflineStep
 from jwst_modfix.steps.outputs import SafeOutputs, refuse_replaced
-from jwst_modfix.steps.summary import summarize
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import get_logger
@@ -45,7 +41,7 @@ log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of whi
 yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))
 
 
-class ModuleOffsetStep(SafeOutputs, OfflineStep):
+class ModuleOffsetStep(SafeOutputs):
     """
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
@@ -101,28 +97,25 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
                 "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
             )
         correction = self._correction()
-        self._inputs, self._jobs = set(), {}
-        self._finished: dict[int, Path] = {}
-        if isinstance(input_data, str | Path):
-            input_data = self._locate(input_data)
-            if not input_data.name.lower().endswith(EXPOSURE_SUFFIXES):
-                return self._process_association(read_association(input_data), correction)
-        if isinstance(input_data, Sequence | ModelContainer | ModelLibrary) and not len(input_data):
-            raise ModuleOffsetError(f"input is an empty {type(input_data).__name__}: give at least one exposure")
-        if isinstance(input_data, Mapping):
-            return self._process_association(read_association(input_data), correction)
-        if isinstance(input_data, ModelLibrary):
-            return self._process_library(input_data, correction)
-        if isinstance(input_data, Path | datamodels.JwstDataModel):
-            return self._process_list([input_data], correction)[0]
-        if isinstance(input_data, ModelContainer):
-            return self._process_container(input_data, correction)
-        if isinstance(input_data, Sequence):
-            return self._process_list([self._locate(item) for item in input_data], correction)
-        raise ModuleOffsetError(
-            f"input must be a file, a JWST data model, a list, a container, a library or an association, "
-            f"got {type(input_data).__name__}"
-        )
+        self._inputs, self._outputs, self._written = set(), {}, {}
+        given = self._locate(input_data)
+        is_exposure = isinstance(given, Path) and given.name.lower().endswith(EXPOSURE_SUFFIXES)
+        if isinstance(given, Mapping | Path) and not is_exposure:
+            return self._process_association(read_association(given), correction)
+        if isinstance(given, Path | datamodels.JwstDataModel):
+            return self._process_list([given], correction)[0]
+        if not isinstance(given, Sequence | ModelContainer | ModelLibrary):
+            raise ModuleOffsetError(
+                f"input must be a file, a JWST data model, a list, a container, a library or an association, "
+                f"got {type(given).__name__}"
+            )
+        if not len(given):
+            raise ModuleOffsetError(f"input is an empty {type(given).__name__}: give at least one exposure")
+        if isinstance(given, ModelLibrary):
+            return self._process_library(given, correction)
+        if isinstance(given, ModelContainer):
+            return self._process_container(given, correction)
+        return self._process_list([self._locate(item) for item in given], correction)
 
     def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
         """
@@ -167,133 +160,59 @@ class ModuleOffsetStep(SafeOutputs, OfflineStep):
             raise ModuleOffsetError(f"{item}: is a URL; download the file and give the copy")
         return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
 
+    def _correct(self, members: Iterable[Any], correction: Correction, product: Path | None = None) -> list[Any]:
+        options = {"product": product, "workers": self.workers, "scheduler": self.scheduler}
+        return list(correct_members(members, correction, self._outputs, **options))
+
     def _process_list(self, inputs: list[Any], correction: Correction) -> list[Any]:
         """Correct files and models; the list of results has their order."""
-        if len(inputs) > 1:  # one input is refused when it is corrected
-            refuse_together(inputs, correction)
-        targets = self._plan_models(inputs)
-        finished = self._resume(dict(zip(targets, inputs, strict=False)), correction)
-        files = {item: target for item, target in zip(inputs, targets, strict=False) if isinstance(item, Path)}
-        results, decisions = [], []
-        with contextlib.closing(self._correct_files(files, finished, correction)) as made:
-            for item in inputs:
-                if isinstance(item, Path) and item in files:
-                    decision, _ = next(made)
-                    model, name = datamodels.open(files[item]), item.name
-                    self._finished[id(model)] = files[item]
-                else:
-                    decision, model, name = self._correct_in_memory(item, correction)
-                log.log(decision.level, decision.line(name))
-                results.append(model)
-                decisions.append(decision)
-        if len(decisions) > 1 or decisions[0].action == "skip":
-            summarize(decisions)
+        # One input is refused when it is corrected.
+        self._plan(inputs, inputs if len(inputs) > 1 else (), correction)
+        # A model is copied, unless it belongs to the pipeline that runs this step.
+        is_own = self.parent is not None
+        members = (item if is_own or isinstance(item, Path) else item.copy() for item in inputs)
+        results = self._correct(members, correction)
+        written = {}
+        for number, item in enumerate(inputs):
+            if isinstance(item, Path) and item in self._outputs:
+                path = self._outputs[item].path
+                results[number] = datamodels.open(path)
+                written[id(results[number])] = path
+        self._written = written
         return results
-
-    def _correct_in_memory(self, item: Any, correction: Correction) -> tuple[Decision, Any, str]:
-        """Correct what a file holds, or a model: a copy, unless it belongs to the pipeline that runs us."""
-        is_own = self.parent is not None or isinstance(item, Path)
-        with open_exposure(item if is_own else item.copy()) as opened:
-            decision = correction.run(opened)
-            return decision, opened.to_model(), opened.name
-
-    def _correct_files(self, targets: dict[Path, Path], finished: set[Path], correction: Correction,
-                       product: Path | None = None) -> Generator[tuple[Decision, Any]]:  # fmt: skip
-        """Correct and write files; yield what was done with each, and what its exposure's detectors share, in order."""
-        left = {path: target for path, target in targets.items() if target not in finished}
-        jobs = [(path, target, correction, self._jobs[target], product) for path, target in left.items()]
-        if len(targets) == 1 and jobs:
-            yield correct_file(*jobs[0])
-            return
-        workers = Workers(count=self.workers, scheduler=self.scheduler)
-        with contextlib.closing(workers.map(correct_file, jobs, [path.name for path in left])) as done:
-            for path, target in targets.items():
-                yield next(done) if path in left else _former(target)
 
     def _process_container(self, container: ModelContainer, correction: Correction) -> ModelContainer:
         science = [is_science(model.meta.asn.exptype or "science") for model in container]
-        targets = self._plan_models(container)
-        refuse_together(list(itertools.compress(container, science)), correction)
-        self._resume(dict.fromkeys(targets), correction)
+        self._plan(container, itertools.compress(container, science), correction)
         container = self.prepare_output(container)
-        self._run(itertools.compress(container, science), correction)
+        self._correct(itertools.compress(container, science), correction)
         return container
 
     def _process_library(self, library: ModelLibrary, correction: Correction) -> ModelLibrary:
-        indices = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
+        science = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
         with library:
-            targets = self._plan_models(_borrowed(library, range(len(library)), modify=False))
-            refuse_together(_borrowed(library, indices, modify=False), correction)
-        self._resume(dict.fromkeys(targets), correction)
+            members = borrowed(library, range(len(library)), modify=False)
+            self._plan(members, borrowed(library, science, modify=False), correction)
         if self.parent is None:
             library = copy_library(library)
         with library:
-            self._run(_borrowed(library, indices), correction)
+            self._correct(borrowed(library, science), correction)
         return library
 
-    def _run(self, models: Iterable[Any], correction: Correction) -> None:
-        """Correct models in place, with a log line each."""
-        decisions = []
-        for model in models:
-            with open_exposure(model) as opened:
-                decisions.append(correction.run(opened))
-                log.log(decisions[-1].level, decisions[-1].line(opened.name))
-        if decisions:
-            summarize(decisions)
-
     def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
+        """Correct and write one member after the other; without output files, correct a library of the members."""
         association.warn_of_missing()
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
-        refuse_together(association.science, correction, where=association.stem)
-        if self.save_results:
-            return self._write_association(association, correction)
-        library = AssociationLibrary(association.corrected(self._output_suffix), on_disk=not self.in_memory)
-        with library:
-            self._run(_borrowed(library, range(len(library))), correction)
-        return library
-
-    def _write_association(self, association: Association, correction: Correction) -> ModelLibrary:
-        """Correct and write one member after the other, so that two exposures are in memory at most."""
-        renamed, corrected = self._plan_association(association)
-        product = corrected.source
-        finished = self._resume({target: path for path, target in renamed.items()}, correction, product)
-        group_ids = self._correct_members(renamed, finished, correction, product)
-        refuse_replaced(self._jobs)
+        corrected = self._plan_association(association, correction)
+        if not self.save_results:
+            library = AssociationLibrary(corrected, on_disk=not self.in_memory)
+            with library:
+                self._correct(borrowed(library, range(len(library))), correction)
+            return library
+        groups = self._correct(self._outputs, correction, corrected.source)
+        refuse_replaced(self._outputs.values())
         write_association(corrected)
-        log.info("The association of %d members is %s", len(renamed), product)
-        return AssociationLibrary(corrected, on_disk=not self.in_memory, group_ids=group_ids)
-
-    def _correct_members(self, renamed: dict[Path, Path], finished: set[Path], correction: Correction,
-                         product: Path | None) -> dict[Path, str]:  # fmt: skip
-        """Correct and write members; give the identifier of the exposure of each output."""
-        decisions, group_ids = [], {}
-        made = self._correct_files(renamed, finished, correction, product)
-        try:
-            for (path, target), (decision, group) in zip(renamed.items(), made, strict=True):
-                log.log(decision.level, decision.line(path.name))
-                decisions.append(decision)
-                group_ids[target] = attrs_to_group_id(group) if isinstance(group, dict) else group
-        except ModuleOffsetError as error:
-            raise type(error)(
-                f"{error}; {len(decisions)} of {len(renamed)} outputs were finished before that, and stay: "
-                "on_existing='skip' completes them"
-            ) from error
-        summarize(decisions)
-        return group_ids
-
-
-def _former(target: Path) -> tuple[Decision, Any]:
-    """Describe the output of a former run."""
-    with open_exposure(target) as opened:
-        return Decision("resume", f"{target} is finished and left alone"), opened.group
-
-
-def _borrowed(library: ModelLibrary, indices: Iterable[int], *, modify: bool = True) -> Iterator[Any]:
-    """Borrow one model after the other from an open library, and give each back."""
-    for index in indices:
-        model = library.borrow(index)
-        try:
-            yield model
-        finally:
-            library.shelve(model, index, modify=modify)
+        log.info("The association of %d members is %s", len(groups), corrected.source)
+        paths = [output.path for output in self._outputs.values()]
+        return AssociationLibrary(corrected, on_disk=not self.in_memory, groups=dict(zip(paths, groups, strict=True)))

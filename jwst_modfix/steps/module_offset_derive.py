@@ -15,7 +15,7 @@ from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science, read_association
 from jwst_modfix.steps.derive_products import write_products
-from jwst_modfix.steps.offline import OfflineStep
+from jwst_modfix.steps.outputs import OfflineStep
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import align, format_measured, get_logger

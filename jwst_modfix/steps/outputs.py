@@ -1,9 +1,8 @@
-"""Where results go: named by suffix, each whole or not at all, never over an input, finished ones left alone."""
+"""Steps that work offline, and where results go: named by suffix, whole, never over an input, resumed."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -13,16 +12,24 @@ from typing import Any
 
 from astropy.io import fits
 from jwst.datamodels import ModelLibrary
+from jwst.stpipe import Step as JwstStep
+from stpipe import config_parser
 
-from jwst_modfix.apply.decide import Correction
+from jwst_modfix.apply.decide import Correction, Output, refuse_together
 from jwst_modfix.apply.record import job_card
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
-from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers, written_whole
-from jwst_modfix.steps.associations import Association, AssociationLibrary, locate, read_association
+from jwst_modfix.files import (
+    check_writable,
+    explained,
+    find_existing,
+    identify,
+    locate,
+    remove_leftovers,
+    written_whole,
+)
+from jwst_modfix.steps.associations import Association, AssociationLibrary, read_association
 from jwst_modfix.text import get_logger
-
-__all__ = ["SUFFIX", "UNDONE_SUFFIX", "SafeOutputs", "refuse_replaced"]
 
 log = get_logger(f"stpipe.{__name__}")
 
@@ -32,12 +39,39 @@ _FORMATS = (".fits", ".asdf")
 _MAX_NAME = 255  # bytes, of most file systems
 
 
-class SafeOutputs:
-    """Part of a step that saves its results."""
+class OfflineStep(JwstStep):
+    """A step that does not use CRDS, and whose log lines are shown."""
+
+    def run(self, *args: Any) -> Any:
+        """Run the step; report in one line that its output folder cannot be made."""
+        if self.output_dir:
+            folder = Path(os.path.expandvars(self.output_dir)).expanduser()
+            with explained(folder, "cannot be made"):
+                folder.mkdir(parents=True, exist_ok=True)
+        return super().run(*args)
+
+    @classmethod
+    def get_config_from_reference(cls, *_args: Any, **_kwargs: Any) -> config_parser.ConfigObj:
+        """Take no parameters from CRDS, which has none for this step, so that it starts with no network."""
+        return config_parser.ConfigObj()
+
+    @classmethod
+    def _get_crds_parameters(cls, _dataset: Any) -> tuple[dict[str, Any], str]:
+        """Open no input only to ask CRDS about it."""
+        return {}, "jwst"
+
+    @staticmethod
+    def get_stpipe_loggers() -> tuple[str, ...]:
+        """Name the loggers that stpipe sets up and records."""
+        return (*JwstStep.get_stpipe_loggers(), "jwst_modfix")
+
+
+class SafeOutputs(OfflineStep):
+    """A step that saves its results, each whole or not at all, and never over an input."""
 
     _inputs: Set[Any] = frozenset()  # device and inode of each input, which is never written to
-    _jobs: Mapping[Path, str] = MappingProxyType({})  # of each output that is made from a file: see describe_job
-    _finished: Mapping[int, Path] = MappingProxyType({})  # by id of a result: the output of a former run
+    _outputs: Mapping[Path, Output] = MappingProxyType({})  # by input file
+    _written: Mapping[int, Path] = MappingProxyType({})  # by id of a result: its file
 
     def remove_suffix(self, name: str) -> tuple[str, str]:
         """Remove a known suffix from a file's name, or one of this package."""
@@ -58,23 +92,18 @@ class SafeOutputs:
             return [member["expname"] for member in model.asn["products"][0]["members"]]
         if isinstance(model, Sequence | ModelLibrary):
             return super().save_model(model, suffix, idx, output_file, force, **components)
-        if id(model) in self._finished:
-            return str(self._finished[id(model)])
+        if id(model) in self._written:
+            return str(self._written[id(model)])
         output_file = output_file or self.output_file
         if not (force or self.save_results or output_file):
             return None
         basename = output_file if output_file and idx is None else model.meta.filename
         target = self._output_path(basename or self.default_output_file())
-        self._save_whole(model, target)
-        return str(target)
-
-    def _save_whole(self, model: Any, target: Any) -> str:
         if identify(target) in self._inputs:
             raise ModuleOffsetError(f"{target}: is an input, which is never overwritten: set output_dir or suffix")
         with written_whole(target) as partial:
             model.save(str(partial))
-            _sign(partial, self._jobs.get(target))
-        log.debug("Saved %s", target)
+        return str(target)
 
     def _output_path(self, basename: str) -> Path:
         basename = re.sub(r"\.(?:gz|fz)$", "", str(basename), flags=re.IGNORECASE)
@@ -84,41 +113,43 @@ class SafeOutputs:
     def _output_suffix(self) -> str:
         return UNDONE_SUFFIX if self.inverse and self.suffix == SUFFIX else self.suffix
 
-    def _plan_models(self, inputs: Iterable[Any]) -> list[Path]:
-        """Find where files and models will be saved, and refuse what must not be; nothing where nothing is saved."""
-        if not self.save_results:
-            return []
-        targets, sources = [], []
-        for item in inputs:
+    def _plan(self, members: Iterable[Any], science: Iterable[Any], correction: Correction) -> None:
+        """Find where the results of files and models are saved; refuse, before anything is written, what is wrong."""
+        targets, inputs = [], []
+        for item in members if self.save_results else ():
             name = item.name if isinstance(item, Path) else item.meta.filename
-            targets.append(self._output_path(name or self.default_output_file()))
+            target = self._output_path(name or self.default_output_file())
             # A model does not say where it was opened from: a file of its name in the output folder may be its own.
-            sources.append(item if isinstance(item, Path) else targets[-1].with_name(Path(str(name)).name))
+            inputs.append(item if isinstance(item, Path) else target.with_name(Path(str(name)).name))
+            targets.append((item, target))
         if self.output_file and len(targets) == 1:
-            targets = [self._output_path(self.output_file)]
-        self._protect(sources)
-        self._check_targets(targets)
-        return targets
+            targets = [(targets[0][0], self._output_path(self.output_file))]
+        self._check([target for _, target in targets], inputs)
+        refuse_together(science, correction)
+        self._outputs = self._prepare(targets, correction)
 
-    def _plan_association(self, association: Association) -> tuple[dict[Path, Path], Association]:
-        """Find the output of each science member, and the corrected association; refuse what must not be written."""
+    def _plan_association(self, association: Association, correction: Correction) -> Association:
+        """Do so for the members of an association; return the corrected association, with its place if it is saved."""
+        if not self.save_results:
+            refuse_together(association.science, correction, where=association.stem)
+            self._outputs = {}
+            return association.corrected(self._output_suffix)
         if self.output_file:
             raise ModuleOffsetError(
                 f"output_file is {self.output_file!r}, and an association has one output file a member: "
                 "set output_dir and suffix instead"
             )
-        renamed = {path: self._output_path(path.name) for path in association.science}
+        targets = {path: self._output_path(path.name) for path in association.science}
         stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
         product = self._output_path("any").with_name(f"{stem}_{self._output_suffix}_asn.json")
-        self._protect(association.files)
-        self._check_targets(renamed.values(), product)
-        return renamed, association.corrected(self._output_suffix, product, renamed)
+        self._check(targets.values(), association.files, product)
+        refuse_together(association.science, correction, where=association.stem)
+        self._outputs = self._prepare(targets.items(), correction, product)
+        return association.corrected(self._output_suffix, product, targets)
 
-    def _protect(self, inputs: Iterable[Any]) -> None:
-        self._inputs = {identify(path) for path in inputs} - {None}
-
-    def _check_targets(self, targets: Sequence[Path], *product: Path) -> None:
+    def _check(self, targets: Collection[Path], inputs: Iterable[Any], *product: Path) -> None:
         """Refuse outputs that cannot be written, or that would overwrite each other or an input."""
+        self._inputs = {identify(path) for path in inputs} - {None}
         unnamed = [reason for target in dict.fromkeys([*targets, *product]) if (reason := _find_bad_name(target))]
         if unnamed:
             raise OutputError("; ".join(unnamed))
@@ -139,35 +170,34 @@ class SafeOutputs:
             exist = "exists" if len(existing) == 1 else "exist"
             raise OutputError(f"{', '.join(existing)}: {exist}, and on_existing is 'error'")
 
-    def _resume(self, sources: Mapping[Path, Any], correction: Correction, product: Path | None = None) -> set[Path]:
-        """Find which outputs are finished, and prepare the folders of the others.
+    def _prepare(self, targets: Collection[tuple[Any, Path]], correction: Correction, product: Path | None = None
+                 ) -> dict[Path, Output]:  # fmt: skip
+        """Find which outputs of files are finished, and prepare the folders of the others.
 
-        ``sources`` maps output path to input: a file, or an exposure in memory, of which nothing can be finished.
-        ``product`` is the path of the association of the outputs.
+        ``targets`` are pairs of an input, file or model, and its output; ``product`` is their association.
         """
-        self._jobs = {
-            target: describe_job(item, correction) for target, item in sources.items() if isinstance(item, Path)
-        }
-        finished = {target for target in sources if self.on_existing == "skip" and self._is_finished(target)}
-        folders = {}
-        for target in sources:
-            if target not in finished:
+        outputs, folders = {}, {}
+        for source, target in targets:
+            output = self._output(source, target, correction)
+            if isinstance(source, Path):
+                outputs[source] = output
+            if not output.is_finished:
                 folders.setdefault(target.parent, []).append(target)
-        for folder, targets in folders.items():
+        for folder, paths in folders.items():
             check_writable(folder)
-            _refuse_mixtures(folder, targets, _digest(correction.identity), product)
-        for path in remove_leftovers({target.parent for target in sources}):
+            _refuse_mixtures(folder, paths, correction.identity, product)
+        for path in remove_leftovers([target.parent for _, target in targets]):
             log.info("Removed %s, which a run that was killed had left", path)
-        return finished
+        return outputs
 
-    def _is_finished(self, target: Path) -> bool:
-        if not find_existing([target]):
-            return False
-        job = self._jobs.get(target)
+    def _output(self, source: Any, target: Path, correction: Correction) -> Output:
+        job = describe_job(source, correction) if isinstance(source, Path) else None
+        if self.on_existing != "skip" or not find_existing([target]):
+            return Output(target, job)
         reason = _find_unfinished(target, job) if job else "an exposure in memory does not say what file it is"
         if reason:
             log.info("%s is written again: %s", target, reason)
-        return not reason
+        return Output(target, job, is_finished=not reason)
 
 
 def _find_bad_name(target: Path) -> str | None:
@@ -181,24 +211,13 @@ def _find_bad_name(target: Path) -> str | None:
     return ""
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
-
-
 def describe_job(path: Path, correction: Correction) -> str:
     """Identify what makes an output: the correction (table, parameters and our version), then the input."""
     try:
         status = path.stat()
     except OSError as error:
         raise ExposureError(f"{path}: no such file" if not path.exists() else f"{path}: {error.strerror}") from None
-    return f"{_digest(correction.identity)} {path.name} {status.st_size} {status.st_mtime_ns}"
-
-
-def _sign(path: Path, job: str) -> None:
-    """Sign a FITS file that a data model has written; other files have no place for a signature."""
-    if job and path.suffix == ".fits":
-        with fits.open(path, mode="update", memmap=False) as hdulist:
-            hdulist[0].header.set(*job_card(job, hdulist[0].header))
+    return f"{correction.identity} {path.name} {status.st_size} {status.st_mtime_ns}"
 
 
 def _find_unfinished(target: Path, job: str) -> str | None:
@@ -231,9 +250,9 @@ def _read_header(target: Path) -> Any:
         return f"cannot be read as FITS: {error}"
 
 
-def refuse_replaced(jobs: Mapping[Path, str]) -> None:
+def refuse_replaced(outputs: Iterable[Output]) -> None:
     """Refuse outputs that another run has replaced by those of another table, other parameters or another input."""
-    replaced = [str(target) for target, job in jobs.items() if target.suffix == ".fits" and _find_foreign(target, job)]
+    replaced = [str(out.path) for out in outputs if out.path.suffix == ".fits" and _find_foreign(out.path, out.job)]
     if replaced:
         raise OutputError(
             f"{', '.join(replaced)}: replaced or removed by another run meanwhile, so no association is written: "

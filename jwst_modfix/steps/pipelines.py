@@ -11,7 +11,23 @@ from jwst_modfix.steps.module_offset import ModuleOffsetStep
 __all__ = ["ModuleOffsetImage2Pipeline", "ModuleOffsetImage3Pipeline"]
 
 
-class ModuleOffsetImage2Pipeline(Image2Pipeline):
+class _OnStockPipeline:
+    """What both pipelines take from the stock ones and from the step."""
+
+    stock: ClassVar[Any]
+
+    @classmethod
+    def get_config_reftype(cls) -> str:
+        """Name the type of the parameter files in CRDS: those of the stock pipeline."""
+        return str(cls.stock.get_config_reftype())
+
+    @staticmethod
+    def get_stpipe_loggers() -> tuple[str, ...]:
+        """Name the loggers that stpipe sets up and records."""
+        return ModuleOffsetStep.get_stpipe_loggers()
+
+
+class ModuleOffsetImage2Pipeline(_OnStockPipeline, Image2Pipeline):
     """
     Calibrate NIRCam exposures, and put both modules on one flux scale.
 
@@ -21,32 +37,9 @@ class ModuleOffsetImage2Pipeline(Image2Pipeline):
     """
 
     class_alias = "calwebb_image2_modfix"
+    stock = Image2Pipeline
 
     step_defs: ClassVar = {**Image2Pipeline.step_defs, "module_offset": ModuleOffsetStep}
-
-    @classmethod
-    def get_config_reftype(cls) -> str:
-        """
-        Name the type of the parameter files in CRDS, which are those of the stock pipeline.
-
-        Returns
-        -------
-        str
-            The type.
-        """
-        return str(Image2Pipeline.get_config_reftype())
-
-    @staticmethod
-    def get_stpipe_loggers() -> tuple[str, ...]:
-        """
-        Name the loggers that stpipe sets up and records.
-
-        Returns
-        -------
-        tuple of str
-            The loggers of jwst and of this package.
-        """
-        return ModuleOffsetStep.get_stpipe_loggers()
 
     def process_exposure_product(self, *args: Any, **kwargs: Any) -> Any:
         """
@@ -71,7 +64,7 @@ class ModuleOffsetImage2Pipeline(Image2Pipeline):
             del self.photom.run
 
 
-class ModuleOffsetImage3Pipeline(Image3Pipeline):
+class ModuleOffsetImage3Pipeline(_OnStockPipeline, Image3Pipeline):
     """
     Combine NIRCam images of both modules on one flux scale.
 
@@ -80,32 +73,9 @@ class ModuleOffsetImage3Pipeline(Image3Pipeline):
     """
 
     class_alias = "calwebb_image3_modfix"
+    stock = Image3Pipeline
 
     step_defs: ClassVar = {"module_offset": ModuleOffsetStep, **Image3Pipeline.step_defs}
-
-    @classmethod
-    def get_config_reftype(cls) -> str:
-        """
-        Name the type of the parameter files in CRDS, which are those of the stock pipeline.
-
-        Returns
-        -------
-        str
-            The type.
-        """
-        return str(Image3Pipeline.get_config_reftype())
-
-    @staticmethod
-    def get_stpipe_loggers() -> tuple[str, ...]:
-        """
-        Name the loggers that stpipe sets up and records.
-
-        Returns
-        -------
-        tuple of str
-            The loggers of jwst and of this package.
-        """
-        return ModuleOffsetStep.get_stpipe_loggers()
 
     def process(self, input_data: Any) -> None:
         """

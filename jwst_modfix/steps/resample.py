@@ -7,7 +7,7 @@ from jwst.datamodels import ModelLibrary
 from jwst.resample import ResampleStep
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.apply.coordinate import project
+from jwst_modfix.apply.factor import project
 from jwst_modfix.photometry.frames import read_geometry
 from jwst_modfix.photometry.mosaics import Mosaic
 

@@ -44,7 +44,8 @@ def _edit(tree: Any, key: Mapping[str, str], changes: Mapping[str, float], line:
     row = next((row for row in rows if {"pupil": "CLEAR", **row}.items() >= key.items()), None)
     if row is None:
         add(rows, {**key, **changes})
-    for name, value in changes.items() if row is not None else ():
+        changes = {}
+    for name, value in changes.items():
         if name in row:
             row[name] = node(value)
         else:

@@ -28,6 +28,10 @@ SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
 
 _MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
 _MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the parser
+_META_DEFAULTS = {  # in the order of a file
+    "reftype": "moduleoffset", "schema_version": SCHEMA_VERSION, "telescope": "JWST", "instrument": {"name": "NIRCAM"},
+    "description": None, "author": "unknown", "pedigree": "unknown", "useafter": "1900-01-01T00:00:00",
+}  # fmt: skip
 _OF_ASDF = ("asdf_library", "history")  # what asdf writes about itself; no part of the table
 _HEADER = """\
 #ASDF 1.0.0
@@ -121,22 +125,13 @@ def own_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _complete_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the fields of ``meta`` that a file has to have and that have a default."""
-    fixed = {"reftype": "moduleoffset", "schema_version": SCHEMA_VERSION, "telescope": "JWST"}
-    unknown = {"author": "unknown", "pedigree": "unknown", "useafter": "1900-01-01T00:00:00"}
-    known = {**fixed, "instrument": {"name": "NIRCAM"}, **unknown, **meta}
-    order = ["reftype", "schema_version", "telescope", "instrument", "description", "author", "pedigree", "useafter"]
-    return {name: known[name] for name in [*order, *known] if name in known}
-
-
 def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
     """Write a table as the plain tree of its file; ``meta`` replaces fields of the table's own."""
     validity = table.valid_for
     context = {"first": validity.context_first, "last": validity.context_last}
     tree: dict[str, Any] = plain_tree(
         {
-            "meta": _complete_meta({**table.meta, **meta}),
+            "meta": {**_META_DEFAULTS, **table.meta, **meta},
             "baseline": table.baseline,
             "gradient": table.gradient and asdict(table.gradient),
             "valid_for": {
@@ -240,7 +235,8 @@ class _PlainLoader(yaml.SafeLoader):
         if problem := _problem_of_event(event, self.depth, self.of_asdf):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
-        if getattr(event, "tag", None):  # without it: the parser would take the quoted text '12' for a number
+        if node is not None and getattr(event, "tag", None):
+            # By the tag "!", the parser would take the quoted text '12' for a number.
             node.tag = self.resolve(type(node), None, (False, False))
         self.of_asdf, self.depth = outside, self.depth - 1
         return node

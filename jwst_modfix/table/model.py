@@ -111,29 +111,8 @@ class ModuleOffsetModel(ReferenceFileModel):
         self.validate()
         write_tree(own_tree(self._instance), Path(init))
 
-    def save(self, path: Any, dir_path: Any = None, *args: Any, **kwargs: Any) -> str:
-        """
-        Write the file, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            Name of the file, ending in ``.asdf``.
-        dir_path : str, optional
-            Folder, in place of the one in ``path``.
-        *args, **kwargs
-            Passed to `to_asdf`.
-
-        Returns
-        -------
-        str
-            The path written.
-
-        Raises
-        ------
-        ReferenceTableError
-            The name does not end in ``.asdf``, or the table breaks a rule.
-        """
+    def save(self, path: Any, dir_path: Any = None, *args: Any, **kwargs: Any) -> str:  # numpydoc ignore=PR01,RT01
+        """Write the file, whole or not at all; its name must end in ``.asdf`` and the table break no rule."""
         target = Path(dir_path or Path(path).parent) / Path(path).name
         check_name(target)
         table_from_tree(self._instance, target.name)

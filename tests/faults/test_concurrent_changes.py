@@ -59,15 +59,15 @@ def test_two_runs_at_once_into_one_folder_both_finish(folder, truth, on_existing
 
 
 def test_two_runs_of_other_parameters_at_once_write_no_association_of_a_mixture(folder, monkeypatch):
-    members = ModuleOffsetStep._correct_members
+    members = ModuleOffsetStep._correct
 
     def overtaken(step, *args):
         done = members(step, *args)
-        monkeypatch.setattr(ModuleOffsetStep, "_correct_members", members)
+        monkeypatch.setattr(ModuleOffsetStep, "_correct", members)
         correct("out", "data/jw3_cal.fits", apply_offset=False)
         return done
 
-    monkeypatch.setattr(ModuleOffsetStep, "_correct_members", overtaken)
+    monkeypatch.setattr(ModuleOffsetStep, "_correct", overtaken)
     with pytest.raises(OutputError) as caught:
         correct("out")
     assert re.fullmatch(

@@ -23,6 +23,7 @@ from disturbed_runs import (
 from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix.apply import decide
 from jwst_modfix.errors import OutputError
 from jwst_modfix.table.file import PACKAGED_TABLE
 
@@ -72,7 +73,7 @@ def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(folder, ca
     after = marks("out")
     assert [name for name in before if before[name] != after[name]] == ["jw2_modfix.fits", PRODUCT]
     assert re.search(f"out/jw2_modfix.fits is written again: .*{words}", caplog.text)
-    assert "1 of 6 exposures done, 0 skipped, 5 finished before" in caplog.text
+    assert "1 of 6 exposures corrected, 0 left unchanged, 5 finished before" in caplog.text
     correct("truth")
     assert content("out/jw2_modfix.fits") == content("truth/jw2_modfix.fits")
 
@@ -89,9 +90,7 @@ def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(folder,
     elif change == "parameter":
         parameters["apply_slope"] = False
     else:
-        from jwst_modfix.apply import decide as module
-
-        monkeypatch.setattr(module.importlib.metadata, "version", lambda _: "99")
+        monkeypatch.setattr(decide, "_VERSION", "99")
     correct("out", **parameters)
     assert not before.items() & marks("out").items()
 
