@@ -131,8 +131,10 @@ def test_what_is_not_changed_is_copied_byte_for_byte(path, tmp_path):
             if one.name not in ("PRIMARY", "SCI", "ASDF"):
                 content = [raw(p, hdu) for p, hdu in ((path, one), (tmp_path / "out.fits", other))]
                 assert content[0] == content[1], one.name
-            kept = [tuple(card) for card in one.header.cards if card.keyword not in CHANGED]
-            assert kept == [tuple(card) for card in other.header.cards if card.keyword not in CHANGED]
+            cards = [[tuple(card) for card in hdu.header.cards if card.keyword not in CHANGED] for hdu in (one, other)]
+            if one.name == "ASDF":  # a new table: astropy 6.1 puts its columns before EXTNAME
+                cards = [sorted(each, key=str) for each in cards]
+            assert cards[0] == cards[1]
     np.testing.assert_array_equal(arrays(tmp_path / "out.fits")["SCI"], 2 * arrays(path)["SCI"])
     assert fits.getval(tmp_path / "out.fits", "FILENAME") == "out.fits"
 
