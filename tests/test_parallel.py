@@ -113,9 +113,10 @@ def test_a_worker_of_another_version_is_refused(monkeypatch):
 
 # The user's script has no guard: run again by each process, it would start processes without end.
 SCRIPT = """
-import os, sys
+import os, signal, sys
 import parallel_jobs
 from jwst_modfix.jobs import Workers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background passes on that it is ignored
 jobs = eval(sys.argv[2])
 print(list(Workers(count=2).map(getattr(parallel_jobs, sys.argv[1]), jobs, [str(job) for job in jobs])))
 """

@@ -234,3 +234,9 @@ def test_subarray_keeps_pixels_and_sky(model):
     assert (cut.meta.subarray.name, cut.meta.subarray.xstart, cut.meta.subarray.ysize) == ("GENERIC", 101, 50)
     assert (model.meta.subarray.name, model.data.shape) == ("FULL", (2048, 2048))
     assert cut.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region
+
+
+def test_a_cut_at_the_corner_leaves_the_wcs_of_other_exposures(model):
+    cut = cut_subarray(model, Subarray(xstart=1, ystart=1, xsize=64, ysize=48))
+    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 63.5), (-0.5, 47.5)])
+    np.testing.assert_allclose(model.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 2047.5)] * 2)

@@ -260,7 +260,8 @@ def _build_distortion(aperture: Any) -> "Model":
 
 def assign_wcs(model: "ImageModel", geometry: DetectorGeometry) -> None:
     """Give a model its WCS, its footprint and the approximation for FITS, as the assign_wcs step does."""
-    subarray, distortion = model.meta.subarray, geometry.distortion
+    # A copy: gwcs keeps the bounding box of an exposure in its first transform.
+    subarray, distortion = model.meta.subarray, geometry.distortion.copy()
     if (subarray.xstart, subarray.ystart) != (1, 1):
         distortion = Shift(subarray.xstart - 1) & Shift(subarray.ystart - 1) | distortion
     pipeline = zip(_frames(), [distortion, Identity(2), v23tosky(model), None], strict=True)
