@@ -105,11 +105,27 @@ def _do_in_processes(count, function, jobs, names):
 
 def _submit(pool, function, jobs):
     try:
-        with _hidden_main():  # a job may start a process
+        with _interrupt_held_back(), _hidden_main():  # a job may start a process
             return [pool.submit(_task(function), *job) for job in jobs]
     except OSError as error:
         reason = error.strerror or error
         raise WorkerError(f"processes cannot be started: {reason}; set workers=1") from error
+
+
+@contextlib.contextmanager
+def _interrupt_held_back():
+    """Let Ctrl-C take effect after the block: inside of the pool's locks it would leave the pool waiting forever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *signalled: held.append(signalled))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held and callable(before):
+            before(*held[0])
 
 
 _MAIN_LOCK = threading.Lock()
