@@ -97,11 +97,13 @@ def test_offsets_and_a_gradient_of_ones_own(modfix, tmp_path):
         ("--epoch-term 0.1", "'--epoch-term': must be EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01; got '0.1'"),
         ("--subarray 1,2,3", "'--subarray': must be the name of a subarray, or XSTART,YSTART,XSIZE,YSIZE in whole"),
         ("--subarray 1,1,4096,10", "xstart, xsize: pixels 1 to 2048"),
-        ("--filters F200W", "No such option"),
+        ("--filters F200W", ("No such option", "--filters")),
     ],
 )
 def test_wrong_options_are_refused_by_name(modfix, tmp_path, words, message):
-    assert message in " ".join(modfix("simulate", "out", *words.split(), status=2).split())
+    output = " ".join(modfix("simulate", "out", *words.split(), status=2).split())
+    for part in (message,) if isinstance(message, str) else message:
+        assert part in output
     assert not (tmp_path / "out").exists()
 
 
