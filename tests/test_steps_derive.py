@@ -289,7 +289,7 @@ def test_an_unknown_choice_is_refused_in_python_too(name):
 
 
 def test_an_input_that_names_no_files_is_refused():
-    with pytest.raises(AssociationError, match="input must be an association, or files .*; got int"):
+    with pytest.raises(AssociationError, match="input must be files, folders, .*; got int"):
         ModuleOffsetDeriveStep.call(3)
 
 
