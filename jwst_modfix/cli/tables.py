@@ -44,7 +44,7 @@ def show_command(paths):  # numpydoc ignore=PR01
 
 
 def _describe(path):
-    if not path.lower().endswith((".fits", ".fits.gz")):
+    if path == "packaged" or (path.lower().endswith(".asdf") and not _is_exposure(path)):
         return describe_table(OffsetTable.read(path), str(locate_table(path)))
     from jwst_modfix.apply.record import describe_applied
 

@@ -26,10 +26,11 @@ from jwst_modfix.text import count_nouns, get_logger
 log = get_logger(f"stpipe.{__name__}")
 
 # Suffixes that are looked for in a folder, in the order of preference where an exposure has several files: the
-# calibrated one, then those with a WCS or pixels of later steps.
-SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf")
+# calibrated one, then those with a WCS or pixels of later steps, then ours.
+_OURS = ("modfix", "unmodfix")
+SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf", *_OURS)
 NAMES = re.compile(rf"[^.].*_({'|'.join(SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE)
-_EXPOSURES = re.compile(r".+\.(fits|asdf)(\.\w+)?", re.IGNORECASE)  # packed ones too: the opener says what they are
+EXPOSURES = re.compile(r".+\.(fits|asdf)(\.\w+)?", re.IGNORECASE)  # packed ones too: the opener says what they are
 
 
 class OfflineStep(JwstStep):
@@ -70,7 +71,7 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
         path = Path(locate(str(given)))
         if path.is_dir():
             return find_exposures(path)
-        return path if _EXPOSURES.fullmatch(path.name) else read_association(path)
+        return path if EXPOSURES.fullmatch(path.name) else read_association(path)
     if isinstance(given, Mapping):
         return read_association(given)
     if isinstance(given, JwstDataModel):
@@ -106,7 +107,7 @@ def find_exposures(folder: Path) -> list[Path]:
     others = {path: find_other_kind(path) for path in found if suffix_of(path) == suffix}
     taken = [path for path, reason in others.items() if not reason]
     left = [f"{path.name} ({reason})" for path, reason in others.items() if reason]
-    left += [path.name for path in found if path not in others]
+    left += [path.name for path in found if path not in others and suffix_of(path) not in _OURS]
     log.log(logging.WARNING if left else logging.INFO, "%s: %s named *_%s%s", folder,
             count_nouns(len(taken), "exposure"), suffix, f"; left out: {', '.join(left)}" * bool(left))  # fmt: skip
     if not taken:

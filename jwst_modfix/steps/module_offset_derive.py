@@ -196,7 +196,7 @@ def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Memb
     found = read_input(given, locate)
     if isinstance(found, Association):
         epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
-        product = re.sub("_(?:un)?modfix$", "", Path(found.content["products"][0]["name"]).name)
+        product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
         return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
     paths = tuple(dict.fromkeys([found] if isinstance(found, Path) else found))
     if not all(isinstance(path, Path) for path in paths):
