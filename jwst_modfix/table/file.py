@@ -14,11 +14,8 @@ import yaml
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import find_existing, written_whole
-from jwst_modfix.table.rules import BrokenRuleError, hold, list_of, located, one_of
+from jwst_modfix.table.rules import Rule, check
 from jwst_modfix.table.table import (
-    BASELINES,
-    DETECTORS,
-    META_RULES,
     Gradient,
     OffsetRow,
     OffsetTable,
@@ -130,9 +127,7 @@ def plain_tree(value: Any) -> Any:
 
 def own_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Copy the tree of a table as plain values, without what asdf writes about itself."""
-    tree = {key: value for key, value in tree.items() if key not in _OF_ASDF}
-    plain: dict[str, Any] = plain_tree(tree)
-    return plain
+    return {key: plain_tree(value) for key, value in tree.items() if key not in _OF_ASDF and value is not None}
 
 
 def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
@@ -153,47 +148,60 @@ def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
             "zero_points": [asdict(row) for row in table.zero_points] or None,
         }
     )
-    tree["meta"]["schema_version"] = SCHEMA_VERSION if _needs_schema_2(table) else "1.0.0"
+    tree["meta"]["schema_version"] = needed_version(tree)
     return tree
 
 
-def _needs_schema_2(table: OffsetTable) -> bool:
-    return bool(table.zero_points) or any(row.photmjsr_date or row.photom or row.subarray for row in table.rows)
+def needed_version(tree: Mapping[str, Any]) -> str:
+    """First version of the schema that holds a tree."""
+    new_fields = {"photmjsr_date", "photom", "subarray"}
+    needs_2 = "zero_points" in tree or any(new_fields & set(row) for row in tree.get("offsets", ()))
+    return SCHEMA_VERSION if needs_2 else "1.0.0"
 
 
-def table_from_tree(tree: Any, name: str, cls: type = OffsetTable) -> Any:
-    """Make the table that a tree describes; report all that is wrong at once, each with its place."""
-    tree = own_tree(tree)
+def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable) -> Any:
+    """Make the table that a plain tree describes; report all that is wrong at once, each with its place."""
     _check_version(tree, name)
-    required = ("meta", "valid_for") if "zero_points" in tree else ("meta", "baseline", "valid_for", "offsets")
-    required += ("baseline",) * ("zero_points" in tree and "offsets" in tree)
-    blocks, broken = hold(_BLOCKS, tree, required=required)
-    problems = [f"{place or 'top level'}: {problem}" for place, problem in broken]
-    meta, broken = hold(META_RULES, blocks.pop("meta", {}), _REQUIRED_META)
-    problems += located("meta", broken)
-    validity = _validity(blocks.pop("valid_for", {}), problems)
-    has_gradient = "gradient" in blocks
-    gradient = Gradient.collect("gradient", blocks.pop("gradient"), problems) if has_gradient else None
-    rows = _collect(OffsetRow, blocks.pop("offsets", ()), problems)
-    zero_points = _collect(ZeroPointRow, blocks.pop("zero_points", ()), problems)
-    if gradient is None and has_gradient:
-        rows = []  # whose slopes would be said to have no gradient
-    blocks.setdefault("baseline", "B" if rows else None)
+    problems: list[str] = []
+    blocks = check(tree, _TREE, "", problems)
+    valid_for = blocks.get("valid_for", {})
+    for end, context in valid_for.pop("context", {}).items():
+        valid_for[f"context_{end}"] = context
+    gradient = Gradient.collect(blocks["gradient"], "gradient", problems) if "gradient" in blocks else None
+    parts = {
+        "rows": _collect(OffsetRow, "row", "array", blocks.get("offsets", ()), problems),
+        "zero_points": _collect(ZeroPointRow, "zero point", "detector", blocks.get("zero_points", ()), problems),
+        "valid_for": Validity.collect(valid_for, "valid_for", problems) or Validity(),
+        "meta": blocks.get("meta", {}),
+        "baseline": blocks.get("baseline"),
+    }
+    if gradient is None and "gradient" in blocks:
+        parts["rows"] = []  # whose slopes would be said to have no gradient
+    if not tree.keys() & {"offsets", "zero_points"}:
+        problems.append("top level: missing field offsets or zero_points")
     try:  # with what could be made of the rest, so that all is said at once
-        table = cls(rows=rows, zero_points=zero_points, gradient=gradient, valid_for=validity, meta=meta,
-                    name=Path(name).name, **blocks)  # fmt: skip
+        table = cls(gradient=gradient, name=Path(name).name, **parts)
     except ReferenceTableError as error:
         problems.append(str(error).removeprefix(f"{Path(name).name}: "))
     if problems:
-        raise ReferenceTableError(f"{name}: " + "; ".join(problems))
+        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(problems)))
     return table
 
 
-def _collect(kind: Any, entries: Any, problems: list[str]) -> list[Any]:
+def _collect(kind: Any, word: str, key: str, entries: Any, problems: list[str]) -> list[Any]:
     """Make the rows of a block that break no rule."""
-    key, name = ("detector", "zero point") if kind is ZeroPointRow else ("array", "row")
-    places = [f"{name} {number} ({_key_in_words(row, key)})" for number, row in enumerate(entries, 1)]
-    rows = [kind.collect(place, row, problems) for place, row in zip(places, entries, strict=True)]
+    rows = []
+    for number, entry in enumerate(entries, 1):
+        found = "no mapping"
+        if isinstance(entry, dict):
+            first, filter, pupil = (
+                entry.get(key, "missing"),
+                entry.get("filter", "missing"),
+                entry.get("pupil", "CLEAR"),
+            )
+            found = f"{key}={first}, filter={filter}, pupil={pupil}"
+            found += f", subarray={entry['subarray']}" if "subarray" in entry else ""
+        rows.append(kind.collect(entry, f"{word} {number} ({found})", problems))
     return [row for row in rows if row is not None]
 
 
@@ -201,127 +209,127 @@ def _check_version(tree: Mapping[str, Any], name: str) -> None:
     """Refuse a table of a later schema before judging its keys by today's."""
     meta = tree.get("meta")
     version = meta.get("schema_version") if isinstance(meta, dict) else None
-    numbers = str(version).split(".")
-    if not all(number.isdecimal() and len(number) < 10 for number in numbers):
-        return
-    if [int(number) for number in numbers] > [int(number) for number in SCHEMA_VERSION.split(".")]:
+    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", str(version), re.ASCII)
+    newest = re.fullmatch(r"(\d)\.(\d)\.(\d)", SCHEMA_VERSION)
+    if found and newest and list(map(int, found.groups())) > list(map(int, newest.groups())):
         raise ReferenceTableError(
             f"{name}: meta.schema_version is {version}, newer than {SCHEMA_VERSION}, the newest that this version of "
             "jwst_modfix reads; update jwst_modfix"
         )
 
 
-def _validity(block: Any, problems: list[str]) -> Validity:
-    """Make the validity of its block, whose contexts are one level deeper."""
-    known, broken = hold(dict.fromkeys(("context", "photom", "flat"), _filled), block)
-    problems += located("valid_for", broken)
-    ends, broken = hold(dict.fromkeys(("first", "last"), _filled), known.pop("context", {}))
-    problems += located("valid_for.context", broken)
-    contexts = {f"context_{end}": context for end, context in ends.items()}
-    return Validity.collect("valid_for", known | contexts, problems) or Validity()
-
-
-def _filled(value: Any) -> Any:
-    """Accept anything but an empty list or mapping, as a rule."""
-    if isinstance(value, list | dict) and not value:
-        raise BrokenRuleError("must have at least 1 entry, got 0")
-    return value
-
-
-def _rows(value: Any) -> Any:
-    """Accept a list that is not empty, as a rule."""
-    return list_of(lambda row: row)(_filled(value))
-
-
-_BLOCKS = {
-    "meta": lambda value: value,
-    "baseline": one_of((*BASELINES, *DETECTORS)),
-    "gradient": lambda value: value,
-    "valid_for": lambda value: value,
-    "offsets": _rows,
-    "zero_points": _rows,
-}
-_REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
-
-
-def _key_in_words(row: Any, key: str) -> str:
-    if not isinstance(row, dict):
-        return "no mapping"
-    first, filter = row.get(key, "missing"), row.get("filter", "missing")
-    subarray = f", subarray={row['subarray']}" if "subarray" in row else ""
-    return f"{key}={first}, filter={filter}, pupil={row.get('pupil', 'CLEAR')}{subarray}"
+_ANY = Rule(kind="any")
+_ROWS = Rule(kind="list", items=_ANY)
+_TREE = Rule(
+    kind="mapping",
+    required=("meta", "valid_for"),
+    needs={"offsets": "baseline"},
+    keys={
+        # The classes hold blocks and rows to their own rules.
+        "meta": Rule(
+            kind="mapping",
+            items=_ANY,
+            required=("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter"),
+        ),
+        "baseline": _ANY,
+        "gradient": _ANY,
+        "valid_for": Rule(
+            kind="mapping",
+            may_be_empty=True,
+            keys={
+                "context": Rule(kind="mapping", keys={"first": _ANY, "last": _ANY}),
+                "photom": _ANY,
+                "flat": _ANY,
+            },
+        ),
+        "offsets": _ROWS,
+        "zero_points": _ROWS,
+    },
+)
 
 
 # ---- text and trees of plain values ----
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML 1.1 as plain dicts, lists and scalars: ASDF's tags are dropped; others, aliases and double keys refused."""
-
-    depth = 0
-    of_asdf = False  # inside what asdf writes about itself, which may have aliases and is not read
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        outside, self.depth = self.of_asdf, self.depth + 1
-        self.of_asdf = outside or (self.depth == 2 and getattr(index, "value", None) in _OF_ASDF)
-        if problem := _problem_of_event(event, self.depth, self.of_asdf):
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        node = super().compose_node(parent, index)
-        if node is not None and getattr(event, "tag", None):
-            # By the tag "!", the parser would take the quoted text '12' for a number.
-            node.tag = self.resolve(type(node), None, (False, False))
-        self.of_asdf, self.depth = outside, self.depth - 1
-        return node
-
-    def construct_document(self, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            node.value = [pair for pair in node.value if pair[0].value not in _OF_ASDF]
-        return super().construct_document(node)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
-        for key_node, value_node in node.value:
-            if problem := _problem_of_pair(key_node, value_node, seen):
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _problem_of_event(event: Any, depth: int, of_asdf: bool) -> str | None:
-    if isinstance(event, yaml.AliasEvent):
-        return None if of_asdf else "aliases (*) are not allowed"
-    is_text = event.tag == "!" and getattr(event, "style", None) in ("'", '"')  # asdf writes `! 'text'` for a date
-    is_block = of_asdf or isinstance(event, yaml.CollectionStartEvent)
-    if event.tag and not is_text and not (is_block and event.tag.startswith("tag:stsci.edu:")):
-        return f"the tag {event.tag!r} is not allowed"
-    return "nested too deeply" if depth > _MAX_DEPTH else None
-
-
-def _problem_of_pair(key_node: Any, value_node: Any, seen: set[str]) -> str | None:
-    key = key_node.value
-    if key_node.tag != "tag:yaml.org,2002:str":
-        return "a key must be plain text"
-    if key in seen:
-        return f"duplicate key {key!r}"
-    if value_node.tag == "tag:yaml.org,2002:null":
-        return f"key {key!r} has no value (is a colon missing, or a comma in a number?)"
-    return None
-
-
-# Numbers are plain decimal ones: YAML 1.1 would read 072 as 58 and 1:30 as 90.
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if not pair[0].endswith((":int", ":float"))]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_WORDS = {
+    **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }
-_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
-_PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
-# Dates stay the text that they are in every other reference file.
-_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+# Numbers are plain decimal ones: YAML 1.1 would read 072 as 58 and 1:30 as 90. Dates stay text.
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML 1.1 as plain dicts, lists and scalars, without what asdf writes about itself.
+
+    ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
+    """
+    root: list[Any] = []
+    stack: list[Any] = [root]  # the open lists and mappings
+    keys: list[Any] = [None]  # of each of them; None where the next scalar is a key
+    skipped = 0  # depth in a block that is left out
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        is_start = isinstance(event, yaml.CollectionStartEvent)
+        is_end = isinstance(event, yaml.CollectionEndEvent)
+        if skipped or (len(stack) == 2 and keys[-1] in _OF_ASDF and not is_end):
+            skipped += is_start - is_end
+            keys[-1] = keys[-1] if skipped else None
+        elif is_end:
+            stack.pop()
+            keys.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            key, parent = keys[-1], stack[-1]
+            value = _value_of(event, parent, key)
+            if isinstance(parent, list):
+                parent.append(value)
+            elif key is None:
+                keys[-1] = value
+            else:
+                parent[key], keys[-1] = value, None
+            if is_start:
+                stack.append(value)
+                keys.append(None)
+        if len(stack) > _MAX_DEPTH or len(root) > 1:
+            problem = "nested too deeply" if len(stack) > _MAX_DEPTH else "expected a single document"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+    return root[0] if root else None
+
+
+def _value_of(event: Any, parent: Any, key: str | None) -> Any:
+    """Plain value of a node, which is a key of its parent where that is a mapping and has no open key."""
+    value: Any = None
+    problem = None
+    is_quoted = getattr(event, "style", None) in ("'", '"', "|", ">")
+    if isinstance(event, yaml.AliasEvent):
+        problem = "aliases (*) are not allowed"
+    elif isinstance(event, yaml.CollectionStartEvent):
+        value = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+        if event.tag and not event.tag.startswith("tag:stsci.edu:"):
+            problem = f"the tag {event.tag!r} is not allowed"
+    else:
+        value = event.value if is_quoted else _plain_scalar(event.value)
+        if event.tag and not (event.tag == "!" and is_quoted):  # asdf writes `! 'text'` for a date
+            problem = f"the tag {event.tag!r} is not allowed"
+    if problem is None and isinstance(parent, dict):
+        if key is None and not (isinstance(value, str) and (is_quoted or value not in ("<<", "="))):
+            problem = "a key must be plain text"
+        elif key is None and value in parent:
+            problem = f"duplicate key {value!r}"
+        elif key is not None and value is None:
+            problem = f"key {key!r} has no value (is a colon missing, or a comma in a number?)"
+    if problem:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+    return value
+
+
+def _plain_scalar(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text.replace(".inf", "inf").replace(".nan", "nan").lower()) if _FLOAT.fullmatch(text) else text
 
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -342,7 +350,7 @@ def _parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Parse the bytes of a file."""
     text = _yaml_text(content, path)
     try:
-        tree = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
+        tree = parse_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
