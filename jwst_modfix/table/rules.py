@@ -45,9 +45,12 @@ def check(value: Any, rule: Rule, place: str, problems: list[str]) -> Any:
         return _check_mapping(value, rule, place, problems)
     if rule.kind == "list":
         value = (value,) if rule.single and isinstance(value, str) else value
-        if problem := _problem_of_list(value, rule):
-            problems.append(f"{place}: {problem}")
+        if not isinstance(value, list | tuple):
+            problems.append(f"{place}: must be {'text or ' * rule.single}a list, got {value!r}")
             return ()
+        if len(value) != rule.length and (rule.length or not (value or rule.may_be_empty)):
+            expected = f"{rule.length} entries" if rule.length else "at least 1 entry"
+            problems.append(f"{place}: must have {expected}, got {len(value)}")
         clean = []
         for number, item in enumerate(value, 1):
             clean.append(check(item, rule.items or DATA, f"{place} entry {number}", problems))
@@ -76,18 +79,13 @@ def _check_mapping(value: Any, rule: Rule, place: str, problems: list[str]) -> d
             continue
         item_rule = rule.keys.get(name) or rule.items or DATA
         clean[name] = check(value[name], item_rule, f"{place}{joint * bool(place)}{name}", problems)
-    missing = [f"missing field {name}" for name in rule.required if name not in value]
-    needed = [f"has {one}, but no {other}" for one, other in rule.needs.items() if one in value and other not in value]
-    problems += [f"{place or 'top level'}: {problem}" for problem in missing + needed]
+    for name in rule.required:
+        if name not in value:
+            problems.append(f"{place or 'top level'}: missing field {name}")  # noqa: PERF401 - as the next
+    for name, other in rule.needs.items():
+        if name in value and other not in value:
+            problems.append(f"{place or 'top level'}: has {name}, but no {other}")
     return clean
-
-
-def _problem_of_list(value: Any, rule: Rule) -> str | None:
-    if not isinstance(value, list | tuple):
-        return f"must be {'text or ' if rule.single else ''}a list, got {value!r}"
-    if rule.length is not None and len(value) != rule.length:
-        return f"must have {rule.length} entries, got {len(value)}"
-    return None if value or rule.may_be_empty else "must have at least 1 entry, got 0"
 
 
 def _problem(value: Any, rule: Rule) -> str | None:

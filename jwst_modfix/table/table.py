@@ -29,7 +29,9 @@ __all__ = [
 
 MODULES = ("A", "B")
 ARRAYS = ("1", "2", "3", "4", "long")
-DETECTORS = tuple(f"NRC{module}{array.upper()}" for module in MODULES for array in ARRAYS)
+DETECTORS = (
+    "NRCA1", "NRCA2", "NRCA3", "NRCA4", "NRCALONG", "NRCB1", "NRCB2", "NRCB3", "NRCB4", "NRCBLONG",
+)  # fmt: skip
 BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
 
@@ -44,10 +46,6 @@ _NAMES = Rule(kind="list", items=TEXT, single=True)
 _BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
 _DATE = Rule(kind="text", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
-
-
-def _of_modules(rule: Rule) -> Rule:
-    return Rule(kind="mapping", keys=dict.fromkeys(MODULES, rule), required=MODULES)
 
 
 class _Checked:
@@ -161,9 +159,9 @@ class OffsetRow(_Checked):
             "slope": _LEVEL,
             "slope_error": _ERROR,
             "direction": _ANGLE,
-            "photmjsr": _of_modules(_ERROR),
+            "photmjsr": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _ERROR), required=MODULES),
             "photmjsr_date": _DATE,
-            "photom": _of_modules(TEXT),
+            "photom": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES),
         },
     )
 
@@ -434,7 +432,7 @@ class Validity(_Checked):
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of the calibration."""
-        return self == Validity()
+        return not (self.context_first or self.context_last or self.photom or self.flat)
 
 
 META_RULE = Rule(
@@ -504,7 +502,7 @@ class OffsetTable:
     valid_for: Validity = field(default_factory=Validity)
     name: str = "table"
     meta: Mapping[str, Any] = field(default_factory=dict)
-    _index: ClassVar[Mapping[tuple[str | None, ...], OffsetRow | ZeroPointRow]] = {}  # of each table its own
+    _index: ClassVar[Mapping[tuple[str, ...], OffsetRow | ZeroPointRow]] = {}  # of each table its own
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -516,17 +514,24 @@ class OffsetTable:
             check(self.baseline, Rule(kind="text", choices=allowed), "baseline", problems)
         index: dict[tuple[str, ...], OffsetRow | ZeroPointRow] = {}
         kinds: dict[tuple[str, str], type] = {}
-        for row in (*self.rows, *self.zero_points):
+        for row in self.all_rows:
             band = row.key[1:]
-            if index.setdefault((*row.key, row.subarray or ""), row) is not row:
-                problems.append(f"duplicate {row.label}; give one row for each key")
+            key = (*row.key, row.subarray or "")
+            if key in index:
+                problems.append(f"duplicate {row.label}; give one row for each array or detector, filter and pupil")
+            index[key] = row
             if kinds.setdefault(band, type(row)) is not type(row):
                 problems.append(f"{row.label}: this filter and pupil has offsets, too; give rows of one kind only")
             if isinstance(row, OffsetRow) and row.slope is not None and self.gradient is None:
                 problems.append(f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block")
         if problems:
-            raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
+            raise ReferenceTableError(f"{self.name}: " + "; ".join(dict.fromkeys(problems)))
         object.__setattr__(self, "_index", index)  # names of detectors and arrays differ
+
+    @property
+    def all_rows(self) -> tuple[OffsetRow | ZeroPointRow, ...]:
+        """Offsets and zero points."""
+        return (*self.rows, *self.zero_points)
 
     def __eq__(self, other: object) -> bool:
         return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
@@ -653,9 +658,11 @@ class OffsetTable:
     def _content(self) -> dict[str, Any]:
         """Collect what counts for equality and the digest; an absent field of schema 2 leaves a digest as it was."""
         rows = []
-        for _, row in sorted(self._index.items()):
-            values = asdict(row)
-            rows.append({key: value for key, value in values.items() if value is not None or key in _SCHEMA_1})
+        for key in sorted(self._index):
+            rows.append(values := asdict(self._index[key]))
+            for name in [*values]:
+                if values[name] is None and name not in _SCHEMA_1:
+                    del values[name]
         return {
             "rows": rows,  # of both kinds
             "baseline": self.baseline,
@@ -732,8 +739,9 @@ class OffsetTable:
 
     def _find(self, name: str | None, *place: str | None) -> Any:
         """Find the row of an array or detector in a filter, pupil and subarray, else the row for every subarray."""
+        index: Mapping[Any, Any] = self._index
         *band, subarray = place
-        return self._index.get((name, *band, subarray or "")) or self._index.get((name, *band, ""))
+        return index.get((name, *band, subarray or "")) or index.get((name, *band, ""))
 
     def module_zero_point(self, row: OffsetRow, module: str) -> float:
         """
