@@ -6,6 +6,7 @@ Each set has its own seed, by number and name of the design. Values whose term i
 """
 
 import argparse
+import itertools
 import sys
 import warnings
 from dataclasses import replace
@@ -36,10 +37,10 @@ def _observed(survey):
 
 
 def draw_chain(rng, weak=(3, 7), variable_share=0.08):
-    """Detectors in a chain, A1-B1 and from there to the others; one link in two has 3 to 6 sources. All truths are 0."""
+    """Draw a chain of detectors in which one link in two has 3 to 6 sources, the others 40; all truths are 0."""
     names = ["1A", "1B", "2A", "2B", "3A", "3B", "4A", "4B"]
     rows, first = [], 0
-    for one, other in zip(names, names[1:], strict=False):
+    for one, other in itertools.pairwise(names):
         n = int(rng.integers(*weak)) if rng.random() < 0.5 else 40
         for source in range(first, first + n):
             mag, varies = rng.uniform(18, 22), 0.3 * (rng.random() < variable_share)
@@ -91,7 +92,8 @@ def main():
     parser.add_argument("--number", type=int, default=500, help="sets of each design [500]")
     parser.add_argument("--only", default="", help="only the designs whose name holds this text")
     given = parser.parse_args()
-    print("| design | sets | values | width | beyond 5 sigma | of these in a table | largest |\n|---|---|---|---|---|---|---|")
+    columns = ("design", "sets", "values", "width", "beyond 5 sigma", "of these in a table", "largest")
+    print(f"| {' | '.join(columns)} |\n{len(columns) * '|---'}|")
     for name in [name for name in DESIGNS if given.only in name]:
         found = try_design(name, given.number)
         pulls = np.array([pull for pull, *_ in found])

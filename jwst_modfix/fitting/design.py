@@ -219,7 +219,7 @@ class LinearSystem:
         return generalised_inverse(*(part[here] for part in self.normal_matrix(weight)))
 
     def find_null_space(self, weight, free):
-        """Combinations of all terms that these weights do not determine, shape (n_terms, n)."""
+        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
         matrix, gram = (part[np.ix_(free, free)] for part in self.normal_matrix(weight))
         root = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
         null = generalised_inverse(matrix, gram)[1]
