@@ -115,13 +115,16 @@ def test_the_page_counts_exposures_sources_and_measurements(page, derivation):
     )
 
 
-def test_the_page_lists_epochs_calibrations_and_parameters(page):
+def test_the_page_lists_epochs_terms_calibrations_and_parameters(page):
     epochs = page.table("Epoch")
     assert [(row["Epoch"], row["Exposures"], row["Roll [deg]"]) for row in epochs] == [
         ("ep1", "8", "161.0"), ("ep2", "8", "341.0"), ("ep3", "8", "161.0"),
     ]  # fmt: skip
     assert [float(row["First [MJD]"]) for row in epochs] == [59768.0, 59950.0, 60131.0], "dates of the epochs"
     assert f"Systematic floor: {1e3 * SYSTEMATIC_FLOOR:.1f} mmag for each offset" in page.text
+    terms = {row["Term"]: row for row in page.table("Term")}
+    assert terms["offset of array 2"]["State"] == "free"
+    assert "term of epoch 1 (ep2)" in terms
     pairs = page.pairs()
     assert pairs["CRDS_CTX"] == "jwst_0989.pmap, jwst_1084.pmap, jwst_1126.pmap"
     assert pairs["S_MODOFF"] == "not given"
@@ -153,13 +156,6 @@ def test_the_page_compares_with_other_methods(page, derivation):
     assert value == pytest.approx(1e3 * SHORT.offset, abs=3 * error)
     ratios = [line for line in lines if line.startswith("Errors of the bootstrap")]
     assert f"slope[long] {derivation.bands[1].bootstrap.ratio[1]:.2f}" in ratios[1]
-
-
-def test_the_page_explains_each_term(page):
-    terms = {row["Term"]: row for row in page.table("Term")}
-    assert terms["offset of array 2"]["State"] == "free"
-    assert "term of epoch 1 (ep2)" in terms
-    assert float(terms["offset of array 2"]["Effective number of sources"]) > 10
 
 
 @pytest.mark.parametrize(
@@ -269,13 +265,9 @@ def test_the_map_on_the_sky_shows_what_the_turn_does(derivation, figures):
     assert alone.xaxis_inverted()
     by_module = plot_sky_map(derivation.solution["F200W"], ax=Figure().subplots())
     assert np.median(np.asarray(by_module.collections[0].get_array())) == pytest.approx(1e3 * SHORT.offset, abs=1.5)
-
-
-def test_a_map_on_the_sky_needs_positions(derivation):
-    solution = derivation.solution["F200W"]
-    without = replace(solution, measurements=replace(solution.measurements, RA=None, Dec=None))
+    without = replace(m, RA=None, Dec=None)
     with pytest.raises(MeasurementsError, match="F200W: a map on the sky needs RA and Dec; there are none"):
-        plot_sky_map(without, ax=Figure().subplots())
+        plot_sky_map(replace(derivation.solution["F200W"], measurements=without), ax=Figure().subplots())
 
 
 def test_patches_are_where_eq_7_and_8_put_them(derivation, figures):
