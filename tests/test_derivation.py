@@ -100,13 +100,10 @@ def test_the_reference_file_says_when_and_of_what_it_was_made(described, photome
 def test_the_reference_file_counts_epochs_and_measurements(described, photometry):
     made, headers, _ = photometry
     derivation, table = described["derivation"], made.measurements
-    epochs = derivation["epochs"]
-    assert [epoch["name"] for epoch in epochs] == ["ep1", "ep2", "ep3"]
-    assert [epoch["exposures"] for epoch in epochs] == [len(headers) // 3] * 3
-    assert [epoch["roll_deg"] for epoch in epochs] == [[161.0], [341.0], [161.0]]
-    for number, epoch in enumerate(epochs):
+    for number, (epoch, roll) in enumerate(zip(derivation["epochs"], (161.0, 341.0, 161.0), strict=True)):
         times = [header.mjd for header in headers if header.context == CONTEXTS[number]]
-        assert (epoch["first_mjd"], epoch["last_mjd"]) == (min(times), max(times))
+        found = [epoch[name] for name in ("name", "exposures", "roll_deg", "first_mjd", "last_mjd")]
+        assert found == [f"ep{number + 1}", len(headers) // 3, [roll], min(times), max(times)]
     failed = derivation["measurements"]["failed"]
     assert failed["saturated"] == np.count_nonzero(table["flags"] == Flag.SATURATED) > SATURATED
     assert failed["crowded"] == np.count_nonzero(table["isolation"] < 1) > CROWDED
