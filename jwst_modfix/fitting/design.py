@@ -218,6 +218,15 @@ class LinearSystem:
         here = np.ix_(free, free)
         return generalised_inverse(*(part[here] for part in self.normal_matrix(weight)))
 
+    def find_null_space(self, weight, free):
+        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
+        matrix, gram = (part[np.ix_(free, free)] for part in self.normal_matrix(weight))
+        root = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+        null = generalised_inverse(matrix, gram)[1]
+        found = np.zeros((len(free), null.shape[1]))
+        found[free] = null / root[:, None]
+        return found
+
     def score(self, weight, residual):
         """Right side of the normal equations for a step from given residuals."""
         return self.design.T @ (weight * (residual - self.source_mean(weight, residual)[self.source]))

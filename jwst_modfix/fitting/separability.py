@@ -215,6 +215,26 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
     return counts
 
 
+def readmit_terms(
+    forecast: Forecast, weight: np.ndarray, *, fit_epochs: bool = True, min_sources: int = MIN_SOURCES
+) -> Forecast:
+    """Find again what is determined, by the measurements with a weight alone: rejections can break a chain of links.
+
+    No term is admitted that was not before. NoSolutionError where these measurements determine no offset.
+    """
+    again = _admit_terms(forecast.model, forecast.system, forecast.links, weight, fit_epochs, min_sources)
+    found, status = {s.term: s for s in again.status}, []
+    for before in forecast.status:
+        now = found.get(before.term)
+        if before.is_fitted and now is not None:
+            # Correlations and expected errors are those of all measurements, as in a forecast without magnitudes.
+            kept = replace(before, effective_sources=now.effective_sources, partners=now.partners)
+            before = kept if now.is_fitted else replace(now, words=f"{now.words} (without the rejected measurements)")
+        status.append(before)
+    free = forecast.free & (again.free | forecast.model.mask("level"))
+    return replace(forecast, status=tuple(status), free=free, fitted=forecast.fitted & again.fitted)
+
+
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
     """Status of a term that is constrained by too few sources."""
     why = f"constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
@@ -355,6 +375,6 @@ def _statuses(model, links, covariance, admitted, refused, counts):
             largest = float(correlation[place, others].max(initial=0.0))
             found.append(TermStatus(term, status, words, largest, float(error[place]), counts[number]))
         elif term.kind == "offset":
-            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag"
+            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag; not fitted"
             found.append(TermStatus.refuse(term, why))
     return tuple(found)

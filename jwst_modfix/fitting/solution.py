@@ -19,10 +19,9 @@ from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
     Forecast,
     TermStatus,
-    count_effective_sources,
     count_weakest_links,
     forecast_terms,
-    too_few_sources,
+    readmit_terms,
 )
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
 from jwst_modfix.table.table import ARRAYS, MODULES
@@ -370,9 +369,9 @@ def fit(
         per_module=per_module,
         min_sources=min_sources,
     )
-    found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
-    solution = Solution(**vars(found), **vars(forecast), measurements=mine)
-    solution = _centre_levels(_recount(solution, min_sources))
+    solution = _fit_used(forecast, mine, robust=robust, scatter=scatter, fit_epochs=time_term != "zero",
+                         min_sources=min_sources)  # fmt: skip
+    solution = _centre_levels(_correct_for_few(solution, min_sources))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     for status in solution.status:
         if status.is_degenerate:
@@ -380,25 +379,36 @@ def fit(
     return solution
 
 
-def _recount(solution: Solution, min_sources: int) -> Solution:
-    """Count the effective sources again without those rejected: leave terms out, and correct errors for few."""
-    used = solution.rejected == 0
-    # Without links the values would be 0 without any data.
-    if not used.any() or not np.diag(solution.covariance)[solution.model.mask("offset")].any():
-        raise NoSolutionError(
-            f"measurements in {solution._band}: {1 - used.mean():.0%} were rejected as outliers or variable"
-            " sources, and the others do not link the modules"
-        )
-    counts = count_effective_sources(solution, solution.derivative)
+def _fit_used(
+    forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool, fit_epochs: bool, min_sources: int
+) -> Solution:
+    """Fit, and find again which terms are determined by the measurements that are used, until the two agree."""
+    while True:
+        found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
+        used, admit = found.derivative, {"fit_epochs": fit_epochs, "min_sources": min_sources}
+        # Without links the values would be 0 without any data.
+        try:
+            again = readmit_terms(forecast, used, **admit)
+        except NoSolutionError as error:
+            raise NoSolutionError(
+                f"measurements in {mine.filter}+{mine.pupil}: {1 - np.mean(found.rejected == 0):.0%} were rejected as"
+                " outliers or variable sources, and the others do not link the modules"
+            ) from error
+        # A term that is no longer free changes the others: they are fitted again without it. Terms only get fewer.
+        settled, forecast = (again.free == forecast.free).all(), again
+        if settled:
+            return Solution(**vars(found), **vars(forecast), measurements=mine)
+
+
+def _correct_for_few(solution: Solution, min_sources: int) -> Solution:
+    """Correct errors for few sources, and leave out the offsets that depend on a weak link."""
     weakest = count_weakest_links(solution.measurements, solution.derivative > 0)
     fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
-    for number, count in counts.items():
+    for number in np.flatnonzero(solution.fitted):
         term = solution.model.terms[number]
+        count = status[term].effective_sources
         factor[number] = student_factor(max(count, min_sources))
-        status[term] = replace(status[term], effective_sources=count)
-        if count < min_sources:
-            status[term] = too_few_sources(term, count, min_sources)
-        elif term.kind == "offset" and weakest[str(term.array)] < min(_WEAKEST_LINK, min_sources):
+        if term.kind == "offset" and weakest[str(term.array)] < min(_WEAKEST_LINK, min_sources):
             why = f"the weakest link between its modules has {weakest[str(term.array)]} sources"
             why += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
