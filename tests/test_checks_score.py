@@ -81,7 +81,7 @@ def test_probabilities_are_corrected_for_the_number_of_tests():
 
 @pytest.mark.parametrize(("rolls", "share"), [((0.0, 180.0), 0.5), ((0.0, 180.0, 0.0), 0.5)])
 def test_the_assumption_of_an_offset_is_the_change_that_moves_it_most(rolls, share):
-    """Truth: the fit of magnitudes in which that detector changes by 2 mmag in that epoch, against the fit as it was."""
+    """Truth: a fit of magnitudes in which that detector changes by 2 mmag in that epoch, against the fit without."""
     m = simulate(random_stream(5, "assumption"), Truth(offset={}), Survey(rolls=rolls, arrays=("2",), density=40))
     before = solve(m, time_term="fit")
     (assumption,) = list_assumptions(before)
