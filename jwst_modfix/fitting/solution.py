@@ -17,6 +17,7 @@ from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
+    Choice,
     Forecast,
     TermStatus,
     count_effective_sources,
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 __all__ = ["Solution", "fit"]
 
 
-_TIME_TERMS = ("auto", "fit", "zero")
+_CHOICES = {
+    "scale": ("modules", "detectors"),
+    "fit_slope": tuple(SLOPE_ARRAYS),
+    "time_term": ("auto", "fit", "zero"),
+    "exposure_terms": ("auto", "fit", "zero"),
+}
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -299,8 +305,10 @@ def _milli(value: float | None, error: float | None) -> str:
 def fit(
     measurements: Measurements,
     *,
+    scale: str = "modules",
     fit_slope: str = "long",
     time_term: str = "auto",
+    exposure_terms: str = "auto",
     direction: float = DIRECTION,
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
@@ -356,41 +364,37 @@ def fit(
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
-    for name, choice, known in (("fit_slope", fit_slope, SLOPE_ARRAYS), ("time_term", time_term, _TIME_TERMS)):
-        if choice not in known:
-            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {choice!r}")
+    choice = Choice(
+        scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
+        origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
+    )  # fmt: skip
+    for name, known in _CHOICES.items():
+        if getattr(choice, name) not in known:
+            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
     mine = measurements.select(~measurements.reserved)
-    forecast = forecast_terms(
-        mine,
-        fit_slope=fit_slope,
-        fit_epochs=time_term != "zero",
-        direction=direction,
-        origin=origin,
-        fit_direction=fit_direction,
-        per_module=per_module,
-        min_sources=min_sources,
-    )
+    forecast = forecast_terms(mine, choice)
     found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
     solution = Solution(**vars(found), **vars(forecast), measurements=mine)
-    solution = _centre_levels(_recount(solution, min_sources))
+    solution = _take_gauge(*_recount(solution, min_sources))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
-    for status in solution.status:
-        if status.is_degenerate:
-            warnings.warn(f"{solution._band}: {status.words}", DegenerateTermWarning, stacklevel=2)
+    degenerate = (status.words for status in solution.status if status.is_degenerate)
+    for words in (*degenerate, *solution.refusals):
+        warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
 
 
-def _recount(solution: Solution, min_sources: int) -> Solution:
-    """Count the effective sources again without those rejected: leave terms out, and correct errors for few."""
-    used = solution.rejected == 0
+def _recount(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:
+    """Count the effective sources again without those rejected: leave terms out; return errors' factors for few."""
+    used, main = solution.rejected == 0, solution.model.mask("offset", "zero_point")
     # Without links the values would be 0 without any data.
-    if not used.any() or not np.diag(solution.covariance)[solution.model.mask("offset")].any():
+    if not used.any() or not np.diag(solution.covariance)[main].any():
+        what = "modules" if solution.scale_of == "modules" else "detectors"
         raise NoSolutionError(
             f"measurements in {solution._band}: {1 - used.mean():.0%} were rejected as outliers or variable"
-            " sources, and the others do not link the modules"
+            f" sources, and the others do not link the {what}"
         )
     counts = count_effective_sources(solution, solution.derivative)
-    weakest = count_weakest_links(solution.measurements, solution.derivative > 0)
+    weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
     fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
     for number, count in counts.items():
         term = solution.model.terms[number]
@@ -398,27 +402,45 @@ def _recount(solution: Solution, min_sources: int) -> Solution:
         status[term] = replace(status[term], effective_sources=count)
         if count < min_sources:
             status[term] = too_few_sources(term, count, min_sources)
-        elif term.kind == "offset" and weakest[str(term.array)] < min(_WEAKEST_LINK, min_sources):
-            why = f"the weakest link between its modules has {weakest[str(term.array)]} sources"
-            why += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
+        elif main[number] and weakest[term.name] < min(_WEAKEST_LINK, min_sources):
+            link = "the weakest link between its modules"
+            if term.kind == "zero_point":
+                link = "the weakest link to the other detectors"
+            why = f"{link} has {weakest[term.name]} sources that agree (minimum {_WEAKEST_LINK}); not fitted"
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
         fitted[number] = status[term].is_fitted
-    covariance = solution.covariance * np.outer(factor, factor)
-    return replace(solution, covariance=covariance, fitted=fitted, status=tuple(status.values()))
+    return replace(solution, fitted=fitted, status=tuple(status.values())), factor
 
 
-def _centre_levels(solution: Solution) -> Solution:
-    """Gauge of the levels: their sum is 0 in each group of linked arrays."""
-    levels = np.flatnonzero(solution.model.mask("level"))
+def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
+    """Pairs of detectors whose link each offset, or each zero point, needs: its modules, or it and the reference."""
+    links, pairs = solution.links, {}
+    references = find_references(solution.model, links)
+    group = dict(zip(links.detectors, links.detector_group, strict=True))
+    of_group = {
+        group[f"{term.array} {term.module}"]: term.code
+        for term, is_reference in zip(solution.model.terms, references, strict=True)
+        if is_reference
+    }
+    for term, is_reference in zip(solution.model.terms, references, strict=True):
+        if term.kind == "offset":
+            pairs[term.name] = (2 * ARRAYS.index(str(term.array)), 2 * ARRAYS.index(str(term.array)) + 1)
+        elif term.kind == "zero_point":
+            others = [t.code for t in solution.model.terms if t.kind == "zero_point" and t != term]
+            pairs[term.name] = (term.code, of_group[group[f"{term.array} {term.module}"]])
+            if is_reference:
+                pairs[term.name] = (term.code, term.code)
+    return pairs
+
+
+def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
+    """Values and covariance of the terms as reported, with the factors of errors from few sources."""
     groups: dict[str, int] = {}
     for detector, group in zip(solution.links.detectors, solution.links.detector_group, strict=True):
         groups.setdefault(detector.split()[0], int(group))
-    project = np.eye(len(solution.values))
-    for group in set(groups.values()):
-        members = [i for i in levels if groups[str(solution.model.terms[i].array)] == group]
-        project[np.ix_(members, members)] -= 1 / len(members)
-    covariance = project @ solution.covariance @ project.T
-    return replace(solution, values=project @ solution.values, covariance=covariance, level_group=groups)
+    report = solution.report()
+    covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
+    return replace(solution, values=report @ solution.values, covariance=covariance, level_group=groups)
 
 
 def _mark_insignificant(solution: Solution) -> Solution:
