@@ -1,6 +1,6 @@
 """The terms of the model m = M + z + g u + t, and least squares with the magnitude M of every source eliminated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,6 +49,14 @@ class Term:
         return f"NRC{self.module}{str(self.array).upper()}"
 
     @property
+    def codes(self) -> tuple[int, ...]:
+        """Numbers of the detectors of the term's array, or of its detector."""
+        if self.array is None:
+            return ()
+        modules = MODULES if self.module is None else (self.module,)
+        return tuple(2 * ARRAYS.index(self.array) + MODULES.index(module) for module in modules)
+
+    @property
     def is_of_detector(self) -> bool:
         """Whether the term belongs to one detector."""
         return self.kind in ("zero_point", "field", "drift")
@@ -89,6 +97,8 @@ class Model:
     origin: tuple[float, float]  # V2, V3 where u = 0 [arcsec]
     times: np.ndarray  # of exposures
     epoch_of_time: np.ndarray  # place of each time's epoch among the epochs
+    # Gradients of 1 mag/arcmin along V2 and V3 over the whole focal plane, as terms of the detectors' fields.
+    tilts: tuple[np.ndarray, ...] = ()
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
@@ -102,14 +112,9 @@ class Model:
     @cached_property
     def detectors(self) -> tuple[int, ...]:
         """Numbers of the detectors that have a zero point."""
-        found = set()
-        for term in self.terms:
-            if term.kind in ("offset", "zero_point"):
-                modules = MODULES if term.module is None else (term.module,)
-                found |= {2 * ARRAYS.index(term.array) + MODULES.index(module) for module in modules}
-            elif term.kind == "level" and Term("offset", term.array) not in self.terms:
-                found.add(2 * ARRAYS.index(term.array) + MODULES.index(str(term.module)))
-        return tuple(sorted(found))
+        return tuple(
+            sorted({code for term in self.terms if term.kind in ("level", "zero_point") for code in term.codes})
+        )
 
     @cached_property
     def powers(self) -> tuple[tuple[int, int], ...]:
@@ -191,9 +196,7 @@ class Model:
             if kind == "epoch":
                 places[epoch] = number
                 continue
-            modules = MODULES if term.module is None or kind == "level" else (term.module,)
-            detectors = [2 * ARRAYS.index(term.array) + MODULES.index(module) for module in modules]
-            places[detectors if epoch is None else (detectors, epoch)] = number
+            places[list(term.codes) if epoch is None else (term.codes[0], epoch)] = number
         return places
 
 
@@ -248,7 +251,21 @@ def list_terms(
             Term("drift", ARRAYS[d // 2], MODULES[d % 2], int(epochs[e])) for d, e in seen if e > 0
         ]  # fmt: skip
     terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(field_order)]
-    return Model(tuple(terms), epochs, direction, origin, times, epoch_of_time)
+    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time)
+    return replace(model, tilts=_list_tilts(model, measurements)) if model.powers else model
+
+
+def _list_tilts(model, measurements):
+    """Fit gradients along V2 and V3 by zero points and fields of order 1."""
+    m, powers = measurements, ((1, 0), (0, 1))
+    tilts = np.zeros((2, len(model.terms)))
+    for code in model.detectors:
+        mine = m.detector == code
+        shapes = np.vstack([np.ones(np.count_nonzero(mine)), legendre(m.x[mine], m.y[mine], powers)]).T
+        places = np.column_stack([m.V2[mine], m.V3[mine]]) / 60
+        columns = [model._places("zero_point")[code], *(model._places("field", power)[code] for power in powers)]
+        tilts[:, columns] = np.linalg.lstsq(shapes, places, rcond=None)[0].T
+    return tuple(tilts)
 
 
 def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -339,6 +356,15 @@ class LinearSystem:
         """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
         here = np.ix_(free, free)
         return generalised_inverse(*(part[here] for part in self.normal_matrix(weight)))
+
+    def find_null_space(self, weight, free):
+        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
+        matrix, gram = (part[np.ix_(free, free)] for part in self.normal_matrix(weight))
+        root = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+        null = generalised_inverse(matrix, gram)[1]
+        found = np.zeros((len(free), null.shape[1]))
+        found[free] = null / root[:, None]
+        return found
 
     def score(self, weight, residual):
         """Right side of the normal equations for a step from given residuals."""

@@ -8,6 +8,16 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.fitting.blocks import (
+    MAX_INFLATION,
+    Information,
+    admit_drifts,
+    admit_exposures,
+    admit_field,
+    find_companions,
+    find_references,
+    report_terms,
+)
 from jwst_modfix.fitting.design import (
     NULL_SHARE,
     SLOPE_ARRAYS,
@@ -18,7 +28,6 @@ from jwst_modfix.fitting.design import (
     list_terms,
     number_labels,
 )
-from jwst_modfix.fitting.blocks import MAX_INFLATION, Information, admit_exposures, find_references, report_terms
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
@@ -45,6 +54,11 @@ class LinkReport:
     epoch_group: np.ndarray  # (n_epochs,), number of the connected component
     repeated: int  # sources measured more than once
     n_sources: int
+
+    def group_of(self, term: Term) -> int:
+        """Find the group of the term's detector, or of the first of its array."""
+        labels = [f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in term.codes]
+        return int(self.detector_group[next(self.detectors.index(one) for one in labels if one in self.detectors)])
 
     def between_modules(self, array):
         """Count the sources that both modules of an array ID measured."""
@@ -117,19 +131,23 @@ def count_weakest_links(
     return found
 
 
-def check_linked(measurements: Measurements, links: LinkReport) -> None:
-    """Refuse measurements that cannot determine an offset between the modules."""
+def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> None:
+    """Refuse measurements that cannot determine an offset between the modules, or between any two detectors."""
     place = f"measurements in {measurements.filter}+{measurements.pupil}"
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
     modules = sorted({detector.split()[1] for detector in links.detectors})
-    if len(modules) < len(MODULES):
+    if len(modules) < len(MODULES) and scale == "modules":
         raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
     if links.repeated == 0:
         why = "no overlap"
         if len(links.epochs) == 1:
             why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
         raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
+    if scale == "detectors":
+        if len(set(links.detector_group.tolist())) == len(links.detectors):
+            raise NoSolutionError(f"{place}: no overlap: no detector shares sources with another")
+        return
     sides = [
         {int(g) for d, g in zip(links.detectors, links.detector_group, strict=True) if d.endswith(module)}
         for module in MODULES
@@ -168,24 +186,6 @@ class TermStatus:
         return not self.is_degenerate
 
 
-@dataclass(frozen=True, eq=False)
-class Forecast:
-    """What a fit of one filter and pupil will determine."""
-
-    model: Model  # all terms that were asked for
-    system: LinearSystem
-    links: LinkReport
-    status: tuple[TermStatus, ...]  # of each term but levels and exposures: its expected error, or why there is none
-    free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
-    fitted: np.ndarray  # (n_terms,), terms that are determined
-    remarks: tuple[str, ...] = ()  # what was chosen, and why
-    refusals: tuple[str, ...] = ()  # what was asked for and is not determined
-
-    def report(self) -> np.ndarray:
-        """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
-        return report_terms(self.model, self.links, self.free, self.fitted)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What is asked of a fit: the parameters of `jwst_modfix.fitting.solution.fit`."""
@@ -201,6 +201,30 @@ class Choice:
     fit_direction: bool = False
     per_module: bool = False
     min_sources: int = MIN_SOURCES
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What a fit of one filter and pupil will determine."""
+
+    model: Model  # all terms that were asked for
+    system: LinearSystem
+    links: LinkReport
+    status: tuple[TermStatus, ...]  # of each term but levels and exposures: its expected error, or why there is none
+    free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
+    fitted: np.ndarray  # (n_terms,), terms that are determined
+    choice: Choice
+    remarks: tuple[str, ...] = ()  # what was chosen, and why
+    refusals: tuple[str, ...] = ()  # what was asked for and is not determined
+
+    @property
+    def has_exposures(self) -> bool:
+        """Whether exposures have terms of their own."""
+        return bool((self.free & self.model.mask("exposure")).any())
+
+    def report(self) -> np.ndarray:
+        """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
+        return report_terms(self.model, self.links, self.free, self.fitted)
 
 
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
@@ -236,6 +260,31 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
     return counts
 
 
+def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
+    """Find again what is determined, by the measurements with a weight alone: rejections can break a chain of links.
+
+    No term is admitted that was not before, but those of epochs where exposures lose theirs. NoSolutionError where
+    these measurements determine no zero point.
+    """
+    model, had_exposures = forecast.model, forecast.has_exposures
+    choice = replace(forecast.choice, exposure_terms="fit" if had_exposures else "zero")
+    again = _admit_terms(model, forecast.system, forecast.links, weight, choice)
+    found, status = {s.term: s for s in again.status}, []
+    for before in forecast.status:
+        now = found.get(before.term)
+        if before.is_fitted and now is not None:
+            # Correlations and expected errors are those of all measurements, as in a forecast without magnitudes.
+            kept = replace(before, effective_sources=now.effective_sources, partners=now.partners)
+            before = kept if now.is_fitted else replace(now, words=f"{now.words} (without the rejected measurements)")
+        status.append(before)
+    before = forecast.free
+    if had_exposures and not again.has_exposures:
+        before = (before & ~model.mask("exposure")) | model.mask("epoch")
+    free = before & (again.free | model.mask("level"))
+    fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
+    return replace(forecast, status=tuple(status), free=free, fitted=fitted)
+
+
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
     """Status of a term that is constrained by too few sources."""
     why = f"constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
@@ -255,9 +304,7 @@ def _admit_terms(model, system, links, weight, choice):
     unknown = _undetermined_offsets(matrix, gram, main, model.mask("level"))
     if (unknown == main).all():
         what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
-        raise NoSolutionError(
-            f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag"
-        )
+        raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
     nuisance, refused = model.mask("level") | unknown, {}
     # Each round leaves out the term with the least support. What was refused before is tried again: the terms that
     # stood in its way may be gone.
@@ -265,7 +312,7 @@ def _admit_terms(model, system, links, weight, choice):
         reduced = _eliminate(matrix, gram, nuisance)
         admitted = _admit_all(model, reduced, gram, nuisance | references, refused, choice.time_term != "zero")
         fitted = np.isin(np.arange(len(model.terms)), admitted)
-        found = Forecast(model, system, links, (), fitted | nuisance, fitted)
+        found = Forecast(model, system, links, (), fitted | nuisance, fitted, choice)
         counts = count_effective_sources(found, weight)
         covariance = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
         weakest = _find_unsupported(model.terms, covariance, admitted, counts, choice.min_sources)
@@ -275,25 +322,12 @@ def _admit_terms(model, system, links, weight, choice):
         nuisance[number] = True
         refused = {number: weakest} | {i: r for i, r in refused.items() if nuisance[i]}
     information = Information(model, links, matrix, gram)
-    found = admit_exposures(replace(found, fitted=fitted | _with_results(found, references)), information, choice)
+    companions = (references | model.mask("level")) & find_companions(model, links, fitted)
+    found = replace(found, fitted=fitted | companions)
+    for admit in (admit_exposures, admit_field, admit_drifts):
+        found = admit(found, information, choice)
+    counts = count_effective_sources(found, weight)
     return replace(found, status=_statuses(found, information, refused, counts))
-
-
-def _with_results(found, references):
-    """References of groups, and levels, that belong to results."""
-    model, links = found.model, found.links
-    group = dict(zip(links.detectors, links.detector_group, strict=True))
-    extra = np.zeros(len(model.terms), bool)
-    for number, term in enumerate(model.terms):
-        mine = [group.get(f"{term.array} {module}") for module in MODULES]
-        if references[number]:
-            others = [group[f"{t.array} {t.module}"] for t, f in zip(model.terms, found.fitted, strict=True) if f and t.kind == "zero_point"]
-            extra[number] = group[f"{term.array} {term.module}"] in others
-        elif term.kind == "level":
-            offset = Term("offset", term.array)
-            alone = offset not in model.terms
-            extra[number] = alone or (found.fitted[model.terms.index(offset)] and mine[0] == mine[1])
-    return extra
 
 
 def _undetermined_offsets(matrix, gram, found, levels):
@@ -399,9 +433,9 @@ def _statuses(found, information, refused, counts):
         elif number in refused:
             status.append(refused[number])
         elif term.kind == "offset":
-            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag"
+            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag; not fitted"
             status.append(TermStatus.refuse(term, why))
         elif term.kind == "zero_point":
-            why = f"no chain of common sources links it to another detector to better than {MAX_OFFSET_ERROR} mag"
+            why = f"no chain of common sources links it to others to better than {MAX_OFFSET_ERROR} mag; not fitted"
             status.append(TermStatus.refuse(term, why))
     return tuple(status)

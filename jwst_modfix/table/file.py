@@ -15,7 +15,16 @@ import yaml
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.table.rules import BrokenRuleError, hold, list_of, located, one_of
-from jwst_modfix.table.table import BASELINES, META_RULES, Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import (
+    BASELINES,
+    DETECTORS,
+    META_RULES,
+    Gradient,
+    OffsetRow,
+    OffsetTable,
+    Validity,
+    ZeroPointRow,
+)
 from jwst_modfix.table.validity import find_mismatch
 from jwst_modfix.text import get_logger
 
@@ -23,13 +32,13 @@ log = get_logger(__name__)
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "2.0.0"  # written where a table needs it; others are written as 1.0.0, which older versions read
 SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
 
 _MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
 _MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the parser
 _META_DEFAULTS = {  # in the order of a file
-    "reftype": "moduleoffset", "schema_version": SCHEMA_VERSION, "telescope": "JWST", "instrument": {"name": "NIRCAM"},
+    "reftype": "moduleoffset", "schema_version": "1.0.0", "telescope": "JWST", "instrument": {"name": "NIRCAM"},
     "description": None, "author": "unknown", "pedigree": "unknown", "useafter": "1900-01-01T00:00:00",
 }  # fmt: skip
 _OF_ASDF = ("asdf_library", "history")  # what asdf writes about itself; no part of the table
@@ -40,7 +49,8 @@ _HEADER = """\
 %TAG ! tag:stsci.edu:asdf/
 --- !core/asdf-1.1.0
 # Module A/B flux offsets of NIRCam: edit in any text editor. offset [mag] = z_A - z_B (positive: A is brightened),
-# slope [mag/arcmin] = k of Ma et al. (2023), Eq. 9; direction [deg]; origin as the frame says.
+# slope [mag/arcmin] = k of Ma et al. (2023), Eq. 9; direction [deg]; origin as the frame says; zero_point [mag] of a
+# detector (positive: the detector measures faint and is brightened).
 """
 
 
@@ -87,7 +97,7 @@ def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
     """Read a table, and warn of rows that no exposure can match."""
     path = locate_table(path)
     table = table_from_tree(read_tree(path), str(path), cls)
-    for row in table.rows:
+    for row in (*table.rows, *table.zero_points):
         if mismatch := find_mismatch(row.array, row.filter, row.pupil):
             log.warning("%s: %s can never match an exposure: %s", path, row.label, mismatch.in_words())
     return table
@@ -139,36 +149,52 @@ def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
                 "photom": validity.photom or None,
                 "flat": validity.flat or None,
             },
-            "offsets": [asdict(row) for row in table.rows],
+            "offsets": [asdict(row) for row in table.rows] or (None if table.zero_points else []),
+            "zero_points": [asdict(row) for row in table.zero_points] or None,
         }
     )
+    tree["meta"]["schema_version"] = SCHEMA_VERSION if _needs_schema_2(table) else "1.0.0"
     return tree
+
+
+def _needs_schema_2(table: OffsetTable) -> bool:
+    return bool(table.zero_points) or any(row.photmjsr_date or row.photom or row.subarray for row in table.rows)
 
 
 def table_from_tree(tree: Any, name: str, cls: type = OffsetTable) -> Any:
     """Make the table that a tree describes; report all that is wrong at once, each with its place."""
     tree = own_tree(tree)
     _check_version(tree, name)
-    blocks, broken = hold(_BLOCKS, tree, required=("meta", "baseline", "valid_for", "offsets"))
+    required = ("meta", "valid_for") if "zero_points" in tree else ("meta", "baseline", "valid_for", "offsets")
+    required += ("baseline",) * ("zero_points" in tree and "offsets" in tree)
+    blocks, broken = hold(_BLOCKS, tree, required=required)
     problems = [f"{place or 'top level'}: {problem}" for place, problem in broken]
     meta, broken = hold(META_RULES, blocks.pop("meta", {}), _REQUIRED_META)
     problems += located("meta", broken)
     validity = _validity(blocks.pop("valid_for", {}), problems)
     has_gradient = "gradient" in blocks
     gradient = Gradient.collect("gradient", blocks.pop("gradient"), problems) if has_gradient else None
-    entries = blocks.pop("offsets", ())
-    places = [f"row {number} ({_key_in_words(row)})" for number, row in enumerate(entries, 1)]
-    rows = [OffsetRow.collect(place, row, problems) for place, row in zip(places, entries, strict=True)]
+    rows = _collect(OffsetRow, blocks.pop("offsets", ()), problems)
+    zero_points = _collect(ZeroPointRow, blocks.pop("zero_points", ()), problems)
     if gradient is None and has_gradient:
         rows = []  # whose slopes would be said to have no gradient
+    blocks.setdefault("baseline", "B" if rows else None)
     try:  # with what could be made of the rest, so that all is said at once
-        sound = [row for row in rows if row is not None]
-        table = cls(rows=sound, gradient=gradient, valid_for=validity, meta=meta, name=Path(name).name, **blocks)
+        table = cls(rows=rows, zero_points=zero_points, gradient=gradient, valid_for=validity, meta=meta,
+                    name=Path(name).name, **blocks)  # fmt: skip
     except ReferenceTableError as error:
         problems.append(str(error).removeprefix(f"{Path(name).name}: "))
     if problems:
         raise ReferenceTableError(f"{name}: " + "; ".join(problems))
     return table
+
+
+def _collect(kind: Any, entries: Any, problems: list[str]) -> list[Any]:
+    """Make the rows of a block that break no rule."""
+    key, name = ("detector", "zero point") if kind is ZeroPointRow else ("array", "row")
+    places = [f"{name} {number} ({_key_in_words(row, key)})" for number, row in enumerate(entries, 1)]
+    rows = [kind.collect(place, row, problems) for place, row in zip(places, entries, strict=True)]
+    return [row for row in rows if row is not None]
 
 
 def _check_version(tree: Mapping[str, Any], name: str) -> None:
@@ -202,21 +228,28 @@ def _filled(value: Any) -> Any:
     return value
 
 
+def _rows(value: Any) -> Any:
+    """Accept a list that is not empty, as a rule."""
+    return list_of(lambda row: row)(_filled(value))
+
+
 _BLOCKS = {
     "meta": lambda value: value,
-    "baseline": one_of(BASELINES),
+    "baseline": one_of((*BASELINES, *DETECTORS)),
     "gradient": lambda value: value,
     "valid_for": lambda value: value,
-    "offsets": lambda value: list_of(lambda row: row)(_filled(value)),
+    "offsets": _rows,
+    "zero_points": _rows,
 }
 _REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
 
 
-def _key_in_words(row: Any) -> str:
+def _key_in_words(row: Any, key: str) -> str:
     if not isinstance(row, dict):
         return "no mapping"
-    array, filter = row.get("array", "missing"), row.get("filter", "missing")
-    return f"array={array}, filter={filter}, pupil={row.get('pupil', 'CLEAR')}"
+    first, filter = row.get(key, "missing"), row.get("filter", "missing")
+    subarray = f", subarray={row['subarray']}" if "subarray" in row else ""
+    return f"{key}={first}, filter={filter}, pupil={row.get('pupil', 'CLEAR')}{subarray}"
 
 
 # ---- text and trees of plain values ----

@@ -185,7 +185,7 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
         module = model.meta.instrument.detector[3]
         phot_table, changed = model.phot_table.copy(), []
         for place, row in rows:
-            z = table.zero_point(row, module)
+            z = table.module_zero_point(row, module)
             for column in ("photmjsr", "uncertainty"):
                 phot_table[column][place] *= 10 ** (0.4 * z)
             changed.append((row, z))

@@ -102,7 +102,7 @@ class ModuleOffsetModel(ReferenceFileModel):
 
     def validate(self) -> None:
         """Check the model against the rules of a table; a `ReferenceTableError` lists every place that breaks one."""
-        if "offsets" in self._instance:
+        if {"offsets", "zero_points"} & set(self._instance):
             table_from_tree(self._instance, self.override_handle)
 
     def to_asdf(self, init: Any, *_: Any, **__: Any) -> None:  # numpydoc ignore=PR01

@@ -62,6 +62,17 @@ def number(low: float = -math.inf, high: float = math.inf) -> Rule:
     return rule
 
 
+def whole_number(low: int, high: int) -> Rule:
+    """Accept whole numbers between two limits."""
+
+    def rule(value: Any) -> int:
+        if number(low, high)(value) != int(value):
+            raise BrokenRuleError(f"must be a whole number, got {value}")
+        return int(value)
+
+    return rule
+
+
 def _number_hint(value: Any) -> str:
     """Explain how YAML interprets what the user probably meant."""
     try:

@@ -6,12 +6,13 @@ import hashlib
 import html
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.rules import (
+    BrokenRuleError,
     Rule,
     context_number,
     hold,
@@ -22,21 +23,28 @@ from jwst_modfix.table.rules import (
     one_of,
     plain_data,
     text,
+    whole_number,
 )
 
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
     from astropy.table import Table
 
     from jwst_modfix.apply.factor import FactorMap
+    from jwst_modfix.exposure import Exposure
 
-__all__ = ["ARRAYS", "BASELINES", "FRAMES", "MODULES", "Gradient", "OffsetRow", "OffsetTable", "Validity"]
+__all__ = [
+    "ARRAYS", "BASELINES", "DETECTORS", "FRAMES", "MODULES",
+    "Field", "Gradient", "OffsetRow", "OffsetTable", "Validity", "ZeroPointRow",
+]  # fmt: skip
 
 
 MODULES = ("A", "B")
 ARRAYS = ("1", "2", "3", "4", "long")
-BASELINES = ("B", "A", "mean")
+DETECTORS = tuple(f"NRC{module}{array.upper()}" for module in MODULES for array in ARRAYS)
+BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
@@ -44,8 +52,12 @@ _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0
 _ANGLE = number(-360, 360)
 _WHEEL = text("[A-Z][A-Z0-9]+", example="F444W")
 _CONTEXT = text(r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
+_SUBARRAY = text("[A-Z0-9-]+", example="SUB160")
+_DATE = text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
 _NAMES = list_of(text(), single=True)
 _FREE_TEXT = text(lines=True)
+_SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
+Row = TypeVar("Row", "OffsetRow", "ZeroPointRow")
 
 
 class _Checked:
@@ -113,6 +125,13 @@ class OffsetRow(_Checked):
         This row's own direction of the gradient [deg], in place of the table's.
     photmjsr : dict, optional
         PHOTMJSR of the two arrays, ``{"A": ..., "B": ...}``, where the row was derived [(MJy/sr) / (DN/s)].
+    photmjsr_date : str, optional
+        ISO date at which the photom file gives `photmjsr`, as it may depend on time.
+    photom : dict, optional
+        Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
+    subarray : str, optional
+        Name of the subarray, as in ``SUBARRAY``, that the row is for; without it, the row is for every subarray that
+        has no row of its own.
 
     Raises
     ------
@@ -129,6 +148,9 @@ class OffsetRow(_Checked):
     slope_error: float | None = None
     direction: float | None = None
     photmjsr: Mapping[str, float] | None = None
+    photmjsr_date: str | None = None
+    photom: Mapping[str, str] | None = None
+    subarray: str | None = None
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "array": one_of(ARRAYS),
@@ -140,6 +162,9 @@ class OffsetRow(_Checked):
         "slope_error": number(0),
         "direction": _ANGLE,
         "photmjsr": mapping({"A": number(0), "B": number(0)}, required=("A", "B")),
+        "photmjsr_date": _DATE,
+        "photom": mapping({"A": text(), "B": text()}, required=("A", "B")),
+        "subarray": _SUBARRAY,
     }
     joint: ClassVar[str] = ", field "
 
@@ -148,19 +173,189 @@ class OffsetRow(_Checked):
 
     @staticmethod
     def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
-            if one in values and other not in values:
-                yield "", f"has a {one} and no {other}"
+        yield from _lonely(values, slope="slope_error", slope_error="slope", direction="slope",
+                           photmjsr_date="photmjsr")  # fmt: skip
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """``(array, filter, pupil)``, which is unique in a table."""
+        """``(array, filter, pupil)``; with the subarray, unique in a table."""
         return (self.array, self.filter, self.pupil)
 
     @property
     def label(self) -> str:
         """Name of the row in messages."""
-        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil})"
+        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil}{_of_subarray(self)})"
+
+
+def _lonely(values: Mapping[str, Any], **needs: str) -> Iterator[tuple[str, str]]:
+    """Find fields that are given without the field that each needs."""
+    for one, other in needs.items():
+        if one in values and other not in values:
+            yield "", f"has a {one} and no {other}"
+
+
+def _of_subarray(row: OffsetRow | ZeroPointRow) -> str:
+    return f", subarray={row.subarray}" if row.subarray else ""
+
+
+@dataclass(frozen=True)
+class Field(_Checked):
+    """
+    How the zero point changes over a detector: a polynomial of Legendre polynomials P.
+
+    ``sum over i, j of coefficients[i][j] P_i(xi) P_j(eta)`` with ``xi = 2 x / 2047 - 1``, ``eta = 2 y / 2047 - 1`` and
+    x, y 0-indexed pixels of the full SCI frame.
+
+    Parameters
+    ----------
+    order : int
+        Largest i + j, 0 to 9.
+    coefficients : sequence of sequences of float
+        ``order + 1`` sequences; ``coefficients[i]`` has ``order + 1 - i`` numbers [mag]. ``coefficients[0][0]`` is 0,
+        so that the zero point of the row is the mean over the detector.
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule.
+    """
+
+    order: int
+    coefficients: tuple[tuple[float, ...], ...]
+
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "order": whole_number(0, 9),
+        "coefficients": list_of(list_of(number(-1, 1))),
+    }
+    label = "field"
+
+    @staticmethod
+    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if "order" not in values or "coefficients" not in values:
+            return
+        sizes = [len(row) for row in values["coefficients"]]
+        if sizes != (expected := [*range(values["order"] + 1, 0, -1)]):
+            yield "coefficients", f"of order {values['order']} must be lists of {expected} numbers, got {sizes}"
+        elif values["coefficients"][0][0] != 0:
+            yield "coefficients", f"[0][0] must be 0, got {values['coefficients'][0][0]}; add it to zero_point"
+
+    def evaluate(self, x: Any, y: Any) -> np.ndarray:
+        """
+        Evaluate the field.
+
+        Parameters
+        ----------
+        x, y : array_like
+            0-indexed pixels of the full SCI frame.
+
+        Returns
+        -------
+        numpy.ndarray
+            The field [mag], of the shape of x and y.
+        """
+        import numpy as np
+
+        matrix = np.zeros((self.order + 1, self.order + 1))
+        for i, row in enumerate(self.coefficients):
+            matrix[i, : len(row)] = row
+        xi, eta = (2 * np.asarray(pixel, float) / 2047 - 1 for pixel in (x, y))
+        return np.asarray(np.polynomial.legendre.legval2d(xi, eta, matrix))
+
+
+def _field(value: Any) -> Field:
+    """Accept a field, or the block of a file, as a rule."""
+    if isinstance(value, Field):
+        return value
+    clean, problems = Field.check(value)
+    if problems:
+        raise BrokenRuleError("; ".join(f"{name} {problem}".strip() for name, problem in problems))
+    return Field(**clean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroPointRow(_Checked):
+    """
+    The zero-point error of one detector through one filter and pupil.
+
+    Parameters
+    ----------
+    detector : str
+        As in ``DETECTOR``: ``"NRCA1"`` to ``"NRCB4"``, ``"NRCALONG"`` or ``"NRCBLONG"``.
+    filter, pupil : str
+        Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
+    subarray : str, optional
+        Name of the subarray, as in ``SUBARRAY``, that the row is for; without it, the row is for every subarray that
+        has no row of its own.
+    zero_point : float
+        z [mag], between -1 and 1; positive: the detector measures faint.
+    zero_point_error : float, optional
+        Its standard error [mag]; None where it is not known.
+    field : Field, optional
+        How the zero-point error changes over the detector, beside its mean z.
+    field_error : float, optional
+        Standard error of the field, rms over the detector [mag].
+    photmjsr : float, optional
+        PHOTMJSR of the detector where the row was derived [(MJy/sr) / (DN/s)].
+    photmjsr_date : str, optional
+        ISO date at which the photom file gives `photmjsr`, as it may depend on time.
+    photom : str, optional
+        Name of the photom file.
+    group : int, optional
+        Number of the group of linked detectors; zero points of two groups have no common scale.
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule.
+    """
+
+    detector: str
+    filter: str
+    pupil: str = "CLEAR"
+    subarray: str | None = None
+    zero_point: float
+    zero_point_error: float | None = None
+    field: Field | None = None
+    field_error: float | None = None
+    photmjsr: float | None = None
+    photmjsr_date: str | None = None
+    photom: str | None = None
+    group: int | None = None
+
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "detector": one_of(DETECTORS),
+        "filter": _WHEEL,
+        "pupil": _WHEEL,
+        "subarray": _SUBARRAY,
+        "zero_point": number(-1, 1),
+        "zero_point_error": number(0),
+        "field": _field,
+        "field_error": number(0),
+        "photmjsr": number(0),
+        "photmjsr_date": _DATE,
+        "photom": text(),
+        "group": whole_number(0, 999),
+    }
+    joint: ClassVar[str] = ", field "
+
+    @staticmethod
+    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield from _lonely(values, field_error="field", photmjsr_date="photmjsr")
+
+    @property
+    def array(self) -> str:
+        """Array ID that the detector shares with that of the other module."""
+        return self.detector[4:].lower()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """``(detector, filter, pupil)``; with the subarray, unique in a table."""
+        return (self.detector, self.filter, self.pupil)
+
+    @property
+    def label(self) -> str:
+        """Name of the row in messages."""
+        return f"zero point (detector={self.detector}, filter={self.filter}, pupil={self.pupil}{_of_subarray(self)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +473,7 @@ META_RULES: Mapping[str, Rule] = {
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OffsetTable:
     """
-    Offsets and slopes of the module A/B zero points.
+    Offsets between the modules, or zero points of detectors, by filter and pupil.
 
     Tables are equal if their coefficients, conventions and validity are; names, metadata and the order of rows do
     not count.
@@ -286,9 +481,14 @@ class OffsetTable:
     Parameters
     ----------
     rows : sequence of OffsetRow
-        One row for each array ID, filter and pupil.
-    baseline : {'B', 'A', 'mean'}
-        The module whose flux scale is kept; ``'mean'`` splits each offset in equal halves.
+        Offsets between the modules: one row for each array ID, filter, pupil and, where it matters, subarray.
+    zero_points : sequence of ZeroPointRow
+        Zero points of detectors: one row for each detector, filter, pupil and, where it matters, subarray. A filter
+        and pupil has rows of one kind only.
+    baseline : str, optional
+        The flux scale that is kept. For offsets ``'B'`` or ``'A'``, or ``'mean'``, which splits each offset in equal
+        halves. For zero points the mean of module B's, module A's or all detectors of the filter and pupil (and of
+        the group), or one detector by its name. None for zero points without a common reference, as published.
     gradient : Gradient, optional
         Needed where a row has a slope.
     valid_for : Validity
@@ -301,11 +501,13 @@ class OffsetTable:
     Raises
     ------
     ReferenceTableError
-        Two rows with one key, a slope without a gradient, or a value that breaks a rule.
+        Two rows with one key, rows of two kinds for one filter and pupil, a slope without a gradient, or a value that
+        breaks a rule.
     """
 
-    rows: tuple[OffsetRow, ...]
-    baseline: str = "B"
+    rows: tuple[OffsetRow, ...] = ()
+    zero_points: tuple[ZeroPointRow, ...] = ()
+    baseline: str | None = "B"
     gradient: Gradient | None = None
     valid_for: Validity = field(default_factory=Validity)
     name: str = "table"
@@ -313,20 +515,33 @@ class OffsetTable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
-        _, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
-        meta, broken_meta = hold(META_RULES, self.meta)
-        problems = [f"{name}: {problem}" for name, problem in broken] + located("meta", broken_meta)
-        for label, count in Counter(row.label for row in self.rows).items():
-            if count > 1:
-                problems.append(f"duplicate {label}: {count} times; give one row for each array, filter and pupil")
-        for row in self.rows:
-            if row.slope is not None and self.gradient is None:
-                problems.append(
-                    f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
-                )
+        object.__setattr__(self, "zero_points", tuple(self.zero_points))
+        meta, broken = hold(META_RULES, self.meta)
+        problems = [*self._baseline_problems(), *located("meta", broken), *self._row_problems()]
         if problems:
             raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
         object.__setattr__(self, "meta", meta)
+
+    def _baseline_problems(self) -> Iterator[str]:
+        if self.baseline is None and not self.rows:
+            return
+        allowed = BASELINES if self.rows else (*BASELINES, *DETECTORS)
+        _, broken = hold({"baseline": one_of(allowed)}, {"baseline": self.baseline})
+        for name, problem in broken:
+            yield f"{name}: {problem}{'; offsets have no other' * (self.baseline in DETECTORS)}"
+
+    def _row_problems(self) -> Iterator[str]:
+        for label, count in Counter(row.label for row in (*self.rows, *self.zero_points)).items():
+            if count > 1:
+                kind = "detector" if label.startswith("zero") else "array"
+                yield f"duplicate {label}: {count} times; give one row for each {kind}, filter and pupil"
+        for row in self.rows:
+            if row.slope is not None and self.gradient is None:
+                yield f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
+        bands = {row.key[1:] for row in self.rows}
+        for filter, pupil in dict.fromkeys(row.key[1:] for row in self.zero_points):
+            if (filter, pupil) in bands:
+                yield f"filter {filter}, pupil {pupil}: has offsets and zero points; give rows of one kind only"
 
     def __eq__(self, other: object) -> bool:
         return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
@@ -335,7 +550,9 @@ class OffsetTable:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        return f"<OffsetTable {self.name!r}: {len(self.rows)} rows, baseline {self.baseline}, hash {self.digest}>"
+        rows = f"{len(self.rows)} rows" if self.rows or not self.zero_points else ""
+        both = ", ".join([rows] * bool(rows) + [f"{len(self.zero_points)} zero points"] * bool(self.zero_points))
+        return f"<OffsetTable {self.name!r}: {both}, baseline {self.baseline}, hash {self.digest}>"
 
     def _repr_html_(self) -> str:
         description = html.escape(self.meta.get("description", ""))
@@ -449,32 +666,79 @@ class OffsetTable:
         return corrected_copy(self, model)
 
     def _content(self) -> dict[str, Any]:
-        rows = [asdict(row) for row in sorted(self.rows, key=lambda row: row.key)]
-        gradient = self.gradient and asdict(self.gradient)
-        return {"rows": rows, "baseline": self.baseline, "gradient": gradient, "valid_for": asdict(self.valid_for)}
+        content: dict[str, Any] = {
+            "rows": [_row_content(row) for row in sorted(self.rows, key=_order)],
+            "baseline": self.baseline,
+            "gradient": self.gradient and asdict(self.gradient),
+            "valid_for": asdict(self.valid_for),
+        }
+        if self.zero_points:
+            content["zero_points"] = [_row_content(row) for row in sorted(self.zero_points, key=_order)]
+        return content
 
     @property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the coefficients: not of the comments, layout or metadata."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def row(self, array: str | None, filter: str | None, pupil: str | None = "CLEAR") -> OffsetRow | None:
+    def row(
+        self, array: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
+    ) -> OffsetRow | None:
         """
-        Find the row of an array ID, filter and pupil.
+        Find the offset of an array ID, filter and pupil.
 
         Parameters
         ----------
         array, filter, pupil : str
             The key of the row.
+        subarray : str, optional
+            A row of this subarray comes first, then one for every subarray.
 
         Returns
         -------
         OffsetRow or None
             The row, or None.
         """
-        return next((row for row in self.rows if row.key == (array, filter, pupil)), None)
+        return _find(self.rows, (array, filter, pupil), subarray)
 
-    def zero_point(self, row: OffsetRow, module: str) -> float:
+    def zero_point(
+        self, detector: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
+    ) -> ZeroPointRow | None:
+        """
+        Find the zero point of a detector, filter and pupil.
+
+        Parameters
+        ----------
+        detector, filter, pupil : str
+            The key of the row.
+        subarray : str, optional
+            A row of this subarray comes first, then one for every subarray.
+
+        Returns
+        -------
+        ZeroPointRow or None
+            The row, or None.
+        """
+        return _find(self.zero_points, (detector, filter, pupil), subarray)
+
+    def row_of(self, exposure: Exposure) -> OffsetRow | ZeroPointRow | None:
+        """
+        Find the row of an exposure, of either kind.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            Description of an exposure.
+
+        Returns
+        -------
+        OffsetRow, ZeroPointRow or None
+            The row, or None.
+        """
+        place = (exposure.filter, exposure.pupil, exposure.subarray)
+        return self.zero_point(exposure.detector, *place) or self.row(exposure.array, *place)
+
+    def module_zero_point(self, row: OffsetRow, module: str) -> float:
         """
         Zero-point error z of one module's array: the offset in the table's gauge.
 
@@ -490,7 +754,7 @@ class OffsetTable:
         float
             z [mag], with z_A - z_B = ``row.offset`` and the baseline's z = 0.
         """
-        return _GAUGE[self.baseline][module] * row.offset + 0.0  # and no negative zero
+        return _GAUGE[str(self.baseline)][module] * row.offset + 0.0  # and no negative zero
 
     def exposure_gradient(self, row: OffsetRow) -> float:
         """
@@ -532,3 +796,18 @@ class OffsetTable:
         if self.gradient is None:
             raise ReferenceTableError(f"{self.name}: has no gradient block, so {row.label} has no direction")
         return self.gradient.direction
+
+
+def _order(row: OffsetRow | ZeroPointRow) -> tuple[str, ...]:
+    return (*row.key, row.subarray or "")
+
+
+def _row_content(row: OffsetRow | ZeroPointRow) -> dict[str, Any]:
+    """Values of a row, without the fields of schema 2 that it does not have: digests of older tables hold."""
+    return {name: value for name, value in asdict(row).items() if value is not None or name in _SCHEMA_1}
+
+
+def _find(rows: Iterable[Row], key: tuple[str | None, ...], subarray: str | None) -> Row | None:
+    """Find the row of a subarray, else the row for every subarray."""
+    found = {row.subarray: row for row in rows if row.key == key}
+    return found.get(subarray, found.get(None))

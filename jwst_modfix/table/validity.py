@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
@@ -64,21 +64,35 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     """Name the row that a table has not got for an exposure; None where it has one."""
     if exposure.instrument != "NIRCAM":
         return f"instrument is {exposure.instrument}, but the table is for NIRCAM"
-    if not exposure.array or table.row(exposure.array, exposure.filter, exposure.pupil) is not None:
+    if not exposure.array or table.row_of(exposure) is not None:
         return None
-    reason = f"{table.name} has no row for array={exposure.array}, filter={exposure.filter}, pupil={exposure.pupil}"
-    for row in table.rows:
-        mismatch = find_mismatch(*row.key)
+    band = (exposure.filter, exposure.pupil)
+    is_by_detector = any(row.key[1:] == band for row in table.zero_points) or not table.rows
+    place = f"detector={exposure.detector}" if is_by_detector else f"array={exposure.array}"
+    reason = f"{table.name} has no row for {place}, filter={exposure.filter}, pupil={exposure.pupil}"
+    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in (*table.rows, *table.zero_points)):
+        reason += f", subarray={exposure.subarray}"
+    for row in (*table.rows, *table.zero_points):
+        mismatch = find_mismatch(row.array, row.filter, row.pupil)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
 
 
-def explain_photmjsr(row: OffsetRow | None, exposure: Exposure) -> str | None:
+def calibration_of(row: OffsetRow | ZeroPointRow | None, module: str | None) -> tuple[float | None, str | None]:
+    """PHOTMJSR and photom file of a module's array where a row was derived; None where not known."""
+    if row is None or isinstance(row, ZeroPointRow):
+        return (row and row.photmjsr, row and row.photom)
+    return (row.photmjsr or {}).get(module or ""), (row.photom or {}).get(module or "")
+
+
+def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> str | None:
     """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
-    derived = ((row and row.photmjsr) or {}).get(exposure.module or "")
+    derived, photom = calibration_of(row, exposure.module)
     if row is None or not derived or not exposure.photmjsr:
         return None
+    if photom and base_name(photom) == base_name(exposure.photom):
+        return None  # one photom file gives different values at different times
     if abs(exposure.photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
         return None
     return (
