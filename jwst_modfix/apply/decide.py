@@ -140,7 +140,7 @@ class Correction:
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=_VERSION,
-            zero_point=table.zero_point(row, exposure.module) if self.apply_offset else 0.0,
+            zero_point=table.module_zero_point(row, exposure.module) if self.apply_offset else 0.0,
             gradient=gradient,
             **of_gradient,
         )
