@@ -136,7 +136,9 @@ class ModuleOffsetStep(OfflineStep):
             table, source = choose_table(self.get_ref_override("moduleoffset"))
             log.info("Table %s (hash %s), %s", table.name, table.digest, source)
             if table.valid_for.is_empty:
-                unknown = "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
+                unknown = (
+                    "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
+                )
                 log.warning(unknown, table.name)
         return Correction(
             table=table, apply_offset=self.apply_offset, apply_slope=self.apply_slope, inverse=self.inverse,
