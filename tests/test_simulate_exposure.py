@@ -14,7 +14,6 @@ from jwst_modfix.simulate import (
     Effects,
     Population,
     Subarray,
-    cut_subarray,
     named_subarray,
     scene_around,
     simulate_exposure,
@@ -80,22 +79,18 @@ def test_step_takes_out_what_was_put_in(frame, direction, origin, own):
     gradient = Gradient(frame=frame, direction=direction, origin=origin, exposure_share=0.5)
     table = OffsetTable(rows=(row,), gradient=gradient)
     exposure = one_exposure("NRCALONG", "F444W", epoch=1)
+    strip = Subarray(xstart=1, ystart=1900, xsize=2048, ysize=64)  # along x, and far from the origin along y
     right, wrong = (
-        simulate_exposure(exposure, nothing(exposure), None, truth=truth, effects=SKY_ONLY)
+        simulate_exposure(exposure, nothing(exposure), None, truth=truth, effects=SKY_ONLY, subarray=strip)
         for truth in (PERFECT, CalibrationTruth(table=table))
     )
     reference = ModuleOffsetModel.from_table(
         table, description="A test", author="us", pedigree="DUMMY", useafter="2022-01-01T00:00:00"
     )
     corrected = ModuleOffsetStep.call(wrong, override_moduleoffset=reference)
-    for name, tolerance in {
-        "data": 2e-6,
-        "err": 2e-6,
-        "var_poisson": 5e-6,
-        "var_rnoise": 5e-6,
-        "var_flat": 5e-6,
-    }.items():
-        np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
+    for names, tolerance in ((("data", "err"), 2e-6), (("var_poisson", "var_rnoise", "var_flat"), 5e-6)):
+        for name in names:
+            np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
 
 
 def test_noise_has_the_size_that_err_says(sky):
@@ -225,18 +220,21 @@ def test_named_subarrays_are_those_of_the_siaf():
     assert named_subarray("SUB640", "NRCALONG").xstart == 705
 
 
-def test_subarray_keeps_pixels_and_sky(model):
-    cut = cut_subarray(model, Subarray(xstart=101, ystart=301, xsize=200, ysize=50))
-    cut.validate()
-    np.testing.assert_array_equal(cut.data, model.data[300:350, 100:300])
-    np.testing.assert_allclose(cut.meta.wcs(7.0, 9.0), model.meta.wcs(107.0, 309.0), rtol=1e-13)
-    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)])
-    assert (cut.meta.subarray.name, cut.meta.subarray.xstart, cut.meta.subarray.ysize) == ("GENERIC", 101, 50)
-    assert (model.meta.subarray.name, model.data.shape) == ("FULL", (2048, 2048))
-    assert cut.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region
-
-
-def test_a_cut_at_the_corner_leaves_the_wcs_of_other_exposures(model):
-    cut = cut_subarray(model, Subarray(xstart=1, ystart=1, xsize=64, ysize=48))
-    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 63.5), (-0.5, 47.5)])
+@pytest.mark.parametrize("corner", [(1, 1), (101, 301), (1849, 1999)])
+def test_a_subarray_has_the_pixels_and_the_sky_of_the_full_frame(corner):
+    """With bad pixels and the packaged calibration; noise is that of the pixels that are read."""
+    exposure, effects = one_exposure("NRCALONG", "F444W"), Effects(noise=False)
+    scene = scene_around(np.random.default_rng(5), [exposure], Population(density=20))
+    x, y = (start - 1 for start in corner)
+    subarray = Subarray(xstart=x + 1, ystart=y + 1, xsize=200, ysize=50)
+    model, part = (simulate_exposure(exposure, scene, None, effects=effects, subarray=one) for one in (None, subarray))
+    part.validate()
+    for name in ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat", "area"):
+        whole = getattr(model, name)[y : y + 50, x : x + 200]
+        np.testing.assert_allclose(getattr(part, name), whole, rtol=2e-6, err_msg=name)
+    np.testing.assert_allclose(part.meta.wcs(7.0, 9.0), model.meta.wcs(x + 7.0, y + 9.0), rtol=1e-13)
+    np.testing.assert_allclose(part.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)])
     np.testing.assert_allclose(model.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 2047.5)] * 2)
+    keywords = part.meta.subarray
+    assert (keywords.name, keywords.xstart, keywords.ysize) == ("GENERIC", x + 1, 50)
+    assert part.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region
