@@ -130,7 +130,8 @@ def test_noise_free_measurements_give_every_term():
         truth,
         Survey(arrays=("1", "2", "long"), dithers=wide, density=10, error=(1e-12, 1e-12)),
     )
-    solution = fit(replace(m, mag_error=np.full(len(m), 0.003)), fit_slope="all", robust=False, scatter=False)
+    plain = {"fit_slope": "all", "exposure_terms": "zero", "robust": False, "scatter": False}
+    solution = fit(replace(m, mag_error=np.full(len(m), 0.003)), **plain)
     # Levels are relative: their sum over the linked arrays is 0.
     known = {"slope[1]": 0.0, "level[1]": 0.02 / 3, "level[2]": -0.01 / 3, "level[long]": -0.01 / 3}
     known |= {f"offset[{array}]": value for array, value in truth.offset.items()}
@@ -162,7 +163,8 @@ def dense(solution):
 def test_plain_least_squares_are_those_of_dense_algebra():
     """Truth: numpy's lstsq on all terms and sources, and the pseudo-inverse of the normal matrix."""
     truth = Truth(offset=TABLE_2_SW.offset, slope={"1": 0.004, "3": -0.003}, epoch=(0.0, 0.008, -0.006))
-    solution = fit(simulate(RNG, truth, Survey()), fit_slope="all", time_term="fit", robust=False, scatter=False)
+    plain = {"fit_slope": "all", "time_term": "fit", "exposure_terms": "zero", "robust": False, "scatter": False}
+    solution = fit(simulate(RNG, truth, Survey()), **plain)
     error = solution.measurements.mag_error[:, None]
     X = np.hstack(dense(solution)) / error
     theta = np.linalg.lstsq(X, solution.measurements.mag / error[:, 0], rcond=None)[0]
@@ -176,7 +178,8 @@ def test_plain_least_squares_are_those_of_dense_algebra():
 def test_covariance_is_the_sandwich_over_sources():
     """Truth: H^-1 (sum U U^T / (1 - leverage)) H^-1 by dense algebra, of weights and residuals that are Huber's."""
     truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
-    solution = fit(simulate(np.random.default_rng(6), truth, Survey(arrays=LW, density=6, **HARD)))
+    m = simulate(np.random.default_rng(6), truth, Survey(arrays=LW, density=6, **HARD))
+    solution = fit(m, exposure_terms="zero")
     X, S = dense(solution)
     residual, used = solution.residual, solution.rejected == 0
     base = used / (solution.measurements.mag_error**2 + solution.sigma_int**2)

@@ -132,12 +132,16 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
     if band.solution is None:
         return known
-    solution, terms, bootstrap = band.solution, np.flatnonzero(band.solution.fitted), band.bootstrap
+    solution, bootstrap = band.solution, band.bootstrap
+    terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
         "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
         "values": solution.values[terms],
         "covariance": solution.covariance[np.ix_(terms, terms)],
+        "zero_points": {
+            name: {"value": value, "error": error} for name, (value, error) in solution.zero_points("mean").items()
+        },
         "sources": solution.n_sources,
         "measurements": solution.n_measurements,
         "rejected": np.bincount(solution.rejected, minlength=4)[1:],
@@ -147,6 +151,9 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "results": [asdict(result) for result in band.results],
         "reserved": [asdict(residual) for residual in band.residuals],
         "sky": [asdict(comparison) for comparison in band.sky],
+        "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
+        "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
+        "colour": band.colour and {"band": f"{band.name} - {band.colour.other}", "median_mag": band.colour.median},
         "module_slopes": band.module_slopes,
         "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }
