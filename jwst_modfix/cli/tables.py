@@ -9,8 +9,9 @@ import click
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
-from jwst_modfix.table.combine import compare_tables, edit_row, merge_tables
+from jwst_modfix.table.combine import compare_tables, merge_tables
 from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value, wrap
+from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, OffsetTable
 from jwst_modfix.text import align

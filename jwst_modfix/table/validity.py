@@ -70,9 +70,9 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     is_by_detector = any(row.key[1:] == band for row in table.zero_points) or not table.rows
     place = f"detector={exposure.detector}" if is_by_detector else f"array={exposure.array}"
     reason = f"{table.name} has no row for {place}, filter={exposure.filter}, pupil={exposure.pupil}"
-    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in (*table.rows, *table.zero_points)):
+    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
         reason += f", subarray={exposure.subarray}"
-    for row in (*table.rows, *table.zero_points):
+    for row in table.all_rows:
         mismatch = find_mismatch(row.array, row.filter, row.pupil)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
@@ -81,8 +81,10 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
 
 def calibration_of(row: OffsetRow | ZeroPointRow | None, module: str | None) -> tuple[float | None, str | None]:
     """PHOTMJSR and photom file of a module's array where a row was derived; None where not known."""
-    if row is None or isinstance(row, ZeroPointRow):
-        return (row and row.photmjsr, row and row.photom)
+    if row is None:
+        return None, None
+    if isinstance(row, ZeroPointRow):
+        return row.photmjsr, row.photom
     return (row.photmjsr or {}).get(module or ""), (row.photom or {}).get(module or "")
 
 
