@@ -159,11 +159,9 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
 def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTest, ...]:
     """Test the residuals for what the model does not have; `ModelMismatchWarning` where a test fails."""
     fitted = ~result.measurements.reserved
-    exposure = np.asarray(photometry.measurements["exposure"])[result.rows[fitted]]
-    times = _find_times(photometry.exposures, exposure)
     colour = None if result.colour is None else result.colour.values[fitted]
     bands = len(list_bands(photometry.exposures))
-    tests = run_score_tests(result.solution, exposure=times, colour=colour, n_bands=bands)
+    tests = run_score_tests(result.solution, colour=colour, n_bands=bands)
     warn_of_mismatch(tests, result.name)
     return tests
 
