@@ -162,9 +162,9 @@ def _load(path: Path) -> Any:
 
 
 def _read(path: Path) -> Any:
+    if not path.is_file() and os.path.lexists(path):
+        raise AssociationError(f"{path}: is not a regular file")
     try:
-        if path.exists() and not path.is_file():
-            raise AssociationError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
@@ -236,5 +236,6 @@ def _check_member(member: Any, name: str) -> None:
         raise AssociationError(f"{name}: a member has a null character in {member!r}")
     if "://" in member["expname"]:
         raise AssociationError(f"{name}: {member['expname']} is a URL; download the file and name the copy")
-    if not isinstance(member.get("group_id", ""), str):
-        raise AssociationError(f"{name}: group_id of {member['expname']} must be text, got {member['group_id']!r}")
+    group = member.get("group_id")
+    if not isinstance(group, str | int | None) or isinstance(group, bool):
+        raise AssociationError(f"{name}: group_id of {member['expname']} must be text or a whole number, got {group!r}")

@@ -16,7 +16,7 @@ from jwst_modfix.apply.decide import Correction, correct_members, refuse_togethe
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import check_writable, locate, written_whole
 from jwst_modfix.steps.associations import Association, write_association
-from jwst_modfix.steps.inputs import AssociationLibrary, OfflineStep, copy_members, each, read_input
+from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, OfflineStep, copy_members, each, read_input
 from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -61,7 +61,7 @@ class ModuleOffsetStep(OfflineStep):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
-    def process(self, input_data: Any, *more: Any) -> Any:
+    def process(self, input_data: Any = None, *more: Any) -> Any:
         """
         Correct the input.
 
@@ -122,7 +122,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def _locate_output(self, name: str | None) -> Path:
         """Find where the result for an input of this name is written."""
-        name = re.sub(r"\.(?:gz|fz)$", "", str(name or self.default_output_file()), flags=re.IGNORECASE)
+        name = PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
     def _make_correction(self) -> Correction:

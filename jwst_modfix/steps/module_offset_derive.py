@@ -108,7 +108,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     output_ext = string(default='.asdf')  # A reference file is an ASDF file
     """  # noqa: E501
 
-    def process(self, input_data: Any, *more: str) -> ModuleOffsetModel:
+    def process(self, input_data: Any = None, *more: str) -> ModuleOffsetModel:
         """
         Derive the table.
 
@@ -198,9 +198,10 @@ def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Memb
         epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
         product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
         return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
-    paths = tuple(dict.fromkeys([found] if isinstance(found, Path) else found))
-    if not all(isinstance(path, Path) for path in paths):
+    paths = [found] if isinstance(found, Path) else found
+    if not isinstance(paths, list) or not all(isinstance(path, Path) for path in paths):
         raise AssociationError("input must be an association, files or folders of exposures; got data models in memory")
+    paths = tuple(dict.fromkeys(paths))
     return Members(
         paths, (None,) * len(paths), "derived", str(given) if isinstance(given, str | Path) else "list of files"
     )
