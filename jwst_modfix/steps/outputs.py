@@ -65,7 +65,7 @@ def plan_outputs(
     for source, target in zip(sources, targets, strict=True):
         job = None
         if source is not None:
-            with contextlib.suppress(OSError):  # a file that is not there is reported when it is opened
+            with contextlib.suppress(OSError, ValueError):  # reported when it is opened
                 status = source.stat()
                 job = f"{correction.identity} {source.name} {status.st_size} {status.st_mtime_ns}"
         reason = _find_unfinished(target, job) if on_existing == "skip" and find_existing([target]) else "-"
@@ -139,7 +139,7 @@ def _refuse_mixtures(folder: Path, names: Collection[str], correction: str, prod
         others = [
             member.name
             for member in members
-            if member.exists() and str(_read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
+            if identify(member) and str(_read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
         ]
         if shared and others:
             raise OutputError(
