@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
+from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
@@ -84,10 +85,15 @@ class Solution(Forecast, RobustFit):
         Whether each offset, slope and epoch term is determined, and why not.
     level_group : dict
         For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
+    detector_scatter, scatter_freedom : float, int
+        Random scatter of a detector from exposure to exposure [mag], which the covariance includes, and the degrees
+        of freedom that it was estimated from.
     """
 
     measurements: Measurements
     level_group: dict[str, int] = field(default_factory=dict)
+    detector_scatter: float = 0.0
+    scatter_freedom: int = 0
 
     def zero_points(self, baseline: str = "B") -> dict[str, tuple[float, float]]:
         """
@@ -307,6 +313,7 @@ class Solution(Forecast, RobustFit):
             f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
             f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.error_scale:.2f},"
             f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
+            f"scatter of a detector from exposure to exposure {1e3 * self.detector_scatter:.2f} mmag",
             "",
         ]
         rows, remarks = self._describe_detectors() if self.model.scale == "detectors" else self._describe_arrays()
@@ -444,6 +451,7 @@ def fit(
             raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
     mine = measurements.select(~measurements.reserved)
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _add_detector_scatter(solution) if scatter else solution
     solution = _take_gauge(*_correct_for_few(solution, min_sources))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     degenerate = (status.words for status in solution.status if status.is_degenerate)
@@ -469,6 +477,14 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
         settled, forecast = (again.free == forecast.free).all(), again
         if settled:
             return Solution(**vars(found), **vars(forecast), measurements=mine)
+
+
+def _add_detector_scatter(solution: Solution) -> Solution:
+    """Add to the covariance what detectors scatter by in each exposure, beside the noise of single measurements."""
+    m = solution.measurements
+    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    covariance = solution.covariance + found.covariance
+    return replace(solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom)
 
 
 def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:
