@@ -16,7 +16,7 @@ from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ def make_table(bands: Sequence[BandResult], headers: Sequence[ExposureHeader], b
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
+    zero_points = tuple(_complete_detector(row, headers) for table in solved for row in table.zero_points)
     gradient, valid_for = solved[0].gradient, _find_validity(headers)
-    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name)
+    known = {"baseline": baseline, "gradient": gradient, "valid_for": valid_for, "name": name}
+    return OffsetTable(rows=rows, zero_points=zero_points, **known)
 
 
 def make_model(derivation: Derivation) -> ModuleOffsetModel:
@@ -42,9 +44,10 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     described = describe_derivation(derivation)
     exposures = count_nouns(len(derivation.headers), "exposure")
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
+    what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
     return ModuleOffsetModel.from_table(
         derivation.table,
-        description=f"Module A/B flux offsets in {bands}, derived from {exposures}",
+        description=f"{what} in {bands}, derived from {exposures}",
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
         pedigree=f"INFLIGHT {first[:10]} {last}",
         useafter=first[:19],
@@ -63,6 +66,19 @@ def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
                 for value in values if value is not None}  # fmt: skip
     known = len(photmjsr) == len(MODULES)
     return replace(row, **numbers, photmjsr=photmjsr if known else None)
+
+
+def _complete_detector(row: ZeroPointRow, headers: Sequence[ExposureHeader]) -> ZeroPointRow:
+    """Round a row, and add PHOTMJSR where the detector has one value."""
+    numbers = {name: getattr(row, name) for name in ("zero_point", "zero_point_error", "field_error")}
+    numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
+    field = row.field
+    if field is not None:
+        rounded = tuple(tuple(round(c, _DECIMALS) for c in line) for line in field.coefficients)
+        field = replace(field, coefficients=rounded)
+    mine = [header for header in headers if (header.detector, *header.band) == (row.detector, row.filter, row.pupil)]
+    found = {header.photmjsr for header in mine}
+    return replace(row, **numbers, field=field, photmjsr=found.pop() if len(found) == 1 else None)
 
 
 def _find_validity(headers: Sequence[ExposureHeader]) -> Validity:
@@ -97,6 +113,8 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
             yield f"{band.name}: no solution: {band.failure}"
         for result in band.results:
             yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
+        for detector in band.detectors:
+            yield f"{band.name}, {detector.detector}: correction {detector.verdict}: {detector.words}."
 
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
@@ -149,6 +167,9 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "chi2": solution.chi2,
         "degrees_of_freedom": solution.dof,
         "results": [asdict(result) for result in band.results],
+        "detectors": [asdict(result) for result in band.detectors],
+        "detector_scatter_mag": solution.detector_scatter,
+        "remarks": [*solution.remarks, *solution.refusals],
         "reserved": [asdict(residual) for residual in band.residuals],
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],

@@ -43,6 +43,8 @@ _CHOICES = {
     "time_term": ("auto", "fit", "zero"),
     "exposure_terms": ("auto", "fit", "zero"),
 }
+_ORDERS = ("0", "1", "2", "3", "auto")
+_DRIFTS = ("report", "fit", "no")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -111,7 +113,7 @@ class Solution(Forecast, RobustFit):
 
         Raises
         ------
-        MeasurementsError
+        NoSolutionError
             The detector of the baseline has no zero point.
         """
         values, covariance = self.zero_point_covariance(baseline)
@@ -387,6 +389,8 @@ def fit(
     fit_slope: str = "long",
     time_term: str = "auto",
     exposure_terms: str = "auto",
+    field_order: str = "0",
+    drift: str = "report",
     direction: float = DIRECTION,
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
@@ -442,9 +446,18 @@ def fit(
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
+    order = str(field_order)
+    for name, value, known in (("field_order", order, _ORDERS), ("drift", drift, _DRIFTS)):
+        if value not in known:
+            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+    if scale == "modules" and (order != "0" or drift == "fit"):
+        raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
+    if drift == "fit" and time_term == "zero":
+        raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
     choice = Choice(
         scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
         origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
+        field_order=0 if order == "auto" else int(order), drift=drift == "fit",
     )  # fmt: skip
     for name, known in _CHOICES.items():
         if getattr(choice, name) not in known:
