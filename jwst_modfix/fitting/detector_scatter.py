@@ -12,7 +12,9 @@ from jwst_modfix.fitting.robust import RobustFit
 # Beyond this many effects their matrix is too large for eigenvalues; moments are as good with so many.
 _MANY = 1500
 _LARGEST = 0.1  # mag
-_RANK = 1e-9
+_RANK = 1e-6  # of an effect's own information: less is what sources and terms take over of an effect
+_VARY = 4.0
+_ROWS = 20_000  # sources at once, which bounds the memory
 # Student's t of fewer than 3 degrees of freedom has no variance.
 _LEAST_FREEDOM = 3
 
@@ -52,7 +54,8 @@ def estimate_detector_scatter(
     left = used - np.count_nonzero(system.per_source(fit.base)) - np.linalg.matrix_rank(inverse, hermitian=True)
     if effects.shape[1] <= _MANY:
         information = np.diag(own) - shared.toarray() - cross.T @ change
-        variance, freedom = _maximise_likelihood(information, score, squares, left)
+        parts = _source_scores(system, effects, slope * weight * fit.residual, change, terms)
+        variance, freedom = _maximise_likelihood(information, score, parts, squares, left, own.max(initial=0.0))
     else:
         variance, freedom = _take_moments(own, shared, cross, change, score, squares / max(left, 1))
     covariance = np.zeros((len(free), len(free)))
@@ -71,17 +74,29 @@ def _project(system, effects, weight, terms):
     return (sums.T @ (share @ sums)).tocsr(), cross, np.asarray(weighted.sum(axis=0))
 
 
-def _maximise_likelihood(information, score, squares, left):
+def _source_scores(system, effects, score, change, terms):
+    """Yield the scores of ranges of sources, shape (n_sources, n_effects)."""
+    by_effect = LinearSystem(effects, system.source, system.eliminate).source_sums(score)
+    by_term = system.source_sums(score)
+    for first in range(0, system.n_sources, _ROWS):
+        mine = slice(first, first + _ROWS)
+        yield by_effect[mine].toarray() - by_term[mine].toarray()[:, terms] @ change
+
+
+def _maximise_likelihood(information, score, parts, squares, left, whole):
     value, vector = np.linalg.eigh(information)
-    kept = value > _RANK * max(value.max(initial=0.0), 1e-300)
+    kept = value > _RANK * max(whole, 1e-300)
     value, part = value[kept], vector[:, kept].T @ score
     freedom, within = len(value), max(left - len(value), 1)
     if freedom < _LEAST_FREEDOM:
         return 0.0, freedom
-    noise = max((squares - np.sum(part**2 / value)) / within, 1e-12)
+    noise = max((squares - np.sum(part**2 / value)) / within, 1e-12) * value
+    # Where the few sources of a link vary, they have far more noise than their measurements tell.
+    seen = sum(np.sum((rows @ vector[:, kept]) ** 2, axis=0) for rows in parts)
+    noise = np.where(seen > _VARY * noise, seen, noise)
 
     def lack(sigma):
-        expected = noise * value + sigma**2 * value**2
+        expected = noise + sigma**2 * value**2
         return np.sum(np.log(expected) + part**2 / expected)
 
     best = minimize_scalar(lack, bounds=(0.0, _LARGEST), method="bounded", options={"xatol": 1e-7}).x
