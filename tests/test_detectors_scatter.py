@@ -21,7 +21,7 @@ def sets(request):
 
 
 def test_errors_of_offsets_hold_the_scatter(sets):
-    """Truth: each detector has a jitter of its own in each exposure, which would make errors up to 3 times too small."""
+    """Truth: each detector has a jitter of its own in each exposure; plain errors are up to 3 times too small."""
     _, solved = sets
     pulls = np.array([
         (solution.value(f"offset[{array}]")[0] - truth.zero_points[f"NRCA{array}"] + truth.zero_points[f"NRCB{array}"])
