@@ -20,6 +20,7 @@ from jwst_modfix.fitting.checks import (
     Bootstrap,
     Residual,
     SkyComparison,
+    SkyOffset,
     bootstrap_sources,
     compare_sky,
     list_assumptions,
@@ -256,12 +257,18 @@ def _compare_sky(
     table, measured = (part[_of_band(part, solution.measurements)]
                        for part in (photometry.exposures, photometry.measurements))  # fmt: skip
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
+    levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
+    centres = [_across_modules(measured, solution, result) for result in results]
+    return tuple(compare_sky(_sky_offsets(table), centres, levels))
+
+
+def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
+    """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     try:
-        offsets = sky_offsets(number_times(np.asarray(table["mjd"])), *columns)
+        return dict(sky_offsets(number_times(np.asarray(table["mjd"])), *columns))
     except NoSolutionError:
-        return ()
-    return tuple(compare_sky(offsets, [_across_modules(measured, solution, result) for result in results]))
+        return {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:
