@@ -63,7 +63,7 @@ def fix_gauge(solution: Solution, baseline: str) -> Gauge:
     """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
-    determined = _find_determined(solution)
+    determined = find_determined(solution)
     kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
     if baseline in DETECTORS and not (kept & determined).any():
         raise NoSolutionError(
@@ -85,7 +85,7 @@ def fix_gauge(solution: Solution, baseline: str) -> Gauge:
     return Gauge(tuple(codes.tolist()), weights, determined, group)
 
 
-def _find_determined(solution: Solution) -> np.ndarray:
+def find_determined(solution: Solution) -> np.ndarray:
     """Whether each detector's zero point is determined within its group."""
     model, found = solution.model, set()
     for term, fitted in zip(model.terms, solution.fitted, strict=True):
