@@ -39,7 +39,7 @@ def _exponential(t: float, amplitude: float, tau: float, const: float) -> float:
 
 
 def _powerlaw(t: float, year1value: float, tsoft: float, alpha: float) -> float:
-    return year1value * (t + tsoft) ** alpha / (_YEAR + tsoft) ** alpha
+    return year1value * float(((t + tsoft) / (_YEAR + tsoft)) ** alpha)
 
 
 # Throughput over that of a first day t0, t days after it, by the columns of the table; jwst.photom.time_dependence.
@@ -68,7 +68,9 @@ class PhotomLine:
     def at(self, mjd: float | None) -> float:
         """PHOTMJSR that the photom step writes for an exposure of this date."""
         photmjsr = self.photmjsr
-        for name, coefficients in self.losses if mjd is not None else ():
+        if mjd is None:
+            return photmjsr
+        for name, coefficients in self.losses:
             shape = {key: value for key, value in coefficients.items() if key != "t0"}
             photmjsr /= _THROUGHPUT[name](mjd - coefficients["t0"], **shape)
         return photmjsr
@@ -334,4 +336,4 @@ def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
     bits = sum(_BAD_FLAT.values())
     if "DQ_DEF" in names and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
         bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
-    return (hdulist["DQ"].data.astype(np.int64) & bits) != 0
+    return np.asarray((hdulist["DQ"].data.astype(np.int64) & bits) != 0)
