@@ -271,12 +271,12 @@ def convert_command(source, output, photom, drop_slope, context, recipe_gradient
     the stock photom step (--steps.photom.override_photom): no plugin is needed, and the correction must not be
     applied again. There is one photom file for each detector.
     """
+    from jwst_modfix.cli.calibrations import write_photom
     from jwst_modfix.table import formats, lists  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
     if photom:
-        table = OffsetTable.read(source)
-        _print_export(table, formats.export_photom(table, photom, output, drop_slope=drop_slope))
+        write_photom(OffsetTable.read(source), photom, output, drop_slope=drop_slope)
     elif kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS:
         if kinds[0] in _YAML:
             table = lists.read_yaml_list(source, context)
@@ -304,16 +304,3 @@ def _describe_import(table):
         verb = "brightened" if row.zero_point >= 0 else "dimmed"
         yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+.2f} mmag, its pixels are {verb} by "
                         f"a factor of {10 ** (0.4 * row.zero_point):.5g}")  # fmt: skip
-
-
-def _print_export(table, export):
-    rows = [
-        [row.filter, row.pupil, f"z {1e3 * z:+.2f} mmag", f"PHOTMJSR times {10 ** (0.4 * z):.6f}"]
-        for row, z in export.changed
-    ]
-    click.echo("\n".join(align(rows)))
-    for row in export.dropped:
-        click.echo(f"warning: {row.label}: its slope, {1e3 * row.slope:+.2f} mmag/arcmin, is left out", err=True)
-    if not table.valid_for.photom:
-        note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
-        click.echo("\n".join(wrap(note, "note: ")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,8 +14,9 @@ from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointR
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
 
-PHOTMJSR_TOLERANCE = 1e-3
-"""Relative difference of PHOTMJSR above which a row was derived on another flux calibration."""
+_PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
+_LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
+_MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
 # NIRCam's wheels in imaging.
 SHORT_FILTERS = (
@@ -84,27 +86,36 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     return reason
 
 
-def calibration_of(row: OffsetRow | ZeroPointRow | None, module: str | None) -> tuple[float | None, str | None]:
-    """PHOTMJSR and photom file of a module's array where a row was derived; None where not known."""
-    if row is None:
-        return None, None
+def photmjsr_agrees(value: float, other: float, *, same_file: bool = False) -> bool:
+    """Whether two values of PHOTMJSR are of one flux calibration; those of one photom file may differ by time."""
+    return abs(value / other - 1) <= (_LARGEST_DRIFT if same_file else _PHOTMJSR_TOLERANCE)
+
+
+def mjd_of(date: str) -> float:
+    """Convert an ISO date, with or without time, to MJD."""
+    return (datetime.datetime.fromisoformat(date) - _MJD_0) / datetime.timedelta(days=1)
+
+
+def derived_at(row: OffsetRow | ZeroPointRow, detector: str) -> tuple[float | None, str | None, float | None]:
+    """PHOTMJSR of a detector that a row was derived at, its photom file, and the date of the value [MJD]."""
+    mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
     if isinstance(row, ZeroPointRow):
-        return row.photmjsr, row.photom
-    return (row.photmjsr or {}).get(module or ""), (row.photom or {}).get(module or "")
+        return row.photmjsr, row.photom, mjd
+    module = detector[3]
+    return (row.photmjsr or {}).get(module), (row.photom or {}).get(module), mjd
 
 
 def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> str | None:
     """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
-    derived, photom = calibration_of(row, exposure.module)
-    if row is None or not derived or not exposure.photmjsr:
+    if row is None or not exposure.detector or not exposure.photmjsr:
         return None
-    if photom and base_name(photom) == base_name(exposure.photom):
-        return None  # one photom file gives different values at different times
-    if abs(exposure.photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
+    derived, photom, _ = derived_at(row, exposure.detector)
+    same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
+    if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
         return None
     return (
         f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table fits "
-        "this calibration"
+        "this calibration, or carry it over by 'modfix rebase'"
     )
 
 
