@@ -20,6 +20,7 @@ from jwst_modfix.fitting.checks import (
     Bootstrap,
     Residual,
     SkyComparison,
+    SkyOffset,
     bootstrap_sources,
     compare_sky,
     list_assumptions,
@@ -34,6 +35,7 @@ from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
+from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, zero_point_table
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
@@ -70,7 +72,8 @@ class BandResult:
     rows: np.ndarray  # of the table of measurements that were selected, shape (n,)
     measurements: Measurements  # these rows
     solution: Solution | None = None
-    results: tuple[ArrayResult, ...] = ()  # a verdict for each array ID
+    results: tuple[ArrayResult, ...] = ()  # a verdict for each array ID, with scale='modules'
+    detectors: tuple[DetectorResult, ...] = ()  # a verdict for each detector, with scale='detectors'
     offsets: OffsetTable | None = None  # the rows that the verdicts admit
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
     residuals: tuple[Residual, ...] = ()  # of the reserved sources
@@ -101,11 +104,11 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     table = photometry.measurements
     rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
-    measurements = replace(measurements, time=_find_times(photometry.exposures, measurements.exposure))
+    measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, result)])
-    if len(modules) == 1:
+    if len(modules) == 1 and options.scale == "modules":
         return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -127,7 +130,15 @@ def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
 
 def _solve(result: BandResult, options: Any) -> BandResult:
     measurements = result.measurements
-    choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
+    choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
+    if options.scale == "detectors":
+        choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
+        solution = fit(measurements, **choices)
+        chosen = options.significance, options.baseline
+        return replace(
+            result, solution=solution, detectors=judge_detectors(solution, *chosen),
+            offsets=zero_point_table(solution, *chosen),
+        )  # fmt: skip
     if options.method == "pairs":
         solution = solve(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
@@ -159,13 +170,9 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
 def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTest, ...]:
     """Test the residuals for what the model does not have; `ModelMismatchWarning` where a test fails."""
     fitted = ~result.measurements.reserved
-    exposure = np.asarray(photometry.measurements["exposure"])[result.rows[fitted]]
-    known = np.asarray(photometry.exposures["exposure"])
-    place = np.argsort(known)[np.searchsorted(np.sort(known), exposure)]
-    times = _number_times(np.asarray(photometry.exposures["mjd"]))[place]
     colour = None if result.colour is None else result.colour.values[fitted]
     bands = len(list_bands(photometry.exposures))
-    tests = run_score_tests(result.solution, exposure=times, colour=colour, n_bands=bands)
+    tests = run_score_tests(result.solution, colour=colour, n_bands=bands)
     warn_of_mismatch(tests, result.name)
     return tests
 
@@ -194,7 +201,8 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    again = solve(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
+    choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
+    again = solve(measurements, **choices, per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -249,12 +257,18 @@ def _compare_sky(
     table, measured = (part[_of_band(part, solution.measurements)]
                        for part in (photometry.exposures, photometry.measurements))  # fmt: skip
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
+    levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
+    centres = [_across_modules(measured, solution, result) for result in results]
+    return tuple(compare_sky(_sky_offsets(table), centres, levels))
+
+
+def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
+    """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     try:
-        offsets = sky_offsets(number_times(np.asarray(table["mjd"])), *columns)
+        return dict(sky_offsets(number_times(np.asarray(table["mjd"])), *columns))
     except NoSolutionError:
-        return ()
-    return tuple(compare_sky(offsets, [_across_modules(measured, solution, result) for result in results]))
+        return {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:
@@ -265,7 +279,7 @@ def number_times(mjd: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
+def find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
     """Find the number of the time of each measurement, by the number of its exposure."""
     number = np.asarray(exposures["exposure"])
     times = np.zeros(max(number.max(initial=0), exposure.max(initial=0)) + 1, int)
