@@ -62,7 +62,7 @@ class Calibration:
 
     def names(self, kind: str, table: OffsetTable) -> list[str]:
         """Names of the photom or flat files of the detectors of a table; a list of values names none."""
-        needed = {detector for row in rows_of(table) for detector in detectors_of(row)}
+        needed = {detector for row in table.all_rows for detector in detectors_of(row)}
         files: Sequence[Photom | Image] = self.flat if kind == "flat" else tuple(self.photom.values())
         return [] if self.is_list else [file.path.name for file in files if file.detector in needed]
 
@@ -114,10 +114,10 @@ def rebase_table(
     """
     if date is not None:
         _check_date(date)
-    missing = [row for row in rows_of(table) if not all(side.line(row, detector) for side in (old, new)
+    missing = [row for row in table.all_rows if not all(side.line(row, detector) for side in (old, new)
                                                         for detector in detectors_of(row))]  # fmt: skip
     dropped = tuple(missing) if drop_missing else ()
-    rows = [row for row in rows_of(table) if row not in dropped]
+    rows = [row for row in table.all_rows if row not in dropped]
     if not rows:
         raise ReferenceTableError(f"{table.name}: the calibrations have no values for any of its rows")
     problems = [*old.problems, *new.problems, *_compare_calibrations(old, new), *_compare_validity(table, old, new)]
@@ -146,11 +146,6 @@ def rebase_table(
         meta={**table.meta, "history": [*table.meta.get("history", ()), _history_line(table, old, new, date), *lines]},
     )
     return Rebased(rebased, tuple(changes), (*lines, *_notes(table, old, rebased)))
-
-
-def rows_of(table: OffsetTable) -> list[Row]:
-    """Rows of both kinds."""
-    return [*table.rows, *table.zero_points]
 
 
 def detectors_of(row: Row) -> tuple[str, ...]:
@@ -376,7 +371,7 @@ def _change_subarrays(
     detectors = detectors_of(row)
     lines = [line for side in (old, new) for name in detectors for line in side.photom[name].lines]
     named = {line.subarray for line in lines if (line.filter, line.pupil) == (row.filter, row.pupil)}
-    named -= {other.subarray for other in rows_of(table) if other.key == row.key} | {None, "FULL"}
+    named -= {other.subarray for other in table.all_rows if other.key == row.key} | {None, "FULL"}
     full = _net_shift(row, old, new, date)
     for subarray in sorted(name for name in named if name):
         part: Row = replace(row, subarray=subarray)
@@ -572,7 +567,7 @@ def _notes(table: OffsetTable, old: Calibration, rebased: OffsetTable) -> Iterat
         yield "the new table names no calibration in valid_for, and is applied to any; give --context"
     if not old.flat:
         yield "flats are taken to be the same in both calibrations; if they are not, give --from-flat and --to-flat"
-    known = [derived_at(row, detector)[0] for row in rows_of(table) for detector in detectors_of(row)]
+    known = [derived_at(row, detector)[0] for row in table.all_rows for detector in detectors_of(row)]
     if not all(known) and (old.is_list or not table.valid_for.photom):
         yield (
             f"{table.name} does not say at which PHOTMJSR it was derived: check that the old values are those of "
