@@ -39,7 +39,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -94,10 +94,8 @@ def _describe_preview(path, decision, exposure, table):
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
     yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
     yield from wrap(decision.reason, " " * 8)
-    if decision.action == "apply":
-        row = table.row(exposure.array, exposure.filter, exposure.pupil)
-        if warning := explain_photmjsr(row, exposure):
-            yield from wrap(warning, "        warning: ", " " * 8)
+    if decision.action == "apply" and (warning := explain_photmjsr(table.row_of(exposure), exposure)):
+        yield from wrap(warning, "        warning: ", " " * 8)
 
 
 _GROUP_EXAMPLES = """\b
