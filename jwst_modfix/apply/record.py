@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.exposure import JOB_KEYWORD, OpenExposure, is_ours, open_exposure
+from jwst_modfix.exposure import JOB_KEYWORD, LOG_PATH, OpenExposure, is_ours, open_exposure
 from jwst_modfix.table.table import FRAMES
 
 if TYPE_CHECKING:
@@ -88,9 +88,8 @@ class AppliedOffset:
 
 def read_record(opened: OpenExposure) -> AppliedOffset:
     """Read the record of a corrected exposure. Raises ExposureError where a card is missing, doubled or not valid."""
-    found = [(key, value) for key, value in opened.cards if key != JOB_KEYWORD]
-    values = dict(found)
-    doubled = sorted({key for key, value in found if repr(value) != repr(values[key])})
+    values = dict(opened.cards)
+    doubled = sorted({key for key, value in opened.cards if repr(value) != repr(values[key])})
     if doubled:
         raise ExposureError(f"{opened.name}: the cards {', '.join(doubled)} of the correction occur twice and differ")
     fields: dict[str, Any] = {field: values.get(keyword) for field, keyword, _ in _CARDS}
@@ -134,7 +133,7 @@ def applied(source: Any) -> AppliedOffset | None:
         The exposure cannot be read, or its record is not complete.
     """
     with open_exposure(source) as opened:
-        return read_record(opened) if opened.status == "COMPLETE" else None
+        return read_record(opened) if opened.exposure.status == "COMPLETE" else None
 
 
 def describe_applied(path: Path) -> list[str]:
@@ -143,11 +142,12 @@ def describe_applied(path: Path) -> list[str]:
         exposure = opened.exposure
         optics = " ".join(value for value in (exposure.detector, exposure.filter, exposure.pupil) if value)
         lines = [str(path), f"  {optics}, calibrated with {exposure.context or 'an unknown context'}"]
-        if opened.status == "COMPLETE":
+        if opened.exposure.status == "COMPLETE":
             return [*lines, *_describe_record(opened)]
-        if opened.status == "SKIPPED":
-            reasons = [line.partition("SKIPPED: ")[2] for line in opened.log_lines if "SKIPPED: " in line]
-            return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1])]
+        if opened.exposure.status == "SKIPPED":
+            found = opened.tree.get(LOG_PATH)
+            reasons = [str(line).partition("SKIPPED: ")[2] for line in found] if isinstance(found, list) else []
+            return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1] if reason)]
         return [*lines, "  not corrected"]
 
 
@@ -174,7 +174,6 @@ def job_card(job: str, header: Any) -> tuple[str, str, str]:
 
     The first word of a job identifies the correction and stays readable, for those who know it alone.
     """
-    keys = [key for key in dict.fromkeys(header) if key == "DATE" or (is_ours(key) and key != JOB_KEYWORD)]
-    text = "\n".join([job, *(str(header.cards[key]).rstrip() for key in keys)])
-    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
+    lines = [str(header.cards[key]).rstrip() for key in dict.fromkeys(header) if key == "DATE" or is_ours(key)]
+    signature = hashlib.sha256("\n".join([job, *lines]).encode()).hexdigest()[:16]
     return (JOB_KEYWORD, f"{job.partition(' ')[0]}-{signature}", "Hash of table, input, record and DATE")
