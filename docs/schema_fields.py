@@ -12,7 +12,7 @@ class SchemaFields(Directive):
 
     def run(self):
         """Build the definition list."""
-        schema = resources.files("jwst_modfix.table") / "schemas" / "moduleoffset-1.0.0.yaml"
+        schema = resources.files("jwst_modfix.table") / "schemas" / "moduleoffset-2.0.0.yaml"
         fields = nodes.definition_list()
         for name, field, required in _walk(yaml.safe_load(schema.read_text())):
             fields += _describe(name, field, required)

@@ -26,13 +26,14 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     from jwst_modfix.steps.module_offset_derive import ModuleOffsetDeriveStep, derive
     from jwst_modfix.steps.pipelines import ModuleOffsetImage2Pipeline, ModuleOffsetImage3Pipeline
     from jwst_modfix.table.model import ModuleOffsetModel
-    from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+    from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, ZeroPointRow
 
     __version__: str
 
 _HOMES = {
     "AppliedOffset": "jwst_modfix.apply.record",
     "Derivation": "jwst_modfix.derivation.derive",
+    "Field": "jwst_modfix.table.table",
     "Gradient": "jwst_modfix.table.table",
     "Measurements": "jwst_modfix.fitting.measurements",
     "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
@@ -44,6 +45,7 @@ _HOMES = {
     "OffsetRow": "jwst_modfix.table.table",
     "OffsetTable": "jwst_modfix.table.table",
     "Solution": "jwst_modfix.fitting.solution",
+    "ZeroPointRow": "jwst_modfix.table.table",
     "applied": "jwst_modfix.apply.record",
     "derive": "jwst_modfix.steps.module_offset_derive",
     "fit": "jwst_modfix.fitting.solution",
@@ -57,6 +59,7 @@ _HOMES = {
 __all__ = [
     "AppliedOffset",
     "Derivation",
+    "Field",
     "Gradient",
     "Measurements",
     "ModuleOffsetDeriveStep",
@@ -68,6 +71,7 @@ __all__ = [
     "OffsetRow",
     "OffsetTable",
     "Solution",
+    "ZeroPointRow",
     "__version__",
     "applied",
     "derive",

@@ -149,6 +149,13 @@ def open_exposure(source):
 
 
 @contextlib.contextmanager
+def open_fits(path):
+    """Open a FITS file of any content, which is regular and whole."""
+    with _open_regular(path) as file, _open_fits(path, file) as hdulist:
+        yield hdulist
+
+
+@contextlib.contextmanager
 def _reading(name, problem="", advice=""):
     """Turn whatever a library raises at a damaged file into one line."""
     try:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 
 import asdf
+import numpy as np
 import pytest
 from astropy import units as u
 
 from jwst_modfix import ModuleOffsetModel
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_table, read_tree, write_tree
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 LONG = OffsetRow(array="long", filter="F444W", offset=-0.016, offset_error=0.001, slope=0.004, slope_error=0.001)
 SHORT = OffsetRow(array="1", filter="F162M", pupil="F150W2", offset=0.012, offset_error=0.001)
@@ -28,8 +29,8 @@ def make_table(**changes):
 @pytest.mark.parametrize(("baseline", "z_a", "z_b"), [("B", -0.016, 0.0), ("A", 0.0, 0.016), ("mean", -0.008, 0.008)])
 def test_zero_points_differ_by_the_offset_and_the_baseline_keeps_its_scale(baseline, z_a, z_b):
     table = make_table(baseline=baseline)
-    assert table.zero_point(LONG, "A") == pytest.approx(z_a, abs=1e-15)
-    assert table.zero_point(LONG, "B") == pytest.approx(z_b, abs=1e-15)
+    assert table.module_zero_point(LONG, "A") == pytest.approx(z_a, abs=1e-15)
+    assert table.module_zero_point(LONG, "B") == pytest.approx(z_b, abs=1e-15)
 
 
 def test_one_exposure_carries_its_share_of_the_slope():
@@ -42,6 +43,54 @@ def test_the_key_is_array_filter_and_pupil():
     assert table.row("1", "F162M", "F150W2") is SHORT
     assert table.row("1", "F162M", "CLEAR") is None
     assert table.row("long", "F444W") is LONG
+
+
+def zero_point(detector="NRCA1", z=0.05, **more):
+    return ZeroPointRow(detector=detector, filter="F115W", zero_point=z, zero_point_error=0.001, **more)
+
+
+def test_a_row_of_the_subarray_comes_before_the_row_of_every_subarray():
+    of_all, own = zero_point(), zero_point(z=0.06, subarray="SUB160")
+    table = make_table(rows=(LONG, dataclasses.replace(LONG, subarray="SUB64P")), zero_points=(own, of_all))
+    assert table.zero_point("NRCA1", "F115W", "CLEAR", "SUB160") is own
+    assert table.zero_point("NRCA1", "F115W", "CLEAR", "FULL") is table.zero_point("NRCA1", "F115W") is of_all
+    assert table.zero_point("NRCB1", "F115W") is None
+    assert table.row("long", "F444W", "CLEAR", "SUB64P") is table.rows[1]
+    assert table.row("long", "F444W", "CLEAR", "SUB160") is table.row("long", "F444W") is LONG
+    assert OffsetTable(zero_points=(own,)).zero_point("NRCA1", "F115W", "CLEAR", "FULL") is None
+
+
+def test_a_field_is_a_sum_of_legendre_polynomials_over_the_full_frame():
+    """Truth by hand: P_1 = t, P_2 = (3 t^2 - 1) / 2 at the corners, the middle and a quarter of the way."""
+    field = Field(order=2, coefficients=[[0, 0.01, 0.02], [0.03, 0.04], [0.05]])
+    x, y = np.array([0, 2047, 1023.5, 1535.25]), np.array([0, 2047, 1023.5, 2047])
+    by_hand = [
+        -0.01 + 0.02 - 0.03 + 0.04 + 0.05,
+        0.01 + 0.02 + 0.03 + 0.04 + 0.05,
+        -0.02 / 2 - 0.05 / 2,
+        0.01 + 0.02 + 0.03 / 2 + 0.04 / 2 + 0.05 * (3 / 4 - 1) / 2,
+    ]
+    np.testing.assert_allclose(field.evaluate(x, y), by_hand, atol=1e-15)
+
+
+def test_zero_points_are_written_and_read_back_in_schema_2(tmp_path):
+    """Tables without zero points and the new fields of rows are written as schema 1.0.0, which older versions read."""
+    points = (zero_point(field=Field(order=1, coefficients=((0, 0.01), (0.02,))), field_error=0.001, group=2),
+              zero_point("NRCB1", -0.05, subarray="SUB160", photmjsr=2.0, photmjsr_date="2026-03-01"))  # fmt: skip
+    table = OffsetTable(zero_points=points, baseline="NRCB1", meta={"description": "d"})
+    for name, item, version in (
+        ("points", table, "2.0.0"),
+        ("both", make_table(zero_points=points, meta={"description": "d"}), "2.0.0"),
+        ("subarray", make_table(rows=(dataclasses.replace(SHORT, subarray="FULL"),), meta=table.meta), "2.0.0"),
+        ("offsets", make_table(meta={"description": "d", "schema_version": "2.0.0"}), "1.0.0"),
+        ("published", dataclasses.replace(table, baseline=None), "2.0.0"),
+    ):
+        item.write(tmp_path / f"{name}.asdf")
+        again = OffsetTable.read(tmp_path / f"{name}.asdf")
+        assert again == item
+        assert again.meta["schema_version"] == version
+    assert OffsetTable.read(tmp_path / "points.asdf").zero_points == points
+    assert repr(table).startswith("<OffsetTable 'table': 2 zero points, baseline NRCB1, hash ")
 
 
 def test_a_row_can_have_its_own_direction():
@@ -62,6 +111,8 @@ def test_a_row_can_have_its_own_direction():
         {"baseline": "mean"},
         {"gradient": dataclasses.replace(GRADIENT, direction=91.0)},
         {"valid_for": Validity(photom="a.fits")},
+        {"rows": (dataclasses.replace(LONG, subarray="FULL"), SHORT)},
+        {"zero_points": (ZeroPointRow(detector="NRCA1", filter="F115W", zero_point=0),)},
     ],
 )
 def test_tables_are_equal_by_value(changes):

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from jwst_modfix.exposure import Exposure
-from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
-from jwst_modfix.table.validity import find_invalid, find_missing
+from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.validity import explain_photmjsr, find_invalid, find_missing
 
 GOOD = Exposure(
     name="jw.fits",
@@ -137,6 +137,34 @@ def test_a_missing_row_is_named(changes, words):
 def test_units_are_compared_as_units(unit, is_valid):
     assert (invalid(unit=unit) == "") == is_valid
     assert is_valid or f"BUNIT is {unit}, not MJy/sr" in invalid(unit=unit)
+
+
+def test_a_missing_zero_point_is_named_by_its_detector():
+    points = [ZeroPointRow(detector="NRCBLONG", filter="F444W", zero_point=0.1, subarray="SUB160")]
+    table = OffsetTable(zero_points=points, name="mine.asdf")
+    exposure = dataclasses.replace(GOOD, detector="NRCBLONG", module="B", subarray="SUB160")
+    assert find_missing(table, exposure) is None
+    for changes, words in (({"subarray": "FULL"}, "detector=NRCBLONG, filter=F444W, pupil=CLEAR, subarray=FULL"),
+                           ({"detector": "NRCALONG"}, "detector=NRCALONG, filter=F444W, pupil=CLEAR, subarray=SUB160"),
+                           ({"filter": "F277W"}, "detector=NRCBLONG, filter=F277W, pupil=CLEAR")):  # fmt: skip
+        assert find_missing(table, dataclasses.replace(exposure, **changes)) == f"mine.asdf has no row for {words}"
+
+
+@pytest.mark.parametrize("kind", ["offset", "zero point"])
+@pytest.mark.parametrize(
+    ("photmjsr", "photom", "is_warned"),
+    [(0.4, "a.fits", False), (0.41, "a.fits", False), (0.41, "b.fits", True), (0.41, None, True),
+     (0.4003, "b.fits", False), (0.4005, "b.fits", True)],
+)  # fmt: skip
+def test_another_photmjsr_of_the_same_photom_file_is_its_time_dependence(kind, photmjsr, photom, is_warned):
+    if kind == "offset":
+        row = OffsetRow(array="long", filter="F444W", offset=0.1, offset_error=0, photmjsr={"A": 0.4, "B": 9},
+                        photom={"A": "a.fits", "B": "b.fits"})  # fmt: skip
+    else:
+        row = ZeroPointRow(detector="NRCALONG", filter="F444W", zero_point=0.1, photmjsr=0.4, photom="a.fits")
+    warning = explain_photmjsr(row, dataclasses.replace(GOOD, photmjsr=photmjsr, photom=photom and f"crds://{photom}"))
+    assert (warning is not None) == is_warned
+    assert warning is None or f"PHOTMJSR is {photmjsr}, but {row.label} was derived at 0.4" in warning
 
 
 def test_a_row_that_can_never_match_is_named_where_its_band_is_skipped():

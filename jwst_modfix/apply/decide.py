@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.apply.factor import FactorMap, apply_factor, gradient_coordinate, node_pixels
+from jwst_modfix.apply.factor import FactorMap, apply_factor, count_nodes, gradient_coordinate, node_pixels
 from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
-from jwst_modfix.table.table import OffsetRow, OffsetTable
-from jwst_modfix.table.validity import explain_photmjsr, find_invalid, find_missing, find_untrusted
+from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.validity import explain_groups, explain_photmjsr, find_invalid, find_missing, find_untrusted
 from jwst_modfix.text import align, get_logger, plain_text
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Decision:
     filter: str | None = None
     name: str = ""  # of the exposure
     record: AppliedOffset | None = None  # of what is to be applied
-    warning: str | None = None  # on what is to be applied
+    warning: str = ""  # on what is to be applied
 
     @property
     def line(self) -> str:
@@ -98,17 +98,19 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = self.table.row(exposure.array, exposure.filter, exposure.pupil)
+        row = self.table.row_of(exposure)
         record = self._record(row, exposure)
-        needs_slope = record.gradient != 0
-        if not (self.apply_offset or needs_slope):
-            return Decision("skip", "apply_offset is False, and the row has no slope: there is nothing to apply")
-        if needs_slope and not headers_only:
+        needs_wcs = record.gradient != 0
+        needs_place = needs_wcs or record.field is not None
+        if not (self.apply_offset or needs_place):
+            return Decision("skip", "apply_offset is False, and the row has no slope or field: nothing to apply")
+        if needs_wcs and not headers_only:
             exposure = opened.exposure_with_wcs
-        if invalid := find_invalid(self.table, exposure, needs_slope=needs_slope):
+        if invalid := find_invalid(self.table, exposure, needs_slope=needs_place):
             level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
             return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
-        return Decision("apply", record=record, warning=explain_photmjsr(row, exposure))
+        warnings = [explain_photmjsr(row, exposure), explain_groups(self.table, row)]
+        return Decision("apply", record=record, warning="; ".join(filter(None, warnings)))
 
     def run(self, opened: OpenExposure) -> Decision:
         """Correct an exposure in memory, or mark it as skipped."""
@@ -138,16 +140,19 @@ class Correction:
         evaluate(opened, decision.record)
         return replace(decision, reason=decision.record.in_words())
 
-    def _record(self, row: OffsetRow | None, exposure: Exposure) -> AppliedOffset:
+    def _record(self, row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> AppliedOffset:
         """Make the record of what is taken out of an exposure."""
-        table = self.table
-        taken = {"zero_point": 0.0, "gradient": 0.0}
-        if row and self.apply_offset:
-            taken["zero_point"] = table.zero_point(row, exposure.detector[3])
-        if row and self.apply_slope and (gradient := table.exposure_gradient(row)):
-            first, second = table.gradient.origin
-            taken |= {"gradient": gradient, "frame": table.gradient.frame, "direction": table.direction(row)}
-            taken |= {"origin_1": first, "origin_2": second}
+        table, taken = self.table, {"zero_point": 0.0, "gradient": 0.0}
+        if isinstance(row, ZeroPointRow):
+            taken["zero_point"] = row.zero_point if self.apply_offset else 0.0
+            taken["field"] = row.field if self.apply_slope else None
+        elif row is not None:
+            if self.apply_offset:
+                taken["zero_point"] = table.module_zero_point(row, exposure.detector[3])
+            if self.apply_slope and (gradient := table.exposure_gradient(row)):
+                first, second = table.gradient.origin
+                taken |= {"gradient": gradient, "frame": table.gradient.frame, "direction": table.direction(row)}
+                taken |= {"origin_1": first, "origin_2": second}
         return AppliedOffset(
             table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
@@ -161,7 +166,8 @@ class Correction:
             record = read_record(opened)
         except ExposureError as error:
             raise ExposureError(f"{error}, so it cannot be undone; use the file before the correction") from None
-        if record.gradient and (reasons := list(find_untrusted(opened.exposure_with_wcs))):
+        exposure = opened.exposure_with_wcs if record.gradient else opened.exposure
+        if (record.gradient or record.field) and (reasons := list(find_untrusted(exposure))):
             raise ExposureError(f"{opened.name}: cannot be undone: {'; '.join(reasons)}")
         factor_map = evaluate(opened, record)
         if record.frame == "sky":
@@ -172,17 +178,23 @@ class Correction:
 
 
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
-    """Evaluate the factor 10**(0.4 m_sys) with m_sys = z + g u over the pixels of an exposure."""
+    """Evaluate the factor 10**(0.4 m_sys) over the pixels of an exposure: m_sys = z + g u, or z + F(x, y)."""
     exposure = opened.exposure
-    if record.gradient == 0:
+    if record.field is not None:
+        x, y = node_pixels(exposure.shape, count_nodes(record.field))
+        m_sys = record.zero_point + record.field.evaluate(x + exposure.xstart - 1, y + exposure.ystart - 1)
+        what = f"field of {exposure.detector}"
+    elif record.gradient != 0:
+        x, y = node_pixels(exposure.shape)
+        u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction, x, y)
+        m_sys = record.zero_point + record.gradient * u
+        what = f"gradient.frame ({record.frame}) and gradient.origin {record.origin}"
+    else:
         return FactorMap.constant(record.zero_point, exposure.shape)
-    x, y = node_pixels(exposure.shape)
-    u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction, x, y)
-    m_sys = record.zero_point + record.gradient * u
     if np.abs(m_sys).max() > _LARGEST_ERROR:
         raise ExposureError(
             f"{opened.name}: the zero-point error reaches {np.abs(m_sys).max():.3g} mag, more than {_LARGEST_ERROR}: "
-            f"check gradient.frame ({record.frame}) and gradient.origin {record.origin} of {record.table}"
+            f"check {what} of {record.table}"
         )
     return FactorMap.interpolate(m_sys, exposure.shape)
 

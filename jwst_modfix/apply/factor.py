@@ -1,4 +1,4 @@
-"""The coordinate u along the gradient, and the factor 10**(0.4 (z + g u)), a smooth surface over an array."""
+"""The coordinate u along the gradient, and the factor 10**(0.4 m_sys), a smooth surface over an array."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jwst_modfix.errors import ExposureError
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure
+    from jwst_modfix.table.table import Field
 
 __all__ = [
     "FactorMap",
@@ -20,6 +21,7 @@ __all__ = [
     "along_focal_plane",
     "along_sky",
     "apply_factor",
+    "count_nodes",
     "gradient_coordinate",
     "node_pixels",
     "project",
@@ -35,9 +37,21 @@ _NODES = 12
 _ROWS = 8  # rows of a block: its product is so small that it stays on this thread
 
 
-def node_pixels(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels x, y at which a smooth zero-point error is evaluated, shape (n, n) each."""
-    nodes = (chebyshev.chebpts1(_NODES) + 1) / 2
+def count_nodes(field: Field) -> int:
+    """Find the number of nodes along an axis that the factor of a field needs."""
+    # exp(a) is its Taylor series to 1e-8, with as many terms as its largest value asks for; each of them is a
+    # polynomial, so that Chebyshev interpolation in as many nodes as the highest degree has coefficients is exact.
+    largest = 0.4 * np.log(10) * sum(abs(c) for row in field.coefficients for c in row)
+    terms, size = 0, 1.0
+    while size > 1e-8:
+        terms += 1
+        size *= largest / terms
+    return terms * field.order + 1
+
+
+def node_pixels(shape: tuple[int, ...], count: int = _NODES) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels x, y at which a smooth zero-point error is evaluated, shape (count, count) each."""
+    nodes = (chebyshev.chebpts1(count) + 1) / 2
     x, y = np.meshgrid(nodes * (shape[1] - 1), nodes * (shape[0] - 1))
     return x, y
 
@@ -45,7 +59,8 @@ def node_pixels(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 def along_focal_plane(v2: Any, v3: Any, origin: Pair, direction: float) -> np.ndarray:
     """Coordinate along a direction of the telescope's focal plane."""
     angle = np.radians(direction)
-    return ((np.asarray(v2) - origin[0]) * np.sin(angle) + (np.asarray(v3) - origin[1]) * np.cos(angle)) / 60
+    u = ((np.asarray(v2) - origin[0]) * np.sin(angle) + (np.asarray(v3) - origin[1]) * np.cos(angle)) / 60
+    return np.asarray(u)
 
 
 def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) -> np.ndarray:
@@ -53,14 +68,14 @@ def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) 
     angle = np.radians(direction)
     along_x = (np.asarray(x) - origin[0]) * scale[0]
     along_y = (np.asarray(y) - origin[1]) * scale[1]
-    return (along_x * np.cos(angle) + along_y * np.sin(angle)) / 60
+    return np.asarray((along_x * np.cos(angle) + along_y * np.sin(angle)) / 60)
 
 
 def along_sky(ra: Any, dec: Any, origin: Pair, direction: float) -> np.ndarray:
     """Coordinate along a position angle of the sky, in the tangent plane of the origin."""
     angle = np.radians(direction)
     east, north = project(ra, dec, origin)
-    return (east * np.sin(angle) + north * np.cos(angle)) * 60
+    return np.asarray((east * np.sin(angle) + north * np.cos(angle)) * 60)
 
 
 def project(ra: Any, dec: Any, origin: Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +93,7 @@ def gradient_coordinate(
     """Evaluate u at pixels of an exposure [arcmin]."""
     transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
     if frame == "detector":
-        x0, y0 = exposure.xstart - 1, exposure.ystart - 1
+        x0, y0 = (start - 1 for start in exposure.subarray_start)
         scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
         u = along_detector(x + x0, y + y0, origin, direction, scale)
     else:

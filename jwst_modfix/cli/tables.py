@@ -9,8 +9,9 @@ import click
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
-from jwst_modfix.table.combine import compare_tables, edit_row, merge_tables
+from jwst_modfix.table.combine import compare_tables, merge_tables
 from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value, wrap
+from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, OffsetTable
 from jwst_modfix.text import align
@@ -232,12 +233,12 @@ def convert_command(source, output, photom, drop_slope, context, recipe_gradient
     the stock photom step (--steps.photom.override_photom): no plugin is needed, and the correction must not be
     applied again. There is one photom file for each detector.
     """
+    from jwst_modfix.cli.calibrations import write_photom
     from jwst_modfix.table import formats  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
     if photom:
-        table = OffsetTable.read(source)
-        _print_export(table, formats.export_photom(table, photom, output, drop_slope=drop_slope))
+        write_photom(OffsetTable.read(source), photom, output, drop_slope=drop_slope)
     elif kinds == (".ecsv", ".asdf"):
         if formats.is_recipe(source):
             formats.read_recipe(source, context, as_recipe=recipe_gradient).write(output)
@@ -248,16 +249,3 @@ def convert_command(source, output, photom, drop_slope, context, recipe_gradient
     else:
         raise click.UsageError("IN and OUT must be an ASDF and an ECSV file, in either order, unless --photom is given")
     click.echo(f"wrote {output}")
-
-
-def _print_export(table, export):
-    rows = [
-        [row.filter, row.pupil, f"z {1e3 * z:+.2f} mmag", f"PHOTMJSR times {10 ** (0.4 * z):.6f}"]
-        for row, z in export.changed
-    ]
-    click.echo("\n".join(align(rows)))
-    for row in export.dropped:
-        click.echo(f"warning: {row.label}: its slope, {1e3 * row.slope:+.2f} mmag/arcmin, is left out", err=True)
-    if not table.valid_for.photom:
-        note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
-        click.echo("\n".join(wrap(note, "note: ")))

@@ -1,80 +1,18 @@
-"""Tables edited, merged and compared."""
+"""Tables merged and compared."""
 
 import datetime
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import TableText, locate_table, read_table, read_tree, refuse_packaged
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
-from jwst_modfix.table.validity import contexts_in_words, find_mismatch
+from jwst_modfix.table.validity import contexts_in_words
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
-
-
-# ---- editing ----
-
-
-def edit_row(
-    path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
-) -> tuple[str, OffsetTable]:
-    """Change values of a row, or add a row, with a line in the file's history: the line, and the new table."""
-    path = locate_table(path)
-    output = Path(output) if output else path
-    refuse_packaged(output)
-    if mismatch := find_mismatch(**key):
-        raise ReferenceTableError(
-            f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
-        )
-    line = _history_line(key, read_table(path).row(**key), changes, path)
-    document, expected = TableText(path), read_tree(path)
-    _edit(document.tree, key, changes, line, document.node, document.add)
-    _edit(expected, key, changes, line, lambda value: value, _add)
-    return line, document.write(output, expected)
-
-
-def _edit(tree: Any, key: Mapping[str, str], changes: Mapping[str, float], line: str, node: Any, add: Any) -> None:
-    """Make the edit in a document or in a tree of plain values."""
-    rows, meta = tree["offsets"], tree["meta"]
-    row = next((row for row in rows if {"pupil": "CLEAR", **row}.items() >= key.items()), None)
-    if row is None:
-        add(rows, {**key, **changes})
-        changes = {}
-    for name, value in changes.items():
-        if name in row:
-            row[name] = node(value)
-        else:
-            add(row, value, name)
-    if "history" in meta:
-        add(meta["history"], line)
-    else:
-        add(meta, [line], "history")
-
-
-def _add(parent: Any, value: Any, key: str | None = None) -> None:
-    if key is None:
-        parent.append(value)
-    else:
-        parent[key] = value
-
-
-def _history_line(key: Mapping[str, str], row: OffsetRow | None, changes: Mapping[str, float], path: Path) -> str:
-    units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
-    new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
-    if not new:
-        raise ReferenceTableError(f"{path}: {row and row.label} has these values already; nothing to change")
-    words = ", ".join(
-        f"{name} " + (f"{getattr(row, name)} -> " if row else "") + f"{value!r} {units.get(name, 'mag')}"
-        for name, value in new.items()
-    )
-    verb = "changed" if row else "added"
-    label = ", ".join(f"{name}={value}" for name, value in key.items())
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, by hand: {verb} row ({label}), {words}."
 
 
 # ---- conventions of the gradient ----

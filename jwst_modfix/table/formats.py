@@ -1,20 +1,16 @@
-"""Other formats of the table: astropy tables and ECSV, the released recipe's table, photom reference files."""
+"""Other formats of the table: astropy tables and ECSV, and the released recipe's table."""
 
 import re
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.exposure import Exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import plain_tree, refuse_overwriting, table_from_tree, tree_from_table
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
-from jwst_modfix.table.validity import PHOTMJSR_TOLERANCE, base_name
+from jwst_modfix.table.table import Gradient, OffsetTable
 
 _UNITS = {
     "array": None, "filter": None, "pupil": None, "offset": "mag", "offset_error": "mag", "slope": "mag / arcmin",
@@ -146,95 +142,3 @@ def _context(path: str | Path) -> str:
     if not found:
         raise ReferenceTableError(f"{path}: its name has no CRDS context (as in _1130_pmap); give the context")
     return f"jwst_{found[1]}.pmap"
-
-
-# ---- photom reference files ----
-
-
-_MARK = "jwst_modfix"
-
-
-@dataclass(frozen=True)
-class Export:
-    """What was written into a photom file: rows with their z [mag], and rows whose slope was left out."""
-
-    changed: tuple[tuple[OffsetRow, float], ...]
-    dropped: tuple[OffsetRow, ...]
-
-
-def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *, drop_slope: bool = False) -> Export:
-    """Write a copy of a photom reference file of one detector whose PHOTMJSR carry the offsets.
-
-    PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
-    """
-    from stdatamodels.jwst.datamodels import NrcImgPhotomModel  # late: two seconds
-
-    refuse_overwriting(output)
-    try:
-        model = NrcImgPhotomModel(str(photom))
-    except Exception as error:  # whatever the data models raise
-        raise ReferenceTableError(f"{photom}: cannot be read as a photom file of NIRCam imaging: {error}") from error
-    with model:
-        rows = _find_rows(model, table, photom)
-        dropped = tuple(dict.fromkeys(row for _, row in rows if row.slope))
-        if dropped and not drop_slope:
-            labels = ", ".join(row.label for row in dropped)
-            raise ReferenceTableError(
-                f"{table.name}: a photom file cannot carry the slope of {labels}; drop it to export the offset alone"
-            )
-        module = model.meta.instrument.detector[3]
-        phot_table, changed = model.phot_table.copy(), []
-        for place, row in rows:
-            z = table.zero_point(row, module)
-            for column in ("photmjsr", "uncertainty"):
-                phot_table[column][place] *= 10 ** (0.4 * z)
-            changed.append((row, z))
-        model.phot_table = phot_table
-        with written_whole(output) as partial:
-            model.save(str(partial))
-            _record(partial, table, photom, dropped)
-    return Export(tuple(changed), dropped)
-
-
-def _find_rows(model: Any, table: OffsetTable, photom: str | Path) -> list[tuple[int, OffsetRow]]:
-    """Find the place of each row of the photom file that the table has an offset for, and check that they match."""
-    detector = model.meta.instrument.detector
-    array = Exposure(name=str(photom), detector=detector).array
-    if array is None or model.phot_table is None:
-        raise ReferenceTableError(f"{photom}: is not the photom file of one NIRCam detector; DETECTOR is {detector}")
-    if _MARK in str(fits.getheader(photom).get("HISTORY", "")):
-        raise ReferenceTableError(f"{photom}: has module offsets in already, as its HISTORY says")
-    allowed = [base_name(name) for name in table.valid_for.photom]
-    if allowed and PurePath(photom).name not in allowed:
-        raise ReferenceTableError(f"{photom}: {table.name} is valid for {', '.join(allowed)}")
-    found = []
-    for place, line in enumerate(model.phot_table):
-        row = table.row(array, str(line["filter"]).strip(), str(line["pupil"]).strip())
-        if row is not None:
-            _check_photmjsr(row, detector[3], float(line["photmjsr"]), photom)
-            found.append((place, row))
-    if not found:
-        raise ReferenceTableError(f"{photom}: {table.name} has no row for {detector} in any filter of this file")
-    return found
-
-
-def _check_photmjsr(row: OffsetRow, module: str, photmjsr: float, photom: str | Path) -> None:
-    """Refuse a row that was derived at another PHOTMJSR: the file has part of its offset in already."""
-    derived = (row.photmjsr or {}).get(module)
-    if not derived or abs(photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
-        return
-    change = f" ({2500 * np.log10(derived / photmjsr):+.1f} mmag)" if photmjsr > 0 else ""
-    raise ReferenceTableError(
-        f"{photom}: PHOTMJSR of {row.label} is {photmjsr:g}, but the row was derived at {derived:g}{change}; use the "
-        "photom file of the derivation, or derive the offsets again"
-    )
-
-
-def _record(path: Path, table: OffsetTable, photom: str | Path, dropped: tuple[OffsetRow, ...]) -> None:
-    """Record in the file's HISTORY what was done; the data models' own way to do so differs between their versions."""
-    with fits.open(path, mode="update") as hdulist:
-        history = hdulist[0].header.add_history
-        history(f"{_MARK}: PHOTMJSR of {PurePath(photom).name} times 10**(0.4 z),")
-        history(f"z of {table.name} (hash {table.digest})")
-        for row in dropped:
-            history(f"{_MARK}: the slope of {row.label} was left out")

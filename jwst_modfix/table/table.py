@@ -5,84 +5,91 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.rules import (
-    Rule,
-    context_number,
-    hold,
-    list_of,
-    located,
-    mapping,
-    number,
-    one_of,
-    plain_data,
-    text,
-)
+from jwst_modfix.table.rules import ANY_TEXT, FREE_TEXT, TEXT, Rule, check, context_number
 
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
     from astropy.table import Table
 
     from jwst_modfix.apply.factor import FactorMap
+    from jwst_modfix.exposure import Exposure
 
-__all__ = ["ARRAYS", "BASELINES", "FRAMES", "MODULES", "Gradient", "OffsetRow", "OffsetTable", "Validity"]
+__all__ = [
+    "ARRAYS", "BASELINES", "DETECTORS", "FRAMES", "MODULES",
+    "Field", "Gradient", "OffsetRow", "OffsetTable", "Validity", "ZeroPointRow",
+]  # fmt: skip
 
 
 MODULES = ("A", "B")
 ARRAYS = ("1", "2", "3", "4", "long")
-BASELINES = ("B", "A", "mean")
+DETECTORS = (
+    "NRCA1", "NRCA2", "NRCA3", "NRCA4", "NRCALONG", "NRCB1", "NRCB2", "NRCB3", "NRCB4", "NRCBLONG",
+)  # fmt: skip
+BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
-_ANGLE = number(-360, 360)
-_WHEEL = text("[A-Z][A-Z0-9]+", example="F444W")
-_CONTEXT = text(r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
-_NAMES = list_of(text(), single=True)
-_FREE_TEXT = text(lines=True)
+_LEVEL = Rule(kind="number", low=-1, high=1)  # mag, or mag/arcmin; 10 mmag is 0.01
+_ERROR = Rule(kind="number", low=0)
+_ANGLE = Rule(kind="number", low=-360, high=360)
+_WHEEL = Rule(kind="text", pattern="[A-Z][A-Z0-9]+", example="F444W")
+_CONTEXT = Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
+_NAMES = Rule(kind="list", items=TEXT, single=True)
+_BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
+_SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
+_DATE = Rule(kind="text", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
 
 
 class _Checked:
     """Base of dataclasses that hold each field to a rule when they are made."""
 
-    rules: ClassVar[Mapping[str, Rule]]
-    joint: ClassVar[str] = "."  # between the label and the name of a field
+    rule: ClassVar[Rule]
 
     def __post_init__(self) -> None:
-        defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
-        given = {name: value for name, value in vars(self).items() if value is not None or defaults[name] is not None}
-        clean, problems = self.check(given)
-        if problems:
-            raise ReferenceTableError("; ".join(located(self.label, problems, self.joint)))
-        for name, value in clean.items():
+        given = {}
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if value is not item.default:
+                given[item.name] = value
+        problems: list[str] = []
+        for name, value in self.check(given, self.label, problems).items():
             object.__setattr__(self, name, value)
+        if problems:
+            raise ReferenceTableError("; ".join(problems))
 
     @classmethod
-    def check(cls, block: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Hold values to the rules: clean values, and ``(field, problem)`` of each that breaks one."""
-        required = [item.name for item in fields(cls) if item.default is MISSING]  # type: ignore[arg-type]
-        clean, problems = hold(cls.rules, block, required)
-        return clean, problems or list(cls._contradictions(clean))
+    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules: the clean values; what is wrong joins the problems."""
+        before = len(problems)
+        clean = check(block, cls.rule, place, problems)
+        if len(problems) == before and (problem := cls.contradiction(clean)):
+            problems.append(f"{place}{problem}")
+        return dict(clean)
 
     @classmethod
-    def collect(cls, place: str, block: Any, problems: list[str]) -> Self | None:
-        """Make an object of a block of a file; where that breaks a rule, None, and the problems join the others."""
-        clean, broken = cls.check(block)
-        if broken:
-            problems += located(place, broken, cls.joint)
+    def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
+        """Make an object of a block of a file; None where it breaks a rule."""
+        before = len(problems)
+        clean = cls.check(block, place, problems)
+        if len(problems) > before:
             return None
-        return cls(**clean)
+        made = object.__new__(cls)  # without __init__, which would check the values again
+        for item in fields(cls):  # type: ignore[arg-type]
+            object.__setattr__(made, item.name, clean.get(item.name, item.default))
+        return made
 
     @staticmethod
-    def _contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Find fields that contradict each other, as ``(field, problem)``."""
-        yield from ()
+    def contradiction(_values: Mapping[str, Any]) -> str | None:
+        """Find fields that contradict each other."""
+        return None
 
     @property
     def label(self) -> str:
@@ -113,6 +120,13 @@ class OffsetRow(_Checked):
         This row's own direction of the gradient [deg], in place of the table's.
     photmjsr : dict, optional
         PHOTMJSR of the two arrays, ``{"A": ..., "B": ...}``, where the row was derived [(MJy/sr) / (DN/s)].
+    photmjsr_date : str, optional
+        ISO date at which the photom file gives `photmjsr`, as it may depend on time.
+    photom : dict, optional
+        Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
+    subarray : str, optional
+        Name of the subarray, as in ``SUBARRAY``, that the row is for; without it, the row is for every subarray that
+        has no row of its own.
 
     Raises
     ------
@@ -129,38 +143,203 @@ class OffsetRow(_Checked):
     slope_error: float | None = None
     direction: float | None = None
     photmjsr: Mapping[str, float] | None = None
+    photmjsr_date: str | None = None
+    photom: Mapping[str, str] | None = None
+    subarray: str | None = None
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "array": one_of(ARRAYS),
-        "filter": _WHEEL,
-        "pupil": _WHEEL,
-        "offset": number(-1, 1),
-        "offset_error": number(0),
-        "slope": number(-1, 1),
-        "slope_error": number(0),
-        "direction": _ANGLE,
-        "photmjsr": mapping({"A": number(0), "B": number(0)}, required=("A", "B")),
-    }
-    joint: ClassVar[str] = ", field "
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("array", "filter", "offset", "offset_error"),
+        needs={"slope": "slope_error", "slope_error": "slope", "direction": "slope", "photmjsr_date": "photmjsr"},
+        keys={
+            "array": Rule(kind="text", choices=ARRAYS),
+            **_BAND,
+            "offset": _LEVEL,
+            "offset_error": _ERROR,
+            "slope": _LEVEL,
+            "slope_error": _ERROR,
+            "direction": _ANGLE,
+            "photmjsr": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _ERROR), required=MODULES),
+            "photmjsr_date": _DATE,
+            "photom": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES),
+        },
+    )
 
     def __hash__(self) -> int:
         return hash(self.key)
 
-    @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        for one, other in (("slope", "slope_error"), ("slope_error", "slope"), ("direction", "slope")):
-            if one in values and other not in values:
-                yield "", f"has a {one} and no {other}"
-
     @property
     def key(self) -> tuple[str, str, str]:
-        """``(array, filter, pupil)``, which is unique in a table."""
+        """``(array, filter, pupil)``; with the subarray, unique in a table."""
         return (self.array, self.filter, self.pupil)
 
     @property
     def label(self) -> str:
         """Name of the row in messages."""
-        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil})"
+        subarray = f", subarray={self.subarray}" if self.subarray else ""
+        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil}{subarray})"
+
+
+@dataclass(frozen=True)
+class Field(_Checked):
+    """
+    How the zero point changes over a detector: a polynomial of Legendre polynomials P.
+
+    ``sum over i, j of coefficients[i][j] P_i(xi) P_j(eta)`` with ``xi = 2 x / 2047 - 1``, ``eta = 2 y / 2047 - 1`` and
+    x, y 0-indexed pixels of the full SCI frame.
+
+    Parameters
+    ----------
+    order : int
+        Largest i + j, 0 to 9.
+    coefficients : sequence of sequences of float
+        ``order + 1`` sequences; ``coefficients[i]`` has ``order + 1 - i`` numbers [mag]. ``coefficients[0][0]`` is 0,
+        so that the zero point of the row is the mean over the detector.
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule.
+    """
+
+    order: int
+    coefficients: tuple[tuple[float, ...], ...]
+
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("order", "coefficients"),
+        keys={
+            "order": Rule(kind="whole number", low=0, high=9),
+            "coefficients": Rule(kind="list", items=Rule(kind="list", items=_LEVEL)),
+        },
+    )
+    label = "field"
+
+    @staticmethod
+    def contradiction(values: Mapping[str, Any]) -> str | None:
+        """Find a list of another length than the order says, and a mean that is not 0."""
+        order, coefficients = values["order"], values["coefficients"]
+        sizes, expected = list(map(len, coefficients)), list(range(order + 1, 0, -1))
+        if sizes != expected:
+            return f".coefficients: of order {order} must be lists of {expected} numbers, got {sizes}"
+        if coefficients[0][0] != 0:
+            return f".coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
+        return None
+
+    def evaluate(self, x: Any, y: Any) -> np.ndarray:
+        """
+        Evaluate the field.
+
+        Parameters
+        ----------
+        x, y : array_like
+            0-indexed pixels of the full SCI frame.
+
+        Returns
+        -------
+        numpy.ndarray
+            The field [mag], of the shape of x and y.
+        """
+        import numpy as np
+
+        matrix = np.zeros((self.order + 1, self.order + 1))
+        for i, row in enumerate(self.coefficients):
+            matrix[i, : len(row)] = row
+        xi, eta = (2 * np.asarray(pixel, float) / 2047 - 1 for pixel in (x, y))
+        return np.asarray(np.polynomial.legendre.legval2d(xi, eta, matrix))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroPointRow(_Checked):
+    """
+    The zero-point error of one detector through one filter and pupil.
+
+    Parameters
+    ----------
+    detector : str
+        As in ``DETECTOR``: ``"NRCA1"`` to ``"NRCB4"``, ``"NRCALONG"`` or ``"NRCBLONG"``.
+    filter, pupil : str
+        Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
+    subarray : str, optional
+        Name of the subarray, as in ``SUBARRAY``, that the row is for; without it, the row is for every subarray that
+        has no row of its own.
+    zero_point : float
+        z [mag], between -1 and 1; positive: the detector measures faint.
+    zero_point_error : float, optional
+        Its standard error [mag]; None where it is not known.
+    field : Field, optional
+        How the zero-point error changes over the detector, beside its mean z.
+    field_error : float, optional
+        Standard error of the field, rms over the detector [mag].
+    photmjsr : float, optional
+        PHOTMJSR of the detector where the row was derived [(MJy/sr) / (DN/s)].
+    photmjsr_date : str, optional
+        ISO date at which the photom file gives `photmjsr`, as it may depend on time.
+    photom : str, optional
+        Name of the photom file.
+    group : int, optional
+        Number of the group of linked detectors; zero points of two groups have no common scale.
+
+    Raises
+    ------
+    ReferenceTableError
+        A value breaks a rule.
+    """
+
+    detector: str
+    filter: str
+    pupil: str = "CLEAR"
+    subarray: str | None = None
+    zero_point: float
+    zero_point_error: float | None = None
+    field: Field | None = None
+    field_error: float | None = None
+    photmjsr: float | None = None
+    photmjsr_date: str | None = None
+    photom: str | None = None
+    group: int | None = None
+
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("detector", "filter", "zero_point"),
+        needs={"field_error": "field", "photmjsr_date": "photmjsr"},
+        keys={
+            "detector": Rule(kind="text", choices=DETECTORS),
+            **_BAND,
+            "zero_point": _LEVEL,
+            "zero_point_error": _ERROR,
+            "field": Rule(kind="any"),  # has rules of its own
+            "field_error": _ERROR,
+            "photmjsr": _ERROR,
+            "photmjsr_date": _DATE,
+            "photom": TEXT,
+            "group": Rule(kind="whole number", low=0, high=999),
+        },
+    )
+
+    @classmethod
+    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules, and those of the field to its own."""
+        clean = super().check(block, place, problems)
+        if "field" in clean and not isinstance(clean["field"], Field):
+            clean["field"] = Field.collect(clean["field"], f"{place}, field field", problems)
+        return clean
+
+    @property
+    def array(self) -> str:
+        """Array ID that the detector shares with that of the other module."""
+        return self.detector[4:].lower()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """``(detector, filter, pupil)``; with the subarray, unique in a table."""
+        return (self.detector, self.filter, self.pupil)
+
+    @property
+    def label(self) -> str:
+        """Name of the row in messages."""
+        subarray = f", subarray={self.subarray}" if self.subarray else ""
+        return f"zero point (detector={self.detector}, filter={self.filter}, pupil={self.pupil}{subarray})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,20 +370,25 @@ class Gradient(_Checked):
     origin: tuple[float, float]
     exposure_share: float
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "frame": one_of(FRAMES),
-        "direction": _ANGLE,
-        "origin": list_of(number(), length=2),
-        "exposure_share": number(0, 1),
-    }
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("frame", "direction", "origin", "exposure_share"),
+        keys={
+            "frame": Rule(kind="text", choices=FRAMES),
+            "direction": _ANGLE,
+            "origin": Rule(kind="list", items=Rule(kind="number"), length=2),
+            "exposure_share": Rule(kind="number", low=0, high=1),
+        },
+    )
     label = "gradient"
 
     @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        if values.get("frame") == "sky" and "origin" in values:
-            ra, dec = values["origin"]
-            if abs(ra) > 360 or abs(dec) > 90:
-                yield "origin", f"must be RA, Dec [deg] in frame sky, got [{ra}, {dec}]"
+    def contradiction(values: Mapping[str, Any]) -> str | None:
+        """Find an origin that is no place on the sky."""
+        first, second = values["origin"]
+        if values["frame"] == "sky" and (abs(first) > 360 or abs(second) > 90):
+            return f".origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,55 +414,56 @@ class Validity(_Checked):
     photom: tuple[str, ...] = ()
     flat: tuple[str, ...] = ()
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "context_first": _CONTEXT,
-        "context_last": _CONTEXT,
-        "photom": _NAMES,
-        "flat": _NAMES,
-    }
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        may_be_empty=True,
+        keys={"context_first": _CONTEXT, "context_last": _CONTEXT, "photom": _NAMES, "flat": _NAMES},
+    )
     label = "valid_for"
 
-    @classmethod
-    def check(cls, block: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Hold values to the rules; problems have the names of a file, where the contexts are one level deeper."""
-        clean, problems = super().check(block)
-        return clean, [(name.replace("context_", "context."), problem) for name, problem in problems]
-
     @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def contradiction(values: Mapping[str, Any]) -> str | None:
+        """Find contexts in the wrong order."""
         first, last = values.get("context_first"), values.get("context_last")
         if first and last and (context_number(first) or 0) > (context_number(last) or 0):
-            yield "context", f"first ({first}) is later than last ({last})"
+            return f".context: first ({first}) is later than last ({last})"
+        return None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of the calibration."""
-        return self == Validity()
+        return not (self.context_first or self.context_last or self.photom or self.flat)
 
 
-META_RULES: Mapping[str, Rule] = {
-    "reftype": one_of(("moduleoffset",)),
-    "schema_version": text(r"[0-9]+\.[0-9]+\.[0-9]+", example="1.0.0"),
-    "telescope": one_of(("JWST",)),
-    "instrument": mapping({"name": one_of(("NIRCAM",)), "detector": text(empty=True)}, required=("name",)),
-    "description": _FREE_TEXT,
-    "author": _FREE_TEXT,
-    "pedigree": _FREE_TEXT,
-    "useafter": _FREE_TEXT,
-    "history": lambda value: list(list_of(text(lines=True, empty=True))(value)),
-    "derivation": plain_data,
-    # Fields that other reference files have, and that data models write; not used.
-    **dict.fromkeys(
-        ("date", "filename", "filetype", "model_type", "origin", "time_sys", "time_unit"), text(lines=True, empty=True)
-    ),
-}
-"""Rules of the block ``meta`` of a file."""
+META_RULE = Rule(
+    kind="mapping",
+    may_be_empty=True,
+    keys={
+        "reftype": Rule(kind="text", choices=("moduleoffset",)),
+        "schema_version": Rule(kind="text", pattern=r"[0-9]+\.[0-9]+\.[0-9]+", example="1.0.0"),
+        "telescope": Rule(kind="text", choices=("JWST",)),
+        "instrument": Rule(
+            kind="mapping",
+            keys={"name": Rule(kind="text", choices=("NIRCAM",)), "detector": ANY_TEXT},
+            required=("name",),
+        ),
+        "description": FREE_TEXT,
+        "author": FREE_TEXT,
+        "pedigree": FREE_TEXT,
+        "useafter": FREE_TEXT,
+        "history": Rule(kind="list", items=ANY_TEXT, may_be_empty=True),
+        "derivation": Rule(kind="mapping", may_be_empty=True),
+        # Fields that other reference files have, and that data models write; not used.
+        **dict.fromkeys(("date", "filename", "filetype", "model_type", "origin", "time_sys", "time_unit"), ANY_TEXT),
+    },
+)
+"""Rule of the block ``meta`` of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OffsetTable:
     """
-    Offsets and slopes of the module A/B zero points.
+    Offsets between the modules, or zero points of detectors, by filter and pupil.
 
     Tables are equal if their coefficients, conventions and validity are; names, metadata and the order of rows do
     not count.
@@ -286,9 +471,14 @@ class OffsetTable:
     Parameters
     ----------
     rows : sequence of OffsetRow
-        One row for each array ID, filter and pupil.
-    baseline : {'B', 'A', 'mean'}
-        The module whose flux scale is kept; ``'mean'`` splits each offset in equal halves.
+        Offsets between the modules: one row for each array ID, filter, pupil and, where it matters, subarray.
+    zero_points : sequence of ZeroPointRow
+        Zero points of detectors: one row for each detector, filter, pupil and, where it matters, subarray. A filter
+        and pupil has rows of one kind only.
+    baseline : str, optional
+        The flux scale that is kept. For offsets ``'B'`` or ``'A'``, or ``'mean'``, which splits each offset in equal
+        halves. For zero points the mean of module B's, module A's or all detectors of the filter and pupil (and of
+        the group), or one detector by its name. None for zero points without a common reference, as published.
     gradient : Gradient, optional
         Needed where a row has a slope.
     valid_for : Validity
@@ -301,32 +491,47 @@ class OffsetTable:
     Raises
     ------
     ReferenceTableError
-        Two rows with one key, a slope without a gradient, or a value that breaks a rule.
+        Two rows with one key, rows of two kinds for one filter and pupil, a slope without a gradient, or a value that
+        breaks a rule.
     """
 
-    rows: tuple[OffsetRow, ...]
-    baseline: str = "B"
+    rows: tuple[OffsetRow, ...] = ()
+    zero_points: tuple[ZeroPointRow, ...] = ()
+    baseline: str | None = "B"
     gradient: Gradient | None = None
     valid_for: Validity = field(default_factory=Validity)
     name: str = "table"
     meta: Mapping[str, Any] = field(default_factory=dict)
+    _index: ClassVar[Mapping[tuple[str, ...], OffsetRow | ZeroPointRow]] = {}  # of each table its own
 
     def __post_init__(self) -> None:
+        problems: list[str] = []
         object.__setattr__(self, "rows", tuple(self.rows))
-        _, broken = hold({"baseline": one_of(BASELINES)}, {"baseline": self.baseline})
-        meta, broken_meta = hold(META_RULES, self.meta)
-        problems = [f"{name}: {problem}" for name, problem in broken] + located("meta", broken_meta)
-        for label, count in Counter(row.label for row in self.rows).items():
-            if count > 1:
-                problems.append(f"duplicate {label}: {count} times; give one row for each array, filter and pupil")
-        for row in self.rows:
-            if row.slope is not None and self.gradient is None:
-                problems.append(
-                    f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
-                )
+        object.__setattr__(self, "zero_points", tuple(self.zero_points))
+        object.__setattr__(self, "meta", check(self.meta, META_RULE, "meta", problems))
+        if self.baseline is not None or self.rows:
+            allowed = BASELINES if self.rows else (*BASELINES, *DETECTORS)
+            check(self.baseline, Rule(kind="text", choices=allowed), "baseline", problems)
+        index: dict[tuple[str, ...], OffsetRow | ZeroPointRow] = {}
+        kinds: dict[tuple[str, str], type] = {}
+        for row in self.all_rows:
+            band = row.key[1:]
+            key = (*row.key, row.subarray or "")
+            if key in index:
+                problems.append(f"duplicate {row.label}; give one row for each array or detector, filter and pupil")
+            index[key] = row
+            if kinds.setdefault(band, type(row)) is not type(row):
+                problems.append(f"{row.label}: this filter and pupil has offsets, too; give rows of one kind only")
+            if isinstance(row, OffsetRow) and row.slope is not None and self.gradient is None:
+                problems.append(f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block")
         if problems:
-            raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
-        object.__setattr__(self, "meta", meta)
+            raise ReferenceTableError(f"{self.name}: " + "; ".join(dict.fromkeys(problems)))
+        object.__setattr__(self, "_index", index)  # names of detectors and arrays differ
+
+    @property
+    def all_rows(self) -> tuple[OffsetRow | ZeroPointRow, ...]:
+        """Offsets and zero points."""
+        return (*self.rows, *self.zero_points)
 
     def __eq__(self, other: object) -> bool:
         return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
@@ -335,7 +540,9 @@ class OffsetTable:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        return f"<OffsetTable {self.name!r}: {len(self.rows)} rows, baseline {self.baseline}, hash {self.digest}>"
+        rows = f"{len(self.rows)} rows" if self.rows or not self.zero_points else ""
+        both = ", ".join([rows] * bool(rows) + [f"{len(self.zero_points)} zero points"] * bool(self.zero_points))
+        return f"<OffsetTable {self.name!r}: {both}, baseline {self.baseline}, hash {self.digest}>"
 
     def _repr_html_(self) -> str:
         description = html.escape(self.meta.get("description", ""))
@@ -449,32 +656,94 @@ class OffsetTable:
         return corrected_copy(self, model)
 
     def _content(self) -> dict[str, Any]:
-        rows = [asdict(row) for row in sorted(self.rows, key=lambda row: row.key)]
-        gradient = self.gradient and asdict(self.gradient)
-        return {"rows": rows, "baseline": self.baseline, "gradient": gradient, "valid_for": asdict(self.valid_for)}
+        """Collect what counts for equality and the digest; an absent field of schema 2 leaves a digest as it was."""
+        rows = []
+        for key in sorted(self._index):
+            rows.append(values := asdict(self._index[key]))
+            for name in [*values]:
+                if values[name] is None and name not in _SCHEMA_1:
+                    del values[name]
+        return {
+            "rows": rows,  # of both kinds
+            "baseline": self.baseline,
+            "gradient": self.gradient and asdict(self.gradient),
+            "valid_for": asdict(self.valid_for),
+        }
 
     @property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the coefficients: not of the comments, layout or metadata."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def row(self, array: str | None, filter: str | None, pupil: str | None = "CLEAR") -> OffsetRow | None:
+    def row(
+        self, array: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
+    ) -> OffsetRow | None:
         """
-        Find the row of an array ID, filter and pupil.
+        Find the offset of an array ID, filter and pupil.
 
         Parameters
         ----------
         array, filter, pupil : str
             The key of the row.
+        subarray : str, optional
+            A row of this subarray comes first, then one for every subarray.
 
         Returns
         -------
         OffsetRow or None
             The row, or None.
         """
-        return next((row for row in self.rows if row.key == (array, filter, pupil)), None)
+        row: OffsetRow | None = self._find(array, filter, pupil, subarray)
+        return row
 
-    def zero_point(self, row: OffsetRow, module: str) -> float:
+    def zero_point(
+        self, detector: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
+    ) -> ZeroPointRow | None:
+        """
+        Find the zero point of a detector, filter and pupil.
+
+        Parameters
+        ----------
+        detector, filter, pupil : str
+            The key of the row.
+        subarray : str, optional
+            A row of this subarray comes first, then one for every subarray.
+
+        Returns
+        -------
+        ZeroPointRow or None
+            The row, or None.
+        """
+        row: ZeroPointRow | None = self._find(detector, filter, pupil, subarray)
+        return row
+
+    def row_of(self, exposure: Exposure) -> OffsetRow | ZeroPointRow | None:
+        """
+        Find the row of an exposure, of either kind.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            Description of an exposure.
+
+        Returns
+        -------
+        OffsetRow, ZeroPointRow or None
+            The row, or None.
+        """
+        place = (exposure.filter, exposure.pupil, exposure.subarray)
+        row: OffsetRow | ZeroPointRow | None = self._find(exposure.detector, *place) or self._find(
+            exposure.array, *place
+        )
+        return row
+
+    def _find(self, name: str | None, *place: str | None) -> Any:
+        """Find the row of an array or detector in a filter, pupil and subarray, else the row for every subarray."""
+        index: Mapping[Any, Any] = self._index
+        *band, subarray = place
+        return index.get((name, *band, subarray or "")) or index.get((name, *band, ""))
+
+    def module_zero_point(self, row: OffsetRow, module: str) -> float:
         """
         Zero-point error z of one module's array: the offset in the table's gauge.
 
@@ -490,7 +759,7 @@ class OffsetTable:
         float
             z [mag], with z_A - z_B = ``row.offset`` and the baseline's z = 0.
         """
-        return _GAUGE[self.baseline][module] * row.offset + 0.0  # and no negative zero
+        return _GAUGE[str(self.baseline)][module] * row.offset + 0.0  # and no negative zero
 
     def exposure_gradient(self, row: OffsetRow) -> float:
         """

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
 
-PHOTMJSR_TOLERANCE = 1e-3
-"""Relative difference of PHOTMJSR above which a row was derived on another flux calibration."""
+_PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
+_LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
+_MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
+
+_SIDE = 2048  # pixels of a detector along each axis
 
 # NIRCam's wheels in imaging.
 SHORT_FILTERS = (
@@ -64,26 +68,65 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     """Name the row that a table has not got for an exposure; None where it has one."""
     if exposure.instrument != "NIRCAM":
         return f"instrument is {exposure.instrument}, but the table is for NIRCAM"
-    if not exposure.array or table.row(exposure.array, exposure.filter, exposure.pupil) is not None:
+    if not exposure.array or table.row_of(exposure) is not None:
         return None
-    reason = f"{table.name} has no row for array={exposure.array}, filter={exposure.filter}, pupil={exposure.pupil}"
-    for row in table.rows:
-        mismatch = find_mismatch(*row.key)
+    band = (exposure.filter, exposure.pupil)
+    is_by_detector = any(row.key[1:] == band for row in table.zero_points) or not table.rows
+    place = f"detector={exposure.detector}" if is_by_detector else f"array={exposure.array}"
+    reason = f"{table.name} has no row for {place}, filter={exposure.filter}, pupil={exposure.pupil}"
+    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
+        reason += f", subarray={exposure.subarray}"
+    for row in table.all_rows:
+        mismatch = find_mismatch(row.array, row.filter, row.pupil)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
 
 
-def explain_photmjsr(row: OffsetRow | None, exposure: Exposure) -> str | None:
+def photmjsr_agrees(value: float, other: float, *, same_file: bool = False) -> bool:
+    """Whether two values of PHOTMJSR are of one flux calibration; those of one photom file may differ by time."""
+    return abs(value / other - 1) <= (_LARGEST_DRIFT if same_file else _PHOTMJSR_TOLERANCE)
+
+
+def mjd_of(date: str) -> float:
+    """Convert an ISO date, with or without time, to MJD."""
+    return (datetime.datetime.fromisoformat(date) - _MJD_0) / datetime.timedelta(days=1)
+
+
+def derived_at(row: OffsetRow | ZeroPointRow, detector: str) -> tuple[float | None, str | None, float | None]:
+    """PHOTMJSR of a detector that a row was derived at, its photom file, and the date of the value [MJD]."""
+    mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
+    if isinstance(row, ZeroPointRow):
+        return row.photmjsr, row.photom, mjd
+    module = detector[3]
+    return (row.photmjsr or {}).get(module), (row.photom or {}).get(module), mjd
+
+
+def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> str | None:
     """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
-    derived = ((row and row.photmjsr) or {}).get(exposure.module or "")
-    if row is None or not derived or not exposure.photmjsr:
+    if row is None or not exposure.detector or not exposure.photmjsr:
         return None
-    if abs(exposure.photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
+    derived, photom, _ = derived_at(row, exposure.detector)
+    same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
+    if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
         return None
     return (
         f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table fits "
-        "this calibration"
+        "this calibration, or carry it over by 'modfix rebase'"
+    )
+
+
+def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> str | None:
+    """Describe that detectors of the filter and pupil have no common scale; None where they have one."""
+    if not isinstance(row, ZeroPointRow):
+        return None
+    others = {other.group for other in table.zero_points if other.key[1:] == row.key[1:]} - {row.group}
+    if not others:
+        return None
+    groups = ", ".join(map(str, sorted(others, key=str)))
+    return (
+        f"{row.label} is of group {row.group}, and other detectors are of group {groups}: nothing links the groups, "
+        "and their corrected fluxes have no common scale"
     )
 
 
@@ -157,16 +200,22 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
         yield "it has no WCS, which the slope needs; run assign_wcs"
     elif exposure.frames is not None and "v2v3" not in exposure.frames:
         yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
-    size = exposure.subarray_size[::-1]
-    if None in exposure.subarray_start or None in size:
+    first, size = exposure.subarray_start, exposure.subarray_size
+    if None in first or None in size:
         yield (
-            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*exposure.subarray_start, *exposure.subarray_size)}, and "
-            "the slope needs to know the subarray's place"
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, and a slope or field needs to know the "
+            "subarray's place"
         )
-    elif exposure.shape is not None and exposure.shape != size:
+    elif exposure.shape is not None and exposure.shape != size[::-1]:
         yield (
-            f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size}: a cutout, "
-            "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set --apply_slope=false"
+            f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size[::-1]}: a "
+            "cutout, whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set "
+            "--apply_slope=false"
+        )
+    elif min(first) < 1 or max(first[0] + size[0], first[1] + size[1]) > _SIDE + 1:
+        yield (
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's {_SIDE} "
+            "pixels; set the keywords right, or set --apply_slope=false"
         )
     if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
         yield (
