@@ -47,6 +47,27 @@ def _fact(kind, path, keyword, hdu="PRIMARY"):
     return field(default=None, metadata={"kind": kind, "path": f"meta.{path}", "keyword": keyword, "hdu": hdu})
 
 
+class DetectorNames:
+    """What the name of one of NIRCam's ten detectors says, for classes with a field `detector`."""
+
+    detector: str
+
+    @property
+    def module(self) -> str:
+        """``"A"`` or ``"B"``."""
+        return self.detector[3]
+
+    @property
+    def array(self) -> str:
+        """Array ID that both modules share: ``"1"`` to ``"4"`` or ``"long"``."""
+        return self.detector[4:].lower()
+
+    @property
+    def channel(self) -> str:
+        """``"SHORT"`` or ``"LONG"``, as in the ``CHANNEL`` keyword."""
+        return "LONG" if self.array == "long" else "SHORT"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
     """Description of an exposure by its metadata; None where absent. Raises ExposureError for values of wrong type."""
