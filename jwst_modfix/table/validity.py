@@ -46,22 +46,27 @@ class Mismatch:
         return self.reason + (f": {fields}" if fields else "")
 
 
-def find_mismatch(array: str, filter: str, pupil: str) -> Mismatch | None:
-    """Find why no imaging exposure can have an array, filter and pupil; None where one can."""
+def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
+    """Find why no imaging exposure can have an array or detector, filter and pupil; None where one can."""
+    is_long, is_array = name.lower().endswith("long"), name.lower() == name
     if filter in IN_PUPIL_WHEEL:
         return Mismatch(f"{filter} is in the pupil wheel", {"filter": IN_PUPIL_WHEEL[filter], "pupil": filter})
-    mine, others = (LONG_FILTERS, SHORT_FILTERS) if array == "long" else (SHORT_FILTERS, LONG_FILTERS)
+    mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
     if filter in others:
-        name, arrays = ("short", "1, 2, 3 or 4") if array == "long" else ("long", "long")
-        return Mismatch(f"{filter} is a filter of the {name}-wavelength arrays", {"array": arrays})
+        if is_array:
+            meant = {"array": "1, 2, 3 or 4" if is_long else "long"}
+        else:
+            meant = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
+        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", meant)
+    known_as = f"array {name}" if is_array else name
     if filter not in mine:
-        return Mismatch(f"NIRCam has no filter {filter}; filters of array {array} are {', '.join(mine)}", {})
+        return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
     if pupil == "CLEAR" or IN_PUPIL_WHEEL.get(pupil) == filter:
         return None
     if pupil in IN_PUPIL_WHEEL:
         return Mismatch(f"pupil {pupil} is used with another filter", {"filter": IN_PUPIL_WHEEL[pupil], "pupil": pupil})
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
-    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of array {array} are {known}", {})
+    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -77,7 +82,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
         reason += f", subarray={exposure.subarray}"
     for row in table.all_rows:
-        mismatch = find_mismatch(row.array, row.filter, row.pupil)
+        mismatch = find_mismatch(*row.key)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
