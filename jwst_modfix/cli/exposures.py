@@ -9,7 +9,6 @@ from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
 from jwst_modfix.table.describe import describe_band, describe_validity, wrap
 from jwst_modfix.table.table import OffsetTable
-from jwst_modfix.table.validity import explain_photmjsr
 from jwst_modfix.text import align
 
 _CHECK_EXAMPLES = """\b
@@ -53,7 +52,7 @@ def _check(inputs, table, **options):
     for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
-        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure, table)))
+        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure)))
     total = counts.total()
     click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
@@ -89,13 +88,13 @@ def _preview(path, correction):
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
 
 
-def _describe_preview(path, decision, exposure, table):
+def _describe_preview(path, decision, exposure):
     """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
     yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
     yield from wrap(decision.reason, " " * 8)
-    if decision.action == "apply" and (warning := explain_photmjsr(table.row_of(exposure), exposure)):
-        yield from wrap(warning, "        warning: ", " " * 8)
+    if decision.warning:
+        yield from wrap(decision.warning, "        warning: ", " " * 8)
 
 
 _GROUP_EXAMPLES = """\b
