@@ -229,7 +229,7 @@ class Forecast:
         return max((sum(power) for power in powers if power), default=0)
 
     def expect(self, weight: np.ndarray) -> np.ndarray:
-        """Expected covariance of the terms as reported, from the inverse variances of the measurements."""
+        """Predict the covariance of the terms as reported from the inverse variances of the measurements."""
         information = Information(self.model, self.links, *self.system.normal_matrix(weight))
         report = self.report()
         return report @ information.invert(self.free)[0] @ report.T
