@@ -204,9 +204,17 @@ IMPOSSIBLE = [
     ("1", "F444W", "CLEAR", "F444W is a filter of the long-wavelength arrays: --array long"),
     ("long", "F200W", "CLEAR", "F200W is a filter of the short-wavelength arrays: --array 1, 2, 3 or 4"),
     ("1", "F999W", "CLEAR", "NIRCam has no filter F999W; filters of array 1 are F070W, F090W, F115W"),
-    ("long", "F444W", "F323N", "pupil F323N is used with another filter: --filter F322W2 --pupil F323N"),
+    ("long", "F444W", "F323N", "F323N in the pupil wheel is used with another filter: --filter F322W2 --pupil F323N"),
     ("long", "F444W", "F999N", "pupil F999N is not used in imaging; pupils of array long are CLEAR, F323N, F405N"),
-    ("1", "CLEAR", "F162M", "NIRCam has no filter CLEAR"),
+    ("1", "CLEAR", "F162M", "F162M in the pupil wheel is used with another filter: --filter F150W2 --pupil F162M"),
+    ("1", "CLEAR", "CLEAR", "NIRCam has no filter CLEAR"),
+    ("long", "F162M", "CLEAR", "F162M is in the pupil wheel: --array 1, 2, 3 or 4 --filter F150W2 --pupil F162M"),
+    (
+        "2",
+        "F150W",
+        "F405N",
+        "F405N in the pupil wheel is used with another filter: --array long --filter F444W --pupil F405N",
+    ),
 ]
 
 
