@@ -68,4 +68,4 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg docs/images/photmjsr_change.svg
