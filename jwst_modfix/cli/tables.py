@@ -1,6 +1,7 @@
 """``modfix show``, ``init``, ``set``, ``diff``, ``merge`` and ``convert``: tables as files."""
 
 import os
+import re
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -21,19 +22,23 @@ Examples:
   modfix show                          the table that the correction uses by default
   modfix show my_moduleoffset.asdf
   modfix show *_modfix.fits            what was done to exposures
+  modfix show corrected                what was done to those in a folder and below
 """
+_EXPOSURE = re.compile(r"\.fits(\.\w+)?$|_(cal|jhat|tweakreg|match|crf|(un)?modfix)\.asdf$", re.IGNORECASE)
 
 
 @click.command("show", epilog=_SHOW_EXAMPLES)
-@click.argument("paths", metavar="[TABLE|FITS]...", nargs=-1)
+@click.argument("paths", metavar="[TABLE|FITS|DIR]...", nargs=-1)
 def show_command(paths):  # numpydoc ignore=PR01
     """Print a table, or what was done to exposures.
 
     Of a table: offsets, slopes and their errors, the calibration that it is valid for, and how it was made.
     Of a FITS file: which table was applied to it, when, and what it took out.
     """
-    problems = []
-    for number, path in enumerate(paths or [os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"]):
+    problems, named = [], []
+    for path in paths or [os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"]:
+        named += _list_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - any text
+    for number, path in enumerate(named):
         try:
             lines = _describe(path)
         except ModuleOffsetError as error:
@@ -44,8 +49,14 @@ def show_command(paths):  # numpydoc ignore=PR01
         raise ModuleOffsetError("; ".join(problems))
 
 
+def _list_folder(path):
+    from jwst_modfix.steps.inputs import list_exposures  # imports jwst
+
+    return map(str, list_exposures(Path(path)))
+
+
 def _describe(path):
-    if not path.lower().endswith((".fits", ".fits.gz")):
+    if not _EXPOSURE.search(path):
         return describe_table(OffsetTable.read(path), str(locate_table(path)))
     from jwst_modfix.apply.record import describe_applied
 
