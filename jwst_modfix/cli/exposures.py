@@ -9,7 +9,6 @@ from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
 from jwst_modfix.table.describe import describe_band, describe_validity, wrap
 from jwst_modfix.table.table import OffsetTable
-from jwst_modfix.table.validity import explain_photmjsr
 from jwst_modfix.text import align
 
 _CHECK_EXAMPLES = """\b
@@ -39,7 +38,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -53,7 +52,7 @@ def _check(inputs, table, **options):
     for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
-        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure, table)))
+        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure)))
     total = counts.total()
     click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
@@ -89,15 +88,13 @@ def _preview(path, correction):
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
 
 
-def _describe_preview(path, decision, exposure, table):
+def _describe_preview(path, decision, exposure):
     """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
     yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
     yield from wrap(decision.reason, " " * 8)
-    if decision.action == "apply":
-        row = table.row(exposure.array, exposure.filter, exposure.pupil)
-        if warning := explain_photmjsr(row, exposure):
-            yield from wrap(warning, "        warning: ", " " * 8)
+    if decision.warning:
+        yield from wrap(decision.warning, "        warning: ", " " * 8)
 
 
 _GROUP_EXAMPLES = """\b

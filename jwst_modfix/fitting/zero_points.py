@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
@@ -63,10 +63,10 @@ def fix_gauge(solution: Solution, baseline: str) -> Gauge:
     """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
-    determined = _find_determined(solution)
+    determined = find_determined(solution)
     kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
     if baseline in DETECTORS and not (kept & determined).any():
-        raise MeasurementsError(
+        raise NoSolutionError(
             f"baseline: {baseline} has no zero point in {solution.measurements.filter}+{solution.measurements.pupil};"
             " name a detector that is linked to others"
         )
@@ -85,7 +85,7 @@ def fix_gauge(solution: Solution, baseline: str) -> Gauge:
     return Gauge(tuple(codes.tolist()), weights, determined, group)
 
 
-def _find_determined(solution: Solution) -> np.ndarray:
+def find_determined(solution: Solution) -> np.ndarray:
     """Whether each detector's zero point is determined within its group."""
     model, found = solution.model, set()
     for term, fitted in zip(model.terms, solution.fitted, strict=True):
