@@ -140,6 +140,16 @@ def test_the_exported_zero_point_gives_what_the_correction_gives(modfix, rate, a
     assert other.meta.photometry.conversion_megajanskys == pytest.approx(3.0 / (1 - 0.02 * 500 / 365), rel=1e-6)
 
 
+def test_the_stock_route_and_the_step_agree_on_a_zero_point(rate, area, tmp_path, modfix):
+    table = table_of(point(), baseline=None)
+    table.write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits")
+    corrected = ModuleOffsetStep.call(run_photom(rate(), "p.fits", area), override_moduleoffset="t.asdf")
+    assert corrected.meta.cal_step.module_offset == "COMPLETE"
+    np.testing.assert_allclose(run_photom(rate(), "new.fits", area).data, corrected.data, rtol=1e-6)
+
+
 def test_a_field_is_left_out_of_a_photom_file_only_if_asked(modfix, tmp_path):
     field = Field(order=1, coefficients=((0.0, 0.002), (0.001,)))
     table_of(point(field=field, field_error=0.001)).write(tmp_path / "t.asdf")

@@ -39,12 +39,20 @@ class ManyFiles(click.Command):
         return super().parse_args(ctx, words)
 
 
-def list_files(names: Sequence[str]) -> list[Path]:
-    """List files, and the FITS files of folders."""
+def list_files(names: Sequence[str], kind: str) -> list[Path]:
+    """List files, and the reference files of a kind in folders."""
+    from jwst_modfix.table.calibration import is_of_kind  # late, as it imports astropy
+
     found: list[Path] = []
     for name in names:
         path = Path(name).expanduser()
-        found += sorted(path.glob("*.fits")) if path.is_dir() else [path]
+        if path.is_dir():
+            mine = [file for file in sorted(path.glob("*.fits")) if is_of_kind(file, kind)]
+            if not mine:
+                raise ReferenceTableError(f"{path}: the folder has no {kind} file (*.fits with REFTYPE {kind.upper()})")
+            found += mine
+        else:
+            found.append(path)
     return found
 
 
@@ -87,7 +95,7 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
         raise click.UsageError("give either --from-photom and --to-photom, or --photmjsr")
     refuse_overwriting(output)
     old, new = read_values(photmjsr) if photmjsr else (
-        read_calibration(side, *(list_files(files[f"{side}_{kind}"]) for kind in ("photom", "flat", "area")))
+        read_calibration(side, *(list_files(files[f"{side}_{kind}"], kind) for kind in ("photom", "flat", "area")))
         for side in ("from", "to")
     )  # fmt: skip
     done = rebase_table(OffsetTable.read(table), old, new, date=date, context=context, drop_missing=drop_missing,
@@ -136,9 +144,7 @@ def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
 
 def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:
     """Export a table into photom or flat files: all of them or, if one is refused, none."""
-    paths = list_files(files)
-    if not paths:
-        raise click.UsageError(f"--{kind} needs at least one file; the folder has no *.fits")
+    paths = list_files(files, "flat" if kind == "flat" else "photom")
     single = len(paths) == 1 and output.lower().endswith(".fits")
     targets = [Path(output) if single else Path(output) / f"{path.stem}_modfix.fits" for path in paths]
     if twice := [name for name, count in Counter(target.name for target in targets).items() if count > 1]:
@@ -179,7 +185,9 @@ def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope
 def _export_flat(table: OffsetTable, flat: Path, output: Path, *, wcs: Sequence[str]) -> Iterator[str]:
     from jwst_modfix.table.calibration import export_flat
 
-    row = export_flat(table, flat, output, partial(_factor_by_wcs, table, list_files(wcs)) if wcs else None)
+    row = export_flat(
+        table, flat, output, partial(_factor_by_wcs, table, [Path(name) for name in wcs]) if wcs else None
+    )
     yield f"{row.label}: flat over the factor of the correction"
 
 

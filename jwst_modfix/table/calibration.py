@@ -133,6 +133,15 @@ def _text(value: Any) -> str:
     return str(value).strip().upper()
 
 
+def is_of_kind(path: Path, kind: str) -> bool:
+    """Whether a file says that it is of a kind; one that cannot be read is kept, to be refused by its reader."""
+    try:
+        reftype = fits.getval(path, "REFTYPE")
+    except (OSError, KeyError):
+        return True
+    return str(reftype).strip().lower() == kind
+
+
 @contextlib.contextmanager
 def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
     """Open a reference file of one NIRCam detector; it is regular, whole and of the kind that it is given as."""
