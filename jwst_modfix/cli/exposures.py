@@ -177,10 +177,11 @@ def plan_command(asn, rolls, dithers, filters, density, scatter, fit_slope, seed
     import numpy as np  # late, as all that needs time to import
 
     from jwst_modfix.derivation.forecast import plan_bands
+    from jwst_modfix.fitting.separability import Choice
 
     pointings = _read_pointings(asn) if asn else _lay_out(rolls, dithers, filters)
     rng, options = np.random.default_rng(seed), {"density": density, "scatter": 1e-3 * scatter}
-    plans = plan_bands(pointings, rng, **options, fit_slope=fit_slope)
+    plans = plan_bands(pointings, rng, **options, choice=Choice(fit_slope=fit_slope))
     click.echo("\n\n".join("\n".join(_describe_plan(plan)) for plan in plans))
     found = [status for plan in plans if not plan.failure for status in plan.forecast.status if status.is_fitted]
     if not any(status.term.kind == "offset" for status in found):

@@ -72,6 +72,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     table = photometry.measurements
     rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+    measurements = replace(measurements, time=_find_times(photometry.exposures, measurements.exposure))
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, result)])
@@ -182,19 +183,27 @@ def _compare_sky(
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     try:
-        offsets = sky_offsets(_number_times(np.asarray(table["mjd"])), *columns)
+        offsets = sky_offsets(number_times(np.asarray(table["mjd"])), *columns)
     except NoSolutionError:
         return ()
     centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
     return tuple(compare_sky(offsets, centres))
 
 
-def _number_times(mjd: np.ndarray) -> np.ndarray:
+def number_times(mjd: np.ndarray) -> np.ndarray:
     """Give numbers to the times at which exposures were taken together."""
     order = np.argsort(mjd, kind="stable")
     numbers = np.zeros(len(mjd), int)
     numbers[order] = np.cumsum(np.diff(mjd[order], prepend=mjd[order][:1]) > _TOGETHER)
     return numbers
+
+
+def _find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
+    """Find the number of the time of each measurement, by the number of its exposure."""
+    number = np.asarray(exposures["exposure"])
+    times = np.zeros(max(number.max(initial=0), exposure.max(initial=0)) + 1, int)
+    times[number] = number_times(np.asarray(exposures["mjd"]))
+    return times[exposure]
 
 
 def difference_of_centres(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jwst_modfix.derivation.bands import number_times
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
@@ -25,7 +26,9 @@ class Pointing:
     epoch: int
     centre: tuple[float, float]  # RA, Dec [deg]
     radius: float  # arcsec, within which all is that it sees
-    locate: Callable  # from RA, Dec [deg] to a mask of those on the detector, and the V2, V3 [arcsec] of these
+    # From RA, Dec [deg] to a mask of those on the detector, and their V2, V3 [arcsec] and full-frame pixels x, y.
+    locate: Callable
+    time: int = 0  # number of the exposure, which all detectors that are exposed together share
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +44,16 @@ class BandPlan:
     failure: str = ""  # why there is none
 
 
-def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, fit_slope="long", reserve_share=0.2):
+def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, choice=None, reserve_share=0.2):
     """Forecast what a derivation from exposures would give in each filter and pupil."""
-    ra, dec = _draw_sources(pointings, rng, density * (1 - reserve_share))
+    ra, dec = draw_places(pointings, rng, density * (1 - reserve_share))
     plans = []
     for band in sorted({(pointing.filter, pointing.pupil) for pointing in pointings}):
         mine = [pointing for pointing in pointings if (pointing.filter, pointing.pupil) == band]
         measurements = plan_measurements(mine, ra, dec, scatter)
         counts = (len(mine), len(np.unique(measurements.source)), len(measurements))
         try:
-            plans.append(BandPlan(*band, *counts, forecast_terms(measurements, fit_slope=fit_slope)))
+            plans.append(BandPlan(*band, *counts, forecast_terms(measurements, choice)))
         except NoSolutionError as error:
             plans.append(BandPlan(*band, *counts, failure=str(error)))
     return plans
@@ -59,24 +62,27 @@ def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, fit_slope="long",
 def plan_measurements(pointings, ra, dec, scatter):
     """List which sources the exposures of one filter and pupil see, and where."""
     seen = [pointing.locate(ra, dec) for pointing in pointings]
-    source = [np.flatnonzero(inside) for inside, _, _ in seen]
+    source = [np.flatnonzero(inside) for inside, *_ in seen]
+    places = dict(
+        zip(("V2", "V3", "x", "y"), (np.concatenate(part) for part in list(zip(*seen, strict=True))[1:]), strict=True)
+    )
     counts = [len(found) for found in source]
     columns = {name: np.repeat([getattr(pointing, name) for pointing in pointings], counts)
-               for name in ("epoch", "array", "module")}  # fmt: skip
+               for name in ("epoch", "array", "module", "time")}  # fmt: skip
     return Measurements(
         source=np.concatenate(source), exposure=np.repeat(np.arange(len(pointings)), counts), **columns,
         mag=np.full(sum(counts), 20.0), mag_error=np.full(sum(counts), float(scatter)),
-        V2=np.concatenate([V2 for _, V2, _ in seen]), V3=np.concatenate([V3 for _, _, V3 in seen]),
-        filter=pointings[0].filter, pupil=pointings[0].pupil,
+        **places, filter=pointings[0].filter, pupil=pointings[0].pupil,
     )  # fmt: skip
 
 
 def pointings_of_exposures(headers, geometries, epochs):
     """Take pointings from the headers and the WCS of exposures."""
-    return [_pointing(*one) for one in zip(headers, geometries, map(int, epochs), strict=True)]
+    times = number_times(np.array([header.mjd for header in headers])).tolist()
+    return [_pointing(*one) for one in zip(headers, geometries, map(int, epochs), times, strict=True)]
 
 
-def _pointing(header, geometry, epoch):
+def _pointing(header, geometry, epoch, time):
     ny, nx = geometry.shape
     centre = tuple(float(value) for value in geometry.to_sky((nx - 1) / 2, (ny - 1) / 2))
     corners = geometry.to_sky(np.array([0, nx - 1, 0, nx - 1]), np.array([0, 0, ny - 1, ny - 1]))
@@ -88,12 +94,12 @@ def _pointing(header, geometry, epoch):
         on = (x > EDGE) & (x < nx - 1 - EDGE) & (y > EDGE) & (y < ny - 1 - EDGE)
         inside = np.zeros(len(ra), dtype=bool)
         inside[near[on]] = True
-        return inside, *geometry.to_v2v3(x[on], y[on])
+        return inside, *geometry.to_v2v3(x[on], y[on]), x[on] + header.corner[0], y[on] + header.corner[1]
 
-    return Pointing(header.filter, header.pupil, header.array, header.module, epoch, centre, radius, locate)
+    return Pointing(header.filter, header.pupil, header.array, header.module, epoch, centre, radius, locate, time)
 
 
-def _draw_sources(pointings, rng, density):
+def draw_places(pointings, rng, density):
     """Draw places over the box that holds all exposures."""
     first = pointings[0].centre
     east, north = offsets(*first, *np.transpose([pointing.centre for pointing in pointings]))

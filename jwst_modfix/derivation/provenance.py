@@ -132,12 +132,16 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
     if band.solution is None:
         return known
-    solution, terms, bootstrap = band.solution, np.flatnonzero(band.solution.fitted), band.bootstrap
+    solution, bootstrap = band.solution, band.bootstrap
+    terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
         "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
         "values": solution.values[terms],
         "covariance": solution.covariance[np.ix_(terms, terms)],
+        "zero_points": {
+            name: {"value": value, "error": error} for name, (value, error) in solution.zero_points("mean").items()
+        },
         "sources": solution.n_sources,
         "measurements": solution.n_measurements,
         "rejected": np.bincount(solution.rejected, minlength=4)[1:],

@@ -90,14 +90,13 @@ def bootstrap_sources(solution, rng, n_draws=200):
     Each draw gives every source a Poisson(1) number of copies c, and takes one Newton step of the robust equations
     with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
     """
-    # Terms that were solved for without being determined have a variance too.
-    free = solution.fitted | (np.diag(solution.covariance) > 0) | solution.model.mask("level")
+    free, shown = solution.free, solution.fitted & ~solution.model.mask("exposure")
     matrices, scores = _resample(solution, free, rng, n_draws)
     inverses = [generalised_inverse(matrix, np.diag(np.diag(matrix)))[0] for matrix in matrices]
     steps = np.array([inverse @ score for inverse, score in zip(inverses, scores, strict=True)])
-    draws = solution.values[solution.fitted] + steps[:, solution.fitted[free]]
-    names = tuple(name for name, fitted in zip(solution.names, solution.fitted, strict=True) if fitted)
-    error = np.sqrt(np.diag(solution.covariance)[solution.fitted])
+    draws = solution.values[shown] + steps @ solution.report()[np.ix_(shown, free)].T
+    names = tuple(name for name, is_shown in zip(solution.names, shown, strict=True) if is_shown)
+    error = np.sqrt(np.diag(solution.covariance)[shown])
     return Bootstrap(names=names, draws=draws, ratio=draws.std(axis=0, ddof=1) / error)
 
 

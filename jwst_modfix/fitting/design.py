@@ -1,6 +1,6 @@
 """The terms of the model m = M + z + g u + t, and least squares with the magnitude M of every source eliminated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,9 @@ SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
 """Array IDs that have a gradient, by the parameter ``fit_slope``."""
 
 _SLOPES = ("slope", "slope_V2", "slope_V3")
+DETECTORS = tuple(f"NRC{module}{array.upper()}" for array in ARRAYS for module in MODULES)
+"""Names of the detectors, in the order of ``Measurements.detector``."""
+FULL_FRAME = 2048  # pixels along each side of an array
 # Information on a combination of terms below this share of what the measurements held before the sources
 # were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
 NULL_SHARE = 1e-10
@@ -30,23 +33,50 @@ _SPARSEST = 4
 class Term:
     """One global term of the model."""
 
-    # Delta_AB = z_A - z_B [mag], mean zero point of the array's modules [mag], k [mag/arcmin], t [mag]
+    # Of modules: 'offset', Delta_AB = z_A - z_B [mag], 'level', mean zero point of the array's modules [mag], and
+    # 'slope', k [mag/arcmin]. Of detectors: 'zero_point', z [mag], and 'field', a coefficient of F(x, y) [mag].
+    # Of both: 'epoch', t, 'exposure', its own t less the epoch's, and 'drift', of one detector in one epoch [mag].
     kind: str
     array: str | None = None
-    module: str | None = None  # where each module has its own slope
+    module: str | None = None  # of a detector, or where each module has its own slope
     epoch: int | None = None
+    time: int | None = None  # of an exposure of all detectors
+    power: tuple[int, int] | None = None  # degrees of the Legendre polynomials in x and y
+
+    @property
+    def detector(self) -> str:
+        """Name of the detector."""
+        return f"NRC{self.module}{str(self.array).upper()}"
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Numbers of the detectors of the term's array, or of its detector."""
+        if self.array is None:
+            return ()
+        modules = MODULES if self.module is None else (self.module,)
+        return tuple(2 * ARRAYS.index(self.array) + MODULES.index(module) for module in modules)
+
+    @property
+    def is_of_detector(self) -> bool:
+        """Whether the term belongs to one detector."""
+        return self.kind in ("zero_point", "field", "drift")
 
     @property
     def name(self) -> str:
-        """Short name, such as ``offset[long]``, ``slope[long A]`` or ``epoch[2]``."""
-        inside = (self.array, self.module, self.epoch)
+        """Short name, such as ``offset[long]``, ``zero_point[NRCA1]`` or ``epoch[2]``."""
+        place = (self.detector,) if self.is_of_detector else (self.array, self.module)
+        inside = (*place, self.epoch, self.time, *(self.power or ()))
         return f"{self.kind}[{' '.join(str(part) for part in inside if part is not None)}]"
 
     @property
     def words(self) -> str:
         """The term in words."""
-        if self.kind == "epoch":
-            return f"term of epoch {self.epoch}"
+        if self.kind in ("epoch", "exposure"):
+            return f"term of {self.kind} {self.epoch if self.kind == 'epoch' else self.time}"
+        if self.kind == "drift":
+            return f"drift of {self.detector} in epoch {self.epoch}"
+        if self.is_of_detector:
+            return f"{self.kind.replace('_', ' ')} of {self.detector}"
         kind, _, axis = self.kind.partition("_")
         along, inside = f" along {axis}" if axis else "", f" in module {self.module}" if self.module else ""
         return f"{kind} of array {self.array}{along}{inside}"
@@ -65,68 +95,177 @@ class Model:
     epochs: np.ndarray  # in order of time; the first one's term is 0
     direction: float  # of the slopes [deg], where it is not fitted
     origin: tuple[float, float]  # V2, V3 where u = 0 [arcsec]
+    times: np.ndarray  # of exposures
+    epoch_of_time: np.ndarray  # place of each time's epoch among the epochs
+    # Gradients of 1 mag/arcmin along V2 and V3 over the whole focal plane, as terms of the detectors' fields.
+    tilts: tuple[np.ndarray, ...] = ()
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
         return np.array([term.kind in kinds for term in self.terms], dtype=bool)
 
+    @cached_property
+    def scale(self) -> str:
+        """What has zero points: ``'modules'`` (offsets and levels of arrays) or ``'detectors'``."""
+        return "detectors" if self.mask("zero_point").any() else "modules"
+
+    @cached_property
+    def detectors(self) -> tuple[int, ...]:
+        """Numbers of the detectors that have a zero point."""
+        return tuple(
+            sorted({code for term in self.terms if term.kind in ("level", "zero_point") for code in term.codes})
+        )
+
+    @cached_property
+    def powers(self) -> tuple[tuple[int, int], ...]:
+        """Degrees (i, j) of the field's polynomials, in order of i + j."""
+        return tuple(dict.fromkeys(term.power for term in self.terms if term.power is not None))
+
     def design(self, measurements: Measurements) -> sparse.csr_array:
-        """Design of measurements by detectors and in epochs of this model: ``design @ values`` is z + g u + t."""
-        arrays = [ARRAYS[code] for code in np.unique(measurements.array_code)]
-        unknown = [f"array {array}" for array in arrays if Term("level", array) not in self.terms]
-        unknown += [f"epoch {epoch}" for epoch in np.setdiff1d(measurements.epoch, self.epochs)]
+        """Design of measurements by detectors and in epochs of this model: ``design @ values`` is z + g u + F + t.
+
+        An exposure that is not part of the model has the term of its epoch.
+        """
+        m = measurements
+        unknown = [f"detector {DETECTORS[d]}" for d in np.setdiff1d(m.detector, self.detectors)]
+        unknown += [f"epoch {epoch}" for epoch in np.setdiff1d(m.epoch, self.epochs)]
         if unknown:
             raise MeasurementsError(f"{unknown[0]} is not part of the solution")
-        epoch = np.searchsorted(self.epochs, measurements.epoch)
-        return self._rows(measurements.detector, epoch, measurements.V2, measurements.V3)
+        if self.powers and (m.x is None or m.y is None):
+            raise MeasurementsError(f"measurements in {m.filter}+{m.pupil}: a field needs the columns x and y")
+        epoch = np.searchsorted(self.epochs, m.epoch)
+        place = np.minimum(np.searchsorted(self.times, m.time), max(len(self.times) - 1, 0))
+        time = np.where(self.times[place] == m.time, place, len(self.times)) if len(self.times) else None
+        return self._rows(m.detector, m.V2, m.V3, epoch=epoch, time=time, pixel=(m.x, m.y))
 
     def contrast(self, array: str, place_A: tuple[float, float], place_B: tuple[float, float]) -> np.ndarray:
         """Weights of the terms in the difference A - B of an array ID between two places (V2, V3) [arcsec]."""
         detectors = 2 * ARRAYS.index(array) + np.arange(2)
-        rows = self._rows(detectors, np.zeros(2, int), *np.transpose([place_A, place_B])).toarray()
+        rows = self._rows(detectors, *np.transpose([place_A, place_B])).toarray()
         return rows[0] - rows[1]
 
-    def _rows(self, detector, epoch, V2, V3):
+    def zero_points(self) -> np.ndarray:
+        """Weights of the terms in the zero point of each of `detectors`, shape (n_detectors, n_terms)."""
+        codes = np.array(self.detectors, dtype=int)
+        rows = np.zeros((len(codes), len(self.terms)))
+        for kind, value in (("level", np.ones(len(codes))), ("offset", _HALVES[codes % 2]), ("zero_point", 1.0)):
+            places = self._places(kind)[codes]
+            rows[places >= 0, places[places >= 0]] += np.broadcast_to(value, len(codes))[places >= 0]
+        return rows
+
+    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None)):
         """One entry for each kind of term: z_A = level + Delta_AB / 2, z_B = level - Delta_AB / 2, g = share * k."""
         ones = np.ones(len(detector))
-        values = {"level": ones, "offset": np.where(detector % 2, -0.5, 0.5), "epoch": ones}
+        entries = [("zero_point", detector, ones)]
+        if self.scale == "modules":
+            entries = [("level", detector, ones), ("offset", detector, _HALVES[detector % 2])]
         for kind, angle in zip(_SLOPES, (self.direction, 90.0, 0.0), strict=True):
             if self.mask(kind).any():
-                values[kind] = EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)
-        columns = np.column_stack([self._places(kind)[epoch if kind == "epoch" else detector] for kind in values])
-        entries = np.where(columns >= 0, np.column_stack(list(values.values())), 0.0)
-        return make_design(np.maximum(columns, 0), entries, len(self.terms))
+                entries.append((kind, detector, EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)))
+        columns = [self._places(kind)[label] for kind, label, _ in entries]
+        values = [value for *_, value in entries]
+        if epoch is not None:
+            columns.append(self._places("epoch")[epoch])
+            if time is not None:
+                columns.append(self._places("exposure")[time])
+            if self.mask("drift").any():
+                columns.append(self._places("drift")[detector, epoch])
+            values += [ones] * (len(columns) - len(values))
+        if self.powers and pixel[0] is not None:
+            columns += [self._places("field", power)[detector] for power in self.powers]
+            values += list(legendre(*pixel, self.powers))
+        columns = np.column_stack(columns)
+        values = np.where(columns >= 0, np.column_stack(values), 0.0)
+        return make_design(np.maximum(columns, 0), values, len(self.terms))
 
-    def _places(self, kind):
-        """Column of a kind of term for each detector, or for each epoch; -1 where there is none."""
-        places = np.full(len(self.epochs) if kind == "epoch" else len(ARRAYS) * len(MODULES), -1, dtype=np.int32)
+    def _places(self, kind, power=None):
+        """Column of a kind of term for each detector, epoch, exposure or both; -1 where there is none."""
+        n_detectors = len(ARRAYS) * len(MODULES)
+        shape = {
+            "epoch": len(self.epochs), "exposure": len(self.times) + 1, "drift": (n_detectors, len(self.epochs)),
+        }.get(kind, n_detectors)  # fmt: skip
+        places = np.full(shape, -1, dtype=np.int32)
         for number in np.flatnonzero(self.mask(kind)):
             term = self.terms[number]
+            if term.power != power:
+                continue
+            if kind == "exposure":
+                places[np.searchsorted(self.times, term.time)] = number
+                continue
+            epoch = np.searchsorted(self.epochs, term.epoch) if term.epoch is not None else None
             if kind == "epoch":
-                places[np.searchsorted(self.epochs, term.epoch)] = number
-            else:
-                modules = MODULES if term.module is None else (term.module,)
-                places[[2 * ARRAYS.index(term.array) + MODULES.index(module) for module in modules]] = number
+                places[epoch] = number
+                continue
+            places[list(term.codes) if epoch is None else (term.codes[0], epoch)] = number
         return places
 
 
-def list_terms(measurements, slope_arrays, direction, origin, fit_direction, per_module):
-    """List the terms of these measurements: offsets and levels, slopes, epoch terms."""
+_HALVES = np.array([0.5, -0.5])  # of the offset in z_A and z_B
+
+
+def legendre(x: np.ndarray, y: np.ndarray, powers: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """P_i(xi) P_j(eta) of full-frame pixels for each (i, j), shape (n_powers, n)."""
+    xi, eta = (2 * np.asarray(v, float) / (FULL_FRAME - 1) - 1 for v in (x, y))
+    degree = max((max(power) for power in powers), default=0)
+    along, up = (np.polynomial.legendre.legvander(v, degree).T for v in (xi, eta))
+    return np.stack([along[i] * up[j] for i, j in powers])
+
+
+def list_powers(order: int) -> tuple[tuple[int, int], ...]:
+    """Degrees (i, j), i + j from 1 to the order."""
+    return tuple((total - j, j) for total in range(1, order + 1) for j in range(total + 1))
+
+
+def list_terms(
+    measurements, slope_arrays, direction, origin, fit_direction, per_module,
+    *, scale="modules", field_order=0, exposures=False, drift=False,
+):  # fmt: skip
+    """List the terms of these measurements: zero points, slopes, terms of epochs and exposures, fields, drifts."""
     there = [(ARRAYS[code // 2], MODULES[code % 2]) for code in np.unique(measurements.detector)]
     arrays = list(dict.fromkeys(array for array, _ in there))
     terms = []
-    for array in arrays:
-        if {(array, module) for module in MODULES} <= set(there):
+    for array in arrays if scale == "modules" else ():
+        modules = [module for other, module in there if other == array]
+        if len(modules) == len(MODULES):
             terms.append(Term("offset", array))
-        terms.append(Term("level", array))
+        terms.append(Term("level", array, None if len(modules) == len(MODULES) else modules[0]))
+    if scale == "detectors":
+        terms, slope_arrays = [Term("zero_point", *detector) for detector in there], ()
     for kind in _SLOPES[1:] if fit_direction else _SLOPES[:1]:
         if per_module:
             terms += [Term(kind, array, module) for array, module in there if array in slope_arrays]
         else:
             terms += [Term(kind, array) for array in arrays if array in slope_arrays]
-    epochs, _ = number_labels(measurements.epoch)
+    epochs, epoch = number_labels(measurements.epoch)
     terms += [Term("epoch", epoch=int(epoch)) for epoch in epochs[1:]]
-    return Model(tuple(terms), epochs, direction, origin)
+    times, time = number_labels(measurements.time)
+    epoch_of_time = np.zeros(len(times), dtype=int)
+    epoch_of_time[time] = epoch
+    shared = np.bincount(epoch_of_time, minlength=len(epochs)) > 1
+    if exposures:
+        # An epoch of one exposure keeps its own term.
+        terms += [Term("exposure", time=int(times[i])) for i in np.flatnonzero(shared[epoch_of_time])]
+    if drift:
+        seen = np.unique(np.stack([measurements.detector, epoch]), axis=1).T
+        terms += [
+            Term("drift", ARRAYS[d // 2], MODULES[d % 2], int(epochs[e])) for d, e in seen if e > 0
+        ]  # fmt: skip
+    terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(field_order)]
+    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time)
+    return replace(model, tilts=_list_tilts(model, measurements)) if model.powers else model
+
+
+def _list_tilts(model, measurements):
+    """Fit gradients along V2 and V3 by zero points and fields of order 1."""
+    m, powers = measurements, ((1, 0), (0, 1))
+    tilts = np.zeros((2, len(model.terms)))
+    for code in model.detectors:
+        mine = m.detector == code
+        shapes = np.vstack([np.ones(np.count_nonzero(mine)), legendre(m.x[mine], m.y[mine], powers)]).T
+        places = np.column_stack([m.V2[mine], m.V3[mine]]) / 60
+        columns = [model._places("zero_point")[code], *(model._places("field", power)[code] for power in powers)]
+        tilts[:, columns] = np.linalg.lstsq(shapes, places, rcond=None)[0].T
+    return tuple(tilts)
 
 
 def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,6 +356,15 @@ class LinearSystem:
         """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
         here = np.ix_(free, free)
         return generalised_inverse(*(part[here] for part in self.normal_matrix(weight)))
+
+    def find_null_space(self, weight, free):
+        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
+        matrix, gram = (part[np.ix_(free, free)] for part in self.normal_matrix(weight))
+        root = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+        null = generalised_inverse(matrix, gram)[1]
+        found = np.zeros((len(free), null.shape[1]))
+        found[free] = null / root[:, None]
+        return found
 
     def score(self, weight, residual):
         """Right side of the normal equations for a step from given residuals."""

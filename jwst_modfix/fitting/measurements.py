@@ -28,9 +28,10 @@ DIRECTION = 90.0
 EXPOSURE_SHARE = 0.5
 
 _INTEGERS = ("source", "exposure", "epoch")
+_COUNTS = (*_INTEGERS, "time")
 _LABELS = ("array", "module")
 _FLOATS = ("mag", "mag_error", "V2", "V3")
-_OPTIONAL = ("x", "y", "RA", "Dec")
+_OPTIONAL = ("x", "y", "RA", "Dec", "time")
 # Other names of columns of a table, and the units that a column may have.
 _ALIASES = {"mag_error": "mag_err", "V2": "v2", "V3": "v3", "RA": "ra", "Dec": "dec"}
 _MAGNITUDES, _ANGLES, _PIXELS = ("mag", "mag(AB)"), ("deg",), ("pix", "pixel")
@@ -82,6 +83,9 @@ class Measurements:
         Position in the full-frame SCI frame [0-indexed pixels].
     RA, Dec : array_like of float, shape (n,), optional
         Position on the sky [deg].
+    time : array_like of int, shape (n,), optional
+        Number of the time of the exposure, which detectors that were exposed together share; ``exposure`` unless
+        given.
     reserved : array_like of bool, shape (n,), optional
         Kept out of the fit, for validation; none by default.
     filter, pupil : str, optional
@@ -106,6 +110,7 @@ class Measurements:
     y: np.ndarray | None = None
     RA: np.ndarray | None = None
     Dec: np.ndarray | None = None
+    time: np.ndarray = None  # type: ignore[assignment]
     reserved: np.ndarray = None  # type: ignore[assignment]
     filter: str = "unknown"
     pupil: str = "CLEAR"
@@ -113,6 +118,8 @@ class Measurements:
     def __post_init__(self) -> None:
         if self.reserved is None:
             object.__setattr__(self, "reserved", np.zeros(np.shape(self.source), dtype=bool))
+        if self.time is None:
+            object.__setattr__(self, "time", self.exposure)
         for name in self._columns():
             object.__setattr__(self, name, _column(name, getattr(self, name), self._place))
         lengths = {name: len(getattr(self, name)) for name in self._columns()}
@@ -278,7 +285,7 @@ def _read_column(column: Any, name: str, keep: np.ndarray) -> np.ndarray:
 
 def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:
     """One column as a one-dimensional array of its type."""
-    kind: type = int if name in _INTEGERS else bool if name == "reserved" else str if name in _LABELS else float
+    kind: type = int if name in _COUNTS else bool if name == "reserved" else str if name in _LABELS else float
     values = np.asarray(values)
     if values.ndim != 1:
         raise MeasurementsError(f"{place}: {name} must have one dimension; got {values.ndim}")

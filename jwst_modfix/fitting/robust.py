@@ -39,6 +39,8 @@ _OUTLIER_SIGMA = 5.0
 _OUTLIER_SHARE = 0.1
 # ... and so does one whose epochs scatter by chance less often than this.
 _VARIABLE_PROBABILITY = 1e-4
+# A source has information on a combination of terms if it holds more than this share of it.
+_INFORMED = 1e-8
 # Rejections have settled when fewer measurements than this share still change sides.
 _UNDECIDED = 1e-4
 _MAX_ROUNDS = 6
@@ -244,7 +246,22 @@ def _reject(problem, fit, before, epoch):
     alone = system.per_source(found == USED)[system.source] < 2
     found[(found == USED) & alone] = OUTLIER
     found[before == SINGLE] = SINGLE
+    link = _find_links(problem, base * (before != SINGLE), found == USED)[system.source]
+    found[link & (before != SINGLE)] = USED
     return found.astype(np.int8)
+
+
+def _find_links(problem, weight, used):
+    """Find sources without which a combination of terms would have no information: all sources of a link.
+
+    If one of few sources varies, a fit can follow it and reject the others. They stay: Huber's weights decide.
+    """
+    system = problem.system
+    found = np.zeros(system.n_sources, dtype=bool)
+    for direction in system.find_null_space(weight * used, problem.free).T:
+        pull, whole = system.residual(weight, 0.0, direction), np.sum(weight * (system.design @ direction) ** 2)
+        found |= system.per_source(weight * pull**2) > _INFORMED * whole
+    return found
 
 
 def _residual(problem, fit, base):

@@ -1,5 +1,6 @@
 """Which terms the pointings determine, and how well: before any magnitude enters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +8,16 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.fitting.blocks import (
+    MAX_INFLATION,
+    Information,
+    admit_drifts,
+    admit_exposures,
+    admit_field,
+    find_companions,
+    find_references,
+    report_terms,
+)
 from jwst_modfix.fitting.design import (
     NULL_SHARE,
     SLOPE_ARRAYS,
@@ -20,9 +31,6 @@ from jwst_modfix.fitting.design import (
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
-# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
-# ten times larger: what is then called its value is the model's assumption, not the data's.
-MAX_INFLATION = 100.0
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # a result with an expected error of that size (four times it for slopes) has no use.
 MAX_OFFSET_ERROR = 0.05
@@ -46,6 +54,11 @@ class LinkReport:
     epoch_group: np.ndarray  # (n_epochs,), number of the connected component
     repeated: int  # sources measured more than once
     n_sources: int
+
+    def group_of(self, term: Term) -> int:
+        """Find the group of the term's detector, or of the first of its array."""
+        labels = [f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in term.codes]
+        return int(self.detector_group[next(self.detectors.index(one) for one in labels if one in self.detectors)])
 
     def between_modules(self, array):
         """Count the sources that both modules of an array ID measured."""
@@ -94,11 +107,14 @@ def _shared(source, label):
     return (seen.T @ seen).toarray()
 
 
-def count_weakest_links(measurements: Measurements, used: np.ndarray) -> dict[str, int]:
-    """Count the used sources in the weakest link between the modules of each array: the minimum cut.
+def count_weakest_links(
+    measurements: Measurements, used: np.ndarray, pairs: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, int]:
+    """Count the used sources in the weakest link between two detectors: the minimum cut.
 
-    Two sets of detectors with one module in each are linked by the sources that were measured on both sides. Of all
-    such sets, the one with the fewest sources between limits what is known of the offset. There are at most 512.
+    Two sets of detectors with one of the pair in each are linked by the sources that were measured on both sides. Of
+    all such sets, the one with the fewest sources between limits what is known of the difference. There are at most
+    512. Pairs are the modules of each array unless given.
     """
     source, detector = number_labels(measurements.source)[1], measurements.detector
     seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
@@ -109,25 +125,29 @@ def count_weakest_links(measurements: Measurements, used: np.ndarray) -> dict[st
         sides = np.concatenate([sides, sides | 1 << d])
     crossing = ((sides[:, None] & patterns) > 0) & ((~sides[:, None] & patterns) > 0)
     linked, found = crossing @ counts, {}
-    for code in np.unique(there // 2):
-        apart = ((sides >> 2 * code) & 1) & ~((sides >> (2 * code + 1)) & 1)
-        found[ARRAYS[code]] = int(linked[apart.astype(bool)].min(initial=len(seen)))
+    for name, (one, other) in (pairs or {ARRAYS[c]: (2 * c, 2 * c + 1) for c in np.unique(there // 2)}).items():
+        apart = ((sides >> one) & 1) & ~((sides >> other) & 1)
+        found[name] = int(linked[apart.astype(bool)].min(initial=len(seen)))
     return found
 
 
-def check_linked(measurements: Measurements, links: LinkReport) -> None:
-    """Refuse measurements that cannot determine an offset between the modules."""
+def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> None:
+    """Refuse measurements that cannot determine an offset between the modules, or between any two detectors."""
     place = f"measurements in {measurements.filter}+{measurements.pupil}"
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
     modules = sorted({detector.split()[1] for detector in links.detectors})
-    if len(modules) < len(MODULES):
+    if len(modules) < len(MODULES) and scale == "modules":
         raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
     if links.repeated == 0:
         why = "no overlap"
         if len(links.epochs) == 1:
             why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
         raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
+    if scale == "detectors":
+        if len(set(links.detector_group.tolist())) == len(links.detectors):
+            raise NoSolutionError(f"{place}: no overlap: no detector shares sources with another")
+        return
     sides = [
         {int(g) for d, g in zip(links.detectors, links.detector_group, strict=True) if d.endswith(module)}
         for module in MODULES
@@ -166,6 +186,23 @@ class TermStatus:
         return not self.is_degenerate
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is asked of a fit: the parameters of `jwst_modfix.fitting.solution.fit`."""
+
+    scale: str = "modules"
+    fit_slope: str = "long"
+    time_term: str = "auto"
+    exposure_terms: str = "auto"
+    field_order: int = 0
+    drift: bool = False
+    direction: float = DIRECTION
+    origin: tuple[float, float] = ORIGIN
+    fit_direction: bool = False
+    per_module: bool = False
+    min_sources: int = MIN_SOURCES
+
+
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """What a fit of one filter and pupil will determine."""
@@ -173,38 +210,46 @@ class Forecast:
     model: Model  # all terms that were asked for
     system: LinearSystem
     links: LinkReport
-    status: tuple[TermStatus, ...]  # of each offset, slope and epoch term: its expected error, or why there is none
+    status: tuple[TermStatus, ...]  # of each term but levels and exposures: its expected error, or why there is none
     free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
     fitted: np.ndarray  # (n_terms,), terms that are determined
+    choice: Choice
+    remarks: tuple[str, ...] = ()  # what was chosen, and why
+    refusals: tuple[str, ...] = ()  # what was asked for and is not determined
+
+    @property
+    def has_exposures(self) -> bool:
+        """Whether exposures have terms of their own."""
+        return bool((self.free & self.model.mask("exposure")).any())
+
+    def report(self) -> np.ndarray:
+        """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
+        return report_terms(self.model, self.links, self.free, self.fitted)
 
 
-def forecast_terms(
-    measurements: Measurements,
-    *,
-    fit_slope: str = "long",
-    fit_epochs: bool = True,
-    direction: float = DIRECTION,
-    origin: tuple[float, float] = ORIGIN,
-    fit_direction: bool = False,
-    per_module: bool = False,
-    min_sources: int = MIN_SOURCES,
-) -> Forecast:
-    """Find what can be determined, from the design and the errors of measurements alone; parameters as for a fit."""
+def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
+    """Find what can be determined, from the design and the errors of measurements alone."""
+    choice = choice or Choice()
     links = count_links(measurements)
-    check_linked(measurements, links)
-    model = list_terms(measurements, SLOPE_ARRAYS[fit_slope], direction, origin, fit_direction, per_module)
+    check_linked(measurements, links, choice.scale)
+    wanted = choice.exposure_terms == "fit" or (choice.exposure_terms == "auto" and choice.time_term != "zero")
+    model = list_terms(
+        measurements, SLOPE_ARRAYS[choice.fit_slope], choice.direction, choice.origin, choice.fit_direction,
+        choice.per_module, scale=choice.scale, field_order=choice.field_order, exposures=wanted, drift=choice.drift,
+    )  # fmt: skip
     system = LinearSystem(model.design(measurements), number_labels(measurements.source)[1])
-    return _admit_terms(model, system, links, 1 / measurements.mag_error**2, fit_epochs, min_sources)
+    return _admit_terms(model, system, links, 1 / measurements.mag_error**2, choice)
 
 
 def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int, float]:
     """Count the effective sources of the terms that are fitted; 0 where these weights do not determine the term."""
-    free, model, links = forecast.free, forecast.model, forecast.links
-    inverse, null = forecast.system.invert(weight, free)
-    influence, undetermined = np.zeros((len(free), len(free))), np.zeros(len(free), dtype=bool)
-    influence[np.ix_(free, free)], undetermined[free] = inverse, np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
-    counts = {}
-    for number in np.flatnonzero(forecast.fitted):
+    model, links = forecast.model, forecast.links
+    information = Information(model, links, *forecast.system.normal_matrix(weight))
+    inverse, null = information.invert(forecast.free)
+    report = forecast.report()
+    undetermined = information.touches(report, null)
+    influence, counts = report @ inverse, {}
+    for number in np.flatnonzero(forecast.fitted & ~model.mask("level", "exposure", "field", "drift")):
         term = model.terms[number]
         if undetermined[number]:
             counts[int(number)] = 0.0
@@ -215,49 +260,81 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
     return counts
 
 
+def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
+    """Find again what is determined, by the measurements with a weight alone: rejections can break a chain of links.
+
+    No term is admitted that was not before, but those of epochs where exposures lose theirs. NoSolutionError where
+    these measurements determine no zero point.
+    """
+    model, had_exposures = forecast.model, forecast.has_exposures
+    choice = replace(forecast.choice, exposure_terms="fit" if had_exposures else "zero")
+    again = _admit_terms(model, forecast.system, forecast.links, weight, choice)
+    found, status = {s.term: s for s in again.status}, []
+    for before in forecast.status:
+        now = found.get(before.term)
+        if before.is_fitted and now is not None:
+            # Correlations and expected errors are those of all measurements, as in a forecast without magnitudes.
+            kept = replace(before, effective_sources=now.effective_sources, partners=now.partners)
+            before = kept if now.is_fitted else replace(now, words=f"{now.words} (without the rejected measurements)")
+        status.append(before)
+    before = forecast.free
+    if had_exposures and not again.has_exposures:
+        before = (before & ~model.mask("exposure")) | model.mask("epoch")
+    free = before & (again.free | model.mask("level"))
+    fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
+    return replace(forecast, status=tuple(status), free=free, fitted=fitted)
+
+
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
     """Status of a term that is constrained by too few sources."""
     why = f"constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
     return TermStatus.refuse(term, why, effective_sources=count)
 
 
-def _admit_terms(model, system, links, weight, fit_epochs, min_sources):
-    """Admit the terms one by one: offsets, then epoch terms, then slopes.
+def _admit_terms(model, system, links, weight, choice):
+    """Admit the terms one by one: zero points, then epoch terms, then slopes; then exposures, all together.
 
     A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
     is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but left out
     of the result, so that the others' errors hold. Levels of arrays are always free.
     """
     matrix, gram = system.normal_matrix(weight)
-    unknown = _undetermined_offsets(model, matrix, gram)
-    if (unknown == model.mask("offset")).all():
-        raise NoSolutionError(
-            "no chain of common sources links an array of module A to its namesake in B to better than"
-            f" {MAX_OFFSET_ERROR} mag"
-        )
+    references = find_references(model, links)
+    main = model.mask("offset", "zero_point") & ~references
+    unknown = _undetermined_offsets(matrix, gram, main, model.mask("level"))
+    if (unknown == main).all():
+        what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
+        raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
     nuisance, refused = model.mask("level") | unknown, {}
     # Each round leaves out the term with the least support. What was refused before is tried again: the terms that
     # stood in its way may be gone.
     while True:
         reduced = _eliminate(matrix, gram, nuisance)
-        admitted = _admit_all(model, reduced, gram, nuisance, refused, fit_epochs)
+        admitted = _admit_all(model, reduced, gram, nuisance | references, refused, choice.time_term != "zero")
         fitted = np.isin(np.arange(len(model.terms)), admitted)
-        found = Forecast(model, system, links, (), fitted | nuisance, fitted)
+        found = Forecast(model, system, links, (), fitted | nuisance, fitted, choice)
         counts = count_effective_sources(found, weight)
         covariance = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
-        weakest = _find_unsupported(model.terms, covariance, admitted, counts, min_sources)
+        weakest = _find_unsupported(model.terms, covariance, admitted, counts, choice.min_sources)
         if weakest is None:
-            return replace(found, status=_statuses(model, links, covariance, admitted, refused, counts))
+            break
         number = model.terms.index(weakest.term)
         nuisance[number] = True
         refused = {number: weakest} | {i: r for i, r in refused.items() if nuisance[i]}
+    information = Information(model, links, matrix, gram)
+    companions = (references | model.mask("level")) & find_companions(model, links, fitted)
+    found = replace(found, fitted=fitted | companions)
+    for admit in (admit_exposures, admit_field, admit_drifts):
+        found = admit(found, information, choice)
+    counts = count_effective_sources(found, weight)
+    return replace(found, status=_statuses(found, information, refused, counts))
 
 
-def _undetermined_offsets(model, matrix, gram):
+def _undetermined_offsets(matrix, gram, found, levels):
     """Offsets that have a part in the null space that is left when only levels are free beside them."""
-    found = model.mask("offset")
+    found = found.copy()
     here = np.ix_(found, found)
-    inverse, null = generalised_inverse(_eliminate(matrix, gram, model.mask("level"))[here], gram[here])
+    inverse, null = generalised_inverse(_eliminate(matrix, gram, levels)[here], gram[here])
     unlinked = np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
     found[found] = unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR)
     return found
@@ -274,7 +351,7 @@ def _eliminate(matrix, gram, nuisance):
 
 def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     """Admit what can be admitted; write the reasons against the others into ``refused``."""
-    admitted = [int(i) for i in np.flatnonzero(model.mask("offset") & ~nuisance)]
+    admitted = [int(i) for i in np.flatnonzero(model.mask("offset", "zero_point") & ~nuisance)]
     if not admitted:
         return []
     inverse = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
@@ -338,23 +415,27 @@ def _find_unsupported(terms, covariance, admitted, counts, min_sources):
     return None
 
 
-def _statuses(model, links, covariance, admitted, refused, counts):
-    """Status of every term but the levels, with errors and correlations of the whole fit."""
-    error = np.sqrt(np.diag(covariance))
-    correlation = np.abs(covariance / np.outer(error, error))
-    found = []
+def _statuses(found, information, refused, counts):
+    """Status of every term but levels and exposures, with errors and correlations of the whole fit."""
+    model, links, report = found.model, found.links, found.report()
+    covariance = report @ information.invert(found.free)[0] @ report.T
+    error = np.sqrt(np.maximum(np.diag(covariance), 0))
+    fitted, status = np.flatnonzero(found.fitted & ~model.mask("level", "exposure")), []
     for number, term in enumerate(model.terms):
-        if number in refused:
-            found.append(refused[number])
-        elif number in admitted:
-            place = admitted.index(number)
-            others = [j for j, k in enumerate(admitted) if not _is_same_kind(model.terms[k], term)]
-            status, words = "free", ""
+        if number in fitted:
+            others = [j for j in fitted if not _is_same_kind(model.terms[j], term)]
+            scale = error[number] * error[others]
+            known = np.divide(np.abs(covariance[number, others]), scale, out=np.zeros(len(others)), where=scale > 0)
+            largest, words, kind = float(known.max(initial=0.0)), "", "free"
             if term.kind == "offset" and links.between_modules(term.array) == 0:
-                status, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
-            largest = float(correlation[place, others].max(initial=0.0))
-            found.append(TermStatus(term, status, words, largest, float(error[place]), counts[number]))
+                kind, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
+            status.append(TermStatus(term, kind, words, largest, float(error[number]), counts.get(number, 0.0)))
+        elif number in refused:
+            status.append(refused[number])
         elif term.kind == "offset":
-            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag"
-            found.append(TermStatus.refuse(term, why))
-    return tuple(found)
+            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag; not fitted"
+            status.append(TermStatus.refuse(term, why))
+        elif term.kind == "zero_point":
+            why = f"no chain of common sources links it to others to better than {MAX_OFFSET_ERROR} mag; not fitted"
+            status.append(TermStatus.refuse(term, why))
+    return tuple(status)

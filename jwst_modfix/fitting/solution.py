@@ -12,19 +12,21 @@ import numpy as np
 from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, number_labels
+from jwst_modfix.fitting.blocks import find_companions, find_references
+from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
+    Choice,
     Forecast,
     TermStatus,
-    count_effective_sources,
     count_weakest_links,
     forecast_terms,
-    too_few_sources,
+    readmit_terms,
 )
 from jwst_modfix.fitting.verdict import judge_arrays, offset_table
+from jwst_modfix.fitting.zero_points import fix_gauge, judge_detectors, zero_point_table
 from jwst_modfix.table.table import ARRAYS, MODULES
 from jwst_modfix.text import count_nouns, format_measured
 
@@ -34,7 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["Solution", "fit"]
 
 
-_TIME_TERMS = ("auto", "fit", "zero")
+_CHOICES = {
+    "scale": ("modules", "detectors"),
+    "fit_slope": tuple(SLOPE_ARRAYS),
+    "time_term": ("auto", "fit", "zero"),
+    "exposure_terms": ("auto", "fit", "zero"),
+}
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -82,6 +89,50 @@ class Solution(Forecast, RobustFit):
     measurements: Measurements
     level_group: dict[str, int] = field(default_factory=dict)
 
+    def zero_points(self, baseline: str = "B") -> dict[str, tuple[float, float]]:
+        """
+        List the zero point of every detector, with ``scale='modules'`` too, where gradients are left out.
+
+        Parameters
+        ----------
+        baseline : {'B', 'A', 'mean'} or str, optional
+            The module whose detectors, in each group of linked detectors, have a mean of 0; or one detector.
+
+        Returns
+        -------
+        dict
+            Detector to (z, error) [mag]; NaN for both where z is not determined within its group.
+
+        Raises
+        ------
+        MeasurementsError
+            The detector of the baseline has no zero point.
+        """
+        values, covariance = self.zero_point_covariance(baseline)
+        return {
+            name: (float(value), float(np.sqrt(max(variance, 0.0)))) if np.isfinite(value) else (np.nan, np.nan)
+            for name, value, variance in zip(values, values.values(), np.diag(covariance), strict=True)
+        }
+
+    def zero_point_covariance(self, baseline: str = "B") -> tuple[dict[str, float], np.ndarray]:
+        """
+        Zero points of all detectors with their covariance; parameters as for `zero_points`.
+
+        Parameters
+        ----------
+        baseline : str, optional
+            As for `zero_points`.
+
+        Returns
+        -------
+        values, covariance : dict, numpy.ndarray of shape (n_detectors, n_detectors)
+            Zero points [mag], NaN where not determined, and their covariance [mag^2].
+        """
+        gauge = fix_gauge(self, baseline)
+        values = np.where(gauge.determined, gauge.weights @ self.values, np.nan)
+        covariance = gauge.weights @ self.covariance @ gauge.weights.T
+        return dict(zip((DETECTORS[code] for code in gauge.codes), values.tolist(), strict=True)), covariance
+
     @property
     def names(self) -> tuple[str, ...]:
         """Short names of all terms, such as ``"offset[long]"``."""
@@ -99,8 +150,8 @@ class Solution(Forecast, RobustFit):
 
     @property
     def dof(self) -> int:
-        """Degrees of freedom: measurements less sources less determined terms."""
-        return self.n_measurements - self.n_sources - int(self.fitted.sum())
+        """Degrees of freedom: measurements less sources less combinations of terms that were solved for."""
+        return self.n_measurements - self.n_sources - int(np.linalg.matrix_rank(self.covariance, hermitian=True))
 
     def value(self, name: str) -> tuple[float, float]:
         """
@@ -237,7 +288,8 @@ class Solution(Forecast, RobustFit):
         """
         if description is not None:
             meta["description"] = description
-        return offset_table(self, significance, baseline, **meta)
+        make = offset_table if self.model.scale == "modules" else zero_point_table
+        return make(self, significance, baseline, **meta)
 
     def summary(self) -> str:
         """
@@ -249,7 +301,6 @@ class Solution(Forecast, RobustFit):
             Counts, offsets and slopes with a verdict for each array, epoch terms, and what is not determined.
         """
         single, outliers, variable = (int(count) for count in np.bincount(self.rejected, minlength=4)[1:])
-        results = judge_arrays(self)
         lines = [
             f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
             f" in {count_nouns(len(self.model.epochs), 'epoch')}",
@@ -257,38 +308,64 @@ class Solution(Forecast, RobustFit):
             f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.error_scale:.2f},"
             f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
             "",
-            f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict",
         ]
+        rows, remarks = self._describe_detectors() if self.model.scale == "detectors" else self._describe_arrays()
+        lines += rows
+        lines += [f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0]
+        remarks += [status.words for status in self.status if status.words]
+        remarks += [*self.remarks, *self.refusals]
+        for remark in dict.fromkeys(remarks):
+            lines += textwrap.wrap(remark, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+        return "\n".join(lines)
+
+    def _describe_arrays(self) -> tuple[list[str], list[str]]:
+        """Rows of the summary and remarks, for modules."""
+        results = judge_arrays(self)
+        lines = [f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict"]
         lines += [
             f"{r.array:6}{_milli(r.offset, r.offset_error):>20}{_milli(r.slope, r.slope_error):>21}"
             f"{r.n_sources:>9.0f}  {r.verdict}"
             for r in results
         ]
-        lines += [f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0]
-        remarks = [f"array {r.array}: {r.words}" for r in results]
-        remarks += [status.words for status in self.status if status.words]
-        for remark in dict.fromkeys(remarks):
-            lines += textwrap.wrap(remark, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-        return "\n".join(lines)
+        levels = [term for term in self.model.terms if term.kind == "level"]
+        known = [(term.array, *self.value(term.name)) for term in levels if np.isfinite(self.value(term.name)[0])]
+        lines += [f"level of array {array}: {_milli(*level)} mmag" for array, *level in known]
+        return lines, [f"array {r.array}: {r.words}" for r in results]
+
+    def _describe_detectors(self) -> tuple[list[str], list[str]]:
+        """Rows of the summary and remarks, for detectors."""
+        results = judge_detectors(self)
+        lines = [f"{'detector':9}{'zero point [mmag]':>20}{'field rms [mmag]':>19}{'sources':>9}  verdict"]
+        lines += [
+            f"{r.detector:9}{_milli(r.zero_point, r.zero_point_error):>20}"
+            f"{_milli(r.field_rms, r.field_error):>19}{r.n_sources:>9.0f}  {r.verdict}"
+            for r in results
+        ]
+        return lines, [f"{r.detector}: {r.words}" for r in results]
 
     @property
     def _band(self) -> str:
         return f"{self.measurements.filter}+{self.measurements.pupil}"
 
     def __repr__(self) -> str:
-        offsets = (
-            f"{r.array}: {_milli(r.offset, r.offset_error)} mmag" if r.offset is not None else f"{r.array}: {r.verdict}"
-            for r in judge_arrays(self)
-        )
-        return f"<Solution {self._band}: {', '.join(offsets)}>"
+        found = [(r.detector, r.zero_point, r.zero_point_error, r.verdict) for r in judge_detectors(self)]
+        if self.model.scale == "modules":
+            found = [(r.array, r.offset, r.offset_error, r.verdict) for r in judge_arrays(self)]
+        parts = (f"{n}: {verdict}" if v is None else f"{n}: {_milli(v, e)} mmag" for n, v, e, verdict in found)
+        return f"<Solution {self._band}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{r.array}</td><td>{_milli(r.offset, r.offset_error)}</td>"
-            f"<td>{_milli(r.slope, r.slope_error)}</td><td>{r.verdict}</td></tr>"
-            for r in judge_arrays(self)
-        )
-        head = "<tr><th>array</th><th>offset A - B [mmag]</th><th>slope [mmag/arcmin]</th><th>verdict</th></tr>"
+        if self.model.scale == "modules":
+            heads = ["array", "offset A - B [mmag]", "slope [mmag/arcmin]", "verdict"]
+            cells = [(r.array, (r.offset, r.offset_error), (r.slope, r.slope_error), r.verdict)
+                     for r in judge_arrays(self)]  # fmt: skip
+        else:
+            heads = ["detector", "zero point [mmag]", "field rms [mmag]", "verdict"]
+            cells = [(r.detector, (r.zero_point, r.zero_point_error), (r.field_rms, r.field_error), r.verdict)
+                     for r in judge_detectors(self)]  # fmt: skip
+        lines = [(name, _milli(*one), _milli(*other), verdict) for name, one, other, verdict in cells]
+        rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
+        head = "<tr>" + "".join(f"<th>{name}</th>" for name in heads) + "</tr>"
         return f"<table><caption>{html.escape(self._band)}</caption>{head}{rows}</table>"
 
 
@@ -299,8 +376,10 @@ def _milli(value: float | None, error: float | None) -> str:
 def fit(
     measurements: Measurements,
     *,
+    scale: str = "modules",
     fit_slope: str = "long",
     time_term: str = "auto",
+    exposure_terms: str = "auto",
     direction: float = DIRECTION,
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
@@ -356,69 +435,78 @@ def fit(
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
-    for name, choice, known in (("fit_slope", fit_slope, SLOPE_ARRAYS), ("time_term", time_term, _TIME_TERMS)):
-        if choice not in known:
-            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {choice!r}")
+    choice = Choice(
+        scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
+        origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
+    )  # fmt: skip
+    for name, known in _CHOICES.items():
+        if getattr(choice, name) not in known:
+            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
     mine = measurements.select(~measurements.reserved)
-    forecast = forecast_terms(
-        mine,
-        fit_slope=fit_slope,
-        fit_epochs=time_term != "zero",
-        direction=direction,
-        origin=origin,
-        fit_direction=fit_direction,
-        per_module=per_module,
-        min_sources=min_sources,
-    )
-    found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
-    solution = Solution(**vars(found), **vars(forecast), measurements=mine)
-    solution = _centre_levels(_recount(solution, min_sources))
+    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _take_gauge(*_correct_for_few(solution, min_sources))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
-    for status in solution.status:
-        if status.is_degenerate:
-            warnings.warn(f"{solution._band}: {status.words}", DegenerateTermWarning, stacklevel=2)
+    degenerate = (status.words for status in solution.status if status.is_degenerate)
+    for words in (*degenerate, *solution.refusals):
+        warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
 
 
-def _recount(solution: Solution, min_sources: int) -> Solution:
-    """Count the effective sources again without those rejected: leave terms out, and correct errors for few."""
-    used = solution.rejected == 0
-    # Without links the values would be 0 without any data.
-    if not used.any() or not np.diag(solution.covariance)[solution.model.mask("offset")].any():
-        raise NoSolutionError(
-            f"measurements in {solution._band}: {1 - used.mean():.0%} were rejected as outliers or variable"
-            " sources, and the others do not link the modules"
-        )
-    counts = count_effective_sources(solution, solution.derivative)
-    weakest = count_weakest_links(solution.measurements, solution.derivative > 0)
+def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
+    """Fit, and find again which terms are determined by the measurements that are used, until the two agree."""
+    while True:
+        found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
+        # Without links the values would be 0 without any data.
+        try:
+            again = readmit_terms(forecast, found.derivative)
+        except NoSolutionError as error:
+            what = forecast.model.scale
+            raise NoSolutionError(
+                f"measurements in {mine.filter}+{mine.pupil}: {1 - np.mean(found.rejected == 0):.0%} were rejected as"
+                f" outliers or variable sources, and the others do not link the {what}"
+            ) from error
+        # A term that is no longer free changes the others: they are fitted again without it. Terms only get fewer.
+        settled, forecast = (again.free == forecast.free).all(), again
+        if settled:
+            return Solution(**vars(found), **vars(forecast), measurements=mine)
+
+
+def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:
+    """Leave out what depends on a weak link; return the factors of the errors of few sources too."""
+    model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
+    weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
     fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
-    for number, count in counts.items():
-        term = solution.model.terms[number]
+    for number in np.flatnonzero(solution.fitted & counted):
+        term = model.terms[number]
+        count = status[term].effective_sources
         factor[number] = student_factor(max(count, min_sources))
-        status[term] = replace(status[term], effective_sources=count)
-        if count < min_sources:
-            status[term] = too_few_sources(term, count, min_sources)
-        elif term.kind == "offset" and weakest[str(term.array)] < min(_WEAKEST_LINK, min_sources):
-            why = f"the weakest link between its modules has {weakest[str(term.array)]} sources"
+        if weakest.get(term.name, _WEAKEST_LINK) < min(_WEAKEST_LINK, min_sources):
+            link = "between its modules" if term.kind == "offset" else "to the other detectors"
+            why = f"the weakest link {link} has {weakest[term.name]} sources"
             why += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
         fitted[number] = status[term].is_fitted
-    covariance = solution.covariance * np.outer(factor, factor)
-    return replace(solution, covariance=covariance, fitted=fitted, status=tuple(status.values()))
+    # A level holds if its offset does, and a reference if another detector of its group does.
+    alone = find_references(model, solution.links) | model.mask("level")
+    fitted &= ~alone | find_companions(model, solution.links, fitted & ~alone)
+    return replace(solution, fitted=fitted, status=tuple(status.values())), factor
 
 
-def _centre_levels(solution: Solution) -> Solution:
-    """Gauge of the levels: their sum is 0 in each group of linked arrays."""
-    levels = np.flatnonzero(solution.model.mask("level"))
-    groups: dict[str, int] = {}
-    for detector, group in zip(solution.links.detectors, solution.links.detector_group, strict=True):
-        groups.setdefault(detector.split()[0], int(group))
-    project = np.eye(len(solution.values))
-    for group in set(groups.values()):
-        members = [i for i in levels if groups[str(solution.model.terms[i].array)] == group]
-        project[np.ix_(members, members)] -= 1 / len(members)
-    covariance = project @ solution.covariance @ project.T
-    return replace(solution, values=project @ solution.values, covariance=covariance, level_group=groups)
+def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
+    """Detectors whose link each offset, or zero point, needs: its modules, or it and the reference of its group."""
+    terms, group = solution.model.terms, solution.links.group_of
+    references = find_references(solution.model, solution.links)
+    code = {group(term): term.codes[0] for term, found in zip(terms, references, strict=True) if found}
+    pairs = {term.name: (term.codes[0], code[group(term)]) for term in terms if term.kind == "zero_point"}
+    return pairs | {term.name: (term.codes[0], term.codes[1]) for term in terms if term.kind == "offset"}
+
+
+def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
+    """Values and covariance of the terms as reported, with the factors of errors from few sources."""
+    groups = {str(term.array): solution.links.group_of(term) for term in solution.model.terms if term.kind == "level"}
+    report = solution.report()
+    covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
+    return replace(solution, values=report @ solution.values, covariance=covariance, level_group=groups)
 
 
 def _mark_insignificant(solution: Solution) -> Solution:

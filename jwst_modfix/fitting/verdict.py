@@ -95,7 +95,7 @@ def _judge(solution, array, significance):
     V2, V3 = solution.model.origin
     found = [solution.difference(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) for d in _ACROSS]
     size, error = np.abs([value for value, _ in found]), np.array([error for _, error in found])
-    verdict, words = _compare(sigmas, size, error, significance)
+    verdict, words = compare("the modules", sigmas, size, error, significance)
     # A term that this one is not separable from, or a slope that was asked for and may be part of the offset.
     blocking = [
         s.words
@@ -124,15 +124,20 @@ def _joint_sigmas(solution, array):
         for i in np.flatnonzero(solution.fitted)
         if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)
     ]
-    values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
+    return joint_sigmas(solution.values[mine], solution.covariance[np.ix_(mine, mine)])
+
+
+def joint_sigmas(values, covariance):
+    """Significance of several values together, as Gaussian sigmas."""
     joint = values @ np.linalg.solve(covariance, values)
-    chance = chi2.sf(joint, len(mine))
+    chance = chi2.sf(joint, len(values))
     return float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
 
 
-def _compare(sigmas, size, error, significance):
+def compare(what, sigmas, size, error, significance):
     """Compare the differences across the field [mag], and their errors, with what is needed."""
-    words = f"the modules differ by up to {1e3 * size.max():.1f} mmag ({sigmas:.1f} sigma)"
+    verb = "differ" if what.endswith("s") else "is off"
+    words = f"{what} {verb} by up to {1e3 * size.max():.1f} mmag ({sigmas:.1f} sigma)"
     if sigmas >= significance and size.max() > TOLERANCE:
         return NEEDED, words
     words += f", with errors of at most {1e3 * error.max():.1f} mmag"

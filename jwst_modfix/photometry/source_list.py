@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import photutils
+from astropy.utils import minversion
 from photutils.segmentation import SegmentationImage, SourceCatalog, deblend_sources, detect_sources
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.spatial import cKDTree
@@ -27,6 +29,8 @@ _SEARCH_RADIUS = 1.5  # arcsec: pointing errors of the observatory, before tweak
 _MIN_MATCHES = 5
 _NEIGHBOURS = 32  # searched for isolation
 _MIN_NEIGHBOUR = 0.1  # of the flux of a source, for a neighbour that counts
+# photutils 3.1 has no progress bar, and deprecates the keyword.
+_NO_BAR = {} if minversion(photutils, "3.1") else {"progress_bar": False}
 _BEYOND = 30.0  # arcsec around a footprint: far more than pointing errors and the neighbours of a source
 
 
@@ -75,7 +79,7 @@ def find_connected(
     bright = segments.labels[light[segments.labels] >= least]
     if not bright.size:
         return segments
-    return deblend_sources(image, segments, connected, labels=bright, progress_bar=False)
+    return deblend_sources(image, segments, connected, labels=bright, **_NO_BAR)
 
 
 def fill_lone_pixels(image: np.ndarray) -> np.ndarray:

@@ -125,9 +125,11 @@ def _observe(scene: Table, exposure: Exposure, truth: CalibrationTruth, faintest
     return {name: values[bright] for name, values in columns.items()}
 
 
-def _exposure_columns(exposures: Sequence[Exposure]) -> dict[str, list[str]]:
+def _exposure_columns(exposures: Sequence[Exposure]) -> dict[str, list]:
     """Columns that are the same for a whole exposure, one value for each."""
+    times = {start: number for number, start in enumerate(sorted({exposure.start for exposure in exposures}))}
     return {
+        "time": [times[exposure.start] for exposure in exposures],
         "epoch": [exposure.epoch.name for exposure in exposures],
         "detector": [exposure.geometry.detector for exposure in exposures],
         "array": [exposure.geometry.array for exposure in exposures],
@@ -140,7 +142,7 @@ def _exposure_columns(exposures: Sequence[Exposure]) -> dict[str, list[str]]:
 def plan_pointings(
     rolls: Sequence[float],
     *,
-    dithers: int = 6,
+    dithers: int | Sequence[tuple[float, float]] = 6,
     filters: Sequence[str] = ("F200W", "F444W"),
     ra: float = 265.035,
     dec: float = 68.974,
@@ -165,7 +167,7 @@ def _pointing(exposure: Exposure, epoch: int) -> Pointing:
         found = locate_sources({"ra": ra, "dec": dec}, exposure, margin=-EDGE)
         inside = np.zeros(len(ra), dtype=bool)
         inside[found.rows] = True
-        return inside, found.v2, found.v3
+        return inside, found.v2, found.v3, found.x, found.y
 
-    centre = float(ra), float(dec)
-    return Pointing(band.filter, band.pupil, geometry.array, geometry.module, epoch, centre, radius, locate)
+    centre, time = (float(ra), float(dec)), 1000 * epoch + exposure.number
+    return Pointing(band.filter, band.pupil, geometry.array, geometry.module, epoch, centre, radius, locate, time)

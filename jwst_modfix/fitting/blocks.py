@@ -1,0 +1,262 @@
+"""Terms that are admitted together: of exposures, fields and drifts; and the gauge in which terms are reported."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jwst_modfix.fitting.design import NULL_SHARE, Model, generalised_inverse
+
+# 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
+MAX_COST = 2.0
+# A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
+# ten times larger: what is then called its value is the model's assumption, not the data's.
+MAX_INFLATION = 100.0
+# An exposure whose term has a larger error [mag] is not linked to the others of its epoch.
+MAX_EXPOSURE_ERROR = 0.05
+# A field, or a zero point beside a field, with a larger error [mag] is of no use: fields are a few mmag.
+MAX_FIELD_ERROR = 0.003
+# A drift with a larger error [mag] is of no use.
+MAX_DRIFT_ERROR = 0.010
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    """The normal matrix of all terms of a model, and what sets of free terms make of it."""
+
+    model: Model
+    links: object  # LinkReport
+    matrix: np.ndarray  # (n_terms, n_terms), sources eliminated
+    gram: np.ndarray  # (n_terms, n_terms), before that
+
+    def invert(self, free):
+        """Generalised inverse of the information of the free terms, 0 for the others, and its null vectors."""
+        n, here = len(free), np.ix_(free, free)
+        inverse, null = np.zeros((n, n)), np.zeros((n, 0))
+        inverse[here], vectors = generalised_inverse(self.matrix[here], self.gram[here])
+        null = np.zeros((n, vectors.shape[1]))
+        null[free] = vectors
+        return inverse, null
+
+    def touches(self, contrasts, null):
+        """Whether each combination of terms has a part in the null space: it is then not determined."""
+        root = np.sqrt(np.where(np.diag(self.gram) > 0, np.diag(self.gram), 1.0))
+        scaled = contrasts / root
+        size = np.linalg.norm(scaled, axis=1)
+        part = np.linalg.norm(scaled @ null, axis=1)
+        return part > np.sqrt(NULL_SHARE) * np.where(size > 0, size, 1.0)
+
+
+def find_references(model, links):
+    """Find the zero points that are fixed to 0 in the solution: of the best linked detector of each group."""
+    found = np.zeros(len(model.terms), bool)
+    for group in np.unique(links.detector_group) if model.scale == "detectors" else ():
+        members = np.flatnonzero(links.detector_group == group)
+        shared = links.shared[np.ix_(members, members)]
+        best = members[np.argmax(shared.sum(axis=1) - np.diag(shared))]
+        found |= [term.kind == "zero_point" and model.detectors.index(term.codes[0]) == best for term in model.terms]
+    return found
+
+
+def find_companions(model, links, fitted):
+    """Find terms that hold because others do: levels of determined offsets, zero points of a group that has others."""
+    groups = {links.group_of(t) for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "zero_point"}
+    offsets = {t.array for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "offset"}
+    levels = [links.group_of(t) for t in model.terms if t.kind == "level"]
+    return np.array([
+        (term.kind == "zero_point" and links.group_of(term) in groups)
+        or (term.kind == "level" and (term.array in offsets or term.module is not None)
+            and levels.count(links.group_of(term)) > 1)
+        for term in model.terms
+    ], bool)  # fmt: skip
+
+
+def report_terms(model, links, free, fitted):
+    """Matrix from the terms as solved to the terms as reported: the gauge.
+
+    In each group of linked detectors the sum of the levels is 0, or of the zero points that are determined. An epoch's
+    term is the mean of those of its exposures, less that of the first epoch, and each exposure's is what it has beside.
+    A drift is what a detector's has beside the mean of all detectors in the epoch.
+    """
+    report = np.eye(len(model.terms))
+    of = {"level": {}, "zero_point": {}}
+    for number, term in enumerate(model.terms):
+        if term.kind in of:
+            of[term.kind].setdefault(links.group_of(term), []).append(number)
+    for kind, groups in of.items():
+        for members in groups.values():
+            # The reference, which is not free, always belongs to them.
+            base = members if kind == "level" else [i for i in members if fitted[i] or not free[i]]
+            if base:
+                report[np.ix_(members, base)] -= 1 / len(base)
+    return _report_drifts(model, fitted) @ _report_times(model, free) @ report
+
+
+def _report_drifts(model, fitted):
+    report = np.eye(len(model.terms))
+    for number, term in enumerate(model.terms):
+        if term.kind == "epoch":
+            mine = [i for i, t in enumerate(model.terms) if t.kind == "drift" and t.epoch == term.epoch and fitted[i]]
+            if mine:
+                report[np.ix_(mine, mine)] -= 1 / len(mine)
+                report[number, mine] += 1 / len(mine)
+    return report
+
+
+def _report_times(model, free):
+    report = np.eye(len(model.terms))
+    if not (model.mask("exposure") & free).any():
+        return report
+    time = {term.time: i for i, term in enumerate(model.terms) if term.kind == "exposure"}
+    epoch = {term.epoch: i for i, term in enumerate(model.terms) if term.kind == "epoch"}
+    means = [[time[t] for t in model.times[model.epoch_of_time == e].tolist() if t in time]
+             for e in range(len(model.epochs))]  # fmt: skip
+    first = np.zeros(len(report))
+    first[means[0]] = 1 / max(len(means[0]), 1)
+    for e, label in enumerate(model.epochs.tolist()):
+        mean = np.zeros(len(report))
+        mean[means[e]] = 1 / max(len(means[e]), 1)
+        report[means[e]] -= mean
+        if label in epoch:
+            report[epoch[label]] += mean - first
+    return report
+
+
+def admit_exposures(found, information, choice):
+    """Replace terms of epochs by those of their exposures, where these are separable."""
+    model = found.model
+    exposures = model.mask("exposure")
+    if not exposures.any():
+        return found
+    free = _with_exposures(found)
+    results = found.fitted & ~model.mask("level", "epoch", "exposure")
+    contrasts = found.report()[results]
+    before = np.einsum("ij,jk,ik->i", contrasts, information.invert(found.free)[0], contrasts)
+    inverse, null = information.invert(free)
+    after = np.einsum("ij,jk,ik->i", contrasts, inverse, contrasts)
+    trial = replace(found, free=free, fitted=found.fitted | exposures)
+    own = trial.report()[exposures]
+    error = np.sqrt(np.einsum("ij,jk,ik->i", own, inverse, own))
+    separable = not information.touches(np.concatenate([contrasts, own]), null).any()
+    cost = float((after / before).max(initial=1.0))
+    limit = MAX_COST if choice.exposure_terms == "auto" else MAX_INFLATION
+    if separable and cost <= limit and error.max() <= MAX_EXPOSURE_ERROR:
+        return trial
+    why = f"they multiply an error by {np.sqrt(cost):.1f}" if separable else "they cannot be separated from other terms"
+    words = f"terms of exposures are not fitted: {why} at these pointings; epochs have one term each"
+    if choice.exposure_terms == "fit":
+        return replace(found, refusals=(*found.refusals, words))
+    return replace(found, remarks=(*found.remarks, words))
+
+
+def _epochs_of(model):
+    """Epochs whose exposures have terms of their own, the first epoch left out."""
+    shared = np.bincount(model.epoch_of_time, minlength=len(model.epochs)) > 1
+    labels = set(model.epochs[shared].tolist())
+    return np.array([term.kind == "epoch" and term.epoch in labels for term in model.terms], bool)
+
+
+def _with_exposures(found):
+    """Free terms with exposures in the place of their epochs; one exposure is fixed to 0."""
+    model = found.model
+    free = (found.free & ~_epochs_of(model)) | model.mask("exposure")
+    if (model.epoch_of_time == 0).sum() > 1:
+        free[np.flatnonzero(model.mask("exposure"))[0]] = False
+    return free
+
+
+def field_error(model, covariance, code):
+    """Error of a detector's field, rms over the array [mag]: P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1)."""
+    mine = [i for i, term in enumerate(model.terms) if term.kind == "field" and term.codes == (code,)]
+    share = [1 / np.prod([2 * degree + 1 for degree in model.terms[i].power]) for i in mine]
+    return float(np.sqrt(np.diag(covariance)[mine] @ share))
+
+
+def admit_field(found, information, choice):
+    """Free the fields of all detectors, of the highest order up to the one asked for that is determined well enough."""
+    model, asked = found.model, choice.field_order
+    if not asked or not model.mask("field").any():
+        return found
+    there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
+    why = ""
+    for order in range(asked, 0, -1):
+        mine = [t.kind == "field" and sum(t.power) <= order and t.codes in there for t in model.terms]
+        trial = replace(found, free=found.free | mine, fitted=found.fitted | mine)
+        obstacle = _find_field_obstacle(trial, information)
+        if not obstacle:
+            break
+        trial, why = found, why or f"field of order {order}: {obstacle}"
+    if not why:
+        return trial
+    order = max((sum(t.power) for t, f in zip(model.terms, trial.fitted, strict=True) if f and t.power), default=0)
+    words = f"{why}; {f'order {order} is fitted' if order else 'no field is fitted'}"
+    return replace(trial, refusals=(*found.refusals, words))
+
+
+def _find_field_obstacle(trial, information):
+    """Say why the fields of a trial are not determined; empty where they are."""
+    model = trial.model
+    fields, points = (trial.fitted & model.mask(kind) for kind in ("field", "zero_point"))
+    report = trial.report()
+    inverse, null = information.invert(trial.free)
+    if not information.touches(report[fields | points], null).any():
+        covariance = report @ inverse @ report.T
+        codes = {model.terms[i].codes[0] for i in np.flatnonzero(fields)}
+        worst = max(field_error(model, covariance, code) for code in codes)
+        point = float(np.sqrt(np.diag(covariance)[points].max()))
+        if max(worst, point) <= MAX_FIELD_ERROR:
+            return ""
+        what, worst = ("its", worst) if worst > point else ("the zero points'", point)
+        text = f"{what} expected error {1e3 * worst:.1f} mmag exceeds the limit of {1e3 * MAX_FIELD_ERROR:.0f} mmag"
+        if not _is_tilt(trial, information):
+            return text
+    elif not _is_tilt(trial, information):
+        return "these pointings do not determine it"
+    return (
+        "the common linear gradient over the focal plane is not separable from the magnitudes of the sources (all"
+        " exposures are shifts of one roll) and is fixed to 0"
+    )
+
+
+def _is_tilt(trial, information):
+    """Whether a common gradient over the focal plane, alone, is what these pointings do not determine."""
+    matrix = information.matrix.copy()
+    for tilt in information.model.tilts:
+        pull = information.gram @ tilt
+        matrix += np.outer(pull, pull) / (tilt @ pull)
+    report = trial.report()[trial.fitted & trial.model.mask("field", "zero_point")]
+    held = replace(information, matrix=matrix)
+    inverse, null = held.invert(trial.free)
+    if held.touches(report, null).any():
+        return False
+    error = np.sqrt(np.einsum("ij,jk,ik->i", report, inverse, report))
+    return bool(error.max() <= MAX_FIELD_ERROR)
+
+
+def admit_drifts(found, information, choice):
+    """Free what each detector has in each epoch beside the first, where that is separable from its zero point."""
+    model = found.model
+    if not choice.drift:
+        return found
+    there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
+    mine = np.array([term.kind == "drift" and term.codes in there for term in model.terms], bool)
+    trial = replace(found, free=found.free | (mine & ~first_drifts(model)), fitted=found.fitted | mine)
+    inverse, null = information.invert(trial.free)
+    wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
+    if not information.touches(wanted, null).any():
+        error = np.sqrt(np.einsum("ij,jk,ik->i", wanted, inverse, wanted).max())
+        if error <= MAX_DRIFT_ERROR:
+            return trial
+        why = f"an expected error of {1e3 * error:.1f} mmag exceeds the limit of {1e3 * MAX_DRIFT_ERROR:.0f} mmag"
+    else:
+        why = "at these pointings they cannot be separated from the zero points"
+    return replace(found, refusals=(*found.refusals, f"drifts of detectors are not fitted: {why}"))
+
+
+def first_drifts(model):
+    """Find the drift of the first detector in each epoch: it is fixed to 0, as the epoch's term holds the mean."""
+    seen, found = set(), np.zeros(len(model.terms), bool)
+    for number, term in enumerate(model.terms):
+        if term.kind == "drift" and term.epoch not in seen:
+            seen.add(term.epoch)
+            found[number] = True
+    return found

@@ -1,0 +1,209 @@
+"""Zero points of detectors from a solution: gauge, groups, verdicts and rows of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.blocks import field_error
+from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
+from jwst_modfix.fitting.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.verdict import LARGEST_ERROR, NOT_DETERMINED, NOT_NEEDED, compare, joint_sigmas
+from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
+
+if TYPE_CHECKING:
+    from jwst_modfix.fitting.solution import Solution
+
+# Pixels of the array at which z + F is compared with what is needed.
+_GRID = np.stack(np.meshgrid(*[np.linspace(0, FULL_FRAME - 1, 9)] * 2)).reshape(2, -1)
+_OVERLAP = 30.0  # arcsec by which two detectors must overlap: 10 sources at 20 per arcmin^2
+_EXACT = 1e-9  # mag: the error of a detector whose flux scale is kept
+_ROLLS = (30.0, 45.0, 60.0, 90.0, 120.0, 150.0, 180.0)  # deg, tried as a link
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorResult:
+    """Result of one detector, with a verdict."""
+
+    detector: str
+    verdict: str  # 'needed', 'not needed' or 'not determined'
+    words: str  # why
+    zero_point: float | None = None  # z, mag; None where there is no value
+    zero_point_error: float | None = None
+    field: Field | None = None
+    field_error: float | None = None  # rms over the array, mag
+    significance: float = 0.0  # of zero point and field together, as Gaussian sigmas
+    n_sources: float = 0.0  # effective number behind the zero point
+    group: int = 0  # number of the group of linked detectors; 0 holds the baseline
+    is_usable: bool = False  # whether the value goes into a table
+
+    @property
+    def field_rms(self) -> float | None:
+        """Field, rms over the array [mag]."""
+        if self.field is None:
+            return None
+        rows = enumerate(self.field.coefficients)
+        return float(np.sqrt(sum(c**2 / (2 * i + 1) / (2 * j + 1) for i, row in rows for j, c in enumerate(row))))
+
+
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """Zero points of all detectors, each group with a gauge of its own."""
+
+    codes: tuple[int, ...]  # numbers of the detectors
+    weights: np.ndarray  # (n_detectors, n_terms), of the terms of the solution in each zero point
+    determined: np.ndarray  # bool
+    group: np.ndarray  # number of the group of each; 0 holds the baseline
+
+
+def fix_gauge(solution: Solution, baseline: str) -> Gauge:
+    """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
+    model, links = solution.model, solution.links
+    codes, weights = np.array(model.detectors), model.zero_points()
+    determined = _find_determined(solution)
+    kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
+    if baseline in DETECTORS and not (kept & determined).any():
+        raise MeasurementsError(
+            f"baseline: {baseline} has no zero point in {solution.measurements.filter}+{solution.measurements.pupil};"
+            " name a detector that is linked to others"
+        )
+    # The group of the baseline is the one with most of its detectors, and then with most sources.
+    numbers = links.detector_group
+    sources = np.diag(links.shared)
+    rank = sorted(
+        set(numbers.tolist()),
+        key=lambda g: (-np.sum(kept & determined & (numbers == g)), -sources[numbers == g].sum()),
+    )
+    for number in rank:
+        mine = (numbers == number) & determined
+        base = mine & kept if (mine & kept).any() else mine
+        weights[numbers == number] -= weights[base].mean(axis=0) if base.any() else 0.0
+    group = np.array([rank.index(number) for number in numbers])
+    return Gauge(tuple(codes.tolist()), weights, determined, group)
+
+
+def _find_determined(solution: Solution) -> np.ndarray:
+    """Whether each detector's zero point is determined within its group."""
+    model, found = solution.model, set()
+    for term, fitted in zip(model.terms, solution.fitted, strict=True):
+        alone = term.kind == "level" and term.module is not None
+        if fitted and (term.kind in ("offset", "zero_point") or alone):
+            found |= set(term.codes)
+    return np.array([code in found for code in model.detectors])
+
+
+def judge_detectors(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[DetectorResult, ...]:
+    """Give each detector its verdict, by the rules of `judge_arrays`."""
+    gauge = fix_gauge(solution, baseline)
+    return tuple(_judge(solution, gauge, place, significance) for place in range(len(gauge.codes)))
+
+
+def zero_point_table(
+    solution: Solution, significance: float = 3.0, baseline: str = "B", name: str = "solution", **meta: Any
+) -> OffsetTable:
+    """Turn a solution into a table of zero points: those of the baseline's group, as measured, whatever the verdict."""
+    m, found = solution.measurements, judge_detectors(solution, significance, baseline)
+    several = len({result.group for result in found}) > 1
+    columns = ("detector", "zero_point", "zero_point_error", "field", "field_error")
+    rows = tuple(
+        ZeroPointRow(
+            filter=m.filter, pupil=m.pupil, group=result.group if several else None,
+            **{column: getattr(result, column) for column in columns},
+        )
+        for result in found if result.is_usable
+    )  # fmt: skip
+    valid_for = meta.pop("valid_for", Validity())
+    return OffsetTable(zero_points=rows, baseline=baseline, valid_for=valid_for, name=name, meta=meta)
+
+
+def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) -> DetectorResult:
+    code, group = gauge.codes[place], int(gauge.group[place])
+    known = {"detector": DETECTORS[code], "group": group}
+    status = {s.term.codes: s for s in solution.status if s.term.kind in ("offset", "zero_point")}
+    own = status.get((code,)) or next((s for codes, s in status.items() if code in codes), None)
+    alone = np.sum(gauge.group == group) == 1
+    link = describe_link(solution.measurements, gauge, group) if group else ""
+    if not gauge.determined[place]:
+        words = own.words if own is not None and not alone else ""
+        words = "; ".join(filter(None, (words, link))) or "no source links it to another detector"
+        return DetectorResult(verdict=NOT_DETERMINED, words=words, **known)
+    model, weights = solution.model, gauge.weights[place]
+    fields = [i for i, t in enumerate(model.terms) if t.kind == "field" and t.codes == (code,) and solution.fitted[i]]
+    powers = tuple(model.terms[i].power for i in fields)
+    rows = np.zeros((1 + len(fields), len(model.terms)))
+    rows[0] = weights
+    rows[np.arange(1, len(rows)), fields] = 1.0
+    values, covariance = rows @ solution.values, rows @ solution.covariance @ rows.T
+    error = float(np.sqrt(max(covariance[0, 0], 0.0)))
+    known |= {"zero_point": float(values[0]), "zero_point_error": error}
+    known["n_sources"] = own.effective_sources if own is not None else 0.0
+    if powers:
+        known |= {
+            "field": _make_field(powers, values[1:]),
+            "field_error": field_error(model, solution.covariance, code),
+        }
+    elif error < _EXACT:
+        verdict, words = (NOT_DETERMINED, link) if group else (NOT_NEEDED, "its flux scale is kept")
+        return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
+    shapes = np.vstack([np.ones(_GRID.shape[1]), *(legendre(*_GRID, powers) if powers else ())])
+    size = np.abs(values @ shapes)
+    errors = np.sqrt(np.einsum("ji,jk,ki->i", shapes, covariance, shapes))
+    sigmas = joint_sigmas(values, covariance)
+    verdict, words = compare("the detector", sigmas, size, errors, significance)
+    blocking = [s.words for s in solution.status if own is not None and own.term.name in s.partners]
+    if blocking or group:
+        verdict, words = NOT_DETERMINED, "; ".join([*blocking, *filter(None, [link])])
+    largest = max(error, known.get("field_error", 0.0))
+    return DetectorResult(
+        verdict=verdict, words=words, significance=sigmas,
+        is_usable=not blocking and not group and largest <= LARGEST_ERROR, **known,
+    )  # fmt: skip
+
+
+def _make_field(powers: tuple[tuple[int, int], ...], values: np.ndarray) -> Field:
+    order = max(map(sum, powers))
+    known = dict(zip(powers, values.tolist(), strict=True))
+    rows = tuple(tuple(known.get((i, j), 0.0) for j in range(order + 1 - i)) for i in range(order + 1))
+    return Field(order=order, coefficients=rows)
+
+
+def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
+    """Say which dither or roll would link a group of detectors with that of the baseline."""
+    boxes = {code: _box(measurements, code) for code in gauge.codes}
+    mine, others = ([code for code, g in zip(gauge.codes, gauge.group, strict=True) if g == wanted]
+                    for wanted in (group, 0))  # fmt: skip
+    shifts = [_shift(boxes[one], boxes[other]) for one in mine for other in others]
+    shift = min(shifts, key=lambda one: float(np.hypot(*one)))
+    rolls = [roll for roll in _ROLLS if any(_meets(boxes[one], boxes[other], roll) for one in mine for other in others)]
+    names = ", ".join(DETECTORS[code] for code in mine)
+    words = (
+        f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
+        f" dither by ({shift[0]:+.0f}, {shift[1]:+.0f}) arcsec in (V2, V3)"
+    )
+    return words + (f" or an epoch turned by {rolls[0]:.0f} deg would" if rolls else " would")
+
+
+def _box(measurements: Measurements, code: int) -> np.ndarray:
+    """Corners (low, high) of where the detector saw sources, V2 and V3 from the origin [arcsec]."""
+    mine = measurements.detector == code
+    place = np.stack([measurements.V2[mine], measurements.V3[mine]], axis=1) - ORIGIN
+    return np.stack([place.min(axis=0), place.max(axis=0)])
+
+
+def _shift(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Least shift that makes two boxes overlap [arcsec]."""
+    gap = np.maximum(other[0] - one[1], one[0] - other[1]) + _OVERLAP
+    direction = np.sign(other.mean(axis=0) - one.mean(axis=0))
+    return np.where(gap > 0, gap * direction, 0.0)
+
+
+def _meets(one: np.ndarray, other: np.ndarray, roll: float) -> bool:
+    """Whether one detector, turned about the middle between the modules, comes to lie on the other."""
+    angle = np.deg2rad(roll)
+    grid = np.stack(np.meshgrid(*np.linspace(*one, 15).T)).reshape(2, -1)
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ grid
+    inside = ((turned > other[0][:, None]) & (turned < other[1][:, None])).all(axis=0)
+    return bool(inside.mean() > 0.05)
