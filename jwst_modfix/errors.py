@@ -8,6 +8,7 @@ __all__ = [
     "DegenerateTermWarning",
     "ExposureError",
     "MeasurementsError",
+    "ModelMismatchWarning",
     "ModuleOffsetError",
     "NoSolutionError",
     "OutputError",
@@ -51,6 +52,10 @@ class NoSolutionError(ModuleOffsetError, ValueError):
 
 class DegenerateTermWarning(UserWarning):
     """A term of the model is degenerate at these pointings and was fixed or not fitted."""
+
+
+class ModelMismatchWarning(UserWarning):
+    """The residuals depend on something that the model does not have."""
 
 
 class SkyDisagreementWarning(UserWarning):

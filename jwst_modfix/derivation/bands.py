@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import (
+    DegenerateTermWarning,
+    ModelMismatchWarning,
+    NoSolutionError,
+    SkyDisagreementWarning,
+)
 from jwst_modfix.fitting.checks import (
+    Assumption,
     Bootstrap,
     Residual,
     SkyComparison,
     bootstrap_sources,
     compare_sky,
+    list_assumptions,
     reserve_sources,
     sky_offsets,
     solve,
@@ -23,9 +30,11 @@ from jwst_modfix.fitting.checks import (
 )
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
+from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
+from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
 
@@ -33,6 +42,23 @@ from jwst_modfix.table.table import MODULES, OffsetTable
 # one star repeat to with the same kind of detector (WFC3/IR, 0.65%: Som et al. 2021, ISR WFC3 2021-05). By photons
 # alone, a handful of bright sources would count for all the others.
 LEAST_ERROR = 0.002
+
+
+# Fewer sources with a colour do not say whether residuals depend on it.
+_MIN_COLOURS = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Colour:
+    """Colours of the sources of a band: their magnitude in it minus that in another band."""
+
+    other: str  # name of the other band
+    values: np.ndarray  # of each measurement that was selected, shape (n,), mag; NaN where the source is not in both
+
+    @property
+    def median(self) -> float:
+        """Colour at which the offsets hold [mag]."""
+        return float(np.nanmedian(self.values))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +76,9 @@ class BandResult:
     residuals: tuple[Residual, ...] = ()  # of the reserved sources
     sky: tuple[SkyComparison, ...] = ()
     bootstrap: Bootstrap | None = None
+    score_tests: tuple[ScoreTest, ...] = ()
+    colour: Colour | None = None
+    assumptions: tuple[Assumption, ...] = ()
     module_slopes: dict[str, tuple[float, float]] = field(default_factory=dict)  # term: (k, error)
     warnings: tuple[str, ...] = ()
     failure: str | None = None  # why there is no solution
@@ -80,12 +109,13 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
         return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
-        for category in (DegenerateTermWarning, SkyDisagreementWarning):
+        for category in (DegenerateTermWarning, ModelMismatchWarning, SkyDisagreementWarning):
             warnings.simplefilter("always", category)
         try:
             result = _solve(result, options)
         except NoSolutionError as error:
             return replace(result, failure=str(error))
+        result = replace(result, colour=_find_colours(photometry, selected, result))
         result = _check(result, photometry, options, rng)
     words = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
     return replace(result, warnings=words)
@@ -121,7 +151,44 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
         sky=_compare_sky(photometry, solution, result.results),
         bootstrap=bootstrap_sources(solution, rng, draws) if draws else None,
         module_slopes=_fit_module_slopes(result.measurements, solution, options),
+        score_tests=_test_residuals(result, photometry),
+        assumptions=list_assumptions(solution),
     )
+
+
+def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTest, ...]:
+    """Test the residuals for what the model does not have; `ModelMismatchWarning` where a test fails."""
+    fitted = ~result.measurements.reserved
+    exposure = np.asarray(photometry.measurements["exposure"])[result.rows[fitted]]
+    known = np.asarray(photometry.exposures["exposure"])
+    place = np.argsort(known)[np.searchsorted(np.sort(known), exposure)]
+    times = _number_times(np.asarray(photometry.exposures["mjd"]))[place]
+    colour = None if result.colour is None else result.colour.values[fitted]
+    bands = len(list_bands(photometry.exposures))
+    tests = run_score_tests(result.solution, exposure=times, colour=colour, n_bands=bands)
+    warn_of_mismatch(tests, result.name)
+    return tests
+
+
+def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
+    """Colours against the band that shares most sources; None where no band shares enough of them."""
+    table, best = photometry.measurements, None
+    mine = _source_magnitudes(table, band.rows)
+    for filter_, pupil in list_bands(photometry.exposures):
+        if (filter_, pupil) == (band.filter, band.pupil):
+            continue
+        other = BandResult(filter=filter_, pupil=pupil, rows=np.array([]), measurements=band.measurements)
+        magnitudes = mine - _source_magnitudes(table, np.flatnonzero(selected & _of_band(table, other)))
+        count = np.count_nonzero(np.isfinite(magnitudes))
+        if count >= _MIN_COLOURS and (best is None or count > best[0]):
+            best = count, Colour(other=other.name, values=magnitudes[np.asarray(table["source"])[band.rows]])
+    return best and best[1]
+
+
+def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
+    """Median magnitude of each source in some rows, by its number; NaN where it is not in them."""
+    source = np.asarray(table["source"])
+    return group_medians(np.asarray(table["mag"])[rows], source[rows], int(source.max()) + 1)
 
 
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:

@@ -151,6 +151,9 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "results": [asdict(result) for result in band.results],
         "reserved": [asdict(residual) for residual in band.residuals],
         "sky": [asdict(comparison) for comparison in band.sky],
+        "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
+        "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
+        "colour": band.colour and {"band": f"{band.name} - {band.colour.other}", "median_mag": band.colour.median},
         "module_slopes": band.module_slopes,
         "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }

@@ -9,7 +9,7 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.table.table import ARRAYS
+from jwst_modfix.table.table import ARRAYS, MODULES
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
@@ -64,15 +64,61 @@ def _residual(solution, again, term):
     value, error = again.value(term.name)
     if not np.isfinite(solution.value(term.name)[1]):
         error = np.nan
-    # Change of this offset with each of the magnitudes.
-    free, weight, row = again.model.mask("offset", "level"), again.derivative, np.zeros(len(again.values))
-    number = np.count_nonzero(free[: again.names.index(term.name)])
-    row[free] = again.system.invert(weight, free)[0][number]
-    influence = -weight * again.system.residual(weight, 0.0, row)
+    influence = _influence(again, term)
     # The part of each term of the correction in this offset: the errors of the correction enter through it.
     part = solution.model.design(again.measurements).T @ influence
     total = np.hypot(error, np.sqrt(part @ solution.covariance @ part))
     return Residual(array=term.array, residual=value, residual_error=error, sigmas=float(value / total))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """What an offset depends on that no fit can tell: one detector that changes alone in one epoch."""
+
+    array: str  # whose offset it is
+    detector: str  # the array and module that move it most, such as "2 A"
+    epoch: int
+    share: float  # change of the offset over the change of this detector
+
+    @property
+    def words(self) -> str:
+        """The assumption in words."""
+        one, module = self.detector.split()
+        return (
+            f"assumes that no detector changes alone; a change d of array {one} module {module} in epoch {self.epoch}"
+            f" moves it by {self.share:+.2f} d"
+        )
+
+
+def list_assumptions(solution):
+    """Find for each offset which detector, if it changed alone in one epoch, would move it most."""
+    m, found = solution.measurements, []
+    # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
+    seen = {d: len(np.unique(m.epoch[m.detector == d])) for d in np.unique(m.detector)}
+    epochs, epoch = np.unique(m.epoch, return_inverse=True)
+    for term in solution.model.terms:
+        if term.kind != "offset" or not np.isfinite(solution.value(term.name)[0]):
+            continue
+        shares = np.bincount(
+            m.detector * len(epochs) + epoch, _influence(solution, term), len(epochs) * 2 * len(ARRAYS)
+        )
+        shares = shares.reshape(-1, len(epochs))
+        shares[[d for d in range(len(shares)) if seen.get(d, 0) < 2]] = 0.0
+        d, e = np.unravel_index(np.argmax(np.abs(shares)), shares.shape)
+        if shares[d, e]:
+            detector = f"{ARRAYS[d // 2]} {MODULES[d % 2]}"
+            found.append(
+                Assumption(array=term.array, detector=detector, epoch=int(epochs[e]), share=float(shares[d, e]))
+            )
+    return tuple(found)
+
+
+def _influence(solution, term):
+    """Change of a term with each of the magnitudes."""
+    free, weight, row = solution.free, solution.derivative, np.zeros(len(solution.values))
+    number = np.count_nonzero(free[: solution.names.index(term.name)])
+    row[free] = solution.system.invert(weight, free)[0][number]
+    return -weight * solution.system.residual(weight, 0.0, row)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

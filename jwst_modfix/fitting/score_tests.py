@@ -1,0 +1,232 @@
+"""Score tests: whether residuals depend on terms that a fit does not have, without fitting them.
+
+The columns to test are freed of the fitted terms and of the sources' magnitudes. Their scores are summed over each
+source, so that residuals of one source may be correlated, and compared with their own scatter between the sources:
+the robust score test (White 1982, Econometrica 50, 1) in Hotelling's form, F(k, n - k) for k terms and n sources.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from scipy.stats import f as fisher
+
+from jwst_modfix.errors import ModelMismatchWarning
+from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design, number_labels
+from jwst_modfix.fitting.solution import Solution
+from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.text import format_measured
+
+MISMATCH = 1e-3
+"""A test whose probability, corrected for the number of tests, is below this is a warning."""
+
+# Columns with fewer sources are not tested: their scatter is not known.
+_MIN_SOURCES = 10
+# A combination of columns of which the fitted terms leave less than this share cannot be told from them.
+_LEAST_SHARE = 0.01
+# Columns whose z agree to this share are the same test: the data cannot tell which of them is the cause.
+_ALIAS = 0.98
+_CONTAMINATED = 22.0  # mag at which a column for a constant flux is 1
+
+_ADVICE = {
+    "detector x epoch": "look at this detector in this epoch; leave the epoch out if the detector changed",
+    "exposure": "fit a term for each exposure (exposure_terms), or look at this exposure",
+    "exposure x detector": "look at this file; where many differ, errors without their scatter are too small",
+    "magnitude x module": "look at linearity and sky subtraction; compare fits of bright and of faint sources",
+    "colour x module": "fit a colour term (colour_term); offsets hold at the median colour only",
+    "position on detector": "fit a field (field_order), or look at the flat of this detector",
+    "position x module": "look at the flats; fit a field (field_order)",
+    "pixel phase": "look at the centroids; use a larger aperture",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTest:
+    """One test of the residuals."""
+
+    name: str  # what the residuals may depend on
+    n_terms: int  # number of terms that were tested
+    probability: float  # that chance alone gives as much, corrected for the number of tests
+    effect: float  # the most significant term, if it were the only one [mag, or mag per unit of the term]
+    effect_error: float
+    where: str  # this term in words
+    advice: str
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether the model is incomplete."""
+        return self.probability < MISMATCH
+
+    @property
+    def words(self) -> str:
+        """The result in words."""
+        size = format_measured(self.effect, self.effect_error)
+        chance = f"p = {self.probability:.2g}" if self.probability < MISMATCH else f"p = {self.probability:.2f}"
+        return f"residuals depend on {self.name} ({chance}): {self.where} {size}; {self.advice}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Columns to test, shape (n, q), and each in words."""
+
+    matrix: sparse.csr_array
+    words: Sequence[str]
+    beside: tuple[sparse.csr_array, ...] = ()  # columns that have tests of their own: what they explain is not tested
+
+
+def run_score_tests(
+    solution: Solution, *, exposure: np.ndarray | None = None, colour: np.ndarray | None = None, n_bands: int = 1
+) -> tuple[ScoreTest, ...]:
+    """Test a solution for what it does not model; tests of terms that it cannot separate are left out.
+
+    ``exposure`` numbers the exposures that all detectors share, where those of the measurements are of one detector;
+    ``colour`` is that of each measurement's source [mag], NaN where it is not known; both of the measurements fitted.
+    Probabilities are corrected for all tests of ``n_bands`` solutions (Bonferroni).
+    """
+    found = [
+        test
+        for name, columns in _list_tests(solution, exposure, colour)
+        if (test := _test(solution, name, columns)) is not None
+    ]
+    return tuple(replace(test, probability=min(1.0, test.probability * len(found) * n_bands)) for test in found)
+
+
+def warn_of_mismatch(tests: Sequence[ScoreTest], band: str) -> None:
+    """Warn of each test that fails."""
+    for test in tests:
+        if test.is_mismatch:
+            warnings.warn(f"{band}: {test.words}", ModelMismatchWarning, stacklevel=2)
+
+
+def _list_tests(
+    solution: Solution, exposure: np.ndarray | None, colour: np.ndarray | None
+) -> Iterator[tuple[str, _Columns]]:
+    m, weight = solution.measurements, solution.weight
+    detectors = [f"array {ARRAYS[code // 2]} module {MODULES[code % 2]}" for code in range(2 * len(ARRAYS))]
+    exposure = m.exposure if exposure is None else exposure
+    by_epoch = _indicate([(m.detector, detectors), (m.epoch, "in epoch")])
+    by_exposure = _indicate([(exposure, "exposure")])
+    each = _indicate([(m.detector, detectors), (exposure, "in exposure")])
+    yield "detector x epoch", by_epoch
+    yield "exposure", by_exposure
+    yield "exposure x detector", replace(each, beside=(by_epoch.matrix, by_exposure.matrix))
+    side = np.where(m.module_code == 0, 0.5, -0.5)
+    magnitude = solution.system.source_mean(weight, m.mag - solution.system.design @ solution.values)
+    magnitude = magnitude[solution.system.source]
+    middle = np.average(magnitude, weights=weight) if weight.any() else 0.0
+    contamination = 10 ** (0.4 * (magnitude - _CONTAMINATED))
+    # 2.5 mag are a factor of 10 in flux.
+    yield (
+        "magnitude x module",
+        _stack([side * (magnitude - middle) / 2.5, side * contamination], ["A - B per dex", "A - B at 22 mag"]),
+    )
+    if colour is not None and np.isfinite(colour).any():
+        shift = np.nan_to_num(colour - np.nanmedian(colour))
+        yield "colour x module", _stack([side * shift], ["A - B per mag of colour"])
+    yield from _list_maps(solution, detectors)
+    if m.x is not None and m.y is not None:
+        phases = [wave(2 * np.pi * place) for place in (m.x, m.y) for wave in (np.cos, np.sin)]
+        yield "pixel phase", _stack(phases, [f"{wave} of {axis}" for axis in "xy" for wave in ("cosine", "sine")])
+
+
+def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Columns:
+    """One column for each combination of labels that is there: 1 where it holds, else 0."""
+    code, known = np.zeros(len(labels[0][0]), dtype=np.int64), []
+    for values, words in labels:
+        found, number = number_labels(np.asarray(values))
+        known.append([f"{words} {label}" if isinstance(words, str) else words[label] for label in found])
+        code = code * len(found) + number
+    codes, column = number_labels(code)
+    places = np.unravel_index(codes, [len(words) for words in known])
+    names = [" ".join(words[i] for words, i in zip(known, place, strict=True)) for place in np.transpose(places)]
+    ones = np.ones(len(column))
+    matrix = sparse.csr_array((ones, (np.arange(len(column)), column)), shape=(len(column), len(codes)))
+    return _Columns(matrix, names)
+
+
+def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
+    return _Columns(sparse.csr_array(np.column_stack(columns)), words)
+
+
+def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
+    """Legendre polynomials up to order 2 of the place on each detector; of V2 and V3 where pixels are not known."""
+    m = solution.measurements
+    axes = ("V2", "V3") if m.x is None or m.y is None else ("x", "y")
+    codes, detector = number_labels(m.detector)
+    modules, module = number_labels(m.module_code)
+    on_detector = _legendre(_scale(getattr(m, axes[0]), detector), _scale(getattr(m, axes[1]), detector))
+    in_module = _legendre(_scale(m.V2, module), _scale(m.V3, module))
+    shapes = (f"along {axes[0]}", f"along {axes[1]}", f"curved along {axes[0]}", "twisted", f"curved along {axes[1]}")
+    places = len(shapes) * detector[:, None] + np.arange(len(shapes))
+    matrix = make_design(places, on_detector, len(shapes) * len(codes))
+    words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
+    yield "position on detector", _Columns(matrix, words)
+    if len(modules) == len(MODULES):
+        side = np.where(m.module_code == 0, 0.5, -0.5)
+        columns = side[:, None] * np.column_stack([on_detector, in_module])
+        words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
+        yield "position x module", _Columns(sparse.csr_array(columns), words)
+
+
+def _legendre(xi: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    return np.column_stack([xi, eta, (3 * xi**2 - 1) / 2, xi * eta, (3 * eta**2 - 1) / 2])
+
+
+def _scale(place: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Coordinate from -1 to 1 over what is seen of each detector or module."""
+    low, high = np.full(group.max() + 1, np.inf), np.full(group.max() + 1, -np.inf)
+    np.minimum.at(low, group, place)
+    np.maximum.at(high, group, place)
+    return np.asarray((2 * place - low[group] - high[group]) / np.maximum(high - low, 1e-9)[group])
+
+
+def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
+    """Test the columns together; None where the fitted terms leave nothing of them."""
+    system, weight, free = solution.system, solution.weight, solution.free
+    behind = LinearSystem(columns.matrix, system.source, system.eliminate).source_sums((weight > 0).astype(float))
+    kept = np.flatnonzero((behind != 0).sum(axis=0) >= _MIN_SOURCES)
+    if not (q := len(kept)):
+        return None
+    known = sparse.hstack([system.design[:, free], *columns.beside], format="csr")
+    p = known.shape[1]
+    design = sparse.csr_array(sparse.hstack([known, columns.matrix[:, kept]], format="csr"))
+    joint = LinearSystem(design, system.source, system.eliminate)
+    # Residuals are from weighted means of the sources: their scores do not need to be freed of these again.
+    information, gram = joint.normal_matrix(weight)
+    sums = joint.source_sums(weight * solution.residual)
+    inverse, _ = generalised_inverse(information[:p, :p], gram[:p, :p])
+    project = np.vstack([-inverse @ information[:p, p:], np.eye(q)])
+    score, spread = project.T @ np.asarray(sums.sum(axis=0)), project.T @ (sums.T @ sums).toarray() @ project
+    left, before = project.T @ information @ project, np.diag(gram)[p:]
+    # Combinations with information of their own, in units of what each column held before.
+    root = np.sqrt(np.maximum(before, 1e-300))
+    share, vector = np.linalg.eigh(left / np.outer(root, root))
+    vector = vector[:, share > _LEAST_SHARE] / root[:, None]
+    n, k = int(np.count_nonzero(system.per_source(weight))), vector.shape[1]
+    alone = np.flatnonzero(np.diag(left) > _LEAST_SHARE * before)
+    if not k or n <= k + 1 or not alone.size:
+        return None
+    probability = _hotelling(vector.T @ score, vector.T @ spread @ vector, n)
+    strength = score[alone] / np.sqrt(np.maximum(np.diag(spread)[alone], 1e-300))
+    effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength)))
+    same = np.flatnonzero(np.abs(strength) >= _ALIAS * np.abs(strength[best]))[:3]
+    places = [best, *(i for i in same if i != best)]
+    return ScoreTest(
+        name=name, n_terms=k, probability=probability, effect=float(effect[best]),
+        effect_error=float(abs(effect[best] / strength[best])) if strength[best] else 0.0,
+        where=" or ".join(str(columns.words[kept[alone[i]]]) for i in places), advice=_ADVICE[name],
+    )  # fmt: skip
+
+
+def _hotelling(score: np.ndarray, spread: np.ndarray, n: int) -> float:
+    """Probability of scores that are sums over n sources, from the sum of the squares of these."""
+    value, vector = np.linalg.eigh(spread)
+    good = value > 1e-9 * max(value.max(), 1e-300)
+    k = int(good.sum())
+    size = float(np.sum((vector[:, good].T @ score) ** 2 / value[good]))
+    if size >= n or n <= k:
+        return 0.0 if n > k else 1.0
+    # size / (1 - size / n): about the mean of the scores, not about 0.
+    return float(fisher.sf(size / (1 - size / n) * (n - k) / (n * k), k, n - k))

@@ -1,0 +1,55 @@
+"""A derivation says where its model is incomplete: score tests, colours and assumptions are in its record."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from derivation_of_magnitudes import derive, simulate_photometry
+
+from jwst_modfix.derivation.provenance import describe_derivation
+
+
+def with_fault(change):
+    """Photometry of F200W and F444W in three epochs, its magnitudes changed by a function of the table [mag]."""
+    photometry, headers, epochs = simulate_photometry()
+    table = photometry.measurements.copy()
+    table["mag"] = np.asarray(table["mag"]) + change(table)
+    return dataclasses.replace(photometry, measurements=table), headers, epochs
+
+
+def test_a_drift_is_a_warning_and_in_the_record():
+    """Truth: NRCALONG measures 20 mmag fainter in the last epoch."""
+    drift = with_fault(lambda t: 0.020 * ((t["array"] == "long") & (t["module"] == "A") & (t["epoch"] == 2)))
+    found = derive(*drift)
+    short, long = found.bands
+    (warning,) = [w for w in long.warnings if "detector x epoch" in w]
+    assert warning.startswith("ModelMismatchWarning: F444W: residuals depend on detector x epoch (p = ")
+    assert "array long module A in epoch 2" in warning
+    assert not any("ModelMismatch" in w for w in short.warnings)
+    record = describe_derivation(found)["bands"][1]
+    (test,) = [test for test in record["score_tests"] if test["name"] == "detector x epoch"]
+    assert test["is_mismatch"]
+    assert test["probability"] < 1e-3
+    assert abs(test["effect"]) == pytest.approx(0.020, abs=0.005)
+    assert any("assumes that no detector changes alone" in one["words"] for one in record["assumptions"])
+
+
+def test_residuals_that_depend_on_colour_are_a_warning():
+    """Truth: module A of F444W is fainter by 20 mmag per mag of F444W - F200W; colours scatter by more than 0.1 mag."""
+    photometry, headers, epochs = simulate_photometry()
+    table = photometry.measurements.copy()
+    mag = {band: dict(zip(t["source"].tolist(), t["source_mag"].tolist(), strict=True))
+           for band in ("F200W", "F444W") for t in [table[table["filter"] == band]]}  # fmt: skip
+    colour = [mag["F444W"].get(s, np.nan) - mag["F200W"].get(s, np.nan) for s in table["source"].tolist()]
+    term = 0.020 * np.nan_to_num(colour) * (table["filter"] == "F444W") * (table["module"] == "A")
+    table["mag"] = np.asarray(table["mag"]) + term
+    found = derive(dataclasses.replace(photometry, measurements=table), headers, epochs)
+    long = found.bands[1]
+    (warning,) = [w for w in long.warnings if "colour x module" in w]
+    assert "fit a colour term" in warning
+    (test,) = [test for test in long.score_tests if test.name == "colour x module"]
+    assert abs(test.effect - 0.020) < 4 * test.effect_error
+    selected = np.asarray(found.measurements["selected"]) & (np.asarray(table["filter"]) == "F444W")
+    assert long.colour.other == "F200W"
+    assert long.colour.median == pytest.approx(np.nanmedian(np.asarray(colour)[selected]), abs=0.05)
+    assert describe_derivation(found)["bands"][1]["colour"]["band"] == "F444W - F200W"

@@ -1,0 +1,97 @@
+"""Score tests: each fault that a fit cannot see is named with its size, and clean data give no warning."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from score_tests import FAULTS, draw_clean, run
+from simulated_network import LW, SW, Survey, Truth, simulate
+
+from jwst_modfix.errors import ModelMismatchWarning
+from jwst_modfix.fitting.checks import list_assumptions, solve
+from jwst_modfix.fitting.score_tests import run_score_tests, warn_of_mismatch
+from jwst_modfix.simulate.streams import random_stream
+
+# mmag; a dome of 1% has 0.8 mmag rms, and its strongest term one of many sizes; jitter of 3 mmag has a largest of 48.
+SIZES = {
+    "10 mmag drift of a detector in an epoch": (7, 13),
+    "5 mmag in one exposure": (3, 7),
+    "1% per dex in module A": (8, 13),
+    "1% per mag of colour in module A": (8, 13),
+}
+
+
+@pytest.mark.parametrize("arrays", [SW, LW], ids=["SW", "LW"])
+@pytest.mark.parametrize("name", list(FAULTS))
+def test_a_fault_is_named_with_its_size(name, arrays):
+    """Truth: the fault of benchmarks/score_tests.py, which measures the power of the tests."""
+    tests = {test.name: test for test in run(name, arrays, trial=1)}
+    test = tests[FAULTS[name][1]]
+    assert test.is_mismatch
+    low, high = SIZES.get(name, (0, np.inf))
+    assert low < 1e3 * abs(test.effect) < high
+    with pytest.warns(ModelMismatchWarning, match=f"F200W: residuals depend on {test.name} .*{test.advice[:10]}"):
+        warn_of_mismatch([test], "F200W")
+
+
+@pytest.mark.parametrize("arrays", [SW, LW], ids=["SW", "LW"])
+def test_clean_data_give_no_warning(arrays):
+    """Truth: nothing but noise, variable sources and outliers."""
+    tests = [test for trial in range(12) for test in run("clean", arrays, trial)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelMismatchWarning)
+        warn_of_mismatch(tests, "F200W")
+    assert len({test.name for test in tests}) == 8
+    assert max(test.probability for test in tests) == 1
+
+
+def test_the_place_of_a_drift_is_named():
+    """Truth: array 2 of module A is 10 mmag fainter in epoch 1, and the four rolls tell detectors apart."""
+    m = simulate(random_stream(1, "place"), Truth(offset={}), Survey(rolls=(0.0, 90.0, 180.0, 270.0)))
+    fault = (m.array == "2") & (m.module == "A") & (m.epoch == 1)
+    (test,) = (t for t in run_score_tests(solve(replace(m, mag=m.mag + 0.010 * fault))) if t.name == "detector x epoch")
+    assert test.where == "array 2 module A in epoch 1"
+    assert abs(test.effect - 0.010) < 4 * test.effect_error < 0.005
+
+
+def test_what_the_fit_has_is_not_tested():
+    """Truth: epochs of one exposure each, with fitted terms: nothing is left of a term for each exposure."""
+    m = simulate(random_stream(1, "one dither"), Truth(offset={}), Survey(dithers=((0.0, 0.0),)))
+    names = [test.name for test in run_score_tests(solve(m, time_term="fit"))]
+    assert "exposure" not in names
+    assert "exposure" in [test.name for test in run_score_tests(solve(m, time_term="zero"))]
+    assert "colour x module" not in names  # no colours
+    assert "pixel phase" not in names  # no pixels
+
+
+def test_probabilities_are_corrected_for_the_number_of_tests():
+    """Truth: Bonferroni's inequality, for the tests of all bands."""
+    m, colour = draw_clean(random_stream(3, "corrected"), LW)
+    m = replace(m, mag=m.mag + FAULTS["5 mmag in one exposure"][0](m, colour, None))
+    solution = solve(m)
+    one, three = (run_score_tests(solution, n_bands=n) for n in (1, 3))
+    for test, other in zip(one, three, strict=True):
+        assert other.probability == pytest.approx(min(1.0, 3 * test.probability)) or test.probability == 1.0
+    without = {test.name: test for test in run_score_tests(solution)}
+    with_colour = {test.name: test for test in run_score_tests(solution, colour=colour)}
+    ratio = with_colour["exposure"].probability / without["exposure"].probability
+    assert ratio == pytest.approx(len(with_colour) / len(without))
+
+
+@pytest.mark.parametrize(("rolls", "share"), [((0.0, 180.0), 0.5), ((0.0, 180.0, 0.0), 0.5)])
+def test_the_assumption_of_an_offset_is_the_change_that_moves_it_most(rolls, share):
+    """Truth: a fit of magnitudes in which that detector changes by 2 mmag in that epoch, against the fit without."""
+    m = simulate(random_stream(5, "assumption"), Truth(offset={}), Survey(rolls=rolls, arrays=("2",), density=40))
+    before = solve(m, time_term="fit")
+    (assumption,) = list_assumptions(before)
+    array, module = assumption.detector.split()
+    moved = 0.002 * ((m.array == array) & (m.module == module) & (m.epoch == assumption.epoch))
+    after = solve(replace(m, mag=m.mag + moved), time_term="fit")
+    change = after.value("offset[2]")[0] - before.value("offset[2]")[0]
+    assert change == pytest.approx(0.002 * assumption.share, abs=1e-4)
+    assert abs(assumption.share) == pytest.approx(share, abs=0.05)  # a change d moves it by d / 2 (Eq. 7)
+    assert assumption.words == (
+        f"assumes that no detector changes alone; a change d of array 2 module {module} in epoch {assumption.epoch}"
+        f" moves it by {assumption.share:+.2f} d"
+    )
