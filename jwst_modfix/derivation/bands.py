@@ -162,7 +162,7 @@ def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTe
     exposure = np.asarray(photometry.measurements["exposure"])[result.rows[fitted]]
     known = np.asarray(photometry.exposures["exposure"])
     place = np.argsort(known)[np.searchsorted(np.sort(known), exposure)]
-    times = _number_times(np.asarray(photometry.exposures["mjd"]))[place]
+    times = number_times(np.asarray(photometry.exposures["mjd"]))[place]
     colour = None if result.colour is None else result.colour.values[fitted]
     bands = len(list_bands(photometry.exposures))
     tests = run_score_tests(result.solution, exposure=times, colour=colour, n_bands=bands)

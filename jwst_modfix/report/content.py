@@ -13,10 +13,15 @@ from jwst_modfix.derivation.bands import BandResult, difference_of_centres
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.derivation.provenance import describe_derivation, plain
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.report.findings import find_everything
-from jwst_modfix.report.points import Points, describe_detectors, describe_exposures, describe_trend
+from jwst_modfix.report.points import (
+    Points,
+    describe_detectors,
+    describe_exposures,
+    describe_trend,
+    robust_width,
+)
 from jwst_modfix.table.combine import compare_tables
 from jwst_modfix.table.table import OffsetTable
 
@@ -27,14 +32,19 @@ _REJECTED = ("no solution", "variable", "outlier", "single")
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
 # Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
 # and PF1. Uniformity: the least error that a measurement is given.
-_THRESHOLDS = {"repeatability": 0.005, "outlier_fraction": 0.10, "uniformity": 0.002, "pull_width": 1.15}
+_METRICS = {
+    "repeatability": (0.005, "mag", "Repeatability: median rms of the brightest quarter of the sources"),
+    "outlier_fraction": (0.10, "", "Share of the fitted measurements that are outliers or of variable sources"),
+    "uniformity": (0.002, "mag", "Uniformity: rms of the exposures' median residuals, less their noise"),
+    "pull_width": (1.15, "", "Width of residuals over their errors (1 is right)"),
+}
 
 
 def describe_report(derivation: Derivation, points: Mapping[str, Points]) -> dict[str, Any]:
     """Describe a derivation with its checks by plain numbers, text, lists and dicts; ``points`` by filter."""
     described, table = describe_derivation(derivation), derivation.table
     for known, band in zip(described["bands"], derivation.bands, strict=True):
-        known["name"], known["funnel"] = band.name, _count_funnel(derivation, band)
+        known |= {"name": band.name, "results": known.get("results", []), "funnel": _count_funnel(derivation, band)}
         if band.solution is not None:
             known |= _describe_solution(derivation, band, band.solution, points[band.name])
     content = described | {
@@ -74,10 +84,12 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
         return {"sources": int(np.count_nonzero(stages)), "measurements": int(np.count_nonzero(rows))}
 
     def count_rules(of: np.ndarray) -> list[dict[str, Any]]:
-        chosen = np.isin(np.arange(len(best)), source[selected])
-        mine = chosen if of is selected else ~chosen
-        found = [{"rule": rule, **count(of & (reason == rule), mine & (best == order.index(rule)))} for rule in order[2:]]
-        return [part for part in found if part["measurements"]]
+        mine = np.isin(np.arange(len(best)), source[selected]) == (of is selected)
+        return [
+            {"rule": rule, **count(rows, mine & (best == rank))}
+            for rank, rule in enumerate(order)
+            if rank > 1 and (rows := of & (reason == rule)).any()
+        ]
 
     everything = np.ones(len(table), bool)
     return {
@@ -90,9 +102,7 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     }
 
 
-def _describe_solution(
-    derivation: Derivation, band: BandResult, solution: Solution, points: Points
-) -> dict[str, Any]:
+def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Points) -> dict[str, Any]:
     """Describe what the reference file has no place for."""
     exposures = list(describe_exposures(points, derivation.photometry.exposures))
     pulls = points.pull[np.isfinite(points.pull)]
@@ -107,7 +117,7 @@ def _describe_solution(
             for e, (value, error) in solution.epoch_terms().items()
         ],
         "states": [
-            {"term": s.term.name, "epoch": s.term.epoch, "state": s.status, "effective_sources": s.effective_sources,
+            {"term": s.term.words, "epoch": s.term.epoch, "state": s.status, "effective_sources": s.effective_sources,
              "words": s.words} for s in solution.status
         ],
         "pairs": {array: {name: pair.value(name) for name in pair.names} for array, pair in band.pairs.items()},
@@ -119,17 +129,19 @@ def _describe_solution(
         "exposures": exposures,
         "trends": {name: list(describe_trend(points, values)) for name, values in trends.items()},
         "pulls": {
-            "n": len(pulls), "mean": pulls.mean(), "width": MAD_TO_SIGMA * np.median(np.abs(pulls - np.median(pulls))),
+            "n": len(pulls), "mean": pulls.mean(), "width": robust_width(pulls),
             "beyond_3_sigma": np.mean(np.abs(pulls) > 3),
         },
         "metrics": list(_measure_quality(points, exposures, pulls)),
     }  # fmt: skip
 
 
-def _measure_quality(points: Points, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray) -> Iterator[dict[str, Any]]:
+def _measure_quality(
+    points: Points, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray
+) -> Iterator[dict[str, Any]]:
     """Measure the repeatability, the outliers and the uniformity, each with its threshold."""
     source, n, square = (part[points.used] for part in (points.m.source, np.ones(len(points.m)), points.residual**2))
-    label, number = np.unique(source, return_inverse=True)
+    number = np.unique(source, return_inverse=True)[1]
     n, square = np.bincount(number, n), np.bincount(number, square)
     mag = np.bincount(number, points.m.mag[points.used]) / n
     bright = (n > 1) & (mag <= np.quantile(mag, _BRIGHT))
@@ -138,21 +150,15 @@ def _measure_quality(points: Points, exposures: Sequence[Mapping[str, Any]], pul
     medians = np.array([[e["median_mag"], e["error_mag"]] for e in exposures if e["n"] > 1]).reshape(-1, 2)
     excess = float(np.mean(medians[:, 0] ** 2 - medians[:, 1] ** 2)) if len(medians) else np.nan
     values = {
-        "repeatability": (np.median(rms), "mag", f"Median rms of the {bright.sum()} brightest sources"),
-        "outlier_fraction": (
-            np.isin(points.reason[fitted], ("outlier", "variable")).mean(), "",
-            "Share of the fitted measurements that were rejected as outliers or of variable sources",
-        ),
-        "uniformity": (
-            np.sqrt(max(excess, 0.0)), "mag", "Scatter of the exposures' zero points: rms of their median residuals less noise"
-        ),
-        "pull_width": (
-            MAD_TO_SIGMA * np.median(np.abs(pulls - np.median(pulls))), "", "Width of residuals over their errors; 1 is right"
-        ),
-    }  # fmt: skip
-    for name, (value, unit, words) in values.items():
-        limit = _THRESHOLDS[name]
-        yield {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": bool(value <= limit), "words": words}
+        "repeatability": np.median(rms),
+        "outlier_fraction": np.isin(points.reason[fitted], ("outlier", "variable")).mean(),
+        "uniformity": np.sqrt(max(excess, 0.0)),
+        "pull_width": robust_width(pulls),
+    }
+    for name, value in values.items():
+        limit, unit, words = _METRICS[name]
+        found = {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": bool(value <= limit)}
+        yield found | {"words": words}
 
 
 def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:

@@ -356,7 +356,6 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
     return Picture(f"gradient_{result.array}", figure, words)
 
 
-
 def _astrometry(derivation: Derivation) -> Picture | None:
     """Histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3)."""
     table = derivation.photometry.measurements[derivation.selection.mask]

@@ -14,6 +14,13 @@ from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.report.points import Points
 from jwst_modfix.text import count_nouns, format_measured
 
+# What a score test that fails is mostly a sign of.
+_CAUSES = {
+    "detector x epoch": "drift of a detector", "exposure": "deviating exposure",
+    "exposure x detector": "jitter of exposures", "magnitude x module": "contamination, sky bias or linearity",
+    "colour x module": "colour term", "position on detector": "flat field", "position x module": "flat field",
+    "pixel phase": "pixel phase",
+}  # fmt: skip
 _SIGMAS = 5.0  # of an exposure's median residual, or of a difference from another table
 _AGREES = 3.0  # sigmas
 _LEAST_SIZE = 0.003  # mag: smaller deviations of an exposure are left to the other checks
@@ -44,6 +51,7 @@ def find_everything(
         yield from _find_misplaced(derivation, name, mine)
         yield from _find_turned(derivation, name, mine)
     for band in content["bands"]:
+        yield from _find_mismatches(band)
         yield from _find_unscaled(derivation, band)
         yield from _find_deviating(band)
     for comparison in content["comparisons"]:
@@ -65,12 +73,13 @@ def _find_copies(derivation: Derivation, band: str, points: Points) -> Iterator[
     for (one, other), count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
         share = count / min(np.count_nonzero(m.exposure == one), np.count_nonzero(m.exposure == other))
         if share > _SAME:
-            words = f"{_file(derivation, one)} and {_file(derivation, other)} have {share:.0%} of their magnitudes in common"
+            files = " and ".join(_file(derivation, number) for number in (one, other))
+            words = f"{files} have {share:.0%} of their magnitudes in common"
             yield Finding("double exposure", band, words, "leave one of them out: its errors count twice")
 
 
 def _find_misplaced(derivation: Derivation, band: str, points: Points) -> Iterator[Finding]:
-    """Module A is on the side of +V2."""
+    """Find exposures whose place does not fit their module: A is on the side of +V2."""
     for number in np.unique(points.m.exposure):
         mine = points.m.exposure == number
         module, v2 = str(points.m.module[mine][0]), float(np.median(points.m.V2[mine]))
@@ -80,7 +89,7 @@ def _find_misplaced(derivation: Derivation, band: str, points: Points) -> Iterat
 
 
 def _find_turned(derivation: Derivation, band: str, points: Points) -> Iterator[Finding]:
-    """The positions on the sky and in the focal plane of an exposure's sources give its roll."""
+    """Compare PA_V3 with the roll that positions on the sky and in the focal plane give."""
     m = points.m
     if m.RA is None or m.Dec is None:
         return
@@ -94,12 +103,22 @@ def _find_turned(derivation: Derivation, band: str, points: Points) -> Iterator[
         given = float(derivation.photometry.exposures["roll"][int(number)])
         limit = _TURN[0] + _TURN[1] * abs(float(np.tan(np.radians(m.Dec[mine][0]))))
         if abs((roll - given + 180) % 360 - 180) > limit:
-            words = f"{_file(derivation, number)}: PA_V3 is {given:.1f} deg, but its sources are turned by {roll:.1f} deg"
+            file = _file(derivation, number)
+            words = f"{file}: PA_V3 is {given:.1f} deg, but its sources are turned by {roll:.1f} deg"
             yield Finding("wrong roll", band, words, "correct PA_V3, or the focal-plane coordinates V2 and V3")
 
 
+def _find_mismatches(band: Mapping[str, Any]) -> Iterator[Finding]:
+    """Score tests that fail."""
+    for test in band.get("score_tests", ()):
+        if test["is_mismatch"]:
+            size = format_measured(test["effect"], test["effect_error"])
+            words = f"residuals depend on {test['name']} (p = {test['probability']:.1g}): {test['where']} {size}"
+            yield Finding(_CAUSES[test["name"]], band["name"], words, test["advice"])
+
+
 def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> Iterator[Finding]:
-    """A solid angle left out shifts the sources, and not the sky, by the ratio of the modules' pixels."""
+    """Compare sources with the sky: a solid angle left out shifts the sources alone, by the ratio of the pixels."""
     for sky in band.get("sky", ()):
         areas = {
             h.module: h.pixar_sr for h in derivation.headers
@@ -110,7 +129,7 @@ def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> Iterator[
         limit = max(_AGREES * error, abs(expected) / 4)
         if abs(expected) > _LEAST_PIXAR and abs(found) > limit and abs(found - expected) < limit:
             words = (
-                f"array {sky['array']}: the offset from sources minus that from the sky is {format_measured(found, error)}; "
+                f"array {sky['array']}: offset from sources minus that from the sky: {format_measured(found, error)}; "
                 f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+.1f} mmag"
             )
             yield Finding("PIXAR_SR left out", band["name"], words, "multiply fluxes by PIXAR_SR")
@@ -145,6 +164,6 @@ def _find_variable(band: str, points: Points) -> Iterator[Finding]:
     for source in np.unique(m.source[rejected]):
         mine = np.flatnonzero(rejected & (m.source == source))
         off = mine[np.argmax(np.abs(points.residual[mine]))]
-        words = f"source {source}, {m.mag[off]:.2f} mag, one of the brightest: off by {1e3 * points.residual[off]:+.0f} mmag"
-        words += f" in module {m.module[off]}"
+        words = f"source {source}, {m.mag[off]:.2f} mag, one of the brightest, is off by"
+        words += f" {1e3 * points.residual[off]:+.0f} mmag in module {m.module[off]}"
         yield Finding("saturated star", band, words, "look for saturation that is not flagged")

@@ -61,7 +61,7 @@ def choose_points(points: Mapping[str, Points], most: int = MOST_POINTS) -> dict
 
 def _thin(points: Points, most: int) -> np.ndarray:
     m, rng = points.m, np.random.default_rng(1)
-    source, count = np.unique(m.source, return_inverse=True)[1], 0
+    source = np.unique(m.source, return_inverse=True)[1]
     first = np.zeros(int(source.max(initial=-1)) + 1, bool)
     first[source[np.isin(points.reason, ("outlier", "variable"))]] = True
     order = rng.permutation(len(first))
@@ -94,15 +94,14 @@ def _draw_band(band: str, points: Points, rows: np.ndarray, names: Sequence[str]
         f"@{column}": CustomJSHover(args={"names": texts[words]}, code="return names[value] || 'none'")
         for column, words in (("exposure", "names"), ("state", "states"), ("flags", "flags"))
     }
-    colour = {name: {"field": name, "transform": LinearColorMapper(palette=PuOr11[::-1], low=-limit[name], high=limit[name])}
-              for name in limit}  # fmt: skip
-    outline = {"field": "state", "transform": LinearColorMapper(palette=_OUTLINES, low=0, high=len(_OUTLINES) - 1)}
+    colour = {name: _shade(name, PuOr11[::-1], -most, most) for name, most in limit.items()}
+    outline = _shade("state", _OUTLINES, 0, len(_OUTLINES) - 1)
 
     def draw(title: str, x: str, y: str, labels: tuple[str, str], shade: str = "after", **kwargs: Any) -> Any:
         plot = figure(
             title=title, height=300, sizing_mode="stretch_width", toolbar_location="above", background_fill_color=None,
-            border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1], tools="pan,box_zoom,wheel_zoom,reset",
-            active_scroll=None, **kwargs,
+            border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1],
+            tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, **kwargs,
         )  # fmt: skip
         plot.scatter(x, y, source=source, size=6, fill_color=colour[shade], line_color=outline, line_width=0.8,
                      nonselection_alpha=0.15)  # fmt: skip
@@ -125,9 +124,14 @@ def _draw_band(band: str, points: Points, rows: np.ndarray, names: Sequence[str]
              "time": "time since the first exposure [day]"}  # fmt: skip
     for name, label in along.items():
         if np.isfinite(source.data[name]).any():
-            drawn[name] = draw(f"Residual against {label.partition(' [')[0]}", name, "shown", (label, "residual [mmag]"),
-                               **shown)  # fmt: skip
+            title = f"Residual against {label.partition(' [')[0]}"
+            drawn[name] = draw(title, name, "shown", (label, "residual [mmag]"), **shown)
     return drawn
+
+
+def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict[str, Any]:
+    """Colours of a column of the points."""
+    return {"field": column, "transform": LinearColorMapper(palette=palette, low=low, high=high)}
 
 
 def _fill_source(points: Points, rows: np.ndarray) -> tuple[ColumnDataSource, dict[str, float]]:
@@ -151,4 +155,3 @@ def _fill_source(points: Points, rows: np.ndarray) -> tuple[ColumnDataSource, di
 def _reversed(values: np.ndarray) -> Range1d:
     pad = 0.03 * float(np.ptp(values))
     return Range1d(float(values.max()) + pad, float(values.min()) - pad)
-

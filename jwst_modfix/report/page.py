@@ -39,7 +39,7 @@ def write_report(derivation: Derivation, page: Path) -> list[Path]:
         stems = ["_".join(part for part in (page.stem, group.replace("+", "_"), p.name) if part) for p in pictures]
         figures[group] = [_save(p, page.with_name(stem), files) for p, stem in zip(pictures, stems, strict=True)]
     outliers = [list_outliers(mine, names) for mine in points.values()]
-    files += _write_outliers(vstack(outliers) if outliers else Table(), page.with_name(f"{page.stem}_outliers"))
+    files += _write_outliers(vstack(outliers), page.with_name(f"{page.stem}_outliers")) if outliers else []
     files[1].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     linked = draw_linked(points, chosen, names)
     page.write_text(_render(content, figures, linked, shown, [file.name for file in files]), encoding="utf-8")

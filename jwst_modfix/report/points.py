@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,11 @@ from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA
 from jwst_modfix.fitting.solution import Solution
-from jwst_modfix.photometry.columns import group_medians, number_groups
+from jwst_modfix.photometry.columns import group_medians
 
 _MEDIAN_ERROR = np.sqrt(np.pi / 2)  # error of a median over that of a mean
 _BINS = 6
-_TIMES = ("epoch", "exposure")  # kinds of terms that are no part of the correction
+_TIMES = ("epoch", "exposure", "drift")  # kinds of terms that are no part of the correction
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +75,7 @@ def collect_points(derivation: Derivation, band: BandResult) -> Points:
     pull[~m.reserved] = np.where(fitted, solution.residual * np.sqrt(solution.base) / share, np.nan)
     return Points(
         m=m, rows=band.rows, system=system, residual=residual, pull=pull, reason=np.asarray(table["reason"], str),
-        colour=_colours(derivation)[np.asarray(table["source"])], flags=np.asarray(table["flags"]),
+        colour=np.full(len(m), np.nan) if band.colour is None else band.colour.values, flags=np.asarray(table["flags"]),
         mjd=np.asarray(derivation.photometry.exposures["mjd"])[np.asarray(table["exposure"])],
     )  # fmt: skip
 
@@ -84,20 +85,15 @@ def _against_mean(values: np.ndarray, m: Measurements) -> np.ndarray:
     return np.asarray(values - (np.bincount(source, weight * values) / np.bincount(source, weight))[source])
 
 
-def _colours(derivation: Derivation) -> np.ndarray:
-    """Magnitude in the first filter minus that in the last, by the source's number; NaN where there is one filter."""
-    table, bands = derivation.measurements, [band for band in derivation.bands if band.solution is not None]
-    colours = np.full((2, int(np.max(table["source"], initial=0)) + 1), np.nan)
-    for row, band in zip(colours, (bands[0], bands[-1]), strict=True):
-        source, number = np.unique(band.measurements.source, return_inverse=True)
-        row[source] = group_medians(band.measurements.mag, number, len(source))
-    return colours[0] - colours[1] if len(bands) > 1 else np.full(colours.shape[1], np.nan)
+def robust_width(values: np.ndarray) -> float:
+    """Estimate the standard deviation from the median absolute deviation; NaN without values."""
+    return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if len(values) else np.nan
 
 
 def describe_median(values: np.ndarray) -> dict[str, Any]:
-    """Number, median and its standard error of values [mag]."""
+    """Describe values [mag] by their number, median and its standard error."""
     n, median = len(values), float(np.median(values)) if len(values) else np.nan
-    error = _MEDIAN_ERROR * MAD_TO_SIGMA * float(np.median(np.abs(values - median))) / np.sqrt(n) if n else np.nan
+    error = _MEDIAN_ERROR * robust_width(values) / np.sqrt(n) if n else np.nan
     return {"n": n, "median_mag": median, "error_mag": error}
 
 
@@ -127,7 +123,7 @@ def describe_trend(points: Points, values: np.ndarray) -> Iterator[dict[str, Any
     """Median residuals of each module in bins of equal numbers along some values."""
     known = points.used & np.isfinite(values)
     edges = np.quantile(values[known], np.linspace(0, 1, _BINS + 1)) if known.any() else np.zeros(0)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = known & (values >= low) & ((values < high) | (high == edges[-1]))
         for module in ("A", "B"):
             found = describe_median(points.residual[inside & (points.m.module == module)])
@@ -139,11 +135,15 @@ def list_outliers(points: Points, files: Sequence[str]) -> Table:
     rejected = np.isin(points.reason, ("outlier", "variable"))
     source, number = np.unique(points.m.source, return_inverse=True)
     magnitude, size = group_medians(points.m.mag, number, len(source)), np.where(rejected, np.abs(points.residual), -1)
-    worst = [mine[np.argmax(size[mine])] for i in np.unique(number[rejected]) for mine in [np.flatnonzero(number == i)]]
-    m, which = points.m.select(np.array(worst, int)), number[worst]
-    table = Table({"source": m.source, "RA": m.RA * u.deg, "Dec": m.Dec * u.deg, "filter": [m.filter] * len(m)})
-    table["pupil"], table["reason"] = m.pupil, points.reason[worst]
+    order = np.lexsort([-size, number])  # the worst measurement of each source first
+    worst = order[np.flatnonzero(np.diff(number[order], prepend=-1))]
+    worst = worst[rejected[worst]]
+    m, which = points.m.select(worst), number[worst]
+    table = Table({"source": m.source, "RA": m.RA * u.deg, "Dec": m.Dec * u.deg})
+    table["filter"], table["pupil"] = np.full(len(m), m.filter), np.full(len(m), m.pupil)
+    table["reason"] = points.reason[worst]
     table["mag"], table["residual"] = magnitude[which] * u.mag, points.residual[worst] * u.mag
-    table["measurements"], table["rejected"] = np.bincount(number)[which], np.bincount(number, rejected)[which].astype(int)
+    table["measurements"] = np.bincount(number)[which]
+    table["rejected"] = np.bincount(number[rejected], minlength=len(source))[which]
     table["exposure"] = np.array([files[i] for i in m.exposure], str)
     return table
