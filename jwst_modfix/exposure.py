@@ -42,6 +42,27 @@ def _fact(kind, path, keyword, hdu="PRIMARY"):
     return field(default=None, metadata={"kind": kind, "path": path, "keyword": keyword, "hdu": hdu})
 
 
+class DetectorNames:
+    """What the name of one of NIRCam's ten detectors says, for classes with a field `detector`."""
+
+    detector: str
+
+    @property
+    def module(self) -> str:
+        """``"A"`` or ``"B"``."""
+        return self.detector[3]
+
+    @property
+    def array(self) -> str:
+        """Array ID that both modules share: ``"1"`` to ``"4"`` or ``"long"``."""
+        return self.detector[4:].lower()
+
+    @property
+    def channel(self) -> str:
+        """``"SHORT"`` or ``"LONG"``, as in the ``CHANNEL`` keyword."""
+        return "LONG" if self.array == "long" else "SHORT"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
     """Description of an exposure by its metadata; None where absent. Raises ExposureError for values of wrong type."""
@@ -159,6 +180,13 @@ def open_exposure(source):
                     opened = _FitsExposure(hdulist, path)
         opened.exposure  # noqa: B018 - values of another kind are found at once
         yield opened
+
+
+@contextlib.contextmanager
+def open_fits(path):
+    """Open a FITS file of any content, which is regular and whole."""
+    with _open_regular(path) as file, _open_fits(path, file) as hdulist:
+        yield hdulist
 
 
 @contextlib.contextmanager

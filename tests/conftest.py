@@ -15,25 +15,14 @@ from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 
 @functools.cache
-def _simulated(detector, band, roll):
-    """One full-frame exposure of a few sources with the calibration of Table 2; shared, so tests use copies."""
+def _simulated(detector, band, roll, subarray):
+    """One exposure of a few sources with the calibration of Table 2; shared, so tests use copies."""
     epochs = [simulate.Epoch(name="ep1", date="2022-07-08", roll=roll)]
     exposures = simulate.plan_exposures(epochs, filters=[band], detectors=[detector], dithers=1)
     rng = np.random.default_rng(2311)
     scene = simulate.scene_around(rng, exposures, simulate.Population(density=1.0, faintest=22.0))
-    model = simulate.simulate_exposure(exposures[0], scene, rng)
-    model.meta.filename = exposures[0].filename
-    return model
-
-
-@functools.cache
-def _cut(detector, band, roll, subarray):
-    """A subarray of it; not to be changed."""
-    model = _simulated(detector, band, roll)
-    names = ("xstart", "ystart", "xsize", "ysize")
-    cut = simulate.cut_subarray(model, simulate.Subarray(**dict(zip(names, subarray, strict=True))))
-    cut.meta.filename = model.meta.filename
-    return cut
+    part = subarray and simulate.Subarray(**dict(zip(("xstart", "ystart", "xsize", "ysize"), subarray, strict=True)))
+    return simulate.simulate_exposure(exposures[0], scene, rng, subarray=part)
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +30,7 @@ def make_exposure():
     """Function that makes a new exposure of the full frame, or of subarray=(xstart, ystart, xsize, ysize)."""
 
     def make(detector="NRCALONG", band="F444W", subarray=None, roll=161.0):
-        model = _simulated(detector, band, roll) if subarray is None else _cut(detector, band, roll, subarray)
-        return model.copy()
+        return _simulated(detector, band, roll, subarray).copy()
 
     return make
 

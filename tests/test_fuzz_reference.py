@@ -150,7 +150,7 @@ def test_a_misspelt_key_is_never_ignored(place, tmp_path):
     ("old", "new", "message"),
     [
         ("author: a", r'author: "\ud800"', "meta.author: must hold no control characters"),
-        ("[jwst_nircam_photom_0157.fits]", r'"a\x1b[2Kb"', "valid_for.photom: must hold no control characters"),
+        ("[jwst_nircam_photom_0157.fits]", r'"a\x1b[2Kb"', "valid_for.photom entry 1: must hold no control characters"),
         ("offset: 0.012", "offset: !!float '1:30'", "the tag 'tag:yaml.org,2002:float' is not allowed"),
         ("offset: 0.012", "offset: !!int '072'", "the tag 'tag:yaml.org,2002:int' is not allowed"),
         ("baseline: B", "baseline: B\n7: x", "a key must be plain text"),

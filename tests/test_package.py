@@ -89,11 +89,3 @@ def test_stpipe_lists_our_steps_by_alias():
         step = getattr(jwst_modfix, path.rpartition(".")[2])
         assert step.class_alias == alias
         assert hasattr(step, "step_defs") == is_pipeline
-
-
-def test_asdf_finds_the_schema():
-    from asdf import get_config
-
-    from jwst_modfix.table.file import SCHEMA_URI
-
-    assert b"Module A/B flux offsets" in get_config().resource_manager[SCHEMA_URI]

@@ -59,6 +59,9 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel):
     files = {name for name in files if "__pycache__" not in name}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == files
     assert {"jwst_modfix/py.typed", "jwst_modfix/table/tables/ma2023_table2.asdf"} <= files
+    (page,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    assert "# jwst_modfix\n" in wheel.read(page).decode()
+    assert page.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
 
 
 def test_the_wheel_registers_the_command_the_steps_and_the_schemas(wheel):
@@ -70,13 +73,6 @@ def test_the_wheel_registers_the_command_the_steps_and_the_schemas(wheel):
         "stpipe.steps": {"jwst_modfix": "jwst_modfix.integration:get_steps"},
         "asdf.resource_mappings": {"jwst_modfix": "jwst_modfix.integration:get_resource_mappings"},
     }
-
-
-def test_the_wheel_brings_licence_and_page(wheel):
-    names = [name.partition(".dist-info/")[2] for name in wheel.namelist()]
-    (page,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
-    assert "licenses/LICENSE" in names
-    assert "# jwst_modfix\n" in wheel.read(page).decode()
 
 
 def test_fragments_of_the_changelog_are_named_after_issue_and_kind():

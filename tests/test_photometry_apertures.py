@@ -52,44 +52,40 @@ def test_flux_of_a_flat_sky_is_zero_and_of_a_disc_is_its_area():
     pixels = np.pi * 0.3**2 / (0.031 * 0.0308)
     assert one.flux == pytest.approx(pixels * PIXAR_SR * 1e6, rel=1e-6)
     assert one.compactness == pytest.approx(0.25, rel=1e-6)
+    # The outer edge of a pixel nine columns or rows away is 0.2945" or 0.2926" from the centre: it counts as a whole.
+    for column, row in [(51, 60), (69, 60), (60, 51), (60, 69)]:
+        image = np.zeros(SHAPE)
+        image[row, column] = 1.0
+        one = measure_source(make_frame(image), 60.0, 60.0, SCALE, APERTURE)
+        assert one.flux == pytest.approx(PIXAR_SR * 1e6, rel=1e-6)
 
 
-@pytest.mark.parametrize("place", [(51, 60), (69, 60), (60, 51), (60, 69)])
-def test_a_pixel_just_inside_the_aperture_counts_as_a_whole(place):
-    # The truth: the outer edge of a pixel nine columns or rows away is 0.2945" or 0.2926" from the centre, below 0.3".
-    image = np.zeros(SHAPE)
-    image[place[1], place[0]] = 1.0
-    one = measure_source(make_frame(image), 60.0, 60.0, SCALE, APERTURE)
-    assert one.flux == pytest.approx(PIXAR_SR * 1e6, rel=1e-6)
-
-
-def test_error_is_that_of_the_pixels_and_of_the_sky():
-    # The truth: n pixels of equal error, and the sky's median over the annulus, of which the noise is drawn.
+@pytest.mark.parametrize(
+    "aperture", [APERTURE, Aperture(radius=0.3, inner=0.31, outer=0.38)], ids=["pixels", "half of it the sky's"]
+)
+def test_error_is_the_scatter_of_the_fluxes(aperture):
+    # The truth: the scatter over 300 skies, known to three times 1/sqrt(600).
     rng = np.random.default_rng(5)
-    fluxes, errors = [], []
-    for _ in range(300):
-        data = rng.normal(0.2, NOISE, SHAPE)
-        one = measure_source(make_frame(data), 60.0, 60.0, SCALE, APERTURE)
-        fluxes.append(one.flux)
-        errors.append(one.flux_error)
-    assert np.std(fluxes) / np.median(errors) == pytest.approx(1.0, abs=0.13)  # three times 1/sqrt(600)
-
-
-def test_error_has_that_of_the_local_sky():
-    # The truth: with an annulus smaller than the aperture, the scatter of the fluxes, half of which is the sky's.
-    rng = np.random.default_rng(15)
-    narrow = Aperture(radius=0.3, inner=0.31, outer=0.38)
     frames = [make_frame(rng.normal(0.2, NOISE, SHAPE)) for _ in range(300)]
-    found = [measure_source(frame, 60.0, 60.0, SCALE, narrow) for frame in frames]
+    found = [measure_source(frame, 60.0, 60.0, SCALE, aperture) for frame in frames]
     ratio = np.std([one.flux for one in found]) / np.median([one.flux_error for one in found])
     assert ratio == pytest.approx(1.0, abs=0.13)
 
 
-def test_annulus_that_is_mostly_masked_is_flagged():
-    x, y = np.meshgrid(np.arange(SHAPE[1]) - 60.0, np.arange(SHAPE[0]) - 60.0)
-    bad = np.hypot(x, y) > 26
-    image = np.where(bad, np.nan, draw(60.0, 60.0, 2e-6))
-    assert measure_source(make_frame(image, bad), 60.0, 60.0, SCALE, APERTURE).flags == Flag.SKY
+@pytest.mark.parametrize(
+    ("flux", "bad_beyond", "saturated", "flags"),
+    [
+        (2e-6, 26, (0, 0), Flag.SKY),  # most of the annulus
+        (2e-6, 99, (61, 60), Flag.SATURATED),
+        (-1e-8, 99, (0, 0), Flag.NEGATIVE),
+        (2e-6, 99, (0, 0), Flag(0)),
+    ],
+)
+def test_flags_of_the_sky_saturation_and_no_light(flux, bad_beyond, saturated, flags):
+    x, y = np.meshgrid(np.arange(SHAPE[1]), np.arange(SHAPE[0]))
+    bad = np.hypot(x - 60, y - 60) > bad_beyond
+    frame = make_frame(np.where(bad, np.nan, draw(60.0, 60.0, flux)), bad, (y == saturated[0]) & (x == saturated[1]))
+    assert measure_source(frame, 60.0, 60.0, SCALE, APERTURE).flags == flags
 
 
 def test_error_grows_where_the_annulus_scatters_more_than_err_says():
@@ -146,23 +142,11 @@ def test_pixel_whose_counterpart_is_masked_too_takes_the_ring():
     assert one.flux == pytest.approx(2e-6, rel=0.3 * 0.018)
 
 
-def test_saturated_pixel_is_flagged():
-    saturated = np.zeros(SHAPE, bool)
-    saturated[61, 60] = True
-    frame = make_frame(draw(60.0, 60.0, 2e-6), saturated=saturated)
-    assert measure_source(frame, 60.0, 60.0, SCALE, APERTURE).flags == Flag.SATURATED
-
-
 @pytest.mark.parametrize("place", [(5.0, 60.0), (60.0, 115.0), (-1.0, 60.0), (500.0, 60.0)])
 def test_aperture_over_the_edge_is_flagged_and_has_no_flux(place):
     one = measure_source(make_frame(draw(60.0, 60.0, 2e-6)), *place, SCALE, APERTURE)
     assert one.flags == Flag.EDGE
     assert np.isnan(one.flux)
-
-
-def test_source_with_no_light_is_flagged_negative():
-    image = draw(60.0, 60.0, -1e-8)
-    assert measure_source(make_frame(image), 60.0, 60.0, SCALE, APERTURE).flags == Flag.NEGATIVE
 
 
 def test_apertures_are_those_of_the_documentation():

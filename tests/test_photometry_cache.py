@@ -1,5 +1,6 @@
 """The cache: a hit equals a new measurement; any difference in content, parameters or code is no hit."""
 
+import io
 import pickle
 
 import numpy as np
@@ -65,7 +66,14 @@ def test_every_flipped_byte_is_noticed_or_harmless(fetch, tmp_path):
         fetch()  # which compares with the truth
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps({"x": 1}), b"\x93NUMPY"])
+def with_pickle():
+    """An archive that numpy reads by pickle only."""
+    content = io.BytesIO()
+    np.savez(content, x=np.array([print], dtype=object), n=np.array(3), digest=np.array("0"))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps({"x": 1}), b"\x93NUMPY", with_pickle()])
 def test_what_is_no_entry_is_made_anew(fetch, tmp_path, content):
     fetch()
     (entry,) = (tmp_path / "cache").iterdir()
@@ -81,13 +89,6 @@ def test_an_entry_of_another_key_is_made_anew(fetch, tmp_path):
     (second,) = set((tmp_path / "cache").iterdir()) - {first}
     second.write_bytes(first.read_bytes())
     assert fetch(parameters=("b",), result={"x": np.array(2)})
-
-
-def test_no_pickle_is_ever_run(fetch, tmp_path):
-    fetch()
-    (entry,) = (tmp_path / "cache").iterdir()
-    np.savez(entry, x=np.array([print], dtype=object), n=np.array(3), digest=np.array("0"))
-    assert fetch()
 
 
 def test_an_exposure_that_changes_meanwhile_is_not_kept(exposure, tmp_path):

@@ -77,9 +77,7 @@ def test_fluxes_on_the_sky(read):
 
 def test_magnitudes_with_their_unit(read):
     # The truth: 3631 nJy is 22.5 mag AB.
-    table = make_table()
-    table["mag"], table["mag_error"] = table["mag"] * u.ABmag, table["mag_error"] * u.mag
-    found = read(table)
+    found = read(make_table(mag=np.tile(MAG, 2) * u.ABmag, mag_error=np.full(6, 0.01) * u.mag))
     assert np.asarray(found["flux"][found["mag"] > 22]) == pytest.approx(3631e-9)
 
 

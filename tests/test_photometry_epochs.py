@@ -35,26 +35,18 @@ def test_names_of_the_association_come_first_numbered_by_time():
     assert epochs.names == ("2", "1")
 
 
-def test_names_for_some_only_are_refused():
-    with pytest.raises(PhotometryError, match="1 of 2 members have no epoch, the first is member 2; give it for every"):
-        group_epochs([1, 2], [0, 0], names=["a", None])
-
-
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("mjd", "options", "message"),
     [
-        ({"gap_days": 0}, "gap_days: must be more than 0; got 0"),
-        ({"roll_tolerance": -1}, "roll_tolerance: must be more than 0; got -1"),
+        ([1, 2], {"gap_days": 0}, "gap_days: must be more than 0; got 0"),
+        ([1, 2], {"roll_tolerance": -1}, "roll_tolerance: must be more than 0; got -1"),
+        ([1, np.nan], {}, "mjd: must be finite; that of exposure 1 is not"),
+        ([1, 2], {"names": ["a", None]}, "1 of 2 members have no epoch, the first is member 2; give it for every"),
     ],
 )
-def test_limits_must_be_positive(arguments, message):
+def test_wrong_limits_times_and_names_are_refused(mjd, options, message):
     with pytest.raises(PhotometryError, match=message):
-        group_epochs([1, 2], [0, 0], **arguments)
-
-
-def test_times_must_be_finite():
-    with pytest.raises(PhotometryError, match="mjd: must be finite; that of exposure 1 is not"):
-        group_epochs([1, np.nan], [0, 0])
+        group_epochs(mjd, [0, 0], **options)
 
 
 def test_one_name_for_two_epochs_is_reported():

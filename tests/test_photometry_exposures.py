@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.modeling.models import Identity, Shift
 from astropy.table import Table
 from crowded_field import CROWD, SUBARRAY
-from stdatamodels.jwst.datamodels import dqflags
+from stdatamodels.jwst.datamodels import ImageModel, dqflags
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
@@ -88,9 +89,8 @@ def test_sky_level_is_that_of_the_band_times_the_error_of_the_calibration(photom
 def test_pointing_error_is_taken_out(exposures, epochs, photometry, tmp_path):
     # The truth: the same magnitudes, though one exposure's WCS is wrong by 0.4".
     header = exposures[0][3]
-    with simulate_open(header) as model:
-        frames = model.meta.wcs
-        frames.insert_transform("v2v3", shift(0.4), after=True)
+    with ImageModel(str(header.path)) as model:
+        model.meta.wcs.insert_transform("v2v3", Shift(0.4) & Identity(1), after=True)
         model.save(tmp_path / header.name)
     moved = [*exposures[0][:3], read_header(tmp_path / header.name)]
     again = measure_exposures(moved, epochs)
@@ -99,18 +99,6 @@ def test_pointing_error_is_taken_out(exposures, epochs, photometry, tmp_path):
     assert len(fluxes[0]) == len(fluxes[1])
     ratios = np.asarray(fluxes[1] / fluxes[0])
     assert np.nanmedian(np.abs(ratios - 1)) < 0.001
-
-
-def shift(v2):
-    from astropy.modeling.models import Identity, Shift
-
-    return Shift(v2) & Identity(1)
-
-
-def simulate_open(header):
-    from stdatamodels.jwst.datamodels import ImageModel
-
-    return ImageModel(str(header.path))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +207,21 @@ def test_other_processes_measure_the_same_bit_for_bit(exposures, epochs, photome
     assert_same(measure_exposures(exposures[0], epochs, workers=Workers(count=2)), photometry)
 
 
+def test_the_cache_knows_the_limit_the_places_and_the_aperture(exposures, epochs, tmp_path, monkeypatch):
+    """The truth: what is measured without a cache, after the cache has seen something else."""
+    headers, cache = exposures[0][::3], Cache(tmp_path / "cache")
+    epochs = replace(epochs, number=epochs.number[::3])
+    find_sources(headers, faintest=20.0, cache=cache)  # fewer blends are deblended
+    sources, expected = find_sources(headers, cache=cache), find_sources(headers)
+    for name in ("ra", "dec", "flux", "isolation"):
+        np.testing.assert_array_equal(getattr(sources, name), getattr(expected, name))
+    measure_sources(headers, epochs, sources, cache=cache)
+    moved = replace(sources, dec=sources.dec + 0.01 / 3600)
+    assert_same(*(measure_sources(headers, epochs, moved, cache=one) for one in (cache, None)))
+    monkeypatch.setattr(forced, "default_aperture", lambda channel: Aperture(radius=0.2, inner=0.5, outer=1.0))
+    assert_same(*(measure_sources(headers, epochs, sources, cache=one) for one in (cache, None)))
+
+
 @pytest.fixture
 def pixels_read(monkeypatch):
     """The names of exposures whose pixels are read."""
@@ -246,25 +249,3 @@ def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photome
     damaged.write_bytes(content)
     assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
     assert len(pixels_read) == 1
-
-
-@pytest.mark.parametrize("change", ["faintest", "places", "aperture"])
-def test_the_cache_knows_what_was_asked_for(exposures, epochs, tmp_path, monkeypatch, change):
-    """The truth: what is measured without a cache."""
-    headers, cache = exposures[0][::3], Cache(tmp_path / "cache")
-    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
-    sources = find_sources(headers, cache=cache)
-    measure_sources(headers, epochs, sources, cache=cache)
-    if change == "faintest":  # more blends are deblended
-        other = Cache(tmp_path / "other")
-        find_sources(headers, faintest=20.0, cache=other)
-        found = find_sources(headers, cache=other)
-        for name in ("ra", "dec", "flux", "isolation"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(sources, name))
-        return
-    if change == "places":
-        sources = replace(sources, dec=sources.dec + 0.01 / 3600)
-    else:
-        monkeypatch.setattr(forced, "default_aperture", lambda channel: Aperture(radius=0.2, inner=0.5, outer=1.0))
-    found, expected = (measure_sources(headers, epochs, sources, cache=cache) for cache in (cache, None))
-    assert_same(found, expected)

@@ -98,10 +98,7 @@ def test_isolation_counts_neighbours_of_a_tenth_of_the_flux(flux, expected):
     """The truth: neighbours at 1" and, of half the flux, at 3"."""
     ra, dec = np.array([50.0, 50.0, 50.0]), np.array([0.0, 1.0, 3.0]) * ARCSEC
     assert measure_isolation(ra, dec, np.array([1.0, flux, 0.5]))[0] == pytest.approx(expected)
-
-
-def test_a_lone_source_is_isolated():
-    assert measure_isolation(np.array([1.0]), np.array([2.0]), np.array([1.0])) == [np.inf]
+    assert measure_isolation(ra[:1], dec[:1], np.array([1.0])) == [np.inf], "alone"
 
 
 def test_no_source_at_all_is_an_error_that_names_the_exposures():

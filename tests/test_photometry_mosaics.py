@@ -125,18 +125,16 @@ def test_places_are_the_mean_over_the_exposures(small_exposure, tmp_path, monkey
     np.testing.assert_allclose([table["V2"], table["V3"]], [v2, v3], atol=1e-5)
 
 
-def test_sources_are_not_taken_twice_where_mosaics_of_the_first_epoch_overlap():
+@pytest.mark.parametrize(
+    ("epoch", "corner", "counts"), [(0, (3, 3), {0: 8}), (1, (50, 0), {0: 4, 1: 3})], ids=["overlap", "one outside"]
+)
+def test_a_source_is_taken_once_and_measured_where_all_of_it_is_on_the_mosaic(epoch, corner, counts):
+    """The truth: four sources; that at x = 40 is outside of a mosaic from x = 50."""
     rng = np.random.default_rng(2)
-    mosaics = [make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCB1", 0, corner=(3, 3))]
+    mosaics = [make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCB1", epoch, corner=corner)]
     table = measure_mosaics(mosaics, EPOCHS).measurements
     assert len(set(table["source"])) == 4
-
-
-def test_segments_that_leave_the_mosaic_are_not_measured():
-    rng = np.random.default_rng(3)
-    mosaics = [make_mosaic(rng, "NRCA1", 0), make_mosaic(rng, "NRCB1", 1, corner=(50, 0))]
-    table = measure_mosaics(mosaics, EPOCHS).measurements
-    assert len(table[table["epoch"] == 1]) == 3  # the source at x = 40 lies outside
+    assert {number: np.count_nonzero(table["epoch"] == number) for number in set(table["epoch"])} == counts
 
 
 def test_holes_are_flagged():

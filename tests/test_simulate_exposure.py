@@ -1,5 +1,7 @@
 """Exposures: the truth is the injected table, the catalogue's magnitudes and the noise model."""
 
+import functools
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,7 +16,6 @@ from jwst_modfix.simulate import (
     Effects,
     Population,
     Subarray,
-    cut_subarray,
     named_subarray,
     scene_around,
     simulate_exposure,
@@ -80,22 +81,18 @@ def test_step_takes_out_what_was_put_in(frame, direction, origin, own):
     gradient = Gradient(frame=frame, direction=direction, origin=origin, exposure_share=0.5)
     table = OffsetTable(rows=(row,), gradient=gradient)
     exposure = one_exposure("NRCALONG", "F444W", epoch=1)
+    strip = Subarray(xstart=1, ystart=1900, xsize=2048, ysize=64)  # along x, and far from the origin along y
     right, wrong = (
-        simulate_exposure(exposure, nothing(exposure), None, truth=truth, effects=SKY_ONLY)
+        simulate_exposure(exposure, nothing(exposure), None, truth=truth, effects=SKY_ONLY, subarray=strip)
         for truth in (PERFECT, CalibrationTruth(table=table))
     )
     reference = ModuleOffsetModel.from_table(
         table, description="A test", author="us", pedigree="DUMMY", useafter="2022-01-01T00:00:00"
     )
     corrected = ModuleOffsetStep.call(wrong, override_moduleoffset=reference)
-    for name, tolerance in {
-        "data": 2e-6,
-        "err": 2e-6,
-        "var_poisson": 5e-6,
-        "var_rnoise": 5e-6,
-        "var_flat": 5e-6,
-    }.items():
-        np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
+    for names, tolerance in ((("data", "err"), 2e-6), (("var_poisson", "var_rnoise", "var_flat"), 5e-6)):
+        for name in names:
+            np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
 
 
 def test_noise_has_the_size_that_err_says(sky):
@@ -144,13 +141,9 @@ def test_bad_pixels_are_flagged_and_not_a_number(model):
     assert np.all(model.dq[border] & flags["REFERENCE_PIXEL"])
     assert np.mean((model.dq & flags["DEAD"]) > 0) == pytest.approx(0.003, rel=0.1)
     assert np.mean((model.dq & flags["HOT"]) > 0) == pytest.approx(0.001, rel=0.1)
-
-
-def test_bad_pixels_belong_to_the_detector(model):
     exposure = one_exposure("NRCB2", "F150W", epoch=1)
     other = simulate_exposure(exposure, nothing(exposure), np.random.default_rng(9))
-    dead = [(each.dq & flags["DEAD"]) > 0 for each in (model, other)]
-    np.testing.assert_array_equal(*dead)
+    np.testing.assert_array_equal(other.dq & flags["DEAD"], model.dq & flags["DEAD"])  # they are the detector's
 
 
 @pytest.mark.parametrize(("electrons", "flagged", "lost"), [(55e3, 0, 0), (61e3, 1, 0), (55e4, 1, 0), (61e4, 1, 1)])
@@ -197,13 +190,9 @@ def test_file_validates_and_reads_back(model, tmp_path):
     wanted = {"FILTER": "F200W", "PUPIL": "CLEAR", "MODULE": "B", "CHANNEL": "SHORT", "SUBARRAY": "FULL"}
     assert {key: header[key] for key in wanted} == wanted
     assert (header["EXP_TYPE"], header["DATE-OBS"]) == ("NRC_IMAGE", "2022-07-08")
-
-
-def test_fits_header_agrees_with_the_gwcs(model, tmp_path):
-    """Within 0.01 pixel, which the SIP approximation of the pipeline allows."""
-    model.save(tmp_path / "a_cal.fits")
+    # The SIP approximation of the pipeline agrees with the gWCS.
     x, y = np.random.default_rng(1).uniform(0, 2047, (2, 50))
-    approximate = WCS(fits.getheader(tmp_path / "a_cal.fits", "SCI")).all_pix2world(x, y, 0)
+    approximate = WCS(fits.getheader(path, "SCI")).all_pix2world(x, y, 0)
     np.testing.assert_allclose(model.meta.wcs.invert(*approximate), [x, y], atol=0.02)
 
 
@@ -225,18 +214,27 @@ def test_named_subarrays_are_those_of_the_siaf():
     assert named_subarray("SUB640", "NRCALONG").xstart == 705
 
 
-def test_subarray_keeps_pixels_and_sky(model):
-    cut = cut_subarray(model, Subarray(xstart=101, ystart=301, xsize=200, ysize=50))
-    cut.validate()
-    np.testing.assert_array_equal(cut.data, model.data[300:350, 100:300])
-    np.testing.assert_allclose(cut.meta.wcs(7.0, 9.0), model.meta.wcs(107.0, 309.0), rtol=1e-13)
-    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)])
-    assert (cut.meta.subarray.name, cut.meta.subarray.xstart, cut.meta.subarray.ysize) == ("GENERIC", 101, 50)
-    assert (model.meta.subarray.name, model.data.shape) == ("FULL", (2048, 2048))
-    assert cut.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region
+@pytest.fixture(scope="module")
+def noiseless():
+    """Function that simulates the full frame, or a subarray of it: bad pixels and the calibration, but no noise."""
+    exposure, effects = one_exposure("NRCALONG", "F444W"), Effects(noise=False)
+    scene = scene_around(np.random.default_rng(5), [exposure], Population(density=20))
+    return functools.cache(
+        lambda subarray=None: simulate_exposure(exposure, scene, None, effects=effects, subarray=subarray)
+    )
 
 
-def test_a_cut_at_the_corner_leaves_the_wcs_of_other_exposures(model):
-    cut = cut_subarray(model, Subarray(xstart=1, ystart=1, xsize=64, ysize=48))
-    np.testing.assert_allclose(cut.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 63.5), (-0.5, 47.5)])
+@pytest.mark.parametrize("corner", [(1, 1), (101, 301), (1849, 1999)])
+def test_a_subarray_has_the_pixels_and_the_sky_of_the_full_frame(noiseless, corner):
+    x, y = (start - 1 for start in corner)
+    model, part = noiseless(), noiseless(Subarray(xstart=x + 1, ystart=y + 1, xsize=200, ysize=50))
+    part.validate()
+    for name in ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat", "area"):
+        whole = getattr(model, name)[y : y + 50, x : x + 200]
+        np.testing.assert_allclose(getattr(part, name), whole, rtol=2e-6, err_msg=name)
+    np.testing.assert_allclose(part.meta.wcs(7.0, 9.0), model.meta.wcs(x + 7.0, y + 9.0), rtol=1e-13)
+    np.testing.assert_allclose(part.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 199.5), (-0.5, 49.5)])
     np.testing.assert_allclose(model.meta.wcs.bounding_box.bounding_box(order="F"), [(-0.5, 2047.5)] * 2)
+    keywords = part.meta.subarray
+    assert (keywords.name, keywords.xstart, keywords.ysize) == ("GENERIC", x + 1, 50)
+    assert part.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region

@@ -96,7 +96,7 @@ def test_a_missing_input_is_named(tmp_path):
 
 
 def test_other_inputs_are_refused_by_their_type():
-    with pytest.raises(ModuleOffsetError, match="input must be a file, a JWST data model, .* got int"):
+    with pytest.raises(ModuleOffsetError, match="input must be files, folders, data models, .* got int"):
         ModuleOffsetStep.call(3)
 
 

@@ -92,10 +92,8 @@ print(mine.to_table())
 # copy. `applied` reads what was removed from an exposure. Here the exposure is a simulated subarray of 64 x 64 pixels.
 from jwst_modfix import applied
 
-model = simulate.cut_subarray(
-    simulate.simulate_exposure(exposures[0], scene, rng, truth=truth),
-    simulate.Subarray(xstart=900, ystart=900, xsize=64, ysize=64),
-)
+subarray = simulate.Subarray(xstart=900, ystart=900, xsize=64, ysize=64)
+model = simulate.simulate_exposure(exposures[0], scene, rng, truth=truth, subarray=subarray)
 factor = mine.factor(model)
 print("factor from", factor.evaluate().min(), "to", factor.evaluate().max())
 corrected = mine.apply(model)

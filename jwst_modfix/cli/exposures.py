@@ -1,12 +1,12 @@
 """``modfix check``, ``group`` and ``plan``: exposures, before anything is done to them."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
+from jwst_modfix.files import locate
 from jwst_modfix.table.describe import describe_band, describe_validity, wrap
 from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.table.validity import explain_photmjsr
@@ -39,7 +39,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -50,7 +50,7 @@ def _check(inputs, table, **options):
     from jwst_modfix.apply.decide import Correction
 
     correction, counts = Correction(table=table, **options), Counter()
-    for path in _find_exposures(inputs):
+    for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
         click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure, table)))
@@ -62,19 +62,18 @@ def _check(inputs, table, **options):
         )
 
 
-def _find_exposures(inputs):
-    """List the exposures and the members of associations, each once."""
-    from jwst_modfix.exposure import EXPOSURE_SUFFIXES
-    from jwst_modfix.steps.associations import read_association  # imports jwst
+def find_exposures(inputs):
+    """List exposures, those in folders, and the members of associations, each once."""
+    from jwst_modfix.steps.associations import Association  # imports jwst
+    from jwst_modfix.steps.inputs import read_input
 
     exposures = {}
     for name in inputs:
-        if name.lower().endswith(EXPOSURE_SUFFIXES):
-            exposures[Path(os.path.abspath(name))] = None  # noqa: PTH100 - keeps links
-        else:
-            association = read_association(name)
-            exposures |= dict.fromkeys(association.science)
-            association.warn_of_missing()
+        found = read_input(name)
+        if isinstance(found, Association):
+            found.warn_of_missing()
+            found = found.science
+        exposures |= dict.fromkeys(locate(path) for path in ([found] if isinstance(found, Path) else found))
     return list(exposures)
 
 
@@ -95,10 +94,8 @@ def _describe_preview(path, decision, exposure, table):
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
     yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
     yield from wrap(decision.reason, " " * 8)
-    if decision.action == "apply":
-        row = table.row(exposure.array, exposure.filter, exposure.pupil)
-        if warning := explain_photmjsr(row, exposure):
-            yield from wrap(warning, "        warning: ", " " * 8)
+    if decision.action == "apply" and (warning := explain_photmjsr(table.row_of(exposure), exposure)):
+        yield from wrap(warning, "        warning: ", " " * 8)
 
 
 _GROUP_EXAMPLES = """\b

@@ -20,6 +20,7 @@ from jwst_modfix.fitting.checks import (
     Bootstrap,
     Residual,
     SkyComparison,
+    SkyOffset,
     bootstrap_sources,
     compare_sky,
     list_assumptions,
@@ -159,13 +160,9 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
 def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTest, ...]:
     """Test the residuals for what the model does not have; `ModelMismatchWarning` where a test fails."""
     fitted = ~result.measurements.reserved
-    exposure = np.asarray(photometry.measurements["exposure"])[result.rows[fitted]]
-    known = np.asarray(photometry.exposures["exposure"])
-    place = np.argsort(known)[np.searchsorted(np.sort(known), exposure)]
-    times = number_times(np.asarray(photometry.exposures["mjd"]))[place]
     colour = None if result.colour is None else result.colour.values[fitted]
     bands = len(list_bands(photometry.exposures))
-    tests = run_score_tests(result.solution, exposure=times, colour=colour, n_bands=bands)
+    tests = run_score_tests(result.solution, colour=colour, n_bands=bands)
     warn_of_mismatch(tests, result.name)
     return tests
 
@@ -248,13 +245,18 @@ def _compare_sky(
     """
     table = photometry.exposures[_of_band(photometry.exposures, solution.measurements)]
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
+    levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
+    centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
+    return tuple(compare_sky(_sky_offsets(table), centres, levels))
+
+
+def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
+    """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     try:
-        offsets = sky_offsets(number_times(np.asarray(table["mjd"])), *columns)
+        return dict(sky_offsets(number_times(np.asarray(table["mjd"])), *columns))
     except NoSolutionError:
-        return ()
-    centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
-    return tuple(compare_sky(offsets, centres))
+        return {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:

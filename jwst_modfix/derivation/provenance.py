@@ -17,12 +17,14 @@ from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.validity import mjd_of
 from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
     from jwst_modfix.derivation.derive import Derivation
 
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg], far below any error; meta.derivation has all digits
+_LARGEST_BEND = 1e-3  # of PHOTMJSR against time, relative: what differs by more is another calibration
 _ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
@@ -54,15 +56,43 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
 
 
 def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
-    """Round a row to digits that a person can read and edit, and add PHOTMJSR where each array has one value."""
+    """Round a row to digits that a person can read and edit, and add the calibration that it was derived on."""
     numbers = {name: getattr(row, name) for name in _ROUNDED}
     numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
     mine = [header for header in headers if (header.array, *header.band) == row.key]
-    found = {module: {header.photmjsr for header in mine if header.module == module} for module in MODULES}
-    photmjsr = {module: value for module, values in found.items() if len(values) == 1
-                for value in values if value is not None}  # fmt: skip
-    known = len(photmjsr) == len(MODULES)
-    return replace(row, **numbers, photmjsr=photmjsr if known else None)
+    return replace(row, **numbers, **_find_calibration(mine))
+
+
+def _find_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
+    """Find the photom file of each module, and PHOTMJSR on the mean date: a photom file may correct it for time."""
+    date = Time(np.mean([header.mjd for header in headers]), format="mjd").isot[:10]
+    photmjsr, photom = {}, {}
+    for module in MODULES:
+        mine = [header for header in headers if header.module == module]
+        names = _find_names([header.photom for header in mine])
+        if len(names) == 1:
+            photom[module] = names[0]
+        if (value := _value_at(mjd_of(date), mine, is_one_file=len(names) == 1)) is not None:
+            photmjsr[module] = value
+    known = {"photmjsr": photmjsr, "photom": photom}
+    complete: dict[str, Any] = {name: values for name, values in known.items() if len(values) == len(MODULES)}
+    return complete | ({"photmjsr_date": date} if "photmjsr" in complete else {})
+
+
+def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: bool) -> float | None:
+    """Find PHOTMJSR on a date: the value of all exposures or, of one photom file, on the line through them."""
+    values = np.array([header.photmjsr for header in headers], float)
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    if np.ptp(values) == 0:
+        return float(values[0])
+    days = np.array([header.mjd for header in headers]) - mjd
+    if not is_one_file or np.ptp(days) == 0:
+        return None
+    line = np.polynomial.Polynomial.fit(days, values, 1)
+    if np.abs(line(days) - values).max() > _LARGEST_BEND * values[0]:
+        return None
+    return float(f"{line(0.0):.7g}")
 
 
 def _find_validity(headers: Sequence[ExposureHeader]) -> Validity:

@@ -1,9 +1,11 @@
 """Checks of a solution: reserved sources, the bootstrap over sources, and sky levels."""
 
+import itertools
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import norm
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design
@@ -15,7 +17,10 @@ from jwst_modfix.table.table import ARRAYS, MODULES
 _MIN_SOURCES = 4
 # Elements of the per-measurement outer products in memory at once [8 bytes each].
 _CHUNK_ELEMENTS = 4_000_000
-_DISAGREEMENT = 3.0  # sigmas between the sky and the sources
+_DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two epochs
+# Stray light moves the ratio of the modules' sky levels by some 0.3%, about the same in each epoch of a field: the
+# level is a check of blunders, and its change one of detectors [mag].
+_LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +184,7 @@ class SkyOffset:
 
 @dataclass(frozen=True)
 class SkyComparison:
-    """Offset from the sky, and the same from sources, with their errors [mag]."""
+    """Offset from the sky, and the same from sources, with their errors [mag]; and how the former changes."""
 
     array: str
     sky: float
@@ -187,6 +192,14 @@ class SkyComparison:
     sources: float
     sources_error: float
     sigmas: float  # sky minus sources, over the errors in quadrature
+    epochs: tuple[int, int] | None = None  # between which the sky's offset changes most; None where there is one
+    change: float = 0.0  # from the first to the second of them, mag
+    change_error: float = 0.0
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the level is off by more than stray light explains."""
+        return abs(self.sigmas) >= _DISAGREEMENT and abs(self.sky - self.sources) > _LEAST_LEVEL
 
 
 def sky_offsets(time, array, module, level, error):
@@ -217,8 +230,12 @@ def sky_offsets(time, array, module, level, error):
     return found
 
 
-def compare_sky(offsets, results):
-    """Compare the sky's offsets with those of the sources."""
+def compare_sky(offsets, results, by_epoch=None):
+    """Compare the sky's offsets with those of the sources, and with each other between epochs.
+
+    ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
+    3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
+    """
     found = []
     for result in results:
         sky = offsets.get(result.array)
@@ -226,15 +243,41 @@ def compare_sky(offsets, results):
             continue
         value, error, sources, sources_error = sky.offset, sky.offset_error, result.offset, result.offset_error
         sigmas = float((value - sources) / np.hypot(error, sources_error))
-        found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas))
-        if abs(sigmas) >= _DISAGREEMENT:
+        change = _largest_change({e: own[result.array] for e, own in (by_epoch or {}).items() if result.array in own})
+        found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
+        if found[-1].disagrees:
             message = (
                 f"array {result.array}: offset from the sky {1e3 * value:.1f} ± {1e3 * error:.1f} mmag,"
                 f" from sources {1e3 * sources:.1f} ± {1e3 * sources_error:.1f} mmag:"
                 f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
+        _warn_of_change(found[-1], len(by_epoch or {}))
     return tuple(found)
+
+
+def _largest_change(offsets):
+    """Find the two epochs between which an offset changes most in units of its error, the change and its error."""
+    best = None, 0.0, 0.0
+    for first, second in itertools.combinations(sorted(offsets), 2):
+        change = offsets[second].offset - offsets[first].offset
+        error = float(np.hypot(offsets[first].offset_error, offsets[second].offset_error))
+        if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
+            best = (first, second), float(change), error
+    return best
+
+
+def _warn_of_change(sky, n_epochs):
+    pairs = max(n_epochs * (n_epochs - 1) // 2, 1)
+    limit = norm.isf(norm.sf(_DISAGREEMENT) / pairs)
+    if sky.epochs is None or abs(sky.change) < max(limit * sky.change_error, _LEAST_CHANGE):
+        return
+    message = (
+        f"array {sky.array}: sky of module A over that of B changes by {1e3 * sky.change:+.1f} ±"
+        f" {1e3 * sky.change_error:.1f} mmag from epoch {sky.epochs[0]} to epoch {sky.epochs[1]};"
+        " a detector may have changed: compare fits without one of them"
+    )
+    warnings.warn(message, SkyDisagreementWarning, stacklevel=3)
 
 
 def _ratios(time, level, error, mine, module):

@@ -76,19 +76,14 @@ class _Columns:
     beside: tuple[sparse.csr_array, ...] = ()  # columns that have tests of their own: what they explain is not tested
 
 
-def run_score_tests(
-    solution: Solution, *, exposure: np.ndarray | None = None, colour: np.ndarray | None = None, n_bands: int = 1
-) -> tuple[ScoreTest, ...]:
+def run_score_tests(solution: Solution, *, colour: np.ndarray | None = None, n_bands: int = 1) -> tuple[ScoreTest, ...]:
     """Test a solution for what it does not model; tests of terms that it cannot separate are left out.
 
-    ``exposure`` numbers the exposures that all detectors share, where those of the measurements are of one detector;
-    ``colour`` is that of each measurement's source [mag], NaN where it is not known; both of the measurements fitted.
+    ``colour`` is that of the source of each measurement fitted [mag], NaN where it is not known.
     Probabilities are corrected for all tests of ``n_bands`` solutions (Bonferroni).
     """
     found = [
-        test
-        for name, columns in _list_tests(solution, exposure, colour)
-        if (test := _test(solution, name, columns)) is not None
+        test for name, columns in _list_tests(solution, colour) if (test := _test(solution, name, columns)) is not None
     ]
     return tuple(replace(test, probability=min(1.0, test.probability * len(found) * n_bands)) for test in found)
 
@@ -100,15 +95,12 @@ def warn_of_mismatch(tests: Sequence[ScoreTest], band: str) -> None:
             warnings.warn(f"{band}: {test.words}", ModelMismatchWarning, stacklevel=2)
 
 
-def _list_tests(
-    solution: Solution, exposure: np.ndarray | None, colour: np.ndarray | None
-) -> Iterator[tuple[str, _Columns]]:
+def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple[str, _Columns]]:
     m, weight = solution.measurements, solution.weight
     detectors = [f"array {ARRAYS[code // 2]} module {MODULES[code % 2]}" for code in range(2 * len(ARRAYS))]
-    exposure = m.exposure if exposure is None else exposure
     by_epoch = _indicate([(m.detector, detectors), (m.epoch, "in epoch")])
-    by_exposure = _indicate([(exposure, "exposure")])
-    each = _indicate([(m.detector, detectors), (exposure, "in exposure")])
+    by_exposure = _indicate([(m.time, "exposure")])
+    each = _indicate([(m.detector, detectors), (m.time, "in exposure")])
     yield "detector x epoch", by_epoch
     yield "exposure", by_exposure
     yield "exposure x detector", replace(each, beside=(by_epoch.matrix, by_exposure.matrix))

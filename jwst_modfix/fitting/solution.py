@@ -444,7 +444,7 @@ def fit(
             raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
     mine = measurements.select(~measurements.reserved)
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
-    solution = _take_gauge(*_correct_for_few(solution, min_sources))
+    solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     degenerate = (status.words for status in solution.status if status.is_degenerate)
     for words in (*degenerate, *solution.refusals):
@@ -507,6 +507,18 @@ def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
     return replace(solution, values=report @ solution.values, covariance=covariance, level_group=groups)
+
+
+def _correlate(solution: Solution) -> Solution:
+    """State for each term its largest correlation with another one in the covariance as reported."""
+    known = np.flatnonzero(solution.fitted)
+    covariance = solution.covariance[np.ix_(known, known)]
+    error = np.sqrt(np.diag(covariance))
+    size = np.abs(covariance / np.where(error > 0, np.outer(error, error), np.inf))
+    np.fill_diagonal(size, 0.0)
+    largest = dict(zip((solution.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
+    status = (replace(s, correlation=largest[s.term]) if s.term in largest else s for s in solution.status)
+    return replace(solution, status=tuple(status))
 
 
 def _mark_insignificant(solution: Solution) -> Solution:

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.table.validity import photmjsr_agrees
 
-_MAX_DRIFT = 1.1  # ratio of two PHOTMJSR of one photom file: its correction for time is smaller
 _CALIBRATION = (("context", "CRDS_CTX"), ("photom", "R_PHOTOM"), ("flat", "R_FLAT"))
 
 
@@ -101,7 +101,7 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
         for photom in dict.fromkeys(_base(header.photom) for header in members):
             values = [header.photmjsr for header in members if _base(header.photom) == photom]
             known = [value for value in values if value is not None]
-            if photom is None or (known and max(known) > _MAX_DRIFT * min(known)):
+            if photom is None or (known and not photmjsr_agrees(max(known), min(known), same_file=True)):
                 lines += _differing(which, "PHOTMJSR", values)
     for which, members in arrays.items():
         corrected = [header for header in members if header.status == "COMPLETE"]

@@ -10,7 +10,7 @@ from gwcs import WCS
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import ExposureError, PhotometryError
-from jwst_modfix.exposure import OpenExposure, open_exposure
+from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _STEP = 0.5  # pixel, for derivatives of the WCS
@@ -23,7 +23,7 @@ _SAMPLES = 64  # along each side of a footprint
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExposureHeader:
+class ExposureHeader(DetectorNames):
     """The headers of an exposure of NIRCam, as far as the derivation uses them."""
 
     path: Path
@@ -53,21 +53,6 @@ class ExposureHeader:
     def band(self) -> tuple[str, str]:
         """Filter and pupil."""
         return self.filter, self.pupil
-
-    @property
-    def module(self) -> str:
-        """``"A"`` or ``"B"``."""
-        return self.detector[3]
-
-    @property
-    def array(self) -> str:
-        """Array ID: ``"1"`` to ``"4"`` or ``"long"``."""
-        return self.detector[4:].lower()
-
-    @property
-    def channel(self) -> str:
-        """``"SHORT"`` or ``"LONG"``."""
-        return "LONG" if self.array == "long" else "SHORT"
 
     @property
     def jansky(self) -> float:

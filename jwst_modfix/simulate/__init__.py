@@ -11,7 +11,7 @@ Only this package imports `pysiaf`, which comes with the extra ``sim``.
 """
 
 from jwst_modfix.simulate.dataset import Dataset, calibration_factor, simulate_dataset, simulate_exposure
-from jwst_modfix.simulate.detector import Effects, Subarray, cut_subarray, named_subarray
+from jwst_modfix.simulate.detector import Effects, Subarray, named_subarray
 from jwst_modfix.simulate.filters import BANDS, Band
 from jwst_modfix.simulate.magnitudes import draw_measurements, observe_sources, simulate_measurements
 from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
@@ -37,7 +37,6 @@ __all__ = [
     "Population",
     "Subarray",
     "calibration_factor",
-    "cut_subarray",
     "detector_geometry",
     "dither_pattern",
     "draw_measurements",

@@ -12,10 +12,10 @@ from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.simulate.detector import Effects, Pixels, Subarray, cut_subarray, detect
+from jwst_modfix.simulate.detector import WHOLE, Effects, Pixels, Subarray, detect, named_subarray
 from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.observation import Exposure
-from jwst_modfix.simulate.optics import FULL_FRAME, Array, assign_wcs
+from jwst_modfix.simulate.optics import Array, assign_wcs
 from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.scene import Population, scene_around
 from jwst_modfix.simulate.streams import random_stream
@@ -29,8 +29,6 @@ log = get_logger(__name__)
 DEFAULT_CONTEXT = "jwst_1130.pmap"
 """The CRDS context that Table 2 of Ma et al. (2023) was derived on."""
 
-_PIXELS = np.arange(FULL_FRAME, dtype=float)
-
 
 def simulate_exposure(
     exposure: Exposure,
@@ -40,6 +38,7 @@ def simulate_exposure(
     truth: CalibrationTruth | None = None,
     effects: Effects | None = None,
     context: str = DEFAULT_CONTEXT,
+    subarray: Subarray | str | None = None,
 ) -> ImageModel:
     """
     Simulate one exposure of one detector.
@@ -58,33 +57,39 @@ def simulate_exposure(
         Which effects to simulate; noise, sky, bad pixels and saturation unless given.
     context : str
         The CRDS context to write in the file.
+    subarray : Subarray or str, optional
+        The part of the detector that is read, or its name; the full frame unless given.
 
     Returns
     -------
     stdatamodels.jwst.datamodels.ImageModel
-        The exposure, full frame [MJy/sr].
+        The exposure [MJy/sr].
     """
-    effects = effects or Effects()
-    geometry = exposure.geometry
-    area = geometry.pixel_area(_PIXELS, _PIXELS) / geometry.nominal_area
-    brightness = draw_sources(scene, exposure) / (area * geometry.nominal_solid_angle)
+    effects, geometry = effects or Effects(), exposure.geometry
+    part = named_subarray(subarray, geometry.detector) if isinstance(subarray, str) else subarray or WHOLE
+    area = geometry.pixel_area(part.columns, part.rows) / geometry.nominal_area
+    brightness = draw_sources(scene, exposure, part) / (area * geometry.nominal_solid_angle)
     if effects.sky:
         brightness += exposure.band.sky
-    pixels = detect(brightness, exposure, rng, effects)
-    factor = calibration_factor(exposure, truth or CalibrationTruth())
-    return _assemble(exposure, pixels, area, factor, context)
+    pixels = detect(brightness, exposure, rng, effects, part)
+    factor = calibration_factor(exposure, truth or CalibrationTruth(), part)
+    model = _assemble(pixels, area, factor)
+    model.update({"meta": exposure_metadata(exposure, context, part)})
+    assign_wcs(model, geometry)
+    return model
 
 
-def calibration_factor(exposure: Exposure, truth: CalibrationTruth) -> Array | float:
+def calibration_factor(exposure: Exposure, truth: CalibrationTruth, subarray: Subarray = WHOLE) -> Array | float:
     """Factor 10^(-0.4 (z + g u + t)) of the pixels; one number where the array has no gradient."""
-    v2, v3 = exposure.geometry.grid_to_v2v3(_PIXELS, _PIXELS)
-    error = truth.magnitude_error(exposure, x=_PIXELS[None, :], y=_PIXELS[:, None], v2=v2, v3=v3)
+    x, y = subarray.columns, subarray.rows
+    v2, v3 = exposure.geometry.grid_to_v2v3(x, y)
+    error = truth.magnitude_error(exposure, x=x[None, :], y=y[:, None], v2=v2, v3=v3)
     return 10 ** (-0.4 * error)
 
 
-def _assemble(exposure: Exposure, pixels: Pixels, area: Array, factor: Array | float, context: str) -> ImageModel:
-    """Scale the pixels by the error, once for values and twice for variances, and describe them."""
-    model = ImageModel(
+def _assemble(pixels: Pixels, area: Array, factor: Array | float) -> ImageModel:
+    """Scale the pixels by the error, once for values and twice for variances."""
+    return ImageModel(
         data=np.float32(pixels.data * factor),
         err=np.float32(pixels.err * factor),
         dq=pixels.dq,
@@ -93,9 +98,6 @@ def _assemble(exposure: Exposure, pixels: Pixels, area: Array, factor: Array | f
         var_flat=np.float32(pixels.var_flat * factor**2),
         area=np.float32(area),
     )
-    model.update({"meta": exposure_metadata(exposure, context)})
-    assign_wcs(model, exposure.geometry)
-    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ def simulate_dataset(
     context : str
         The CRDS context to write in the files.
     subarray : Subarray or str, optional
-        The part of the detector to keep, or its name; the full frame unless given.
+        The part of the detectors that is read, or its name; the full frame unless given.
 
     Returns
     -------
@@ -162,9 +164,10 @@ def simulate_dataset(
     paths = []
     for exposure in exposures:
         rng = random_stream(seed, field, exposure.name)
-        with simulate_exposure(exposure, scene, rng, truth=truth, effects=effects, context=context) as model:
-            paths.append(output_dir / exposure.filename)
-            (model if subarray is None else cut_subarray(model, subarray)).save(paths[-1])
+        paths.append(output_dir / exposure.filename)
+        options = {"truth": truth, "effects": effects, "context": context, "subarray": subarray}
+        with simulate_exposure(exposure, scene, rng, **options) as model:
+            model.save(paths[-1])
         log.info("Wrote %s: %s, %s", exposure.filename, exposure.epoch.name, exposure.band.name)
     sources = output_dir / f"{field}_sources.ecsv"
     scene.write(sources, format="ascii.ecsv", overwrite=True)

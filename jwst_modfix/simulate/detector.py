@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.simulate.observation import Exposure
-from jwst_modfix.simulate.optics import FULL_FRAME, Array, assign_wcs, detector_geometry, read_subarray
+from jwst_modfix.simulate.optics import FULL_FRAME, Array, detector_geometry, read_subarray
 
 __all__ = [
     "GROUPS",
+    "WHOLE",
     "Effects",
     "Pixels",
     "Subarray",
     "SubarrayError",
-    "cut_subarray",
     "detect",
     "named_subarray",
     "noise_equivalent_flux",
@@ -45,113 +44,6 @@ _SENSITIVITY = {
     **{"NRCA1": 1.00, "NRCA2": 0.97, "NRCA3": 0.98, "NRCA4": 1.01, "NRCALONG": 1.00},
     **{"NRCB1": 1.02, "NRCB2": 0.99, "NRCB3": 1.00, "NRCB4": 1.03, "NRCBLONG": 0.98},
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effects:
-    """Which effects to simulate."""
-
-    noise: bool = True  # Poisson, read and flat-field noise; the variances are filled in either way
-    sky: bool = True
-    bad_pixels: bool = True  # dead, hot and reference pixels
-    saturation: bool = True  # of bright cores
-    cosmic_rays: int = 0  # hits that the ramp fit left in, unflagged, in each exposure
-
-    @classmethod
-    def none(cls) -> "Effects":
-        """Turn every effect off."""
-        return cls(noise=False, sky=False, bad_pixels=False, saturation=False)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pixels:
-    """The arrays of a calibrated exposure, shape (2048, 2048) each; NaN where nothing was measured."""
-
-    data: Array  # MJy/sr
-    err: Array  # MJy/sr
-    dq: Array
-    var_poisson: Array  # (MJy/sr)^2
-    var_rnoise: Array
-    var_flat: Array
-
-
-def photmjsr(exposure: Exposure) -> float:
-    """Surface brightness of one DN/s in an exposure [MJy/sr]."""
-    return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
-
-
-def detect(brightness: Array, exposure: Exposure, rng: np.random.Generator | None, effects: Effects) -> Pixels:
-    """Measure a surface brightness."""
-    channel = exposure.geometry.channel
-    per_electron = photmjsr(exposure) / (_GAIN[channel] * exposure.duration)
-    electrons = brightness / per_electron
-    var_poisson = electrons * per_electron**2
-    var_rnoise = np.full_like(brightness, (_READ_NOISE[channel] * per_electron) ** 2)
-    var_flat = (_FLAT_ERROR * brightness) ** 2
-    data = _draw_noisy(electrons, exposure, rng) if effects.noise else brightness.copy()
-    err = np.sqrt(var_poisson + var_rnoise + var_flat)
-    if effects.cosmic_rays:
-        _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
-    dq = _flag(electrons, exposure, effects)
-    lost = (dq & _DO_NOT_USE) != 0
-    for array in (data, err, var_poisson, var_rnoise, var_flat):
-        array[lost] = np.nan
-    return Pixels(data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat)
-
-
-def noise_equivalent_flux(flux: Array, exposure: Exposure) -> Array:
-    """Estimate the standard error of a source's flux in an aperture of 2.5 FWHM [MJy]."""
-    geometry, band = exposure.geometry, exposure.band
-    per_electron = photmjsr(exposure) / (_GAIN[geometry.channel] * exposure.duration)
-    pixels = np.pi * (_APERTURE_RADIUS * band.fwhm) ** 2 / geometry.nominal_area
-    background = pixels * (band.sky / per_electron + _READ_NOISE[geometry.channel] ** 2)
-    flux_per_electron = per_electron * geometry.nominal_solid_angle
-    return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
-
-
-def _draw_noisy(electrons: Array, exposure: Exposure, rng: Any) -> Array:
-    """Draw counts and read noise, then divide by a flat field that is a little wrong."""
-    flat = 1 + _FLAT_ERROR * _pattern_rng(exposure).standard_normal(electrons.shape, np.float32)
-    read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
-    counts = rng.poisson(electrons) + read
-    return np.asarray(counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration)))
-
-
-def _add_cosmic_rays(data: Array, err: Array, rng: Any, number: int) -> None:
-    """Add hits of 10 sigma and more to random pixels."""
-    hit = rng.integers(FULL_FRAME, size=(2, number))
-    data[*hit] += err[*hit] * (10 + rng.exponential(30, number))
-
-
-def _flag(electrons: Array, exposure: Exposure, effects: Effects) -> Array:
-    dq = np.zeros(electrons.shape, np.uint32)
-    if effects.saturation:
-        dq[electrons > _FULL_WELL] |= flags["SATURATED"]
-        dq[electrons > GROUPS * _FULL_WELL] |= _DO_NOT_USE
-    if effects.bad_pixels:
-        dq |= _bad_pixels(exposure)
-    return dq
-
-
-def _bad_pixels(exposure: Exposure) -> Array:
-    """Draw the flags that belong to the detector: the same in each of its exposures."""
-    chance = _pattern_rng(exposure, per_band=False).random((FULL_FRAME, FULL_FRAME), np.float32)
-    dq = np.zeros(chance.shape, np.uint32)
-    dq[chance < _DEAD_FRACTION] |= flags["DEAD"] | _DO_NOT_USE
-    dq[chance > 1 - _HOT_FRACTION] |= flags["HOT"] | _DO_NOT_USE
-    border = np.ones(chance.shape, bool)
-    border[_REFERENCE_PIXELS:-_REFERENCE_PIXELS, _REFERENCE_PIXELS:-_REFERENCE_PIXELS] = False
-    dq[border] = flags["REFERENCE_PIXEL"] | _DO_NOT_USE
-    return dq
-
-
-def _pattern_rng(exposure: Exposure, per_band: bool = True) -> np.random.Generator:
-    """Randomness that is a property of a detector, or of a detector and band, not of a realisation."""
-    name = exposure.geometry.detector + (exposure.band.name if per_band else "")
-    return np.random.default_rng(zlib.crc32(name.encode()))
-
-
-_ARRAYS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat", "area")
 
 
 class SubarrayError(ModuleOffsetError, ValueError):
@@ -193,6 +85,24 @@ class Subarray:
         rows = slice(self.ystart - 1, self.ystart - 1 + self.ysize)
         return rows, slice(self.xstart - 1, self.xstart - 1 + self.xsize)
 
+    @property
+    def columns(self) -> Array:
+        """Columns of the full frame, 0-indexed."""
+        return np.arange(self.xstart - 1.0, self.xstart - 1.0 + self.xsize)
+
+    @property
+    def rows(self) -> Array:
+        """Rows of the full frame, 0-indexed."""
+        return np.arange(self.ystart - 1.0, self.ystart - 1.0 + self.ysize)
+
+    def cut(self, whole: Array) -> Array:
+        """Cut the pixels out of an array of the full frame."""
+        return whole[self.ystart - 1 :, self.xstart - 1 :][: self.ysize, : self.xsize]
+
+
+WHOLE = Subarray(xstart=1, ystart=1, xsize=FULL_FRAME, ysize=FULL_FRAME, name="FULL")
+"""The full frame."""
+
 
 def named_subarray(name: str, detector: str) -> Subarray:
     """Look up a subarray of the SIAF by its name, such as ``"SUB640"``, and its detector."""
@@ -209,28 +119,108 @@ def named_subarray(name: str, detector: str) -> Subarray:
     )
 
 
-def cut_subarray(model: ImageModel, subarray: Subarray | str) -> ImageModel:
-    """
-    Cut a subarray out of a full-frame exposure.
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """Which effects to simulate."""
 
-    Parameters
-    ----------
-    model : stdatamodels.jwst.datamodels.ImageModel
-        The exposure, as from `simulate_exposure`; it is left as it is.
-    subarray : Subarray or str
-        The part to keep, or its name.
+    noise: bool = True  # Poisson, read and flat-field noise; the variances are filled in either way
+    sky: bool = True
+    bad_pixels: bool = True  # dead, hot and reference pixels
+    saturation: bool = True  # of bright cores
+    cosmic_rays: int = 0  # hits that the ramp fit left in, unflagged, in each exposure
 
-    Returns
-    -------
-    stdatamodels.jwst.datamodels.ImageModel
-        The part, with its subarray keywords and WCS.
-    """
-    detector = model.meta.instrument.detector
-    if isinstance(subarray, str):
-        subarray = named_subarray(subarray, detector)
-    cut = ImageModel(**{name: np.array(getattr(model, name)[subarray.slices]) for name in _ARRAYS})
-    cut.update(model)
-    for name in ("name", "xstart", "ystart", "xsize", "ysize"):
-        setattr(cut.meta.subarray, name, getattr(subarray, name))
-    assign_wcs(cut, detector_geometry(detector))
-    return cut
+    @classmethod
+    def none(cls) -> "Effects":
+        """Turn every effect off."""
+        return cls(noise=False, sky=False, bad_pixels=False, saturation=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """The arrays of a calibrated exposure, of one shape (ny, nx); NaN where nothing was measured."""
+
+    data: Array  # MJy/sr
+    err: Array  # MJy/sr
+    dq: Array
+    var_poisson: Array  # (MJy/sr)^2
+    var_rnoise: Array
+    var_flat: Array
+
+
+def photmjsr(exposure: Exposure) -> float:
+    """Surface brightness of one DN/s in an exposure [MJy/sr]."""
+    return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
+
+
+def detect(
+    brightness: Array, exposure: Exposure, rng: np.random.Generator | None, effects: Effects, subarray: Subarray
+) -> Pixels:
+    """Measure a surface brightness with the pixels of a subarray."""
+    channel = exposure.geometry.channel
+    per_electron = photmjsr(exposure) / (_GAIN[channel] * exposure.duration)
+    electrons = brightness / per_electron
+    var_poisson = electrons * per_electron**2
+    var_rnoise = np.full_like(brightness, (_READ_NOISE[channel] * per_electron) ** 2)
+    var_flat = (_FLAT_ERROR * brightness) ** 2
+    data = _draw_noisy(electrons, exposure, rng, subarray) if effects.noise else brightness.copy()
+    err = np.sqrt(var_poisson + var_rnoise + var_flat)
+    if effects.cosmic_rays:
+        _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
+    dq = _flag(electrons, exposure, effects, subarray)
+    lost = (dq & _DO_NOT_USE) != 0
+    for array in (data, err, var_poisson, var_rnoise, var_flat):
+        array[lost] = np.nan
+    return Pixels(data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat)
+
+
+def noise_equivalent_flux(flux: Array, exposure: Exposure) -> Array:
+    """Estimate the standard error of a source's flux in an aperture of 2.5 FWHM [MJy]."""
+    geometry, band = exposure.geometry, exposure.band
+    per_electron = photmjsr(exposure) / (_GAIN[geometry.channel] * exposure.duration)
+    pixels = np.pi * (_APERTURE_RADIUS * band.fwhm) ** 2 / geometry.nominal_area
+    background = pixels * (band.sky / per_electron + _READ_NOISE[geometry.channel] ** 2)
+    flux_per_electron = per_electron * geometry.nominal_solid_angle
+    return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
+
+
+def _draw_noisy(electrons: Array, exposure: Exposure, rng: Any, subarray: Subarray) -> Array:
+    """Draw counts and read noise, then divide by a flat field that is a little wrong."""
+    pattern = _pattern_rng(exposure).standard_normal((FULL_FRAME, FULL_FRAME), np.float32)
+    flat = 1 + _FLAT_ERROR * subarray.cut(pattern)
+    read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
+    counts = rng.poisson(electrons) + read
+    return np.asarray(counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration)))
+
+
+def _add_cosmic_rays(data: Array, err: Array, rng: Any, number: int) -> None:
+    """Add hits of 10 sigma and more to random pixels."""
+    hit = rng.integers(data.shape, size=(number, 2)).T
+    data[*hit] += err[*hit] * (10 + rng.exponential(30, number))
+
+
+def _flag(electrons: Array, exposure: Exposure, effects: Effects, subarray: Subarray) -> Array:
+    dq = np.zeros(electrons.shape, np.uint32)
+    if effects.saturation:
+        dq[electrons > _FULL_WELL] |= flags["SATURATED"]
+        dq[electrons > GROUPS * _FULL_WELL] |= _DO_NOT_USE
+    if effects.bad_pixels:
+        dq |= subarray.cut(_bad_pixels(exposure))
+    return dq
+
+
+def _bad_pixels(exposure: Exposure) -> Array:
+    """Draw the flags that belong to the detector: the same in each of its exposures."""
+    chance = _pattern_rng(exposure, per_band=False).random((FULL_FRAME, FULL_FRAME), np.float32)
+    dq = np.zeros(chance.shape, np.uint32)
+    dq[chance < _DEAD_FRACTION] |= flags["DEAD"] | _DO_NOT_USE
+    dq[chance > 1 - _HOT_FRACTION] |= flags["HOT"] | _DO_NOT_USE
+    border = np.ones(chance.shape, bool)
+    border[_REFERENCE_PIXELS:-_REFERENCE_PIXELS, _REFERENCE_PIXELS:-_REFERENCE_PIXELS] = False
+    dq[border] = flags["REFERENCE_PIXEL"] | _DO_NOT_USE
+    return dq
+
+
+def _pattern_rng(exposure: Exposure, per_band: bool = True) -> np.random.Generator:
+    """Randomness that is a property of a detector, or of a detector and band, not of a realisation."""
+    name = exposure.geometry.detector + (exposure.band.name if per_band else "")
+    return np.random.default_rng(zlib.crc32(name.encode()))

@@ -1,12 +1,13 @@
 """The metadata of a simulated ``_cal`` file, as in files of the archive."""
 
+from dataclasses import asdict
 from typing import Any
 
 from astropy.time import Time
 
-from jwst_modfix.simulate.detector import GROUPS, photmjsr
+from jwst_modfix.simulate.detector import GROUPS, Subarray, photmjsr
 from jwst_modfix.simulate.observation import SECONDS_PER_DAY, Exposure
-from jwst_modfix.simulate.optics import DETECTORS, FULL_FRAME, SQUARE_ARCSEC
+from jwst_modfix.simulate.optics import DETECTORS, SQUARE_ARCSEC
 
 __all__ = ["exposure_metadata"]
 
@@ -24,15 +25,15 @@ _COMPLETE = (
 )
 
 
-def exposure_metadata(exposure: Exposure, context: str) -> dict[str, Any]:
-    """Describe an exposure."""
+def exposure_metadata(exposure: Exposure, context: str, subarray: Subarray) -> dict[str, Any]:
+    """Describe an exposure of a subarray."""
     return {
         **_origin(exposure),
         **_times(exposure),
         "instrument": _instrument(exposure),
         "observation": _observation(exposure),
         "aperture": {"name": exposure.geometry.aperture.AperName, "pps_name": "NRCALL_FULL"},
-        "subarray": _subarray(exposure),
+        "subarray": _subarray(exposure, subarray),
         "dither": _dither(exposure),
         "pointing": _pointing(exposure),
         "wcsinfo": _wcsinfo(exposure),
@@ -126,17 +127,9 @@ def _observation(exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def _subarray(exposure: Exposure) -> dict[str, Any]:
+def _subarray(exposure: Exposure, subarray: Subarray) -> dict[str, Any]:
     axes = (-1, 2) if exposure.geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
-    return {
-        "name": "FULL",
-        "xstart": 1,
-        "ystart": 1,
-        "xsize": FULL_FRAME,
-        "ysize": FULL_FRAME,
-        "fastaxis": axes[0],
-        "slowaxis": axes[1],
-    }
+    return asdict(subarray) | {"fastaxis": axes[0], "slowaxis": axes[1]}
 
 
 def _dither(exposure: Exposure) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
 from scipy.interpolate import KroghInterpolator
 
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.exposure import DetectorNames
 
 if TYPE_CHECKING:
     from astropy.modeling import Model
@@ -149,7 +150,7 @@ def _on_one_axis(transform: Any, matrix: Array, first: Any, second: Any, **optio
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DetectorGeometry:
+class DetectorGeometry(DetectorNames):
     """
     The geometry of one detector in the full-frame SCI frame, with 0-indexed pixels.
 
@@ -166,21 +167,6 @@ class DetectorGeometry:
     detector: str
     aperture: Any
     distortion: "Model"
-
-    @property
-    def module(self) -> str:
-        """The module, ``"A"`` or ``"B"``."""
-        return self.detector[3]
-
-    @property
-    def array(self) -> str:
-        """The array ID that both modules share: ``"1"`` to ``"4"`` or ``"long"``."""
-        return self.detector[4:].lower()
-
-    @property
-    def channel(self) -> str:
-        """``"LONG"`` or ``"SHORT"``, as in the ``CHANNEL`` keyword."""
-        return "LONG" if self.array == "long" else "SHORT"
 
     @property
     def reference(self) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import ndtr
 
+from jwst_modfix.simulate.detector import WHOLE, Subarray
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import FULL_FRAME, Array
 from jwst_modfix.simulate.scene import PROFILES, Mixture, magnitude_column, point_spread_function, variation_column
@@ -32,16 +33,19 @@ class SourcesOnDetector:
     v3: Array
 
 
-def locate_sources(scene: Any, exposure: Exposure, margin: float = _MARGIN) -> SourcesOnDetector:
-    """Find the sources of a scene on the detector of an exposure."""
+def locate_sources(
+    scene: Any, exposure: Exposure, margin: float = _MARGIN, subarray: Subarray = WHOLE
+) -> SourcesOnDetector:
+    """Find the sources of a scene on the detector of an exposure, or on a part of it."""
     geometry = exposure.geometry
     v2, v3 = exposure.attitude.sky_to_v2v3(np.asarray(scene["ra"]), np.asarray(scene["dec"]))
     reach = (FULL_FRAME / 2 * np.sqrt(2) + margin) * max(geometry.pixel_scales) * 1.05
     middle_v2, middle_v3 = geometry.reference
     near = np.flatnonzero(np.hypot(v2 - middle_v2, v3 - middle_v3) < reach)
     x, y = geometry.v2v3_to_pixel(v2[near], v3[near])
-    edge = FULL_FRAME - 0.5 + margin
-    inside = (x > -0.5 - margin) & (x < edge) & (y > -0.5 - margin) & (y < edge)
+    (first_x, last_x), (first_y, last_y) = subarray.columns[[0, -1]], subarray.rows[[0, -1]]
+    margin += 0.5
+    inside = (x > first_x - margin) & (x < last_x + margin) & (y > first_y - margin) & (y < last_y + margin)
     rows = near[inside]
     return SourcesOnDetector(rows=rows, x=x[inside], y=y[inside], v2=v2[rows], v3=v3[rows])
 
@@ -53,21 +57,22 @@ def true_flux(scene: Table, exposure: Exposure) -> Array:
     return np.asarray(ZERO_POINT * 10 ** (-0.4 * (magnitude + variation)))
 
 
-def draw_sources(scene: Table, exposure: Exposure) -> Array:
-    """Draw the sources of a scene onto a full frame [MJy per pixel]."""
-    image = np.zeros((FULL_FRAME, FULL_FRAME))
-    sources = locate_sources(scene, exposure)
+def draw_sources(scene: Table, exposure: Exposure, subarray: Subarray = WHOLE) -> Array:
+    """Draw the sources of a scene onto the pixels of a subarray [MJy per pixel]."""
+    image = np.zeros((subarray.ysize, subarray.xsize))
+    sources = locate_sources(scene, exposure, subarray=subarray)
+    x, y = sources.x - (subarray.xstart - 1), sources.y - (subarray.ystart - 1)
     flux = true_flux(scene, exposure)[sources.rows]
     types = np.asarray(scene["type"])[sources.rows]
     psf = point_spread_function(exposure.band.fwhm)
     scale = _pixel_scales(scene[sources.rows], exposure)
     for i in np.flatnonzero(types == "star"):
-        _add_star(image, sources.x[i], sources.y[i], flux[i], psf, scale[i])
+        _add_star(image, x[i], y[i], flux[i], psf, scale[i])
     galaxies = np.flatnonzero(types != "star")
     if galaxies.size:
         shapes = _pixel_shapes(scene[sources.rows[galaxies]], exposure)
         for i, shape in zip(galaxies, shapes, strict=True):
-            _add_galaxy(image, sources.x[i], sources.y[i], flux[i], shape, PROFILES[types[i]], psf, scale[i])
+            _add_galaxy(image, x[i], y[i], flux[i], shape, PROFILES[types[i]], psf, scale[i])
     return image
 
 

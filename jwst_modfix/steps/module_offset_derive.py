@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
-from jwst_modfix.steps.associations import Association, is_science, read_association
+from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.derive_products import write_products
-from jwst_modfix.steps.outputs import OfflineStep
+from jwst_modfix.steps.inputs import OfflineStep, read_input
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import align, format_measured, get_logger
@@ -192,21 +193,15 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:
-    """Find the files that an input names: an association, a file, or a list of files."""
-    where = None
-    if isinstance(given, str | Path):
-        given = Path(locate(str(given)))
-        where = str(given)
-        given = [given] if given.suffix.lower() == ".fits" else read_association(given)
-    elif isinstance(given, Mapping):
-        given = read_association(given)
-    if isinstance(given, Association):
-        epochs = {given.path(member): member.get("epoch") for member in given.members if is_science(member)}
-        product = Path(given.content["products"][0]["name"]).name
-        return Members(tuple(epochs), tuple(epochs.values()), product, where or given.stem)
-    if not isinstance(given, Sequence) or not given or not all(isinstance(item, str | Path) for item in given):
-        raise AssociationError(
-            f"input must be an association, or files of calibrated exposures; got {type(given).__name__}"
-        )
-    paths = tuple(dict.fromkeys(Path(locate(str(item))) for item in given))
-    return Members(paths, (None,) * len(paths), "derived", "list of files")
+    """Find the files that an input names: an association, a file, a folder, or a list of files and folders."""
+    found = read_input(given, locate)
+    if isinstance(found, Association):
+        epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
+        product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
+        return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
+    paths = tuple(dict.fromkeys([found] if isinstance(found, Path) else found))
+    if not all(isinstance(path, Path) for path in paths):
+        raise AssociationError("input must be an association, files or folders of exposures; got data models in memory")
+    return Members(
+        paths, (None,) * len(paths), "derived", str(given) if isinstance(given, str | Path) else "list of files"
+    )

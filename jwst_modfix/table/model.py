@@ -92,7 +92,7 @@ class ModuleOffsetModel(ReferenceFileModel):
     @property
     def table(self) -> OffsetTable:
         """The table in memory, checked and named after the file."""
-        table: OffsetTable = table_from_tree(self._instance, self.override_handle)
+        table: OffsetTable = table_from_tree(own_tree(self._instance), self.override_handle)
         return table
 
     @property
@@ -103,7 +103,7 @@ class ModuleOffsetModel(ReferenceFileModel):
     def validate(self) -> None:
         """Check the model against the rules of a table; a `ReferenceTableError` lists every place that breaks one."""
         if {"offsets", "zero_points"} & set(self._instance):
-            table_from_tree(self._instance, self.override_handle)
+            table_from_tree(own_tree(self._instance), self.override_handle)
 
     def to_asdf(self, init: Any, *_: Any, **__: Any) -> None:  # numpydoc ignore=PR01
         """Write the file as text, with the keys in the order in which a person reads them."""
@@ -115,7 +115,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         """Write the file, whole or not at all; its name must end in ``.asdf`` and the table break no rule."""
         target = Path(dir_path or Path(path).parent) / Path(path).name
         check_name(target)
-        table_from_tree(self._instance, target.name)
+        table_from_tree(own_tree(self._instance), target.name)
         with written_whole(target) as partial:
             super().save(str(partial), None, *args, **kwargs)
         return str(target)

@@ -1,79 +1,138 @@
-"""Rules for the values of a table. A rule returns the clean value, or raises an error with the reason in words."""
+"""Rules for the values of a table, as data, and the check that holds a value to its rule."""
 
+import datetime
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
 from jwst_modfix.text import has_hidden
 
 
-class BrokenRuleError(ValueError):
-    """A value breaks a rule; the message continues the name of the field."""
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a value must be. The JSON schema of the file states the same rules."""
+
+    kind: str  # number, whole number, text, date, list, mapping, data (nested plain values) or any
+    low: float = -math.inf  # of a number
+    high: float = math.inf
+    choices: tuple[str, ...] = ()  # of a text
+    meant: Mapping[str, str] = field(default_factory=dict)  # choices that are written in another way elsewhere
+    pattern: str = ".*"  # of the whole text
+    example: str = ""
+    has_lines: bool = False  # line breaks and tabs are allowed in a text
+    may_be_empty: bool = False
+    items: "Rule | None" = None  # of each item of a list, or of each value of a mapping without keys
+    length: int | None = None  # of a list
+    single: bool = False  # a text alone is a list of one
+    keys: Mapping[str, "Rule"] = field(default_factory=dict)  # of a mapping
+    required: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)  # keys that make another one necessary
 
 
-Rule = Callable[[Any], Any]
+TEXT = Rule(kind="text")
+FREE_TEXT = Rule(kind="text", has_lines=True)
+ANY_TEXT = Rule(kind="text", has_lines=True, may_be_empty=True)
+DATA = Rule(kind="data")
 
 
-def hold(
-    rules: Mapping[str, Rule], block: Any, required: Iterable[str] = ()
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Hold a mapping to rules by name: clean values, and ``(name, problem)``; no name for the mapping itself."""
-    if not isinstance(block, Mapping):
-        return {}, [("", f"must be a mapping, got {block!r}")]
-    clean, problems = {}, []
-    if unknown := sorted(map(str, set(block) - set(rules))):
-        problems.append(("", f"unknown key {', '.join(unknown)}; known are {', '.join(rules)}"))
-    if missing := [name for name in required if name not in block]:
-        problems.append(("", f"missing field {', '.join(missing)}"))
-    for name in sorted(rules.keys() & block.keys(), key=list(rules).index):
-        try:
-            clean[name] = rules[name](block[name])
-        except BrokenRuleError as error:
-            problems.append((name, str(error)))
-    return clean, problems
-
-
-def located(place: str, problems: Iterable[tuple[str, str]], joint: str = ".") -> list[str]:
-    """Write each problem behind its place."""
-    return [f"{place}{joint * bool(name)}{name}: {problem}" for name, problem in problems]
-
-
-def number(low: float = -math.inf, high: float = math.inf) -> Rule:
-    """Accept finite numbers between two limits."""
-
-    def rule(value: Any) -> float:
-        is_number: bool = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_number:
-            raise BrokenRuleError(f"must be a number, got {value!r}{_number_hint(value)}")
-        if isinstance(value, int) and abs(value) > sys.float_info.max:
-            raise BrokenRuleError("must be finite, got a whole number larger than any float")
-        value = value.item() if hasattr(value, "item") else value  # of numpy
-        if not math.isfinite(value):
-            raise BrokenRuleError(f"must be finite, got {value}")
-        if value < low:
-            raise BrokenRuleError(f"must not be less than {low:g}, got {value}")
-        if value > high:
-            raise BrokenRuleError(f"must not be more than {high:g}, got {value}")
+def check(value: Any, rule: Rule, place: str, problems: list[str]) -> Any:
+    """Hold a value to a rule: the clean value. What breaks the rule joins the problems, with its place."""
+    if rule.kind == "data":
+        rule = _rule_of_data(value)
+    if rule.kind == "mapping":
+        return _check_mapping(value, rule, place, problems)
+    if rule.kind == "list":
+        value = (value,) if rule.single and isinstance(value, str) else value
+        if not isinstance(value, list | tuple):
+            problems.append(f"{place}: must be {'text or ' * rule.single}a list, got {value!r}")
+            return ()
+        if len(value) != rule.length and (rule.length or not (value or rule.may_be_empty)):
+            expected = f"{rule.length} entries" if rule.length else "at least 1 entry"
+            problems.append(f"{place}: must have {expected}, got {len(value)}")
+        clean = []
+        for number, item in enumerate(value, 1):
+            clean.append(check(item, rule.items or DATA, f"{place} entry {number}", problems))
+        return tuple(clean)
+    if problem := _problem(value, rule):
+        problems.append(f"{place}: {problem}")
+        return value
+    if rule.kind == "number":
         return float(value) + 0.0  # no negative zero, which would change the hash
-
-    return rule
-
-
-def whole_number(low: int, high: int) -> Rule:
-    """Accept whole numbers between two limits."""
-
-    def rule(value: Any) -> int:
-        if number(low, high)(value) != int(value):
-            raise BrokenRuleError(f"must be a whole number, got {value}")
-        return int(value)
-
-    return rule
+    return int(value) if rule.kind == "whole number" else value
 
 
-def _number_hint(value: Any) -> str:
+def _check_mapping(value: Any, rule: Rule, place: str, problems: list[str]) -> dict[str, Any]:
+    clean: dict[str, Any] = {}
+    if not isinstance(value, Mapping):
+        problems.append(f"{place}: must be a mapping, got {value!r}")
+        return clean
+    if not (value or rule.may_be_empty):
+        problems.append(f"{place}: must have at least 1 entry, got 0")
+    joint = ", field " if place.endswith(")") else "."  # rows end in their key in brackets
+    for name in value:
+        if not rule.keys:
+            check(name, ANY_TEXT, place, problems)
+        elif name not in rule.keys:
+            problems.append(f"{place or 'top level'}: unknown key {name}; known are {', '.join(rule.keys)}")
+            continue
+        item_rule = rule.keys.get(name) or rule.items or DATA
+        clean[name] = check(value[name], item_rule, f"{place}{joint * bool(place)}{name}", problems)
+    for name in rule.required:
+        if name not in value:
+            problems.append(f"{place or 'top level'}: missing field {name}")  # noqa: PERF401 - as the next
+    for name, other in rule.needs.items():
+        if name in value and other not in value:
+            problems.append(f"{place or 'top level'}: has {name}, but no {other}")
+    return clean
+
+
+def _problem(value: Any, rule: Rule) -> str | None:
+    """Find what is wrong with a text or a number."""
+    if rule.kind == "any":
+        return None
+    if rule.kind in ("number", "whole number"):
+        return _problem_of_number(value, rule)
+    if not isinstance(value, str):
+        hint = f"; put it in quotes: '{value}'" if str(value) in rule.choices else ""
+        return f"must be text, got {value!r}{hint}" + (f"; such as {rule.example}" if rule.example else "")
+    if rule.choices and value not in rule.choices:
+        hint = f"; write {rule.meant[value]}" if value in rule.meant else ""
+        return f"must be one of {', '.join(rule.choices)}, got {value!r}{hint}"
+    if not value.isprintable() and has_hidden(value, "\n\t" if rule.has_lines else ""):
+        return f"must hold no control characters, got {value!a}"
+    if not (value or rule.may_be_empty):
+        return "must not be empty"
+    if not re.fullmatch(rule.pattern, value, re.DOTALL):
+        return f"must match {rule.pattern}, got {value!r}"
+    if rule.kind == "date":
+        try:
+            datetime.datetime.fromisoformat(value)
+        except ValueError as error:
+            return f"must be a date such as {rule.example}, got {value!r}: {error}"
+    return None
+
+
+def _problem_of_number(value: Any, rule: Rule) -> str | None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return f"must be a number, got {value!r}{_hint_of_number(value)}"
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return "must be finite, got a whole number larger than any float"
+    if not math.isfinite(value):
+        return f"must be finite, got {value}"
+    if value < rule.low:
+        return f"must not be less than {rule.low:g}, got {value}"
+    if value > rule.high:
+        return f"must not be more than {rule.high:g}, got {value}"
+    if rule.kind == "whole number" and value != int(value):
+        return f"must be a whole number, got {value}"
+    return None
+
+
+def _hint_of_number(value: Any) -> str:
     """Explain how YAML interprets what the user probably meant."""
     try:
         return f"; YAML reads this as text, write {float(value)!r} without quotes" if isinstance(value, str) else ""
@@ -81,90 +140,13 @@ def _number_hint(value: Any) -> str:
         return ""
 
 
-def text(pattern: str | None = None, *, example: str = "", lines: bool = False, empty: bool = False) -> Rule:
-    """Accept text without control characters; line breaks and tabs with ``lines``."""
-
-    def rule(value: Any) -> str:
-        if not isinstance(value, str):
-            raise BrokenRuleError(f"must be text, got {value!r}" + (f"; such as {example}" if example else ""))
-        if has_hidden(value, "\n\t" if lines else ""):
-            raise BrokenRuleError(f"must hold no control characters, got {value!a}")
-        if not (value or empty):
-            raise BrokenRuleError("must not be empty")
-        if pattern and not re.fullmatch(pattern, value):
-            raise BrokenRuleError(f"must match {pattern}, got {value!r}")
-        return str(value)
-
-    return rule
-
-
-def one_of(choices: tuple[str, ...]) -> Rule:
-    """Accept a text of a list."""
-
-    def rule(value: Any) -> str:
-        if not isinstance(value, str):
-            hint = f"; put it in quotes: '{value}'" if str(value) in choices else ""
-            raise BrokenRuleError(f"must be text, got {value!r}{hint}")
-        if value not in choices:
-            raise BrokenRuleError(f"must be one of {', '.join(choices)}, got {value!r}")
-        return value
-
-    return rule
-
-
-def list_of(rule: Rule, *, length: int | None = None, single: bool = False) -> Rule:
-    """Accept a list, of a fixed length or not empty; with ``single`` a value alone is a list of one."""
-
-    def check(value: Any) -> tuple[Any, ...]:
-        if single and isinstance(value, str):
-            return (rule(value),)
-        if not isinstance(value, list | tuple):
-            raise BrokenRuleError(f"must be {'text or ' if single else ''}a list, got {value!r}")
-        if length is not None and len(value) != length:
-            raise BrokenRuleError(f"must have {length} entries, got {len(value)}")
-        clean = []
-        for place, item in enumerate(value, 1):
-            try:
-                clean.append(rule(item))
-            except BrokenRuleError as error:
-                raise BrokenRuleError(f"entry {place} {error}") from None
-        return tuple(clean)
-
-    return check
-
-
-def mapping(rules: Mapping[str, Rule], required: tuple[str, ...]) -> Rule:
-    """Accept a mapping with these keys."""
-
-    def rule(value: Any) -> dict[str, Any]:
-        clean, problems = hold(rules, value, required)
-        for name, problem in problems:
-            raise BrokenRuleError(f"entry {name} {problem}" if name else problem)
-        return clean
-
-    return rule
-
-
-def plain_data(value: Any) -> Any:
-    """Accept nested mappings and lists of finite numbers and clean text."""
-    if not isinstance(value, Mapping):
-        raise BrokenRuleError(f"must be a mapping, got {value!r}")
-    for leaf in _leaves(value):
-        if not isinstance(leaf, bool):
-            (text(lines=True, empty=True) if isinstance(leaf, str) else number())(leaf)
-    return value
-
-
-def _leaves(value: Any) -> Iterator[Any]:
+def _rule_of_data(value: Any) -> Rule:
+    """Choose the rule of one value of nested plain data."""
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield key
-            yield from _leaves(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
+        return Rule(kind="mapping", may_be_empty=True)
+    if isinstance(value, list | tuple):
+        return Rule(kind="list", may_be_empty=True)
+    return Rule(kind="any") if isinstance(value, bool) else ANY_TEXT if isinstance(value, str) else Rule(kind="number")
 
 
 def context_number(context: str | None) -> int | None:

@@ -5,26 +5,13 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.rules import (
-    BrokenRuleError,
-    Rule,
-    context_number,
-    hold,
-    list_of,
-    located,
-    mapping,
-    number,
-    one_of,
-    plain_data,
-    text,
-    whole_number,
-)
+from jwst_modfix.table.rules import ANY_TEXT, FREE_TEXT, TEXT, Rule, check, context_number
 
 if TYPE_CHECKING:
     import os
@@ -43,58 +30,67 @@ __all__ = [
 
 MODULES = ("A", "B")
 ARRAYS = ("1", "2", "3", "4", "long")
-DETECTORS = tuple(f"NRC{module}{array.upper()}" for module in MODULES for array in ARRAYS)
+DETECTORS = (
+    "NRCA1", "NRCA2", "NRCA3", "NRCA4", "NRCALONG", "NRCB1", "NRCB2", "NRCB3", "NRCB4", "NRCBLONG",
+)  # fmt: skip
 BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
-_ANGLE = number(-360, 360)
-_WHEEL = text("[A-Z][A-Z0-9]+", example="F444W")
-_CONTEXT = text(r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
-_SUBARRAY = text("[A-Z0-9-]+", example="SUB160")
-_DATE = text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
-_NAMES = list_of(text(), single=True)
-_FREE_TEXT = text(lines=True)
+_LEVEL = Rule(kind="number", low=-1, high=1)  # mag, or mag/arcmin; 10 mmag is 0.01
+_ERROR = Rule(kind="number", low=0)
+_ANGLE = Rule(kind="number", low=-360, high=360)
+_WHEEL = Rule(kind="text", pattern="[A-Z][A-Z0-9]+", example="F444W")
+_CONTEXT = Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
+_NAMES = Rule(kind="list", items=TEXT, single=True)
+_BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
-Row = TypeVar("Row", "OffsetRow", "ZeroPointRow")
+_DATE = Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
 
 
 class _Checked:
     """Base of dataclasses that hold each field to a rule when they are made."""
 
-    rules: ClassVar[Mapping[str, Rule]]
-    joint: ClassVar[str] = "."  # between the label and the name of a field
+    rule: ClassVar[Rule]
 
     def __post_init__(self) -> None:
-        defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
-        given = {name: value for name, value in vars(self).items() if value is not None or defaults[name] is not None}
-        clean, problems = self.check(given)
-        if problems:
-            raise ReferenceTableError("; ".join(located(self.label, problems, self.joint)))
-        for name, value in clean.items():
+        given = {}
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if value is not item.default:
+                given[item.name] = value
+        problems: list[str] = []
+        for name, value in self.check(given, self.label, problems).items():
             object.__setattr__(self, name, value)
+        if problems:
+            raise ReferenceTableError("; ".join(problems))
 
     @classmethod
-    def check(cls, block: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Hold values to the rules: clean values, and ``(field, problem)`` of each that breaks one."""
-        required = [item.name for item in fields(cls) if item.default is MISSING]  # type: ignore[arg-type]
-        clean, problems = hold(cls.rules, block, required)
-        return clean, problems or list(cls._contradictions(clean))
+    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules: the clean values; what is wrong joins the problems."""
+        before = len(problems)
+        clean = check(block, cls.rule, place, problems)
+        if len(problems) == before and (problem := cls.contradiction(clean)):
+            problems.append(f"{place}{problem}")
+        return dict(clean)
 
     @classmethod
-    def collect(cls, place: str, block: Any, problems: list[str]) -> Self | None:
-        """Make an object of a block of a file; where that breaks a rule, None, and the problems join the others."""
-        clean, broken = cls.check(block)
-        if broken:
-            problems += located(place, broken, cls.joint)
+    def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
+        """Make an object of a block of a file; None where it breaks a rule."""
+        before = len(problems)
+        clean = cls.check(block, place, problems)
+        if len(problems) > before:
             return None
-        return cls(**clean)
+        made = object.__new__(cls)  # without __init__, which would check the values again
+        for item in fields(cls):  # type: ignore[arg-type]
+            object.__setattr__(made, item.name, clean.get(item.name, item.default))
+        return made
 
     @staticmethod
-    def _contradictions(_values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Find fields that contradict each other, as ``(field, problem)``."""
-        yield from ()
+    def contradiction(_values: Mapping[str, Any]) -> str | None:
+        """Find fields that contradict each other."""
+        return None
 
     @property
     def label(self) -> str:
@@ -102,8 +98,20 @@ class _Checked:
         raise NotImplementedError
 
 
+class _Row(_Checked):
+    """Base of both kinds of rows."""
+
+    key: tuple[str, str, str]
+    subarray: str | None
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """The key and the subarray, which are unique in a table."""
+        return (*self.key, self.subarray or "")
+
+
 @dataclass(frozen=True, kw_only=True)
-class OffsetRow(_Checked):
+class OffsetRow(_Row):
     """
     The offset of one pair of arrays through one filter and pupil.
 
@@ -152,50 +160,37 @@ class OffsetRow(_Checked):
     photom: Mapping[str, str] | None = None
     subarray: str | None = None
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "array": one_of(ARRAYS),
-        "filter": _WHEEL,
-        "pupil": _WHEEL,
-        "offset": number(-1, 1),
-        "offset_error": number(0),
-        "slope": number(-1, 1),
-        "slope_error": number(0),
-        "direction": _ANGLE,
-        "photmjsr": mapping({"A": number(0), "B": number(0)}, required=("A", "B")),
-        "photmjsr_date": _DATE,
-        "photom": mapping({"A": text(), "B": text()}, required=("A", "B")),
-        "subarray": _SUBARRAY,
-    }
-    joint: ClassVar[str] = ", field "
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("array", "filter", "offset", "offset_error"),
+        needs={"slope": "slope_error", "slope_error": "slope", "direction": "slope", "photmjsr_date": "photmjsr"},
+        keys={
+            "array": Rule(kind="text", choices=ARRAYS),
+            **_BAND,
+            "offset": _LEVEL,
+            "offset_error": _ERROR,
+            "slope": _LEVEL,
+            "slope_error": _ERROR,
+            "direction": _ANGLE,
+            "photmjsr": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _ERROR), required=MODULES),
+            "photmjsr_date": _DATE,
+            "photom": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES),
+        },
+    )
 
     def __hash__(self) -> int:
         return hash(self.key)
 
-    @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        yield from _lonely(values, slope="slope_error", slope_error="slope", direction="slope",
-                           photmjsr_date="photmjsr")  # fmt: skip
-
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str]:  # type: ignore[override]
         """``(array, filter, pupil)``; with the subarray, unique in a table."""
         return (self.array, self.filter, self.pupil)
 
     @property
     def label(self) -> str:
         """Name of the row in messages."""
-        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil}{_of_subarray(self)})"
-
-
-def _lonely(values: Mapping[str, Any], **needs: str) -> Iterator[tuple[str, str]]:
-    """Find fields that are given without the field that each needs."""
-    for one, other in needs.items():
-        if one in values and other not in values:
-            yield "", f"has a {one} and no {other}"
-
-
-def _of_subarray(row: OffsetRow | ZeroPointRow) -> str:
-    return f", subarray={row.subarray}" if row.subarray else ""
+        subarray = f", subarray={self.subarray}" if self.subarray else ""
+        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil}{subarray})"
 
 
 @dataclass(frozen=True)
@@ -223,21 +218,35 @@ class Field(_Checked):
     order: int
     coefficients: tuple[tuple[float, ...], ...]
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "order": whole_number(0, 9),
-        "coefficients": list_of(list_of(number(-1, 1))),
-    }
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("order", "coefficients"),
+        keys={
+            "order": Rule(kind="whole number", low=0, high=9),
+            "coefficients": Rule(kind="list", items=Rule(kind="list", items=_LEVEL)),
+        },
+    )
     label = "field"
 
     @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        if "order" not in values or "coefficients" not in values:
-            return
-        sizes = [len(row) for row in values["coefficients"]]
-        if sizes != (expected := [*range(values["order"] + 1, 0, -1)]):
-            yield "coefficients", f"of order {values['order']} must be lists of {expected} numbers, got {sizes}"
-        elif values["coefficients"][0][0] != 0:
-            yield "coefficients", f"[0][0] must be 0, got {values['coefficients'][0][0]}; add it to zero_point"
+    def contradiction(values: Mapping[str, Any]) -> str | None:
+        """Find a list of another length than the order says, and a mean that is not 0."""
+        order, coefficients = values["order"], values["coefficients"]
+        sizes, expected = list(map(len, coefficients)), list(range(order + 1, 0, -1))
+        if sizes != expected:
+            return f".coefficients: of order {order} must be lists of {expected} numbers, got {sizes}"
+        if coefficients[0][0] != 0:
+            return f".coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
+        return None
+
+    @property
+    def rms(self) -> float:
+        """Root mean square over the detector [mag]."""
+        squares = 0.0
+        for i, row in enumerate(self.coefficients):
+            for j, value in enumerate(row):
+                squares += value**2 / (2 * i + 1) / (2 * j + 1)  # the mean of P_i^2 is 1 / (2 i + 1)
+        return math.sqrt(squares)
 
     def evaluate(self, x: Any, y: Any) -> np.ndarray:
         """
@@ -262,18 +271,8 @@ class Field(_Checked):
         return np.asarray(np.polynomial.legendre.legval2d(xi, eta, matrix))
 
 
-def _field(value: Any) -> Field:
-    """Accept a field, or the block of a file, as a rule."""
-    if isinstance(value, Field):
-        return value
-    clean, problems = Field.check(value)
-    if problems:
-        raise BrokenRuleError("; ".join(f"{name} {problem}".strip() for name, problem in problems))
-    return Field(**clean)
-
-
 @dataclass(frozen=True, kw_only=True)
-class ZeroPointRow(_Checked):
+class ZeroPointRow(_Row):
     """
     The zero-point error of one detector through one filter and pupil.
 
@@ -322,25 +321,31 @@ class ZeroPointRow(_Checked):
     photom: str | None = None
     group: int | None = None
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "detector": one_of(DETECTORS),
-        "filter": _WHEEL,
-        "pupil": _WHEEL,
-        "subarray": _SUBARRAY,
-        "zero_point": number(-1, 1),
-        "zero_point_error": number(0),
-        "field": _field,
-        "field_error": number(0),
-        "photmjsr": number(0),
-        "photmjsr_date": _DATE,
-        "photom": text(),
-        "group": whole_number(0, 999),
-    }
-    joint: ClassVar[str] = ", field "
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("detector", "filter", "zero_point"),
+        needs={"field_error": "field", "photmjsr_date": "photmjsr"},
+        keys={
+            "detector": Rule(kind="text", choices=DETECTORS, meant={"NRCA5": "NRCALONG", "NRCB5": "NRCBLONG"}),
+            **_BAND,
+            "zero_point": _LEVEL,
+            "zero_point_error": _ERROR,
+            "field": Rule(kind="any"),  # has rules of its own
+            "field_error": _ERROR,
+            "photmjsr": _ERROR,
+            "photmjsr_date": _DATE,
+            "photom": TEXT,
+            "group": Rule(kind="whole number", low=0, high=999),
+        },
+    )
 
-    @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        yield from _lonely(values, field_error="field", photmjsr_date="photmjsr")
+    @classmethod
+    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules, and those of the field to its own."""
+        clean = super().check(block, place, problems)
+        if "field" in clean and not isinstance(clean["field"], Field):
+            clean["field"] = Field.collect(clean["field"], f"{place}, field field", problems)
+        return clean
 
     @property
     def array(self) -> str:
@@ -348,14 +353,15 @@ class ZeroPointRow(_Checked):
         return self.detector[4:].lower()
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str]:  # type: ignore[override]
         """``(detector, filter, pupil)``; with the subarray, unique in a table."""
         return (self.detector, self.filter, self.pupil)
 
     @property
     def label(self) -> str:
         """Name of the row in messages."""
-        return f"zero point (detector={self.detector}, filter={self.filter}, pupil={self.pupil}{_of_subarray(self)})"
+        subarray = f", subarray={self.subarray}" if self.subarray else ""
+        return f"zero point (detector={self.detector}, filter={self.filter}, pupil={self.pupil}{subarray})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,20 +392,25 @@ class Gradient(_Checked):
     origin: tuple[float, float]
     exposure_share: float
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "frame": one_of(FRAMES),
-        "direction": _ANGLE,
-        "origin": list_of(number(), length=2),
-        "exposure_share": number(0, 1),
-    }
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        required=("frame", "direction", "origin", "exposure_share"),
+        keys={
+            "frame": Rule(kind="text", choices=FRAMES),
+            "direction": _ANGLE,
+            "origin": Rule(kind="list", items=Rule(kind="number"), length=2),
+            "exposure_share": Rule(kind="number", low=0, high=1),
+        },
+    )
     label = "gradient"
 
     @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        if values.get("frame") == "sky" and "origin" in values:
-            ra, dec = values["origin"]
-            if abs(ra) > 360 or abs(dec) > 90:
-                yield "origin", f"must be RA, Dec [deg] in frame sky, got [{ra}, {dec}]"
+    def contradiction(values: Mapping[str, Any]) -> str | None:
+        """Find an origin that is no place on the sky."""
+        first, second = values["origin"]
+        if values["frame"] == "sky" and (abs(first) > 360 or abs(second) > 90):
+            return f".origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,49 +436,50 @@ class Validity(_Checked):
     photom: tuple[str, ...] = ()
     flat: tuple[str, ...] = ()
 
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "context_first": _CONTEXT,
-        "context_last": _CONTEXT,
-        "photom": _NAMES,
-        "flat": _NAMES,
-    }
+    rule: ClassVar[Rule] = Rule(
+        kind="mapping",
+        may_be_empty=True,
+        keys={"context_first": _CONTEXT, "context_last": _CONTEXT, "photom": _NAMES, "flat": _NAMES},
+    )
     label = "valid_for"
 
-    @classmethod
-    def check(cls, block: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Hold values to the rules; problems have the names of a file, where the contexts are one level deeper."""
-        clean, problems = super().check(block)
-        return clean, [(name.replace("context_", "context."), problem) for name, problem in problems]
-
     @staticmethod
-    def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def contradiction(values: Mapping[str, Any]) -> str | None:
+        """Find contexts in the wrong order."""
         first, last = values.get("context_first"), values.get("context_last")
         if first and last and (context_number(first) or 0) > (context_number(last) or 0):
-            yield "context", f"first ({first}) is later than last ({last})"
+            return f".context: first ({first}) is later than last ({last})"
+        return None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of the calibration."""
-        return self == Validity()
+        return not (self.context_first or self.context_last or self.photom or self.flat)
 
 
-META_RULES: Mapping[str, Rule] = {
-    "reftype": one_of(("moduleoffset",)),
-    "schema_version": text(r"[0-9]+\.[0-9]+\.[0-9]+", example="1.0.0"),
-    "telescope": one_of(("JWST",)),
-    "instrument": mapping({"name": one_of(("NIRCAM",)), "detector": text(empty=True)}, required=("name",)),
-    "description": _FREE_TEXT,
-    "author": _FREE_TEXT,
-    "pedigree": _FREE_TEXT,
-    "useafter": _FREE_TEXT,
-    "history": lambda value: list(list_of(text(lines=True, empty=True))(value)),
-    "derivation": plain_data,
-    # Fields that other reference files have, and that data models write; not used.
-    **dict.fromkeys(
-        ("date", "filename", "filetype", "model_type", "origin", "time_sys", "time_unit"), text(lines=True, empty=True)
-    ),
-}
-"""Rules of the block ``meta`` of a file."""
+META_RULE = Rule(
+    kind="mapping",
+    may_be_empty=True,
+    keys={
+        "reftype": Rule(kind="text", choices=("moduleoffset",)),
+        "schema_version": Rule(kind="text", pattern=r"[0-9]+\.[0-9]+\.[0-9]+", example="1.0.0"),
+        "telescope": Rule(kind="text", choices=("JWST",)),
+        "instrument": Rule(
+            kind="mapping",
+            keys={"name": Rule(kind="text", choices=("NIRCAM",)), "detector": ANY_TEXT},
+            required=("name",),
+        ),
+        "description": FREE_TEXT,
+        "author": FREE_TEXT,
+        "pedigree": FREE_TEXT,
+        "useafter": FREE_TEXT,
+        "history": Rule(kind="list", items=ANY_TEXT, may_be_empty=True),
+        "derivation": Rule(kind="mapping", may_be_empty=True),
+        # Fields that other reference files have, and that data models write; not used.
+        **dict.fromkeys(("date", "filename", "filetype", "model_type", "origin", "time_sys", "time_unit"), ANY_TEXT),
+    },
+)
+"""Rule of the block ``meta`` of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -512,36 +524,35 @@ class OffsetTable:
     valid_for: Validity = field(default_factory=Validity)
     name: str = "table"
     meta: Mapping[str, Any] = field(default_factory=dict)
+    _index: ClassVar[Mapping[tuple[str, ...], OffsetRow | ZeroPointRow]] = {}  # of each table its own
 
     def __post_init__(self) -> None:
+        problems: list[str] = []
         object.__setattr__(self, "rows", tuple(self.rows))
         object.__setattr__(self, "zero_points", tuple(self.zero_points))
-        meta, broken = hold(META_RULES, self.meta)
-        problems = [*self._baseline_problems(), *located("meta", broken), *self._row_problems()]
+        object.__setattr__(self, "meta", check(self.meta, META_RULE, "meta", problems))
+        if self.baseline is not None or self.rows:
+            allowed = BASELINES if self.rows else (*BASELINES, *DETECTORS)
+            check(self.baseline, Rule(kind="text", choices=allowed), "baseline", problems)
+        index: dict[tuple[str, ...], OffsetRow | ZeroPointRow] = {}
+        kinds: dict[tuple[str, str], type] = {}
+        for row in self.all_rows:
+            band = row.key[1:]
+            if (key := row.identity) in index:
+                problems.append(f"duplicate {row.label}; give one row for each array or detector, filter and pupil")
+            index[key] = row
+            if kinds.setdefault(band, type(row)) is not type(row):
+                problems.append(f"{row.label}: this filter and pupil has offsets, too; give rows of one kind only")
+            if isinstance(row, OffsetRow) and row.slope is not None and self.gradient is None:
+                problems.append(f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block")
         if problems:
-            raise ReferenceTableError(f"{self.name}: " + "; ".join(problems))
-        object.__setattr__(self, "meta", meta)
+            raise ReferenceTableError(f"{self.name}: " + "; ".join(dict.fromkeys(problems)))
+        object.__setattr__(self, "_index", index)  # names of detectors and arrays differ
 
-    def _baseline_problems(self) -> Iterator[str]:
-        if self.baseline is None and not self.rows:
-            return
-        allowed = BASELINES if self.rows else (*BASELINES, *DETECTORS)
-        _, broken = hold({"baseline": one_of(allowed)}, {"baseline": self.baseline})
-        for name, problem in broken:
-            yield f"{name}: {problem}{'; offsets have no other' * (self.baseline in DETECTORS)}"
-
-    def _row_problems(self) -> Iterator[str]:
-        for label, count in Counter(row.label for row in (*self.rows, *self.zero_points)).items():
-            if count > 1:
-                kind = "detector" if label.startswith("zero") else "array"
-                yield f"duplicate {label}: {count} times; give one row for each {kind}, filter and pupil"
-        for row in self.rows:
-            if row.slope is not None and self.gradient is None:
-                yield f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block with its direction"
-        bands = {row.key[1:] for row in self.rows}
-        for filter, pupil in dict.fromkeys(row.key[1:] for row in self.zero_points):
-            if (filter, pupil) in bands:
-                yield f"filter {filter}, pupil {pupil}: has offsets and zero points; give rows of one kind only"
+    @property
+    def all_rows(self) -> tuple[OffsetRow | ZeroPointRow, ...]:
+        """Offsets and zero points."""
+        return (*self.rows, *self.zero_points)
 
     def __eq__(self, other: object) -> bool:
         return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
@@ -666,15 +677,19 @@ class OffsetTable:
         return corrected_copy(self, model)
 
     def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = {
-            "rows": [_row_content(row) for row in sorted(self.rows, key=_order)],
+        """Collect what counts for equality and the digest; an absent field of schema 2 leaves a digest as it was."""
+        rows = []
+        for key in sorted(self._index):
+            rows.append(values := asdict(self._index[key]))
+            for name in [*values]:
+                if values[name] is None and name not in _SCHEMA_1:
+                    del values[name]
+        return {
+            "rows": rows,  # of both kinds
             "baseline": self.baseline,
             "gradient": self.gradient and asdict(self.gradient),
             "valid_for": asdict(self.valid_for),
         }
-        if self.zero_points:
-            content["zero_points"] = [_row_content(row) for row in sorted(self.zero_points, key=_order)]
-        return content
 
     @property
     def digest(self) -> str:
@@ -699,7 +714,8 @@ class OffsetTable:
         OffsetRow or None
             The row, or None.
         """
-        return _find(self.rows, (array, filter, pupil), subarray)
+        row: OffsetRow | None = self._find(array, filter, pupil, subarray)
+        return row
 
     def zero_point(
         self, detector: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
@@ -719,7 +735,8 @@ class OffsetTable:
         ZeroPointRow or None
             The row, or None.
         """
-        return _find(self.zero_points, (detector, filter, pupil), subarray)
+        row: ZeroPointRow | None = self._find(detector, filter, pupil, subarray)
+        return row
 
     def row_of(self, exposure: Exposure) -> OffsetRow | ZeroPointRow | None:
         """
@@ -736,7 +753,16 @@ class OffsetTable:
             The row, or None.
         """
         place = (exposure.filter, exposure.pupil, exposure.subarray)
-        return self.zero_point(exposure.detector, *place) or self.row(exposure.array, *place)
+        row: OffsetRow | ZeroPointRow | None = self._find(exposure.detector, *place) or self._find(
+            exposure.array, *place
+        )
+        return row
+
+    def _find(self, name: str | None, *place: str | None) -> Any:
+        """Find the row of an array or detector in a filter, pupil and subarray, else the row for every subarray."""
+        index: Mapping[Any, Any] = self._index
+        *band, subarray = place
+        return index.get((name, *band, subarray or "")) or index.get((name, *band, ""))
 
     def module_zero_point(self, row: OffsetRow, module: str) -> float:
         """
@@ -796,18 +822,3 @@ class OffsetTable:
         if self.gradient is None:
             raise ReferenceTableError(f"{self.name}: has no gradient block, so {row.label} has no direction")
         return self.gradient.direction
-
-
-def _order(row: OffsetRow | ZeroPointRow) -> tuple[str, ...]:
-    return (*row.key, row.subarray or "")
-
-
-def _row_content(row: OffsetRow | ZeroPointRow) -> dict[str, Any]:
-    """Values of a row, without the fields of schema 2 that it does not have: digests of older tables hold."""
-    return {name: value for name, value in asdict(row).items() if value is not None or name in _SCHEMA_1}
-
-
-def _find(rows: Iterable[Row], key: tuple[str | None, ...], subarray: str | None) -> Row | None:
-    """Find the row of a subarray, else the row for every subarray."""
-    found = {row.subarray: row for row in rows if row.key == key}
-    return found.get(subarray, found.get(None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,8 +14,9 @@ from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointR
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
 
-PHOTMJSR_TOLERANCE = 1e-3
-"""Relative difference of PHOTMJSR above which a row was derived on another flux calibration."""
+_PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
+_LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
+_MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
 # NIRCam's wheels in imaging.
 SHORT_FILTERS = (
@@ -42,22 +44,27 @@ class Mismatch:
         return self.reason + (f": {fields}" if fields else "")
 
 
-def find_mismatch(array: str, filter: str, pupil: str) -> Mismatch | None:
-    """Find why no imaging exposure can have an array, filter and pupil; None where one can."""
+def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
+    """Find why no imaging exposure can have an array or detector, filter and pupil; None where one can."""
+    is_long, is_array = name.lower().endswith("long"), name.lower() == name
     if filter in IN_PUPIL_WHEEL:
         return Mismatch(f"{filter} is in the pupil wheel", {"filter": IN_PUPIL_WHEEL[filter], "pupil": filter})
-    mine, others = (LONG_FILTERS, SHORT_FILTERS) if array == "long" else (SHORT_FILTERS, LONG_FILTERS)
+    mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
     if filter in others:
-        name, arrays = ("short", "1, 2, 3 or 4") if array == "long" else ("long", "long")
-        return Mismatch(f"{filter} is a filter of the {name}-wavelength arrays", {"array": arrays})
+        if is_array:
+            meant = {"array": "1, 2, 3 or 4" if is_long else "long"}
+        else:
+            meant = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
+        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", meant)
+    known_as = f"array {name}" if is_array else name
     if filter not in mine:
-        return Mismatch(f"NIRCam has no filter {filter}; filters of array {array} are {', '.join(mine)}", {})
+        return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
     if pupil == "CLEAR" or IN_PUPIL_WHEEL.get(pupil) == filter:
         return None
     if pupil in IN_PUPIL_WHEEL:
         return Mismatch(f"pupil {pupil} is used with another filter", {"filter": IN_PUPIL_WHEEL[pupil], "pupil": pupil})
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
-    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of array {array} are {known}", {})
+    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -70,34 +77,45 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     is_by_detector = any(row.key[1:] == band for row in table.zero_points) or not table.rows
     place = f"detector={exposure.detector}" if is_by_detector else f"array={exposure.array}"
     reason = f"{table.name} has no row for {place}, filter={exposure.filter}, pupil={exposure.pupil}"
-    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in (*table.rows, *table.zero_points)):
+    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
         reason += f", subarray={exposure.subarray}"
-    for row in (*table.rows, *table.zero_points):
-        mismatch = find_mismatch(row.array, row.filter, row.pupil)
+    for row in table.all_rows:
+        mismatch = find_mismatch(*row.key)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
 
 
-def calibration_of(row: OffsetRow | ZeroPointRow | None, module: str | None) -> tuple[float | None, str | None]:
-    """PHOTMJSR and photom file of a module's array where a row was derived; None where not known."""
-    if row is None or isinstance(row, ZeroPointRow):
-        return (row and row.photmjsr, row and row.photom)
-    return (row.photmjsr or {}).get(module or ""), (row.photom or {}).get(module or "")
+def photmjsr_agrees(value: float, other: float, *, same_file: bool = False) -> bool:
+    """Whether two values of PHOTMJSR are of one flux calibration; those of one photom file may differ by time."""
+    return abs(value / other - 1) <= (_LARGEST_DRIFT if same_file else _PHOTMJSR_TOLERANCE)
+
+
+def mjd_of(date: str) -> float:
+    """Convert an ISO date, with or without time, to MJD."""
+    return (datetime.datetime.fromisoformat(date) - _MJD_0) / datetime.timedelta(days=1)
+
+
+def derived_at(row: OffsetRow | ZeroPointRow, detector: str) -> tuple[float | None, str | None, float | None]:
+    """PHOTMJSR of a detector that a row was derived at, its photom file, and the date of the value [MJD]."""
+    mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
+    if isinstance(row, ZeroPointRow):
+        return row.photmjsr, row.photom, mjd
+    module = detector[3]
+    return (row.photmjsr or {}).get(module), (row.photom or {}).get(module), mjd
 
 
 def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> str | None:
     """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
-    derived, photom = calibration_of(row, exposure.module)
-    if row is None or not derived or not exposure.photmjsr:
+    if row is None or not exposure.detector or not exposure.photmjsr:
         return None
-    if photom and base_name(photom) == base_name(exposure.photom):
-        return None  # one photom file gives different values at different times
-    if abs(exposure.photmjsr / derived - 1) <= PHOTMJSR_TOLERANCE:
+    derived, photom, _ = derived_at(row, exposure.detector)
+    same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
+    if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
         return None
     return (
         f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table fits "
-        "this calibration"
+        "this calibration, or carry it over by 'modfix rebase'"
     )
 
 

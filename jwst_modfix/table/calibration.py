@@ -1,0 +1,337 @@
+"""The user's CRDS reference files of NIRCam imaging: photom, flat and area. The one reader of each, and the exports."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from jwst_modfix.errors import ExposureError, ReferenceTableError
+from jwst_modfix.exposure import open_fits
+from jwst_modfix.files import written_whole
+from jwst_modfix.table.file import refuse_overwriting
+from jwst_modfix.table.table import DETECTORS, OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.validity import base_name, derived_at, photmjsr_agrees
+
+_MARK = "jwst_modfix"
+_WORDS = {
+    "photom": "a photom file of NIRCam imaging", "flat": "a flat file of NIRCam imaging",
+    "area": "a pixel area file of NIRCam imaging",
+}  # fmt: skip
+_YEAR = 365.0  # days, as in jwst.photom.time_dependence
+
+
+# ---- photom files ----
+
+
+def _linear(t: float, lossperyear: float) -> float:
+    return 1 - lossperyear * t / _YEAR
+
+
+def _exponential(t: float, amplitude: float, tau: float, const: float) -> float:
+    return amplitude * float(np.exp(-t / tau)) + const
+
+
+def _powerlaw(t: float, year1value: float, tsoft: float, alpha: float) -> float:
+    return year1value * (t + tsoft) ** alpha / (_YEAR + tsoft) ** alpha
+
+
+# Throughput over that of a first day t0, t days after it, by the columns of the table; jwst.photom.time_dependence.
+_THROUGHPUT: dict[str, Callable[..., float]] = {
+    "TIMECOEFF_LINEAR": _linear, "TIMECOEFF_EXPONENTIAL": _exponential, "TIMECOEFF_POWERLAW": _powerlaw,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PhotomLine:
+    """One row of a photom file."""
+
+    place: int  # in the table
+    filter: str
+    pupil: str
+    subarray: str | None  # None where the file has no such column
+    photmjsr: float  # (MJy/sr) / (DN/s), before the correction for time
+    losses: tuple[tuple[str, dict[str, float]], ...] = ()  # TIMECOEFF tables and their coefficients in this row
+
+    @property
+    def label(self) -> str:
+        """Name of the row in messages."""
+        subarray = f", subarray={self.subarray}" if self.subarray else ""
+        return f"filter={self.filter}, pupil={self.pupil}{subarray}"
+
+    def at(self, mjd: float | None) -> float:
+        """PHOTMJSR that the photom step writes for an exposure of this date."""
+        photmjsr = self.photmjsr
+        for name, coefficients in self.losses if mjd is not None else ():
+            shape = {key: value for key, value in coefficients.items() if key != "t0"}
+            photmjsr /= _THROUGHPUT[name](mjd - coefficients["t0"], **shape)
+        return photmjsr
+
+
+@dataclass(frozen=True)
+class Photom:
+    """A photom file of one detector."""
+
+    path: Path
+    detector: str
+    pixar_sr: float | None  # which the photom step takes from the area file, where there is one
+    lines: tuple[PhotomLine, ...]
+    history: str
+
+    def find(self, filter: str, pupil: str, subarray: str | None = None) -> PhotomLine | None:
+        """Find the row of a subarray; without a name, the row of the full frame."""
+        mine = {line.subarray: line for line in self.lines if (line.filter, line.pupil) == (filter, pupil)}
+        return mine.get(None, mine.get(subarray or "FULL"))
+
+
+def read_photom(path: str | Path) -> Photom:
+    """Read a photom file of NIRCam imaging."""
+    with _open(path, "photom") as hdulist:
+        return _parse_photom(hdulist, path)
+
+
+def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
+    tables = {hdu.name: hdu.data for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT}
+    data = tables.pop("PHOTOM", None)
+    names = () if data is None else [name.lower() for name in data.names]
+    missing = [name for name in ("filter", "pupil", "photmjsr", "uncertainty") if name not in names]
+    if missing or "wavelength" in names:
+        lacks = f"it has no column {', '.join(missing)} in PHOTOM" if missing else "it is for spectra"
+        raise ReferenceTableError(f"{path}: is not {_WORDS['photom']}: {lacks}")
+    for name, table in tables.items():
+        if len(table) != len(data):
+            raise ReferenceTableError(f"{path}: {name} has {len(table)} rows, and PHOTOM has {len(data)}")
+    subarrays = [_text(item) for item in data["subarray"]] if "subarray" in names else [None] * len(data)
+    lines = tuple(
+        PhotomLine(
+            place, _text(row["filter"]), _text(row["pupil"]), subarray, float(row["photmjsr"]),
+            tuple((name, _coefficients(name, table[place])) for name, table in tables.items()),
+        )
+        for place, (row, subarray) in enumerate(zip(data, subarrays, strict=True))
+    )  # fmt: skip
+    labels = [line.label for line in lines]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ReferenceTableError(f"{path}: has several rows of {'; '.join(twice)}")
+    header = hdulist[0].header
+    return Photom(Path(path), header["DETECTOR"], header.get("PIXAR_SR"), lines, str(header.get("HISTORY", "")))
+
+
+def _coefficients(name: str, row: Any) -> dict[str, float]:
+    columns = ["t0", *list(inspect.signature(_THROUGHPUT[name]).parameters)[1:]]
+    return {column: float(row[column]) for column in columns}
+
+
+def _text(value: Any) -> str:
+    return str(value).strip().upper()
+
+
+@contextlib.contextmanager
+def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
+    """Open a reference file of one NIRCam detector; it is regular, whole and of the kind that it is given as."""
+    what = _WORDS[kind]
+    with contextlib.ExitStack() as stack:
+        try:
+            hdulist = stack.enter_context(open_fits(Path(path)))
+        except ExposureError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise ReferenceTableError(f"{path}: cannot be read as {what}: {reason}") from error
+        header = hdulist[0].header
+        reftype, detector = str(header.get("REFTYPE", kind)).strip().lower(), header.get("DETECTOR")
+        if reftype != kind:
+            raise ReferenceTableError(f"{path}: is not {what}: REFTYPE is {header['REFTYPE']}")
+        if detector not in DETECTORS:
+            raise ReferenceTableError(f"{path}: is not the {kind} file of one NIRCam detector; DETECTOR is {detector}")
+        yield hdulist
+
+
+# ---- export of a photom file ----
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written into a photom file: rows with their z [mag], and rows of which a part was left out."""
+
+    changed: tuple[tuple[PhotomLine, float], ...]
+    dropped: tuple[OffsetRow | ZeroPointRow, ...]
+
+
+def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *, drop_slope: bool = False) -> Export:
+    """Write a copy of a photom file of one detector whose PHOTMJSR carry the offsets or zero points.
+
+    PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
+    """
+    refuse_overwriting(output)
+    with _open(photom, "photom") as hdulist:
+        found = _find_rows(_parse_photom(hdulist, photom), table)
+        dropped = tuple(dict.fromkeys(row for _, row in found if varies(row)))
+        if dropped and not drop_slope:
+            raise ReferenceTableError(
+                f"{table.name}: a photom file cannot carry the {'; the '.join(map(_variation, dropped))}; drop it to "
+                "export the constant alone, or write it into flat files with 'modfix convert --flat'"
+            )
+        changed = tuple((line, zero_point(table, row, hdulist[0].header["DETECTOR"])) for line, row in found)
+        data = hdulist["PHOTOM"].data
+        for line, z in changed:
+            for column in ("photmjsr", "uncertainty"):
+                data[column][line.place] *= 10 ** (0.4 * z)
+        words = [f"{_MARK}: PHOTMJSR of {PurePath(photom).name} times 10**(0.4 z),", f"z of {_of(table)}"]
+        _save(hdulist, output, words + [f"{_MARK}: the {_variation(row)} was left out" for row in dropped])
+    return Export(changed, dropped)
+
+
+def varies(row: OffsetRow | ZeroPointRow) -> bool:
+    """Whether the zero-point error of a row changes over the detector."""
+    return bool(row.field if isinstance(row, ZeroPointRow) else row.slope)
+
+
+def _variation(row: OffsetRow | ZeroPointRow) -> str:
+    return f"{'field' if isinstance(row, ZeroPointRow) else 'slope'} of {row.label}"
+
+
+def zero_point(table: OffsetTable, row: OffsetRow | ZeroPointRow, detector: str) -> float:
+    """Zero-point error z of one detector by a row [mag]."""
+    return row.zero_point if isinstance(row, ZeroPointRow) else table.module_zero_point(row, detector[3])
+
+
+def find_row(
+    table: OffsetTable, detector: str, filter: str, pupil: str, subarray: str | None = None
+) -> OffsetRow | ZeroPointRow | None:
+    """Find the row of a detector, of either kind."""
+    row = table.zero_point(detector, filter, pupil, subarray)
+    return row or table.row(detector[4:].lower(), filter, pupil, subarray)
+
+
+def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, OffsetRow | ZeroPointRow]]:
+    """Find the lines of a photom file that the table has a row for, and check that both are of one calibration."""
+    if _MARK in photom.history:
+        raise ReferenceTableError(f"{photom.path}: has module offsets in already, as its HISTORY says")
+    allowed = [base_name(name) for name in table.valid_for.photom]
+    if allowed and photom.path.name not in allowed:
+        raise ReferenceTableError(
+            f"{photom.path}: {table.name} is valid for {', '.join(allowed)}; carry it to this file by 'modfix rebase'"
+        )
+    pairs = [(line, find_row(table, photom.detector, line.filter, line.pupil, line.subarray)) for line in photom.lines]
+    found = [(line, row) for line, row in pairs if row is not None]
+    if not found:
+        raise ReferenceTableError(
+            f"{photom.path}: {table.name} has no row for {photom.detector} in any filter of this file"
+        )
+    problems = [words for line, row in found if (words := explain_difference(photom, line, row))]
+    if problems:
+        raise ReferenceTableError(
+            f"{photom.path}: {'; '.join(problems)}: carry the table to this file by 'modfix rebase', or use the photom "
+            "file of the derivation"
+        )
+    return found
+
+
+def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPointRow) -> str | None:
+    """Describe a difference of PHOTMJSR from that of the derivation, part of which the file has in already."""
+    derived, name, mjd = derived_at(row, photom.detector)
+    found = line.at(mjd)
+    same_file = base_name(name) == photom.path.name and bool(line.losses) and mjd is None
+    if derived is None or photmjsr_agrees(found, derived, same_file=same_file):
+        return None
+    change = f" ({2500 * np.log10(derived / found):+.1f} mmag)" if found > 0 else ""
+    return f"PHOTMJSR of {row.label} is {found:g}, but the row was derived at {derived:g}{change}"
+
+
+def _of(table: OffsetTable) -> str:
+    return f"{table.name} (hash {table.digest})"
+
+
+def _save(hdulist: fits.HDUList, output: str | Path, history: list[str]) -> None:
+    """Write a changed copy, whole or not at all, with what was done in its HISTORY."""
+    header = hdulist[0].header
+    header["FILENAME"] = PurePath(output).name
+    for line in history:
+        header.add_history(line.encode("ascii", "backslashreplace").decode())
+    for hdu in hdulist:
+        if "CHECKSUM" in hdu.header:
+            hdu.add_checksum()
+    with written_whole(output) as partial:
+        hdulist.writeto(partial, output_verify="ignore")
+
+
+# ---- flat and area files: images of the full frame, or of a part of it ----
+
+
+_ANY = ("ANY", "N/A", "GENERIC", "")
+_BAD_FLAT = {"DO_NOT_USE": 1 << 0, "NO_FLAT_FIELD": 1 << 18, "UNRELIABLE_FLAT": 1 << 25}  # bits of the jwst package
+_SIDE = 2048  # pixels of the full frame
+
+
+@dataclass(frozen=True)
+class Image:
+    """A flat or area file of one detector, by its header; the pixels are read when they are asked for."""
+
+    path: Path
+    kind: str  # flat or area
+    detector: str
+    filters: tuple[str, ...]  # empty: of every filter
+    pupils: tuple[str, ...]
+    corner: tuple[int, int]  # full-frame pixel (0-indexed) of the first pixel, (x, y)
+    pixar_sr: float | None
+    history: str
+
+    def fits(self, detector: str, filter: str, pupil: str) -> bool:
+        """Whether the file is for a detector, filter and pupil."""
+        wheels = ((filter, self.filters), (pupil, self.pupils))
+        return detector == self.detector and all(not names or name in names for name, names in wheels)
+
+    def read(self) -> np.ndarray:
+        """Read the pixels, float64, shape (2048, 2048); NaN where they are bad, or the file has none."""
+        full = np.full((_SIDE, _SIDE), np.nan)
+        with _open(self.path, self.kind) as hdulist:
+            data = hdulist["SCI"].data.astype(float)
+            dq = _find_bad(hdulist) if self.kind == "flat" else np.zeros(data.shape, bool)
+        with np.errstate(invalid="ignore"):
+            data[dq | ~(data > 0) | ~np.isfinite(data)] = np.nan
+        x, y = self.corner
+        full[y : y + data.shape[0], x : x + data.shape[1]] = data
+        return full
+
+
+def read_image(path: str | Path, kind: str) -> Image:
+    """Read the header of a flat or area file."""
+    with _open(path, kind) as hdulist:
+        header = hdulist[0].header
+        names = [hdu.name for hdu in hdulist]
+        if "SCI" not in names or len(hdulist["SCI"].shape) != 2:
+            raise ReferenceTableError(
+                f"{path}: is not a {kind} file of NIRCam imaging: it has no image SCI of two axes"
+            )
+        corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
+        ny, nx = hdulist["SCI"].shape
+        if min(corner) < 0 or corner[0] + nx > _SIDE or corner[1] + ny > _SIDE:
+            raise ReferenceTableError(
+                f"{path}: SUBSTRT1, SUBSTRT2 = {corner[0] + 1}, {corner[1] + 1} and shape ({ny}, {nx}) are not within "
+                f"the {_SIDE} x {_SIDE} pixels of the detector"
+            )
+        filters, pupils = (_names(header, *keys) for keys in (("FILTER", "P_FILTE"), ("PUPIL", "P_PUPIL")))
+        return Image(Path(path), kind, header["DETECTOR"], filters, pupils, corner, header.get("PIXAR_SR"),
+                     str(header.get("HISTORY", "")))  # fmt: skip
+
+
+def _names(header: fits.Header, keyword: str, pattern: str) -> tuple[str, ...]:
+    """Names in a wheel that a file is for, ``F200W`` or a pattern ``F150W|F200W|``; none for all."""
+    given = {_text(header.get(keyword, "")), *map(_text, str(header.get(pattern, "")).split("|"))}
+    return () if _text(header.get(keyword, "")) in _ANY and not given - set(_ANY) else tuple(sorted(given - set(_ANY)))
+
+
+def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
+    """Find the pixels that DQ marks as bad, by the meaning that DQ_DEF gives to its bits, if there is one."""
+    names = [hdu.name for hdu in hdulist]
+    shape = hdulist["SCI"].shape
+    if "DQ" not in names or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
+        return np.zeros(shape, bool)
+    bits = sum(_BAD_FLAT.values())
+    if "DQ_DEF" in names and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
+        bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
+    return (hdulist["DQ"].data.astype(np.int64) & bits) != 0

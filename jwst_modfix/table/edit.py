@@ -1,0 +1,180 @@
+"""Rows changed in the text of a table; comments, order and layout are kept."""
+
+import datetime
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.files import written_whole
+from jwst_modfix.table.file import (
+    expand,
+    locate_table,
+    needed_version,
+    parse_tree,
+    read_table,
+    read_text,
+    read_tree,
+    refuse_overwriting,
+    refuse_packaged,
+    table_from_tree,
+    to_yaml,
+)  # fmt: skip
+from jwst_modfix.table.rules import check
+from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.validity import find_mismatch
+
+
+def edit_row(
+    path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
+) -> tuple[str, OffsetTable]:
+    """Change values of a row, or add a row, with a line in the file's history: the line, and the new table.
+
+    The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
+    """
+    path = locate_table(path)
+    target = expand(output) if output else path
+    refuse_packaged(target)
+    if output:
+        refuse_overwriting(target)
+    name, block = (key["array"], "offsets") if "array" in key else (key["detector"], "zero_points")
+    problems: list[str] = []
+    for field, rule in (OffsetRow if block == "offsets" else ZeroPointRow).rule.keys.items():
+        if field in key:
+            check(key[field], rule, f"--{field}", problems)
+    if problems:
+        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+    if mismatch := find_mismatch(name, key["filter"], key["pupil"]):
+        raise ReferenceTableError(
+            f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
+        )
+    identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
+    row = next((row for row in read_table(path).all_rows if row.identity == identity), None)
+    line = _history_line(key, row, changes, path)
+    document, expected = TableText(path), read_tree(path)
+    _edit(document.tree, block, key, changes, line, document.node, document.add)
+    _edit(expected, block, key, changes, line, lambda value: value, _add)
+    return line, document.write(target, expected)
+
+
+def _edit(
+    tree: Any, block: str, key: Mapping[str, str], changes: Mapping[str, float], line: str, node: Any, add: Any
+) -> None:
+    """Make the edit in a document or in a tree of plain values."""
+    if block not in tree:
+        add(tree, [{**key, **changes}], block)
+        changes = {}
+    place = {"pupil": "CLEAR", "subarray": None, **key}
+    row = next(
+        (row for row in tree[block] if {"pupil": "CLEAR", "subarray": None, **row}.items() >= place.items()), None
+    )
+    if row is None:
+        add(tree[block], {**key, **changes})
+        changes = {}
+    for name, value in changes.items():
+        if name in row:
+            row[name] = node(value)
+        else:
+            add(row, value, name)
+    meta = tree["meta"]
+    if "history" in meta:
+        add(meta["history"], line)
+    else:
+        add(meta, [line], "history")
+    if "schema_version" in meta and (version := needed_version(tree)) != "1.0.0":
+        meta["schema_version"] = node(version)
+
+
+def _add(parent: Any, value: Any, key: str | None = None) -> None:
+    if key is None:
+        parent.append(value)
+    else:
+        parent[key] = value
+
+
+def _history_line(
+    key: Mapping[str, str], row: OffsetRow | ZeroPointRow | None, changes: Mapping[str, float], path: Path
+) -> str:
+    units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
+    new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
+    if not new:
+        raise ReferenceTableError(f"{path}: {row and row.label} has these values already; nothing to change")
+    words = ", ".join(
+        f"{name} " + (f"{getattr(row, name)} -> " if row else "") + f"{value!r} {units.get(name, 'mag')}"
+        for name, value in new.items()
+    )
+    verb = "changed" if row else "added"
+    label = ", ".join(f"{name}={value}" for name, value in key.items())
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, by hand: {verb} row ({label}), {words}."
+
+
+class TableText:
+    """The text of a file that `read_tree` accepts, as a document that keeps its comments and its layout."""
+
+    def __init__(self, path: Path) -> None:
+        from ruamel.yaml import YAML  # late, as only edits need it
+        from ruamel.yaml.resolver import VersionedResolver
+        from ruamel.yaml.util import load_yaml_guess_indent
+
+        class Verbatim(VersionedResolver):
+            versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
+
+        text, self._newline = read_text(path)
+        start = re.search(r"^---.*\n", text, re.MULTILINE)
+        begin = start.end() if start else 0
+        self._header, body = text[:begin], text[begin:].removesuffix("...")
+        self._yaml = YAML()
+        self._yaml.Resolver, self._yaml.preserve_quotes, self._yaml.width = Verbatim, True, 100_000
+        _, indent, offset = load_yaml_guess_indent(body)
+        self._yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
+        self.tree = self._yaml.load(body)
+
+    def node(self, value: Any) -> Any:
+        """Make a node of the document from a plain value."""
+        return self._yaml.load(to_yaml([value], width=100_000))[0]
+
+    def add(self, parent: Any, value: Any, key: str | None = None) -> None:
+        """Append a value to a list, or with its key to a mapping; comments that follow go behind it."""
+        from ruamel.yaml.tokens import CommentToken
+
+        token = None
+        if parent and not parent.fa.flow_style():
+            owner, last, slot = _last_comment(parent)
+            token = owner.ca.items.get(last, [None] * 4)[slot]
+        if key is None:
+            parent.append(self.node(value))
+        else:
+            parent[key] = self.node(value)
+        if token is None or "\n" not in token.value[:-1]:
+            return
+        own, _, following = token.value.partition("\n")  # the comment of the line itself, and the lines below it
+        token.value = f"{own}\n"
+        if not own:
+            del owner.ca.items[last]
+        owner, last, slot = _last_comment(parent)
+        owner.ca.items[last] = [None] * 4
+        owner.ca.items[last][slot] = CommentToken(f"\n{following}", token.start_mark, None)
+
+    def write(self, output: Path, expected: Mapping[str, Any]) -> OffsetTable:
+        """Write the file whole, if it is a valid table with the expected tree; give the table."""
+        stream = io.StringIO()
+        self._yaml.dump(self.tree, stream)
+        text = f"{self._header}{stream.getvalue()}...\n"
+        tree = parse_tree(text, output)
+        table: OffsetTable = table_from_tree(tree, str(output))
+        if tree != expected:
+            raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
+        with written_whole(output) as partial:
+            partial.write_bytes(text.replace("\n", self._newline).encode())
+        return table
+
+
+def _last_comment(node: Any) -> tuple[Any, Any, int]:
+    """Find where the document keeps the comment behind the last value of a block: its node, key and slot."""
+    last = len(node) - 1 if isinstance(node, list) else list(node)[-1]
+    child = node[last]
+    if isinstance(child, list | dict) and child and not child.fa.flow_style():  # type: ignore[union-attr]
+        return _last_comment(child)
+    return node, last, 0 if isinstance(node, list) else 2

@@ -1,0 +1,232 @@
+"""Photom, flat and area files of CRDS: what is read from them, and tables exported into them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.time import Time
+from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
+from reference_files import T0, run_photom, write_area, write_photom
+
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.photometry.epochs import find_mixed
+from jwst_modfix.table.calibration import read_photom
+from jwst_modfix.table.table import Field, OffsetRow, OffsetTable, Validity, ZeroPointRow
+
+LINEAR = {"timecoeff_linear": (0.02,)}
+EXPONENTIAL = {"timecoeff_exponential": (0.03, 400.0, 0.97)}
+POWERLAW = {"timecoeff_powerlaw": (0.96, 50.0, -0.02)}
+
+
+@pytest.fixture
+def rate(small_exposure):
+    """Make a count rate [DN/s], with the time of its exposure: ``rate(detector, filter)``."""
+
+    def make(detector="NRCA2", filter="F200W", mjd=T0 + 500, subarray="FULL"):
+        model = small_exposure(detector, filter)
+        model.meta.exposure.mid_time, model.meta.subarray.name = mjd, subarray
+        model.meta.bunit_data = "DN/s"
+        return model
+
+    return make
+
+
+@pytest.fixture
+def area(tmp_path):
+    return write_area(tmp_path / "area.fits", "NRCA2", np.ones((2048, 2048)))
+
+
+@pytest.mark.parametrize("times", [{}, LINEAR, EXPONENTIAL, POWERLAW, LINEAR | EXPONENTIAL | POWERLAW])
+@pytest.mark.parametrize("subarray", ["FULL", "SUB160"])
+def test_photmjsr_at_a_date_is_that_of_the_photom_step(rate, area, tmp_path, times, subarray):
+    values = {("F200W", "CLEAR", "FULL"): 2.1, ("F200W", "CLEAR", "SUB160"): 1.9, ("F150W", "CLEAR", "FULL"): 3.0}
+    path = write_photom(tmp_path / "p.fits", "NRCA2", values, times=times)
+    truth = run_photom(rate(subarray=subarray), path, area).meta.photometry.conversion_megajanskys
+    photom = read_photom(path)
+    assert photom.find("F200W", "CLEAR", subarray).at(T0 + 500) == pytest.approx(truth, rel=1e-6)
+    assert bool(times) == (abs(truth / values["F200W", "CLEAR", subarray] - 1) > 1e-3)
+
+
+def test_a_row_of_the_subarray_comes_first_and_a_file_without_subarrays_is_for_all(tmp_path):
+    values = {("F200W", "CLEAR", "FULL"): 2.1, ("F200W", "CLEAR", "SUB160"): 1.9}
+    photom = read_photom(write_photom(tmp_path / "p.fits", "NRCA2", values))
+    found = [photom.find("F200W", "CLEAR", name) for name in (None, "FULL", "SUB160", "SUB64P")]
+    assert [line and line.photmjsr for line in found] == pytest.approx([2.1, 2.1, 1.9, None])
+    old = read_photom(write_photom(tmp_path / "old.fits", "NRCA2", {"F200W": 2.0}))
+    assert [old.find("F200W", "CLEAR", name).photmjsr for name in (None, "FULL", "SUB160")] == [2.0] * 3
+    assert old.find("F444W", "CLEAR") is None
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-2880])
+
+
+def of_fgs(path):
+    fits.setval(path, "DETECTOR", value="GUIDER1")
+
+
+def a_flat(path):
+    fits.setval(path, "REFTYPE", value="FLAT")
+
+
+def without_photmjsr(path):
+    with fits.open(path, mode="update") as hdulist:
+        hdulist["PHOTOM"].columns.change_name("photmjsr", "photmj")
+
+
+def shorter_times(path):
+    with fits.open(path, mode="update") as hdulist:
+        hdulist["TIMECOEFF_LINEAR"].data = hdulist["TIMECOEFF_LINEAR"].data[:1]
+
+
+def rows_twice(path):
+    with fits.open(path, mode="update") as hdulist:
+        hdulist["PHOTOM"].data["filter"] = "F200W"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (cut_short, "cannot be read as a photom file of NIRCam imaging: .*bytes"),
+        (lambda path: path.write_bytes(b"PK\x03\x04"), "it is a ZIP archive"),
+        (lambda path: path.unlink(), "no such file"),
+        (of_fgs, "DETECTOR is GUIDER1"),
+        (a_flat, "is not a photom file of NIRCam imaging: REFTYPE is FLAT"),
+        (without_photmjsr, "it has no column photmjsr in PHOTOM"),
+        (shorter_times, "TIMECOEFF_LINEAR has 1 rows, and PHOTOM has 2"),
+        (rows_twice, "has several rows of filter=F200W, pupil=CLEAR"),
+    ],
+)
+def test_a_file_that_is_no_photom_file_is_refused_by_what_it_is(tmp_path, damage, words):
+    path = tmp_path / "p.fits"
+    write_photom(path, "NRCA2", {"F200W": 2.1, "F150W": 3.0}, times=LINEAR)
+    damage(path)
+    with pytest.raises(ReferenceTableError, match=words) as caught:
+        read_photom(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+# ---- export into photom files ----
+
+
+def table_of(*zero_points, rows=(), **more):
+    return OffsetTable(rows=rows, zero_points=zero_points, meta={"description": "d"}, **more)
+
+
+def point(detector="NRCA2", zero_point=0.05, filter="F200W", **more):
+    return ZeroPointRow(detector=detector, filter=filter, zero_point=zero_point, zero_point_error=0.001, **more)
+
+
+def test_the_exported_zero_point_gives_what_the_correction_gives(modfix, rate, area, tmp_path):
+    """The stock photom step with the exported file: z = +50 mmag of the full frame and +20 mmag of SUB160."""
+    table_of(point(), point(zero_point=0.02, subarray="SUB160")).write(tmp_path / "t.asdf")
+    values = {("F200W", "CLEAR", "FULL"): 2.0, ("F200W", "CLEAR", "SUB160"): 2.2, ("F150W", "CLEAR", "FULL"): 3.0}
+    write_photom(tmp_path / "p.fits", "NRCA2", values, times=LINEAR)
+    before = (tmp_path / "p.fits").read_bytes()
+    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits")
+    assert "z +50.00 mmag" in output
+    assert "z +20.00 mmag" in output
+    assert (tmp_path / "p.fits").read_bytes() == before
+    for subarray, z in (("FULL", 0.05), ("SUB160", 0.02)):
+        stock, exported = (
+            run_photom(rate(subarray=subarray), tmp_path / name, area) for name in ("p.fits", "new.fits")
+        )
+        np.testing.assert_allclose(exported.data, stock.data * 10 ** (0.4 * z), rtol=1e-6)
+    other = run_photom(rate(filter="F150W"), "new.fits", area)
+    assert other.meta.photometry.conversion_megajanskys == pytest.approx(3.0 / (1 - 0.02 * 500 / 365), rel=1e-6)
+
+
+def test_a_field_is_left_out_of_a_photom_file_only_if_asked(modfix, tmp_path):
+    field = Field(order=1, coefficients=((0.0, 0.002), (0.001,)))
+    table_of(point(field=field, field_error=0.001)).write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert "a photom file cannot carry the field of zero point (detector=NRCA2" in refused
+    assert "'modfix convert --flat'" in refused
+    modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", "--drop-slope")
+    assert fits.getdata("new.fits")["photmjsr"] == pytest.approx(2.0 * 10**0.02, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["offset", "zero point"])
+def test_a_value_that_is_partly_in_the_file_is_refused_with_the_size_of_that_part(modfix, tmp_path, kind):
+    """Truth: derived at 2.100, and 2.5 log10(2.100 / 2.026) = 38.95 mmag of it are in a file that has 2.026."""
+    row = OffsetRow(array="2", filter="F200W", offset=-0.05, offset_error=0.001, photmjsr={"A": 2.1, "B": 2.0})
+    table = table_of(rows=(row,)) if kind == "offset" else table_of(point(photmjsr=2.1))
+    table.write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.026})
+    refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert f"is 2.026, but the row was derived at 2.1 ({2500 * np.log10(2.1 / 2.026):+.1f} mmag)" in refused
+    assert "'modfix rebase'" in refused
+    assert not (tmp_path / "new.fits").exists()
+    write_photom(tmp_path / "right.fits", "NRCA2", {"F200W": 2.1})
+    modfix("convert", "t.asdf", "new.fits", "--photom", "right.fits")
+
+
+@pytest.mark.parametrize(("date", "is_refused"), [("2022-05-02", False), ("2024-05-01", True)])
+def test_photmjsr_is_compared_at_the_date_of_the_row(modfix, tmp_path, date, is_refused):
+    """Truth: 2.0 at MJD 59700 (2022-05-01), and 2.0 / (1 - 0.02 * 731 / 365) = 2.0835 two years later."""
+    table_of(point(photmjsr=2.0, photmjsr_date=date)).write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0}, times=LINEAR)
+    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=int(is_refused))
+    assert ("is 2.08345, but the row was derived at 2" in output) == is_refused
+
+
+def test_all_rows_that_do_not_fit_are_named_at_once(modfix, tmp_path):
+    table_of(point(photmjsr=2.1), point(filter="F150W", photmjsr=3.1)).write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0, "F150W": 3.0})
+    refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert "filter=F200W" in refused
+    assert "filter=F150W" in refused
+
+
+# ---- derivations across a photom file that corrects for time ----
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """Measurements whose PHOTMJSR grows by 1% a year, and by 1e-9 of itself between dithers."""
+    made, headers, epochs = simulate_photometry()
+    start = min(header.mjd for header in headers)
+    headers = [
+        dataclasses.replace(h, photmjsr=h.photmjsr * (1 + 0.01 * (h.mjd - start) / 365 + 1e-9 * (number % 2)))
+        for number, h in enumerate(headers)
+    ]
+    return made, headers, epochs
+
+
+def test_photmjsr_of_one_photom_file_may_change_with_time(drifting):
+    assert not any("PHOTM" in line for line in find_mixed(drifting[1]))
+    others = [dataclasses.replace(h, photom="another.fits") if n == 0 else h for n, h in enumerate(drifting[1])]
+    assert any("R_PHOTOM is" in line for line in find_mixed(others))
+
+
+def test_rows_store_the_photom_files_and_photmjsr_at_the_mean_date(drifting):
+    """Truth: the line of 1% a year at the day of the mean of the exposures of the row."""
+    made, headers, epochs = drifting
+    start = min(header.mjd for header in headers)
+    for row in derive(made, headers, epochs).table.rows:
+        mine = [h for h in headers if (h.array, h.filter) == (row.array, row.filter)]
+        mean = np.mean([h.mjd for h in mine])
+        assert row.photmjsr_date == Time(mean, format="mjd").isot[:10]
+        day = Time(row.photmjsr_date).mjd
+        for module in "AB":
+            truth = PHOTMJSR[module] * (1 + 0.01 * (day - start) / 365)
+            assert row.photmjsr[module] == pytest.approx(truth, rel=1e-6)
+            assert {row.photom[module]} == {h.photom for h in mine if h.module == module}
+
+
+def test_photmjsr_that_jumps_is_no_drift(drifting):
+    """A value that no smooth correction for time gives: the row then states none."""
+    made, headers, epochs = drifting
+    first = next(n for n, h in enumerate(headers) if h.filter == "F444W")
+    jump = [dataclasses.replace(h, photmjsr=h.photmjsr * 1.05) if n == first else h for n, h in enumerate(headers)]
+    rows = derive(made, jump, epochs).table.rows
+    assert {row.photmjsr is None for row in rows if row.filter == "F444W"} == {True}
+    assert {row.photmjsr is None for row in rows if row.filter != "F444W"} == {False}
+
+
+def test_the_names_in_valid_for_are_those_of_all_photom_files(drifting):
+    valid_for = derive(*drifting).table.valid_for
+    assert valid_for.photom == tuple(sorted({h.photom for h in drifting[1]}))
+    assert valid_for != Validity()

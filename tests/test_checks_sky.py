@@ -1,0 +1,98 @@
+"""The sky's check: of a change between epochs, and of the level beyond 1%; correlations are those of the covariance."""
+
+import warnings
+
+import numpy as np
+import pytest
+from derivation_of_magnitudes import derive, simulate_photometry
+from simulated_network import SW, TABLE_2_SW, Survey, simulate
+
+from jwst_modfix.errors import SkyDisagreementWarning
+from jwst_modfix.fitting.checks import SkyOffset, compare_sky, sky_offsets, solve
+from jwst_modfix.fitting.verdict import NEEDED, ArrayResult
+from jwst_modfix.simulate.streams import random_stream
+
+OFFSET = 0.015
+
+
+def compare(values, error=0.0005, sources=OFFSET):
+    """Compare the sky's offsets of array 1 in epochs with that of sources; what is warned of too."""
+    result = ArrayResult(array="1", verdict=NEEDED, words="", offset=sources, offset_error=0.001)
+    made = [
+        SkyOffset(array="1", offset=value, offset_error=error, n_exposures=4) for value in (np.mean(values), *values)
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SkyDisagreementWarning)
+        (found,) = compare_sky({"1": made[0]}, [result], {e: {"1": sky} for e, sky in enumerate(made[1:])})
+    return found, [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("level", [0.003, 0.009])
+def test_stray_light_below_one_percent_is_no_warning(level):
+    """Truth: stray light of this share in module A, the same in each epoch, seen with 6 sigma and more."""
+    found, said = compare([OFFSET + level] * 3)
+    assert not said
+    assert not found.disagrees
+    assert found.sigmas == pytest.approx(level / np.hypot(0.0005, 0.001))
+
+
+def test_a_level_beyond_one_percent_is_a_warning():
+    """Truth: 3% as when PIXAR_SR is left out."""
+    found, said = compare([OFFSET + 0.03] * 3)
+    assert found.disagrees
+    assert [line.split(":")[0] for line in said] == ["array 1"]
+    assert "offset from the sky 45.0 ± 0.5 mmag, from sources 15.0 ± 1.0 mmag" in said[0]
+
+
+def test_a_change_between_epochs_is_a_warning():
+    """Truth: module A becomes fainter by 8 mmag in the last of three epochs."""
+    found, (said,) = compare([OFFSET, OFFSET, OFFSET + 0.008])
+    assert (found.epochs, found.change) == ((0, 2), pytest.approx(0.008))
+    assert said.startswith("array 1: sky of module A over that of B changes by +8.0 ± 0.7 mmag from epoch 0 to epoch 2")
+
+
+@pytest.mark.parametrize(("change", "error"), [(0.004, 0.0005), (0.008, 0.002)])
+def test_a_small_or_insignificant_change_is_no_warning(change, error):
+    """Truth: 4 mmag are below 0.5%; 8 mmag are 2.8 sigma."""
+    assert not compare([OFFSET, OFFSET + change], error)[1]
+
+
+def test_correct_arrays_with_stray_light_are_not_warned_of():
+    """Truth: 200 correct arrays with 0.3% rms of stray light in module A, and 0.1% rms that differs between epochs."""
+    rng, warned = random_stream(1, "stray light"), 0
+    for _ in range(200):
+        stray = np.zeros((2, 12))
+        stray[0] = rng.normal(0, 0.003) + rng.normal(0, 0.001, 3).repeat(4)
+        level = 0.3 * (1 + stray + rng.normal(0, 0.0005, stray.shape))
+        epoch, time = np.tile(np.repeat([0, 1, 2], 4), 2), np.tile(np.arange(12), 2)
+        columns = time, np.full(24, "1"), np.repeat(["A", "B"], 12), level.ravel(), np.full(24, 0.0001)
+        by_epoch = {e: sky_offsets(*(c[epoch == e] for c in columns)) for e in range(3)}
+        result = ArrayResult(array="1", verdict=NEEDED, words="", offset=0.0, offset_error=0.001)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SkyDisagreementWarning)
+            compare_sky(sky_offsets(*columns), [result], by_epoch)
+        warned += bool(caught)
+    assert warned <= 10
+
+
+def test_a_derivation_compares_the_sky_of_its_epochs():
+    """Truth: the sky of NRCALONG is 1% fainter in the last epoch."""
+    photometry, headers, epochs = simulate_photometry()
+    table = photometry.exposures
+    mine = (table["array"] == "long") & (table["module"] == "A") & (table["epoch"] == 2)
+    table["sky"] = np.where(mine, 0.99, 1.0) * np.asarray(table["sky"])
+    (sky,) = derive(photometry, headers, epochs).bands[1].sky
+    assert sky.epochs[1] == 2
+    assert sky.change == pytest.approx(-2.5 * np.log10(0.99), abs=2e-4)
+
+
+def test_correlations_in_words_are_those_of_the_covariance():
+    """Truth: the matrix that the report draws."""
+    solution = solve(simulate(random_stream(1, "correlations"), TABLE_2_SW, Survey(arrays=SW)))
+    known = np.flatnonzero(solution.fitted)
+    covariance = solution.covariance[np.ix_(known, known)]
+    matrix = np.abs(covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))) - np.eye(len(known))
+    expected = dict(zip((solution.names[i] for i in known), matrix.max(axis=1), strict=True))
+    for status in solution.status:
+        if status.is_fitted:
+            assert status.correlation == pytest.approx(expected[status.term.name])
