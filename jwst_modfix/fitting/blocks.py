@@ -61,12 +61,12 @@ def find_companions(model, links, fitted):
     """Find terms that hold because others do: levels of determined offsets, zero points of a group that has others."""
     groups = {links.group_of(t) for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "zero_point"}
     offsets = {t.array for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "offset"}
-    levels = [links.group_of(t) for t in model.terms if t.kind == "level"]
+    holds = [t.kind == "level" and (t.array in offsets or t.module is not None) for t in model.terms]
+    levels = [links.group_of(t) for t, held in zip(model.terms, holds, strict=True) if held]
     return np.array([
         (term.kind == "zero_point" and links.group_of(term) in groups)
-        or (term.kind == "level" and (term.array in offsets or term.module is not None)
-            and levels.count(links.group_of(term)) > 1)
-        for term in model.terms
+        or (held and levels.count(links.group_of(term)) > 1)
+        for term, held in zip(model.terms, holds, strict=True)
     ], bool)  # fmt: skip
 
 
@@ -82,12 +82,11 @@ def report_terms(model, links, free, fitted):
     for number, term in enumerate(model.terms):
         if term.kind in of:
             of[term.kind].setdefault(links.group_of(term), []).append(number)
-    for kind, groups in of.items():
+    for groups in of.values():
         for members in groups.values():
             # The reference, which is not free, always belongs to them.
-            base = members if kind == "level" else [i for i in members if fitted[i] or not free[i]]
-            if base:
-                report[np.ix_(members, base)] -= 1 / len(base)
+            base = [i for i in members if fitted[i] or not free[i]] or members
+            report[np.ix_(members, base)] -= 1 / len(base)
     return _report_drifts(model, fitted) @ _report_times(model, free) @ report
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
@@ -66,7 +66,7 @@ def fix_gauge(solution: Solution, baseline: str) -> Gauge:
     determined = _find_determined(solution)
     kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
     if baseline in DETECTORS and not (kept & determined).any():
-        raise MeasurementsError(
+        raise NoSolutionError(
             f"baseline: {baseline} has no zero point in {solution.measurements.filter}+{solution.measurements.pupil};"
             " name a detector that is linked to others"
         )
