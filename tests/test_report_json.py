@@ -98,13 +98,13 @@ def test_the_funnel_adds_up_and_names_the_rules(planted, band):
 
 def test_residuals_are_before_and_after_the_correction(band):
     """Truth: half of the offset in A, minus half in B before, and nothing after; noise of 2 to 4 mmag."""
-    for row, sign in zip(band["detectors"], (0.5, -0.5), strict=True):
+    for row, sign in zip(band["detector_residuals"], (0.5, -0.5), strict=True):
         assert row["detector"] == ("2 A" if sign > 0 else "2 B")
         assert row["before_median_mag"] == pytest.approx(sign * SHORT.offset, abs=0.001)
         assert row["after_median_mag"] == pytest.approx(0.0, abs=0.0005)
         assert row["before_rms_mag"] == pytest.approx(np.hypot(SHORT.offset / 2, row["after_rms_mag"]), rel=0.05)
         assert 0.001 < row["after_rms_mag"] < 0.005
-    assert sum(row["n"] for row in band["detectors"]) == band["measurements"]
+    assert sum(row["n"] for row in band["detector_residuals"]) == band["measurements"]
     assert sum(row["n"] for row in band["exposures"]) == band["measurements"]
     assert [row["mjd"] for row in band["exposures"]] == sorted(row["mjd"] for row in band["exposures"])
     for name, trend in band["trends"].items():
@@ -127,7 +127,7 @@ def test_comparisons_are_this_table_minus_the_other(content):
     packaged, other = content["comparisons"]
     assert (packaged["table"], other["table"]) == ("ma2023_table2.asdf", "other.asdf")
     (row,) = other["rows"]
-    assert row["offset"] == OTHER.offset
+    assert row["value"] == OTHER.offset
     assert row["difference"] == pytest.approx(SHORT.offset - OTHER.offset, abs=4 * row["difference_error"])
     assert row["sigmas"] == pytest.approx(row["difference"] / row["difference_error"])
 

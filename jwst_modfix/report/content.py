@@ -23,7 +23,7 @@ from jwst_modfix.report.points import (
     robust_width,
 )
 from jwst_modfix.table.combine import compare_tables
-from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 SCHEMA_VERSION = "1.0.0"
 _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status"))
@@ -44,7 +44,8 @@ def describe_report(derivation: Derivation, points: Mapping[str, Points]) -> dic
     """Describe a derivation with its checks by plain numbers, text, lists and dicts; ``points`` by filter."""
     described, table = describe_derivation(derivation), derivation.table
     for known, band in zip(described["bands"], derivation.bands, strict=True):
-        known |= {"name": band.name, "results": known.get("results", []), "funnel": _count_funnel(derivation, band)}
+        known |= {"name": band.name, "funnel": _count_funnel(derivation, band)}
+        known |= {name: known.get(name, []) for name in ("results", "detectors")}
         if band.solution is not None:
             known |= _describe_solution(derivation, band, band.solution, points[band.name])
     content = described | {
@@ -125,7 +126,7 @@ def _describe_solution(derivation: Derivation, band: BandResult, solution: Solut
             "detectors": links.detectors, "shared_sources": links.shared, "group": links.detector_group,
             "sentences": links.sentences(),
         },
-        "detectors": list(describe_detectors(points)),
+        "detector_residuals": list(describe_detectors(points)),
         "exposures": exposures,
         "trends": {name: list(describe_trend(points, values)) for name, values in trends.items()},
         "pulls": {
@@ -169,10 +170,16 @@ def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
     except ReferenceTableError as error:
         return found | {"problem": str(error)}
     rows = [
-        {"array": p.first.array, "filter": p.first.filter, "pupil": p.first.pupil, "offset": p.first.offset,
-         "offset_error": p.first.offset_error, "difference": p.offset.value, "difference_error": p.offset.error,
-         "sigmas": p.offset.sigmas, "slope_difference": p.slope and p.slope.value,
-         "slope_difference_error": p.slope and p.slope.error}
+        {
+            "part": f"array {p.first.array}" if isinstance(p.first, OffsetRow) else p.first.detector,
+            "filter": p.first.filter, "pupil": p.first.pupil, "value": value, "value_error": error,
+            "difference": p.value.value, "difference_error": p.value.error, "sigmas": p.value.sigmas,
+            "slope_difference": p.slope and p.slope.value, "slope_difference_error": p.slope and p.slope.error,
+        }
         for p in compared.pairs
+        for value, error in [
+            (p.first.offset, p.first.offset_error) if isinstance(p.first, OffsetRow)
+            else (p.first.zero_point, p.first.zero_point_error)
+        ]
     ]  # fmt: skip
     return found | {"rows": rows, "notes": list(compared.notes)}

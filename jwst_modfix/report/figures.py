@@ -45,7 +45,7 @@ class Picture:
 
 def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None = None) -> Axes:
     """
-    Plot the offset of each array with its standard error.
+    Plot the offset of each array, or the zero point of each detector, with its standard error.
 
     Parameters
     ----------
@@ -57,19 +57,25 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     Returns
     -------
     matplotlib.axes.Axes
-        The axes: A - B [mmag], 1 sigma errors.
+        The axes: A - B, or zero points with a mean of 0 [mmag], 1 sigma errors.
     """
     solutions = solution if isinstance(solution, Mapping) else {_band_name(solution.measurements): solution}
     found = {
         f"{name}\n{term.array}": one.value(term.name)
         for name, one in solutions.items() for term in one.model.terms if term.kind == "offset"
     }  # fmt: skip
+    found |= {
+        f"{name}\n{detector}": value
+        for name, one in solutions.items() if one.model.scale == "detectors"
+        for detector, value in one.zero_points("mean").items()
+    }  # fmt: skip
     values = {name: value for name, value in found.items() if np.isfinite(value[0])}
     ax, (y, error) = _axes(ax), _MILLI * np.reshape(list(values.values()), (-1, 2)).T
     ax.errorbar(np.arange(len(values)), y, error, fmt="o", color=_COLORS[0], capsize=3)
     ax.axhline(0, color="0.4", lw=0.8)
     ax.set_xticks(range(len(values)), list(values), fontsize=8)
-    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(values) - 0.4))
+    of_modules = any(one.model.scale == "modules" for one in solutions.values())
+    ax.set(ylabel="A - B [mmag]" if of_modules else "zero point [mmag]", xlim=(-0.6, len(values) - 0.4))
     return ax
 
 

@@ -144,10 +144,11 @@ def _find_deviating(band: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _find_opposite(derivation: Derivation, comparison: Mapping[str, Any]) -> Iterator[Finding]:
     """Offsets of the other sign: the names of the modules, or the sign of a table, are swapped."""
-    rows = [row for row in comparison["rows"] if abs(row["offset"]) > _SIGMAS * row["difference_error"]]
-    away = [row for row in rows if abs(row["difference"] + 2 * row["offset"]) < _SIGMAS * row["difference_error"]]
+    known = [row for row in comparison["rows"] if row["difference_error"]]
+    rows = [row for row in known if abs(row["value"]) > _SIGMAS * row["difference_error"]]
+    away = [row for row in rows if abs(row["difference"] + 2 * row["value"]) < _SIGMAS * row["difference_error"]]
     if away and len(away) == len(rows):
-        words = ", ".join(f"{row['filter']} array {row['array']}" for row in away)
+        words = ", ".join(f"{row['filter']} {row['part']}" for row in away)
         words += f": equal to {comparison['table']} with the opposite sign"
         yield Finding("module names", "comparison", words, "look whether modules A and B, or signs, are swapped")
 
