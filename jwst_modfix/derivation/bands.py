@@ -29,6 +29,7 @@ from jwst_modfix.fitting.checks import (
     solve,
     validate,
 )
+from jwst_modfix.fitting.drift import Drift, list_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
@@ -82,6 +83,7 @@ class BandResult:
     score_tests: tuple[ScoreTest, ...] = ()
     colour: Colour | None = None
     assumptions: tuple[Assumption, ...] = ()
+    drifts: tuple[Drift, ...] = ()  # of each detector in each epoch after the first
     module_slopes: dict[str, tuple[float, float]] = field(default_factory=dict)  # term: (k, error)
     warnings: tuple[str, ...] = ()
     failure: str | None = None  # why there is no solution
@@ -164,6 +166,7 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
         module_slopes=_fit_module_slopes(result.measurements, solution, options),
         score_tests=_test_residuals(result, photometry),
         assumptions=list_assumptions(solution),
+        drifts=list_drifts(solution) if options.drift == "report" and options.method == "network" else (),
     )
 
 

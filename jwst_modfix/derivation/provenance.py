@@ -13,6 +13,7 @@ import numpy as np
 from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
+from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
@@ -153,6 +154,7 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
             yield f"{band.name}: no solution: {band.failure}"
         for result in band.results:
             yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
+        yield from (f"{band.name}: {sentence}." for sentence in describe_drifts(band.drifts))
         for detector in band.detectors:
             yield f"{band.name}, {detector.detector}: correction {detector.verdict}: {detector.words}."
 
@@ -210,6 +212,7 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "detectors": [asdict(result) for result in band.detectors],
         "detector_scatter_mag": solution.detector_scatter,
         "remarks": [*solution.remarks, *solution.refusals],
+        "drifts": [asdict(drift) for drift in band.drifts],
         "reserved": [asdict(residual) for residual in band.residuals],
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],

@@ -7,7 +7,7 @@ import numpy as np
 from jwst_modfix.fitting.design import NULL_SHARE, Model, generalised_inverse
 
 # 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
-MAX_COST = 2.0
+MAX_COST = 10.0
 # A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
 # ten times larger: what is then called its value is the model's assumption, not the data's.
 MAX_INFLATION = 100.0
@@ -176,17 +176,22 @@ def admit_field(found, information, choice):
     if not asked or not model.mask("field").any():
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
-    why = ""
-    for order in range(asked, 0, -1):
+    why = "" if there else f"field of order {asked}: no zero point is determined"
+    trial = found
+    for order in range(asked if there else 0, 0, -1):
         mine = [t.kind == "field" and sum(t.power) <= order and t.codes in there for t in model.terms]
         trial = replace(found, free=found.free | mine, fitted=found.fitted | mine)
-        obstacle = _find_field_obstacle(trial, information)
+        # A field must not rest on the assumption that exposures have no terms of their own, unless that is asked for.
+        held = trial
+        if choice.exposure_terms != "zero" and model.mask("exposure").any() and not trial.has_exposures:
+            held = replace(trial, free=_with_exposures(trial), fitted=trial.fitted | model.mask("exposure"))
+        obstacle = _find_field_obstacle(held, information)
         if not obstacle:
             break
         trial, why = found, why or f"field of order {order}: {obstacle}"
     if not why:
         return trial
-    order = max((sum(t.power) for t, f in zip(model.terms, trial.fitted, strict=True) if f and t.power), default=0)
+    order = trial.field_order
     words = f"{why}; {f'order {order} is fitted' if order else 'no field is fitted'}"
     return replace(trial, refusals=(*found.refusals, words))
 
@@ -238,7 +243,7 @@ def admit_drifts(found, information, choice):
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
     mine = np.array([term.kind == "drift" and term.codes in there for term in model.terms], bool)
-    trial = replace(found, free=found.free | (mine & ~first_drifts(model)), fitted=found.fitted | mine)
+    trial = replace(found, free=found.free | (mine & ~first_drifts(model, mine)), fitted=found.fitted | mine)
     inverse, null = information.invert(trial.free)
     wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
     if not information.touches(wanted, null).any():
@@ -251,11 +256,11 @@ def admit_drifts(found, information, choice):
     return replace(found, refusals=(*found.refusals, f"drifts of detectors are not fitted: {why}"))
 
 
-def first_drifts(model):
-    """Find the drift of the first detector in each epoch: it is fixed to 0, as the epoch's term holds the mean."""
+def first_drifts(model, possible):
+    """Find the first possible drift in each epoch: it is fixed to 0, as the epoch's term holds the mean."""
     seen, found = set(), np.zeros(len(model.terms), bool)
     for number, term in enumerate(model.terms):
-        if term.kind == "drift" and term.epoch not in seen:
+        if possible[number] and term.epoch not in seen:
             seen.add(term.epoch)
             found[number] = True
     return found

@@ -6,6 +6,7 @@ import html
 import textwrap
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
+from jwst_modfix.fitting.field_choice import choose_order
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
@@ -446,7 +448,7 @@ def fit(
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
-    order = str(field_order)
+    given, order = dict(locals()), str(field_order)
     for name, value, known in (("field_order", order, _ORDERS), ("drift", drift, _DRIFTS)):
         if value not in known:
             raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {value!r}")
@@ -462,6 +464,10 @@ def fit(
     for name, known in _CHOICES.items():
         if getattr(choice, name) not in known:
             raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
+    if order == "auto":
+        options = {name: given[name] for name in given if name not in ("measurements", "field_order")}
+        solve = partial(_fit_quietly, measurements, options)
+        return choose_order(measurements, solve)
     mine = measurements.select(~measurements.reserved)
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
     solution = _add_detector_scatter(solution) if scatter else solution
@@ -471,6 +477,12 @@ def fit(
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
+
+
+def _fit_quietly(measurements: Measurements, options: dict[str, Any], order: int) -> Solution:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        return fit(measurements, **options, field_order=str(order))
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:

@@ -12,6 +12,7 @@ from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_m
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
+from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science
@@ -88,7 +89,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     scale = option('modules', 'detectors', default='modules')  # What gets a zero point: the modules (offset and slope of each array, as published), or every linked detector
     field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest that reserved sources cannot tell from higher ones
     exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure in the place of its epoch's: where it costs nothing; where it is separable; zero
-    drift = option('report', 'fit', 'no', default='report')  # With scale='detectors': terms of each detector in each epoch: reported, fitted, or not
+    drift = option('report', 'fit', 'no', default='report')  # Changes of single detectors between epochs: reported; fitted, with scale=detectors; or not
     fit_slope = option('long', 'all', 'none', default='long')  # Arrays with a gradient across the field: long wavelength, all, none
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
     time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: fitted, and reported where the data do not require it; fitted; zero
@@ -198,6 +199,10 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
             numbers = (format_measured(d.zero_point, d.zero_point_error, ""),
                        format_measured(d.field_rms, d.field_error, ""))  # fmt: skip
             rows.append([band.name, d.detector, *numbers, f"{d.n_sources:.0f}", d.verdict, d.words])
+    for band in derivation.bands:
+        yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
+        if band.solution is not None:
+            yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
     yield "Results:"
     yield from (f"  {line}" for line in align(rows, right=[4]))
 

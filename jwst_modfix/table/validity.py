@@ -18,6 +18,8 @@ _PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of 
 _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
+_SIDE = 2048  # pixels of a detector along each axis
+
 # NIRCam's wheels in imaging.
 SHORT_FILTERS = (
     "F070W", "F090W", "F115W", "F140M", "F150W", "F150W2", "F182M", "F187N", "F200W", "F210M", "F212N",
@@ -119,6 +121,20 @@ def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -
     )
 
 
+def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> str | None:
+    """Describe that detectors of the filter and pupil have no common scale; None where they have one."""
+    if not isinstance(row, ZeroPointRow):
+        return None
+    others = {other.group for other in table.zero_points if other.key[1:] == row.key[1:]} - {row.group}
+    if not others:
+        return None
+    groups = ", ".join(map(str, sorted(others, key=str)))
+    return (
+        f"{row.label} is of group {row.group}, and other detectors are of group {groups}: nothing links the groups, "
+        "and their corrected fluxes have no common scale"
+    )
+
+
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
     reasons = _not_imaging(exposure) or list(_not_calibrated(exposure))
@@ -189,16 +205,22 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
         yield "it has no WCS, which the slope needs; run assign_wcs"
     elif exposure.frames is not None and "v2v3" not in exposure.frames:
         yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
-    size = exposure.subarray_size[::-1]
-    if None in exposure.subarray_start or None in size:
+    first, size = exposure.subarray_start, exposure.subarray_size
+    if None in first or None in size:
         yield (
-            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*exposure.subarray_start, *exposure.subarray_size)}, and "
-            "the slope needs to know the subarray's place"
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, and a slope or field needs to know the "
+            "subarray's place"
         )
-    elif exposure.shape is not None and exposure.shape != size:
+    elif exposure.shape is not None and exposure.shape != size[::-1]:
         yield (
-            f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size}: a cutout, "
-            "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set --apply_slope=false"
+            f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size[::-1]}: a "
+            "cutout, whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set "
+            "--apply_slope=false"
+        )
+    elif min(first) < 1 or max(first[0] + size[0], first[1] + size[1]) > _SIDE + 1:
+        yield (
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's {_SIDE} "
+            "pixels; set the keywords right, or set --apply_slope=false"
         )
     if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
         yield (
