@@ -217,9 +217,7 @@ def _show_reached(reach, rolls, filters, seed, options):
         errors = ", ".join(f"{plan.filter} {1e3 * plan.largest_error():.2f}" for plan in plans)
         rows.append([str(len(turns) * dithers), " ".join(f"{turn:g}" for turn in turns), str(dithers), errors])
     if len(rows) == 1:
-        raise ModuleOffsetError(
-            f"no set of up to 3 rolls and 12 dithers reaches {reach:g} mmag; raise --reach"
-        )
+        raise ModuleOffsetError(f"no set of up to 3 rolls and 12 dithers reaches {reach:g} mmag; raise --reach")
     click.echo("\n".join(align(rows, right=[0, 2])))
 
 
