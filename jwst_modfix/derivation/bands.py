@@ -288,11 +288,10 @@ def _compare_sky(
 
     The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     """
-    table, measured = (part[_of_band(part, solution.measurements)]
-                       for part in (photometry.exposures, photometry.measurements))  # fmt: skip
+    table = photometry.exposures[_of_band(photometry.exposures, solution.measurements)]
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
-    centres = [_across_modules(measured, solution, result) for result in results]
+    centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
     return tuple(compare_sky(_sky_offsets(table), centres, levels))
 
 
@@ -321,11 +320,11 @@ def find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
     return times[exposure]
 
 
-def _across_modules(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:
+def difference_of_centres(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:
     """Add the gradient between the middles of the two arrays to an offset, and to its error."""
     if result.offset is None:
         return result
-    mine = table["array"] == result.array
+    mine = _of_band(table, solution.measurements) & np.asarray(table["array"] == result.array)
     a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)

@@ -76,6 +76,7 @@ class Options:  # numpydoc ignore=PR01
     seed: int = 1  #: seed of the reserved sources and of the bootstrap
     bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
     allow_mixed: bool = False  #: accept exposures with different calibrations
+    compare: str | None = None  #: table that the report compares with, besides the packaged one
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -105,6 +106,11 @@ class Options:  # numpydoc ignore=PR01
             raise MeasurementsError(f"reserve_share: must be from 0 to 0.9; got {self.reserve_share}")
         if self.bootstrap == 1:
             raise MeasurementsError("bootstrap: must be 0 (none) or at least 2 draws; got 1")
+
+    @cached_property
+    def others(self) -> tuple[OffsetTable, ...]:
+        """Tables to compare with: the packaged one, and the one that is given."""
+        return tuple(OffsetTable.read(path) for path in dict.fromkeys(("packaged", self.compare or "packaged")))
 
     @property
     def criteria(self) -> Criteria:
@@ -224,6 +230,7 @@ def derive_members(
     cache: Cache | None = None,
 ) -> Derivation:
     """Derive a table from exposures."""
+    _ = options.others  # an unreadable table is an error before the hours of measuring
     headers, mixed = read_members(members, allow_mixed=options.allow_mixed, scale=options.scale, workers=workers)
     times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
     limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}

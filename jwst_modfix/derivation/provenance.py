@@ -165,7 +165,7 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     """Describe a derivation by plain numbers, text, lists and dicts, for the reference file and the report."""
     selection = derivation.selection
-    return _plain({
+    return plain({
         "product": derivation.product,
         "options": {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"},
         "versions": {name: importlib.metadata.version(name) for name in _SOFTWARE},
@@ -227,12 +227,12 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Plain numbers, text, lists and dicts; None for what is not finite, which the file leaves out."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if not isinstance(value, str) and hasattr(value, "__iter__"):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -105,6 +105,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
+    compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that measures exposures, instead of processes on this machine
     cache = boolean(default=None)  # Keep the photometry of each exposure in <product>_modfix_cache, for a repeated run; by default if results are saved
