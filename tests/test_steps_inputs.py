@@ -243,7 +243,7 @@ def damage_asdf(hdulist):
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(damage_shape, r"ERR has shape \(3, 3\)"), (damage_asdf, "its ASDF extension cannot be read")],
+    [(damage_shape, r"err has shape \(3, 3\)"), (damage_asdf, "its ASDF extension cannot be read")],
 )
 def test_what_would_fail_in_the_middle_is_found_before_anything_is_written(pair_folder, pair, damage, words):
     path = Path("data", names(pair)[1])

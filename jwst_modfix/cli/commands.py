@@ -14,10 +14,12 @@ _COMMANDS = {  # the module of each, and its line of help
     "diff": ("tables", "Compare two tables, row by row."),
     "merge": ("tables", "Join the rows of several tables."),
     "convert": ("tables", "ECSV to table and back; photom files with the offsets in."),
+    "rebase": ("calibrations", "Carry a table from one calibration to another."),
     "init": ("tables", "Put parameter files and a table of your own in a folder."),
     "group": ("exposures", "Make an association of exposures of several epochs."),
     "simulate": ("simulate", "Make exposures with a known error of the calibration."),
     "plan": ("exposures", "Forecast the errors of a table derived from exposures."),
+    "derive-from": ("derivations", "One table from the measurement files of several derivations."),
 }
 
 _EXAMPLES = """\b
@@ -40,7 +42,8 @@ class _LazyGroup(click.Group):
     def get_command(self, _ctx, name):
         if name not in _COMMANDS:
             return None
-        return getattr(importlib.import_module(f"jwst_modfix.cli.{_COMMANDS[name][0]}"), f"{name}_command")
+        module = importlib.import_module(f"jwst_modfix.cli.{_COMMANDS[name][0]}")
+        return getattr(module, f"{name.replace('-', '_')}_command")
 
     def format_commands(self, _ctx, formatter):
         with formatter.section("Commands"):

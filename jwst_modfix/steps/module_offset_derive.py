@@ -12,6 +12,7 @@ from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_m
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
+from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science
@@ -84,11 +85,15 @@ class ModuleOffsetDeriveStep(OfflineStep):
     spec = """
     photometry = option('exposure', 'mosaic', 'catalog', default='exposure')  # Measure sources in single exposures, in mosaics of each epoch and array (the published method), or read your own photometry
     catalogs = force_list(default=None)  # Tables (ECSV, FITS, parquet) of your own photometry of single exposures, with photometry='catalog'
-    method = option('network', 'pairs', default='network')  # One robust fit of all measurements, or medians and fits of pairs of epochs (the published method)
+    method = option('network', 'pairs', 'sky', default='network')  # One robust fit of all measurements; medians and fits of pairs of epochs (the published method); or with scale='detectors' sky levels, with a floor of 15 mmag
+    scale = option('modules', 'detectors', default='modules')  # What gets a zero point: the modules (offset and slope of each array, as published), or every linked detector
+    field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest that reserved sources cannot tell from higher ones
+    exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure in the place of its epoch's: where it costs nothing; where it is separable; zero
+    drift = option('report', 'fit', 'no', default='report')  # Changes of single detectors between epochs: reported; fitted, with scale=detectors; or not
     fit_slope = option('long', 'all', 'none', default='long')  # Arrays with a gradient across the field: long wavelength, all, none
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
     time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: fitted, and reported where the data do not require it; fitted; zero
-    baseline = option('B', 'A', 'mean', default='B')  # The module whose flux scale is kept
+    baseline = option('B', 'A', 'mean', 'NRCA1', 'NRCA2', 'NRCA3', 'NRCA4', 'NRCALONG', 'NRCB1', 'NRCB2', 'NRCB3', 'NRCB4', 'NRCBLONG', default='B')  # Whose flux scale is kept: a module's, the mean, or with scale='detectors' that of one detector
     significance = float(default=3.0)  # Gaussian sigmas from which an offset is non-zero in the reference file
     epoch_gap_days = float(default=30.0)  # Longest time between exposures of one epoch [day], where the association names no epochs
     epoch_roll_tolerance = float(default=5.0)  # Largest difference of roll within one epoch [deg], where the association names no epochs
@@ -100,6 +105,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
+    compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that measures exposures, instead of processes on this machine
     cache = boolean(default=None)  # Keep the photometry of each exposure in <product>_modfix_cache, for a repeated run; by default if results are saved
@@ -179,6 +185,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
 def _summarize(derivation: Derivation) -> Iterator[str]:
     """Log warnings, and write the table of results."""
     rows = [["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]]
+    if derivation.options.scale == "detectors":
+        rows = [["filter", "detector", "zero point [mmag]", "field rms [mmag]", *rows[0][4:]]]
     for band in derivation.bands:
         for warning in band.warnings:
             log.warning("%s", warning)
@@ -187,6 +195,15 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
         for r in band.results:
             numbers = (format_measured(r.offset, r.offset_error, ""), format_measured(r.slope, r.slope_error, ""))
             rows.append([band.name, r.array, *numbers, f"{r.n_sources:.0f}", r.verdict, r.words])
+        for d in band.detectors:
+            numbers = (format_measured(d.zero_point, d.zero_point_error, ""),
+                       format_measured(d.field_rms, d.field_error, ""))  # fmt: skip
+            sky = f"; sky {format_measured(*band.sky_points[d.detector])}" if d.detector in band.sky_points else ""
+            rows.append([band.name, d.detector, *numbers, f"{d.n_sources:.0f}", d.verdict, d.words + sky])
+    for band in derivation.bands:
+        yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
+        if band.solution is not None:
+            yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
     yield "Results:"
     yield from (f"  {line}" for line in align(rows, right=[4]))
 
