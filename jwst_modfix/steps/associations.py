@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -27,13 +28,13 @@ _TEXTS = ("exptype", "epoch", "group_id", "asn_candidate")  # and fields that ne
 class Association:
     """An association, and where its members are."""
 
-    content: dict  # as in its file
+    content: dict[str, Any]  # as in its file
     folder: Path  # the names of members are relative to it
     stem: str  # its name without .json and _asn
     source: Path | None = None  # its file
 
     @property
-    def members(self) -> list[dict]:
+    def members(self) -> list[dict[str, Any]]:
         """Members of every product, in order."""
         return [member for product in self.content["products"] for member in product["members"]]
 
@@ -125,16 +126,11 @@ def read_association(source: Any) -> Association:
 def write_association(association: Association) -> None:
     """Write an association to its place."""
     text = json.dumps(association.content, indent=4) + "\n"
-    if not _holds(association.source, text):  # a run that resumes and finds all done touches nothing
-        with written_whole(association.source) as partial:
-            partial.write_text(text, encoding="utf-8")
-
-
-def _holds(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except OSError:
-        return False
+    with contextlib.suppress(OSError, ValueError):
+        if Path(str(association.source)).read_text(encoding="utf-8") == text:
+            return  # a run that resumes and finds all done touches nothing
+    with written_whole(association.source) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _plain_copy(content: Any) -> Any:

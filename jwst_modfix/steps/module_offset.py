@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -36,15 +35,13 @@ class ModuleOffsetStep(OfflineStep):
 
     Input is a calibrated image (``_cal``) or several, a folder, a list, a container or a library of them, or an
     association. Run by ``strun``, it writes ``<root>_modfix.fits`` for each exposure, and an association of these.
-    Exposures that the table is not meant for are returned unchanged, marked as skipped.
-
-    Pixels are multiplied by ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the
-    coordinate u of the field. Signs and units are those of Ma et al. (2023).
+    Exposures that the table is not meant for are returned unchanged, marked as skipped. Pixels are multiplied by
+    ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the coordinate u of the field.
     """
 
     class_alias = "module_offset"
     _suffix = "modfix"
-    _written: Any = MappingProxyType({})  # files of results that are written, by id
+    _written: Any = ()  # files of results that are written, by id
 
     spec = """
     override_moduleoffset = is_string_or_datamodel(default=None)  # Module offset table (ASDF file or ModuleOffsetModel); else $JWST_MODFIX_REFERENCE, else the packaged Table 2 of Ma et al. (2023)
@@ -178,23 +175,23 @@ class ModuleOffsetStep(OfflineStep):
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
         targets, product = {}, None
+        if self.save_results and self.output_file:
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
+            )
         if self.save_results:
-            if self.output_file:
-                raise ModuleOffsetError(
-                    f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
-                )
             targets = {path: self._locate_output(path.name) for path in association.science}
             stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
             product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
         outputs = plan_outputs(targets, targets.values(), association.files, correction, self.on_existing, product)
         refuse_together(association.science, correction, where=association.stem)
         corrected = association.corrected(self._suffix, product, targets)
-        library = None if product else AssociationLibrary(corrected, on_disk=not self.in_memory)
         workers = {"workers": self.workers, "scheduler": self.scheduler}
-        members = each(library) if library else outputs
-        results = list(correct_members(members, correction, outputs, product=product, **workers))
-        if library:
+        if product is None:
+            library = AssociationLibrary(corrected, on_disk=not self.in_memory)
+            list(correct_members(each(library), correction, **workers))
             return library
+        results = list(correct_members(outputs, correction, outputs, product=product, **workers))
         refuse_replaced(outputs.values())
         write_association(corrected)
         log.info("The association of %d members is %s", len(results), product)
