@@ -306,6 +306,22 @@ def test_structure_that_no_polynomial_holds_is_stated_and_refused_above_3_mmag(t
         assert done.changes[0].remainder == pytest.approx(size, rel=0.01)
 
 
+@pytest.mark.parametrize(("size", "is_refused"), [((2048, 1536), False), ((48, 64), True)])
+def test_flats_of_a_part_of_the_detector_do_not_stand_for_the_rest(tmp_path, calibrate, size, is_refused):
+    """Three quarters of the detector are enough; a subarray is not, as the polynomial would be extrapolated."""
+    flats = [
+        write_flat(tmp_path / f"{side}.fits", "NRCA2", np.full(size, value))
+        for side, value in (("old", 1.0), ("new", 1.1))
+    ]
+    old, new = calibrate({"NRCA2": (2.0, 2.0)}, flat=[flats])
+    if is_refused:
+        with pytest.raises(ReferenceTableError, match="good pixels in only 0% of the detector, less than 50%"):
+            rebase_table(table_of(point(), baseline=None), old, new)
+    else:
+        (row,) = rebase_table(table_of(point(), baseline=None), old, new).table.zero_points
+        assert row.zero_point == pytest.approx(0.03 - change(1.0, 1.1), abs=1e-6)
+
+
 # ---- what is refused ----
 
 
@@ -338,6 +354,22 @@ def test_files_of_another_calibration_than_that_of_the_table_are_refused(calibra
     old, new = calibrate({"NRCA2": (2.0, 2.1)})
     with pytest.raises(ReferenceTableError, match=words):
         rebase_table(table, old, new)
+
+
+@pytest.mark.parametrize("loss", [np.nan, 1.0])
+def test_a_correction_for_time_that_gives_no_positive_photmjsr_is_refused(calibrate, loss):
+    """A loss that is not a number, and one of 100% a year, which leaves no throughput after two years."""
+    old, new = calibrate({"NRCA2": (2.0, 2.1)}, new_times={"timecoeff_linear": (loss,)})
+    with pytest.raises(
+        ReferenceTableError, match="to_NRCA2.fits: PHOTMJSR of NRCA2, .* must be positive, got (nan|-2.1)"
+    ):
+        rebase_table(table_of(point(), baseline=None), old, new, date="2024-04-30")
+
+
+@pytest.mark.parametrize("date", ["yesterday", "2026-13-01"])
+def test_a_date_that_is_none_is_refused(calibrate, date):
+    with pytest.raises(ReferenceTableError, match=f"--date must be an ISO date such as 2026-03-01, got {date}"):
+        rebase_table(table_of(point(), baseline=None), *calibrate({"NRCA2": (2.0, 2.1)}), date=date)
 
 
 def test_one_name_with_two_contents_is_refused(tmp_path):
@@ -433,6 +465,17 @@ def test_most_of_table_2_is_in_the_photom_files_of_2026(modfix):
     assert np.sqrt(np.mean(new**2)) == pytest.approx(11.4, abs=0.05)
     assert output.count("no longer needed") == 1
     assert "does not say at which PHOTMJSR it was derived" in " ".join(output.split())
+
+
+def test_a_list_may_name_subarrays(modfix):
+    """Truth: FULL, where the cell is empty, and SUB160 change by ratios of their own."""
+    Path("list.csv").write_text(
+        "detector,filter,pupil,subarray,from,to\nNRCA2,F200W,CLEAR,,2,2.1\nNRCA2,F200W,CLEAR,SUB160,2,2.2\n"
+    )
+    table_of(point(), point(value=0.01, subarray="SUB160"), baseline=None).write("t.asdf")
+    modfix("rebase", "t.asdf", "--photmjsr", "list.csv", "-o", "new.asdf")
+    found = [row.zero_point for row in OffsetTable.read("new.asdf").zero_points]
+    assert found == pytest.approx([0.03 + change(2, 2.1), 0.01 + change(2, 2.2)], abs=1e-6)
 
 
 @pytest.mark.parametrize(
