@@ -57,9 +57,10 @@ class Calibration:
         return "--photmjsr" if self.is_list else f"--{self.side}-photom"
 
     @property
-    def paths(self) -> list[Path]:
-        """All files."""
-        return [*(file.path for file in self.photom.values()), *(image.path for image in (*self.flat, *self.area))]
+    def paths(self) -> list[tuple[str, Path]]:
+        """Kind and path of each file."""
+        images = [(image.kind, image.path) for image in (*self.flat, *self.area)]
+        return [*(("photom", file.path) for file in self.photom.values()), *images]
 
     def names(self, kind: str, table: OffsetTable) -> list[str]:
         """Names of the photom or flat files of the detectors of a table; a list of values names none."""
@@ -195,8 +196,8 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
     lines: dict[tuple[str, str], list[PhotomLine]] = {}
     for number, row in enumerate(content, 1):
         detector, filter, pupil = (str(row[name]).strip().upper() for name in _COLUMNS[:3])
-        subarray = str(row["subarray"]).strip().upper() if "subarray" in content.colnames else ""
-        subarray = None if subarray in ("", "--") else subarray  # "--" is how an empty cell reads
+        named = str(row["subarray"]).strip().upper() if "subarray" in content.colnames else ""
+        subarray = None if named in ("", "--") else named  # "--" is how an empty cell reads
         if detector not in DETECTORS:
             problems.append(f"row {number}: detector must be one of {', '.join(DETECTORS)}, got {detector}")
         for side in ("from", "to"):
@@ -245,9 +246,9 @@ def _compare_calibrations(old: Calibration, new: Calibration) -> Iterator[str]:
         sides = [bool(getattr(side, kind)) for side in (old, new)]
         if any(sides) != all(sides) or (kind == "photom" and not any(sides)):
             yield f"needs both --from-{kind} and --to-{kind}"
-    seen: dict[str, Path] = {}
-    for path in () if old.is_list else (*old.paths, *new.paths):
-        other = seen.setdefault(path.name, path)
+    seen: dict[tuple[str, str], Path] = {}
+    for kind, path in () if old.is_list else (*old.paths, *new.paths):
+        other = seen.setdefault((kind, path.name), path)
         if not filecmp.cmp(path, other, shallow=False):
             yield f"{other} and {path} have one name and different contents; files of CRDS do not change: rename yours"
 
@@ -317,7 +318,7 @@ def _compare_images(row: Row, detector: str, old: Calibration, new: Calibration)
 def _check_date(date: str) -> None:
     try:
         mjd_of(date)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: with a time zone
         raise ReferenceTableError(f"--date must be an ISO date such as 2026-03-01, got {date}") from error
 
 
@@ -565,7 +566,7 @@ def _find_validity(table: OffsetTable, new: Calibration, context: str | None) ->
 
 def _history_line(table: OffsetTable, old: Calibration, new: Calibration, date: str | None) -> str:
     today = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
-    sources = [", ".join(sorted({path.name for path in side.paths})) for side in (old, new)]
+    sources = [", ".join(sorted({path.name for _, path in side.paths})) for side in (old, new)]
     which = f"by PHOTMJSR of {sources[0]}" if old.is_list else f"from {sources[0]} to {sources[1]}"
     at = f", at {date}" if date else ""
     return f"{today}: {table.name} (hash {table.digest}) carried to another calibration, {which}{at}."
