@@ -144,7 +144,8 @@ def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
                     (hidden / target.name).replace(target)
     except BaseException:
         if is_new:
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # another process may have put files there
+                folder.rmdir()
         raise
 
 
