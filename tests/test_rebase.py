@@ -10,6 +10,7 @@ import pytest
 from derivation_of_magnitudes import derive, simulate_photometry
 from numpy.polynomial.legendre import legval2d
 from reference_files import PIXAR_SR, T0, run_flat, run_photom, write_area, write_flat, write_photom
+from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.calibration import Photom, PhotomLine
@@ -224,16 +225,22 @@ def test_rows_of_subarrays_come_first_and_new_ones_are_made_where_they_differ(ca
 
 
 def test_flats_that_differ_by_a_constant_give_no_field_and_bad_pixels_do_not_count(tmp_path, calibrate):
-    """Truth: 1.02 everywhere but in a quarter of bad pixels: NaN, 0, DO_NOT_USE and, by DQ_DEF, NO_FLAT_FIELD."""
+    """Truth: 1.02 everywhere but in bad pixels: single ones, flagged or not, and two areas that only DQ marks.
+
+    DQ_DEF gives the bits of the flags, which are others than those of the jwst package; JUMP_DET is not bad.
+    """
     rng = np.random.default_rng(7)
-    flat, dq = np.full(FULL, 1.02), np.zeros(FULL, np.uint32)
-    bad = rng.random(FULL) < 0.25
-    which = rng.integers(0, 4, FULL)
-    flat[bad], flat[bad & (which == 0)], flat[bad & (which == 1)] = 7.0, np.nan, 0.0
-    dq[bad & (which >= 2)] = 1
+    flat, dq = np.full(FULL, 1.02), np.full(FULL, dqflags.pixel["JUMP_DET"], np.uint32)
+    single = rng.integers(0, 20, FULL)
+    flat[single == 0], flat[single == 1], flat[single == 2] = np.nan, 0.0, 7.0
+    flat[:, :256], dq[:, :256] = 7.0, dqflags.pixel["NO_FLAT_FIELD"]
+    flat[:256, 256:], dq[:256, 256:] = 7.0, dqflags.pixel["DO_NOT_USE"]
+    names = [(1, 2, "NO_FLAT_FIELD", ""), (2, 4, "DO_NOT_USE", ""), (0, 1, "JUMP_DET", "")]
+    columns = [("BIT", "i4"), ("VALUE", "u4"), ("NAME", "S40"), ("DESCRIPTION", "S80")]
+    new = {"dq": dq, "dq_def": np.array(names, columns)}
     flats = [
         write_flat(tmp_path / "old.fits", "NRCA2", np.ones(FULL)),
-        write_flat(tmp_path / "new.fits", "NRCA2", flat, dq=dq),
+        write_flat(tmp_path / "new.fits", "NRCA2", flat, **new),
     ]
     old, new = calibrate({"NRCA2": (2.0, 2.0)}, flat=[flats])
     done = rebase_table(table_of(point(), baseline=None), old, new)
