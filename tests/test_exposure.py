@@ -57,7 +57,7 @@ def test_a_file_a_packed_file_and_a_model_are_described_alike(path):
         found = describe(source)
         assert (found.detector, found.module, found.array) == ("NRCALONG", "A", "long")
         assert (found.filter, found.pupil, found.unit, found.exp_type) == ("F444W", "CLEAR", "MJy/sr", "NRC_IMAGE")
-        assert (found.shape, found.subarray_start, found.subarray_size) == ((48, 64), (701, 401), (64, 48))
+        assert (found.shape, found.xstart, found.ystart, found.xsize, found.ysize) == ((48, 64), 701, 401, 64, 48)
         assert found.wcs_box == ((-0.5, 63.5), (-0.5, 47.5))
         assert found.frames[:2] == ("detector", "v2v3")
         assert found.context == "jwst_1130.pmap"
@@ -369,6 +369,13 @@ TRACES = [
 @pytest.mark.parametrize("cards", TRACES, ids=str)
 def test_any_trace_of_a_correction_counts(path, cards):
     edit(path, lambda hdulist: [hdulist[0].header.append(card) for card in cards])
+    for source in by_each_route(path):
+        assert describe(source).status == "COMPLETE"
+
+
+@pytest.mark.parametrize("card", [("S_MODOFF", "COMPLETE"), ("MODFOFF", 0.1), ("R_MODOFF", "table.asdf")], ids=str)
+def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_trace(path, card):
+    edit(path, lambda hdulist: hdulist["SCI"].header.append(card))
     for source in by_each_route(path):
         assert describe(source).status == "COMPLETE"
 
