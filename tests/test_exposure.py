@@ -1,7 +1,9 @@
 """One description of an exposure and one way to open one, whether it is a file, a packed file or a data model."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import zipfile
 
@@ -263,11 +265,15 @@ def zipped(content):
     [
         (zipped, "it is a ZIP archive"),
         (lambda content: gzip.compress(content, 0), "it is gzip; a compressed FITS file is named .fits.gz"),
+        (bz2.compress, "it is bzip2"),
+        (lambda content: lzma.compress(content, preset=0), "it is xz"),
+        (lambda content: b"\x89HDF\r\n\x1a\n" + content, "it is HDF5"),
+        (lambda content: HEAD, "it is ASDF; such a file is named .asdf"),
         (lambda content: b"\n" + content, r"it begins with b'\\n?SIMPLE"),
         (lambda content: b"", "it is empty"),
         (lambda content: b"this is no FITS file", "it begins with b'this is n'"),
     ],
-    ids=["zip", "gzip", "shifted", "empty", "text"],
+    ids=["zip", "gzip", "bzip2", "xz", "hdf5", "asdf", "shifted", "empty", "text"],
 )
 def test_what_is_no_fits_file_is_refused_by_what_it_is(path, make, words):
     path.write_bytes(make(path.read_bytes()))

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
+from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import DETECTORS
@@ -158,6 +159,7 @@ class Derivation:  # numpydoc ignore=PR01
             table[name] = values
             table[name].description = description
         table["residual"].unit = table["mag"].unit
+        table.meta["calibration"] = describe_calibration(self.headers)
         return table
 
     @cached_property

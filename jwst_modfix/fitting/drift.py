@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, Information, first_drifts, report_terms
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, list_terms
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, Model, list_terms
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.robust import fit_robust
 from jwst_modfix.fitting.zero_points import find_determined
 
 if TYPE_CHECKING:
+    from jwst_modfix.fitting.measurements import Measurements
+    from jwst_modfix.fitting.separability import Forecast, LinkReport
     from jwst_modfix.fitting.solution import Solution
 
 # More terms than this take minutes.
@@ -31,57 +33,95 @@ class Drift:
     share: float  # change of the detector's zero point, less the mean of all, over a drift of it that is not fitted
 
 
+@dataclass(frozen=True, eq=False)
+class _Extended:
+    """The model of a solution, or a forecast, with drifts."""
+
+    model: Model
+    system: LinearSystem
+    links: LinkReport
+    free: np.ndarray
+    fitted: np.ndarray
+
+    def told(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Terms that these weights determine, and the expected covariance."""
+        information = Information(self.model, self.links, *self.system.normal_matrix(weight))
+        inverse, null = information.invert(self.free)
+        report = self.report()
+        return ~information.touches(report, null), report @ inverse @ report.T
+
+    def report(self) -> np.ndarray:
+        return report_terms(self.model, self.links, self.free, self.fitted)
+
+
 def list_drifts(solution: Solution) -> tuple[Drift, ...]:
     """Fit a drift of every detector in every epoch after the first, beside all terms of a solution."""
-    m, choice = solution.measurements, solution.choice
-    if (solution.model.epochs.size - 1) * len(solution.model.detectors) > _MOST_TERMS:
+    m = solution.measurements
+    extended = _extend(solution, m)
+    if extended is None:
         return ()
+    again, report = fit_robust(extended.system, extended.free, m), extended.report()
+    scatter = estimate_detector_scatter(again, extended.system, extended.free, m.detector, m.time)
+    covariance = report @ (again.covariance + scatter.covariance) @ report.T
+    told, _ = extended.told(again.derivative)
+    shares = _list_shares(solution, m, solution.derivative)
+    return tuple(_drifts(extended, told, report @ again.values, covariance, shares))
+
+
+def forecast_drifts(forecast: Forecast, measurements: Measurements) -> tuple[Drift, ...]:
+    """Forecast the errors of drifts; values are 0."""
+    extended, weight = _extend(forecast, measurements), 1 / measurements.mag_error**2
+    if extended is None:
+        return ()
+    told, covariance = extended.told(weight)
+    shares = _list_shares(forecast, measurements, weight)
+    return tuple(_drifts(extended, told, np.zeros(len(told)), covariance, shares))
+
+
+def _drifts(extended, told, values, covariance, shares):
+    error = np.sqrt(np.maximum(np.diag(covariance), 0))
+    for number in np.flatnonzero(extended.model.mask("drift")):
+        term = extended.model.terms[number]
+        known = bool(extended.fitted[number] and told[number] and error[number] <= MAX_DRIFT_ERROR)
+        yield Drift(
+            detector=term.detector, epoch=int(term.epoch), share=shares.get((term.codes[0], term.epoch), 0.0),
+            value=float(values[number]) if known else None, error=float(error[number]) if known else None,
+        )  # fmt: skip
+
+
+def _extend(found: Forecast, m: Measurements) -> _Extended | None:
+    choice = found.choice
+    if (found.model.epochs.size - 1) * len(found.model.detectors) > _MOST_TERMS:
+        return None
     model = list_terms(
         m, SLOPE_ARRAYS[choice.fit_slope], choice.direction, choice.origin, choice.fit_direction, choice.per_module,
-        scale=choice.scale, field_order=solution.field_order, exposures=solution.has_exposures, drift=True,
+        scale=choice.scale, field_order=found.field_order, exposures=found.has_exposures, drift=True,
     )  # fmt: skip
-    drifts = model.mask("drift")
-    known = dict(zip(solution.model.terms, zip(solution.free, solution.fitted, strict=True), strict=True))
+    known = dict(zip(found.model.terms, zip(found.free, found.fitted, strict=True), strict=True))
     free, fitted = np.array([known.get(term, (False, False)) for term in model.terms], bool).reshape(-1, 2).T
     # The mean of all detectors is the epoch's term; an epoch without a term of its own has no drifts either.
-    timed = {t.epoch for t, f in zip(solution.model.terms, solution.fitted, strict=True) if f and t.kind == "epoch"}
-    there = set(np.array(solution.model.detectors)[find_determined(solution)].tolist())
+    timed = {t.epoch for t, f in zip(found.model.terms, found.fitted, strict=True) if f and t.kind == "epoch"}
+    there = set(np.array(found.model.detectors)[find_determined(found)].tolist())
     possible = np.array([
         term.kind == "drift" and term.epoch in timed and term.codes[0] in there for term in model.terms
     ], bool)  # fmt: skip
-    free, fitted = free | (possible & ~first_drifts(model, possible)), fitted | possible
-    system = LinearSystem(model.design(m), solution.system.source)
-    again = fit_robust(system, free, m)
-    information = Information(model, solution.links, *system.normal_matrix(again.derivative))
-    report = report_terms(model, solution.links, free, fitted)
-    told = ~information.touches(report, information.invert(free)[1])
-    covariance = again.covariance + estimate_detector_scatter(again, system, free, m.detector, m.time).covariance
-    values, error = report @ again.values, np.sqrt(np.maximum(np.diag(report @ covariance @ report.T), 0))
-    shares, found = _list_shares(solution), []
-    for number in np.flatnonzero(drifts):
-        term = model.terms[number]
-        known_to = bool(possible[number] and told[number] and error[number] <= MAX_DRIFT_ERROR)
-        found.append(Drift(
-            detector=term.detector, epoch=int(term.epoch or 0), share=shares.get((term.codes[0], term.epoch), 0.0),
-            value=float(values[number]) if known_to else None, error=float(error[number]) if known_to else None,
-        ))  # fmt: skip
-    return tuple(found)
+    free, fitted = free | (possible & ~first_drifts(model, possible)), (fitted & ~model.mask("drift")) | possible
+    return _Extended(model, LinearSystem(model.design(m), found.system.source), found.links, free, fitted)
 
 
-def _list_shares(solution: Solution) -> dict[tuple[int, int], float]:
+def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
     """Change of each detector's zero point with its own magnitudes in each epoch."""
-    m, weights = solution.measurements, solution.model.zero_points()
+    weights = found.model.zero_points()
     weights = weights - weights.mean(axis=0)
-    inverse, _ = solution.system.invert(solution.derivative, solution.free)
-    rows = np.zeros_like(weights)
-    rows[:, solution.free] = weights[:, solution.free] @ inverse
-    found = {}
-    for code, row in zip(solution.model.detectors, rows, strict=True):
-        influence = -solution.derivative * solution.system.residual(solution.derivative, 0.0, row)
-        for epoch in solution.model.epochs:
+    inverse, _ = found.system.invert(weight, found.free)
+    rows, shares = np.zeros_like(weights), {}
+    rows[:, found.free] = weights[:, found.free] @ inverse
+    for code, row in zip(found.model.detectors, rows, strict=True):
+        influence = -weight * found.system.residual(weight, 0.0, row)
+        for epoch in found.model.epochs:
             mine = (m.detector == code) & (m.epoch == epoch)
-            found[code, int(epoch)] = float(influence[mine].sum())
-    return found
+            shares[code, int(epoch)] = float(influence[mine].sum())
+    return shares
 
 
 def describe_drifts(drifts: tuple[Drift, ...]) -> list[str]:

@@ -228,6 +228,12 @@ class Forecast:
         powers = (term.power for term, fitted in zip(self.model.terms, self.fitted, strict=True) if fitted)
         return max((sum(power) for power in powers if power), default=0)
 
+    def expect(self, weight: np.ndarray) -> np.ndarray:
+        """Predict the covariance of the terms as reported from the inverse variances of the measurements."""
+        information = Information(self.model, self.links, *self.system.normal_matrix(weight))
+        report = self.report()
+        return report @ information.invert(self.free)[0] @ report.T
+
     def report(self) -> np.ndarray:
         """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
         return report_terms(self.model, self.links, self.free, self.fitted)

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 _PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
 _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
+EXPORTED = "_modfix.fits"
+"""End of the names of reference files that 'modfix convert' writes to a folder."""
+HOW_TO_GET_VALID = (
+    "derive a table from these exposures ('strun module_offset_derive ASN'), or carry this one to their calibration "
+    "('modfix rebase')"
+)
+"""What to do where `valid_for` does not fit."""
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
 _SIDE = 2048  # pixels of a detector along each axis
@@ -138,7 +145,10 @@ def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
     reasons = list(_not_imaging(exposure))
-    return [*reasons, *_outside(table, exposure), *(find_untrusted(exposure) if needs_slope else [])]
+    outside = list(_outside(table, exposure))
+    if outside and not any("second correction" in reason for reason in outside):
+        outside[-1] += f": {HOW_TO_GET_VALID}"
+    return [*reasons, *outside, *(find_untrusted(exposure) if needs_slope else [])]
 
 
 def _not_imaging(exposure: Exposure) -> Iterator[str]:
@@ -182,7 +192,9 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
         ("R_FLAT", base_name(exposure.flat), validity.flat),
     ):
         names = list(map(base_name, allowed))
-        if names and name not in names:
+        if name.endswith(EXPORTED):
+            yield f"{keyword} is {name}, a copy with module offsets in: a second correction would be wrong"
+        elif names and name not in names:
             yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
 
