@@ -56,22 +56,22 @@ class Mismatch:
 def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
     """Find why no imaging exposure can have an array or detector, filter and pupil; None where one can."""
     is_long, is_array = name.lower().endswith("long"), name.lower() == name
-    if filter in IN_PUPIL_WHEEL:
-        return Mismatch(f"{filter} is in the pupil wheel", {"filter": IN_PUPIL_WHEEL[filter], "pupil": filter})
     mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
-    if filter in others:
-        if is_array:
-            meant = {"array": "1, 2, 3 or 4" if is_long else "long"}
-        else:
-            meant = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
-        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", meant)
+    if is_array:
+        there = {"array": "1, 2, 3 or 4" if is_long else "long"}
+    else:
+        there = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
     known_as = f"array {name}" if is_array else name
+    for band, reason in ((filter, "is in the pupil wheel"), (pupil, "in the pupil wheel is used with another filter")):
+        wheel = IN_PUPIL_WHEEL.get(band)
+        if wheel and wheel != filter:
+            return Mismatch(f"{band} {reason}", (there if wheel in others else {}) | {"filter": wheel, "pupil": band})
+    if filter in others:
+        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", there)
     if filter not in mine:
         return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
-    if pupil == "CLEAR" or IN_PUPIL_WHEEL.get(pupil) == filter:
+    if pupil == "CLEAR" or pupil in IN_PUPIL_WHEEL:
         return None
-    if pupil in IN_PUPIL_WHEEL:
-        return Mismatch(f"pupil {pupil} is used with another filter", {"filter": IN_PUPIL_WHEEL[pupil], "pupil": pupil})
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
     return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
 
