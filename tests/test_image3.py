@@ -73,7 +73,8 @@ def test_pipeline_on_disk_gives_the_mosaic_of_corrected_exposures_and_names_it_a
 
 def test_pipeline_takes_the_parameters_of_our_step(data_set):
     options = [f"--steps.{name}.skip=true" for name in ("tweakreg", "skymatch", "outlier_detection", "resample")]
-    combine(data_set, ASSOCIATION, "slope", "--steps.module_offset.apply_offset=false", *options, pipeline=PIPELINE)
+    options += ["--steps.module_offset.apply_offset=false", NO_CATALOG]
+    combine(data_set, ASSOCIATION, "slope", *options, pipeline=PIPELINE)
     log = (data_set / "slope.log").read_text()
     assert log.count("took out zero-point error +0.00 mmag, gradient +2.165 mmag/arcmin") == 4
 
