@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measu
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import get_logger, show_progress
+from jwst_modfix.text import format_measured, get_logger, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -135,6 +136,31 @@ class Derivation:  # numpydoc ignore=PR01
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
         return f"<Derivation of {self.product}: {len(self.table.rows) + len(self.table.zero_points)} rows from {bands}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("filter", "array or detector", "A - B or zero point [mmag]", "slope [mmag/arcmin]", "verdict", "why")
+        rows = []
+        for band in self.bands:
+            rows += [
+                (
+                    band.name,
+                    r.array,
+                    format_measured(r.offset, r.offset_error, ""),
+                    format_measured(r.slope, r.slope_error, ""),
+                    r.verdict,
+                    r.words,
+                )
+                for r in band.results
+            ]
+            rows += [(band.name, r.detector, format_measured(r.zero_point, r.zero_point_error, ""), "-", r.verdict,
+                      r.words) for r in band.detectors]  # fmt: skip
+            rows += [(band.name, "-", "-", "-", "not determined", band.failure)] if band.failure else []
+        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+        notes = [f"{band.name}: {warning}" for band in self.bands for warning in band.warnings]
+        head = "".join(f"<th>{name}</th>" for name in heads)
+        body = "".join(f"<tr>{line}</tr>" for line in (head, *lines))
+        caption = html.escape(f"{self.product}: {self.table.name}, hash {self.table.digest}")
+        return f"<table><caption>{caption}</caption>{body}</table>" + "".join(f"<p>{html.escape(n)}</p>" for n in notes)
 
     @property
     def solution(self) -> dict[str, Solution]:
