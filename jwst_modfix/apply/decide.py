@@ -11,7 +11,7 @@ import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -372,6 +372,7 @@ def factor_of(table: OffsetTable, source: Any) -> FactorMap:
 def corrected_copy(table: OffsetTable, model: Any) -> Any:
     """Correct a copy of a data model; refuse one that the table is not meant for."""
     correction = Correction(table=table, on_invalid="error", on_missing="error")
-    with open_exposure(model if isinstance(model, str | PurePath) else model.copy()) as opened:
+    is_model = hasattr(model, "instance")  # others are files, or refused
+    with open_exposure(model.copy() if is_model else model) as opened:
         correction.run(opened)
         return opened.to_model()

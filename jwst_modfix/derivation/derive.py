@@ -18,6 +18,7 @@ from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import DETECTORS
+from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR
@@ -40,7 +41,7 @@ _MARGIN = 1.0  # mag
 
 _CHOICES = {
     "photometry": ("exposure", "mosaic", "catalog"),
-    "method": ("network", "pairs"),
+    "method": ("network", "pairs", "sky"),
     "scale": ("modules", "detectors"),
     "field_order": ("0", "1", "2", "3", "auto"),
     "exposure_terms": ("auto", "fit", "zero"),
@@ -56,7 +57,7 @@ class Options:  # numpydoc ignore=PR01
 
     photometry: str = "exposure"  #: source of the measurements: 'exposure', 'mosaic' or 'catalog'
     catalogs: tuple[str, ...] = ()  #: tables of your own photometry, with ``photometry='catalog'``
-    method: str = "network"  #: 'network' or 'pairs' (the published method)
+    method: str = "network"  #: 'network', 'pairs' (the published method) or 'sky' (levels, for detectors)
     scale: str = "modules"  #: what gets a zero point: 'modules' (offset and slope of each array) or 'detectors'
     field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
     exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
@@ -88,7 +89,9 @@ class Options:  # numpydoc ignore=PR01
         if self.scale == "modules" and (self.field_order, self.drift) != ("0", "report"):
             raise MeasurementsError("field_order and drift: need scale='detectors'; got scale='modules'")
         if self.scale == "detectors" and (self.method == "pairs" or self.fit_direction):
-            raise MeasurementsError("scale: 'detectors' needs method='network' and no fit_direction")
+            raise MeasurementsError("scale: 'detectors' needs method='network' or 'sky', and no fit_direction")
+        if self.method == "sky" and (self.scale == "modules" or self.photometry != "exposure"):
+            raise MeasurementsError("method: 'sky' needs scale='detectors' and photometry='exposure'")
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
@@ -211,6 +214,8 @@ class Derivation:  # numpydoc ignore=PR01
     @property
     def systematic_floor(self) -> float | None:
         """Systematic error of each offset [mag], which no standard error includes; None where it is not known."""
+        if self.options.method == "sky":
+            return SKY_FLOOR
         return SYSTEMATIC_FLOOR if self.options.photometry == "exposure" else None
 
     def report(self, path: str | Path) -> list[Path]:

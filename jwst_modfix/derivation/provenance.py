@@ -14,6 +14,7 @@ from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
 from jwst_modfix.fitting.drift import describe_drifts
+from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
@@ -48,6 +49,8 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     exposures = count_nouns(len(derivation.headers), "exposure")
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
     what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
+    if derivation.options.method == "sky":
+        what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
     return ModuleOffsetModel.from_table(
         derivation.table,
         description=f"{what} in {bands}, derived from {exposures}",
@@ -190,6 +193,8 @@ def _describe_epoch(derivation: Derivation, number: int) -> dict[str, Any]:
 
 def _describe_band(band: BandResult) -> dict[str, Any]:
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
+    known["detectors"] = [asdict(result) for result in band.detectors]
+    known["sky_zero_points"] = {n: {"value": v, "error": e} for n, (v, e) in band.sky_points.items()}
     if band.solution is None:
         return known
     solution, bootstrap = band.solution, band.bootstrap
@@ -209,7 +214,6 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "chi2": solution.chi2,
         "degrees_of_freedom": solution.dof,
         "results": [asdict(result) for result in band.results],
-        "detectors": [asdict(result) for result in band.detectors],
         "detector_scatter_mag": solution.detector_scatter,
         "remarks": [*solution.remarks, *solution.refusals],
         "drifts": [asdict(drift) for drift in band.drifts],
