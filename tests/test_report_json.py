@@ -190,7 +190,7 @@ def test_a_notebook_shows_results_and_warnings(planted):
     shown = derive(photometry, headers, epochs, product="<field>")._repr_html_()
     page = Page(f"<html><body>{shown}</body></html>")
     rows = {row["filter"]: row for row in page.table("filter")}
-    value, error = measured(rows["F200W"]["A - B or zero point [mmag]"])
+    value, error = measured(rows["F200W"]["offset [mmag]"])
     assert value == pytest.approx(1e3 * SHORT.offset, abs=4 * error)
-    assert (rows["F200W"]["slope [mmag/arcmin]"], rows["F200W"]["verdict"]) == ("-", "needed")
+    assert (rows["F200W"]["slope [mmag/arcmin]"], rows["F200W"]["correction"]) == ("-", "needed")
     assert "<field>: <field>_moduleoffset.asdf, hash" in page.text, "escaped"
