@@ -157,9 +157,10 @@ def compare_apertures(solution, growth, error):
     known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
     mine = solution.measurements.select(known)
     mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
-    choice = solution.choice
+    asked = {f.name: getattr(solution.choice, f.name) for f in fields(solution.choice)}
+    changed = {f.name: asked[f.name] for f in fields(solution.choice) if asked[f.name] != f.default}
     try:
-        again = solve(mine, **{f.name: getattr(choice, f.name) for f in fields(choice)})
+        again = solve(mine, **changed)
     except NoSolutionError:
         return ()
     terms = [t for t in again.model.terms if t.kind in ("offset", "zero_point")]

@@ -1,5 +1,6 @@
 """The flux of one source in an aperture, above its local sky."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,28 +97,32 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
     """
     # The error contains the pixels' err, that of the local sky, and a share of what is filled in for masked pixels. The
     # scatter of the annulus is not in it: wings and neighbours are the same in each exposure of a source, and no noise.
-    window, dx, dy = _window(frame, x, y, aperture.outer, scale)
+    pixel = abs(np.linalg.det(scale))  # arcsec^2
+    around, dx, dy = _window(frame, x, y, aperture.outer, scale)
+    radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
+    ring = (radius >= aperture.inner) & (radius <= aperture.outer) & ~frame.bad[around]
+    sky, sky_error = _local_sky(frame.data[around][ring], frame.err[around][ring])
+    # The light is within a smaller window.
+    window, dx, dy = _window(frame, x, y, min(FARTHEST * aperture.radius, aperture.outer), scale)
+    radius = radius[*(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, around, strict=True))]
     data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))
     weight = _overlap(dx, dy, scale, aperture.radius)
-    pixel = abs(np.linalg.det(scale))  # arcsec^2
     if not weight.sum() > 0.9999 * np.pi * aperture.radius**2 / pixel:
         return ApertureFlux()
-    radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
-    ring = (radius >= aperture.inner) & (radius <= aperture.outer) & ~bad
-    sky, sky_error = _local_sky(data[ring], err[ring])
     if not np.isfinite(sky):
         return ApertureFlux(flags=Flag.SKY)
 
-    circles = [weight, *(_overlap(dx, dy, scale, factor * aperture.radius) for factor in (LARGE, FARTHEST))]
+    # Where there is little light, shares to a few percent of a pixel suffice; exact ones take most of the time.
+    edges = [factor * aperture.radius - radius for factor in (LARGE, FARTHEST)]
+    circles = [weight, *(np.clip(edge / np.sqrt(pixel) + 0.5, 0.0, 1.0) for edge in edges)]
     lost = bad & (weight > 0)
     image = _fill_masked(data - sky, bad, bad & (circles[-1] > 0), dx, dy, radius)
     light, noise = weight * area * image, np.where(bad, 0, err)
     flux = light.sum()
     variance = _find_variance(weight * area, noise, sky_error) + (_FILL_ERROR * light[lost].sum()) ** 2
-    whole = np.pi * (LARGE * aperture.radius) ** 2 / pixel, np.pi * (FARTHEST * aperture.radius) ** 2 / pixel
     growths, inside = [], flux
-    for one, next_, size in zip(circles, circles[1:], whole, strict=False):
-        is_whole = next_.sum() > 0.9999 * size
+    for (one, next_), factor in zip(itertools.pairwise(circles), (LARGE, FARTHEST), strict=True):
+        is_whole = next_.sum() > 0.99 * np.pi * (factor * aperture.radius) ** 2 / pixel
         growths += _measure_growth(inside if is_whole else np.nan, (next_ - one) * area, image, noise, sky_error)
         inside = (next_ * area * image).sum()
     whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
