@@ -4,8 +4,11 @@ import contextlib
 import functools
 import gzip
 import io
+import itertools
 import math
+import operator
 import stat
+import struct
 import warnings
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -14,32 +17,34 @@ from typing import Any
 
 import asdf
 import numpy as np
+import yaml
 from astropy.io import fits
 from astropy.time import Time
 from astropy.utils.exceptions import AstropyUserWarning
 
-from jwst_modfix.asdf_tree import AsdfTree
 from jwst_modfix.errors import ExposureError
 
 EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
 """Ends of the names of exposures; other files are associations."""
 
-ARRAYS = {"data": "SCI", "err": "ERR", "var_poisson": "VAR_POISSON", "var_rnoise": "VAR_RNOISE", "var_flat": "VAR_FLAT"}
-"""Attribute of the data model and HDU of each array in units of the data, or of their square."""
+ARRAYS = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
+"""Attributes of the data model that are in units of the data, or of their square."""
 
 STATUS_KEYWORD, JOB_KEYWORD = "S_MODOFF", "MODFJOB"
-_STATUS_PATH, _FACTOR_PATH = "cal_step.module_offset", "module_offset"  # in the ASDF tree, below meta
+STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module_offset", "cal_logs.module_offset"
+"""Entries of the ASDF tree."""
+
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
 
 _BAD_TREE, _BAD_MODEL = "its ASDF extension cannot be read", "cannot be read as a JWST data model"
 
-_KINDS = {str: "text", float: "a finite number", int: "a whole number", bool: "true or false"}
+_KINDS = {str: "text", Real: "a finite number", Integral: "a whole number", bool: "true or false"}
 
 
 def _fact(kind, path, keyword, hdu="PRIMARY"):
     """Make a field, by its attribute below the data model's meta and by its card, which has precedence there too."""
-    return field(default=None, metadata={"kind": kind, "path": path, "keyword": keyword, "hdu": hdu})
+    return field(default=None, metadata={"kind": kind, "path": f"meta.{path}", "keyword": keyword, "hdu": hdu})
 
 
 class DetectorNames:
@@ -81,21 +86,21 @@ class Exposure:
     flat: str | None = _fact(str, "ref_file.flat.name", "R_FLAT")
     version: str | None = _fact(str, "calibration_software_version", "CAL_VER")
     is_tso: bool | None = _fact(bool, "visit.tsovisit", "TSOVISIT")
-    photmjsr: float | None = _fact(float, "photometry.conversion_megajanskys", "PHOTMJSR", "SCI")  # (MJy/sr) / (DN/s)
-    photuja2: float | None = _fact(float, "photometry.conversion_microjanskys", "PHOTUJA2", "SCI")
-    pixar_sr: float | None = _fact(float, "photometry.pixelarea_steradians", "PIXAR_SR", "SCI")  # sr
-    background: float | None = _fact(float, "background.level", "BKGLEVEL")  # in the unit of the data
-    start: float | None = _fact(float, "exposure.start_time", "EXPSTART")  # MJD
-    middle: float | None = _fact(float, "exposure.mid_time", "EXPMID")  # MJD
-    exposure_time: float | None = _fact(float, "exposure.exposure_time", "EFFEXPTM")  # s
-    pa_v3: float | None = _fact(float, "pointing.pa_v3", "PA_V3", "SCI")  # deg, at the boresight
-    roll_ref: float | None = _fact(float, "wcsinfo.roll_ref", "ROLL_REF", "SCI")  # deg, of V3 at the aperture
+    photmjsr: float | None = _fact(Real, "photometry.conversion_megajanskys", "PHOTMJSR", "SCI")  # (MJy/sr) / (DN/s)
+    photuja2: float | None = _fact(Real, "photometry.conversion_microjanskys", "PHOTUJA2", "SCI")
+    pixar_sr: float | None = _fact(Real, "photometry.pixelarea_steradians", "PIXAR_SR", "SCI")  # sr
+    background: float | None = _fact(Real, "background.level", "BKGLEVEL")  # in the unit of the data
+    start: float | None = _fact(Real, "exposure.start_time", "EXPSTART")  # MJD
+    middle: float | None = _fact(Real, "exposure.mid_time", "EXPMID")  # MJD
+    exposure_time: float | None = _fact(Real, "exposure.exposure_time", "EFFEXPTM")  # s
+    pa_v3: float | None = _fact(Real, "pointing.pa_v3", "PA_V3", "SCI")  # deg, at the boresight
+    roll_ref: float | None = _fact(Real, "wcsinfo.roll_ref", "ROLL_REF", "SCI")  # deg, of V3 at the aperture
     s_region: str | None = _fact(str, "wcsinfo.s_region", "S_REGION", "SCI")
     subarray: str | None = _fact(str, "subarray.name", "SUBARRAY")
-    xstart: int | None = _fact(int, "subarray.xstart", "SUBSTRT1")  # pixel of the full frame, 1-indexed
-    ystart: int | None = _fact(int, "subarray.ystart", "SUBSTRT2")
-    xsize: int | None = _fact(int, "subarray.xsize", "SUBSIZE1")  # pixel
-    ysize: int | None = _fact(int, "subarray.ysize", "SUBSIZE2")
+    xstart: int | None = _fact(Integral, "subarray.xstart", "SUBSTRT1")  # pixel of the full frame, 1-indexed
+    ystart: int | None = _fact(Integral, "subarray.ystart", "SUBSTRT2")
+    xsize: int | None = _fact(Integral, "subarray.xsize", "SUBSIZE1")  # pixel
+    ysize: int | None = _fact(Integral, "subarray.ysize", "SUBSIZE2")
     program_number: str | None = _fact(str, "observation.program_number", "PROGRAM")
     observation_number: str | None = _fact(str, "observation.observation_number", "OBSERVTN")
     visit_number: str | None = _fact(str, "observation.visit_number", "VISIT")
@@ -111,11 +116,12 @@ class Exposure:
     wcs_box: tuple[tuple[float, float], ...] | None = None  # bounding box of its WCS along x and y [pixel]
 
     def __post_init__(self):
-        wrong = [
-            f"{fact['keyword'] or fact['path']} must be {_KINDS[fact['kind']]}, got {getattr(self, name)!r}"
-            for name, fact in _FACTS.items()
-            if not _is_of_kind(getattr(self, name), fact["kind"])
-        ]
+        wrong = []
+        for name, fact in _FACTS.items():
+            value, kind = getattr(self, name), fact["kind"]
+            is_right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+            if value is not None and not (is_right and (kind is not Real or math.isfinite(value))):
+                wrong.append(f"{fact['keyword'] or fact['path']} must be {_KINDS[kind]}, got {value!r}")
         if wrong:
             raise ExposureError(f"{self.name}: {'; '.join(wrong)}")
 
@@ -123,11 +129,6 @@ class Exposure:
     def array(self):
         """Array ID, ``"1"`` to ``"4"`` or ``"long"``; None where the detector is not one of NIRCam's ten."""
         return _DETECTORS.get(self.detector)
-
-    @property
-    def channel(self):
-        """``"SHORT"`` or ``"LONG"``."""
-        return self.array and ("LONG" if self.array == "long" else "SHORT")
 
     @property
     def subarray_start(self):
@@ -140,46 +141,32 @@ class Exposure:
         return self.xsize, self.ysize
 
     @property
-    def observation(self):
-        """What the detectors of one exposure share, by attribute of meta.observation; None where a part is missing."""
-        values = {name: getattr(self, name) for name in _OBSERVATION}
-        return None if None in values.values() else values
-
-    @property
     def group(self):
         """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
-        return self.group_id or self.observation
+        values = operator.attrgetter(*_OBSERVATION)(self)
+        return self.group_id or (None if None in values else dict(zip(_OBSERVATION, values, strict=True)))
 
 
 _FACTS = {field.name: field.metadata for field in fields(Exposure) if field.metadata}
-_OBSERVATION = tuple(name for name, fact in _FACTS.items() if fact["path"].startswith("observation."))
+_OBSERVATION = tuple(name for name, fact in _FACTS.items() if "observation" in fact["path"])
 _PHOTOMETRY = ("photmjsr", "photuja2", "background")  # in units of the data, or of the data per DN/s
-
-
-def _is_of_kind(value, kind):
-    if value is None or isinstance(value, bool):
-        return value is None or kind is bool
-    numbers = {float: Real, int: Integral}
-    return isinstance(value, numbers.get(kind, kind)) and (kind is not float or math.isfinite(value))
 
 
 @contextlib.contextmanager
 def open_exposure(source):
     """Open an exposure: the path of a file, which is never changed, or a data model, which is changed in place."""
-    with contextlib.ExitStack() as stack:
-        if not isinstance(source, str | Path):
-            opened = _ModelExposure(source)
-        else:
-            path = Path(source)
-            file = stack.enter_context(_open_regular(path))
-            if path.suffix.lower() == ".asdf":
-                opened = _ModelExposure(_open_asdf(path, file), path.name)
-            else:
-                hdulist = stack.enter_context(_open_fits(path, file))
-                with _reading(path):
-                    opened = _FitsExposure(hdulist, path)
-        opened.exposure  # noqa: B018 - values of another kind are found at once
-        yield opened
+    if not isinstance(source, str | Path):
+        yield _ModelExposure(source)
+        return
+    path = Path(source)
+    with _open_regular(path) as file:
+        if path.suffix.lower() == ".asdf":
+            yield _ModelExposure(_open_asdf(path, file), path.name)
+            return
+        with _open_fits(path, file) as hdulist:
+            with _reading(path):
+                opened = _FitsExposure(hdulist, path)
+            yield opened
 
 
 @contextlib.contextmanager
@@ -241,29 +228,22 @@ def _open_fits(path, file):
         known = [words for magic, words in _FORMATS.items() if start.startswith(magic)]
         kind = known[0] if known else f"it begins with {start!r}" if start else "it is empty"
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
-    size = file.seek(0, io.SEEK_END)
+    size, end = file.seek(0, io.SEEK_END), 0
     file.seek(0)
     with _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
         hdulist = fits.open(file, memmap=False, disable_image_compression=True)
-        end = _read_headers(hdulist)
+        for hdu in hdulist:  # reads every header
+            before, place = end, hdu.fileinfo()
+            end = place["datLoc"] + place["datSpan"]
+            if end <= before:
+                raise ValueError("a header describes data of negative size")
     with hdulist:
         if end != size:
             raise ExposureError(
                 f"{path}: has {size} bytes, but its headers describe {end}: it is cut short or damaged; copy it again"
             )
         yield hdulist
-
-
-def _read_headers(hdulist):
-    """Read every header; return where the last HDU ends."""
-    end = 0
-    for hdu in hdulist:
-        place = hdu.fileinfo()
-        if place["datLoc"] + place["datSpan"] <= end:
-            raise ValueError("a header describes data of negative size")
-        end = place["datLoc"] + place["datSpan"]
-    return end
 
 
 def _unpack(path, file):
@@ -294,15 +274,34 @@ class OpenExposure:
 
     name: str
     path: Path | None = None
-    cards: list[tuple[str, Any]]
+    exposure: Exposure  # as it was opened; its WCS is not read
+    cards: list[tuple[str, Any]]  # of a correction, as it was opened: keyword and value of each, but that of the job
+    tree: Any  # entries by their path: ``tree.get("meta.filename")``, ``tree.set("meta.filename", name)``
+    wcs: Any  # the gWCS; None where there is none
+    _places: dict[str, tuple[Any, str]]  # by name of an array: the object that has it, and the attribute
+    _copies: bool  # arrays to be changed, as something else may refer to them
 
-    @functools.cached_property
-    def exposure(self):
-        """The description of the exposure as it was opened; its WCS is not read."""
-        values = {name: self._get(fact) for name, fact in _FACTS.items()}
+    def _describe(self, arrays):
+        """Check the arrays, of which shape and data type are given by name, and read the metadata."""
+        shape, _ = arrays["data"]
+        for name in ARRAYS:
+            array_shape, dtype = arrays.get(name, (shape, np.dtype(float)))
+            if array_shape != shape:
+                raise ExposureError(f"{self.name}: {name} has shape {array_shape}, and the data have {shape}")
+            if dtype.kind != "f":
+                raise ExposureError(f"{self.name}: {name} must hold floating-point numbers, got {dtype}")
+        facts = dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True))
         digest = dict(self.cards).get("MODFHASH")
-        digest = digest if isinstance(digest, str) else None
-        return Exposure(name=self.name, path=self.path, shape=self.shape, status=self.status, digest=digest, **values)
+        facts |= {"status": self._find_status(), "digest": digest if isinstance(digest, str) else None}
+        self.exposure = Exposure(name=self.name, path=self.path, shape=shape, **facts)
+
+    def _find_status(self):
+        """Find COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
+        status = self.tree.get(STATUS_PATH)
+        traces = self.cards if status is None else [*self.cards, (STATUS_KEYWORD, status)]
+        if self.tree.get(FACTOR_PATH) is not None or traces != [(STATUS_KEYWORD, "SKIPPED")] * len(traces):
+            return "COMPLETE"
+        return "SKIPPED" if traces else None
 
     @property
     def exposure_with_wcs(self):
@@ -315,157 +314,102 @@ class OpenExposure:
                 f"{self.name}: its WCS is of an unknown kind, {type(wcs).__name__}; run assign_wcs again"
             )
         box = wcs.bounding_box
-        box = box and tuple(tuple(map(float, interval)) for interval in box.bounding_box(order="F"))
+        box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
         return replace(self.exposure, frames=tuple(wcs.available_frames), wcs_box=box)
 
-    @property
-    def status(self):
-        """COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
-        traces = [card for card in self.cards if card[0] != JOB_KEYWORD]
-        if (status := self.tree(_STATUS_PATH)) is not None:
-            traces.append((STATUS_KEYWORD, status))
-        if self.stored_factor:
-            return "COMPLETE"
-        if traces == [(STATUS_KEYWORD, "SKIPPED")] * len(traces):
-            return "SKIPPED" if traces else None
-        return "COMPLETE"
+    def array(self, name):
+        """Array of an attribute such as ``"dq"``, in native byte order; None where it is absent."""
+        if name not in self._places:
+            return None
+        with _reading(self.path or self.name):
+            array = getattr(*self._places[name])
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
 
-    @property
-    def stored_factor(self):
-        """The factor that the ASDF tree keeps for the undo, as it is; None without."""
-        return self.tree(_FACTOR_PATH)
+    def take(self):
+        """Arrays that a correction changes, by name, in 32 bits as in the data model; nothing else refers to them."""
+        arrays = {}
+        for name in ARRAYS:
+            if name in self._places:
+                with _reading(self.path or self.name):
+                    array = getattr(*self._places[name])
+                arrays[name] = array.astype(np.dtype("f4").newbyteorder(array.dtype.byteorder), copy=self._copies)
+        return arrays
 
-    def mark(self, status, cards=(), factor=None):
-        """Put a status and a record in the place of what is there."""
-        status_card = [(STATUS_KEYWORD, status, "Module offset correction")] if status else []
-        self._replace_cards([*status_card, *cards])
-        self._set_tree(_STATUS_PATH, status)
-        self._set_tree(_FACTOR_PATH, factor)
+    def put(self, arrays, factor):
+        """Put changed arrays in their places.
 
-    def scale_photometry(self, factor):
-        """Scale PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s, and the level of a measured sky."""
+        PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s, and the level of a measured sky take the factor.
+        """
+        for name, array in arrays.items():
+            setattr(*self._places[name], array)
         for name in _PHOTOMETRY:
             value = getattr(self.exposure, name)
             if value is not None:
                 self._set(_FACTS[name], value * factor)
 
-    def array(self, name):
-        """Array of an attribute such as ``"dq"``, in native byte order; None where it is absent."""
-        array = self._load(name)
-        return None if array is None else array.astype(array.dtype.newbyteorder("="), copy=False)
-
-    def _check_array(self, name, shape, dtype):
-        if shape != self.shape:
-            raise ExposureError(f"{self.name}: {name} has shape {shape}, and the data have {self.shape}")
-        if dtype.kind != "f":
-            raise ExposureError(f"{self.name}: {name} must hold floating-point numbers, got {dtype}")
+    def mark(self, status, cards=(), factor=None):
+        """Put a status and a record in the place of what is there."""
+        status_card = [(STATUS_KEYWORD, status, "Module offset correction")] if status else []
+        self._replace_cards([*status_card, *cards])
+        self.tree.set(STATUS_PATH, status)
+        self.tree.set(FACTOR_PATH, factor)
 
 
 class _FitsExposure(OpenExposure):
     """An open FITS file, changed in memory and written to another file; HDUs that do not change are copied."""
 
+    _copies = False
+
     def __init__(self, hdulist, path):
         self._hdulist, self.path, self.name, self._size = hdulist, path, path.name, path.stat().st_size
-        self._hdus = {}
-        for hdu in hdulist:
-            key = ("PRIMARY" if hdu is hdulist[0] else hdu.name.strip().upper(), hdu.ver)
-            if self._hdus.setdefault(key, hdu) is not hdu:
-                raise ExposureError(f"{path}: has two HDUs {key[0]} of EXTVER {key[1]}")
+        self._hdus, self._places, self.cards, arrays = {}, {}, [], {}
+        for number, hdu in enumerate(hdulist):
+            name = hdu.name.strip().upper() if number else "PRIMARY"
+            if f"{name},{hdu.ver}" in self._hdus:
+                raise ExposureError(f"{path}: has two HDUs {name} of EXTVER {hdu.ver}")
             if "ZIMAGE" in hdu.header:
-                raise ExposureError(f"{path}: {key[0]} is tile-compressed; unpack it with funpack")
-        if "DATAMODL" not in hdulist[0].header:
-            raise ExposureError(
-                f"{path}: is not a JWST data model: it has no DATAMODL keyword; give a _cal file of the pipeline"
-            )
-        science = self._hdu("SCI")
-        if not _is_array(science):
-            raise ExposureError(
-                f"{path}: is not a science image: it has no SCI image of EXTVER 1; give a _cal file of the pipeline"
-            )
-        self.shape = science.shape
+                raise ExposureError(f"{path}: {name} is tile-compressed; unpack it with funpack")
+            self._hdus[f"{name},{hdu.ver}"] = self._hdus[str(number)] = hdu
+            if hdu.ver == 1 and hdu.is_image and hdu.shape:
+                attribute = "data" if name == "SCI" else name.lower()
+                self._places[attribute] = (hdu, "data")
+                arrays[attribute] = (hdu.shape, np.dtype(fits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]))
+        for card in hdulist[0].header.cards:
+            if is_ours(card.keyword):
+                try:
+                    value = card.value
+                except fits.VerifyError:
+                    value = "?"  # a trace all the same
+                self.cards.append((card.keyword, value))
         self._check()
+        self._describe(arrays)
 
     def _check(self):
         """Look for what would end the correction of this exposure in its middle."""
+        advice = "give a _cal file of the pipeline"
+        if "DATAMODL" not in self._hdulist[0].header:
+            raise ExposureError(f"{self.path}: is not a JWST data model: it has no DATAMODL keyword; {advice}")
+        if "data" not in self._places:
+            raise ExposureError(f"{self.path}: is not a science image: it has no SCI image of EXTVER 1; {advice}")
         if not self.name.isascii():
             raise ExposureError(f"{self.name}: FITS headers hold names in ASCII only; rename the file")
-        if self._hdu("ASDF") is None:
+        if "ASDF,1" not in self._hdus:
             raise ExposureError(
                 f"{self.path}: has no ASDF extension, which is the last: it is cut short; copy it again"
             )
-        missing = [source for source in self._tree.sources if self._find(source) is None]
-        if missing:
-            raise ExposureError(
-                f"{self.path}: its ASDF tree names {', '.join(missing)}, not in the file; copy it again"
-            )
-        for name in ARRAYS.values():
-            hdu = self._hdu(name)
-            if not _is_array(hdu):
-                continue
-            self._check_array(name, hdu.shape, np.dtype(fits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]))
-            scaling = [self._card(hdu, key) for key in ("BSCALE", "BZERO")]
-            if scaling not in ([None, None], [1, None], [None, 0], [1, 0]):
-                raise ExposureError(
-                    f"{self.name}: {name} is stored with BSCALE, BZERO = {scaling}; save plain floating-point numbers"
-                )
-
-    def _hdu(self, name, version=1):
-        return self._hdus.get((name, version))
-
-    def _find(self, source):
-        """Find the HDU of ``fits:NAME,VERSION`` or ``fits:NUMBER``."""
-        name, _, version = source.removeprefix("fits:").rpartition(",")
-        if not version.isdecimal():
-            return None
-        if name:
-            return self._hdu(name.strip().upper(), int(version))
-        return self._hdulist[int(version)] if int(version) < len(self._hdulist) else None
-
-    def _card(self, hdu, keyword):
-        try:
-            value = hdu.header.get(keyword)
-        except Exception as error:  # astropy parses a card when it is first asked for
-            raise ExposureError(f"{self.name}: the card {keyword} of {hdu.name} cannot be read: {error}") from error
-        return None if isinstance(value, fits.card.Undefined) else value
-
-    def _get(self, fact):
-        value = fact["keyword"] and self._card(self._hdu(fact["hdu"]), fact["keyword"])
-        return self.tree(fact["path"]) if value is None else value
-
-    def _set(self, fact, value):
-        self._hdu(fact["hdu"]).header[fact["keyword"]] = value
-        self._set_tree(fact["path"], value)
-
-    @property
-    def cards(self):
-        """Cards of a correction: list of (keyword, value)."""
-        cards = [card for card in self._hdulist[0].header.cards if is_ours(card.keyword)]
-        return [(card.keyword, _parsed(card)) for card in cards]
-
-    def _replace_cards(self, cards):
-        header = self._hdulist[0].header
-        for key, _ in self.cards:
-            header.remove(key, remove_all=True, ignore_missing=True)
-        for card in cards:
-            header.append(card, end=True)
-
-    @functools.cached_property
-    def _tree(self):
         with _reading(self.path, _BAD_TREE):
-            return AsdfTree(self._hdu("ASDF").data["ASDF_METADATA"].tobytes())
-
-    def tree(self, path):
-        """Entry of the ASDF tree below meta; None where it is absent."""
-        return self._tree.get(f"meta.{path}")
-
-    def _set_tree(self, path, value):
-        self._tree.set(f"meta.{path}", value)
-
-    @property
-    def log_lines(self):
-        """Log lines in the file on the correction: list of str."""
-        lines = self._tree.get("cal_logs.module_offset")
-        return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
+            self.tree = AsdfTree(self._hdus["ASDF,1"].data["ASDF_METADATA"].tobytes())
+        if missing := self.tree.hdus - self._hdus.keys():
+            raise ExposureError(
+                f"{self.path}: its ASDF tree names the HDU {', '.join(sorted(missing))}, not in the file; copy it again"
+            )
+        for name in ARRAYS:
+            hdu, _ = self._places.get(name, self._places["data"])
+            scaling = [hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)]
+            if scaling != [1, 0]:
+                raise ExposureError(
+                    f"{self.name}: {hdu.name} is stored with BSCALE, BZERO = {scaling}; save floating-point numbers"
+                )
 
     @functools.cached_property
     def wcs(self):
@@ -474,22 +418,26 @@ class _FitsExposure(OpenExposure):
         config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
         with _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"), asdf.config_context() as config:
             config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
-            with asdf.open(io.BytesIO(self._tree.to_bytes()), lazy_tree=True) as file:
+            with asdf.open(io.BytesIO(self.tree.to_bytes()), lazy_tree=True) as file:
                 return file["meta"].get("wcs")
 
-    def _load(self, name):
-        hdu = self._hdu(ARRAYS.get(name, name.upper()))
-        with _reading(self.path):
-            return hdu.data if _is_array(hdu) else None
+    def _get(self, fact):
+        keyword, hdu, value = fact["keyword"], self._hdus[f"{fact['hdu']},1"], None
+        if keyword:
+            with _reading(self.name, f"the card {keyword} of {hdu.name} cannot be read"):  # astropy parses it only now
+                value = hdu.header.get(keyword)
+        return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
 
-    def take(self, name):
-        """Array to be changed, which nothing else refers to, and in 32 bits, as in the data model."""
-        array = self._load(name)
-        return array if array is None or array.dtype.itemsize == 4 else array.astype(">f4")
+    def _set(self, fact, value):
+        self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
+        self.tree.set(fact["path"], value)
 
-    def put(self, name, array):
-        """Put a changed array in its place."""
-        self._hdu(ARRAYS[name]).data = array
+    def _replace_cards(self, cards):
+        header = self._hdulist[0].header
+        for key in {JOB_KEYWORD, *dict(self.cards)}:
+            header.remove(key, remove_all=True, ignore_missing=True)
+        for card in cards:
+            header.append(card, end=True)
 
     def save(self, path, log_line=None, sign=None):
         """Write the exposure to another file; ``sign`` makes a card of its primary header, in a FITS file only."""
@@ -506,11 +454,10 @@ class _FitsExposure(OpenExposure):
                 hdu.add_checksum()
         try:
             self._hdulist.writeto(path, output_verify="ignore")
-        except OSError:
+        except Exception as error:  # of the system, or whatever astropy raises at cards that it cannot write again
             self._read_again()
-            raise
-        except Exception as error:  # whatever astropy raises at cards that it cannot write again
-            self._read_again()
+            if isinstance(error, OSError):
+                raise
             raise ExposureError(f"{self.name}: cannot be written again: {type(error).__name__}: {error}") from error
 
     def _read_again(self):
@@ -535,13 +482,13 @@ class _FitsExposure(OpenExposure):
         """Bring the ASDF extension up to date."""
         header = self._hdulist[0].header
         header["FILENAME"], header["DATE"] = name, Time.now().isot
-        self._set_tree("filename", name)
-        self._set_tree("date", header["DATE"])
+        self.tree.set("meta.filename", name)
+        self.tree.set("meta.date", header["DATE"])
         if log_line:
-            self._tree.set("cal_logs.module_offset", [log_line])
-        old, data = self._hdu("ASDF"), np.frombuffer(self._tree.to_bytes(), np.uint8)[None]
+            self.tree.set(LOG_PATH, [log_line])
+        old, data = self._hdus["ASDF,1"], np.frombuffer(self.tree.to_bytes(), np.uint8)[None]
         column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
-        self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF", 1] = fits.BinTableHDU.from_columns(
+        self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = fits.BinTableHDU.from_columns(
             [column], name="ASDF", header=old.header
         )
 
@@ -549,52 +496,76 @@ class _FitsExposure(OpenExposure):
 class _ModelExposure(OpenExposure):
     """A data model, changed in place."""
 
+    _copies = True
+
     def __init__(self, model, name=None):
         if not hasattr(model, "instance"):
             raise ExposureError(f"an exposure must be a file or a JWST data model, got {type(model).__name__}")
-        self.model = model
-        self._meta = model.instance.setdefault("meta", {})
-        self.name = name or str(self._meta.get("filename") or "in-memory model")
-        data = model.instance.get("data")
-        if data is None:
+        self.model, self.tree = model, _ModelTree(model.instance)
+        self.name = name or str(self.tree.get("meta.filename") or "in-memory model")
+        arrays = {name: array for name, array in model.instance.items() if hasattr(array, "dtype")}
+        if "data" not in arrays:
             raise ExposureError(f"{self.name}: has no data")
-        self.shape = tuple(data.shape)
-        for name in ARRAYS:
-            array = model.instance.get(name)
-            if array is not None:
-                self._check_array(name, tuple(array.shape), np.dtype(array.dtype))
+        self._places = {name: (model, name) for name in arrays}
+        self.cards = [(keyword, value) for keyword, value, *_ in self._all_cards() if is_ours(keyword)]
+        self._describe({name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()})
+
+    @property
+    def wcs(self):
+        """The gWCS; None where the model has none."""
+        return self.tree.get("meta.wcs")
 
     def _get(self, fact):
-        return self.tree(fact["path"])
+        return self.tree.get(fact["path"])
 
     def _set(self, fact, value):
-        self._set_tree(fact["path"], value)
+        self.tree.set(fact["path"], value)
 
-    @property
-    def cards(self):
-        """Cards of a correction: list of (keyword, value)."""
-        return [(card[0], card[1]) for card in self._all_cards if is_ours(card[0])]
-
-    @property
     def _all_cards(self):
-        """Cards of the primary header that no schema knows: (keyword, value, comment) each."""
+        """Cards of the primary header that no schema knows: [keyword, value, comment] each."""
         return self.model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
 
     def _replace_cards(self, cards):
-        kept = [card for card in self._all_cards if not is_ours(card[0])]
+        kept = [card for card in self._all_cards() if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]
         extra = self.model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
         extra["header"] = [*kept, *map(list, cards)]
 
-    def tree(self, path):
-        """Entry of the ASDF tree below meta; None where it is absent."""
-        node = self._meta
+    def save(self, path, log_line=None, sign=None):
+        """Write the model to a file; only a FITS file has a place for a signature."""
+        if log_line:
+            self.tree.set(LOG_PATH, [log_line])
+        self.model.save(str(path))
+        if sign and path.suffix == ".fits":
+            with fits.open(path, mode="update", memmap=False) as hdulist:
+                hdulist[0].header.set(*sign(hdulist[0].header))
+
+    def to_model(self):
+        """Return the model."""
+        return self.model
+
+
+def is_ours(keyword: str) -> bool:
+    """Test whether a keyword belongs to the record of a correction; that of the job only signs a file."""
+    return keyword in (STATUS_KEYWORD, "R_MODOFF") or (str(keyword).startswith("MODF") and keyword != JOB_KEYWORD)
+
+
+class _ModelTree:
+    """The tree of a data model, read and changed as that of a file."""
+
+    def __init__(self, root):
+        self._root = root
+
+    def get(self, path):
+        """Read an entry; None where it is absent."""
+        node = self._root
         for key in path.split("."):
             node = node.get(key) if isinstance(node, dict) else None
         return node
 
-    def _set_tree(self, path, value):
+    def set(self, path, value):
+        """Replace an entry; None removes it."""
         *parents, last = path.split(".")
-        node = self._meta
+        node = self._root
         for key in parents:
             if not isinstance(node.get(key), dict):
                 node[key] = {}
@@ -603,48 +574,107 @@ class _ModelExposure(OpenExposure):
         if value is not None:
             node[last] = value
 
-    @property
-    def wcs(self):
-        """The gWCS; None where the model has none."""
-        return self.tree("wcs")
 
-    def _load(self, name):
-        return None if self.model.instance.get(name) is None else getattr(self.model, name)
-
-    def take(self, name):
-        """Array to be changed: a copy, as arrays of models may share their memory."""
-        array = self._load(name)
-        return None if array is None else array.copy()
-
-    def put(self, name, array):
-        """Put a changed array in its place."""
-        setattr(self.model, name, array)
-
-    def save(self, path, log_line=None, sign=None):
-        """Write the model to a file; only a FITS file has a place for a signature."""
-        if log_line:
-            self.model.instance.setdefault("cal_logs", {})["module_offset"] = [log_line]
-        self.model.save(str(path))
-        if sign and path.suffix == ".fits":
-            with fits.open(path, mode="update", memmap=False) as hdulist:
-                hdulist[0].header.set(*sign(hdulist[0].header))
-
-    def to_model(self, log_line=None):
-        """Return the model."""
-        return self.model
+_LARGEST_BLOCK = 1024**3  # bytes of one block, unpacked
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is five times as fast
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_END = b"\n...\n"
+_BLOCK_MAGIC, _BLOCK_INDEX = b"\xd3BLK", b"#ASDF BLOCK INDEX"
+_BLOCK_HEADER = struct.Struct(">4sH I4sQQQ")  # magic, size of the rest; flags, compression, allocated, used, unpacked
 
 
-def _is_array(hdu):
-    return hdu is not None and hdu.is_image and len(hdu.shape) > 0
+class AsdfTree:
+    """An ASDF file without the asdf library's conversions: entries are read and replaced, all tags and blocks stay."""
+
+    def __init__(self, content):
+        end = content.index(_END) + len(_END)
+        self._head = content[: content.index(b"%YAML")]
+        # The index has offsets of blocks, which move when the text changes its length; it is optional.
+        self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
+        self._root = yaml.compose(content[:end], Loader=_LOADER)
+        if not isinstance(self._root, yaml.MappingNode):
+            raise ValueError("it has no mapping at its top")
+        self.hdus = set()  # HDUs that hold arrays: ``NAME,VERSION`` or the number of one
+        self._refuse_elsewhere()
+        self._refuse_large()
+
+    def get(self, path):
+        """Read an entry of plain values; None where it is absent or not plain."""
+        node = self._root
+        for key in path.split("."):
+            node = _child(node, key)
+        loader = _LOADER("")
+        try:
+            return None if node is None else loader.construct_document(node)
+        except yaml.YAMLError:
+            return None
+        finally:
+            loader.dispose()
+
+    def set(self, path, value):
+        """Replace an entry; None removes it."""
+        *parents, last = path.split(".")
+        node = self._root
+        for key in parents:
+            child = _child(node, key)
+            if not isinstance(child, yaml.MappingNode):
+                if value is None:
+                    return
+                child = yaml.MappingNode("tag:yaml.org,2002:map", [])
+                _put(node, key, child)
+            node = child
+        dumper = yaml.SafeDumper("", default_flow_style=None)
+        _put(node, last, None if value is None else dumper.represent_data(value))
+
+    def to_bytes(self):
+        """Write the file."""
+        text = yaml.serialize(
+            self._root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
+            explicit_start=True, explicit_end=True, version=(1, 1), tags={"!": "tag:stsci.edu:asdf/"},
+        )  # fmt: skip
+        return self._head + text + self._blocks
+
+    def _refuse_elsewhere(self):
+        """Find the arrays of the tree: in HDUs of this file, and none that asdf would fetch from a file or URL."""
+        seen, nodes = set(), [self._root]
+        while nodes:
+            node = nodes.pop()
+            if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+                continue
+            seen.add(id(node))
+            if "externalarray" in node.tag:
+                raise ValueError("it asks for an array in another file")
+            if isinstance(node, yaml.SequenceNode):
+                nodes += node.value
+                continue
+            nodes += itertools.chain.from_iterable(node.value)
+            source = _child(node, "source") if "core/ndarray" in node.tag else None
+            if isinstance(source, yaml.ScalarNode) and not source.value.lstrip("-").isdecimal():
+                if not source.value.startswith("fits:"):
+                    raise ValueError(f"it asks for an array in another file: {source.value}")
+                self.hdus.add(source.value.removeprefix("fits:").replace(" ", "").upper())
+
+    def _refuse_large(self):
+        """Read the headers of the binary blocks: a compressed one says how large it becomes."""
+        start = self._blocks.find(_BLOCK_MAGIC)
+        while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
+            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)
+            if magic != _BLOCK_MAGIC:
+                return
+            if unpacked > _LARGEST_BLOCK:
+                raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
+            start += 6 + size + allocated
 
 
-def is_ours(keyword: str) -> bool:
-    """Test whether a keyword belongs to the record of a correction."""
-    return keyword in (STATUS_KEYWORD, "R_MODOFF") or str(keyword).startswith("MODF")
+def _child(node, key):
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if name.value == key:
+            return value
+    return None
 
 
-def _parsed(card):
-    try:
-        return card.value
-    except fits.VerifyError:
-        return "?"  # a trace all the same
+def _put(node, key, child):
+    """Put a child in the place of the one of its key."""
+    node.value = [pair for pair in node.value if pair[0].value != key]
+    if child is not None:
+        node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key), child))

@@ -74,11 +74,13 @@ def part_folder(folder):
 
 def remove_leftovers(folders):
     """Remove the hidden folders that killed runs left in folders; return their paths."""
-    found = [path for folder in dict.fromkeys(folders) for path in Path(folder).glob(f"{_PREFIX}-*")]
-    dead = [path for path in found if path.is_dir() and not path.is_symlink() and _is_leftover(path)]
-    for path in dead:
-        shutil.rmtree(path, ignore_errors=True)
-    return dead
+    removed = []
+    for folder in dict.fromkeys(folders):
+        for path in Path(folder).glob(f"{_PREFIX}-*"):
+            if path.is_dir() and not path.is_symlink() and _is_leftover(path):
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path)
+    return removed
 
 
 def _is_leftover(path):

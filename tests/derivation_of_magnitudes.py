@@ -24,9 +24,9 @@ ROWS = {
 }
 
 
-def simulate_photometry(rows=None, *, epochs=3, seed=1, outliers=0.01, density=30.0):
+def simulate_photometry(rows=None, *, epochs=3, seed=1, outliers=0.01, density=30.0, dithers=2):
     """
-    Photometry of both detectors of each row, in epochs turned by 180 deg, each of two dithers.
+    Photometry of both detectors of each row, in epochs turned by 180 deg, each of some dithers.
 
     The sky level of each exposure is what its detector makes of a sky of ``SKY``.
     """
@@ -36,7 +36,7 @@ def simulate_photometry(rows=None, *, epochs=3, seed=1, outliers=0.01, density=3
         exposure
         for row in rows
         for exposure in simulate.plan_exposures(
-            simulate.JWIDF_EPOCHS[:epochs], filters=[row.filter], detectors=_detectors(row.array), dithers=2
+            simulate.JWIDF_EPOCHS[:epochs], filters=[row.filter], detectors=_detectors(row.array), dithers=dithers
         )
     ]
     table = OffsetTable(rows=tuple(rows), gradient=simulate.MA2023_TABLE.gradient, name="truth")

@@ -85,6 +85,7 @@ def run_flat(model, flat):
     """Run the stock flat step."""
     step = FlatFieldStep()
     step.override_flat = str(flat)
+    step.override_fflat = step.override_sflat = step.override_dflat = "N/A"  # of NIRSpec; without them CRDS is asked
     result = step.process(model.copy())
     assert result.meta.cal_step.flat_field == "COMPLETE"
     return result

@@ -195,7 +195,7 @@ def test_whole_numbers_are_refused(small_exposure, tmp_path):
     small_exposure().save(str(path))
     with fits.open(path, mode="update") as hdulist:
         hdulist["ERR"].data = np.ones((48, 64), np.int16)
-    with pytest.raises(ExposureError, match="jw_cal.fits: ERR must hold floating-point numbers, got >?i"):
+    with pytest.raises(ExposureError, match="jw_cal.fits: err must hold floating-point numbers, got >?i"):
         correct_file(path, tmp_path / "out.fits")
 
 

@@ -20,8 +20,8 @@ def enclosed(radius, sigma):
 
 @pytest.mark.parametrize("sigma", [0.1, 0.2])
 def test_growth_is_the_light_between_the_apertures(sigma):
-    # The truth: a round Gaussian, of which the annulus holds a part that is subtracted as sky. A pixel spreads its light
-    # evenly, which adds a sixth of its square to the variance.
+    # The truth: a round Gaussian, of which the annulus holds a part, taken for sky. Pixels spread their light evenly,
+    # which adds a sixth of their square to the variance.
     image = draw(60.3, 58.8, 2e-5, sigma=sigma)
     one = measure_source(make_frame(image, err=1e-9), 60.3, 58.8, SCALE, APERTURE)
     sky = (one.sky - 0.2) * 2.37e-14 * 1e6 / (0.031 * 0.0308)  # Jy per square arcsec

@@ -47,8 +47,8 @@ def test_differences_are_second_minus_first_with_errors_in_quadrature():
     other = OffsetTable(rows=(row(offset=0.020, offset_error=0.004), row("1")), baseline="A", name="b")
     comparison = compare_tables(OffsetTable(rows=(row(), row("2")), name="a"), other)
     (pair,) = comparison.pairs
-    assert (pair.offset.value, pair.offset.error) == pytest.approx((0.010, 0.005))
-    assert pair.offset.sigmas == pytest.approx(2.0)
+    assert (pair.value.value, pair.value.error) == pytest.approx((0.010, 0.005))
+    assert pair.value.sigmas == pytest.approx(2.0)
     assert [r.array for r in comparison.only_first + comparison.only_second] == ["2", "1"]
     assert "an offset is z_A - z_B in both" in comparison.notes[0]
 

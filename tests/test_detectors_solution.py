@@ -136,7 +136,9 @@ def test_lone_detector_is_not_determined():
 def test_baseline_must_be_a_detector_with_a_zero_point():
     m, _ = draw("gauges")
     solution = fit(m, scale="detectors")
-    with pytest.raises(MeasurementsError, match=r"baseline: NRCALONG has no zero point in F200W\+CLEAR"):
+    with pytest.raises(
+        NoSolutionError, match="baseline: NRCALONG has no zero point here; name a detector that is linked to others"
+    ):
         solution.zero_points("NRCALONG")
     with pytest.raises(MeasurementsError, match="scale must be one of modules, detectors; got 'arrays'"):
         fit(m, scale="arrays")

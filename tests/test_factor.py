@@ -11,8 +11,8 @@ from jwst_modfix.apply.factor import (
     along_focal_plane,
     along_sky,
     apply_factor,
-    fit_factor,
     gradient_coordinate,
+    node_pixels,
 )
 from jwst_modfix.exposure import open_exposure
 
@@ -30,13 +30,17 @@ def curved(x, y):
     return 0.03 + 0.01 * x - 0.006 * y + 0.004 * x**2 * y - 0.002 * x**5 + 0.001 * x**2 * y**3
 
 
+def interpolated(m_sys, shape):
+    return FactorMap.interpolate(m_sys(*node_pixels(shape)), shape)
+
+
 def pixels(shape):
     return np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
 
 
 @pytest.mark.parametrize("shape", [(2048, 2048), (64, 2048), (37, 1), (1, 1), (640, 639)])
 def test_interpolation_equals_evaluation_at_every_pixel(shape):
-    factor_map = fit_factor(curved, shape)
+    factor_map = interpolated(curved, shape)
     rendered = np.concatenate([np.broadcast_to(f, (len(range(shape[0])[r]), shape[1])) for r, f in factor_map.blocks()])
     truth = 10 ** (0.4 * curved(*pixels(shape)))
     np.testing.assert_allclose(rendered, truth, rtol=2e-7)  # float32
@@ -49,7 +53,7 @@ def test_the_factor_brightens_what_measures_faint():
 
 
 def test_the_centre_is_halfway_between_the_first_and_the_last_pixel():
-    centre = fit_factor(curved, (100, 50)).centre
+    centre = interpolated(curved, (100, 50)).centre
     assert centre == pytest.approx(10 ** (0.4 * curved(24.5, 49.5)), rel=1e-9)
 
 
@@ -61,8 +65,9 @@ def test_data_and_errors_take_the_factor_and_variances_its_square(dtype, m_sys):
     data, err, var = (rng.uniform(1, 2, shape).astype(dtype) for _ in range(3))
     data[3, 4] = np.nan
     before = (data.copy(), err.copy(), var.copy())
-    factor_map = fit_factor(m_sys, shape) if m_sys else FactorMap.constant(0.03, shape)
-    apply_factor(factor_map, [data, err], [var])
+    arrays = {"data": data, "err": err, "var_flat": var}
+    factor_map = interpolated(m_sys, shape) if m_sys else FactorMap.constant(0.03, shape)
+    apply_factor(factor_map, arrays)
     truth = 10 ** (0.4 * (curved(*pixels(shape)) if m_sys else 0.03))
     np.testing.assert_allclose(data, before[0] * truth, rtol=3e-7)
     np.testing.assert_allclose(err, before[1] * truth, rtol=3e-7)
@@ -70,7 +75,7 @@ def test_data_and_errors_take_the_factor_and_variances_its_square(dtype, m_sys):
     assert data.dtype == err.dtype == var.dtype == np.dtype(dtype)
     assert np.isnan(data[3, 4])
     assert np.isnan(data).sum() == 1
-    apply_factor(factor_map, [data, err], [var], undo=True)
+    apply_factor(factor_map, arrays, undo=True)
     for array, original in zip((data, err, var), before, strict=True):
         np.testing.assert_allclose(array, original, rtol=3e-7)
 
@@ -101,9 +106,10 @@ def test_sky_directions_are_position_angles_east_of_north(direction, origin):
     assert along_sky(across.ra.deg, across.dec.deg, origin, direction) == pytest.approx(0, abs=1e-6)
 
 
-def coordinate(model, frame):
+def coordinate(model, frame, gradient=None):
     with open_exposure(model) as opened:
-        return gradient_coordinate(opened.wcs, opened.exposure, frame, *GRADIENTS[frame])
+        description = (opened.wcs, opened.exposure, frame, *(gradient or GRADIENTS[frame]))
+    return lambda x, y: gradient_coordinate(*description, x, y)
 
 
 @pytest.mark.parametrize("frame", GRADIENTS)
@@ -119,7 +125,7 @@ def coordinate(model, frame):
 def test_the_map_is_right_at_every_pixel(make_exposure, frame, detector, band, subarray, roll):
     model = make_exposure(detector, band, subarray, roll)
     u = coordinate(model, frame)
-    factor_map = fit_factor(lambda x, y: SLOPE * u(x, y), model.shape)
+    factor_map = interpolated(lambda x, y: SLOPE * u(x, y), model.shape)
     rendered = np.concatenate([block for _, block in factor_map.blocks()]).astype(float)
     step = 37  # every 37th pixel and the last, which is at every phase of the nodes
     y, x = np.meshgrid(*(np.append(np.arange(0, n, step), n - 1) for n in model.shape), indexing="ij")
@@ -129,8 +135,7 @@ def test_the_map_is_right_at_every_pixel(make_exposure, frame, detector, band, s
 
 def test_focal_plane_coordinate_is_v2_in_arcmin(make_exposure):
     model = make_exposure("NRCALONG", "F444W")
-    with open_exposure(model) as opened:
-        u = gradient_coordinate(opened.wcs, opened.exposure, "focal_plane", (10.0, 0.0), 90.0)
+    u = coordinate(model, "focal_plane", ((10.0, 0.0), 90.0))
     v2, _ = model.meta.wcs.get_transform("detector", "v2v3")(300.0, 1700.0)
     assert u(300.0, 1700.0) == pytest.approx((v2 - 10.0) / 60)
     assert u(1700.0, 300.0) < u(300.0, 1700.0)  # V2 decreases with x

@@ -38,7 +38,7 @@ def assert_nothing_is_lost(association, content, folder):
     """The members are those of the file, and those of the association that is written."""
     members = [m for product in content["products"] for m in product["members"]]
     assert association.members == members
-    named = [association.path(m) for m in members if is_science(m)]
+    named = [association.path(m["expname"]) for m in members if is_science(m)]
     assert association.science == list(dict.fromkeys(named))
     target = folder / "again_asn.json"
     write_association(association.corrected("modfix", target, {path: path for path in named}))

@@ -22,7 +22,7 @@ LAYERS = (
     {"table"},
     {"jobs", "files"},
     {"exposure"},
-    {"asdf_tree", "errors"},
+    {"errors"},
     {"text"},
     {"integration"},
 )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_network import TABLE_2_LW, TABLE_2_SW, Survey, simulate
 
-from jwst_modfix.apply.factor import apply_factor, fit_factor
+from jwst_modfix.apply.factor import FactorMap, apply_factor, node_pixels
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.table.table import BASELINES, Gradient, OffsetRow, OffsetTable
 
@@ -32,9 +32,10 @@ def errors(draw):
 def test_the_inverse_of_apply_is_the_identity(m_sys, shape, seed, decade):
     arrays = np.random.default_rng(seed).uniform(-1, 1, (5, *shape)).astype("f4") * np.float32(10**decade)
     before = arrays.copy()
-    factor_map = fit_factor(m_sys, shape)
-    apply_factor(factor_map, arrays[:2], arrays[2:])
-    apply_factor(factor_map, arrays[:2], arrays[2:], undo=True)
+    factor_map = FactorMap.interpolate(m_sys(*node_pixels(shape)), shape)
+    by_name = dict(zip(("data", "err", "var_poisson", "var_rnoise", "var_flat"), arrays, strict=True))
+    apply_factor(factor_map, by_name)
+    apply_factor(factor_map, by_name, undo=True)
     np.testing.assert_allclose(arrays, before, rtol=2 * FLOAT32, atol=0)
 
 

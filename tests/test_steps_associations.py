@@ -357,7 +357,7 @@ def test_a_long_name_is_written_and_resumed(pair_folder, pair, length):
 def test_output_file_names_the_output_of_one_exposure(asn, pair):
     correct("out", f"data/{names(pair)[0]}", output_file="mine.fits").close()
     assert [path.name for path in visible("out")] == ["mine_modfix.fits"]
-    with pytest.raises(ModuleOffsetError, match="an association has one output file a member: set output_dir and suf"):
+    with pytest.raises(ModuleOffsetError, match="an association has one for each member: set output_dir"):
         correct("out", asn(), output_file="mine.fits")
 
 

@@ -289,7 +289,7 @@ def test_an_unknown_choice_is_refused_in_python_too(name):
 
 
 def test_an_input_that_names_no_files_is_refused():
-    with pytest.raises(AssociationError, match="input must be an association, or files .*; got int"):
+    with pytest.raises(AssociationError, match="input must be files, folders, .*; got int"):
         ModuleOffsetDeriveStep.call(3)
 
 
@@ -303,7 +303,7 @@ def test_derived_and_applied_offsets_leave_nothing(folder, derived, tmp_path):
     result = model.meta.derivation.instance["bands"][0]["results"][0]
     assert abs(result["offset"]) <= max(1e-3, 3 * result["offset_error"])
     assert result["verdict"] == "not needed"
-    assert "Corrected for module offsets before" in (tmp_path / "f200w_modfix_modfix_report.html").read_text()
+    assert "Corrected for module offsets before" in (tmp_path / "f200w_corrected_modfix_report.html").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def damage_asdf(hdulist):
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(damage_shape, r"ERR has shape \(3, 3\)"), (damage_asdf, "its ASDF extension cannot be read")],
+    [(damage_shape, r"err has shape \(3, 3\)"), (damage_asdf, "its ASDF extension cannot be read")],
 )
 def test_what_would_fail_in_the_middle_is_found_before_anything_is_written(pair_folder, pair, damage, words):
     path = Path("data", names(pair)[1])
@@ -96,7 +96,7 @@ def test_a_missing_input_is_named(tmp_path):
 
 
 def test_other_inputs_are_refused_by_their_type():
-    with pytest.raises(ModuleOffsetError, match="input must be a file, a JWST data model, .* got int"):
+    with pytest.raises(ModuleOffsetError, match="input must be files, folders, data models, .* got int"):
         ModuleOffsetStep.call(3)
 
 

@@ -60,7 +60,7 @@ def test_a_library_on_disk_is_copied(pair_folder, pair):
     library = ModelLibrary("data/two_asn.json", on_disk=True)
     result = ModuleOffsetStep.call(library)
     assert result.on_disk
-    assert result.asn["products"][0]["name"] == "mosaic"
+    assert result.asn["products"][0]["name"] == "mosaic_modfix", "not to replace the uncorrected mosaic"
     assert_corrected(models_of(result), pair)
     np.testing.assert_array_equal(models_of(library)[0].data, pair[0].data)
 

@@ -90,7 +90,8 @@ def combine(folder, association, product, *options, pipeline="calwebb_image3", g
     (folder / f"{product}_asn.json").write_text(json.dumps(content))
     options = [*options, *(f"--steps.resample.{name}={value}" for name, value in (grid or {}).items())]
     _run([_strun(), pipeline, f"{product}_asn.json", *options], folder, f"{product}.log")
-    return folder / f"{product}_i2d.fits"
+    corrected = folder / f"{product}_modfix_i2d.fits"  # as calwebb_image3_modfix names it
+    return corrected if corrected.exists() else folder / f"{product}_i2d.fits"
 
 
 def _strun():

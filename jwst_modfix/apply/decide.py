@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.apply.factor import FactorMap, apply_factor, fit_factor, gradient_coordinate
+from jwst_modfix.apply.factor import FactorMap, apply_factor, count_nodes, gradient_coordinate, node_pixels
 from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
-from jwst_modfix.exposure import ARRAYS, Exposure, OpenExposure, open_exposure
+from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
-from jwst_modfix.table.table import OffsetRow, OffsetTable
-from jwst_modfix.table.validity import explain_photmjsr, find_invalid, find_missing, find_untrusted
+from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.validity import explain_groups, explain_photmjsr, find_invalid, find_missing, find_untrusted
 from jwst_modfix.text import align, get_logger, plain_text
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Decision:
     array: str | None = None
     filter: str | None = None
     name: str = ""  # of the exposure
+    record: AppliedOffset | None = None  # of what is to be applied
+    warning: str = ""  # on what is to be applied
 
     @property
     def line(self) -> str:
@@ -83,7 +85,7 @@ class Correction:
 
     def decide(self, opened: OpenExposure, *, headers_only: bool = False) -> Decision:
         """Decide what to do with an exposure; its WCS is read where the slope needs it, unless only headers count."""
-        status = opened.status
+        status = opened.exposure.status
         if self.inverse:
             if status == "COMPLETE":
                 return Decision("undo")
@@ -96,72 +98,76 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        needs_slope = self._gradient(exposure) != 0
-        if not (self.apply_offset or needs_slope):
-            return Decision("skip", "apply_offset is False, and the row has no slope: there is nothing to apply")
-        if needs_slope and not headers_only:
+        row = self.table.row_of(exposure)
+        record = self._record(row, exposure)
+        needs_wcs = record.gradient != 0
+        needs_place = needs_wcs or record.field is not None
+        if not (self.apply_offset or needs_place):
+            return Decision("skip", "apply_offset is False, and the row has no slope or field: nothing to apply")
+        if needs_wcs and not headers_only:
             exposure = opened.exposure_with_wcs
-        if invalid := find_invalid(self.table, exposure, needs_slope=needs_slope):
+        if invalid := find_invalid(self.table, exposure, needs_slope=needs_place):
             level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
             return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
-        return Decision("apply")
+        warnings = [explain_photmjsr(row, exposure), explain_groups(self.table, row)]
+        return Decision("apply", record=record, warning="; ".join(filter(None, warnings)))
 
     def run(self, opened: OpenExposure) -> Decision:
         """Correct an exposure in memory, or mark it as skipped."""
-        decision = self.decide(opened)
+        decision, exposure = self.decide(opened), opened.exposure
         if decision.action == "refuse":
-            raise _refusal([f"{opened.name}: {decision.reason}"], [opened.status == "COMPLETE"], self)
+            raise _refusal([f"{opened.name}: {decision.reason}"], [exposure.status == "COMPLETE"], self)
         if decision.action == "skip":
             opened.mark(None if self.inverse else "SKIPPED")
+        elif decision.action == "undo":
+            decision = self._undo(opened)
         else:
-            decision = self._undo(opened) if self.inverse else self._apply(opened)
-        exposure = opened.exposure
+            if decision.warning:
+                log.warning("%s: %s", opened.name, decision.warning)
+            factor_map = evaluate(opened, decision.record)
+            _scale(opened, factor_map)
+            # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
+            stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
+            opened.mark("COMPLETE", decision.record.cards(), stored if decision.record.frame == "sky" else None)
+            decision = Decision("apply", f"took out {decision.record.in_words()}")
         return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
 
     def preview(self, opened: OpenExposure) -> Decision:
         """Decide what `run` would do with an exposure, without its pixels."""
         decision = self.decide(opened)
-        if decision.action != "apply":
+        if decision.record is None:
             return decision
-        record = self.record(opened.exposure)
-        evaluate(opened, record)
-        return Decision("apply", record.in_words())
+        evaluate(opened, decision.record)
+        return replace(decision, reason=decision.record.in_words())
 
-    def record(self, exposure: Exposure) -> AppliedOffset:
+    def _record(self, row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> AppliedOffset:
         """Make the record of what is taken out of an exposure."""
-        table, row, gradient = self.table, self._row(exposure), self._gradient(exposure)
-        of_gradient = {}
-        if gradient:
-            first, second = table.gradient.origin
-            of_gradient = {"frame": table.gradient.frame, "direction": table.direction(row)}
-            of_gradient |= {"origin_1": first, "origin_2": second}
+        table, taken = self.table, {"zero_point": 0.0, "gradient": 0.0}
+        if isinstance(row, ZeroPointRow):
+            taken["zero_point"] = row.zero_point if self.apply_offset else 0.0
+            taken["field"] = row.field if self.apply_slope else None
+        elif row is not None:
+            if self.apply_offset:
+                taken["zero_point"] = table.module_zero_point(row, exposure.detector[3])
+            if self.apply_slope and (gradient := table.exposure_gradient(row)):
+                first, second = table.gradient.origin
+                taken |= {"gradient": gradient, "frame": table.gradient.frame, "direction": table.direction(row)}
+                taken |= {"origin_1": first, "origin_2": second}
         return AppliedOffset(
             table=plain_text(table.name).encode("ascii", "backslashreplace").decode(),
             digest=table.digest,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
             version=_VERSION,
-            zero_point=table.module_zero_point(row, exposure.module) if self.apply_offset else 0.0,
-            gradient=gradient,
-            **of_gradient,
+            **taken,
         )
-
-    def _apply(self, opened: OpenExposure) -> Decision:
-        if warning := explain_photmjsr(self._row(opened.exposure), opened.exposure):
-            log.warning("%s: %s", opened.name, warning)
-        record = self.record(opened.exposure)
-        factor_map = evaluate(opened, record)
-        _scale(opened, factor_map)
-        # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
-        stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
-        opened.mark("COMPLETE", record.cards(), stored if record.frame == "sky" else None)
-        return Decision("apply", f"took out {record.in_words()}")
 
     def _undo(self, opened: OpenExposure) -> Decision:
         try:
             record = read_record(opened)
         except ExposureError as error:
             raise ExposureError(f"{error}, so it cannot be undone; use the file before the correction") from None
-        if record.gradient and (reasons := list(find_untrusted(opened.exposure_with_wcs))):
+        exposure = opened.exposure_with_wcs if record.gradient else opened.exposure
+        if (record.gradient or record.field) and (reasons := list(find_untrusted(exposure))):
             raise ExposureError(f"{opened.name}: cannot be undone: {'; '.join(reasons)}")
         factor_map = evaluate(opened, record)
         if record.frame == "sky":
@@ -170,42 +176,37 @@ class Correction:
         opened.mark(None)
         return Decision("undo", f"undid {record.table} of {record.date}")
 
-    def _row(self, exposure: Exposure) -> OffsetRow | None:
-        return self.table.row(exposure.array, exposure.filter, exposure.pupil)
-
-    def _gradient(self, exposure: Exposure) -> float:
-        """Gradient g to take out of an exposure [mag/arcmin]."""
-        row = self._row(exposure)
-        return self.table.exposure_gradient(row) if self.apply_slope and row is not None else 0.0
-
 
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
-    """Evaluate the factor 10**(0.4 m_sys) with m_sys = z + g u over the pixels of an exposure."""
-    if record.gradient == 0:
-        return FactorMap.constant(record.zero_point, opened.shape)
-    u = gradient_coordinate(opened.wcs, opened.exposure, record.frame, record.origin, record.direction)
-
-    def m_sys(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        error = record.zero_point + record.gradient * u(x, y)
-        largest = np.abs(error).max()
-        if largest > _LARGEST_ERROR:
-            raise ExposureError(
-                f"{opened.name}: the zero-point error reaches {largest:.3g} mag, more than {_LARGEST_ERROR}: check "
-                f"gradient.frame ({record.frame}) and gradient.origin {record.origin} of {record.table}"
-            )
-        return error
-
-    return fit_factor(m_sys, opened.shape)
+    """Evaluate the factor 10**(0.4 m_sys) over the pixels of an exposure: m_sys = z + g u, or z + F(x, y)."""
+    exposure = opened.exposure
+    if record.field is not None:
+        x, y = node_pixels(exposure.shape, count_nodes(record.field))
+        m_sys = record.zero_point + record.field.evaluate(x + exposure.xstart - 1, y + exposure.ystart - 1)
+        what = f"field of {exposure.detector}"
+    elif record.gradient != 0:
+        x, y = node_pixels(exposure.shape)
+        u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction, x, y)
+        m_sys = record.zero_point + record.gradient * u
+        what = f"gradient.frame ({record.frame}) and gradient.origin {record.origin}"
+    else:
+        return FactorMap.constant(record.zero_point, exposure.shape)
+    if np.abs(m_sys).max() > _LARGEST_ERROR:
+        raise ExposureError(
+            f"{opened.name}: the zero-point error reaches {np.abs(m_sys).max():.3g} mag, more than {_LARGEST_ERROR}: "
+            f"check {what} of {record.table}"
+        )
+    return FactorMap.interpolate(m_sys, exposure.shape)
 
 
 def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: FactorMap) -> FactorMap:
     """Read the factor that was applied, and compare it with the one that the record gives with the present WCS."""
-    node = opened.stored_factor
+    node = opened.tree.get(FACTOR_PATH)
     try:
         coefficients, shape = np.array(node["factor"], dtype=float), tuple(node["shape"])
     except (TypeError, KeyError, ValueError, OverflowError):
         coefficients, shape = np.empty(0), None
-    if coefficients.shape != evaluated.coefficients.shape or shape != opened.shape:
+    if coefficients.shape != evaluated.coefficients.shape or shape != opened.exposure.shape:
         raise ExposureError(
             f"{opened.name}: cannot be undone: the factor of its sky gradient is not in the ASDF tree, or has another "
             "shape; use the file before the correction"
@@ -223,12 +224,9 @@ def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: Facto
 
 def _scale(opened: OpenExposure, factor_map: FactorMap, *, undo: bool = False) -> None:
     """Scale data and errors by the factor, variances by its square, and PHOTMJSR by the factor at the centre."""
-    arrays = {name: array for name in ARRAYS if (array := opened.take(name)) is not None}
-    variances = [array for name, array in arrays.items() if name.startswith("var_")]
-    apply_factor(factor_map, [arrays[name] for name in ("data", "err") if name in arrays], variances, undo=undo)
-    for name, array in arrays.items():
-        opened.put(name, array)
-    opened.scale_photometry(1 / factor_map.centre if undo else factor_map.centre)
+    arrays = opened.take()
+    apply_factor(factor_map, arrays, undo=undo)
+    opened.put(arrays, 1 / factor_map.centre if undo else factor_map.centre)
 
 
 def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str = "") -> None:
@@ -241,7 +239,7 @@ def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str
                 decision = correction.decide(opened, headers_only=correction.on_invalid != "error")
                 if decision.action == "refuse":
                     refused.append(f"{opened.name}: {decision.reason}")
-                    done_before.append(opened.status == "COMPLETE")
+                    done_before.append(opened.exposure.status == "COMPLETE")
         except ExposureError as error:
             unreadable.append(str(error))
     if unreadable:
@@ -302,7 +300,7 @@ def correct_members(
             log.log(decision.level, decision.line)
             decisions.append(decision)
             yield result
-    if len(decisions) > 1 or "skip" in {decision.action for decision in decisions}:
+    if len(decisions) > 1 or (decisions and decisions[0].action == "skip"):
         summarize(decisions)
 
 
@@ -366,9 +364,9 @@ def factor_of(table: OffsetTable, source: Any) -> FactorMap:
     correction = Correction(table=table, on_invalid="error", on_missing="error")
     with open_exposure(source) as opened:
         decision = correction.decide(opened)
-        if decision.action != "apply":
+        if decision.record is None:
             raise ExposureError(f"{opened.name}: {decision.reason}")
-        return evaluate(opened, correction.record(opened.exposure))
+        return evaluate(opened, decision.record)
 
 
 def corrected_copy(table: OffsetTable, model: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The coordinate u along the gradient, and the factor 10**(0.4 (z + g u)), a smooth surface over an array."""
+"""The coordinate u along the gradient, and the factor 10**(0.4 m_sys), a smooth surface over an array."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from jwst_modfix.errors import ExposureError
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure
+    from jwst_modfix.table.table import Field
 
 __all__ = [
     "FactorMap",
@@ -20,42 +21,61 @@ __all__ = [
     "along_focal_plane",
     "along_sky",
     "apply_factor",
-    "fit_factor",
+    "count_nodes",
     "gradient_coordinate",
+    "node_pixels",
     "project",
 ]
 
 Pair = tuple[float, float]
-Coordinate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
 # leave less than the rounding of 32 bits (tests/test_steps_geometry.py).
 _NODES = 12
-_ROWS = 8  # rows of one product: so few stay on this thread
-_PRODUCTS = 4  # products of a block, which stays in the cache
+_ROWS = 8  # rows of a block: its product is so small that it stays on this thread
+
+
+def count_nodes(field: Field) -> int:
+    """Find the number of nodes along an axis that the factor of a field needs."""
+    # exp(a) is its Taylor series to 1e-8, with as many terms as its largest value asks for; each of them is a
+    # polynomial, so that Chebyshev interpolation in as many nodes as the highest degree has coefficients is exact.
+    largest = 0.4 * np.log(10) * sum(abs(c) for row in field.coefficients for c in row)
+    terms, size = 0, 1.0
+    while size > 1e-8:
+        terms += 1
+        size *= largest / terms
+    return terms * field.order + 1
+
+
+def node_pixels(shape: tuple[int, ...], count: int = _NODES) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels x, y at which a smooth zero-point error is evaluated, shape (count, count) each."""
+    nodes = (chebyshev.chebpts1(count) + 1) / 2
+    x, y = np.meshgrid(nodes * (shape[1] - 1), nodes * (shape[0] - 1))
+    return x, y
 
 
 def along_focal_plane(v2: Any, v3: Any, origin: Pair, direction: float) -> np.ndarray:
     """Coordinate along a direction of the telescope's focal plane."""
-    sine, cosine = _sine_cosine(direction)
-    return ((np.asarray(v2) - origin[0]) * sine + (np.asarray(v3) - origin[1]) * cosine) / 60
+    angle = np.radians(direction)
+    u = ((np.asarray(v2) - origin[0]) * np.sin(angle) + (np.asarray(v3) - origin[1]) * np.cos(angle)) / 60
+    return np.asarray(u)
 
 
 def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) -> np.ndarray:
     """Coordinate along a direction of one detector."""
-    sine, cosine = _sine_cosine(direction)
+    angle = np.radians(direction)
     along_x = (np.asarray(x) - origin[0]) * scale[0]
     along_y = (np.asarray(y) - origin[1]) * scale[1]
-    return (along_x * cosine + along_y * sine) / 60
+    return np.asarray((along_x * np.cos(angle) + along_y * np.sin(angle)) / 60)
 
 
 def along_sky(ra: Any, dec: Any, origin: Pair, direction: float) -> np.ndarray:
     """Coordinate along a position angle of the sky, in the tangent plane of the origin."""
-    sine, cosine = _sine_cosine(direction)
+    angle = np.radians(direction)
     east, north = project(ra, dec, origin)
-    return (east * sine + north * cosine) * 60
+    return np.asarray((east * np.sin(angle) + north * np.cos(angle)) * 60)
 
 
 def project(ra: Any, dec: Any, origin: Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -67,31 +87,25 @@ def project(ra: Any, dec: Any, origin: Pair) -> tuple[np.ndarray, np.ndarray]:
     return np.degrees(east), np.degrees(north)
 
 
-def _sine_cosine(direction: float) -> tuple[float, float]:
-    return np.sin(np.radians(direction)), np.cos(np.radians(direction))
-
-
-def gradient_coordinate(wcs: Any, exposure: Exposure, frame: str, origin: Pair, direction: float) -> Coordinate:
-    """Make the function that gives u at the pixels of an exposure."""
+def gradient_coordinate(
+    wcs: Any, exposure: Exposure, frame: str, origin: Pair, direction: float, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """Evaluate u at pixels of an exposure [arcmin]."""
     transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
-
-    def coordinate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        if frame == "detector":
-            x0, y0 = (start - 1 for start in exposure.subarray_start)
-            scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
-            u = along_detector(x + x0, y + y0, origin, direction, scale)
-        else:
-            along = along_sky if frame == "sky" else along_focal_plane
-            first, second = transform(x, y)
-            u = along(first, second, origin, direction)
-        if not np.all(np.isfinite(u)):
-            raise ExposureError(
-                f"{exposure.name}: the WCS gives no position at some pixels of the array; "
-                "run assign_wcs again, or set --apply_slope=false"
-            )
-        return u
-
-    return coordinate
+    if frame == "detector":
+        x0, y0 = (start - 1 for start in exposure.subarray_start)
+        scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
+        u = along_detector(x + x0, y + y0, origin, direction, scale)
+    else:
+        along = along_sky if frame == "sky" else along_focal_plane
+        first, second = transform(x, y)
+        u = along(first, second, origin, direction)
+    if not np.all(np.isfinite(u)):
+        raise ExposureError(
+            f"{exposure.name}: the WCS gives no position at some pixels of the array; "
+            "run assign_wcs again, or set --apply_slope=false"
+        )
+    return u
 
 
 def _pixel_scale(to_v2v3: Any, x: float, y: float) -> Pair:
@@ -120,14 +134,16 @@ class FactorMap:
     shape: tuple[int, int]
 
     @classmethod
-    def constant(cls, m_sys: float, shape: tuple[int, int]) -> FactorMap:
+    def constant(cls, m_sys: float, shape: tuple[int, ...]) -> FactorMap:
         """Make the factor of a zero-point error that is the same at every pixel."""
         return cls(np.array([[10 ** (0.4 * m_sys)]]), (shape[0], shape[1]))
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether the factor is the same at every pixel."""
-        return self.coefficients.size == 1
+    @classmethod
+    def interpolate(cls, m_sys: np.ndarray, shape: tuple[int, ...]) -> FactorMap:
+        """Interpolate the factor of a smooth zero-point error from its values at `node_pixels`."""
+        nodes = chebyshev.chebpts1(len(m_sys))
+        to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, len(m_sys) - 1))
+        return cls(to_coefficients @ 10 ** (0.4 * m_sys) @ to_coefficients.T, (shape[0], shape[1]))
 
     @property
     def centre(self) -> float:
@@ -149,47 +165,22 @@ class FactorMap:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the array a few rows at a time."""
         ny, nx = self.shape
-        along_x = _basis(np.arange(nx), nx, self.coefficients.shape[1]) @ self.coefficients.T
-        along_y = _basis(np.arange(ny), ny, self.coefficients.shape[0])
-        for start in range(0, ny, _ROWS * _PRODUCTS):
-            rows = slice(start, min(start + _ROWS * _PRODUCTS, ny))
-            yield (
-                rows,
-                self.coefficients[0].astype(np.float32) if self.is_constant else _product(along_y[rows], along_x),
-            )
+        along_x = _basis(nx, self.coefficients.shape[1]) @ self.coefficients.T
+        along_y = _basis(ny, self.coefficients.shape[0])
+        for start in range(0, ny, _ROWS):
+            rows = slice(start, min(start + _ROWS, ny))
+            yield rows, (along_y[rows] @ along_x.T).astype(np.float32)
 
 
-def fit_factor(m_sys: Coordinate, shape: tuple[int, int]) -> FactorMap:
-    """Interpolate the factor of a smooth zero-point error from a few pixels."""
-    nodes = chebyshev.chebpts1(_NODES)
-    to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, _NODES - 1))
-    ny, nx = shape
-    x, y = np.meshgrid((nodes + 1) * (nx - 1) / 2, (nodes + 1) * (ny - 1) / 2)
-    factor = 10 ** (0.4 * m_sys(x, y))
-    return FactorMap(to_coefficients @ factor @ to_coefficients.T, (shape[0], shape[1]))
-
-
-def apply_factor(
-    factor_map: FactorMap, data: Iterable[np.ndarray], variances: Iterable[np.ndarray] = (), *, undo: bool = False
-) -> None:
-    """Multiply data and errors by the factor and variances by its square, in place."""
+def apply_factor(factor_map: FactorMap, arrays: Mapping[str, np.ndarray], *, undo: bool = False) -> None:
+    """Multiply arrays by the factor, in place; those whose names begin with ``var_`` by its square."""
     scale = np.divide if undo else np.multiply
     for rows, factor in factor_map.blocks():
-        for arrays, power in ((data, factor), (variances, factor * factor)):
-            for array in arrays:
-                scale(array[rows], power, out=array[rows])
+        for name, array in arrays.items():
+            scale(array[rows], factor * factor if name.startswith("var_") else factor, out=array[rows])
 
 
-def _product(along_y: np.ndarray, along_x: np.ndarray) -> np.ndarray:
-    """Factor of a block, in products so small that each stays on this thread."""
-    factor = np.empty((len(along_y), len(along_x)), np.float32)
-    for start in range(0, len(factor), _ROWS):
-        rows = slice(start, start + _ROWS)
-        factor[rows] = along_y[rows] @ along_x.T
-    return factor
-
-
-def _basis(pixel: np.ndarray, size: int, count: int) -> np.ndarray:
-    """Chebyshev polynomials at pixels scaled to [-1, 1]; shape (len(pixel), count)."""
-    scaled = 2 * pixel / (size - 1) - 1 if size > 1 else np.zeros(len(pixel))
+def _basis(size: int, count: int) -> np.ndarray:
+    """Chebyshev polynomials at the pixels of an axis, scaled to [-1, 1]; shape (size, count)."""
+    scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
     return np.asarray(chebyshev.chebvander(scaled, count - 1))

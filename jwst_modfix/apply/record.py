@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+import re
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from jwst_modfix.errors import ExposureError
-from jwst_modfix.exposure import JOB_KEYWORD, OpenExposure, is_ours, open_exposure
-from jwst_modfix.table.table import FRAMES
+from jwst_modfix.errors import ExposureError, ReferenceTableError
+from jwst_modfix.exposure import JOB_KEYWORD, LOG_PATH, OpenExposure, is_ours, open_exposure
+from jwst_modfix.table.table import FRAMES, Field
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["AppliedOffset", "applied", "describe_applied", "job_card", "read_record"]
@@ -30,6 +33,7 @@ _CARDS = (
     ("origin_1", "MODFORG1", "First coordinate of the gradient's origin"),
     ("origin_2", "MODFORG2", "Second coordinate of the gradient's origin"),
 )
+_ORDER = "MODFORD"  # and MODFij for coefficient [i][j] of the field
 _OF_GRADIENT = ("frame", "direction", "origin_1", "origin_2")  # absent where the gradient is 0
 _LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/arcmin, deg: as in a table
 
@@ -37,7 +41,7 @@ _LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/
 @dataclass(frozen=True, kw_only=True)
 class AppliedOffset:
     """
-    The zero-point error m_sys = z + g u that was taken out of an exposure.
+    The zero-point error m_sys = z + g u, or z + F(x, y), that was taken out of an exposure.
 
     Parameters
     ----------
@@ -57,6 +61,8 @@ class AppliedOffset:
         Direction of the gradient [deg].
     origin_1, origin_2 : float, optional
         Where u = 0, in the units of the frame.
+    field : Field, optional
+        F, the change of the zero point over the detector, of a table of zero points.
     """
 
     table: str
@@ -69,6 +75,7 @@ class AppliedOffset:
     direction: float | None = None
     origin_1: float | None = None
     origin_2: float | None = None
+    field: Field | None = None
 
     @property
     def origin(self) -> tuple[float | None, float | None]:
@@ -78,19 +85,40 @@ class AppliedOffset:
     def cards(self) -> list[tuple[str, Any, str]]:
         """Write the record as FITS cards."""
         cards = [(keyword, getattr(self, field), comment) for field, keyword, comment in _CARDS]
+        if self.field is not None:
+            cards.append((_ORDER, self.field.order, "Order of the field taken out"))
+            coefficients = itertools.chain(*self.field.coefficients)
+            for (keyword, i, j), value in zip(_field_cards(self.field.order), coefficients, strict=True):
+                cards.append((keyword, value, f"[mag] Coefficient of P_{i}(xi) P_{j}(eta)"))
         return [card for card in cards if card[1] is not None]
 
     def in_words(self) -> str:
         """Describe what is removed."""
-        gradient = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
-        return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{gradient}"
+        varying = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
+        if self.field is not None:
+            varying = f", field of order {self.field.order}, {1e3 * rms_of(self.field):.2f} mmag rms"
+        return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{varying}"
+
+
+def rms_of(field: Field) -> float:
+    """Rms of a field over the full detector [mag]."""
+    # The mean of P_i**2 over an axis is 1 / (2 i + 1), and products of different polynomials have mean 0.
+    variance = 0.0
+    for i, row in enumerate(field.coefficients):
+        for j, value in enumerate(row):
+            variance += value**2 / ((2 * i + 1) * (2 * j + 1))
+    return math.sqrt(variance)
+
+
+def _field_cards(order: int) -> list[tuple[str, int, int]]:
+    """Keyword, i and j of each coefficient of a field, in the order of its rows."""
+    return [(f"MODF{i}{j}", i, j) for i in range(order + 1) for j in range(order + 1 - i)]
 
 
 def read_record(opened: OpenExposure) -> AppliedOffset:
     """Read the record of a corrected exposure. Raises ExposureError where a card is missing, doubled or not valid."""
-    found = [(key, value) for key, value in opened.cards if key != JOB_KEYWORD]
-    values = dict(found)
-    doubled = sorted({key for key, value in found if repr(value) != repr(values[key])})
+    values = dict(opened.cards)
+    doubled = sorted({key for key, value in opened.cards if repr(value) != repr(values[key])})
     if doubled:
         raise ExposureError(f"{opened.name}: the cards {', '.join(doubled)} of the correction occur twice and differ")
     fields: dict[str, Any] = {field: values.get(keyword) for field, keyword, _ in _CARDS}
@@ -102,7 +130,26 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
             raise ExposureError(f"{opened.name}: the card {keyword} of the correction is missing")
         elif not _is_valid(field, fields[field]):
             raise ExposureError(f"{opened.name}: the card {keyword} of the correction is {fields[field]!r}")
-    return AppliedOffset(**fields)
+    return AppliedOffset(**fields, field=_read_field(opened.name, values))
+
+
+def _read_field(name: str, values: Mapping[str, Any]) -> Field | None:
+    order = values.get(_ORDER)
+    found = {key for key in values if re.fullmatch(r"MODF\d\d", key)}
+    if order is None and not found:
+        return None
+    if not isinstance(order, int) or isinstance(order, bool) or not 0 <= order <= 9:
+        raise ExposureError(f"{name}: the card {_ORDER} of the correction must be from 0 to 9, got {order!r}")
+    cards = _field_cards(order)
+    if wrong := sorted(found ^ {keyword for keyword, *_ in cards}):
+        raise ExposureError(f"{name}: the cards {', '.join(wrong)} of the correction do not fit {_ORDER} = {order}")
+    rows: list[list[Any]] = [[] for _ in range(order + 1)]
+    for keyword, i, _ in cards:
+        rows[i].append(values[keyword])
+    try:
+        return Field(order, tuple(map(tuple, rows)))
+    except ReferenceTableError as error:
+        raise ExposureError(f"{name}: the cards MODF00 to MODF{order}0 of the correction: {error}") from None
 
 
 def _is_valid(field: str, value: Any) -> bool:
@@ -134,7 +181,7 @@ def applied(source: Any) -> AppliedOffset | None:
         The exposure cannot be read, or its record is not complete.
     """
     with open_exposure(source) as opened:
-        return read_record(opened) if opened.status == "COMPLETE" else None
+        return read_record(opened) if opened.exposure.status == "COMPLETE" else None
 
 
 def describe_applied(path: Path) -> list[str]:
@@ -143,11 +190,12 @@ def describe_applied(path: Path) -> list[str]:
         exposure = opened.exposure
         optics = " ".join(value for value in (exposure.detector, exposure.filter, exposure.pupil) if value)
         lines = [str(path), f"  {optics}, calibrated with {exposure.context or 'an unknown context'}"]
-        if opened.status == "COMPLETE":
+        if opened.exposure.status == "COMPLETE":
             return [*lines, *_describe_record(opened)]
-        if opened.status == "SKIPPED":
-            reasons = [line.partition("SKIPPED: ")[2] for line in opened.log_lines if "SKIPPED: " in line]
-            return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1])]
+        if opened.exposure.status == "SKIPPED":
+            found = opened.tree.get(LOG_PATH)
+            reasons = [str(line).partition("SKIPPED: ")[2] for line in found] if isinstance(found, list) else []
+            return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1] if reason)]
         return [*lines, "  not corrected"]
 
 
@@ -166,6 +214,9 @@ def _describe_record(opened: OpenExposure) -> list[str]:
             f"             gradient {1e3 * record.gradient:+.3f} mmag/arcmin toward {record.direction:g} deg in the "
             f"{record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}"
         )
+    if record.field is not None:
+        rms = f"{1e3 * rms_of(record.field):.2f} mmag rms over the detector"
+        lines.append(f"             field of order {record.field.order}, {rms}")
     return lines
 
 
@@ -174,7 +225,6 @@ def job_card(job: str, header: Any) -> tuple[str, str, str]:
 
     The first word of a job identifies the correction and stays readable, for those who know it alone.
     """
-    keys = [key for key in dict.fromkeys(header) if key == "DATE" or (is_ours(key) and key != JOB_KEYWORD)]
-    text = "\n".join([job, *(str(header.cards[key]).rstrip() for key in keys)])
-    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
+    lines = [str(header.cards[key]).rstrip() for key in dict.fromkeys(header) if key == "DATE" or is_ours(key)]
+    signature = hashlib.sha256("\n".join([job, *lines]).encode()).hexdigest()[:16]
     return (JOB_KEYWORD, f"{job.partition(' ')[0]}-{signature}", "Hash of table, input, record and DATE")

@@ -14,6 +14,7 @@ _COMMANDS = {  # the module of each, and its line of help
     "diff": ("tables", "Compare two tables, row by row."),
     "merge": ("tables", "Join the rows of several tables."),
     "convert": ("tables", "ECSV to table and back; photom files with the offsets in."),
+    "rebase": ("calibrations", "Carry a table from one calibration to another."),
     "init": ("tables", "Put parameter files and a table of your own in a folder."),
     "group": ("exposures", "Make an association of exposures of several epochs."),
     "simulate": ("simulate", "Make exposures with a known error of the calibration."),

@@ -1,15 +1,14 @@
 """``modfix check``, ``group`` and ``plan``: exposures, before anything is done to them."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
+from jwst_modfix.files import locate
 from jwst_modfix.table.describe import describe_band, describe_validity, wrap
 from jwst_modfix.table.table import OffsetTable
-from jwst_modfix.table.validity import explain_photmjsr
 from jwst_modfix.text import align
 
 _CHECK_EXAMPLES = """\b
@@ -39,7 +38,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -50,10 +49,10 @@ def _check(inputs, table, **options):
     from jwst_modfix.apply.decide import Correction
 
     correction, counts = Correction(table=table, **options), Counter()
-    for path in _find_exposures(inputs):
+    for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
-        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure, table)))
+        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure)))
     total = counts.total()
     click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
@@ -62,19 +61,18 @@ def _check(inputs, table, **options):
         )
 
 
-def _find_exposures(inputs):
-    """List the exposures and the members of associations, each once."""
-    from jwst_modfix.exposure import EXPOSURE_SUFFIXES
-    from jwst_modfix.steps.associations import read_association  # imports jwst
+def find_exposures(inputs):
+    """List exposures, those in folders, and the members of associations, each once."""
+    from jwst_modfix.steps.associations import Association  # imports jwst
+    from jwst_modfix.steps.inputs import read_input
 
     exposures = {}
     for name in inputs:
-        if name.lower().endswith(EXPOSURE_SUFFIXES):
-            exposures[Path(os.path.abspath(name))] = None  # noqa: PTH100 - keeps links
-        else:
-            association = read_association(name)
-            exposures |= dict.fromkeys(association.science)
-            association.warn_of_missing()
+        found = read_input(name)
+        if isinstance(found, Association):
+            found.warn_of_missing()
+            found = found.science
+        exposures |= dict.fromkeys(locate(path) for path in ([found] if isinstance(found, Path) else found))
     return list(exposures)
 
 
@@ -90,15 +88,13 @@ def _preview(path, correction):
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
 
 
-def _describe_preview(path, decision, exposure, table):
+def _describe_preview(path, decision, exposure):
     """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
     optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
     yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
     yield from wrap(decision.reason, " " * 8)
-    if decision.action == "apply":
-        row = table.row(exposure.array, exposure.filter, exposure.pupil)
-        if warning := explain_photmjsr(row, exposure):
-            yield from wrap(warning, "        warning: ", " " * 8)
+    if decision.warning:
+        yield from wrap(decision.warning, "        warning: ", " " * 8)
 
 
 _GROUP_EXAMPLES = """\b
@@ -150,6 +146,7 @@ Examples:
   modfix plan name_asn.json                                 exposures that there are
   modfix plan --roll 161 --roll 341 --dithers 6             two epochs that turn the field by 180 deg
   modfix plan --roll 30 --roll 95 --dithers 4 --filter F444W --density 5
+  modfix plan --scale detectors --field-order 2 --reach 1 --filter F200W        cheapest rolls and dithers
 """
 
 
@@ -164,31 +161,67 @@ Examples:
               help="Error of one measurement [mmag], photon noise included.")  # fmt: skip
 @click.option("--fit-slope", type=click.Choice(["long", "all", "none"]), default="long", show_default=True,
               help="Arrays with a slope.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["modules", "detectors"]), default="modules", show_default=True,
+              help="What gets a zero point.")  # fmt: skip
+@click.option("--field-order", type=click.IntRange(0, 3), default=0, show_default=True,
+              help="Order of a field over each detector, with --scale detectors.")  # fmt: skip
+@click.option("--exposure-terms", type=click.Choice(["auto", "fit", "zero"]), default="auto", show_default=True,
+              help="Terms of exposures in the place of those of epochs.")  # fmt: skip
+@click.option("--baseline", default="B", show_default=True, help="B, A, mean, or the name of a detector.")
+@click.option("--reach", type=click.FloatRange(0.01), metavar="MMAG",
+              help="List the cheapest sets of rolls and dithers in which every offset or zero point has at most this"
+                   " error; with --roll, the fewest dithers.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Places the sources.")
-def plan_command(asn, rolls, dithers, filters, density, scatter, fit_slope, seed):  # numpydoc ignore=PR01
+def plan_command(
+    asn, rolls, dithers, filters, density, scatter, reach, baseline, seed, **terms
+):  # numpydoc ignore=PR01
     """Forecast the errors of a table derived from exposures.
 
     The exposures are those of an association, by their headers, or those that roll angles and dithers would make.
     Sources are spread over them at random; how well offsets and slopes can then be told apart follows from the
     pointings alone. The fifth of the sources that the derivation keeps for validation is left out.
     """
-    if bool(asn) == bool(rolls):
+    if terms["field_order"] and terms["scale"] == "modules":
+        raise click.UsageError("--field-order needs --scale detectors")
+    if reach is not None and asn:
+        raise click.UsageError("--reach needs no exposures: it lists rolls and dithers")
+    if reach is None and bool(asn) == bool(rolls):
         raise click.UsageError("give either exposures (ASN or FITS) or --roll for each epoch")
     import numpy as np  # late, as all that needs time to import
 
     from jwst_modfix.derivation.forecast import plan_bands
     from jwst_modfix.fitting.separability import Choice
 
-    pointings = _read_pointings(asn) if asn else _lay_out(rolls, dithers, filters)
-    rng, options = np.random.default_rng(seed), {"density": density, "scatter": 1e-3 * scatter}
-    plans = plan_bands(pointings, rng, **options, choice=Choice(fit_slope=fit_slope))
+    options = {"density": density, "scatter": 1e-3 * scatter, "choice": Choice(**terms), "baseline": baseline}
+    if reach is not None:
+        _show_reached(reach, rolls, filters, seed, options)
+        return
+    pointings = _read_pointings(asn, terms["scale"]) if asn else _lay_out(rolls, dithers, filters)
+    plans = plan_bands(pointings, np.random.default_rng(seed), **options)
     click.echo("\n\n".join("\n".join(_describe_plan(plan)) for plan in plans))
     found = [status for plan in plans if not plan.failure for status in plan.forecast.status if status.is_fitted]
-    if not any(status.term.kind == "offset" for status in found):
-        raise ModuleOffsetError("these exposures determine no offset")
+    if not any(status.term.kind in ("offset", "zero_point") for status in found):
+        what = "offset" if terms["scale"] == "modules" else "zero point"
+        raise ModuleOffsetError(f"these exposures determine no {what}")
 
 
-def _read_pointings(names):
+def _show_reached(reach, rolls, filters, seed, options):
+    """List the cheapest sets that reach an error [mmag]."""
+    from jwst_modfix.derivation.forecast import reach_error
+
+    def lay_out(rolls, dithers):
+        return _lay_out(rolls, dithers, filters)
+
+    rows = [["exposures", "rolls [deg]", "dithers", "largest error [mmag]"]]
+    for turns, dithers, plans in reach_error(lay_out, seed, 1e-3 * reach, rolls=rolls, **options):
+        errors = ", ".join(f"{plan.filter} {1e3 * plan.largest_error():.2f}" for plan in plans)
+        rows.append([str(len(turns) * dithers), " ".join(f"{turn:g}" for turn in turns), str(dithers), errors])
+    if len(rows) == 1:
+        raise ModuleOffsetError(f"no set of up to 3 rolls and 12 dithers reaches {reach:g} mmag; raise --reach")
+    click.echo("\n".join(align(rows, right=[0, 2])))
+
+
+def _read_pointings(names, scale):
     from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
     from jwst_modfix.photometry.epochs import group_epochs
@@ -196,7 +229,7 @@ def _read_pointings(names):
     from jwst_modfix.steps.module_offset_derive import find_members
 
     members = find_members(names[0] if len(names) == 1 else list(names))
-    headers, _ = read_members(members, allow_mixed=True)
+    headers, _ = read_members(members, allow_mixed=True, scale=scale)
     epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs)
     return pointings_of_exposures(headers, [read_geometry(header) for header in headers], epochs.number)
 
@@ -213,15 +246,30 @@ def _lay_out(rolls, dithers, filters):
 
 def _describe_plan(plan):
     """Errors of the terms of one filter, and in words what is not determined."""
+    from jwst_modfix.fitting.drift import describe_drifts
+
     band = describe_band(plan.filter, plan.pupil)
     yield f"{band}: {plan.exposures} exposures, {plan.sources} sources, {plan.measurements} measurements"
     if plan.failure:
         yield f"  no solution: {plan.failure}"
         return
-    known = [status for status in plan.forecast.status if status.is_fitted]
-    yield from align([["", status.term.words, *_error(status), _remark(status)] for status in known])
+    hidden = ("field", "drift", "zero_point")  # which have lines of their own
+    known = [status for status in plan.forecast.status if status.is_fitted and status.term.kind not in hidden]
+    rows = [["", status.term.words, *_error(status), _remark(status)] for status in known]
+    if plan.forecast.model.scale == "detectors":
+        rows = [*_list_detectors(plan), *rows]
+    yield from align(rows)
     yield from (f"  not determined: {s.words}" for s in plan.forecast.status if s.is_degenerate)
+    yield from (f"  not determined: {words}" for words in plan.forecast.refusals)
     yield from (f"  note: {sentence}" for sentence in plan.forecast.links.sentences())
+    yield from (f"  note: {sentence}" for sentence in (*plan.forecast.remarks, *describe_drifts(plan.drifts)))
+
+
+def _list_detectors(plan):
+    for one in plan.detectors:
+        error = ["-", ""] if one.error is None else [f"±{1e3 * one.error:6.2f}", "mmag"]
+        field = "" if one.field_error is None else f"field ±{1e3 * one.field_error:.2f} mmag rms"
+        yield ["", f"zero point of {one.detector}", *error, one.words or field]
 
 
 def _error(status):

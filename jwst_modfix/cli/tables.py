@@ -1,6 +1,7 @@
 """``modfix show``, ``init``, ``set``, ``diff``, ``merge`` and ``convert``: tables as files."""
 
 import os
+import re
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -13,7 +14,7 @@ from jwst_modfix.table.combine import compare_tables, merge_tables
 from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value, wrap
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
-from jwst_modfix.table.table import ARRAYS, BASELINES, OffsetTable
+from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
 from jwst_modfix.text import align
 
 _SHOW_EXAMPLES = """\b
@@ -21,19 +22,23 @@ Examples:
   modfix show                          the table that the correction uses by default
   modfix show my_moduleoffset.asdf
   modfix show *_modfix.fits            what was done to exposures
+  modfix show corrected                what was done to those in a folder and below
 """
+_EXPOSURE = re.compile(r"\.fits(\.\w+)?$|_(cal|jhat|tweakreg|match|crf|(un)?modfix)\.asdf$", re.IGNORECASE)
 
 
 @click.command("show", epilog=_SHOW_EXAMPLES)
-@click.argument("paths", metavar="[TABLE|FITS]...", nargs=-1)
+@click.argument("paths", metavar="[TABLE|FITS|DIR]...", nargs=-1)
 def show_command(paths):  # numpydoc ignore=PR01
     """Print a table, or what was done to exposures.
 
     Of a table: offsets, slopes and their errors, the calibration that it is valid for, and how it was made.
     Of a FITS file: which table was applied to it, when, and what it took out.
     """
-    problems = []
-    for number, path in enumerate(paths or [os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"]):
+    problems, named = [], []
+    for path in paths or [os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"]:
+        named += _list_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - any text
+    for number, path in enumerate(named):
         try:
             lines = _describe(path)
         except ModuleOffsetError as error:
@@ -44,8 +49,14 @@ def show_command(paths):  # numpydoc ignore=PR01
         raise ModuleOffsetError("; ".join(problems))
 
 
+def _list_folder(path):
+    from jwst_modfix.steps.inputs import list_exposures  # imports jwst
+
+    return map(str, list_exposures(Path(path)))
+
+
 def _describe(path):
-    if not path.lower().endswith((".fits", ".fits.gz")):
+    if not _EXPOSURE.search(path):
         return describe_table(OffsetTable.read(path), str(locate_table(path)))
     from jwst_modfix.apply.record import describe_applied
 
@@ -104,32 +115,45 @@ Examples:
   modfix set my_moduleoffset.asdf --array long --filter F444W --offset -0.0165
   modfix set my_moduleoffset.asdf --array long --filter F444W --slope 0.004 --slope-error 0.001
   modfix set my_moduleoffset.asdf --array long --filter F444W --pupil F405N --offset 0.01 --offset-error 0.002
+  modfix set my_moduleoffset.asdf --detector NRCA1 --filter F115W --zero-point 0.02 --zero-point-error 0.002
   modfix set packaged --array 1 --filter F150W --offset 0.013 -o my_moduleoffset.asdf
 """
+_OF_OFFSETS = ("offset", "offset_error", "slope", "slope_error", "direction")
 
 
 @click.command("set", epilog=_SET_EXAMPLES)
 @click.argument("table")
-@click.option("--array", type=click.Choice(ARRAYS), required=True, help="Array ID of the row.")
+@click.option("--array", type=click.Choice(ARRAYS), help="Array ID of an offset between the modules.")
+@click.option("--detector", help="Detector of a zero point, as in the DETECTOR keyword.")
 @click.option("--filter", required=True, help="As in the FILTER keyword.")
 @click.option("--pupil", default="CLEAR", show_default=True, help="As in the PUPIL keyword.")
+@click.option("--subarray", help="As in the SUBARRAY keyword.  [default: every subarray without a row of its own]")
 @click.option("--offset", type=float, help="z_A - z_B [mag]; positive where A measures fainter than B.")
 @click.option("--offset-error", type=float, help="[mag]")
 @click.option("--slope", type=float, help="k of Ma et al. (2023), Eq. 9 [mag/arcmin].")
 @click.option("--slope-error", type=float, help="[mag/arcmin]")
 @click.option("--direction", type=float, help="This row's own direction of the gradient [deg].")
-@click.option("-o", "--output", metavar="OUT", help="Write here, and leave TABLE unchanged.")
-def set_command(table, array, filter, pupil, output, **values):  # numpydoc ignore=PR01
+@click.option("--zero-point", type=float, help="z [mag]; positive where the detector measures faint.")
+@click.option("--zero-point-error", type=float, help="[mag]")
+@click.option("-o", "--output", metavar="OUT", help="Write here, and leave TABLE unchanged; never overwritten.")
+def set_command(table, array, detector, filter, pupil, subarray, output, **values):  # numpydoc ignore=PR01
     """Change a row of a table, or add one.
 
-    The rest of the file is kept, comments included, and a line is added to its history. A new row needs --offset
-    and --offset-error. A value that breaks a rule is refused, as is a filter that the array does not have, and the
-    file is left unchanged.
+    The rest of the file is kept, comments included, and a line is added to its history. A new offset needs --array,
+    --offset and --offset-error; a new zero point needs --detector and --zero-point. A value that breaks a rule is
+    refused, as is a filter that the array does not have, and the file is left unchanged.
     """
+    if (array is None) == (detector is None):
+        raise click.UsageError("give either --array, for an offset, or --detector, for a zero point")
     changes = {name: value for name, value in values.items() if value is not None}
-    if not changes:
-        raise click.UsageError("give at least one of --offset, --offset-error, --slope, --slope-error, --direction")
-    key = {"array": array, "filter": filter.upper(), "pupil": pupil.upper()}
+    allowed = [name for name in values if (name in _OF_OFFSETS) == (array is not None)]
+    if not changes or set(changes) - set(allowed):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in allowed)
+        raise click.UsageError(
+            f"with --{'array' if array else 'detector'}, give at least one of {options}, and no other"
+        )
+    key = {"array": array, "detector": detector, "filter": filter, "pupil": pupil, "subarray": subarray}
+    key = {name: value if name == "array" else value.upper() for name, value in key.items() if value is not None}
     line, changed = edit_row(table, key, changes, output)
     click.echo(f"{line}\nwrote {output or table} (hash {changed.digest})")
 
@@ -147,34 +171,51 @@ Examples:
 def diff_command(first, second):  # numpydoc ignore=PR01
     """Compare two tables, row by row.
 
-    Differences are T2 - T1, in mmag (offsets), mmag/arcmin (slopes) and in sigmas. Baselines and conventions of the
-    gradient are converted, or refused where they cannot be.
+    Differences are T2 - T1, in mmag (offsets and zero points), mmag/arcmin (slopes) and in sigmas. Baselines and
+    conventions of the gradient are converted to those of T1, or refused where they cannot be.
     """
     one, other = OffsetTable.read(first), OffsetTable.read(second)
     comparison = compare_tables(one, other)
     click.echo(f"T1  {one.name} (hash {one.digest})\nT2  {other.name} (hash {other.digest})")
-    sloped = [pair for pair in comparison.pairs if (pair.first.slope, pair.second.slope) != (None, None)]
-    for name, unit, pairs in (("offset", "mmag", comparison.pairs), ("slope", "mmag/arcmin", sloped)):
+    offsets = [pair for pair in comparison.pairs if isinstance(pair.first, OffsetRow)]
+    points = [pair for pair in comparison.pairs if not isinstance(pair.first, OffsetRow)]
+    sloped = [pair for pair in offsets if (pair.first.slope, pair.second.slope) != (None, None)]
+    for name, unit, pairs in (("offset", "mmag", offsets), ("slope", "mmag/arcmin", sloped),
+                              ("zero_point", "mmag", points)):  # fmt: skip
         if pairs:
-            header = ["array", "filter", "T1", "T2", "T2 - T1", "sigmas"]
-            click.echo("\n".join([f"\n{name} [{unit}]", *align([header, *(_line(pair, name) for pair in pairs)])]))
+            header = ["detector" if pairs is points else "array", "filter", "T1", "T2", "T2 - T1", "sigmas"]
+            lines = align([header, *(_line(pair, name) for pair in pairs)])
+            click.echo("\n".join([f"\n{name.replace('_', ' ')} [{unit}]", *lines]))
+    if fields := [pair for pair in points if pair.first.field or pair.second.field]:
+        rows = [[*_name(pair.first), f"{1e3 * pair.field:.2f}"] for pair in fields]
+        click.echo("\n".join(["\nfield, T2 - T1 [mmag rms over the detector]", *align(rows)]))
     for name, rows in (("T1", comparison.only_first), ("T2", comparison.only_second)):
         if rows:
-            cells = [
-                ["", row.array, describe_band(row.filter, row.pupil), describe_value(row.offset, row.offset_error)]
-                for row in rows
-            ]
-            click.echo("\n".join([f"\nonly in {name}, offset [mmag]", *align(cells)]))
+            cells = [["", *_name(row), describe_value(*_value(row))] for row in rows]
+            kinds = dict.fromkeys("offset" if isinstance(row, OffsetRow) else "zero point" for row in rows)
+            click.echo("\n".join([f"\nonly in {name}, {' and '.join(kinds)} [mmag]", *align(cells)]))
     click.echo("\n" + "\n".join(line for note in comparison.notes for line in wrap(note, "note: ")))
+
+
+def _name(row):
+    band = describe_band(row.filter, row.pupil)
+    return [row.key[0], f"{band} {row.subarray}" if row.subarray else band]
+
+
+def _value(row):
+    """Offset or zero point of a row, and its error."""
+    is_offset = isinstance(row, OffsetRow)
+    return (row.offset, row.offset_error) if is_offset else (row.zero_point, row.zero_point_error)
 
 
 def _line(pair, name):
     """Cells of one row in both tables, with the difference where both have the value."""
-    row, difference = pair.first, getattr(pair, name)
-    values = [(getattr(item, name), getattr(item, f"{name}_error")) for item in (row, pair.second)]
-    cells = [row.array, describe_band(row.filter, row.pupil), *(describe_value(*v) or "   none" for v in values)]
+    difference = pair.slope if name == "slope" else pair.value
+    values = [(getattr(item, name), getattr(item, f"{name}_error")) for item in (pair.first, pair.second)]
+    cells = [*_name(pair.first), *(describe_value(*v) or "   none" for v in values)]
     if difference is not None:
-        cells += [describe_value(difference.value, difference.error), f"{difference.sigmas:+6.1f}"]
+        sigmas = "" if difference.error is None else f"{difference.sigmas:+6.1f}"
+        cells += [describe_value(difference.value, difference.error), sigmas]
     return cells
 
 
@@ -190,8 +231,8 @@ Examples:
 @click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")
 @click.option("--prefer", type=click.Choice(["first", "last"]),
               help="Which row to take where two tables have one.  [default: refuse]")  # fmt: skip
-@click.option("--baseline", type=click.Choice(BASELINES),
-              help="Module whose flux scale is kept; needed where the tables differ.")  # fmt: skip
+@click.option("--baseline", type=click.Choice([*BASELINES, *DETECTORS]),
+              help="Module or detector whose flux scale is kept; needed where the tables differ.")  # fmt: skip
 @click.option("--valid-for", "validity", type=click.Choice(["intersection", "union"]), default="intersection",
               show_default=True, help="Calibrations that all tables allow, or that any does.")  # fmt: skip
 def merge_command(tables, output, prefer, baseline, validity):  # numpydoc ignore=PR01
@@ -204,16 +245,22 @@ def merge_command(tables, output, prefer, baseline, validity):  # numpydoc ignor
     options = {"prefer": prefer, "baseline": baseline, "validity": validity}
     merged = merge_tables([OffsetTable.read(name) for name in tables], **options, name=output)
     merged.write(output)
-    click.echo(f"wrote {output}: {len(merged.rows)} rows, hash {merged.digest}; {describe_validity(merged.valid_for)}")
+    click.echo(
+        f"wrote {output}: {len(merged.all_rows)} rows, hash {merged.digest}; {describe_validity(merged.valid_for)}"
+    )
     if validity == "union":
         click.echo("note: every row is now valid for the calibrations of all tables: check that this is meant")
 
 
+_YAML = (".yaml", ".yml")
+_FROM_LISTS = (".ecsv", ".csv", *_YAML)
 _CONVERT_EXAMPLES = """\b
 Examples:
   modfix convert packaged table2.ecsv                     ASDF to ECSV
   modfix convert table2.ecsv table2_moduleoffset.asdf     and back
   modfix convert idf_zpcor_1130_pmap.ecsv recipe.asdf     the released recipe's table
+  modfix convert zero_points.csv mine_moduleoffset.asdf   columns detector, filter, pupil, and zero_point or factor
+  modfix convert zero_points.yaml mine_moduleoffset.asdf  lines NRCA1-F115W-CLEAR: [mjsr, scale, pixar_sr]
   modfix convert packaged photom_nrca1.fits --photom jwst_nircam_photom_0155.fits
   strun calwebb_image2 name_rate.fits --steps.photom.override_photom=photom_nrca1.fits
 """
@@ -224,28 +271,47 @@ Examples:
 @click.argument("output", metavar="OUT")
 @click.option("--photom", metavar="FITS", help="A photom reference file of one detector: write it with the offsets in.")
 @click.option("--drop-slope", is_flag=True, help="With --photom: leave slopes out, which such a file cannot carry.")
-@click.option("--context", metavar="PMAP", help="The recipe's table: CRDS context, if its name has none.")
+@click.option("--context", metavar="PMAP", help="CRDS context of the recipe's table or of a list of zero points.")
 @click.option("--recipe-gradient", is_flag=True, help="The recipe's table: the gradient as the recipe applies it.")
 def convert_command(source, output, photom, drop_slope, context, recipe_gradient):  # numpydoc ignore=PR01
     """Write a table in another format.
 
-    ASDF and ECSV are converted without loss, except for comments. With --photom, OUT is a photom reference file for
+    ASDF and ECSV are converted without loss, except for comments. Lists of zero points by detector are read from CSV,
+    ECSV and YAML: a factor multiplies fluxes, so 1.05 is a zero point of +53 mmag; photmjsr / photmjsr_ref is such a
+    factor, with photmjsr_ref that of the data. With --photom, OUT is a photom reference file for
     the stock photom step (--steps.photom.override_photom): no plugin is needed, and the correction must not be
     applied again. There is one photom file for each detector.
     """
     from jwst_modfix.cli.calibrations import write_photom
-    from jwst_modfix.table import formats  # late, as it imports astropy
+    from jwst_modfix.table import formats, lists  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
     if photom:
         write_photom(OffsetTable.read(source), photom, output, drop_slope=drop_slope)
-    elif kinds == (".ecsv", ".asdf"):
-        if formats.is_recipe(source):
-            formats.read_recipe(source, context, as_recipe=recipe_gradient).write(output)
+    elif kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS:
+        if kinds[0] in _YAML:
+            table = lists.read_yaml_list(source, context)
         else:
-            formats.read_ecsv(source).write(output)
-    elif kinds[1] == ".ecsv" and kinds[0] != ".ecsv":
+            table = formats.read_columns(source, context, as_recipe=recipe_gradient)
+        table.write(output)
+        click.echo("\n".join(_describe_import(table)))
+    elif kinds[1] == ".ecsv" and kinds[0] not in _FROM_LISTS:
         formats.write_ecsv(OffsetTable.read(source), output)
+    elif kinds[1] in _YAML and kinds[0] not in _FROM_LISTS:
+        lists.write_yaml_list(OffsetTable.read(source), output)
     else:
-        raise click.UsageError("IN and OUT must be an ASDF and an ECSV file, in either order, unless --photom is given")
+        raise click.UsageError(
+            "IN and OUT must be an ASDF file and an ECSV or YAML file, in either order, or IN a CSV file, unless "
+            "--photom is given"
+        )
     click.echo(f"wrote {output}")
+
+
+def _describe_import(table):
+    """Say what became of the rows, with one as an example of the sign."""
+    yield f"{len(table.all_rows)} rows, hash {table.digest}"
+    if table.zero_points:
+        row = max(table.zero_points, key=lambda row: abs(row.zero_point))
+        verb = "brightened" if row.zero_point >= 0 else "dimmed"
+        yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+.2f} mmag, its pixels are {verb} by "
+                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}")  # fmt: skip

@@ -31,12 +31,14 @@ from jwst_modfix.fitting.checks import (
     solve,
     validate,
 )
+from jwst_modfix.fitting.drift import Drift, list_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
+from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, zero_point_table
 from jwst_modfix.photometry.apertures import growth_shares, least_systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
@@ -74,7 +76,8 @@ class BandResult:
     rows: np.ndarray  # of the table of measurements that were selected, shape (n,)
     measurements: Measurements  # these rows
     solution: Solution | None = None
-    results: tuple[ArrayResult, ...] = ()  # a verdict for each array ID
+    results: tuple[ArrayResult, ...] = ()  # a verdict for each array ID, with scale='modules'
+    detectors: tuple[DetectorResult, ...] = ()  # a verdict for each detector, with scale='detectors'
     offsets: OffsetTable | None = None  # the rows that the verdicts admit
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
     residuals: tuple[Residual, ...] = ()  # of the reserved sources
@@ -84,6 +87,7 @@ class BandResult:
     colour: Colour | None = None
     assumptions: tuple[Assumption, ...] = ()
     apertures: tuple[ApertureDifference, ...] = ()
+    drifts: tuple[Drift, ...] = ()  # of each detector in each epoch after the first
     module_slopes: dict[str, tuple[float, float]] = field(default_factory=dict)  # term: (k, error)
     warnings: tuple[str, ...] = ()
     failure: str | None = None  # why there is no solution
@@ -118,11 +122,11 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
     measurements = _choose_aperture(measurements, table[rows], options.aperture)
-    measurements = replace(measurements, time=_find_times(photometry.exposures, measurements.exposure))
+    measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, result)])
-    if len(modules) == 1:
+    if len(modules) == 1 and options.scale == "modules":
         return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -158,7 +162,15 @@ def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
 
 def _solve(result: BandResult, options: Any) -> BandResult:
     measurements = result.measurements
-    choices = {"fit_slope": options.fit_slope, "time_term": options.time_term}
+    choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
+    if options.scale == "detectors":
+        choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
+        solution = fit(measurements, **choices)
+        chosen = options.significance, options.baseline
+        return replace(
+            result, solution=solution, detectors=judge_detectors(solution, *chosen),
+            offsets=zero_point_table(solution, *chosen),
+        )  # fmt: skip
     if options.method == "pairs":
         solution = solve(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
@@ -185,6 +197,7 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
         score_tests=_test_residuals(result, photometry),
         assumptions=list_assumptions(solution),
         apertures=_compare_apertures(result, photometry),
+        drifts=list_drifts(solution) if options.drift == "report" and options.method == "network" else (),
     )
 
 
@@ -231,7 +244,8 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    again = solve(measurements, fit_slope=options.fit_slope, time_term=options.time_term, per_module=True)
+    choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
+    again = solve(measurements, **choices, per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -308,7 +322,7 @@ def number_times(mjd: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
+def find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
     """Find the number of the time of each measurement, by the number of its exposure."""
     number = np.asarray(exposures["exposure"])
     times = np.zeros(max(number.max(initial=0), exposure.max(initial=0)) + 1, int)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.derivation.bands import BandResult, list_bands, solve_band
+from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
 from jwst_modfix.derivation.provenance import make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
+from jwst_modfix.fitting.design import DETECTORS
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import APERTURES
@@ -38,9 +39,12 @@ _MARGIN = 1.0  # mag
 _CHOICES = {
     "photometry": ("exposure", "mosaic", "catalog"),
     "method": ("network", "pairs"),
+    "scale": ("modules", "detectors"),
+    "field_order": ("0", "1", "2", "3", "auto"),
+    "exposure_terms": ("auto", "fit", "zero"),
+    "drift": ("report", "fit", "no"),
     "fit_slope": ("long", "all", "none"),
     "time_term": ("auto", "fit", "zero"),
-    "baseline": BASELINES,
     "aperture": APERTURES,
 }
 
@@ -52,10 +56,14 @@ class Options:  # numpydoc ignore=PR01
     photometry: str = "exposure"  #: source of the measurements: 'exposure', 'mosaic' or 'catalog'
     catalogs: tuple[str, ...] = ()  #: tables of your own photometry, with ``photometry='catalog'``
     method: str = "network"  #: 'network' or 'pairs' (the published method)
+    scale: str = "modules"  #: what gets a zero point: 'modules' (offset and slope of each array) or 'detectors'
+    field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
+    exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
+    drift: str = "report"  #: terms of detectors in epochs, with ``scale='detectors'``: 'report', 'fit' or 'no'
     fit_slope: str = "long"  #: array IDs with a gradient: 'long', 'all' or 'none'
     fit_direction: bool = False  #: fit the direction of each gradient too
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
-    baseline: str = "B"  #: module whose flux scale is kept: 'B', 'A' or 'mean'
+    baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``
     significance: float = 3.0  #: significance from which a row is non-zero [sigma]
     epoch_gap_days: float = 30.0  #: longest time between exposures of one epoch [day]
     epoch_roll_tolerance: float = 5.0  #: largest difference of roll within one epoch [deg]
@@ -73,6 +81,13 @@ class Options:  # numpydoc ignore=PR01
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise MeasurementsError(f"{name}: must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        baselines = BASELINES if self.scale == "modules" else (*BASELINES, *DETECTORS)
+        if self.baseline not in baselines:
+            raise MeasurementsError(f"baseline: must be one of {', '.join(baselines)}; got {self.baseline!r}")
+        if self.scale == "modules" and (self.field_order, self.drift) != ("0", "report"):
+            raise MeasurementsError("field_order and drift: need scale='detectors'; got scale='modules'")
+        if self.scale == "detectors" and (self.method == "pairs" or self.fit_direction):
+            raise MeasurementsError("scale: 'detectors' needs method='network' and no fit_direction")
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
@@ -118,7 +133,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
-        return f"<Derivation of {self.product}: {len(self.table.rows)} rows from {bands}>"
+        return f"<Derivation of {self.product}: {len(self.table.rows) + len(self.table.zero_points)} rows from {bands}>"
 
     @property
     def solution(self) -> dict[str, Solution]:
@@ -142,6 +157,7 @@ class Derivation:  # numpydoc ignore=PR01
             ("selected", self.selection.mask.copy(), "Selected for the fit"),
             ("reserved", reserved, "Not used in the fit, for validation"),
             ("used", used, "Used in the fit of the network, for method='pairs' too"),
+            ("time", self._times, "Number of the time of the exposure, which all detectors share"),
             ("residual", residual, "Magnitude minus systematic error (of the network) minus the source's mean"),
             ("reason", reason, "Rule by which the measurement is not used in the fit"),
         ):
@@ -149,6 +165,11 @@ class Derivation:  # numpydoc ignore=PR01
             table[name].description = description
         table["residual"].unit = table["mag"].unit
         return table
+
+    @cached_property
+    def _times(self) -> np.ndarray:
+        exposure = np.asarray(self.photometry.measurements["exposure"])
+        return find_times(self.photometry.exposures, exposure)
 
     @property
     def corrected(self) -> str:
@@ -204,7 +225,7 @@ def derive_members(
     cache: Cache | None = None,
 ) -> Derivation:
     """Derive a table from exposures."""
-    headers, mixed = read_members(members, allow_mixed=options.allow_mixed, workers=workers)
+    headers, mixed = read_members(members, allow_mixed=options.allow_mixed, scale=options.scale, workers=workers)
     times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
     limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
     epochs = group_epochs(times, rolls, members.epochs, **limits)
@@ -216,7 +237,7 @@ def derive_members(
 
 
 def read_members(
-    members: Members, *, allow_mixed: bool = False, workers: Workers = THIS_PROCESS
+    members: Members, *, allow_mixed: bool = False, scale: str = "modules", workers: Workers = THIS_PROCESS
 ) -> tuple[list[ExposureHeader], list[str]]:
     """Read the headers of all members, and refuse together those that cannot be used."""
     paths, where = members.paths, members.where
@@ -238,6 +259,8 @@ def read_members(
     modules: dict[str, set[str]] = {}
     for header in headers:
         modules.setdefault("+".join(header.band), set()).add(header.module)
+    if scale == "detectors":
+        return headers, mixed
     complete = sum(len(seen) == len(MODULES) for seen in modules.values())
     if not complete:
         words = ", ".join(f"{band}: {', '.join(sorted(seen))}" for band, seen in modules.items())
@@ -290,12 +313,14 @@ def solve_photometry(
     """Solve every filter and pupil of a set of measurements."""
     selection = select_measurements(photometry.measurements, options.criteria, growth=options.aperture != "r")
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
-    if not any(band.offsets is not None and band.offsets.rows for band in bands):
+    if not any(band.offsets is not None and (band.offsets.rows or band.offsets.zero_points) for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
+        reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]
+        what = "offset" if options.scale == "modules" else "zero point"
         failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)
         raise NoSolutionError(
-            f"no offset can be derived: {'; '.join(reasons)} ({int(selection.mask.sum())} of {len(selection.mask)} "
+            f"no {what} can be derived: {'; '.join(reasons)} ({int(selection.mask.sum())} of {len(selection.mask)} "
             f"measurements selected; not selected: {failed or 'none'})"
         )
     table = make_table(bands, headers, options.baseline, f"{product}_moduleoffset.asdf")

@@ -7,8 +7,10 @@ import numpy as np
 
 from jwst_modfix.derivation.bands import number_times
 from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.fitting.drift import Drift, forecast_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
+from jwst_modfix.fitting.zero_points import DetectorForecast, forecast_detectors
 from jwst_modfix.photometry.frames import offsets
 
 EDGE = 8.0  # pixels: sources nearer to an edge are not measured
@@ -41,10 +43,45 @@ class BandPlan:
     sources: int
     measurements: int
     forecast: Forecast | None = None
+    detectors: tuple[DetectorForecast, ...] = ()
+    drifts: tuple[Drift, ...] = ()
     failure: str = ""  # why there is none
 
+    def largest_error(self) -> float:
+        """Find the largest error of an offset or a zero point [mag]; infinite where one is not determined."""
+        if self.forecast is None:
+            return float("inf")
+        if self.forecast.model.scale == "detectors":
+            errors = [one.error if one.group == 0 else None for one in self.detectors]
+        else:
+            mine = [status for status in self.forecast.status if status.term.kind == "offset"]
+            errors = [status.expected_error if status.is_fitted else None for status in mine]
+        return max(float("inf") if error is None else error for error in errors)
 
-def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, choice=None, reserve_share=0.2):
+
+# Rolls of a set that `reach_error` tries, and exposures of each.
+_ROLLS = ((0.0,), (0.0, 90.0), (0.0, 150.0), (0.0, 180.0), (0.0, 60.0, 120.0), (0.0, 90.0, 180.0), (0.0, 180.0, 0.0))
+_DITHERS = (1, 2, 3, 4, 6, 9, 12)
+_SHOWN = 5  # sets
+
+
+def reach_error(lay_out, seed, error, rolls=None, **options):
+    """Find the cheapest sets of rolls and dithers in which no offset or zero point has a larger error [mag].
+
+    ``lay_out`` makes pointings of rolls and a number of dithers. Yields rolls, dithers and the plan of each filter.
+    """
+    sets = [(len(turns) * dithers, turns, dithers) for turns in ([rolls] if rolls else _ROLLS) for dithers in _DITHERS]
+    found = 0
+    for _, turns, dithers in sorted(sets):
+        plans = plan_bands(lay_out(turns, dithers), np.random.default_rng(seed), **options)
+        if all(plan.largest_error() <= error for plan in plans):
+            yield turns, dithers, plans
+            found += 1
+        if found == _SHOWN:
+            return
+
+
+def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, choice=None, reserve_share=0.2, baseline="B"):
     """Forecast what a derivation from exposures would give in each filter and pupil."""
     ra, dec = draw_places(pointings, rng, density * (1 - reserve_share))
     plans = []
@@ -53,9 +90,13 @@ def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, choice=None, rese
         measurements = plan_measurements(mine, ra, dec, scatter)
         counts = (len(mine), len(np.unique(measurements.source)), len(measurements))
         try:
-            plans.append(BandPlan(*band, *counts, forecast_terms(measurements, choice)))
+            forecast = forecast_terms(measurements, choice)
+            detectors = forecast_detectors(forecast, measurements, baseline)
         except NoSolutionError as error:
             plans.append(BandPlan(*band, *counts, failure=str(error)))
+            continue
+        drifts = forecast_drifts(forecast, measurements)
+        plans.append(BandPlan(*band, *counts, forecast, detectors, drifts))
     return plans
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
+from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import mjd_of
 from jwst_modfix.text import count_nouns
 
@@ -34,8 +35,10 @@ def make_table(bands: Sequence[BandResult], headers: Sequence[ExposureHeader], b
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
+    zero_points = tuple(_complete_detector(row, headers) for table in solved for row in table.zero_points)
     gradient, valid_for = solved[0].gradient, _find_validity(headers)
-    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name)
+    known = {"baseline": baseline, "gradient": gradient, "valid_for": valid_for, "name": name}
+    return OffsetTable(rows=rows, zero_points=zero_points, **known)
 
 
 def make_model(derivation: Derivation) -> ModuleOffsetModel:
@@ -45,9 +48,10 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     described = describe_derivation(derivation)
     exposures = count_nouns(len(derivation.headers), "exposure")
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
+    what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
     return ModuleOffsetModel.from_table(
         derivation.table,
-        description=f"Module A/B flux offsets in {bands}, derived from {exposures}",
+        description=f"{what} in {bands}, derived from {exposures}",
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
         pedigree=f"INFLIGHT {first[:10]} {last}",
         useafter=first[:19],
@@ -66,18 +70,26 @@ def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
 
 def _find_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
     """Find the photom file of each module, and PHOTMJSR on the mean date: a photom file may correct it for time."""
-    date = Time(np.mean([header.mjd for header in headers]), format="mjd").isot[:10]
-    photmjsr, photom = {}, {}
+    date = _mean_date(headers)
+    known: dict[str, dict[str, Any]] = {"photmjsr": {}, "photom": {}}
     for module in MODULES:
         mine = [header for header in headers if header.module == module]
-        names = _find_names([header.photom for header in mine])
-        if len(names) == 1:
-            photom[module] = names[0]
-        if (value := _value_at(mjd_of(date), mine, is_one_file=len(names) == 1)) is not None:
-            photmjsr[module] = value
-    known = {"photmjsr": photmjsr, "photom": photom}
+        for name, value in _calibration_of(mine, date).items():
+            known[name][module] = value
     complete: dict[str, Any] = {name: values for name, values in known.items() if len(values) == len(MODULES)}
     return complete | ({"photmjsr_date": date} if "photmjsr" in complete else {})
+
+
+def _mean_date(headers: Sequence[ExposureHeader]) -> str:
+    return str(Time(np.mean([header.mjd for header in headers]), format="mjd").isot[:10])
+
+
+def _calibration_of(headers: Sequence[ExposureHeader], date: str) -> dict[str, Any]:
+    """Find the photom file of the exposures of one detector or module, and PHOTMJSR on a date, where they have one."""
+    names = _find_names([header.photom for header in headers])
+    value = _value_at(mjd_of(date), headers, is_one_file=len(names) == 1)
+    known = {"photom": names[0] if len(names) == 1 else None, "photmjsr": value}
+    return {name: found for name, found in known.items() if found is not None}
 
 
 def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: bool) -> float | None:
@@ -94,6 +106,21 @@ def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: boo
     if np.abs(line(days) - values).max() > _LARGEST_BEND * values[0]:
         return None
     return float(f"{line(0.0):.7g}")
+
+
+def _complete_detector(row: ZeroPointRow, headers: Sequence[ExposureHeader]) -> ZeroPointRow:
+    """Round a row, and add PHOTMJSR where the detector has one value."""
+    numbers = {name: getattr(row, name) for name in ("zero_point", "zero_point_error", "field_error")}
+    numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
+    field = row.field
+    if field is not None:
+        rounded = tuple(tuple(round(c, _DECIMALS) for c in line) for line in field.coefficients)
+        field = replace(field, coefficients=rounded)
+    mine = [header for header in headers if (header.detector, *header.band) == (row.detector, row.filter, row.pupil)]
+    date = _mean_date(mine)
+    known = _calibration_of(mine, date)
+    dated = {"photmjsr_date": date} if "photmjsr" in known else {}
+    return replace(row, **numbers, field=field, **known, **dated)
 
 
 def _find_validity(headers: Sequence[ExposureHeader]) -> Validity:
@@ -128,6 +155,9 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
             yield f"{band.name}: no solution: {band.failure}"
         for result in band.results:
             yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
+        yield from (f"{band.name}: {sentence}." for sentence in describe_drifts(band.drifts))
+        for detector in band.detectors:
+            yield f"{band.name}, {detector.detector}: correction {detector.verdict}: {detector.words}."
 
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
@@ -197,6 +227,10 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
         "error_scale": solution.error_scale,
         "degrees_of_freedom": solution.dof,
         "results": [asdict(result) for result in band.results],
+        "detectors": [asdict(result) for result in band.detectors],
+        "detector_scatter_mag": solution.detector_scatter,
+        "remarks": [*solution.remarks, *solution.refusals],
+        "drifts": [asdict(drift) for drift in band.drifts],
         "reserved": [asdict(residual) for residual in band.residuals],
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],

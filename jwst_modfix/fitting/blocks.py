@@ -7,7 +7,7 @@ import numpy as np
 from jwst_modfix.fitting.design import NULL_SHARE, Model, generalised_inverse
 
 # 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
-MAX_COST = 2.0
+MAX_COST = 10.0
 # A term that inflates the variance of a term of another kind a hundredfold (correlation 0.995) makes its error
 # ten times larger: what is then called its value is the model's assumption, not the data's.
 MAX_INFLATION = 100.0
@@ -61,12 +61,12 @@ def find_companions(model, links, fitted):
     """Find terms that hold because others do: levels of determined offsets, zero points of a group that has others."""
     groups = {links.group_of(t) for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "zero_point"}
     offsets = {t.array for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "offset"}
-    levels = [links.group_of(t) for t in model.terms if t.kind == "level"]
+    holds = [t.kind == "level" and (t.array in offsets or t.module is not None) for t in model.terms]
+    levels = [links.group_of(t) for t, held in zip(model.terms, holds, strict=True) if held]
     return np.array([
         (term.kind == "zero_point" and links.group_of(term) in groups)
-        or (term.kind == "level" and (term.array in offsets or term.module is not None)
-            and levels.count(links.group_of(term)) > 1)
-        for term in model.terms
+        or (held and levels.count(links.group_of(term)) > 1)
+        for term, held in zip(model.terms, holds, strict=True)
     ], bool)  # fmt: skip
 
 
@@ -82,12 +82,11 @@ def report_terms(model, links, free, fitted):
     for number, term in enumerate(model.terms):
         if term.kind in of:
             of[term.kind].setdefault(links.group_of(term), []).append(number)
-    for kind, groups in of.items():
+    for groups in of.values():
         for members in groups.values():
             # The reference, which is not free, always belongs to them.
-            base = members if kind == "level" else [i for i in members if fitted[i] or not free[i]]
-            if base:
-                report[np.ix_(members, base)] -= 1 / len(base)
+            base = [i for i in members if fitted[i] or not free[i]] or members
+            report[np.ix_(members, base)] -= 1 / len(base)
     return _report_drifts(model, fitted) @ _report_times(model, free) @ report
 
 
@@ -177,17 +176,22 @@ def admit_field(found, information, choice):
     if not asked or not model.mask("field").any():
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
-    why = ""
-    for order in range(asked, 0, -1):
+    why = "" if there else f"field of order {asked}: no zero point is determined"
+    trial = found
+    for order in range(asked if there else 0, 0, -1):
         mine = [t.kind == "field" and sum(t.power) <= order and t.codes in there for t in model.terms]
         trial = replace(found, free=found.free | mine, fitted=found.fitted | mine)
-        obstacle = _find_field_obstacle(trial, information)
+        # A field must not rest on the assumption that exposures have no terms of their own, unless that is asked for.
+        held = trial
+        if choice.exposure_terms != "zero" and model.mask("exposure").any() and not trial.has_exposures:
+            held = replace(trial, free=_with_exposures(trial), fitted=trial.fitted | model.mask("exposure"))
+        obstacle = _find_field_obstacle(held, information)
         if not obstacle:
             break
         trial, why = found, why or f"field of order {order}: {obstacle}"
     if not why:
         return trial
-    order = max((sum(t.power) for t, f in zip(model.terms, trial.fitted, strict=True) if f and t.power), default=0)
+    order = trial.field_order
     words = f"{why}; {f'order {order} is fitted' if order else 'no field is fitted'}"
     return replace(trial, refusals=(*found.refusals, words))
 
@@ -239,7 +243,7 @@ def admit_drifts(found, information, choice):
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
     mine = np.array([term.kind == "drift" and term.codes in there for term in model.terms], bool)
-    trial = replace(found, free=found.free | (mine & ~first_drifts(model)), fitted=found.fitted | mine)
+    trial = replace(found, free=found.free | (mine & ~first_drifts(model, mine)), fitted=found.fitted | mine)
     inverse, null = information.invert(trial.free)
     wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
     if not information.touches(wanted, null).any():
@@ -252,11 +256,11 @@ def admit_drifts(found, information, choice):
     return replace(found, refusals=(*found.refusals, f"drifts of detectors are not fitted: {why}"))
 
 
-def first_drifts(model):
-    """Find the drift of the first detector in each epoch: it is fixed to 0, as the epoch's term holds the mean."""
+def first_drifts(model, possible):
+    """Find the first possible drift in each epoch: it is fixed to 0, as the epoch's term holds the mean."""
     seen, found = set(), np.zeros(len(model.terms), bool)
     for number, term in enumerate(model.terms):
-        if term.kind == "drift" and term.epoch not in seen:
+        if possible[number] and term.epoch not in seen:
             seen.add(term.epoch)
             found[number] = True
     return found

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -23,6 +23,7 @@ from jwst_modfix.table.table import ARRAYS, MODULES
 _MIN_SOURCES = 4
 # Elements of the per-measurement outer products in memory at once [8 bytes each].
 _CHUNK_ELEMENTS = 4_000_000
+_RESULTS = ("offset", "zero_point")
 _DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two epochs
 # Stray light moves the ratio of the modules' sky levels by some 0.3%, about the same in each epoch of a field: the
 # level is a check of blunders, and its change one of detectors [mag].
@@ -33,10 +34,10 @@ _LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """Difference between the modules that is left in the reserved sources after correction."""
+    """What is left in the reserved sources after correction: between the modules, or of a detector."""
 
-    array: str
-    residual: float  # Delta_AB of the corrected reserved sources, mag
+    array: str  # array ID, or name of a detector
+    residual: float  # Delta_AB, or zero point, of the corrected reserved sources, mag
     residual_error: float  # its own error, mag
     sigmas: float  # residual over its error and that of the correction of these sources, in quadrature
 
@@ -59,29 +60,30 @@ def reserve_sources(measurements, rng, share=0.2):
 
 
 def validate(solution, measurements):
-    """Correct the reserved sources and solve for the offset that is left."""
+    """Correct the reserved sources and solve for the offsets, or zero points, that are left."""
     reserved = measurements.select(measurements.reserved)
     known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)
     reserved = reserved.select(known)
     corrected = reserved.mag - solution.predict(reserved)
     left = replace(reserved, mag=corrected, reserved=np.zeros(len(reserved), dtype=bool))
     try:
-        again = solve(left, fit_slope="none", time_term="zero", min_sources=_MIN_SOURCES)
+        again = solve(left, scale=solution.model.scale, fit_slope="none", time_term="zero", min_sources=_MIN_SOURCES)
     except NoSolutionError:
         return ()
-    found = [_residual(solution, again, term) for term in again.model.terms if term.kind == "offset"]
+    found = [_residual(solution, again, term) for term in again.model.terms if term.kind in _RESULTS]
     return tuple(residual for residual in found if np.isfinite(residual.sigmas))
 
 
 def _residual(solution, again, term):
     value, error = again.value(term.name)
-    if not np.isfinite(solution.value(term.name)[1]):
+    if term.name not in solution.names or not np.isfinite(solution.value(term.name)[1]):
         error = np.nan
     influence = _influence(again, term)
     # The part of each term of the correction in this offset: the errors of the correction enter through it.
     part = solution.model.design(again.measurements).T @ influence
     total = np.hypot(error, np.sqrt(part @ solution.covariance @ part))
-    return Residual(array=term.array, residual=value, residual_error=error, sigmas=float(value / total))
+    name = term.detector if term.kind == "zero_point" else term.array
+    return Residual(array=name, residual=value, residual_error=error, sigmas=float(value / total))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +129,10 @@ def list_assumptions(solution):
 
 
 def _influence(solution, term):
-    """Change of a term with each of the magnitudes."""
+    """Change of a term, as reported, with each of the magnitudes."""
     free, weight, row = solution.free, solution.derivative, np.zeros(len(solution.values))
-    number = np.count_nonzero(free[: solution.names.index(term.name)])
-    row[free] = solution.system.invert(weight, free)[0][number]
+    shown = solution.report()[solution.names.index(term.name), free]
+    row[free] = shown @ solution.system.invert(weight, free)[0]
     return -weight * solution.system.residual(weight, 0.0, row)
 
 
@@ -157,10 +159,9 @@ def compare_apertures(solution, growth, error):
     known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
     mine = solution.measurements.select(known)
     mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
-    asked = {f.name: getattr(solution.choice, f.name) for f in fields(solution.choice)}
-    changed = {f.name: asked[f.name] for f in fields(solution.choice) if asked[f.name] != f.default}
+    asked = {name: getattr(solution.choice, name) for name in ("scale", "fit_slope", "time_term", "exposure_terms")}
     try:
-        again = solve(mine, **changed)
+        again = solve(mine, **asked)
     except NoSolutionError:
         return ()
     terms = [t for t in again.model.terms if t.kind in ("offset", "zero_point")]

@@ -131,8 +131,8 @@ class Model:
         unknown += [f"epoch {epoch}" for epoch in np.setdiff1d(m.epoch, self.epochs)]
         if unknown:
             raise MeasurementsError(f"{unknown[0]} is not part of the solution")
-        if self.powers and (m.x is None or m.y is None):
-            raise MeasurementsError(f"measurements in {m.filter}+{m.pupil}: a field needs the columns x and y")
+        if self.powers:
+            demand_pixels(m)
         epoch = np.searchsorted(self.epochs, m.epoch)
         place = np.minimum(np.searchsorted(self.times, m.time), max(len(self.times) - 1, 0))
         time = np.where(self.times[place] == m.time, place, len(self.times)) if len(self.times) else None
@@ -255,8 +255,16 @@ def list_terms(
     return replace(model, tilts=_list_tilts(model, measurements)) if model.powers else model
 
 
+def demand_pixels(measurements):
+    """Refuse measurements without the pixels that a field is a function of."""
+    if measurements.x is None or measurements.y is None:
+        place = f"measurements in {measurements.filter}+{measurements.pupil}"
+        raise MeasurementsError(f"{place}: a field needs the columns x and y")
+
+
 def _list_tilts(model, measurements):
     """Fit gradients along V2 and V3 by zero points and fields of order 1."""
+    demand_pixels(measurements)
     m, powers = measurements, ((1, 0), (0, 1))
     tilts = np.zeros((2, len(model.terms)))
     for code in model.detectors:

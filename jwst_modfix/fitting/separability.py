@@ -222,6 +222,18 @@ class Forecast:
         """Whether exposures have terms of their own."""
         return bool((self.free & self.model.mask("exposure")).any())
 
+    @property
+    def field_order(self) -> int:
+        """Order of the fields that are fitted."""
+        powers = (term.power for term, fitted in zip(self.model.terms, self.fitted, strict=True) if fitted)
+        return max((sum(power) for power in powers if power), default=0)
+
+    def expect(self, weight: np.ndarray) -> np.ndarray:
+        """Predict the covariance of the terms as reported from the inverse variances of the measurements."""
+        information = Information(self.model, self.links, *self.system.normal_matrix(weight))
+        report = self.report()
+        return report @ information.invert(self.free)[0] @ report.T
+
     def report(self) -> np.ndarray:
         """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
         return report_terms(self.model, self.links, self.free, self.fitted)
@@ -282,7 +294,13 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
         before = (before & ~model.mask("exposure")) | model.mask("epoch")
     free = before & (again.free | model.mask("level"))
     fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
-    return replace(forecast, status=tuple(status), free=free, fitted=fitted)
+    # What the rejected measurements take away; terms of exposures were a choice.
+    lost = {words for words in again.refusals if words not in forecast.refusals}
+    remarks = {words for words in lost if words.startswith("terms of exposures")} - set(forecast.remarks)
+    return replace(
+        forecast, status=tuple(status), free=free, fitted=fitted,
+        remarks=(*forecast.remarks, *remarks), refusals=(*forecast.refusals, *(lost - remarks)),
+    )  # fmt: skip
 
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:

@@ -6,6 +6,7 @@ import html
 import textwrap
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from scipy.stats import chi2
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
+from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
+from jwst_modfix.fitting.field_choice import choose_order
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
@@ -42,6 +45,8 @@ _CHOICES = {
     "time_term": ("auto", "fit", "zero"),
     "exposure_terms": ("auto", "fit", "zero"),
 }
+_ORDERS = ("0", "1", "2", "3", "auto")
+_DRIFTS = ("report", "fit", "no")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -84,10 +89,15 @@ class Solution(Forecast, RobustFit):
         Whether each offset, slope and epoch term is determined, and why not.
     level_group : dict
         For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
+    detector_scatter, scatter_freedom : float, int
+        Random scatter of a detector from exposure to exposure [mag], which the covariance includes, and the degrees
+        of freedom that it was estimated from.
     """
 
     measurements: Measurements
     level_group: dict[str, int] = field(default_factory=dict)
+    detector_scatter: float = 0.0
+    scatter_freedom: int = 0
 
     def zero_points(self, baseline: str = "B") -> dict[str, tuple[float, float]]:
         """
@@ -105,7 +115,7 @@ class Solution(Forecast, RobustFit):
 
         Raises
         ------
-        MeasurementsError
+        NoSolutionError
             The detector of the baseline has no zero point.
         """
         values, covariance = self.zero_point_covariance(baseline)
@@ -312,6 +322,7 @@ class Solution(Forecast, RobustFit):
             f" in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
             f"intrinsic scatter {1e3 * self.sigma_int:.2f} mmag, error scale {self.error_scale:.2f}",
+            f"scatter of a detector from exposure to exposure {1e3 * self.detector_scatter:.2f} mmag",
             f"chi2 {self.chi2:.0f} for {self.dof} degrees of freedom;"
             f" {self.chi2_as_given:.0f} with the errors as given",
             "",
@@ -387,6 +398,8 @@ def fit(
     fit_slope: str = "long",
     time_term: str = "auto",
     exposure_terms: str = "auto",
+    field_order: str = "0",
+    drift: str = "report",
     direction: float = DIRECTION,
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
@@ -442,21 +455,41 @@ def fit(
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
+    given, order = dict(locals()), str(field_order)
+    for name, value, known in (("field_order", order, _ORDERS), ("drift", drift, _DRIFTS)):
+        if value not in known:
+            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+    if scale == "modules" and (order != "0" or drift == "fit"):
+        raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
+    if drift == "fit" and time_term == "zero":
+        raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
     choice = Choice(
         scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
         origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
+        field_order=0 if order == "auto" else int(order), drift=drift == "fit",
     )  # fmt: skip
     for name, known in _CHOICES.items():
         if getattr(choice, name) not in known:
             raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
+    if order == "auto":
+        options = {name: given[name] for name in given if name not in ("measurements", "field_order")}
+        solve = partial(_fit_quietly, measurements, options)
+        return choose_order(measurements, solve)
     mine = measurements.select(~measurements.reserved)
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _add_detector_scatter(solution) if scatter else solution
     solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
     degenerate = (status.words for status in solution.status if status.is_degenerate)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
+
+
+def _fit_quietly(measurements: Measurements, options: dict[str, Any], order: int) -> Solution:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        return fit(measurements, **options, field_order=str(order))
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
@@ -476,6 +509,14 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
         settled, forecast = (again.free == forecast.free).all(), again
         if settled:
             return Solution(**vars(found), **vars(forecast), measurements=mine)
+
+
+def _add_detector_scatter(solution: Solution) -> Solution:
+    """Add to the covariance what detectors scatter by in each exposure, beside the noise of single measurements."""
+    m = solution.measurements
+    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    covariance = solution.covariance + found.covariance
+    return replace(solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom)
 
 
 def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
@@ -15,6 +15,7 @@ from jwst_modfix.fitting.verdict import LARGEST_ERROR, NOT_DETERMINED, NOT_NEEDE
 from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
+    from jwst_modfix.fitting.separability import Forecast
     from jwst_modfix.fitting.solution import Solution
 
 # Pixels of the array at which z + F is compared with what is needed.
@@ -59,17 +60,14 @@ class Gauge:
     group: np.ndarray  # number of the group of each; 0 holds the baseline
 
 
-def fix_gauge(solution: Solution, baseline: str) -> Gauge:
+def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
-    determined = _find_determined(solution)
+    determined = find_determined(solution)
     kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
     if baseline in DETECTORS and not (kept & determined).any():
-        raise MeasurementsError(
-            f"baseline: {baseline} has no zero point in {solution.measurements.filter}+{solution.measurements.pupil};"
-            " name a detector that is linked to others"
-        )
+        raise NoSolutionError(f"baseline: {baseline} has no zero point here; name a detector that is linked to others")
     # The group of the baseline is the one with most of its detectors, and then with most sources.
     numbers = links.detector_group
     sources = np.diag(links.shared)
@@ -85,7 +83,7 @@ def fix_gauge(solution: Solution, baseline: str) -> Gauge:
     return Gauge(tuple(codes.tolist()), weights, determined, group)
 
 
-def _find_determined(solution: Solution) -> np.ndarray:
+def find_determined(solution: Forecast) -> np.ndarray:
     """Whether each detector's zero point is determined within its group."""
     model, found = solution.model, set()
     for term, fitted in zip(model.terms, solution.fitted, strict=True):
@@ -161,6 +159,37 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
         verdict=verdict, words=words, significance=sigmas,
         is_usable=not blocking and not group and largest <= LARGEST_ERROR, **known,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorForecast:
+    """What a fit will know of one detector."""
+
+    detector: str
+    group: int  # 0 holds the baseline
+    error: float | None  # of the zero point [mag]; None where it will not be determined
+    field_error: float | None  # rms over the array [mag]
+    words: str  # why it is not determined, and what would link it
+
+
+def forecast_detectors(
+    forecast: Forecast, measurements: Measurements, baseline: str = "B"
+) -> tuple[DetectorForecast, ...]:
+    """Forecast the errors of zero points and fields from the errors of measurements."""
+    gauge, model, found = fix_gauge(forecast, baseline), forecast.model, []
+    covariance = forecast.expect(1 / measurements.mag_error**2)
+    fields = {t.codes[0] for t, f in zip(model.terms, forecast.fitted, strict=True) if f and t.kind == "field"}
+    status = {s.term.codes: s.words for s in forecast.status}
+    for code, weights, determined, group in zip(
+        gauge.codes, gauge.weights, gauge.determined, gauge.group.tolist(), strict=True
+    ):
+        words = describe_link(measurements, gauge, group) if group else "" if determined else status.get((code,), "")
+        found.append(DetectorForecast(
+            detector=DETECTORS[code], group=group, words=words,
+            error=float(np.sqrt(max(weights @ covariance @ weights, 0.0))) if determined else None,
+            field_error=field_error(model, covariance, code) if code in fields else None,
+        ))  # fmt: skip
+    return tuple(found)
 
 
 def _make_field(powers: tuple[tuple[int, int], ...], values: np.ndarray) -> Field:

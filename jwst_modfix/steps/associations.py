@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import json
 import os
 import re
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jwst.datamodels import ModelLibrary
-from jwst.datamodels.utils import attrs_to_group_id
-
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import explained, locate, part_folder, remove_leftovers, written_whole
+from jwst_modfix.files import locate, written_whole
 from jwst_modfix.text import get_logger, has_hidden
 
 log = get_logger(f"stpipe.{__name__}")
@@ -25,9 +19,8 @@ log = get_logger(f"stpipe.{__name__}")
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
 _MAX_DEPTH = 32  # products, members and their fields are six levels deep; deeper text only exhausts the writer
 _MAX_NAME = 200  # characters, as names of products become names of files
-_OF_MEMBER = ("expname", "exptype")
 _PATHS = ("expname", "tweakreg_catalog")  # fields of a member that name files, whether these exist or not
-_OURS = re.compile("_(?:un)?modfix$")
+_TEXTS = ("exptype", "epoch", "group_id", "asn_candidate")  # and fields that never do
 
 
 @dataclass(frozen=True)
@@ -47,59 +40,60 @@ class Association:
     @property
     def science(self) -> list[Path]:
         """Paths of the science members, each once."""
-        return list(dict.fromkeys(self.path(member) for member in self.members if is_science(member)))
-
-    @property
-    def others(self) -> list[Path]:
-        """Paths of the members that are not science members, each once."""
-        return list(dict.fromkeys(self.path(member) for member in self.members if not is_science(member)))
+        return list(dict.fromkeys(self.path(member["expname"]) for member in self.members if is_science(member)))
 
     @property
     def files(self) -> list[Path]:
         """Paths of every file that the association names, and its own."""
-        named = [self.path(member, key) for member in self.members for key in self.path_keys(member)]
-        return [*dict.fromkeys(named), *([self.source] if self.source else [])]
+        found = [] if self.source is None else [self.source]
+        for member in self.members:
+            self.move(member, lambda path, _: found.append(path))
+        return found
 
-    def path(self, member: Mapping[str, Any], key: str = "expname") -> Path:
+    def path(self, name: str) -> Path:
         """Absolute path of a file that a member names."""
-        return locate(self.folder / member[key])
+        return locate(self.folder / name)
 
-    def path_keys(self, member: Mapping[str, Any]) -> list[str]:
-        """Fields of a member that name files: those known to, and those whose text is the name of a file."""
-        texts = [key for key, value in member.items() if isinstance(value, str) and value.strip()]
-        return [key for key in texts if key in _PATHS or (key not in _OF_MEMBER and self._names_file(member[key]))]
+    def move(self, value: Any, change: Callable[[Path, bool], Any], key: str = "", is_exposure: bool = False) -> Any:
+        """Copy members, with each name of a file in them replaced by ``change(path, is it a science exposure)``."""
+        if isinstance(value, dict):
+            return {name: self.move(item, change, name, is_science(value)) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.move(item, change, key) for item in value]
+        return change(self.path(value), is_exposure and key == "expname") if self._is_path(value, key) else value
 
-    def _names_file(self, text: Any) -> bool:
+    def _is_path(self, value: Any, key: Any) -> bool:
+        if not isinstance(value, str) or not value.strip() or "://" in value or key in _TEXTS:
+            return False
         try:
-            return (self.folder / text).is_file()
+            return key in _PATHS or (self.folder / value).is_file()
         except (OSError, ValueError):  # too long, or with a null character
             return False
 
     def warn_of_missing(self) -> None:
         """Warn of members that are not there and that the correction does not need."""
-        for path in self.others:
-            if not path.is_file():
+        for member in self.members:
+            path = self.path(member["expname"])
+            if not is_science(member) and not path.is_file():
                 log.warning("%s: no such file; it is not a science member, and the correction does not need it", path)
 
-    def corrected(
-        self, suffix: str, path: Path | None = None, renamed: Mapping[Path, Path] | None = None
-    ) -> Association:
+    def corrected(self, suffix: str, path: Path | None, renamed: Mapping[Path, Path]) -> Association:
         """Describe the corrected association.
 
         Its products have other names, so that a corrected mosaic does not replace an uncorrected one. Paths
         are relative to the place of its file, ``path``, or absolute where it has none.
         """
+
+        def place(source: Path, is_exposure: bool) -> str:
+            target = renamed.get(source, source) if is_exposure else source
+            return os.path.relpath(target, os.path.realpath(path.parent)) if path else str(target)
+
         content = _plain_copy(self.content)
         for product in content["products"]:
-            product["name"] = f"{_OURS.sub('', product['name'])}_{suffix}"
-            for member in product["members"]:
-                if is_science(member):
-                    member["exptype"] = "science"  # as stock steps expect it
-                for key in self.path_keys(member):
-                    target = source = self.path(member, key)
-                    if renamed and key == "expname" and is_science(member):
-                        target = renamed[source]
-                    member[key] = os.path.relpath(target, os.path.realpath(path.parent)) if path else str(target)
+            product["name"] = rename_product(product["name"], suffix)
+            product["members"] = self.move(product["members"], place)
+            for member in filter(is_science, product["members"]):
+                member["exptype"] = "science"  # as stock steps expect it
         folder, stem = (path.parent, path.stem.removesuffix("_asn")) if path else (self.folder, self.stem)
         return Association(content, folder, stem, path)
 
@@ -108,6 +102,11 @@ def is_science(member: Any) -> bool:
     """Test whether a member, or the exptype of one, is of type science."""
     exptype = member.get("exptype") if isinstance(member, Mapping) else member
     return str(exptype).strip().lower() == "science"
+
+
+def rename_product(name: str, suffix: str) -> str:
+    """Name the product of corrected exposures, once for however many corrections."""
+    return f"{re.sub('_(?:un)?modfix$', '', name)}_{suffix}"
 
 
 def read_association(source: Any) -> Association:
@@ -164,6 +163,8 @@ def _load(path: Path) -> Any:
 
 def _read(path: Path) -> Any:
     try:
+        if path.exists() and not path.is_file():
+            raise AssociationError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
@@ -229,7 +230,7 @@ def _check(content: Any, name: str) -> None:
 
 
 def _check_member(member: Any, name: str) -> None:
-    if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in _OF_MEMBER):
+    if not isinstance(member, dict) or not all(isinstance(member.get(key), str) for key in ("expname", "exptype")):
         raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
     if any("\0" in value for value in member.values() if isinstance(value, str)):
         raise AssociationError(f"{name}: a member has a null character in {member!r}")
@@ -237,61 +238,3 @@ def _check_member(member: Any, name: str) -> None:
         raise AssociationError(f"{name}: {member['expname']} is a URL; download the file and name the copy")
     if not isinstance(member.get("group_id", ""), str):
         raise AssociationError(f"{name}: group_id of {member['expname']} must be text, got {member['group_id']!r}")
-
-
-class AssociationLibrary(ModelLibrary):
-    """Library of the science members of all products of an association.
-
-    Other members, which may be catalogues, are never opened, and are not in the library.
-    """
-
-    def __init__(self, association: Association, *, on_disk: bool, groups: Mapping[Path, Any] | None = None) -> None:
-        content = _plain_copy(association.content)
-        product = content["products"][0]
-        product["members"] = [m for each in content["products"] for m in each["members"] if is_science(m)]
-        content["products"] = [product]
-        for member in product["members"]:
-            path = association.path(member)
-            if group := groups and groups.get(path):
-                member.setdefault("group_id", attrs_to_group_id(group) if isinstance(group, dict) else group)
-            member |= {key: str(association.path(member, key)) for key in association.path_keys(member)}
-        super().__init__(content, on_disk=on_disk)
-        self.is_final = groups is not None
-
-    def finalize_result(self, step: Any, reference_files_used: list[tuple[str, str]]) -> None:
-        """Record the step in each member, where that has not been done on writing."""
-        if not self.is_final:
-            super().finalize_result(step, reference_files_used)
-
-
-def borrowed(library: ModelLibrary, indices: Iterable[int], *, modify: bool = True) -> Iterator[Any]:
-    """Borrow one model after the other from an open library, and give each back."""
-    for index in indices:
-        model = library.borrow(index)
-        try:
-            yield model
-        finally:
-            library.shelve(model, index, modify=modify)
-
-
-def copy_library(library: ModelLibrary) -> ModelLibrary:
-    """Copy a library, so that the caller's is left alone."""
-    if not library.on_disk:
-        return copy.deepcopy(library)
-    remove_leftovers([Path.cwd()])
-    stack = contextlib.ExitStack()
-    with explained(Path.cwd(), "cannot be written to"):
-        folder = stack.enter_context(part_folder(Path.cwd()))
-    original = Association(_plain_copy(library.asn), Path(library.asn_dir), "")
-    with library:
-        for index, member in enumerate(original.members):
-            model = library.borrow(index)
-            member |= {key: str(original.path(member, key)) for key in original.path_keys(member)}
-            place = folder / f"{index}"
-            place.mkdir()
-            member["expname"] = str((place / Path(model.meta.filename or "model.fits").name).resolve())
-            model.save(member["expname"])
-            library.shelve(model, index, modify=False)
-    duplicate = ModelLibrary(original.content, on_disk=True)
-    weakref.finalize(duplicate, stack.close)
-    return duplicate

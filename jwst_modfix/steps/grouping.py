@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from astropy.io import fits
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
@@ -15,11 +13,7 @@ from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, locate, written_whole
 from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
-
-# Suffixes that are looked for in a folder. Of several files of one exposure, the first in this order is taken: the
-# calibrated one, then those with a WCS or pixels of later steps.
-_SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf")
-_NAME = re.compile(rf"[^.].*_({'|'.join(_SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE)
+from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, suffix_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +27,10 @@ class Grouping:
 
 def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
     """Find the epochs of exposures by their headers, as the derivation does; folders are searched at any depth."""
-    found = {file: path.is_dir() for path in map(Path, paths) for file in _files(path)}
-    reasons = {file: _find_other_kind(file) for file in found}
+    found = {
+        file: path.is_dir() for path in map(Path, paths) for file in (list_exposures(path) if path.is_dir() else [path])
+    }
+    reasons = {file: find_other_kind(file) for file in found}
     headers, problems = [], []
     for file in found:
         if not reasons[file]:
@@ -74,28 +70,6 @@ def write_groups(grouping, output, *, by_filter=False):
     return list(groups)
 
 
-def _files(path):
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("*.*") if _NAME.fullmatch(file.name) and file.is_file())
-    if not files:
-        names = ", ".join(f"*_{suffix}.fits" for suffix in _SUFFIXES)
-        raise AssociationError(f"{path}: no file in this folder or below has a name such as {names}")
-    return files
-
-
-def _find_other_kind(file):
-    """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
-    try:
-        header = fits.getheader(file)
-    except Exception:  # whatever astropy raises at a damaged file
-        return ""
-    if header.get("INSTRUME") != "NIRCAM":
-        return str(header.get("INSTRUME", "no JWST file"))
-    exp_type = header.get("EXP_TYPE", "NRC_IMAGE")
-    return "" if exp_type == "NRC_IMAGE" else str(exp_type)
-
-
 def _take_once(headers, found):
     """Take one file of each exposure; refuse two where nothing says which."""
     headers = sorted(headers, key=lambda header: (header.mjd, header.name, str(header.path)))
@@ -112,8 +86,9 @@ def _take_once(headers, found):
 
 
 def _rank(name):
-    match = _NAME.fullmatch(name)
-    return _SUFFIXES.index(match[1].lower()) if match else len(_SUFFIXES)
+    """Of several files of one exposure the one of the lowest rank is taken."""
+    suffix = suffix_of(Path(name))
+    return SUFFIXES.index(suffix) if suffix else len(SUFFIXES)
 
 
 def _name(output, header):

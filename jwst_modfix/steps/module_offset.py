@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 import yaml
-from jwst.datamodels import ModelContainer, ModelLibrary
+from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst import datamodels
 
-from jwst_modfix.apply.decide import Correction, correct_members
+from jwst_modfix.apply.decide import Correction, correct_members, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.exposure import EXPOSURE_SUFFIXES
-from jwst_modfix.files import check_writable
-from jwst_modfix.steps.associations import (
-    Association,
-    AssociationLibrary,
-    borrowed,
-    copy_library,
-    is_science,
-    read_association,
-    write_association,
-)
-from jwst_modfix.steps.outputs import SafeOutputs, refuse_replaced
+from jwst_modfix.files import check_writable, locate, written_whole
+from jwst_modfix.steps.associations import Association, write_association
+from jwst_modfix.steps.inputs import AssociationLibrary, OfflineStep, copy_members, each, read_input
+from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import get_logger
-
-if TYPE_CHECKING:
-    from jwst_modfix.table.table import OffsetTable
 
 __all__ = ["ModuleOffsetStep"]
 
@@ -41,20 +30,21 @@ log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of whi
 yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))
 
 
-class ModuleOffsetStep(SafeOutputs):
+class ModuleOffsetStep(OfflineStep):
     """
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
-    Input is a calibrated image (``_cal``), a list, a container or a library of them, or an association; output is
-    a data model for a file, a library for an association, and else of the same kind. Run by ``strun``, it writes
-    ``<root>_modfix.fits`` for each exposure, and an association of these. Exposures that the table is not meant for
-    are returned unchanged, marked as skipped.
+    Input is a calibrated image (``_cal``) or several, a folder, a list, a container or a library of them, or an
+    association. Run by ``strun``, it writes ``<root>_modfix.fits`` for each exposure, and an association of these.
+    Exposures that the table is not meant for are returned unchanged, marked as skipped.
 
     Pixels are multiplied by ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the
     coordinate u of the field. Signs and units are those of Ma et al. (2023).
     """
 
     class_alias = "module_offset"
+    _suffix = "modfix"
+    _written: Any = MappingProxyType({})  # files of results that are written, by id
 
     spec = """
     override_moduleoffset = is_string_or_datamodel(default=None)  # Module offset table (ASDF file or ModuleOffsetModel); else $JWST_MODFIX_REFERENCE, else the packaged Table 2 of Ma et al. (2023)
@@ -71,14 +61,16 @@ class ModuleOffsetStep(SafeOutputs):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
-    def process(self, input_data: Any) -> Any:
+    def process(self, input_data: Any, *more: Any) -> Any:
         """
         Correct the input.
 
         Parameters
         ----------
         input_data : str, pathlib.Path, JwstDataModel, list, ModelContainer, ModelLibrary or Association
-            A file, a model, a list of either, a container, a library, or an association (its file, or a mapping).
+            A file, a folder, a model, several of these, or an association (its file, or a mapping).
+        *more : str, pathlib.Path or JwstDataModel
+            More files, folders or models.
 
         Returns
         -------
@@ -96,123 +88,117 @@ class ModuleOffsetStep(SafeOutputs):
                 "module_offset cannot be a hook of photom: a hook sees CRDS_CTX and R_PHOTOM of the rate file; use the "
                 "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
             )
-        correction = self._correction()
-        self._inputs, self._outputs, self._written = set(), {}, {}
-        given = self._locate(input_data)
-        is_exposure = isinstance(given, Path) and given.name.lower().endswith(EXPOSURE_SUFFIXES)
-        if isinstance(given, Mapping | Path) and not is_exposure:
-            return self._process_association(read_association(given), correction)
-        if isinstance(given, Path | datamodels.JwstDataModel):
-            return self._process_list([given], correction)[0]
-        if not isinstance(given, Sequence | ModelContainer | ModelLibrary):
-            raise ModuleOffsetError(
-                f"input must be a file, a JWST data model, a list, a container, a library or an association, "
-                f"got {type(given).__name__}"
-            )
-        if not len(given):
-            raise ModuleOffsetError(f"input is an empty {type(given).__name__}: give at least one exposure")
-        if isinstance(given, ModelLibrary):
-            return self._process_library(given, correction)
-        if isinstance(given, ModelContainer):
-            return self._process_container(given, correction)
-        return self._process_list([self._locate(item) for item in given], correction)
+        correction = self._make_correction()
+        given = read_input([input_data, *more] if more else input_data, self.make_input_path)
+        self._suffix, self._written = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix, {}
+        if isinstance(given, Association):
+            return self._process_association(given, correction)
+        return self._process_exposures(given, correction)
 
-    def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
-        """
-        Record the step's log; leave CAL_VER and CRDS_CTX, which say how the exposure was calibrated.
-
-        Parameters
-        ----------
-        result : JwstDataModel
-            A result.
-        reference_files_used : list of tuple
-            Empty: the table is recorded by our own cards.
-        """
+    def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
+        """Record the step's log; leave CAL_VER, which says how the exposure was calibrated."""
         meta = result.meta
         version, revision = meta.calibration_software_version, meta.calibration_software_revision
-        super().finalize_result(result, reference_files_used)
+        super().finalize_result(result, *args)
         meta.calibration_software_version, meta.calibration_software_revision = version, revision
 
-    def _correction(self) -> Correction:
-        """Gather the parameters, and refuse contradictions."""
+    def remove_suffix(self, name: str) -> Any:  # numpydoc ignore=PR01,RT01
+        """Remove a known suffix from a file's name, or one of this package."""
+        ours = re.fullmatch(r"(.+)([_-])(?:un)?modfix", name)
+        return ours.groups() if ours else super().remove_suffix(name)
+
+    def save_model(self, model: Any, suffix: Any = None, idx: Any = None, output_file: Any = None, force: bool = False,
+                   **components: Any) -> Any:  # numpydoc ignore=PR01,RT01 # fmt: skip
+        """Save results as stpipe does, each whole or not at all; what is written is not written again."""
+        if id(model) in self._written:
+            return self._written[id(model)]
+        output_file = output_file or self.output_file
+        if isinstance(model, Sequence | ModelLibrary) or not (force or self.save_results or output_file):
+            return super().save_model(model, suffix, idx, output_file, force, **components)
+        target = self._locate_output((output_file if idx is None else None) or model.meta.filename)
+        with written_whole(target) as partial:
+            model.save(str(partial))
+        return str(target)
+
+    def _locate_output(self, name: str | None) -> Path:
+        """Find where the result for an input of this name is written."""
+        name = re.sub(r"\.(?:gz|fz)$", "", str(name or self.default_output_file()), flags=re.IGNORECASE)
+        return locate(self.make_output_path(basepath=name, suffix=self._suffix))
+
+    def _make_correction(self) -> Correction:
+        """Gather the parameters, refuse contradictions, and log which table is used."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
             raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
             raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
-        names = ("apply_offset", "apply_slope", "inverse", "on_invalid", "on_missing")
+        table = None
+        if not self.inverse:
+            table, source = choose_table(self.get_ref_override("moduleoffset"))
+            log.info("Table %s (hash %s), %s", table.name, table.digest, source)
+            if table.valid_for.is_empty:
+                unknown = (
+                    "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
+                )
+                log.warning(unknown, table.name)
         return Correction(
-            table=None if self.inverse else self._table(), **{name: getattr(self, name) for name in names}
-        )
+            table=table, apply_offset=self.apply_offset, apply_slope=self.apply_slope, inverse=self.inverse,
+            on_invalid=self.on_invalid, on_missing=self.on_missing,
+        )  # fmt: skip
 
-    def _table(self) -> OffsetTable:
-        """Choose the table, and log which it is."""
-        table, source = choose_table(self.get_ref_override("moduleoffset"))
-        log.info("Table %s (hash %s), %s", table.name, table.digest, source)
-        if table.valid_for.is_empty:
-            log.warning(
-                "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong",
-                table.name,
-            )
-        return table
-
-    def _locate(self, item: Any) -> Any:
-        if isinstance(item, str) and "://" in item:
-            raise ModuleOffsetError(f"{item}: is a URL; download the file and give the copy")
-        return Path(self.make_input_path(str(item))) if isinstance(item, str | Path) else item
-
-    def _correct(self, members: Iterable[Any], correction: Correction, product: Path | None = None) -> list[Any]:
-        options = {"product": product, "workers": self.workers, "scheduler": self.scheduler}
-        return list(correct_members(members, correction, self._outputs, **options))
-
-    def _process_list(self, inputs: list[Any], correction: Correction) -> list[Any]:
-        """Correct files and models; the list of results has their order."""
-        # One input is refused when it is corrected.
-        self._plan(inputs, inputs if len(inputs) > 1 else (), correction)
-        # A model is copied, unless it belongs to the pipeline that runs this step.
-        is_own = self.parent is not None
-        members = (item if is_own or isinstance(item, Path) else item.copy() for item in inputs)
-        results = self._correct(members, correction)
-        written = {}
-        for number, item in enumerate(inputs):
-            if isinstance(item, Path) and item in self._outputs:
-                path = self._outputs[item].path
-                results[number] = datamodels.open(path)
-                written[id(results[number])] = path
-        self._written = written
-        return results
-
-    def _process_container(self, container: ModelContainer, correction: Correction) -> ModelContainer:
-        science = [is_science(model.meta.asn.exptype or "science") for model in container]
-        self._plan(container, itertools.compress(container, science), correction)
-        container = self.prepare_output(container)
-        self._correct(itertools.compress(container, science), correction)
-        return container
-
-    def _process_library(self, library: ModelLibrary, correction: Correction) -> ModelLibrary:
-        science = [index for index, exptype in enumerate(library.exptypes) if is_science(exptype)]
-        with library:
-            members = borrowed(library, range(len(library)), modify=False)
-            self._plan(members, borrowed(library, science, modify=False), correction)
-        if self.parent is None:
-            library = copy_library(library)
-        with library:
-            self._correct(borrowed(library, science), correction)
-        return library
+    def _process_exposures(self, given: Any, correction: Correction) -> Any:
+        """Correct files and models; the result is of the kind of the input."""
+        is_one = isinstance(given, Path | datamodels.JwstDataModel)
+        members = [given] if is_one else given
+        sources, targets, protected = [], [], []
+        for item in each(members, modify=False) if self.save_results else ():
+            name = item.name if isinstance(item, Path) else item.meta.filename
+            target = self._locate_output((len(members) == 1 and self.output_file) or name)
+            sources.append(item if isinstance(item, Path) else None)
+            targets.append(target)
+            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
+            protected.append(sources[-1] or target.with_name(Path(str(name)).name))
+        outputs = plan_outputs(sources, targets, protected, correction, self.on_existing)
+        if not is_one:  # one is refused when it is corrected
+            refuse_together(each(members, of_science=True, modify=False), correction)
+        if self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
+            members = copy_members(members, self._suffix)
+        workers = {"workers": self.workers, "scheduler": self.scheduler}
+        results = list(correct_members(each(members, of_science=True), correction, outputs, **workers))
+        if not isinstance(members, list):
+            return members
+        for number, item in enumerate(members):
+            if isinstance(item, Path) and item in outputs:
+                results[number] = datamodels.open(outputs[item].path)
+                self._written[id(results[number])] = str(outputs[item].path)
+        return results[0] if is_one else results
 
     def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
         """Correct and write one member after the other; without output files, correct a library of the members."""
         association.warn_of_missing()
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
-        corrected = self._plan_association(association, correction)
-        if not self.save_results:
-            library = AssociationLibrary(corrected, on_disk=not self.in_memory)
-            with library:
-                self._correct(borrowed(library, range(len(library))), correction)
+        targets, product = {}, None
+        if self.save_results:
+            if self.output_file:
+                raise ModuleOffsetError(
+                    f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
+                )
+            targets = {path: self._locate_output(path.name) for path in association.science}
+            stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
+            product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
+        outputs = plan_outputs(targets, targets.values(), association.files, correction, self.on_existing, product)
+        refuse_together(association.science, correction, where=association.stem)
+        corrected = association.corrected(self._suffix, product, targets)
+        library = None if product else AssociationLibrary(corrected, on_disk=not self.in_memory)
+        workers = {"workers": self.workers, "scheduler": self.scheduler}
+        members = each(library) if library else outputs
+        results = list(correct_members(members, correction, outputs, product=product, **workers))
+        if library:
             return library
-        groups = self._correct(self._outputs, correction, corrected.source)
-        refuse_replaced(self._outputs.values())
+        refuse_replaced(outputs.values())
         write_association(corrected)
-        log.info("The association of %d members is %s", len(groups), corrected.source)
-        paths = [output.path for output in self._outputs.values()]
-        return AssociationLibrary(corrected, on_disk=not self.in_memory, groups=dict(zip(paths, groups, strict=True)))
+        log.info("The association of %d members is %s", len(results), product)
+        groups = dict(zip(targets.values(), results, strict=True))
+        library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups)
+        self._written[id(library)] = [str(path) for path in groups]
+        return library

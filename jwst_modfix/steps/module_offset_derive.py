@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_m
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
+from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
-from jwst_modfix.steps.associations import Association, is_science, read_association
+from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.derive_products import write_products
-from jwst_modfix.steps.outputs import OfflineStep
+from jwst_modfix.steps.inputs import OfflineStep, read_input
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import align, format_measured, get_logger
@@ -84,10 +86,14 @@ class ModuleOffsetDeriveStep(OfflineStep):
     photometry = option('exposure', 'mosaic', 'catalog', default='exposure')  # Measure sources in single exposures, in mosaics of each epoch and array (the published method), or read your own photometry
     catalogs = force_list(default=None)  # Tables (ECSV, FITS, parquet) of your own photometry of single exposures, with photometry='catalog'
     method = option('network', 'pairs', default='network')  # One robust fit of all measurements, or medians and fits of pairs of epochs (the published method)
+    scale = option('modules', 'detectors', default='modules')  # What gets a zero point: the modules (offset and slope of each array, as published), or every linked detector
+    field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest that reserved sources cannot tell from higher ones
+    exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure in the place of its epoch's: where it costs nothing; where it is separable; zero
+    drift = option('report', 'fit', 'no', default='report')  # Changes of single detectors between epochs: reported; fitted, with scale=detectors; or not
     fit_slope = option('long', 'all', 'none', default='long')  # Arrays with a gradient across the field: long wavelength, all, none
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
     time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: fitted, and reported where the data do not require it; fitted; zero
-    baseline = option('B', 'A', 'mean', default='B')  # The module whose flux scale is kept
+    baseline = option('B', 'A', 'mean', 'NRCA1', 'NRCA2', 'NRCA3', 'NRCA4', 'NRCALONG', 'NRCB1', 'NRCB2', 'NRCB3', 'NRCB4', 'NRCBLONG', default='B')  # Whose flux scale is kept: a module's, the mean, or with scale='detectors' that of one detector
     significance = float(default=3.0)  # Gaussian sigmas from which an offset is non-zero in the reference file
     epoch_gap_days = float(default=30.0)  # Longest time between exposures of one epoch [day], where the association names no epochs
     epoch_roll_tolerance = float(default=5.0)  # Largest difference of roll within one epoch [deg], where the association names no epochs
@@ -179,6 +185,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
 def _summarize(derivation: Derivation) -> Iterator[str]:
     """Log warnings, and write the table of results."""
     rows = [["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]]
+    if derivation.options.scale == "detectors":
+        rows = [["filter", "detector", "zero point [mmag]", "field rms [mmag]", *rows[0][4:]]]
     for band in derivation.bands:
         for warning in band.warnings:
             log.warning("%s", warning)
@@ -187,26 +195,28 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
         for r in band.results:
             numbers = (format_measured(r.offset, r.offset_error, ""), format_measured(r.slope, r.slope_error, ""))
             rows.append([band.name, r.array, *numbers, f"{r.n_sources:.0f}", r.verdict, r.words])
+        for d in band.detectors:
+            numbers = (format_measured(d.zero_point, d.zero_point_error, ""),
+                       format_measured(d.field_rms, d.field_error, ""))  # fmt: skip
+            rows.append([band.name, d.detector, *numbers, f"{d.n_sources:.0f}", d.verdict, d.words])
+    for band in derivation.bands:
+        yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
+        if band.solution is not None:
+            yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
     yield "Results:"
     yield from (f"  {line}" for line in align(rows, right=[4]))
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:
-    """Find the files that an input names: an association, a file, or a list of files."""
-    where = None
-    if isinstance(given, str | Path):
-        given = Path(locate(str(given)))
-        where = str(given)
-        given = [given] if given.suffix.lower() == ".fits" else read_association(given)
-    elif isinstance(given, Mapping):
-        given = read_association(given)
-    if isinstance(given, Association):
-        epochs = {given.path(member): member.get("epoch") for member in given.members if is_science(member)}
-        product = Path(given.content["products"][0]["name"]).name
-        return Members(tuple(epochs), tuple(epochs.values()), product, where or given.stem)
-    if not isinstance(given, Sequence) or not given or not all(isinstance(item, str | Path) for item in given):
-        raise AssociationError(
-            f"input must be an association, or files of calibrated exposures; got {type(given).__name__}"
-        )
-    paths = tuple(dict.fromkeys(Path(locate(str(item))) for item in given))
-    return Members(paths, (None,) * len(paths), "derived", "list of files")
+    """Find the files that an input names: an association, a file, a folder, or a list of files and folders."""
+    found = read_input(given, locate)
+    if isinstance(found, Association):
+        epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
+        product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
+        return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
+    paths = tuple(dict.fromkeys([found] if isinstance(found, Path) else found))
+    if not all(isinstance(path, Path) for path in paths):
+        raise AssociationError("input must be an association, files or folders of exposures; got data models in memory")
+    return Members(
+        paths, (None,) * len(paths), "derived", str(given) if isinstance(given, str | Path) else "list of files"
+    )

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from jwst.pipeline import Image2Pipeline, Image3Pipeline
 
+from jwst_modfix.steps.associations import rename_product
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 
 __all__ = ["ModuleOffsetImage2Pipeline", "ModuleOffsetImage3Pipeline"]
@@ -69,7 +70,7 @@ class ModuleOffsetImage3Pipeline(_OnStockPipeline, Image3Pipeline):
     Combine NIRCam images of both modules on one flux scale.
 
     The stock calwebb_image3 with ``module_offset`` before ``tweakreg``; its parameters are under
-    ``--steps.module_offset``.
+    ``--steps.module_offset``. The mosaic is named ``<product>_modfix_i2d``.
     """
 
     class_alias = "calwebb_image3_modfix"
@@ -87,4 +88,7 @@ class ModuleOffsetImage3Pipeline(_OnStockPipeline, Image3Pipeline):
             As for calwebb_image3.
         """
         library = self._load_input_as_library(input_data)
+        name = library.asn["products"][0].get("name")
+        if name and not (self.output_file or self.module_offset.skip):
+            self.output_file = rename_product(name, "modfix")  # not to replace the uncorrected mosaic
         super().process(self.module_offset.run(library))

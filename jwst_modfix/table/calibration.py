@@ -39,7 +39,7 @@ def _exponential(t: float, amplitude: float, tau: float, const: float) -> float:
 
 
 def _powerlaw(t: float, year1value: float, tsoft: float, alpha: float) -> float:
-    return year1value * (t + tsoft) ** alpha / (_YEAR + tsoft) ** alpha
+    return year1value * float(((t + tsoft) / (_YEAR + tsoft)) ** alpha)
 
 
 # Throughput over that of a first day t0, t days after it, by the columns of the table; jwst.photom.time_dependence.
@@ -68,7 +68,9 @@ class PhotomLine:
     def at(self, mjd: float | None) -> float:
         """PHOTMJSR that the photom step writes for an exposure of this date."""
         photmjsr = self.photmjsr
-        for name, coefficients in self.losses if mjd is not None else ():
+        if mjd is None:
+            return photmjsr
+        for name, coefficients in self.losses:
             shape = {key: value for key, value in coefficients.items() if key != "t0"}
             photmjsr /= _THROUGHPUT[name](mjd - coefficients["t0"], **shape)
         return photmjsr
@@ -209,7 +211,7 @@ def find_row(
 
 def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, OffsetRow | ZeroPointRow]]:
     """Find the lines of a photom file that the table has a row for, and check that both are of one calibration."""
-    if _MARK in photom.history:
+    if f"{_MARK}: PHOTMJSR" in photom.history:
         raise ReferenceTableError(f"{photom.path}: has module offsets in already, as its HISTORY says")
     allowed = [base_name(name) for name in table.valid_for.photom]
     if allowed and photom.path.name not in allowed:
@@ -240,6 +242,146 @@ def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPo
         return None
     change = f" ({2500 * np.log10(derived / found):+.1f} mmag)" if found > 0 else ""
     return f"PHOTMJSR of {row.label} is {found:g}, but the row was derived at {derived:g}{change}"
+
+
+# ---- export of a flat file ----
+
+
+def export_flat(
+    table: OffsetTable, flat: str | Path, output: str | Path, factor: Callable[[Image], np.ndarray] | None = None
+) -> OffsetRow | ZeroPointRow:
+    """Write a copy of a flat over the factor 10**(0.4 m_sys), so that the flat step gives corrected pixels.
+
+    ``factor`` evaluates the correction of a slope over the pixels of the flat, which needs a WCS. The row is returned.
+    """
+    refuse_overwriting(output)
+    image = read_image(flat, "flat")
+    row = _row_of_flat(table, image)
+    if isinstance(row, OffsetRow) and row.slope:
+        if factor is None:
+            raise ReferenceTableError(
+                f"{flat}: {row.label} has a slope, which needs a WCS; give an exposure of {image.detector} by --wcs"
+            )
+        correction = factor(image)
+    else:
+        correction = _evaluate(table, row, image)
+    with _open(flat, "flat") as hdulist:
+        for name in ("SCI", "ERR"):  # the error too: VAR_FLAT goes with the square of (data * ERR / SCI)
+            if name in [hdu.name for hdu in hdulist] and hdulist[name].data is not None:
+                hdulist[name].data = (hdulist[name].data / correction).astype(np.float32)
+        _save(hdulist, output, [f"{_MARK}: flat {PurePath(flat).name} over 10**(0.4 m_sys),", f"m_sys of {_of(table)}"])
+    return row
+
+
+def _row_of_flat(table: OffsetTable, image: Image) -> OffsetRow | ZeroPointRow:
+    """Find the row that a flat is for, and check that both are of one calibration."""
+    if f"{_MARK}: flat" in image.history:
+        raise ReferenceTableError(f"{image.path}: has module offsets in already, as its HISTORY says")
+    allowed = [base_name(name) for name in table.valid_for.flat]
+    if allowed and image.path.name not in allowed:
+        raise ReferenceTableError(
+            f"{image.path}: {table.name} is valid for {', '.join(allowed)}; carry it to this file by 'modfix rebase'"
+        )
+    if len(image.filters) != 1 or len(image.pupils) != 1:
+        raise ReferenceTableError(
+            f"{image.path}: must be of one filter and pupil, got FILTER {', '.join(image.filters) or 'ANY'}, "
+            f"PUPIL {', '.join(image.pupils) or 'ANY'}"
+        )
+    band = (image.filters[0], image.pupils[0])
+    row = find_row(table, image.detector, *band)
+    if row is None:
+        raise ReferenceTableError(f"{image.path}: {table.name} has no row for {image.detector}, {'+'.join(band)}")
+    if parts := [other.label for other in table.all_rows if other.key == row.key and other.subarray]:
+        raise ReferenceTableError(f"{image.path}: one flat is for all subarrays and cannot carry {', '.join(parts)}")
+    return row
+
+
+def _evaluate(table: OffsetTable, row: OffsetRow | ZeroPointRow, image: Image) -> np.ndarray:
+    """Factor over the pixels of an image, shape (ny, nx)."""
+    ny, nx = image.shape
+    x, y = np.meshgrid(np.arange(nx) + image.corner[0], np.arange(ny) + image.corner[1])
+    m_sys = np.full((ny, nx), zero_point(table, row, image.detector))
+    if isinstance(row, ZeroPointRow) and row.field is not None:
+        m_sys += row.field.evaluate(x, y)
+    return np.asarray(10 ** (0.4 * m_sys))
+
+
+# ---- export of a drift of all detectors ----
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Loss of throughput in one band, common to all detectors."""
+
+    filter: str
+    pupil: str
+    loss: float  # share a year of 365 days
+    error: float
+    t0: float  # MJD, of the first epoch, whose flux scale is kept
+
+
+def find_drifts(table: OffsetTable) -> list[Drift]:
+    """Fit a constant loss to the epoch terms of a derived table, weighted by their covariance."""
+    derivation = table.meta.get("derivation", {})
+    epochs = {epoch["number"]: (epoch["first_mjd"] + epoch["last_mjd"]) / 2 for epoch in derivation.get("epochs", ())}
+    drifts = []
+    for band in derivation.get("bands", ()):
+        named = {f"epoch[{number}]": mjd for number, mjd in epochs.items()}
+        places = [place for place, name in enumerate(band.get("terms", ())) if name in named]
+        if not places:
+            continue
+        t0 = min(epochs.values())
+        years = np.array([named[band["terms"][place]] - t0 for place in places]) / _YEAR
+        lost = 1 - 10 ** (-0.4 * np.array(band["values"], float)[places])  # t > 0: measured faint
+        weight = np.linalg.inv((0.4 * np.log(10)) ** 2 * np.array(band["covariance"], float)[np.ix_(places, places)])
+        normal = years @ weight @ years
+        drifts.append(Drift(band["filter"], band["pupil"], float(years @ weight @ lost / normal), normal**-0.5, t0))
+    if not drifts:
+        raise ReferenceTableError(
+            f"{table.name}: has no epoch terms; derive it from two or more epochs, and with time_term=fit"
+        )
+    return drifts
+
+
+def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path) -> list[Drift]:
+    """Write a copy of a photom file whose TIMECOEFF_LINEAR carries the drift that the epoch terms of a table show."""
+    refuse_overwriting(output)
+    drifts = {(drift.filter, drift.pupil): drift for drift in find_drifts(table)}
+    with _open(photom, "photom") as hdulist:
+        file = _parse_photom(hdulist, photom)
+        if f"{_MARK}: TIMECOEFF_LINEAR" in file.history:
+            raise ReferenceTableError(f"{photom}: has a drift in already, as its HISTORY says")
+        used = [
+            drift for band, drift in drifts.items() if any((line.filter, line.pupil) == band for line in file.lines)
+        ]
+        if not used:
+            raise ReferenceTableError(
+                f"{photom}: has no row in the bands of the drift, {', '.join(map('+'.join, drifts))}"
+            )
+        data = hdulist["PHOTOM"].data
+        rows = np.zeros(len(data), [("filter", "S12"), ("pupil", "S15"), ("t0", ">f4"), ("lossperyear", ">f4")])
+        rows["filter"], rows["pupil"] = data["filter"], data["pupil"]
+        for line in file.lines:
+            rows["t0"][line.place], rows["lossperyear"][line.place] = _join(line, drifts.get((line.filter, line.pupil)))
+        table_hdu = fits.BinTableHDU(rows, name="TIMECOEFF_LINEAR")
+        names = [hdu.name for hdu in hdulist]
+        if "TIMECOEFF_LINEAR" in names:
+            hdulist["TIMECOEFF_LINEAR"] = table_hdu
+        else:
+            hdulist.insert(names.index("PHOTOM") + 1, table_hdu)
+        _save(hdulist, output, [f"{_MARK}: TIMECOEFF_LINEAR of {PurePath(photom).name} and the epoch terms",
+                                f"of {_of(table)}"])  # fmt: skip
+    return used
+
+
+def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:
+    """Coefficients t0 and lossperyear of the file's own loss times the drift; exact at t0 of the drift, with its slope."""
+    own = dict(line.losses).get("TIMECOEFF_LINEAR", {"t0": drift.t0 if drift else 0.0, "lossperyear": 0.0})
+    if drift is None or not own["lossperyear"]:
+        return (own["t0"], own["lossperyear"]) if drift is None else (drift.t0, drift.loss)
+    value = _linear(drift.t0 - own["t0"], own["lossperyear"])
+    loss = own["lossperyear"] + value * drift.loss
+    return drift.t0 - (1 - value) * _YEAR / loss, loss
 
 
 def _of(table: OffsetTable) -> str:
@@ -277,6 +419,7 @@ class Image:
     filters: tuple[str, ...]  # empty: of every filter
     pupils: tuple[str, ...]
     corner: tuple[int, int]  # full-frame pixel (0-indexed) of the first pixel, (x, y)
+    shape: tuple[int, int]
     pixar_sr: float | None
     history: str
 
@@ -315,7 +458,7 @@ def read_image(path: str | Path, kind: str) -> Image:
                 f"the {_SIDE} x {_SIDE} pixels of the detector"
             )
         filters, pupils = (_names(header, *keys) for keys in (("FILTER", "P_FILTE"), ("PUPIL", "P_PUPIL")))
-        return Image(Path(path), kind, header["DETECTOR"], filters, pupils, corner, header.get("PIXAR_SR"),
+        return Image(Path(path), kind, header["DETECTOR"], filters, pupils, corner, (ny, nx), header.get("PIXAR_SR"),
                      str(header.get("HISTORY", "")))  # fmt: skip
 
 
@@ -334,4 +477,4 @@ def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
     bits = sum(_BAD_FLAT.values())
     if "DQ_DEF" in names and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
         bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
-    return (hdulist["DQ"].data.astype(np.int64) & bits) != 0
+    return np.asarray((hdulist["DQ"].data.astype(np.int64) & bits) != 0)

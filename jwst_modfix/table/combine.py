@@ -9,7 +9,7 @@ from typing import Any
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import contexts_in_words
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
@@ -71,20 +71,24 @@ def merge_tables(
 ) -> OffsetTable:
     """Join the rows and the metadata of tables."""
     gradient = next((table.gradient for table in tables if table.gradient is not None), None)
-    rows: dict[tuple[str, str, str], tuple[OffsetRow, OffsetTable]] = {}
+    rows: dict[tuple[str, ...], tuple[Any, OffsetTable]] = {}
+    baseline = baseline or _common_baseline(tables)
     for table in tables:
-        for row in table.rows:
-            if row.key in rows and prefer is None:
+        for row in [*table.rows, *in_baseline(table, baseline)]:
+            if row.identity in rows and prefer is None:
+                other = rows[row.identity][1].name
                 raise ReferenceTableError(
-                    f"{row.label} is in {rows[row.key][1].name} and in {table.name}; choose with prefer first or last"
+                    f"{row.label} is in {other} and in {table.name}; choose with prefer first or last"
                 )
-            if row.key not in rows or prefer == "last":
-                rows[row.key] = (row, table)
+            if row.identity not in rows or prefer == "last":
+                rows[row.identity] = (row, table)
+    _refuse_mixtures(rows.values(), baseline)
     options = {"prefer": prefer, "baseline": baseline, "validity": validity}
     chosen = "".join(f"; {option} {value}" for option, value in options.items() if value)
     return OffsetTable(
-        rows=tuple(_with_gradient(row, table, gradient) for row, table in rows.values()),
-        baseline=baseline or _common_baseline(tables),
+        rows=tuple(_with_gradient(row, of, gradient) for row, of in rows.values() if isinstance(row, OffsetRow)),
+        zero_points=tuple(row for row, _ in rows.values() if isinstance(row, ZeroPointRow)),
+        baseline=baseline,
         gradient=gradient,
         valid_for=_merge_validity(tables, validity),
         name=name,
@@ -118,11 +122,58 @@ def _with_gradient(row: OffsetRow, table: OffsetTable, gradient: Gradient | None
     return converted
 
 
-def _common_baseline(tables: Sequence[OffsetTable]) -> str:
+def in_baseline(table: OffsetTable, baseline: str | None) -> list[ZeroPointRow]:
+    """Express zero points relative to a baseline: the mean of its detectors is 0 in each filter, pupil and group."""
+    if baseline in (table.baseline, None):
+        return list(table.zero_points)
+    blocks: dict[tuple[Any, ...], list[ZeroPointRow]] = {}
+    for row in table.zero_points:
+        blocks.setdefault((*row.key[1:], row.group), []).append(row)
+    shifted: dict[tuple[str, ...], ZeroPointRow] = {}
+    for (filter, pupil, *_), rows in blocks.items():
+        kept = [row.zero_point for row in rows if is_kept(row, baseline) and not row.subarray]
+        if not kept:
+            raise ReferenceTableError(
+                f"{table.name}: filter {filter}, pupil {pupil}: no zero point of baseline {baseline}, so they cannot "
+                f"be converted from baseline {table.baseline}"
+            )
+        mean = math.fsum(kept) / len(kept)
+        shifted |= {row.identity: replace(row, zero_point=row.zero_point - mean) for row in rows}
+    return [shifted[row.identity] for row in table.zero_points]
+
+
+def is_kept(row: ZeroPointRow, baseline: str | None) -> bool:
+    """Whether a detector is one of those whose flux scale a baseline keeps."""
+    return baseline == "mean" or baseline in (row.detector, row.detector[3])
+
+
+def _refuse_mixtures(rows: Iterable[tuple[Any, OffsetTable]], baseline: str | None) -> None:
+    """Refuse a filter and pupil of two kinds of rows, or of zero points of two tables without a common detector."""
+    found: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    for row, table in rows:
+        found.setdefault(row.key[1:], {}).setdefault(table.name, []).append(row)
+    for (filter, pupil), by_table in found.items():
+        if len(by_table) < 2:
+            continue
+        band, names = f"filter {filter}, pupil {pupil}", " and ".join(by_table)
+        if len({type(row) for rows in by_table.values() for row in rows}) > 1:
+            raise ReferenceTableError(
+                f"{band}: offsets and zero points, in {names}; give rows of one kind: remove the others from one table"
+            )
+        for name, rows in by_table.items():
+            if isinstance(rows[0], ZeroPointRow) and not any(is_kept(row, baseline) for row in rows):
+                raise ReferenceTableError(
+                    f"{band}: zero points of {names} have no common scale: {name} has none of baseline {baseline}"
+                )
+
+
+def _common_baseline(tables: Sequence[OffsetTable]) -> str | None:
     found = {table.baseline: table.name for table in reversed(tables)}
     if len(found) > 1:
         words = ", ".join(f"{name} has baseline {baseline}" for baseline, name in found.items())
-        raise ReferenceTableError(f"{words}; choose one baseline for all: offsets z_A - z_B do not change")
+        raise ReferenceTableError(
+            f"{words}; choose one baseline for all: offsets z_A - z_B do not change, zero points are converted"
+        )
     return tables[0].baseline
 
 
@@ -172,14 +223,22 @@ def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableErr
 
 @dataclass(frozen=True)
 class Difference:
-    """Second value minus first, with the errors in quadrature."""
+    """Second value minus first, with the errors in quadrature; None where an error is not known."""
 
     value: float
-    error: float
+    error: float | None
+
+    @classmethod
+    def of(cls, first: tuple[float, float | None], second: tuple[float, float | None]) -> "Difference":
+        """Subtract a value and its error from another."""
+        (one, error), (other, its_error) = first, second
+        return cls(other - one, None if error is None or its_error is None else math.hypot(error, its_error))
 
     @property
     def sigmas(self) -> float:
-        """The difference over its error; 0 for no difference, infinite where there is no error."""
+        """The difference over its error: infinite where the error is 0, NaN where it is not known."""
+        if self.error is None:
+            return math.nan
         if self.error > 0:
             return self.value / self.error
         return math.copysign(math.inf, self.value) if self.value else 0.0
@@ -187,12 +246,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class RowPair:
-    """One array, filter and pupil in both tables, the second slope in the conventions of the first table."""
+    """Rows of one key in both tables, the second in the conventions of the first table."""
 
-    first: OffsetRow
-    second: OffsetRow
-    offset: Difference  # mag
-    slope: Difference | None  # mag/arcmin; None where not both rows have one
+    first: OffsetRow | ZeroPointRow
+    second: OffsetRow | ZeroPointRow
+    value: Difference  # mag
+    slope: Difference | None = None  # mag/arcmin; None where not both rows have one
+    field: float = 0.0  # mag, rms over the detector of the difference of the fields
 
 
 @dataclass(frozen=True)
@@ -200,37 +260,57 @@ class Comparison:
     """Rows that both tables have, rows that one has, and notes on conversions."""
 
     pairs: tuple[RowPair, ...]
-    only_first: tuple[OffsetRow, ...]
-    only_second: tuple[OffsetRow, ...]
+    only_first: tuple[OffsetRow | ZeroPointRow, ...]
+    only_second: tuple[OffsetRow | ZeroPointRow, ...]
     notes: tuple[str, ...]
 
 
 def compare_tables(first: OffsetTable, second: OffsetTable) -> Comparison:
     """Compare two tables row by row."""
-    shared = [(row, other) for row in first.rows if (other := second.row(*row.key)) is not None]
+    second = replace(second, zero_points=tuple(in_baseline(second, first.baseline)))
+    mine, others = ({row.identity: row for row in table.all_rows} for table in (first, second))
+    pairs = [(mine[key], others[key]) for key in mine if key in others]
     return Comparison(
-        pairs=tuple(_compare(first, one, second, other) for one, other in shared),
-        only_first=tuple(row for row in first.rows if second.row(*row.key) is None),
-        only_second=tuple(row for row in second.rows if first.row(*row.key) is None),
-        notes=tuple(_notes(first, second, shared)),
+        pairs=tuple(_compare(first, one, second, other) for one, other in pairs),
+        only_first=tuple(row for key, row in mine.items() if key not in others),
+        only_second=tuple(row for key, row in others.items() if key not in mine),
+        notes=tuple(_notes(first, second, [pair for pair in pairs if isinstance(pair[0], OffsetRow)])),
     )
 
 
-def _compare(first: OffsetTable, one: OffsetRow, second: OffsetTable, other: OffsetRow) -> RowPair:
-    offset = Difference(other.offset - one.offset, math.hypot(one.offset_error, other.offset_error))
+def _compare(first: OffsetTable, one: Any, second: OffsetTable, other: Any) -> RowPair:
+    if isinstance(one, ZeroPointRow):
+        values = [(row.zero_point, row.zero_point_error) for row in (one, other)]
+        return RowPair(one, other, Difference.of(*values), field=_field_difference(one.field, other.field))
+    value = Difference.of((one.offset, one.offset_error), (other.offset, other.offset_error))
     slope = None
     if one.slope is not None and other.slope is not None:
         converted = _convert_row(other, second, first.gradient)
         other = _turn_row(converted, second.direction(other), first.direction(one))
-        slope = Difference(
-            (other.slope or 0.0) - one.slope, math.hypot(one.slope_error or 0.0, other.slope_error or 0.0)
-        )
-    return RowPair(one, other, offset, slope)
+        slope = Difference.of((one.slope, one.slope_error), (other.slope, other.slope_error))
+    return RowPair(one, other, value, slope)
+
+
+def _field_difference(one: Field | None, other: Field | None) -> float:
+    """Root mean square over the detector of the difference of two fields [mag]."""
+    order = max(field.order for field in (one, other, Field(0, ((0.0,),))) if field)
+    coefficients = [[0.0] * (order + 1 - i) for i in range(order + 1)]
+    for field, sign in ((one, -1), (other, 1)):
+        for i, row in enumerate(field.coefficients if field else ()):
+            for j, value in enumerate(row):
+                coefficients[i][j] += sign * value / 2  # half, as a coefficient may be as large as 1 mag
+    return 2 * Field(order, tuple(map(tuple, coefficients))).rms
 
 
 def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[OffsetRow, OffsetRow]]) -> Iterator[str]:
-    if first.baseline != second.baseline:
+    if first.baseline != second.baseline and shared:
         yield f"baselines {first.baseline} and {second.baseline}: an offset is z_A - z_B in both, not converted"
+    if first.baseline != second.baseline and second.zero_points:
+        done = "zero points are not converted" if first.baseline is None else "zero points are converted to the first"
+        yield f"baselines {first.baseline} and {second.baseline}: {done}"
+    kinds = [{row.key[1:] for row in rows} for table in (first, second) for rows in (table.rows, table.zero_points)]
+    for filter, pupil in sorted((kinds[0] & kinds[3]) | (kinds[1] & kinds[2])):
+        yield f"filter {filter}, pupil {pupil}: one table has offsets and the other zero points; not compared"
     both = [(one, other) for one, other in shared if one.slope is not None and other.slope is not None]
     one, other = first.gradient, second.gradient
     if both and one and other and one.exposure_share != other.exposure_share:

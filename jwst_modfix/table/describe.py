@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jwst_modfix.table.table import Gradient, OffsetTable, Validity
+from jwst_modfix.table.table import Gradient, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import contexts_in_words
 from jwst_modfix.text import align
 
@@ -24,7 +24,7 @@ def describe_table(table: OffsetTable, path: str) -> list[str]:
         ("hash", f"{table.digest} (of the numbers, as in MODFHASH)"),
         *((name, str(meta[name])) for name in ("author", "pedigree", "useafter") if name in meta),
         ("valid for", describe_validity(table.valid_for)),
-        ("baseline", _describe_baseline(table.baseline)),
+        ("baseline", _describe_baseline(table)),
         *_describe_gradient(table.gradient),
     ]
     lines = [line for name, fact in facts for line in wrap(fact, f"  {name:11}", " " * 13)]
@@ -48,8 +48,10 @@ def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
 
 def describe_value(value: float | None, error: float | None, digits: int = 2) -> str:
     """Write a value in mag as mmag, with its error."""
-    if value is None or error is None:
+    if value is None:
         return ""
+    if error is None:
+        return f"{1e3 * value:+7.{digits}f}"
     return f"{1e3 * value:+7.{digits}f} ± {1e3 * error:.{digits}f}"
 
 
@@ -68,10 +70,16 @@ def describe_validity(validity: Validity) -> str:
     return "; ".join(part for part in parts if part) or "any calibration (it names none)"
 
 
-def _describe_baseline(baseline: str) -> str:
-    if baseline == "mean":
+def _describe_baseline(table: OffsetTable) -> str:
+    kept = table.baseline
+    if kept is None:
+        return "none: zero points as they were published"
+    if table.zero_points:
+        kept = {"mean": "all detectors", "A": "module A's detectors", "B": "module B's detectors"}.get(kept, kept)
+        return f"{table.baseline}: the mean flux scale of {kept} is kept"
+    if kept == "mean":
         return "mean: both modules are brought to the mean of their flux scales"
-    return f"{baseline}: the flux scale of module {baseline} is kept"
+    return f"{kept}: the flux scale of module {kept} is kept"
 
 
 def _describe_gradient(gradient: Gradient | None) -> Iterator[tuple[str, str]]:
@@ -84,16 +92,38 @@ def _describe_gradient(gradient: Gradient | None) -> Iterator[tuple[str, str]]:
 
 
 def _describe_rows(table: OffsetTable) -> list[str]:
-    has_slope = any(row.slope is not None for row in table.rows)
-    header = ["array", "filter", "pupil", "offset A - B [mmag]", *(("slope [mmag/arcmin]", "direction") * has_slope)]
-    rows = [header]
-    for row in table.rows:
-        cells = [row.array, row.filter, row.pupil, describe_value(row.offset, row.offset_error)]
-        if has_slope:
+    """List the rows in columns; a column that no row fills is left out."""
+    blocks = []
+    if table.rows or not table.zero_points:
+        rows = [["array", "filter", "pupil", "subarray", "offset A - B [mmag]", "slope [mmag/arcmin]", "direction"]]
+        for row in table.rows:
             direction = "" if row.slope is None else f"{table.direction(row):g} deg"
-            cells += [describe_value(row.slope, row.slope_error), direction]
-        rows.append(cells)
-    return list(align(rows))
+            cells = [
+                describe_value(row.offset, row.offset_error),
+                describe_value(row.slope, row.slope_error),
+                direction,
+            ]
+            rows.append([*row.key, row.subarray or "", *cells])
+        blocks.append(rows)
+    if table.zero_points:
+        rows = [["detector", "filter", "pupil", "subarray", "zero point [mmag]", "field [mmag rms]", "group"]]
+        for point in table.zero_points:
+            group = "" if point.group is None else str(point.group)
+            cells = [describe_value(point.zero_point, point.zero_point_error), _describe_field(point), group]
+            rows.append([*point.key, point.subarray or "", *cells])
+        blocks.append(rows)
+    lines: list[str] = []
+    for rows in blocks:
+        columns = [column for column in zip(*rows, strict=True) if any(column[1:]) or len(rows) == 1]
+        lines += [*([""] if lines else []), *align(list(zip(*columns, strict=True)))]
+    return lines
+
+
+def _describe_field(row: ZeroPointRow) -> str:
+    if row.field is None:
+        return ""
+    error = "" if row.field_error is None else f" ± {1e3 * row.field_error:.1f}"
+    return f"order {row.field.order}, {1e3 * row.field.rms:.1f}{error}"
 
 
 def _section(title: str, lines: list[str] | None) -> list[str]:

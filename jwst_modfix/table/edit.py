@@ -10,53 +10,81 @@ from typing import Any, ClassVar
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import (
+    expand,
     locate_table,
+    needed_version,
     parse_tree,
     read_table,
     read_text,
     read_tree,
+    refuse_overwriting,
     refuse_packaged,
     table_from_tree,
     to_yaml,
 )  # fmt: skip
-from jwst_modfix.table.table import OffsetRow, OffsetTable
+from jwst_modfix.table.rules import check
+from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.table.validity import find_mismatch
 
 
 def edit_row(
     path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
 ) -> tuple[str, OffsetTable]:
-    """Change values of a row, or add a row, with a line in the file's history: the line, and the new table."""
+    """Change values of a row, or add a row, with a line in the file's history: the line, and the new table.
+
+    The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
+    """
     path = locate_table(path)
-    output = Path(output) if output else path
-    refuse_packaged(output)
-    if mismatch := find_mismatch(**key):
+    target = expand(output) if output else path
+    refuse_packaged(target)
+    if output:
+        refuse_overwriting(target)
+    name, block = (key["array"], "offsets") if "array" in key else (key["detector"], "zero_points")
+    problems: list[str] = []
+    for field, rule in (OffsetRow if block == "offsets" else ZeroPointRow).rule.keys.items():
+        if field in key:
+            check(key[field], rule, f"--{field}", problems)
+    if problems:
+        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+    if mismatch := find_mismatch(name, key["filter"], key["pupil"]):
         raise ReferenceTableError(
             f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
         )
-    line = _history_line(key, read_table(path).row(**key), changes, path)
+    identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
+    row = next((row for row in read_table(path).all_rows if row.identity == identity), None)
+    line = _history_line(key, row, changes, path)
     document, expected = TableText(path), read_tree(path)
-    _edit(document.tree, key, changes, line, document.node, document.add)
-    _edit(expected, key, changes, line, lambda value: value, _add)
-    return line, document.write(output, expected)
+    _edit(document.tree, block, key, changes, line, document.node, document.add)
+    _edit(expected, block, key, changes, line, lambda value: value, _add)
+    return line, document.write(target, expected)
 
 
-def _edit(tree: Any, key: Mapping[str, str], changes: Mapping[str, float], line: str, node: Any, add: Any) -> None:
+def _edit(
+    tree: Any, block: str, key: Mapping[str, str], changes: Mapping[str, float], line: str, node: Any, add: Any
+) -> None:
     """Make the edit in a document or in a tree of plain values."""
-    rows, meta = tree["offsets"], tree["meta"]
-    row = next((row for row in rows if {"pupil": "CLEAR", **row}.items() >= key.items()), None)
+    if block not in tree:
+        add(tree, [{**key, **changes}], block)
+        changes = {}
+    place = {"pupil": "CLEAR", "subarray": None, **key}
+    row = next(
+        (row for row in tree[block] if {"pupil": "CLEAR", "subarray": None, **row}.items() >= place.items()), None
+    )
     if row is None:
-        add(rows, {**key, **changes})
+        add(tree[block], {**key, **changes})
         changes = {}
     for name, value in changes.items():
         if name in row:
             row[name] = node(value)
         else:
             add(row, value, name)
+    meta = tree["meta"]
     if "history" in meta:
         add(meta["history"], line)
     else:
         add(meta, [line], "history")
+    if "schema_version" in meta and (version := needed_version(tree)) != "1.0.0":
+        meta["schema_version"] = node(version)
 
 
 def _add(parent: Any, value: Any, key: str | None = None) -> None:
@@ -66,7 +94,9 @@ def _add(parent: Any, value: Any, key: str | None = None) -> None:
         parent[key] = value
 
 
-def _history_line(key: Mapping[str, str], row: OffsetRow | None, changes: Mapping[str, float], path: Path) -> str:
+def _history_line(
+    key: Mapping[str, str], row: OffsetRow | ZeroPointRow | None, changes: Mapping[str, float], path: Path
+) -> str:
     units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
     new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
     if not new:

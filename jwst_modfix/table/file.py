@@ -50,9 +50,15 @@ _HEADER = """\
 """
 
 
+def expand(name: str | os.PathLike[str]) -> Path:
+    """Expand ``~`` and ``$VAR`` in the name of a file."""
+    path = Path(os.path.expandvars(name))
+    return path.expanduser() if str(path).startswith("~") else path
+
+
 def locate_table(name: str | os.PathLike[str]) -> Path:
     """Find a table's file by its path, with ``~`` and ``$VAR`` expanded, or by the word ``packaged``."""
-    path = Path(os.path.expandvars(name)).expanduser()
+    path = expand(name)
     return PACKAGED_TABLE if str(name) == "packaged" and not path.exists() else path
 
 
@@ -94,14 +100,14 @@ def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
     path = locate_table(path)
     table = table_from_tree(read_tree(path), str(path), cls)
     for row in table.all_rows:
-        if mismatch := find_mismatch(row.array, row.filter, row.pupil):
+        if mismatch := find_mismatch(*row.key):
             log.warning("%s: %s can never match an exposure: %s", path, row.label, mismatch.in_words())
     return table
 
 
 def write_table(table: OffsetTable, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a table to a new file, whole or not at all."""
-    path = Path(os.path.expandvars(path)).expanduser()
+    path = expand(path)
     check_name(path)
     refuse_packaged(path)
     if not overwrite:
@@ -359,19 +365,25 @@ def parse_tree(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
     return tree
 
 
-def read_text(path: Path) -> tuple[str, str]:
-    """Take the YAML document out of an ASDF file, from its header to its end marker; and its ends of lines."""
+def read_bytes(path: Path) -> bytes:
+    """Read a small regular file; a pipe or device would block or never end."""
     try:
-        if path.exists() and not path.is_file():  # a pipe or device would block or never end
+        if path.exists() and not path.is_file():
             raise ReferenceTableError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise ReferenceTableError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not content.startswith(b"#ASDF "):
-        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
     if len(content) > _MAX_BYTES:
         raise ReferenceTableError(f"{path}: is larger than {_MAX_BYTES} bytes, too large for a module-offset table")
+    return content
+
+
+def read_text(path: Path) -> tuple[str, str]:
+    """Take the YAML document out of an ASDF file, from its header to its end marker; and its ends of lines."""
+    content = read_bytes(path)
+    if not content.startswith(b"#ASDF "):
+        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
     newline = "\r\n" if b"\r\n" in content else "\n"
     head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
     if not end and not head.endswith(b"\n..."):

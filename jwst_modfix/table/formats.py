@@ -1,22 +1,28 @@
-"""Other formats of the table: astropy tables and ECSV, and the released recipe's table."""
+"""Other formats of the table: astropy tables, ECSV and CSV, and the released recipe's table."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import plain_tree, refuse_overwriting, table_from_tree, tree_from_table
-from jwst_modfix.table.table import Gradient, OffsetTable
+from jwst_modfix.table.file import expand, plain_tree, refuse_overwriting, table_from_tree, tree_from_table
+from jwst_modfix.table.lists import OF_LISTS, table_of_list
+from jwst_modfix.table.table import MODULES, Gradient, OffsetTable
 
 _UNITS = {
-    "array": None, "filter": None, "pupil": None, "offset": "mag", "offset_error": "mag", "slope": "mag / arcmin",
-    "slope_error": "mag / arcmin", "direction": "deg", "photmjsr_A": "MJy s / (DN sr)", "photmjsr_B": "MJy s / (DN sr)",
+    "array": None, "detector": None, "filter": None, "pupil": None, "subarray": None,
+    "offset": "mag", "offset_error": "mag", "slope": "mag / arcmin", "slope_error": "mag / arcmin", "direction": "deg",
+    "zero_point": "mag", "zero_point_error": "mag", "field": None, "field_error": "mag",
+    "photmjsr_A": "MJy s / (DN sr)", "photmjsr_B": "MJy s / (DN sr)", "photmjsr": "MJy s / (DN sr)",
+    "photmjsr_date": None, "photom_A": None, "photom_B": None, "photom": None, "group": None,
 }  # fmt: skip
-_TEXT = ("array", "filter", "pupil")
+_NUMBERS = {name for name, unit in _UNITS.items() if unit} | {"group"}
 _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 
 
@@ -24,64 +30,105 @@ _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 
 
 def to_astropy(table: OffsetTable) -> Table:
-    """Give the rows as an astropy table with units; the rest of the table is in its ``meta``."""
+    """Give the rows of both kinds as an astropy table with units; the rest of the table is in its ``meta``."""
     tree = tree_from_table(table)
-    modules = {"photmjsr_A": "A", "photmjsr_B": "B"}
-    rows = [
-        {**row, **{name: row["photmjsr"][m] for name, m in modules.items() if "photmjsr" in row}}
-        for row in tree["offsets"]
-    ]
+    rows = [_flat(row) for row in [*tree.get("offsets", ()), *tree.get("zero_points", ())]]
+    keys = {"array", "offset", "offset_error"} if table.rows or not table.zero_points else set()
+    found = {"filter", "pupil"}.union(keys, *rows)
     result = Table(meta={key: tree[key] for key in _BLOCKS if key in tree})
-    for name, unit in _UNITS.items():
-        values = [row.get(name) for row in rows]
-        if name in _TEXT:
-            result[name] = np.array(values, dtype=str)
-        elif name in ("offset", "offset_error") or any(value is not None for value in values):
-            numbers = np.ma.masked_invalid(np.array(values, dtype=float))  # None is NaN
-            result[name] = numbers if numbers.mask.any() else numbers.data
-            result[name].unit = unit
+    for name in _UNITS:
+        if name in found:
+            values = [row.get(name) for row in rows]
+            absent = [value is None for value in values]
+            kind: Any = {True: float, False: str}[name in _NUMBERS] if name != "group" else int
+            filled = np.array([kind() if value is None else value for value in values], dtype=kind)
+            result[name] = MaskedColumn(filled, mask=absent) if any(absent) else filled
+            result[name].unit = _UNITS[name]
     return result
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Spread mappings over the columns of the modules; write the coefficients of a field as text."""
+    cells = {}
+    for name, value in row.items():
+        if name == "field":
+            cells[name] = json.dumps(value["coefficients"])
+        elif isinstance(value, Mapping):
+            cells |= {f"{name}_{module}": item for module, item in value.items()}
+        else:
+            cells[name] = value
+    return cells
 
 
 def write_ecsv(table: OffsetTable, path: str | Path) -> None:
     """Write a table as ECSV, with all that its file holds but the comments."""
+    path = expand(path)
     refuse_overwriting(path)
     content = to_astropy(table)
     with written_whole(path) as partial:
         content.write(partial, format="ascii.ecsv")
 
 
-def read_ecsv(path: str | Path) -> OffsetTable:
-    """Read a table that `write_ecsv` or a user wrote. Columns in other units are converted."""
+def read_columns(path: str | Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
+    """Read a table from ECSV or CSV: one that `write_ecsv` wrote, the recipe's, or a list of zero points."""
+    path = expand(path)
     content = _read(path)
+    if _RECIPE_COLUMNS & set(content.colnames) >= {"det", "filt", "dmag_ab"}:
+        return read_recipe(content, path, context, as_recipe=as_recipe)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
-    unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(_UNITS))
+    unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - {*_UNITS, *OF_LISTS})
     if unknown:
-        raise ReferenceTableError(f"{path}: unknown columns or entries of its header: {', '.join(unknown)}")
+        raise ReferenceTableError(
+            f"{path}: unknown columns or entries of its header: {', '.join(unknown)}; known are "
+            f"{', '.join([*_UNITS, *OF_LISTS])}"
+        )
     for name in content.colnames:
-        if content[name].unit is None or _UNITS[name] is None:
+        if content[name].unit is None or _UNITS.get(name) is None:
             continue
         try:  # offsets in mmag are a thousand times too large as mag
             content[name].convert_unit_to(_UNITS[name])
         except (ValueError, TypeError) as error:
             raise ReferenceTableError(f"{path}: column {name}: {error}; its unit must be {_UNITS[name]}") from error
-    table: OffsetTable = table_from_tree({**blocks, "offsets": [_row(line) for line in content]}, str(path))
+    rows = [_row(line, path) for line in content]
+    if not blocks:
+        return table_of_list(rows, path, context)
+    tree = blocks | {"offsets": [row for row in rows if "detector" not in row] or None,
+                     "zero_points": [row for row in rows if "detector" in row] or None}  # fmt: skip
+    table: OffsetTable = table_from_tree(plain_tree(tree), str(path))
     return table
 
 
-def _row(line: Any) -> dict[str, Any]:
-    """Make a row of the tree: masked cells are absent, PHOTMJSR goes back to a mapping."""
-    cells = {name: line[name] for name in line.colnames if not np.ma.is_masked(line[name])}
-    row = {name: str(cells[name]) if name in _TEXT else plain_tree(cells[name]) for name in cells}
-    photmjsr = {name[-1]: row.pop(name) for name in ("photmjsr_A", "photmjsr_B") if name in row}
-    return row | ({"photmjsr": photmjsr} if photmjsr else {})
+def _row(line: Any, path: Path) -> dict[str, Any]:
+    """Make a row of the tree: masked cells are absent, columns of modules go back to mappings."""
+    row: dict[str, Any] = {}
+    for name in line.colnames:
+        if np.ma.is_masked(line[name]):
+            continue
+        value = plain_tree(line[name]) if name in _NUMBERS or name in OF_LISTS else str(line[name])
+        stem, _, module = name.rpartition("_")
+        if name == "field":
+            row[name] = _field(value, path)
+        elif stem in ("photmjsr", "photom") and module in MODULES:
+            row.setdefault(stem, {})[module] = value
+        else:
+            row[name] = value
+    return row
 
 
-def _read(path: str | Path) -> Table:
+def _field(text: str, path: Path) -> dict[str, Any]:
     try:
-        return Table.read(path, format="ascii.ecsv")
+        coefficients = json.loads(text)
+    except ValueError as error:
+        raise ReferenceTableError(f"{path}: column field: must be lists of numbers, got {text!r}: {error}") from error
+    return {"order": len(coefficients) - 1 if isinstance(coefficients, list) else 0, "coefficients": coefficients}
+
+
+def _read(path: Path) -> Table:
+    kind = "csv" if path.suffix.lower() == ".csv" else "ecsv"
+    try:
+        return Table.read(path, format=f"ascii.{kind}", **({"comment": "#"} if kind == "csv" else {}))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ReferenceTableError(f"{path}: cannot be read as ECSV: {error}") from error
+        raise ReferenceTableError(f"{path}: cannot be read as {kind.upper()}: {error}") from error
 
 
 # ---- the released recipe's table (github.com/Jerry-Ma/idf_nircam_cal_recipe) ----
@@ -92,14 +139,8 @@ RECIPE_GRADIENT = Gradient(frame="detector", direction=180.0, origin=(0.0, 0.0),
 _RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", "slope", "slope_err"}
 
 
-def is_recipe(path: str | Path) -> bool:
-    """Test whether a file is the recipe's table."""
-    return set(_read(path).colnames) >= {"det", "filt", "dmag_ab"}
-
-
-def read_recipe(path: str | Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
+def read_recipe(content: Table, path: Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
     """Read the recipe's table, with the gradient of the packaged table or that of the recipe's code."""
-    content = _read(path)
     if missing := sorted(_RECIPE_COLUMNS - set(content.colnames)):
         raise ReferenceTableError(f"{path}: is not the recipe's table: it has no columns {', '.join(missing)}")
     packaged = OffsetTable.read()

@@ -1,5 +1,6 @@
 """Rules for the values of a table, as data, and the check that holds a value to its rule."""
 
+import datetime
 import math
 import re
 import sys
@@ -15,10 +16,11 @@ from jwst_modfix.text import has_hidden
 class Rule:
     """What a value must be. The JSON schema of the file states the same rules."""
 
-    kind: str  # number, whole number, text, list, mapping, data (nested plain values) or any
+    kind: str  # number, whole number, text, date, list, mapping, data (nested plain values) or any
     low: float = -math.inf  # of a number
     high: float = math.inf
     choices: tuple[str, ...] = ()  # of a text
+    meant: Mapping[str, str] = field(default_factory=dict)  # choices that are written in another way elsewhere
     pattern: str = ".*"  # of the whole text
     example: str = ""
     has_lines: bool = False  # line breaks and tabs are allowed in a text
@@ -92,19 +94,25 @@ def _problem(value: Any, rule: Rule) -> str | None:
     """Find what is wrong with a text or a number."""
     if rule.kind == "any":
         return None
-    if rule.kind != "text":
+    if rule.kind in ("number", "whole number"):
         return _problem_of_number(value, rule)
     if not isinstance(value, str):
         hint = f"; put it in quotes: '{value}'" if str(value) in rule.choices else ""
         return f"must be text, got {value!r}{hint}" + (f"; such as {rule.example}" if rule.example else "")
     if rule.choices and value not in rule.choices:
-        return f"must be one of {', '.join(rule.choices)}, got {value!r}"
+        hint = f"; write {rule.meant[value]}" if value in rule.meant else ""
+        return f"must be one of {', '.join(rule.choices)}, got {value!r}{hint}"
     if not value.isprintable() and has_hidden(value, "\n\t" if rule.has_lines else ""):
         return f"must hold no control characters, got {value!a}"
     if not (value or rule.may_be_empty):
         return "must not be empty"
     if not re.fullmatch(rule.pattern, value, re.DOTALL):
         return f"must match {rule.pattern}, got {value!r}"
+    if rule.kind == "date":
+        try:
+            datetime.datetime.fromisoformat(value)
+        except ValueError as error:
+            return f"must be a date such as {rule.example}, got {value!r}: {error}"
     return None
 
 

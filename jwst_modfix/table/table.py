@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -45,7 +46,7 @@ _CONTEXT = Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_113
 _NAMES = Rule(kind="list", items=TEXT, single=True)
 _BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
-_DATE = Rule(kind="text", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
+_DATE = Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
 
 
 class _Checked:
@@ -97,8 +98,20 @@ class _Checked:
         raise NotImplementedError
 
 
+class _Row(_Checked):
+    """Base of both kinds of rows."""
+
+    key: tuple[str, str, str]
+    subarray: str | None
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """The key and the subarray, which are unique in a table."""
+        return (*self.key, self.subarray or "")
+
+
 @dataclass(frozen=True, kw_only=True)
-class OffsetRow(_Checked):
+class OffsetRow(_Row):
     """
     The offset of one pair of arrays through one filter and pupil.
 
@@ -169,7 +182,7 @@ class OffsetRow(_Checked):
         return hash(self.key)
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str]:  # type: ignore[override]
         """``(array, filter, pupil)``; with the subarray, unique in a table."""
         return (self.array, self.filter, self.pupil)
 
@@ -226,6 +239,15 @@ class Field(_Checked):
             return f".coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
         return None
 
+    @property
+    def rms(self) -> float:
+        """Root mean square over the detector [mag]."""
+        squares = 0.0
+        for i, row in enumerate(self.coefficients):
+            for j, value in enumerate(row):
+                squares += value**2 / (2 * i + 1) / (2 * j + 1)  # the mean of P_i^2 is 1 / (2 i + 1)
+        return math.sqrt(squares)
+
     def evaluate(self, x: Any, y: Any) -> np.ndarray:
         """
         Evaluate the field.
@@ -250,7 +272,7 @@ class Field(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroPointRow(_Checked):
+class ZeroPointRow(_Row):
     """
     The zero-point error of one detector through one filter and pupil.
 
@@ -304,7 +326,7 @@ class ZeroPointRow(_Checked):
         required=("detector", "filter", "zero_point"),
         needs={"field_error": "field", "photmjsr_date": "photmjsr"},
         keys={
-            "detector": Rule(kind="text", choices=DETECTORS),
+            "detector": Rule(kind="text", choices=DETECTORS, meant={"NRCA5": "NRCALONG", "NRCB5": "NRCBLONG"}),
             **_BAND,
             "zero_point": _LEVEL,
             "zero_point_error": _ERROR,
@@ -331,7 +353,7 @@ class ZeroPointRow(_Checked):
         return self.detector[4:].lower()
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str]:  # type: ignore[override]
         """``(detector, filter, pupil)``; with the subarray, unique in a table."""
         return (self.detector, self.filter, self.pupil)
 
@@ -516,8 +538,7 @@ class OffsetTable:
         kinds: dict[tuple[str, str], type] = {}
         for row in self.all_rows:
             band = row.key[1:]
-            key = (*row.key, row.subarray or "")
-            if key in index:
+            if (key := row.identity) in index:
                 problems.append(f"duplicate {row.label}; give one row for each array or detector, filter and pupil")
             index[key] = row
             if kinds.setdefault(band, type(row)) is not type(row):

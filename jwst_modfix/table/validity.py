@@ -18,6 +18,8 @@ _PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of 
 _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
+_SIDE = 2048  # pixels of a detector along each axis
+
 # NIRCam's wheels in imaging.
 SHORT_FILTERS = (
     "F070W", "F090W", "F115W", "F140M", "F150W", "F150W2", "F182M", "F187N", "F200W", "F210M", "F212N",
@@ -44,22 +46,27 @@ class Mismatch:
         return self.reason + (f": {fields}" if fields else "")
 
 
-def find_mismatch(array: str, filter: str, pupil: str) -> Mismatch | None:
-    """Find why no imaging exposure can have an array, filter and pupil; None where one can."""
+def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
+    """Find why no imaging exposure can have an array or detector, filter and pupil; None where one can."""
+    is_long, is_array = name.lower().endswith("long"), name.lower() == name
     if filter in IN_PUPIL_WHEEL:
         return Mismatch(f"{filter} is in the pupil wheel", {"filter": IN_PUPIL_WHEEL[filter], "pupil": filter})
-    mine, others = (LONG_FILTERS, SHORT_FILTERS) if array == "long" else (SHORT_FILTERS, LONG_FILTERS)
+    mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
     if filter in others:
-        name, arrays = ("short", "1, 2, 3 or 4") if array == "long" else ("long", "long")
-        return Mismatch(f"{filter} is a filter of the {name}-wavelength arrays", {"array": arrays})
+        if is_array:
+            meant = {"array": "1, 2, 3 or 4" if is_long else "long"}
+        else:
+            meant = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
+        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", meant)
+    known_as = f"array {name}" if is_array else name
     if filter not in mine:
-        return Mismatch(f"NIRCam has no filter {filter}; filters of array {array} are {', '.join(mine)}", {})
+        return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
     if pupil == "CLEAR" or IN_PUPIL_WHEEL.get(pupil) == filter:
         return None
     if pupil in IN_PUPIL_WHEEL:
         return Mismatch(f"pupil {pupil} is used with another filter", {"filter": IN_PUPIL_WHEEL[pupil], "pupil": pupil})
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
-    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of array {array} are {known}", {})
+    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -75,7 +82,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
         reason += f", subarray={exposure.subarray}"
     for row in table.all_rows:
-        mismatch = find_mismatch(row.array, row.filter, row.pupil)
+        mismatch = find_mismatch(*row.key)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
@@ -111,6 +118,20 @@ def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -
     return (
         f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table fits "
         "this calibration, or carry it over by 'modfix rebase'"
+    )
+
+
+def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> str | None:
+    """Describe that detectors of the filter and pupil have no common scale; None where they have one."""
+    if not isinstance(row, ZeroPointRow):
+        return None
+    others = {other.group for other in table.zero_points if other.key[1:] == row.key[1:]} - {row.group}
+    if not others:
+        return None
+    groups = ", ".join(map(str, sorted(others, key=str)))
+    return (
+        f"{row.label} is of group {row.group}, and other detectors are of group {groups}: nothing links the groups, "
+        "and their corrected fluxes have no common scale"
     )
 
 
@@ -184,16 +205,22 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
         yield "it has no WCS, which the slope needs; run assign_wcs"
     elif exposure.frames is not None and "v2v3" not in exposure.frames:
         yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
-    size = exposure.subarray_size[::-1]
-    if None in exposure.subarray_start or None in size:
+    first, size = exposure.subarray_start, exposure.subarray_size
+    if None in first or None in size:
         yield (
-            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*exposure.subarray_start, *exposure.subarray_size)}, and "
-            "the slope needs to know the subarray's place"
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, and a slope or field needs to know the "
+            "subarray's place"
         )
-    elif exposure.shape is not None and exposure.shape != size:
+    elif exposure.shape is not None and exposure.shape != size[::-1]:
         yield (
-            f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size}: a cutout, "
-            "whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set --apply_slope=false"
+            f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size[::-1]}: a "
+            "cutout, whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set "
+            "--apply_slope=false"
+        )
+    elif min(first) < 1 or max(first[0] + size[0], first[1] + size[1]) > _SIDE + 1:
+        yield (
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's {_SIDE} "
+            "pixels; set the keywords right, or set --apply_slope=false"
         )
     if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
         yield (

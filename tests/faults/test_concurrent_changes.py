@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, forked, hidden, marks, one_line, visible
 
-from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.apply import decide
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
+from jwst_modfix.steps import module_offset
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -59,15 +59,13 @@ def test_two_runs_at_once_into_one_folder_both_finish(folder, truth, on_existing
 
 
 def test_two_runs_of_other_parameters_at_once_write_no_association_of_a_mixture(folder, monkeypatch):
-    members = ModuleOffsetStep._correct
+    write = module_offset.refuse_replaced
 
-    def overtaken(step, *args):
-        done = members(step, *args)
-        monkeypatch.setattr(ModuleOffsetStep, "_correct", members)
+    def overtaken(outputs):
         correct("out", "data/jw3_cal.fits", apply_offset=False)
-        return done
+        write(outputs)
 
-    monkeypatch.setattr(ModuleOffsetStep, "_correct", overtaken)
+    monkeypatch.setattr(module_offset, "refuse_replaced", overtaken)
     with pytest.raises(OutputError) as caught:
         correct("out")
     assert re.fullmatch(

@@ -1,0 +1,113 @@
+"""Random scatter of each detector in each exposure: its size, and what it adds to the covariance of the terms."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import minimize_scalar
+
+from jwst_modfix.fitting.design import LinearSystem, number_labels
+from jwst_modfix.fitting.robust import RobustFit
+
+# Beyond this many effects their matrix is too large for eigenvalues; moments are as good with so many.
+_MANY = 1500
+_LARGEST = 0.1  # mag
+_RANK = 1e-6  # of an effect's own information: less is what sources and terms take over of an effect
+_VARY = 4.0
+_ROWS = 20_000  # sources at once, which bounds the memory
+# Student's t of fewer than 3 degrees of freedom has no variance.
+_LEAST_FREEDOM = 3
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorScatter:
+    """Random effects that all measurements of a detector in one exposure share."""
+
+    sigma: float  # mag
+    freedom: int  # contrasts between effects that no other term holds
+    covariance: np.ndarray  # (n_terms, n_terms), to be added to that of the terms as solved
+
+
+def estimate_detector_scatter(
+    fit: RobustFit, system: LinearSystem, free: np.ndarray, detector: np.ndarray, time: np.ndarray
+) -> DetectorScatter:
+    """Estimate the scatter by restricted maximum likelihood (Patterson & Thompson 1971) from the final residuals.
+
+    With Z the columns of the effects, sources and terms projected out by the final weights w, the scores
+    S = Z^T w r have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within
+    the detectors' exposures.
+    """
+    weight, terms = fit.weight, np.flatnonzero(free)
+    number = number_labels(time.astype(np.int64) * 16 + detector)[1]
+    effects = sparse.csr_array((np.ones(len(number)), number, np.arange(len(number) + 1)))
+    inverse = system.invert(weight, free)[0]
+    shared, cross, own = _project(system, effects, weight, terms)
+    change = inverse @ cross  # of the terms, by each effect
+    # A shift b changes the score psi by the derivative of psi, which is less than the weight psi / e.
+    slope = weight.sum() / max(fit.derivative.sum(), 1e-300)
+    score = slope * np.bincount(number, weight * fit.residual, effects.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(fit.base > 0, weight / fit.base, 0.0)
+        squares = np.sum(np.where(fit.base > 0, (slope * weight * fit.residual) ** 2 / fit.base, 0.0))
+    used = np.count_nonzero(fit.base)
+    squares /= max(share.sum() / max(used, 1), 1e-9)
+    left = used - np.count_nonzero(system.per_source(fit.base)) - np.linalg.matrix_rank(inverse, hermitian=True)
+    if effects.shape[1] <= _MANY:
+        information = np.diag(own) - shared.toarray() - cross.T @ change
+        parts = _source_scores(system, effects, slope * weight * fit.residual, change, terms)
+        variance, freedom = _maximise_likelihood(information, score, parts, squares, left, own.max(initial=0.0))
+    else:
+        variance, freedom = _take_moments(own, shared, cross, change, score, squares / max(left, 1))
+    covariance = np.zeros((len(free), len(free)))
+    if variance > 0:
+        factor = freedom / (freedom - 2) if freedom >= _LEAST_FREEDOM else np.inf
+        covariance[np.ix_(terms, terms)] = factor * variance * (change @ change.T)
+    return DetectorScatter(float(np.sqrt(variance)), freedom, covariance)
+
+
+def _project(system, effects, weight, terms):
+    """Products of the effects' columns with each other and with the terms', the sources' means taken out."""
+    share = sparse.diags_array(system.mean_variance(weight))
+    weighted = sparse.diags_array(weight) @ effects
+    sums = LinearSystem(effects, system.source, system.eliminate).source_sums(weight)
+    cross = (system.design.T @ weighted - system.source_sums(weight).T @ (share @ sums)).toarray()[terms]
+    return (sums.T @ (share @ sums)).tocsr(), cross, np.asarray(weighted.sum(axis=0))
+
+
+def _source_scores(system, effects, score, change, terms):
+    """Yield the scores of ranges of sources, shape (n_sources, n_effects)."""
+    by_effect = LinearSystem(effects, system.source, system.eliminate).source_sums(score)
+    by_term = system.source_sums(score)
+    for first in range(0, system.n_sources, _ROWS):
+        mine = slice(first, first + _ROWS)
+        yield by_effect[mine].toarray() - by_term[mine].toarray()[:, terms] @ change
+
+
+def _maximise_likelihood(information, score, parts, squares, left, whole):
+    value, vector = np.linalg.eigh(information)
+    kept = value > _RANK * max(whole, 1e-300)
+    value, part = value[kept], vector[:, kept].T @ score
+    freedom, within = len(value), max(left - len(value), 1)
+    if freedom < _LEAST_FREEDOM:
+        return 0.0, freedom
+    noise = max((squares - np.sum(part**2 / value)) / within, 1e-12) * value
+    # Where the few sources of a link vary, they have far more noise than their measurements tell.
+    seen = sum(np.sum((rows @ vector[:, kept]) ** 2, axis=0) for rows in parts)
+    noise = np.where(seen > _VARY * noise, seen, noise)
+
+    def lack(sigma):
+        expected = noise + sigma**2 * value**2
+        return np.sum(np.log(expected) + part**2 / expected)
+
+    best = minimize_scalar(lack, bounds=(0.0, _LARGEST), method="bounded", options={"xatol": 1e-7}).x
+    return (float(best**2) if lack(best) < lack(0.0) else 0.0), freedom
+
+
+def _take_moments(own, shared, cross, change, score, noise):
+    """Moments of the scores: E S^T S = c tr G + sigma^2 tr G G, with G = own - shared - cross^T change."""
+    plain = sparse.diags_array(own) - shared
+    inner = change @ cross.T
+    trace = plain.diagonal().sum() - np.trace(inner)
+    square = (plain.multiply(plain)).sum() - 2 * np.sum(cross * (change @ plain)) + np.sum(inner * inner.T)
+    freedom = len(own) - len(cross)
+    return max(float((score @ score - noise * trace) / square), 0.0), max(freedom, 1)

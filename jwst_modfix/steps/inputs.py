@@ -1,0 +1,229 @@
+"""Steps that work offline, and what their inputs name: files, folders, associations, or what is in memory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+from jwst.datamodels import ModelContainer, ModelLibrary
+from jwst.datamodels.utils import attrs_to_group_id
+from jwst.stpipe import Step as JwstStep
+from stdatamodels.jwst.datamodels import JwstDataModel
+from stpipe import config_parser
+
+from jwst_modfix.errors import AssociationError, ModuleOffsetError
+from jwst_modfix.exposure import open_exposure
+from jwst_modfix.files import explained
+from jwst_modfix.steps.associations import Association, is_science, read_association, rename_product
+from jwst_modfix.text import count_nouns, get_logger
+
+log = get_logger(f"stpipe.{__name__}")
+
+# Suffixes that are looked for in a folder, in the order of preference where an exposure has several files: the
+# calibrated one, then those with a WCS or pixels of later steps, then ours.
+_OURS = ("modfix", "unmodfix")
+SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf", *_OURS)
+NAMES = re.compile(rf"[^.].*_({'|'.join(SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE)
+EXPOSURES = re.compile(r".+\.(fits|asdf)(\.\w+)?", re.IGNORECASE)  # packed ones too: the opener says what they are
+
+
+class OfflineStep(JwstStep):
+    """A step that does not use CRDS, and whose log lines are shown."""
+
+    def run(self, *args: Any) -> Any:
+        """Run the step; report in one line that its output folder cannot be made."""
+        if self.output_dir:
+            folder = Path(os.path.expandvars(self.output_dir)).expanduser()
+            with explained(folder, "cannot be made"):
+                folder.mkdir(parents=True, exist_ok=True)
+        return super().run(*args)
+
+    @classmethod
+    def get_config_from_reference(cls, *_args: Any, **_kwargs: Any) -> config_parser.ConfigObj:
+        """Take no parameters from CRDS, which has none for this step, so that it starts with no network."""
+        return config_parser.ConfigObj()
+
+    @classmethod
+    def _get_crds_parameters(cls, _dataset: Any) -> tuple[dict[str, Any], str]:
+        """Open no input only to ask CRDS about it."""
+        return {}, "jwst"
+
+    @staticmethod
+    def get_stpipe_loggers() -> tuple[str, ...]:
+        """Name the loggers that stpipe sets up and records."""
+        return (*JwstStep.get_stpipe_loggers(), "jwst_modfix")
+
+
+def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
+    """Find what an input names: an association, a file, a model, a container, a library, or a list of files and models.
+
+    A folder is the list of the exposures in it and below, also as an item of a list.
+    """
+    if isinstance(given, str | Path):
+        if "://" in str(given):
+            raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
+        path = Path(locate(str(given)))
+        if path.is_dir():
+            return find_exposures(path)
+        return path if EXPOSURES.fullmatch(path.name) else read_association(path)
+    if isinstance(given, Mapping):
+        return read_association(given)
+    if isinstance(given, JwstDataModel):
+        return given
+    if isinstance(given, fits.HDUList) or not isinstance(given, Sequence | ModelLibrary):
+        raise AssociationError(
+            f"input must be files, folders, data models, a list, a container, a library or an association; got "
+            f"{type(given).__name__}{'; give its file or its data model' * isinstance(given, fits.HDUList)}"
+        )
+    if not len(given):
+        raise AssociationError(f"input is an empty {type(given).__name__}: give at least one exposure")
+    if isinstance(given, ModelContainer | ModelLibrary):
+        return given
+    items: list[Any] = []
+    for item in given:
+        found = read_input(item, locate)
+        if not isinstance(found, Path | JwstDataModel | list):
+            raise AssociationError(
+                f"input is a list with {_name(item)} in it; give an association alone, not in a list"
+            )
+        items += found if isinstance(found, list) else [found]
+    return items
+
+
+def _name(item: Any) -> str:
+    return str(item) if isinstance(item, str | Path) else f"a {type(item).__name__}"
+
+
+def find_exposures(folder: Path) -> list[Path]:
+    """Find the NIRCam images in a folder and below, those of the first suffix; name in a line what is left out."""
+    found = list_exposures(folder)
+    suffix = min((suffix_of(path) for path in found), key=SUFFIXES.index)
+    others = {path: find_other_kind(path) for path in found if suffix_of(path) == suffix}
+    taken = [path for path, reason in others.items() if not reason]
+    left = [f"{path.name} ({reason})" for path, reason in others.items() if reason]
+    left += [path.name for path in found if path not in others and suffix_of(path) not in _OURS]
+    log.log(logging.WARNING if left else logging.INFO, "%s: %s named *_%s%s", folder,
+            count_nouns(len(taken), "exposure"), suffix, f"; left out: {', '.join(left)}" * bool(left))  # fmt: skip
+    if not taken:
+        raise AssociationError(f"{folder}: no file in it is a NIRCam image; left out: {', '.join(left)}")
+    return taken
+
+
+def list_exposures(folder: Path) -> list[Path]:
+    """List the files in a folder and those below that are named as exposures; hidden ones are left out."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in files if NAMES.fullmatch(name)]
+    if not found:
+        names = ", ".join(f"*_{suffix}.fits" for suffix in SUFFIXES)
+        raise AssociationError(f"{folder}: no file in this folder or below has a name such as {names}")
+    return sorted(found)
+
+
+def suffix_of(path: Path) -> str | None:
+    """Suffix by which an exposure is known, such as ``"cal"``; None for other names."""
+    match = NAMES.fullmatch(path.name)
+    return match and match[1].lower()
+
+
+def find_other_kind(path: Path) -> str:
+    """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
+    try:
+        header = fits.getheader(path) if path.is_file() else {"INSTRUME": "NIRCAM"}
+    except Exception:  # whatever astropy raises at a damaged file
+        return ""
+    if header.get("INSTRUME") != "NIRCAM":
+        return str(header.get("INSTRUME", "no JWST file"))
+    exp_type = str(header.get("EXP_TYPE", "NRC_IMAGE"))
+    return "" if exp_type == "NRC_IMAGE" else exp_type
+
+
+def each(members: Any, *, of_science: bool = False, modify: bool = True) -> Iterator[Any]:
+    """Give one member after the other, or each science member; those of a library are borrowed, and given back."""
+    if not isinstance(members, ModelLibrary):
+        for item in members:
+            is_free = not of_science or not isinstance(members, ModelContainer)
+            if is_free or is_science(item.meta.asn.exptype or "science"):
+                yield item
+        return
+    with members:
+        for index, exptype in enumerate(members.exptypes):
+            if not of_science or is_science(exptype):
+                model = members.borrow(index)
+                try:
+                    yield model
+                finally:
+                    members.shelve(model, index, modify=modify)
+
+
+def copy_members(members: Any, suffix: str) -> Any:
+    """Copy a list, container or library, so that the caller's models are left alone; files need no copy."""
+    if isinstance(members, ModelLibrary):
+        return LibraryCopy(members, suffix)
+    if isinstance(members, ModelContainer):
+        return members.copy()
+    return [item if isinstance(item, Path) else item.copy() for item in members]
+
+
+class AssociationLibrary(ModelLibrary):
+    """Library of the science members of all products of an association.
+
+    Other members, which may be catalogues, are never opened, and are not in the library. With ``groups``, by path, the
+    members are outputs, in which the step is recorded already.
+    """
+
+    def __init__(self, association: Association, *, on_disk: bool, groups: Mapping[Path, Any] | None = None) -> None:
+        self.is_final = groups is not None
+        members = association.move(list(filter(is_science, association.members)), lambda path, _: str(path))
+        for number, member in enumerate(members, 1):
+            group = _group_of(member["expname"]) if groups is None else groups.get(Path(member["expname"]))
+            group = attrs_to_group_id(group) if isinstance(group, dict) else group or f"exposure{number:04d}"
+            member["group_id"] = member.get("group_id") or group
+        product = association.content["products"][0] | {"members": members}
+        super().__init__(association.content | {"products": [product]}, on_disk=on_disk)
+
+    def _datamodels_open(self, filename: str, **options: Any) -> Any:
+        """Open an input as the correction does, whatever its name."""
+        if self.is_final:
+            return super()._datamodels_open(filename, **options)
+        with open_exposure(filename) as opened:
+            return opened.to_model()
+
+    def finalize_result(self, step: Any, reference_files_used: list[tuple[str, str]]) -> None:
+        """Record the step in each member, where that has not been done on writing."""
+        if not self.is_final:
+            super().finalize_result(step, reference_files_used)
+
+
+def _group_of(name: str) -> Any:
+    with open_exposure(name) as opened:
+        return opened.exposure.group
+
+
+class LibraryCopy(ModelLibrary):
+    """Copy of a library and its models; its products are named anew."""
+
+    _model: Any = None  # to be copied
+
+    def __init__(self, original: ModelLibrary, suffix: str) -> None:
+        association = Association(json.loads(json.dumps(original.asn, default=dict)), Path(original.asn_dir), "")
+        for product in association.content["products"]:
+            if "name" in product:
+                product["name"] = rename_product(product["name"], suffix)
+            if original.asn_dir != "None":  # it was made of an association
+                product["members"] = association.move(product["members"], lambda path, _: str(path))
+        super().__init__(association.content, on_disk=original.on_disk)
+        with explained(Path.cwd(), "cannot be written to"), self:
+            for index, self._model in enumerate(each(original, modify=False)):
+                self.shelve(self.borrow(index), index)
+        self._model = None
+
+    def _datamodels_open(self, filename: str, **options: Any) -> Any:
+        return self._model.copy() if self._model else super()._datamodels_open(filename, **options)

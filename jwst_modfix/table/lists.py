@@ -1,0 +1,131 @@
+"""Published lists of zero points by detector: columns of a table, and YAML of ``DETECTOR-FILTER-PUPIL`` entries."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.files import written_whole
+from jwst_modfix.table.file import expand, parse_tree, read_bytes, refuse_overwriting, table_from_tree
+from jwst_modfix.table.rules import Rule, check
+from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.validity import find_mismatch
+
+OF_LISTS = ("factor", "factor_error", "photmjsr_ref")
+"""Columns of lists that tables do not have: fluxes are multiplied by the factor, which is PHOTMJSR over that of the
+reference file that the data were calibrated with."""
+
+_PER_FACTOR = 2.5 / math.log(10)  # mag, of a relative error of a factor
+_HEADER = "# DETECTOR-FILTER-PUPIL: [PHOTMJSR, factor of the flux, PIXAR_SR]\n"
+
+
+def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | None, **derivation: Any) -> OffsetTable:
+    """Make a table of zero points, as they are in a list, of rows that may have a factor in their place."""
+    problems: list[str] = []
+    points = []
+    for number, row in enumerate(rows, 1):
+        named = ", ".join(f"{key}={row[key]}" for key in ("detector", "filter", "pupil") if key in row)
+        points.append(_zero_point(row, f"zero point {number} ({named})", problems))
+    history = f"Converted from {path.name}; the values are those of the list, relative to no common baseline."
+    meta: dict[str, Any] = {
+        "reftype": "moduleoffset",
+        "telescope": "JWST",
+        "instrument": {"name": "NIRCAM"},
+        "description": f"Zero points of detectors, as in {path.name}",
+        "author": "unknown",
+        "pedigree": "unknown",
+        "useafter": "1900-01-01T00:00:00",
+        "history": [history],
+    }
+    if derivation:
+        meta["derivation"] = derivation
+    tree = {
+        "meta": meta,
+        "valid_for": {"context": {"first": context, "last": context}} if context else {},
+        "zero_points": points,
+    }
+    try:  # with a 0 for each row that is wrong, so that all is said at once
+        table: OffsetTable = table_from_tree(tree, str(path))
+    except ReferenceTableError as error:
+        problems.append(str(error).removeprefix(f"{path}: "))
+    if problems:
+        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+    return table
+
+
+def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
+    """Make a row of the table of a row of a list."""
+    point = {"zero_point": 0.0} | {key: value for key, value in row.items() if key not in OF_LISTS}
+    given = [key for key in ("zero_point", "factor", "photmjsr_ref") if key in row]
+    if len(given) != 1:
+        found = f"it has {' and '.join(given)}" if given else "it has none"
+        problems.append(f"{place}: needs one of zero_point, factor, and photmjsr with photmjsr_ref; {found}")
+        return point
+    factor = row.get("factor")
+    if "photmjsr_ref" in row:
+        point["photmjsr"] = row["photmjsr_ref"]  # of the data, which the correction brings to that of the list
+        ratio = [row.get("photmjsr"), row["photmjsr_ref"]]
+        if not all(isinstance(value, int | float) and value > 0 for value in ratio):
+            problems.append(f"{place}: photmjsr and photmjsr_ref must be greater than 0, got {ratio[0]} and {ratio[1]}")
+            return point
+        factor = ratio[0] / ratio[1]
+    if "zero_point" not in row:
+        if not (isinstance(factor, int | float) and 0 < factor < math.inf):
+            problems.append(f"{place}: factor must be a number greater than 0, got {factor}")
+            return point
+        point["zero_point"] = 2.5 * math.log10(factor)
+        if "factor_error" in row:
+            point["zero_point_error"] = _PER_FACTOR * row["factor_error"] / factor
+    detector, filter, pupil = (str(row.get(key, "CLEAR")) for key in ("detector", "filter", "pupil"))
+    if (mismatch := find_mismatch(detector, filter, pupil)) and detector[:4] in ("NRCA", "NRCB"):
+        problems.append(f"{place}: no exposure can match: {mismatch.in_words()}")
+    return point
+
+
+# ---- the YAML layout ----
+
+
+def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
+    """Read entries ``DETECTOR-FILTER-PUPIL: [mjsr, scale, pixar_sr]``, whose scale multiplies fluxes."""
+    path = expand(path)
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
+    problems: list[str] = []
+    rows, areas = [], {}
+    for key, values in parse_tree(text, path).items():
+        names = key.split("-")
+        if len(names) != 3:
+            problems.append(f"{key}: must be DETECTOR-FILTER-PUPIL")
+        elif not (isinstance(values, list) and len(values) == 3):
+            problems.append(f"{key}: must be a list [mjsr, scale, pixar_sr], got {values!r}")
+        else:
+            detector, filter, pupil = names
+            row = {"detector": detector, "filter": filter, "pupil": pupil}
+            rows.append(row | {"photmjsr": values[0], "factor": values[1]})
+            areas[key] = check(values[2], Rule(kind="number", low=0), f"{key} pixar_sr", problems)
+    if problems:
+        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+    return table_of_list(rows, path, context, pixar_sr=areas)
+
+
+def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
+    """Write the zero points of a table in the YAML layout, which has no place for errors, fields and subarrays."""
+    path = expand(path)
+    refuse_overwriting(path)
+    areas = table.meta.get("derivation", {}).get("pixar_sr", {})
+    lines, problems = [_HEADER], [f"{row.label}: is an offset" for row in table.rows]
+    for row in table.zero_points:
+        key = "-".join(row.key)
+        if row.field or row.subarray:
+            problems.append(f"{row.label}: has a field or is of a subarray")
+        elif row.photmjsr is None or key not in areas:
+            problems.append(f"{row.label}: has no PHOTMJSR, or meta.derivation.pixar_sr has no {key}")
+        else:
+            lines.append(f"{key}: [{row.photmjsr!r}, {10 ** (0.4 * row.zero_point):.12g}, {areas[key]!r}]\n")
+    if problems:
+        raise ReferenceTableError(f"{table.name}: cannot be written as {path.name}: " + "; ".join(problems))
+    with written_whole(path) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,80 @@
+"""Derivations of zero points of detectors from simulated magnitudes: truth put in, record, table and products."""
+
+import pytest
+from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
+
+from jwst_modfix.derivation.provenance import describe_derivation, make_model
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.steps.derive_products import write_products
+from jwst_modfix.table.table import OffsetRow, OffsetTable
+
+OFFSETS = {"1": 0.015, "2": -0.05, "3": 0.014, "4": -0.03}
+
+
+@pytest.fixture(scope="module")
+def photometry():
+    rows = [
+        OffsetRow(array=array, filter="F200W", offset=offset, offset_error=0.0) for array, offset in OFFSETS.items()
+    ]
+    return simulate_photometry(rows, density=20.0, dithers=((0.0, 0.0), (30.0, 30.0), (-20.0, 10.0)))
+
+
+@pytest.fixture(scope="module")
+def derivation(photometry):
+    return derive(*photometry, scale="detectors")
+
+
+def test_table_has_the_zero_points_that_were_put_in(derivation):
+    """Truth: module B is the baseline of what was put in, so that z_B = 0 and z_A is the offset."""
+    rows = {row.detector: row for row in derivation.table.zero_points}
+    assert len(rows) == 8
+    assert not derivation.table.rows
+    for array, offset in OFFSETS.items():
+        assert rows[f"NRCA{array}"].zero_point == pytest.approx(offset, abs=5 * rows[f"NRCA{array}"].zero_point_error)
+        assert rows[f"NRCB{array}"].zero_point == pytest.approx(0.0, abs=5 * rows[f"NRCB{array}"].zero_point_error)
+        assert rows[f"NRCA{array}"].photmjsr == PHOTMJSR["A"]
+        assert rows[f"NRCB{array}"].photmjsr == PHOTMJSR["B"]
+    assert max(row.zero_point_error for row in rows.values()) < 0.0015
+
+
+def test_record_has_verdicts_of_detectors_and_terms_with_covariance(derivation):
+    (band,) = describe_derivation(derivation)["bands"]
+    assert [result["detector"] for result in band["detectors"]] == [r.detector for r in derivation.table.zero_points]
+    assert "zero_point[NRCA1]" in band["terms"]
+    assert len(band["covariance"]) == len(band["terms"])
+    assert band["detector_scatter_mag"] < 0.001
+    assert {residual["array"] for residual in band["reserved"]} <= {r.detector for r in derivation.table.zero_points}
+    assert len(band["reserved"]) > 4
+    assert max(abs(residual["sigmas"]) for residual in band["reserved"]) < 5
+
+
+def test_products_are_written_and_read_again(derivation, tmp_path):
+    """Truth: the table in the file is that of the derivation; measurements have the time of the exposure."""
+    paths = write_products(derivation, make_model(derivation), tmp_path)
+    assert OffsetTable.read(paths[0]).zero_points == derivation.table.zero_points
+    times = derivation.measurements["time"]
+    assert len(set(times.tolist())) == 9, "three epochs of three exposures, of eight detectors each"
+    page = next(path for path in paths if path.suffix == ".html").read_text()
+    assert "NRCA2" in page
+
+
+def test_baseline_of_one_detector(photometry):
+    found = derive(*photometry, scale="detectors", baseline="NRCA2").table
+    rows = {row.detector: row.zero_point for row in found.zero_points}
+    assert rows["NRCA2"] == 0
+    assert rows["NRCB2"] == pytest.approx(0.05, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scale": "arrays"}, "scale: must be one of modules, detectors; got 'arrays'"),
+        ({"baseline": "NRCB1"}, "baseline: must be one of B, A, mean; got 'NRCB1'"),
+        ({"field_order": "2"}, "field_order and drift: need scale='detectors'; got scale='modules'"),
+        ({"scale": "detectors", "method": "pairs"}, "scale: 'detectors' needs method='network'"),
+        ({"scale": "detectors", "exposure_terms": "yes"}, "exposure_terms: must be one of auto, fit, zero; got 'yes'"),
+    ],
+)
+def test_parameters_that_contradict_are_refused(photometry, options, words):
+    with pytest.raises(MeasurementsError, match=words):
+        derive(*photometry, **options)

@@ -1,0 +1,160 @@
+"""Fields over detectors, the choice of their order, and drifts of single detectors, against truths put in."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_detectors import Network, simulate
+
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
+from jwst_modfix.fitting.drift import describe_drifts, list_drifts
+from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.zero_points import judge_detectors
+
+SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules
+WIDE = ((0, 0), (50, 10), (-50, -10), (90, 0), (0, 60), (130, 60))
+
+
+def draw(name, number=0, **network):
+    network = Network(**network)
+    return simulate(network, network.seeds(name, number))
+
+
+def missed(result, truth):
+    """Difference between a field and the truth, rms over the array."""
+    found, total = result.field.coefficients, 0.0
+    for (i, j), value in truth.fields[result.detector].items():
+        total += (found[i][j] - value) ** 2 / (2 * i + 1) / (2 * j + 1)
+    return np.sqrt(total)
+
+
+@pytest.mark.parametrize(
+    ("rolls", "dithers", "limit"), [((0.0, 180.0, 0.0), 6, 0.0012), ((0.0, 150.0), 4, 0.0015)], ids=["JWIDF", "0/150"]
+)
+def test_fields_and_zero_points_are_recovered(rolls, dithers, limit):
+    """Truth: fields of 5 mmag rms of order 2 in each detector; the targets are those of the design."""
+    m, truth = draw("fields", rolls=rolls, dithers=dithers, field_rms=0.005)
+    solution, true = fit(m, scale="detectors", field_order="2"), truth.relative("B")
+    results = judge_detectors(solution)
+    assert solution.field_order == 2
+    misses = np.array([missed(result, truth) for result in results])
+    errors = np.array([result.field_error for result in results])
+    assert np.sqrt(np.mean(misses**2)) < limit
+    assert misses.max() < 0.0035
+    assert 0.6 < np.sqrt(np.mean((misses / errors) ** 2)) < 1.5
+    for result in results:
+        assert abs(result.zero_point - true[result.detector]) < 5 * result.zero_point_error < 0.005
+        assert result.field_rms == pytest.approx(0.005, abs=0.003)
+
+
+def test_a_field_is_judged_with_its_zero_point():
+    """Truth: a mean of 0 and a field of 8 mmag rms in one detector: its correction is needed."""
+    m, _ = draw("judged", spread=0.0)
+    mine = m.detector == 2
+    m = replace(m, mag=m.mag + 0.0138 * np.where(mine, 2 * m.x / 2047 - 1, 0.0))
+    found = {r.detector: r for r in judge_detectors(fit(m, scale="detectors", field_order="1"))}
+    assert found["NRCA2"].verdict == "needed"
+    assert abs(found["NRCA2"].zero_point) < 0.003
+    assert found["NRCA2"].field.coefficients[1][0] == pytest.approx(0.0138, abs=0.003)
+    row = next(r for r in fit(m, scale="detectors", field_order="1").to_table().zero_points if r.detector == "NRCA2")
+    assert row.field == found["NRCA2"].field
+
+
+def test_one_roll_gives_no_field():
+    """Truth: shifts of one roll: a gradient of the zero points is one of the sources' magnitudes."""
+    m, _ = draw("one roll", rolls=(0.0,), dithers=WIDE, density=30.0)
+    with pytest.warns(
+        DegenerateTermWarning, match=r"field of order 2: the common linear gradient over the focal plane"
+    ):
+        solution = fit(m, scale="detectors", field_order="2")
+    assert solution.field_order == 0
+    assert all(result.field is None for result in judge_detectors(solution))
+    assert "is fixed to 0" in solution.summary().replace("\n  ", " ")
+
+
+def with_reserved(m, rng):
+    return replace(m, reserved=(rng.random(m.source.max() + 1) < 0.2)[m.source])
+
+
+@pytest.mark.parametrize(("rms", "order", "expected"), [(0.0, 2, 0), (0.005, 1, 1), (0.005, 2, 2)])
+def test_auto_takes_the_order_that_was_put_in(rms, order, expected):
+    m, _ = draw("auto", field_rms=rms, field_order=order, dithers=4)
+    solution = fit(with_reserved(m, np.random.default_rng(5)), scale="detectors", field_order="auto")
+    assert solution.field_order == expected
+
+
+def test_auto_finds_a_bowl_without_a_gradient():
+    """Truth: a pure polynomial of second degree, which order 1 does not see."""
+    m, _ = draw("bowl", dithers=4)
+    m = replace(m, mag=m.mag + 0.008 * (1.5 * (2 * m.x / 2047 - 1) ** 2 - 0.5))
+    solution = fit(with_reserved(m, np.random.default_rng(5)), scale="detectors", field_order="auto")
+    assert solution.field_order == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scale": "detectors", "field_order": "auto"}, "field_order='auto' needs reserved sources"),
+        ({"field_order": "2"}, "field_order and drift='fit' need scale='detectors'"),
+        ({"scale": "detectors", "field_order": "4"}, "field_order must be one of 0, 1, 2, 3, auto; got '4'"),
+        ({"scale": "detectors", "drift": "all"}, "drift must be one of report, fit, no; got 'all'"),
+        ({"scale": "detectors", "drift": "fit", "time_term": "zero"}, "drift='fit' needs terms of epochs"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, words):
+    m, _ = draw("refused", dithers=2)
+    with pytest.raises(MeasurementsError, match=words):
+        fit(m, **options)
+
+
+def test_a_field_needs_pixels():
+    m, _ = draw("refused", dithers=2)
+    with pytest.raises(MeasurementsError, match="a field needs the columns x and y"):
+        fit(replace(m, x=None), scale="detectors", field_order="1")
+
+
+DRIFT = 0.010
+
+
+@pytest.mark.parametrize(
+    ("rolls", "dithers", "epoch", "low", "high"),
+    [((0.0, 150.0), 4, 1, 0.0005, 0.0025), ((0.0, 180.0, 0.0), SMALL, 2, 0.0002, 0.0008)],
+    ids=["0/150", "equal rolls"],
+)
+def test_a_drift_is_told_from_a_zero_point(rolls, dithers, epoch, low, high):
+    """Truth: NRCA1 is 10 mmag fainter in one epoch; its drift less the mean of eight detectors is 8.75 mmag."""
+    m, _ = draw("drift", rolls=rolls, dithers=dithers, drifts={("NRCA1", epoch): DRIFT})
+    found = {(d.detector, d.epoch): d for d in list_drifts(fit(m, scale="detectors"))}
+    mine = found["NRCA1", epoch]
+    assert mine.value == pytest.approx(DRIFT * 7 / 8, abs=5 * mine.error)
+    assert all(low < d.error < high for (_, e), d in found.items() if e == epoch)
+    others = [d for (name, e), d in found.items() if name != "NRCA1" and e == epoch]
+    assert all(abs(d.value + DRIFT / 8) < 5 * d.error for d in others)
+
+
+def test_a_drift_in_the_turned_epoch_is_not_told():
+    """Truth: a fit of magnitudes in which NRCA1 changes by 10 mmag, against the fit without."""
+    m, _ = draw("turned", dithers=SMALL)
+    before, moved = fit(m, scale="detectors"), replace(m, mag=m.mag + DRIFT * ((m.detector == 0) & (m.epoch == 1)))
+    drifts = list_drifts(before)
+    mine = next(d for d in drifts if (d.detector, d.epoch) == ("NRCA1", 1))
+    assert mine.value is None
+    after = fit(moved, scale="detectors", exposure_terms="auto")
+    change = after.zero_points("mean")["NRCA1"][0] - before.zero_points("mean")["NRCA1"][0]
+    assert change == pytest.approx(DRIFT * mine.share, abs=0.001)
+    words = describe_drifts(drifts)
+    assert words[0].startswith("epoch 1: a drift of any detector cannot be told from its zero point; 10 mmag of ")
+    assert words[1].startswith("epoch 2: a drift of one of 8 detectors is known to 0.")
+    with pytest.warns(DegenerateTermWarning, match="drifts of detectors are not fitted: at these pointings"):
+        fit(m, scale="detectors", drift="fit")
+
+
+def test_fitted_drifts_free_the_zero_points_of_them():
+    """Truth: rolls 0 and 150; without drifts the zero point of NRCA1 is off by some of the 10 mmag."""
+    m, truth = draw("fitted", rolls=(0.0, 150.0), dithers=4, drifts={("NRCA1", 1): DRIFT})
+    true = truth.relative("mean")["NRCA1"]
+    plain, own = fit(m, scale="detectors"), fit(m, scale="detectors", drift="fit")
+    assert abs(plain.zero_points("mean")["NRCA1"][0] - true) > 0.003
+    value, error = own.zero_points("mean")["NRCA1"]
+    assert abs(value - true) < 4 * error < 0.008
+    assert own.value("drift[NRCA1 1]")[0] == pytest.approx(DRIFT * 7 / 8, abs=0.006)

@@ -1,0 +1,74 @@
+"""Scatter of detectors from exposure to exposure: its size, and that the errors hold it."""
+
+import numpy as np
+import pytest
+from simulated_detectors import Network, simulate
+
+from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
+from jwst_modfix.fitting.solution import fit
+
+
+def draw(name, number, **network):
+    network = Network(**network)
+    return simulate(network, network.seeds(name, number))
+
+
+@pytest.fixture(scope="module", params=[0.001, 0.003], ids=["1 mmag", "3 mmag"])
+def sets(request):
+    """25 independent sets of three epochs and two dithers, with offsets solved."""
+    found = [draw("jitter", number, dithers=2, jitter=request.param) for number in range(25)]
+    return request.param, [(fit(m), truth) for m, truth in found]
+
+
+def test_errors_of_offsets_hold_the_scatter(sets):
+    """Truth: each detector has a jitter of its own in each exposure; plain errors are up to 3 times too small."""
+    _, solved = sets
+    pulls = np.array([
+        (solution.value(f"offset[{array}]")[0] - truth.zero_points[f"NRCA{array}"] + truth.zero_points[f"NRCB{array}"])
+        / solution.value(f"offset[{array}]")[1]
+        for solution, truth in solved for array in "1234"
+    ])  # fmt: skip
+    assert len(pulls) == 100
+    assert 0.85 < np.sqrt(np.mean(pulls**2)) < 1.2
+
+
+def test_size_of_the_scatter(sets):
+    """Truth: the jitter put in; one set has 35 contrasts, so that the mean of 25 is known to 3%."""
+    jitter, solved = sets
+    assert np.sqrt(np.mean([s.detector_scatter**2 for s, _ in solved])) == pytest.approx(jitter, rel=0.15)
+    assert {s.scatter_freedom for s, _ in solved} <= set(range(25, 41))
+
+
+def test_no_scatter_where_there_is_none():
+    """Truth: no jitter; the estimate is 0 in half of all sets, and small in the others."""
+    found = [fit(draw("clean", number, dithers=2)[0]).detector_scatter for number in range(8)]
+    assert np.median(found) < 0.0003
+    assert max(found) < 0.0008
+
+
+def test_zero_points_of_detectors_hold_the_scatter():
+    pulls = []
+    for number in range(12):
+        m, truth = draw("detectors", number, jitter=0.003)
+        found, true = fit(m, scale="detectors").zero_points("B"), truth.relative("B")
+        pulls += [(value - true[d]) / error for d, (value, error) in found.items()]
+    assert len(pulls) == 96
+    assert 0.8 < np.sqrt(np.mean(np.square(pulls))) < 1.2
+
+
+def test_moments_of_many_effects_agree_with_the_likelihood(monkeypatch):
+    """Truth: the jitter put in, by both estimates."""
+    m, _ = draw("moments", 0, jitter=0.003)
+    solution = fit(m, scale="detectors")
+    monkeypatch.setattr("jwst_modfix.fitting.detector_scatter._MANY", 0)
+    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    assert found.sigma == pytest.approx(0.003, rel=0.2)
+    assert solution.detector_scatter == pytest.approx(0.003, rel=0.2)
+    assert found.freedom == pytest.approx(solution.scatter_freedom, abs=3)
+
+
+def test_plain_least_squares_have_no_scatter():
+    m, _ = draw("plain", 0, dithers=2, jitter=0.003)
+    solution = fit(m, robust=False, scatter=False)
+    assert solution.detector_scatter == 0
+    assert solution.value("offset[1]")[1] < 0.0006

@@ -1,0 +1,311 @@
+"""Zero points of detectors: lists that others publish, and show, set, diff and merge of the table made of them."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from jwst_modfix import Field, OffsetRow, OffsetTable, ZeroPointRow
+
+SHORT = [f"NRC{module}{number}" for module in "AB" for number in (1, 2, 3, 4)]
+LONG = ["NRCALONG", "NRCBLONG"]
+SHORT_BANDS = ["F070W-CLEAR", "F090W-CLEAR", "F115W-CLEAR", "F140M-CLEAR", "F150W-CLEAR", "F150W2-F162M",
+               "F150W2-F164N", "F182M-CLEAR", "F187N-CLEAR", "F200W-CLEAR", "F210M-CLEAR", "F212N-CLEAR"]  # fmt: skip
+LONG_BANDS = ["F250M-CLEAR", "F277W-CLEAR", "F300M-CLEAR", "F322W2-F323N", "F335M-CLEAR", "F356W-CLEAR", "F360M-CLEAR",
+              "F410M-CLEAR", "F430M-CLEAR", "F444W-CLEAR", "F444W-F405N", "F444W-F466N", "F444W-F470N", "F460M-CLEAR",
+              "F480M-CLEAR"]  # fmt: skip
+KEYS = [f"{d}-{b}" for d, b in (*itertools.product(SHORT, SHORT_BANDS), *itertools.product(LONG, LONG_BANDS))]
+
+
+@pytest.fixture
+def published(tmp_path):
+    """The YAML layout with all 126 combinations; the factors are those of a random list."""
+    rng = np.random.default_rng(1293)
+    entries = {key: (round(rng.uniform(0.3, 5), 4), round(rng.uniform(0.9, 1.1), 4)) for key in KEYS}
+    text = "# DETECTOR-FILTER-PUPIL: [mjsr, scale, pixar_sr]\n\n"
+    text += "".join(f"{key}: [ {m:.4f}, {s:.4f}, 2.24e-14]  #  jwst_1293.pmap\n" for key, (m, s) in entries.items())
+    (tmp_path / "list.yaml").write_text(text)
+    return entries
+
+
+def test_every_entry_of_the_yaml_layout_survives_the_round_trip(modfix, published, tmp_path):
+    assert len(published) == 126
+    output = modfix("convert", "list.yaml", "list.asdf", "--context", "jwst_1293.pmap")
+    assert "126 rows" in output
+    table = OffsetTable.read(tmp_path / "list.asdf")
+    assert (table.baseline, table.valid_for.context_first, table.valid_for.context_last) == (
+        None, "jwst_1293.pmap", "jwst_1293.pmap",
+    )  # fmt: skip
+    for key, (mjsr, scale) in published.items():
+        row = table.zero_point(*key.split("-"))
+        assert row.zero_point == pytest.approx(2.5 * math.log10(scale), abs=1e-15)
+        assert (row.photmjsr, row.zero_point_error) == (mjsr, None)
+    for name, back in (("list.ecsv", "again.asdf"), ("back.yaml", "again2.asdf")):
+        modfix("convert", "list.asdf", name)
+        modfix("convert", name, back, *["--context", "jwst_1293.pmap"] * name.endswith("yaml"))
+        again = OffsetTable.read(tmp_path / back)
+        assert [row.key for row in again.zero_points] == [row.key for row in table.zero_points]
+        assert [row.zero_point for row in again.zero_points] == pytest.approx(
+            [row.zero_point for row in table.zero_points], abs=1e-12
+        )
+    assert OffsetTable.read(tmp_path / "again.asdf") == table
+    lines = [(tmp_path / name).read_text().split("\n") for name in ("list.yaml", "back.yaml")]
+    for one, other in zip(*([line for line in text if line.startswith("NRC")] for text in lines), strict=True):
+        values = [json.loads(line.partition(": ")[2].partition("#")[0]) for line in (one, other)]
+        assert values[0] == values[1]
+
+
+def test_a_factor_of_1_05_is_a_zero_point_of_plus_53_mmag_that_brightens(modfix, tmp_path):
+    (tmp_path / "list.yaml").write_text("NRCA1-F115W-CLEAR: [2.0, 1.05, 2.2e-14]\n")
+    output = modfix("convert", "list.yaml", "list.asdf")
+    assert "+52.97 mmag, its pixels are brightened by a factor of 1.05" in output.replace("\n", " ")
+
+
+COLUMNS = "detector,filter,pupil,{}\nNRCA1,F115W,CLEAR,{}\nNRCBLONG,F444W,F405N,{}\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "first", "second", "zero_points", "others"),
+    [
+        ("zero_point", "0.05", "-0.02", (0.05, -0.02), {}),
+        ("zero_point,zero_point_error", "0.05,0.001", "-0.02,0.002", (0.05, -0.02), {"zero_point_error": 0.001}),
+        ("factor", "1.05", "1", (0.0529732, 0.0), {"zero_point_error": None, "photmjsr": None}),
+        ("factor,factor_error", "1.0,0.01", "1.0,0.02", (0.0, 0.0), {"zero_point_error": 0.0108574}),
+        ("photmjsr,photmjsr_ref", "2.1,2.0", "0.38,0.40", (0.0529732, -0.0556910), {"photmjsr": 2.0}),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "ecsv"])
+def test_columns_of_a_list_become_zero_points(modfix, tmp_path, suffix, columns, first, second, zero_points, others):
+    """Truth: z = 2.5 log10(factor), the factor is photmjsr / photmjsr_ref, and errors are those of a logarithm."""
+    (tmp_path / "list.csv").write_text("# a comment\n" + COLUMNS.format(columns, first, second))
+    if suffix == "ecsv":
+        Table.read(tmp_path / "list.csv", comment="#").write(tmp_path / "list.ecsv")
+    modfix("convert", f"list.{suffix}", "list.asdf")
+    table = OffsetTable.read(tmp_path / "list.asdf")
+    rows = [table.zero_point("NRCA1", "F115W"), table.zero_point("NRCBLONG", "F444W", "F405N")]
+    assert [row.zero_point for row in rows] == pytest.approx(zero_points, abs=1e-7)
+    for name, value in others.items():
+        assert getattr(rows[0], name) == (value if value is None else pytest.approx(value, abs=1e-7))
+    assert table.meta["history"][0].startswith(f"Converted from list.{suffix}")
+
+
+GOOD = "NRCA1,F115W,CLEAR,0.05"
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "words"),
+    [
+        ("zero_point", GOOD + "\n" + GOOD, "duplicate zero point (detector=NRCA1, filter=F115W, pupil=CLEAR)"),
+        (
+            "factor",
+            "NRCA1,F115W,CLEAR,0",
+            "(detector=NRCA1, filter=F115W, pupil=CLEAR): factor must be a number greater",
+        ),
+        ("factor", "NRCA1,F115W,CLEAR,-1.05", "factor must be a number greater than 0, got -1.05"),
+        ("factor", "NRCA1,F115W,CLEAR,nan", "factor must be a number greater than 0, got nan"),
+        (
+            "factor",
+            "NRCA1,F115W,CLEAR,",
+            "needs one of zero_point, factor, and photmjsr with photmjsr_ref; it has none",
+        ),
+        ("photmjsr,photmjsr_ref", "NRCA1,F115W,CLEAR,2.0,0", "photmjsr_ref must be greater than 0, got 2.0 and 0"),
+        ("photmjsr_ref", "NRCA1,F115W,CLEAR,2.0", "must be greater than 0, got None and 2.0"),
+        ("photmjsr", "NRCA1,F115W,CLEAR,2.0", "needs one of zero_point, factor, and photmjsr with photmjsr_ref"),
+        ("zero_point,factor", "NRCA1,F115W,CLEAR,0.05,1.05", "it has zero_point and factor"),
+        ("factor,photmjsr,photmjsr_ref", "NRCA1,F115W,CLEAR,1,2,2", "it has factor and photmjsr_ref"),
+        ("zero_point", "NRCA5,F444W,CLEAR,0.05", "got 'NRCA5'; write NRCALONG"),
+        ("zero_point", "nrca1,F115W,CLEAR,0.05", "field detector: must be one of NRCA1, "),
+        ("zero_point", "NRCA1,F444W,CLEAR,0.05", "F444W is a filter of the long-wavelength arrays: detector: NRCALONG"),
+        ("zero_point", "NRCBLONG,F200W,CLEAR,0.05", "short-wavelength arrays: detector: NRCB1, NRCB2, NRCB3, NRCB4"),
+        ("zero_point", "NRCA1,F162M,F150W2,0.05", "F162M is in the pupil wheel: filter: F150W2, pupil: F162M"),
+        ("zero_point", "NRCA1,F999W,CLEAR,0.05", "NIRCam has no filter F999W; filters of NRCA1 are F070W"),
+        ("zero_point", "NRCA1,F115W,CLEAR,53", "field zero_point: must not be more than 1, got 53"),
+        ("zeropoint", GOOD, "unknown columns or entries of its header: zeropoint; known are array, detector"),
+        ("zero_point,zero_point_error", "NRCA1,F115W,CLEAR,0.05,-1", "field zero_point_error: must not be less than 0"),
+    ],
+)
+def test_mistakes_in_a_list_are_named_and_nothing_is_written(modfix, tmp_path, columns, row, words):
+    (tmp_path / "list.csv").write_text(f"detector,filter,pupil,{columns}\n{row}\n")
+    output = modfix("convert", "list.csv", "list.asdf", status=1)
+    assert words in output
+    assert "list.csv: " in output
+    assert not (tmp_path / "list.asdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("NRCA1-F115W-CLEAR: [2, 1, 1]\nNRCA1-F115W-CLEAR: [2, 1, 1]\n", "duplicate key 'NRCA1-F115W-CLEAR' (line 2)"),
+        ("NRCA1-F115W: [2, 1.05, 1.0]\n", "NRCA1-F115W: must be DETECTOR-FILTER-PUPIL"),
+        ("NRCA1-F115W-CLEAR: 1.05\n", "must be a list [mjsr, scale, pixar_sr], got 1.05"),
+        ("NRCA1-F115W-CLEAR: [2, 1.05]\n", "must be a list [mjsr, scale, pixar_sr], got [2, 1.05]"),
+        ("NRCA1-F115W-CLEAR: [2, 0, 1.0]\n", "factor must be a number greater than 0, got 0"),
+        ("NRCA1-F115W-CLEAR: [2, 1.05, x]\n", "NRCA1-F115W-CLEAR pixar_sr: must be a number, got 'x'"),
+        ("NRCA5-F444W-CLEAR: [2, 1.05, 1.0]\nNRCA1-F444W-CLEAR: [2, 0, 1.0]\n", "got 'NRCA5'; write NRCALONG"),
+        ("- a\n", "must hold a mapping"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_yaml_layout_are_named(modfix, tmp_path, text, words):
+    (tmp_path / "list.yaml").write_text(text)
+    assert words in modfix("convert", "list.yaml", "list.asdf", status=1)
+    assert not (tmp_path / "list.asdf").exists()
+
+
+def test_all_mistakes_of_a_list_are_reported_at_once(modfix, tmp_path):
+    rows = ["NRCA1,F115W,CLEAR,0", "NRCA5,F444W,CLEAR,1.0", "NRCA2,F444W,CLEAR,1.0", *["NRCB1,F115W,CLEAR,1.05"] * 2]
+    (tmp_path / "list.csv").write_text("detector,filter,pupil,factor\n" + "\n".join(rows) + "\n")
+    output = modfix("convert", "list.csv", "list.asdf", status=1)
+    for words in ("zero point 1 ", "NRCALONG", "zero point 3 ", "duplicate zero point"):
+        assert words in output
+
+
+def collapsed(text):
+    return " ".join(text.split())
+
+
+def point(detector="NRCA1", z=0.05, error=0.001, filter="F115W", **more):
+    return ZeroPointRow(detector=detector, filter=filter, zero_point=z, zero_point_error=error, **more)
+
+
+def write(name, points=(), rows=(), baseline="B"):
+    OffsetTable(rows=rows, zero_points=points, baseline=baseline, meta={"description": name}).write(f"{name}.asdf")
+
+
+FIELD = Field(order=1, coefficients=((0.0, 0.003), (0.004,)))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_show_prints_zero_points_fields_and_groups(modfix, folder):
+    """The rms of a field with coefficients c of P_1(xi) and P_1(eta) is sqrt(sum c^2 / 3): 2.9 mmag."""
+    points = (point(field=FIELD, field_error=0.0004, group=1), point("NRCB1", -0.05, None, subarray="SUB160"))
+    write("mine", points, [OffsetRow(array="1", filter="F200W", offset=0.1, offset_error=0.001)], "mean")
+    output = collapsed(modfix("show", "mine.asdf"))
+    assert "mean: the mean flux scale of all detectors is kept" in output
+    assert "NRCA1 F115W CLEAR +50.00 ± 1.00 order 1, 2.9 ± 0.4 1" in output
+    assert "NRCB1 F115W CLEAR SUB160 -50.00" in output
+    assert "1 F200W CLEAR +100.00 ± 1.00" in output
+    write("published", points, baseline=None)
+    assert "none: zero points as they were published" in modfix("show", "published.asdf")
+    assert "published.asdf is valid: 2 rows" in modfix("check", "published.asdf")
+
+
+def test_set_changes_or_adds_a_zero_point_and_keeps_the_rest(modfix, folder):
+    modfix("init")
+    before = (folder / "my_moduleoffset.asdf").read_text()
+    key = ["set", "my_moduleoffset.asdf", "--detector", "nrca1", "--filter", "f115w"]
+    modfix(*key, "--zero-point", 0.02, "--zero-point-error", 0.002)
+    modfix(*key, "--zero-point", 0.03, "--subarray", "sub160")
+    output = modfix(*key, "--zero-point", -0.01)
+    assert "zero_point 0.02 -> -0.01 mag" in output
+    table = OffsetTable.read(folder / "my_moduleoffset.asdf")
+    assert table.rows == OffsetTable.read().rows
+    assert [(row.zero_point, row.zero_point_error, row.subarray) for row in table.zero_points] == [
+        (-0.01, 0.002, None), (0.03, None, "SUB160"),
+    ]  # fmt: skip
+    assert table.meta["schema_version"] == "2.0.0"
+    comments = [line for line in before.splitlines() if "#" in line]
+    assert set(comments) <= set((folder / "my_moduleoffset.asdf").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--detector", "NRCA5", "--filter", "F444W", "--zero-point", 0.1], 1, "got 'NRCA5'; write NRCALONG"),
+        (["--detector", "NRCA1", "--filter", "F444W", "--zero-point", 0.1], 1, "--detector NRCALONG"),
+        (["--detector", "NRCA1", "--filter", "F162M", "--zero-point", 0.1], 1, "--filter F150W2 --pupil F162M"),
+        (["--detector", "NRCA1", "--filter", "F200W", "--zero-point", 0.1], 1, "has offsets, too"),
+        (["--detector", "NRCA1", "--filter", "F115W", "--zero-point-error", 0.1], 1, "missing field zero_point"),
+        (["--detector", "NRCA1", "--filter", "F115W", "--offset", 0.1], 2, "with --detector, give at least one of"),
+        (["--array", "1", "--filter", "F115W", "--zero-point", 0.1], 2, "with --array, give at least one of --offset"),
+        (["--filter", "F115W", "--zero-point", 0.1], 2, "give either --array, for an offset, or --detector"),
+        (["--array", "1", "--filter", "F200W", "--offset", 0.1, "-o", "my_moduleoffset.asdf"], 1, "exists already"),
+    ],
+)
+def test_set_refuses_zero_points_that_cannot_be(modfix, folder, options, status, words):
+    modfix("init")
+    before = (folder / "my_moduleoffset.asdf").read_bytes()
+    assert words in modfix("set", "my_moduleoffset.asdf", *options, status=status)
+    assert (folder / "my_moduleoffset.asdf").read_bytes() == before
+
+
+def test_diff_compares_zero_points_and_fields_in_one_baseline(modfix, folder):
+    """T2 is T1 plus 30 mmag in each detector, which is another baseline, and 5 mmag in NRCA1: only these are left."""
+    write("one", (point("NRCA1", 0.010), point("NRCB1", 0.0), point("NRCB2", 0.02, None)), baseline="NRCB1")
+    moved = (point("NRCA1", 0.045, field=FIELD), point("NRCB1", 0.030), point("NRCB2", 0.050), point("NRCB3", 0.04))
+    write("two", moved, baseline=None)
+    output = collapsed(modfix("diff", "one.asdf", "two.asdf"))
+    assert "NRCA1 F115W +10.00 ± 1.00 +15.00 ± 1.00 +5.00 ± 1.41 +3.5" in output
+    assert "NRCB2 F115W +20.00 +20.00 ± 1.00 +0.00" in output
+    assert "only in T2, zero point [mmag] NRCB3 F115W +10.00 ± 1.00" in output
+    assert "field, T2 - T1 [mmag rms over the detector] NRCA1 F115W 2.89" in output
+    assert "baselines NRCB1 and None: zero points are converted to the first" in output
+    write("offsets", rows=[OffsetRow(array="1", filter="F115W", offset=0.1, offset_error=0.001)])
+    output = collapsed(modfix("diff", "two.asdf", "offsets.asdf"))
+    assert "filter F115W, pupil CLEAR: one table has offsets and the other zero points; not compared" in output
+
+
+def test_merge_joins_zero_points_on_one_scale(modfix, folder):
+    """A mean of module B of 0 stays 0; a list relative to NRCB1 is shifted by its own mean of module B, 10 mmag."""
+    write("one", (point("NRCA1", 0.03), point("NRCB1", 0.0)))
+    write("two", tuple(point(d, z, filter="F150W") for d, z in (("NRCA1", 0.05), ("NRCB1", 0.0), ("NRCB2", 0.02))),
+          baseline="NRCB1")  # fmt: skip
+    output = modfix("merge", "one.asdf", "two.asdf", "-o", "x.asdf", status=1)
+    assert "two.asdf has baseline NRCB1, one.asdf has baseline B; choose one baseline" in collapsed(output)
+    modfix("merge", "one.asdf", "two.asdf", "-o", "merged.asdf", "--baseline", "B")
+    merged = OffsetTable.read("merged.asdf")
+    assert merged.baseline == "B"
+    found = {(row.detector, row.filter): row.zero_point for row in merged.zero_points}
+    assert found == pytest.approx({("NRCA1", "F115W"): 0.03, ("NRCB1", "F115W"): 0.0, ("NRCA1", "F150W"): 0.04,
+                                   ("NRCB1", "F150W"): -0.01, ("NRCB2", "F150W"): 0.01}, abs=1e-15)  # fmt: skip
+    modfix("merge", "packaged", "one.asdf", "-o", "both.asdf")
+    both = OffsetTable.read("both.asdf")
+    assert (both.rows, len(both.zero_points)) == (OffsetTable.read().rows, 2)
+
+
+@pytest.mark.parametrize(
+    ("points", "rows", "words"),
+    [
+        ((point("NRCA2", 0.1),), (), "zero points of one.asdf and two.asdf have no common scale: two.asdf has none of"),
+        ((point("NRCA1", 0.1), point("NRCB1")), (), "is in one.asdf and in two.asdf; choose with prefer first or last"),
+        ((), (OffsetRow(array="1", filter="F115W", offset=0.1, offset_error=0.1),), "offsets and zero points, in one"),
+    ],
+)
+def test_zero_points_that_cannot_be_joined_are_refused(modfix, folder, points, rows, words):
+    write("one", (point("NRCA1", 0.03), point("NRCB1", 0.0)))
+    write("two", points, rows)
+    assert words in modfix("merge", "one.asdf", "two.asdf", "-o", "merged.asdf", status=1)
+    assert not (folder / "merged.asdf").exists()
+
+
+def test_ecsv_keeps_fields_groups_and_both_kinds_of_rows(modfix, folder):
+    points = (point(field=FIELD, field_error=0.001, group=1, photmjsr=2.0, photmjsr_date="2026-03-01", photom="p.fits"),
+              point("NRCB1", 0.0, None, subarray="SUB160"))  # fmt: skip
+    row = OffsetRow(array="long", filter="F444W", offset=0.1, offset_error=0.1, photmjsr={"A": 1.0, "B": 2.0},
+                    photom={"A": "a.fits", "B": "b.fits"}, subarray="FULL")  # fmt: skip
+    write("mine", points, (row,))
+    modfix("convert", "mine.asdf", "mine.ecsv")
+    modfix("convert", "mine.ecsv", "again.asdf")
+    one, other = OffsetTable.read("mine.asdf"), OffsetTable.read("again.asdf")
+    assert (other.rows, other.zero_points, other.meta) == (one.rows, one.zero_points, one.meta)
+    content = Table.read("mine.ecsv")
+    content["zero_point"].unit, content["zero_point"][1:] = "mag", [0.05, 0.0]
+    content["zero_point"].convert_unit_to("mmag")
+    content["zero_point_error"].convert_unit_to("mmag")
+    content.write("milli.ecsv")
+    modfix("convert", "milli.ecsv", "milli.asdf")
+    assert OffsetTable.read("milli.asdf").zero_points[0].zero_point == pytest.approx(0.05)
+
+
+def test_the_example_of_the_documentation_is_a_table():
+    table = OffsetTable.read(Path(__file__).parents[1] / "docs" / "zero_points.asdf")
+    assert [row.zero_point for row in table.zero_points] == [0.0, 0.0212, 0.0235]
+    assert table.zero_points[1].field.evaluate([0, 2047], [1023.5, 1023.5]).tolist() == [-0.003, 0.003]
