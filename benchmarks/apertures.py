@@ -14,7 +14,7 @@ import numpy as np
 import poppy
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
-from jwst_modfix.photometry.apertures import FARTHEST, LARGE, default_aperture, growth_shares
+from jwst_modfix.photometry.apertures import FARTHEST, LARGE, default_aperture, growth_shares, systematic_error
 from jwst_modfix.simulate.filters import BANDS
 from jwst_modfix.simulate.streams import random_stream
 
@@ -131,9 +131,10 @@ def report(name, offset, near, far):
     growth = np.diff(offset, axis=1)
     extrapolated = offset[:, 0] + near * growth[:, 0] + far * growth[:, 1]
     rms = np.sqrt(np.mean(np.column_stack([offset, extrapolated]) ** 2, axis=0))
-    floor = 0.8 if "F444W" in name else 1.5
-    held = np.abs(offset[:, 0]) <= np.maximum(floor, np.abs(growth[:, 0]))
-    held_extrapolated = np.abs(extrapolated) <= np.maximum(floor, 0.5 * np.abs(growth[:, 0]))
+    band = ("LONG", "F444W") if "F444W" in name else ("SHORT", "F200W")
+    floors = {x: [1e3 * systematic_error(x, *band, 1e-3 * d) for d in growth[:, 0]] for x in ("r", "extrapolated")}
+    held = np.abs(offset[:, 0]) <= floors["r"]
+    held_extrapolated = np.abs(extrapolated) <= floors["extrapolated"]
     print(f"{name:24} rms r {rms[0]:.2f}, 1.5 r {rms[1]:.2f}, 2 r {rms[2]:.2f}, extrapolated {rms[3]:.2f} mmag;"
           f" within the floor {held.mean():.0%}, extrapolated {held_extrapolated.mean():.0%}", flush=True)  # fmt: skip
 

@@ -10,7 +10,7 @@ from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.photometry.apertures import growth_shares, least_systematic_error, measure_source
+from jwst_modfix.photometry.apertures import growth_shares, measure_source, systematic_error
 
 
 def enclosed(radius, sigma):
@@ -77,7 +77,7 @@ def test_an_offset_that_depends_on_the_aperture_is_a_warning(measured):
     assert warning.startswith("ModelMismatchWarning: offset of array 2: -2.")
     assert "use aperture='extrapolated'" in warning
     assert not [w for w in long.warnings if "aperture" in w]
-    assert short.systematic_floors("r") == {"2": pytest.approx(abs(one.difference))}
+    assert short.systematic_floors("r") == {"2": pytest.approx(2 * abs(one.difference))}
     assert long.systematic_floors("r") == {"long": 0.0008}
 
 
@@ -118,7 +118,14 @@ def test_options_of_the_aperture():
 
 def test_floors_by_filter():
     """Truth: 1.5 to 2 mmag at short and 0.8 mmag at long wavelengths."""
-    floors = [least_systematic_error("SHORT", "F115W"), least_systematic_error("SHORT", "F200W"),
-              least_systematic_error("LONG", "F444W")]  # fmt: skip
+    floors = [systematic_error("r", *band) for band in (("SHORT", "F115W"), ("SHORT", "F200W"), ("LONG", "F444W"))]
     assert floors == [0.002, 0.0015, 0.0008]
+    assert systematic_error("r", "LONG", "F444W", -0.003) == pytest.approx(0.006)  # the offset is off by 1.4 times it
     assert growth_shares("r", "LONG") == (0.0, 0.0)
+
+
+def test_zero_points_of_detectors_are_compared_too(measured):
+    """Truth: zero points of NRCA2 and NRCB2 change by half of the difference each, about their mean."""
+    found = {one.array: one.difference for one in derive(*measured, scale="detectors").bands[0].apertures}
+    assert set(found) == {"NRCA2", "NRCB2"}
+    assert found["NRCA2"] - found["NRCB2"] == pytest.approx(LOSS["large"] - LOSS["r"], abs=6e-4)

@@ -39,7 +39,7 @@ from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
 from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, zero_point_table
-from jwst_modfix.photometry.apertures import growth_shares, least_systematic_error
+from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
@@ -98,15 +98,10 @@ class BandResult:
         return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
 
     def systematic_floors(self, aperture: str) -> dict[str, float]:
-        """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ.
-
-        It is the larger of a floor for the filter and the difference between two apertures; of the latter half, where
-        the larger aperture or the extrapolation is used.
-        """
-        least = least_systematic_error(_channel(self.filter), self.filter)
-        share = 1.0 if aperture == "r" else 0.5
-        found = {result.array: least for result in self.results} or {"": least}
-        return found | {one.array: max(least, share * abs(one.difference)) for one in self.apertures}
+        """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
+        known = aperture, _channel(self.filter), self.filter
+        found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
+        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:

@@ -39,10 +39,15 @@ _SHORTEST = 1.5  # micron: below, PSFs differ more
 _SHORT_FLOOR = 0.002
 
 
-def least_systematic_error(channel: str, filter_: str) -> float:
-    """Find the least systematic error of an offset in a filter [mag], from differences of the PSF."""
+def systematic_error(aperture: str, channel: str, filter_: str, difference: float = 0.0) -> float:
+    """Estimate the systematic error of an offset [mag]: the larger of a floor and a multiple of its growth."""
     digits = "".join(c for c in filter_[1:4] if c.isdigit())
-    return _SHORT_FLOOR if digits and int(digits) / 100 < _SHORTEST else _FLOORS[channel]
+    least = _SHORT_FLOOR if digits and int(digits) / 100 < _SHORTEST else _FLOORS[channel]
+    return max(least, _FLOOR_SHARES[aperture] * abs(difference))
+
+
+# Systematic error over the difference of an offset in 1.5 r and in r: with 60 and 80 nm it holds in 93 to 100% of cases.
+_FLOOR_SHARES = {"r": 2.0, "large": 1.0, "extrapolated": 0.5}
 
 
 def growth_shares(aperture: str, channel: str) -> tuple[float, float]:
