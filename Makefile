@@ -25,7 +25,8 @@ PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table
     steps/module_offset.py steps/module_offset_derive.py steps/pipelines.py)
 
 # These, and other modules whose type hints are complete.
-TYPED := $(PUBLISHED) $(addprefix jwst_modfix/,text.py integration.py apply/factor.py)
+TYPED := $(PUBLISHED) $(addprefix jwst_modfix/,text.py integration.py apply/factor.py table/calibration.py \
+    table/rebase.py cli/calibrations.py)
 
 .PHONY: demo test test-mutants test-oldest docs clean
 
@@ -68,4 +69,4 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg docs/images/photmjsr_change.svg

@@ -69,7 +69,9 @@ nitpick_ignore_regex = [
 
 
 def setup(app):
-    """Draw the figure of the architecture from the code."""
-    from architecture import draw
+    """Draw the figures that are made of the code and of the data in the documentation."""
+    import architecture
+    import photmjsr_change
 
-    draw(HERE / "images" / "architecture.svg")
+    architecture.draw(HERE / "images" / "architecture.svg")
+    photmjsr_change.draw(HERE / "images" / "photmjsr_change.svg")

@@ -13,6 +13,14 @@ from jwst_modfix import simulate
 from jwst_modfix.cli import main
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
+# Each file runs in one process: those that take minutes begin first, or a core would wait for them at the end.
+LONGEST = ("test_end_to_end", "test_image3", "test_steps_derive", "test_solution_pulls")
+
+
+def pytest_collection_modifyitems(items):
+    """Sort the longest files before all others."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 @functools.cache
 def _simulated(detector, band, roll, subarray):

@@ -1,17 +1,20 @@
 """Photom, flat and area files of CRDS: what is read from them, and tables exported into them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.time import Time
-from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
-from reference_files import T0, run_photom, write_area, write_photom
+from derivation_of_magnitudes import DRIFT, PHOTMJSR, derive, simulate_photometry
+from reference_files import T0, run_flat, run_photom, write_area, write_flat, write_photom
 
+from jwst_modfix import ModuleOffsetStep
+from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.photometry.epochs import find_mixed
-from jwst_modfix.table.calibration import read_photom
+from jwst_modfix.table.calibration import find_drifts, read_photom
 from jwst_modfix.table.table import Field, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 LINEAR = {"timecoeff_linear": (0.02,)}
@@ -137,6 +140,16 @@ def test_the_exported_zero_point_gives_what_the_correction_gives(modfix, rate, a
     assert other.meta.photometry.conversion_megajanskys == pytest.approx(3.0 / (1 - 0.02 * 500 / 365), rel=1e-6)
 
 
+def test_the_stock_route_and_the_step_agree_on_a_zero_point(rate, area, tmp_path, modfix):
+    table = table_of(point(), baseline=None)
+    table.write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits")
+    corrected = ModuleOffsetStep.call(run_photom(rate(), "p.fits", area), override_moduleoffset="t.asdf")
+    assert corrected.meta.cal_step.module_offset == "COMPLETE"
+    np.testing.assert_allclose(run_photom(rate(), "new.fits", area).data, corrected.data, rtol=1e-6)
+
+
 def test_a_field_is_left_out_of_a_photom_file_only_if_asked(modfix, tmp_path):
     field = Field(order=1, coefficients=((0.0, 0.002), (0.001,)))
     table_of(point(field=field, field_error=0.001)).write(tmp_path / "t.asdf")
@@ -178,6 +191,202 @@ def test_all_rows_that_do_not_fit_are_named_at_once(modfix, tmp_path):
     refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
     assert "filter=F200W" in refused
     assert "filter=F150W" in refused
+
+
+# ---- export into flat files ----
+
+FIELD = Field(order=2, coefficients=((0.0, 0.004, -0.002), (0.003, 0.005), (-0.006,)))
+SUBARRAY = (701, 401, 64, 48)
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Write a flat of the full frame with noise, errors and bad pixels: ``flat(detector, filter)``."""
+
+    def write(detector="NRCA2", filter="F200W", name="flat.fits", **more):
+        rng = np.random.default_rng(5)
+        data = rng.normal(1.0, 0.02, (2048, 2048))
+        dq = np.zeros(data.shape, np.uint32)
+        dq[rng.random(data.shape) < 0.01] = 1
+        data[rng.random(data.shape) < 0.01] = np.nan
+        return write_flat(
+            tmp_path / name, detector, data, band=(filter, "CLEAR"), dq=dq, err=0.01 * np.ones(data.shape), **more
+        )
+
+    return write
+
+
+def before_flat(model):
+    """Make an exposure before the flat step, in the units that the table needs."""
+    for name in ("var_poisson", "var_rnoise"):
+        setattr(model, name, np.abs(model.data) * 0.01 + 1e-4)
+    return model
+
+
+@pytest.mark.parametrize("field", [None, FIELD])
+def test_an_exported_flat_gives_what_the_correction_gives(modfix, small_exposure, tmp_path, flat, field):
+    """The stock flat step with the exported flat; truth: 10**(0.4 (z + F)) at each full-frame pixel."""
+    table_of(point(field=field), baseline=None).write("t.asdf")
+    modfix("convert", "t.asdf", "new.fits", "--flat", flat())
+    model = before_flat(small_exposure("NRCA2", "F200W"))
+    stock, exported = run_flat(model, "flat.fits"), run_flat(model, "new.fits")
+    y, x = np.mgrid[400:448, 700:764]
+    factor = 10 ** (0.4 * (0.05 + (np.zeros(x.shape) if field is None else field.evaluate(x, y))))
+    good = np.isfinite(stock.data)
+    assert 0.9 < good.mean() < 1
+    np.testing.assert_array_equal(np.isfinite(exported.data), good)
+    for name, power in (("data", 1), ("err", 1), ("var_poisson", 2), ("var_rnoise", 2), ("var_flat", 2)):
+        truth = getattr(stock, name)[good] * factor[good] ** power
+        np.testing.assert_allclose(getattr(exported, name)[good], truth, rtol=1e-6)
+
+
+def test_an_exported_flat_carries_a_slope_by_the_wcs_of_an_exposure(modfix, small_exposure, tmp_path):
+    """The stock flat step with the exported flat, and with the original and then ours: Table 2, F444W."""
+    model = before_flat(small_exposure("NRCALONG", "F444W"))
+    rng = np.random.default_rng(6)
+    write_flat(
+        tmp_path / "flat.fits",
+        "NRCALONG",
+        rng.normal(1.0, 0.02, (48, 64)),
+        band=("F444W", "CLEAR"),
+        corner=SUBARRAY[:2],
+    )
+    model.save("x_cal.fits")
+    assert "needs a WCS; give an exposure of NRCALONG by --wcs" in modfix(
+        "convert", "packaged", "new.fits", "--flat", "flat.fits", status=1
+    )
+    modfix("convert", "packaged", "new.fits", "--flat", "flat.fits", "--wcs", "x_cal.fits")
+    stock = run_flat(model, "flat.fits")
+    corrected = ModuleOffsetStep.call(stock)
+    assert corrected.meta.cal_step.module_offset == "COMPLETE"
+    np.testing.assert_allclose(run_flat(model, "new.fits").data, corrected.data, rtol=1e-6)
+    factor = (corrected.data / stock.data)[np.isfinite(stock.data)]
+    assert np.ptp(factor) > 1e-5, "the slope is in"
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "words"),
+    [
+        (table_of(point("NRCA1")), {}, "has no row for NRCA2, F200W+CLEAR"),
+        (table_of(point(filter="F150W")), {}, "has no row for NRCA2, F200W+CLEAR"),
+        (table_of(point(), point(subarray="SUB160")), {}, "cannot carry zero point (detector=NRCA2"),
+        (table_of(point(), valid_for=Validity(flat=("other.fits",))), {}, "is valid for other.fits; carry it"),
+        (table_of(point()), {"filter": "ANY"}, "must be of one filter and pupil, got FILTER ANY"),
+    ],
+)
+def test_a_flat_that_a_table_is_not_for_is_refused(modfix, flat, table, change, words):
+    dataclasses.replace(table, baseline=None).write("t.asdf")
+    assert words in modfix("convert", "t.asdf", "new.fits", "--flat", flat(**change), status=1)
+
+
+def test_a_flat_is_not_corrected_twice_and_inputs_do_not_change(modfix, tmp_path, flat):
+    table_of(point(), baseline=None).write("t.asdf")
+    before = Path(flat()).read_bytes()
+    modfix("convert", "t.asdf", "new.fits", "--flat", "flat.fits")
+    assert Path("flat.fits").read_bytes() == before
+    assert "has module offsets in already" in modfix("convert", "t.asdf", "x.fits", "--flat", "new.fits", status=1)
+
+
+def test_all_detectors_are_exported_into_a_folder_or_none(modfix, tmp_path):
+    table_of(*(point(name, z) for name, z in (("NRCA1", 0.03), ("NRCB4", -0.02))), baseline=None).write("t.asdf")
+    names = [write_photom(tmp_path / f"p_{detector}.fits", detector, {"F200W": 2.0}) for detector in ("NRCA1", "NRCB4")]
+    modfix("convert", "t.asdf", "new", "--photom", *names)
+    for detector, z in (("NRCA1", 0.03), ("NRCB4", -0.02)):
+        found = fits.getdata(f"new/p_{detector}_modfix.fits")["photmjsr"]
+        assert found == pytest.approx(2.0 * 10 ** (0.4 * z), rel=1e-6)
+    others = [
+        write_photom(tmp_path / f"q_{detector}.fits", detector, {"F150W": 2.0}) for detector in ("NRCA1", "NRCB4")
+    ]
+    refused = modfix("convert", "t.asdf", "other", "--photom", names[0], *others, status=1)
+    assert "q_NRCA1.fits: t.asdf has no row for NRCA1" in refused
+    assert "q_NRCB4.fits: t.asdf has no row for NRCB4" in refused
+    assert not list(Path("other").glob("*"))
+
+
+@pytest.mark.parametrize("kind", ["photom", "flat"])
+def test_an_exposure_of_an_exported_file_is_not_corrected_again(small_exposure, kind):
+    model = small_exposure("NRCA2", "F200W")
+    getattr(model.meta.ref_file, kind).name = f"/a/jwst_nircam_{kind}_0155_modfix.fits"
+    result = ModuleOffsetStep.call(model)
+    assert result.meta.cal_step.module_offset == "SKIPPED"
+    np.testing.assert_array_equal(result.data, model.data)
+
+
+def test_a_skip_says_what_to_do_where_the_calibration_does_not_fit(modfix, small_exposure):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.ref_file.crds.context_used = "jwst_1568.pmap"
+    model.save("x_cal.fits")
+    output = " ".join(modfix("check", "packaged", "x_cal.fits").split())
+    assert "valid for jwst_1130.pmap: derive a table from these exposures ('strun module_offset_derive ASN')" in output
+    assert "('modfix rebase')" in output
+
+
+# ---- export of a drift ----
+
+
+def table_with_epochs(times, terms, covariance):
+    """Make a table with the epoch terms of a derivation in F200W [mag]; the first epoch's is 0."""
+    epochs = [{"number": n, "name": f"e{n}", "first_mjd": t - 0.5, "last_mjd": t + 0.5} for n, t in enumerate(times)]
+    names = ["offset[2]", *(f"epoch[{n}]" for n in range(1, len(times)))]
+    covariance = np.pad(covariance, (1, 0), constant_values=1e-6).tolist()
+    band = {"filter": "F200W", "pupil": "CLEAR", "terms": names, "values": [0.05, *terms], "covariance": covariance}
+    return OffsetTable(rows=(OffsetRow(array="2", filter="F200W", offset=0.05, offset_error=0.001),),
+                       meta={"description": "d", "derivation": {"epochs": epochs, "bands": [band]}})  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [{}, LINEAR, POWERLAW])
+def test_a_drift_is_taken_out_by_the_stock_photom_step(modfix, rate, area, tmp_path, own):
+    """Truth: throughput falls by 1% a year of 365 days from the first epoch on, beside what the file has.
+
+    Its error is 0.921e-3 / sqrt(0.548**2 + 2**2) of two epochs with 1 mmag each.
+    """
+    times = T0 + np.array([0.0, 200.0, 730.0])
+    terms = -2.5 * np.log10(1 - 0.01 * (times[1:] - T0) / 365)
+    table_with_epochs(times, terms, 1e-6 * np.eye(2)).write("t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F150W": 3.0, "F200W": 2.0}, times=own)
+    output = modfix("convert", "t.asdf", "new.fits", "--timecoeff", "p.fits")
+    assert "F200W: loss of +1.000 ± 0.044 % a year" in output
+    for mjd in (*times, T0 + 1000):
+        stock, exported = (run_photom(rate(mjd=mjd), name, area).data for name in ("p.fits", "new.fits"))
+        truth = stock / (1 - 0.01 * (mjd - T0) / 365)
+        # Two linear losses are joined to one: their product is left out, 0.02 * 0.01 * (1000 / 365)**2 of the flux.
+        np.testing.assert_allclose(exported, truth, rtol=2e-3 if own == LINEAR else 2e-6)
+    others = [run_photom(rate(filter="F150W"), name, area).data for name in ("p.fits", "new.fits")]
+    np.testing.assert_allclose(*others, rtol=1e-6)
+    assert "has a drift in already" in modfix("convert", "t.asdf", "x.fits", "--timecoeff", "new.fits", status=1)
+    modfix("convert", "t.asdf", "both.fits", "--photom", "new.fits")
+
+
+def test_the_drift_is_weighted_by_the_covariance_of_the_epochs(modfix, tmp_path):
+    """Truth: two epochs a year later, 10 and 20 mmag, whose errors are 1 and 3 mmag: (10 * 9 + 20) / 10 = 11 mmag."""
+    table_with_epochs([T0, T0 + 365, T0 + 365], [0.010, 0.020], np.diag([1e-6, 9e-6])).write("t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    output = modfix("convert", "t.asdf", "new.fits", "--timecoeff", "p.fits")
+    losses = 1 - 10 ** (-0.4 * np.array([0.010, 0.020]))
+    assert f"loss of {100 * (9 * losses[0] + losses[1]) / 10:+.3f} ± {100 * 0.921 * 9e-7**0.5:.3f} %" in output
+
+
+@pytest.mark.parametrize("table", ["packaged", "t.asdf"])
+def test_a_table_without_epoch_terms_has_no_drift(modfix, tmp_path, table):
+    table_with_epochs([T0], [], np.empty((0, 0))).write("t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    assert "has no epoch terms; derive it from two or more epochs" in modfix(
+        "convert", table, "new.fits", "--timecoeff", "p.fits", status=1
+    )
+
+
+def test_the_epoch_terms_of_a_derivation_are_found(drifting, modfix, tmp_path):
+    """Truth: the second of the three simulated epochs measures everything 6 mmag faint, and the third nothing."""
+    made, headers, epochs = drifting
+    make_model(derive(made, headers, epochs)).save("t.asdf")
+    table = OffsetTable.read("t.asdf")
+    assert {drift.filter for drift in find_drifts(table)} == {row.filter for row in table.rows}
+    start = [np.mean([h.mjd for h, n in zip(headers, epochs.number, strict=True) if n == k]) for k in range(3)]
+    for band in table.meta["derivation"]["bands"]:
+        terms = dict(zip(band["terms"], band["values"], strict=True))
+        assert terms["epoch[1]"] == pytest.approx(DRIFT, abs=0.003)
+        assert terms["epoch[2]"] == pytest.approx(0.0, abs=0.003)
+    assert all(drift.t0 == pytest.approx(start[0], abs=0.5) for drift in find_drifts(table))
 
 
 # ---- derivations across a photom file that corrects for time ----

@@ -1,10 +1,13 @@
 """Derivations of zero points of detectors from simulated magnitudes: truth put in, record, table and products."""
 
+from dataclasses import replace
+
 import pytest
+from astropy.table import vstack
 from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
 
 from jwst_modfix.derivation.provenance import describe_derivation, make_model
-from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -72,9 +75,43 @@ def test_baseline_of_one_detector(photometry):
         ({"baseline": "NRCB1"}, "baseline: must be one of B, A, mean; got 'NRCB1'"),
         ({"field_order": "2"}, "field_order and drift: need scale='detectors'; got scale='modules'"),
         ({"scale": "detectors", "method": "pairs"}, "scale: 'detectors' needs method='network'"),
+        ({"method": "sky"}, "method: 'sky' needs scale='detectors' and photometry='exposure'"),
         ({"scale": "detectors", "exposure_terms": "yes"}, "exposure_terms: must be one of auto, fit, zero; got 'yes'"),
     ],
 )
 def test_parameters_that_contradict_are_refused(photometry, options, words):
     with pytest.raises(MeasurementsError, match=words):
         derive(*photometry, **options)
+
+
+def test_sky_levels_stand_beside_the_sources(derivation):
+    """Truth: a sky as bright over all detectors, measured with the zero points put in."""
+    (band,) = derivation.bands
+    assert list(band.sky_points) == [result.detector for result in band.detectors]
+    for name, (value, error) in band.sky_points.items():
+        assert value == pytest.approx(OFFSETS[name[4]] if name[3] == "A" else 0.0, abs=0.001)
+        assert error == pytest.approx(0.015, abs=0.001)
+    (described,) = describe_derivation(derivation)["bands"]
+    assert described["sky_zero_points"]["NRCA2"]["value"] == pytest.approx(-0.05, abs=0.001)
+
+
+def test_a_table_of_the_sky_where_no_source_links_detectors(photometry, tmp_path):
+    """Truth: sources of each detector and epoch are others, and the sky levels are those put in."""
+    measured, headers, epochs = photometry
+    table = measured.measurements.copy()
+    table["source"] = 2 * (table["source"] * 1000 + table["exposure"]) + 1
+    # Each measurement twice, so that sources are measured twice, by the same detector.
+    alone = replace(measured, measurements=vstack([table, table]))
+    with pytest.raises(NoSolutionError, match="no zero point can be derived"):
+        derive(alone, headers, epochs, scale="detectors")
+    found = derive(alone, headers, epochs, scale="detectors", method="sky")
+    rows = {row.detector: row for row in found.table.zero_points}
+    assert len(rows) == 8
+    assert rows["NRCA2"].zero_point == pytest.approx(-0.05, abs=0.001)
+    assert rows["NRCA2"].zero_point_error == pytest.approx(0.015, abs=0.001)
+    verdicts = {result.detector: result for result in found.bands[0].detectors}
+    assert verdicts["NRCA2"].verdict == "needed"
+    assert verdicts["NRCA1"].verdict == "not determined"
+    assert "from sky levels, with a floor of 15 mmag" in verdicts["NRCA1"].words
+    assert "from sky levels (floor of 15 mmag)" in make_model(found).meta.description
+    assert len(write_products(found, make_model(found), tmp_path)) > 2

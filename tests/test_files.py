@@ -18,6 +18,7 @@ def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path):
     with written_whole(target) as partial:
         partial.write_text("old")
         assert not target.exists()
+    os.link(target, tmp_path / "as it was")
     with written_whole(target) as partial:
         partial.write_text("new")
         assert target.read_text() == "old"
@@ -25,6 +26,7 @@ def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path):
         assert partial.stat().st_dev == target.stat().st_dev
         assert [path for path in target.parent.iterdir() if not path.name.startswith(".")] == [target]
     assert target.read_text() == "new"
+    assert (tmp_path / "as it was").read_text() == "old", "who reads the old file reads it to its end"
     assert list(target.parent.iterdir()) == [target]
 
 

@@ -127,6 +127,16 @@ def test_flux_is_filled_in_up_to_two_percent(place, share, flags):
     assert one.masked == pytest.approx(0.031 * 0.0308 / (np.pi * 0.3**2))
 
 
+def test_the_masked_share_is_of_the_area_inside_the_aperture():
+    # The truth: the part of a pixel across the edge that is inside, by points of 1/500 of its side.
+    frame, _ = mask((70, 60), (60, 63))
+    x, y = np.meshgrid((np.arange(500) + 0.5) / 500 + 9.5, (np.arange(500) + 0.5) / 500 - 0.5)
+    inside = np.mean(np.hypot(x * SCALE[0, 0], y * SCALE[1, 1]) < 0.3)
+    one = measure_source(frame, 60.0, 60.0, SCALE, APERTURE)
+    assert 0.1 < inside < 0.9
+    assert one.masked == pytest.approx((1 + inside) * 0.031 * 0.0308 / (np.pi * 0.3**2), rel=1e-4)
+
+
 def test_masked_centre_is_flagged_though_it_is_faint():
     frame, lost = mask((60, 60), sigma=0.2)
     assert lost < 0.02

@@ -186,20 +186,12 @@ def test_sources_too_faint_to_be_measured_need_not_be_deblended(exposures):
     assert len(every.ra) >= len(bright.ra) > np.sum(every.flux >= least) > 10
 
 
-# Bit for bit. With the oldest supported versions, told apart here by numpy 2.0, some runs place the sources of one
-# exposure 1e-9 pixel elsewhere: seen with numpy 2.0.0, jwst 1.20.2; the cause is not known.
-REPEATABLE = 1e-11 if np.lib.NumpyVersion(np.__version__) < "2.1.0" else 0.0
-
-
 def assert_same(found, expected):
     for name in ("measurements", "exposures"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert ours.colnames == theirs.colnames
         for column in ours.colnames:
-            if ours[column].dtype.kind == "f":
-                np.testing.assert_allclose(np.asarray(ours[column]), np.asarray(theirs[column]), rtol=REPEATABLE)
-            else:
-                np.testing.assert_array_equal(np.asarray(ours[column]), np.asarray(theirs[column]))
+            np.testing.assert_array_equal(np.asarray(ours[column]), np.asarray(theirs[column]))
     assert found.measurements.meta == expected.measurements.meta
 
 

@@ -1,4 +1,8 @@
-"""A real exposure, cut out and aligned by others; it is not part of the project, only of the shared data."""
+"""A real exposure and real values of PHOTMJSR, through the correction, the check and the export.
+
+The exposure was cut out and aligned by others, and its licence keeps it out of the project: its tests run on a stand-in
+too, which is cut in the same way out of a simulated exposure, with the headers of the full frame.
+"""
 
 import io
 import shutil
@@ -8,27 +12,45 @@ import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
+from reference_files import run_photom, write_area, write_photom
 from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.table.file import PACKAGED_TABLE
+from jwst_modfix.table.table import OffsetTable
 
 REAL = Path(__file__).parents[2] / "shared/data/real/jw01227002001_02105_00001_nrcalong_cutout_cal.fits"
 CHANGED = ["DATE", "FILENAME", "PHOTMJSR", "PHOTUJA2"]
 
-pytestmark = pytest.mark.skipif(not REAL.exists(), reason=f"the real exposure {REAL.name} is not beside the project")
+CUT = (slice(100, 200), slice(400, 500))  # rows and columns of the full frame
+PHOTMJSR = Path(__file__).parents[1] / "docs" / "data" / "photmjsr_2023_2026.csv"
 
 
-@pytest.fixture
-def real(tmp_path, monkeypatch):
+@pytest.fixture(params=["stand-in", "real"])
+def real(request, tmp_path, monkeypatch, make_exposure):
     """A copy of the exposure and of Table 2, widened to its calibration, in the working directory."""
-    shutil.copyfile(REAL, tmp_path / "real_cal.fits")
+    if request.param == "stand-in":
+        make_stand_in(make_exposure("NRCALONG", "F444W"), tmp_path / "real_cal.fits")
+    elif REAL.exists():
+        shutil.copyfile(REAL, tmp_path / "real_cal.fits")
+    else:
+        pytest.skip(f"the real exposure {REAL.name} is not beside the project")
     model = ModuleOffsetModel(PACKAGED_TABLE)
     model.instance["valid_for"]["context"]["first"] = "jwst_1046.pmap"
     model.save(tmp_path / "wide.asdf")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def make_stand_in(model, path):
+    """Cut the arrays, and leave the gWCS and the subarray keywords as they are."""
+    for name in ("data", "err", "dq", "area", "var_poisson", "var_rnoise", "var_flat"):
+        setattr(model, name, np.ascontiguousarray(getattr(model, name)[CUT]))
+    model.meta.ref_file.crds.context_used = "jwst_1046.pmap"
+    model.meta.ref_file.photom.name = "crds://jwst_nircam_photom_0111.fits"
+    model.save(path)
 
 
 def correct(**options):
@@ -139,3 +161,55 @@ def test_the_slope_is_refused_on_a_cutout_whose_wcs_is_that_of_the_full_frame(re
     correct()
     assert fits.getval("real_modfix.fits", "S_MODOFF") == "SKIPPED"
     np.testing.assert_array_equal(fits.getdata("real_modfix.fits", "SCI"), fits.getdata("real_cal.fits", "SCI"))
+
+
+# ---- real values of PHOTMJSR ----
+
+
+@pytest.fixture
+def photoms(tmp_path):
+    """Photom files with the real values of 2023 and 2026, by year and detector."""
+    values = {}
+    for row in Table.read(PHOTMJSR, format="ascii.csv", comment="#"):
+        for year, column in (("2023", "from"), ("2026", "to")):
+            values.setdefault((year, row["detector"]), {})[row["filter"], row["pupil"]] = row[column]
+    return {
+        (year, name): write_photom(tmp_path / f"{year}_{name}.fits", name, of) for (year, name), of in values.items()
+    }
+
+
+def test_real_photom_files_carry_table_2_as_the_list_of_their_values_does(modfix, photoms):
+    """Two routes to the table of what is left of Table 2; truth for the list: test_rebase."""
+    sides = {"from": "2023", "to": "2026"}
+    files = [word for side, year in sides.items() for word in
+             (f"--{side}-photom", *(path for (of, _), path in photoms.items() if of == year))]  # fmt: skip
+    modfix("rebase", "packaged", *files, "--drop-missing", "-o", "by_files.asdf")
+    modfix("rebase", "packaged", "--photmjsr", PHOTMJSR, "--drop-missing", "-o", "by_list.asdf")
+    one, other = OffsetTable.read("by_files.asdf"), OffsetTable.read("by_list.asdf")
+    assert [row.key for row in one.rows] == [row.key for row in other.rows]
+    assert [row.offset for row in one.rows] == pytest.approx([row.offset for row in other.rows], abs=2e-7)
+
+
+def test_check_apply_and_export_agree_on_the_real_values(modfix, photoms, small_exposure, tmp_path):
+    """Truth: F200W of A2 has 2.026 in 2026 and 2.100 in 2023, 39 mmag more; -3.84 mmag of Table 2 are left."""
+    modfix("rebase", "packaged", "--photmjsr", PHOTMJSR, "--drop-missing", "-o", "left.asdf")
+    rate = small_exposure("NRCA2", "F200W")
+    rate.meta.bunit_data = "DN/s"
+    area = write_area(tmp_path / "area.fits", "NRCA2", np.ones((2048, 2048)))
+    stock = {year: run_photom(rate, photoms[year, "NRCA2"], area) for year in ("2023", "2026")}
+    for year, is_warned in (("2023", True), ("2026", False)):
+        assert stock[year].meta.photometry.conversion_megajanskys == pytest.approx(
+            2.1 if is_warned else 2.026, rel=1e-6
+        )
+        stock[year].save(f"{year}_cal.fits")
+        output = " ".join(modfix("check", "left.asdf", f"{year}_cal.fits").split())
+        assert "zero-point error -3.84 mmag" in output
+        assert (
+            "PHOTMJSR is 2.1, but row (array=2, filter=F200W, pupil=CLEAR) was derived at 2.026" in output
+        ) == is_warned
+    corrected = ModuleOffsetStep.call("2026_cal.fits", override_moduleoffset="left.asdf")
+    np.testing.assert_allclose(corrected.data, stock["2026"].data * 10 ** (0.4 * -0.00384), rtol=5e-6)
+    modfix("convert", "left.asdf", "new.fits", "--photom", photoms["2026", "NRCA2"])
+    np.testing.assert_allclose(run_photom(rate, "new.fits", area).data, corrected.data, rtol=1e-6)
+    refused = modfix("convert", "left.asdf", "x.fits", "--photom", photoms["2023", "NRCA2"], status=1)
+    assert "F200W, pupil=CLEAR) is 2.1, but the row was derived at 2.026 (-38.9 mmag)" in refused

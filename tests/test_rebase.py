@@ -1,15 +1,18 @@
 """Tables carried from one calibration to another, held against pixels that both calibrations have gone through."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from derivation_of_magnitudes import derive, simulate_photometry
 from numpy.polynomial.legendre import legval2d
 from reference_files import PIXAR_SR, T0, run_flat, run_photom, write_area, write_flat, write_photom
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.rebase import read_calibration, rebase_table
+from jwst_modfix.table.calibration import Photom, PhotomLine
+from jwst_modfix.table.rebase import Calibration, read_calibration, rebase_table
 from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 REAL = Path(__file__).parents[1] / "docs" / "data" / "photmjsr_2023_2026.csv"
@@ -121,6 +124,29 @@ def test_a_zero_point_takes_up_the_shape_of_the_new_flat(measure, tmp_path, cali
         assert row.zero_point + row.field.evaluate(x, y) == pytest.approx(found[1] - found[0], abs=3e-5)
     assert row.field.order == 2
     assert row.field_error is None
+
+
+def test_a_derivation_on_the_new_calibration_gives_the_same_table():
+    """Truth: the same measurements with fluxes and PHOTMJSR times R of each detector, derived again: within errors."""
+    made, headers, epochs = simulate_photometry()
+    ratio = {"NRCA2": 1.03, "NRCB2": 0.99, "NRCALONG": 0.98, "NRCBLONG": 1.01}
+    photmjsr = {header.detector: header.photmjsr for header in headers}
+    old, new = (
+        Calibration(side, {name: Photom(Path(f"jwst_nircam_photom_{name.lower()}.fits"), name, None, tuple(
+            PhotomLine(0, band, "CLEAR", None, value * ratio[name] ** power) for band in ("F200W", "F444W")), "")
+            for name, value in photmjsr.items()}, is_list=True)
+        for side, power in (("from", 0), ("to", 1))
+    )  # fmt: skip
+    rebased = rebase_table(derive(made, headers, epochs).table, old, new).table
+    table = made.measurements.copy()
+    detectors = [f"NRC{row['module']}{str(row['array']).upper()}" for row in table]
+    table["mag"] = table["mag"] - 2.5 * np.log10([ratio[name] for name in detectors])
+    headers = [replace(h, photmjsr=h.photmjsr * ratio[h.detector]) for h in headers]
+    again = derive(replace(made, measurements=table), headers, epochs).table
+    for one, other in zip(rebased.rows, again.rows, strict=True):
+        assert one.key == other.key
+        assert abs(one.offset - other.offset) < 0.5 * np.hypot(one.offset_error, other.offset_error)
+        assert one.photmjsr == pytest.approx(other.photmjsr, rel=1e-6)
 
 
 # ---- PHOTMJSR ----
@@ -380,11 +406,13 @@ def test_the_command_carries_a_table_and_says_what_is_no_longer_needed(modfix, t
 
 
 def test_folders_of_files_are_read(modfix, tmp_path, calibrate):
+    """Of the files in a folder, those of the kind are taken: the flat is not read as a photom file."""
     calibrate({"NRCA2": (2.1, 2.0), "NRCB2": (2.0, 2.0)})
     for side in ("from", "to"):
         Path(side).mkdir()
         for path in tmp_path.glob(f"{side}_*.fits"):
             path.rename(tmp_path / side / path.name)
+        write_flat(tmp_path / side / "flat.fits", "NRCA2", np.ones((8, 8)))
     table_of(offset()).write("t.asdf")
     modfix("rebase", "t.asdf", "--from-photom", "from", "--to-photom", "to", "-o", "new.asdf")
     assert OffsetTable.read("new.asdf").rows[0].offset == pytest.approx(-0.05 + change(2.1, 2.0), abs=1e-6)

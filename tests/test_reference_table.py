@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import logging
 import pickle
+import re
 import subprocess
 import sys
 
@@ -167,6 +168,40 @@ def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkey
     assert OffsetTable.read("packaged") == make_table()  # a file of that name comes first
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: OffsetTable.read(None), "a table must be a path or the word packaged, got None"),
+        (lambda: OffsetTable.read(b"mine.asdf"), "a table must be a path or the word packaged, got b'mine.asdf'"),
+        (lambda: OffsetTable.read("s3://bucket/mine.asdf"), "s3://bucket/mine.asdf: is not a file on this computer"),
+        (
+            lambda: OffsetTable.read("~nobody_at_all/mine.asdf"),
+            "~nobody_at_all/mine.asdf: cannot be read: No such file",
+        ),
+        (lambda: OffsetTable.read("a\0b"), "a path cannot have a null character"),
+        (lambda: OffsetTable.read("x" * 300), "cannot be read: File name too long"),
+        (lambda: make_table(meta={"description": "d"}).write(5), "a table must be a path or the word packaged, got 5"),
+        (lambda: ModuleOffsetModel(5), "a table must be a path, a tree or a model, got int"),
+        (lambda: ModuleOffsetModel({}), "top level: must have at least 1 entry, got 0"),
+        (lambda: OffsetTable(rows=LONG), "rows must be a list of OffsetRow, got OffsetRow"),
+        (lambda: OffsetTable(rows=[{"array": "1"}]), "rows must be a list of OffsetRow, got "),
+        (lambda: OffsetTable(zero_points=[LONG]), "zero_points must be a list of ZeroPointRow, got "),
+        (lambda: make_table(gradient={}), "gradient must be a Gradient or None, got {}"),
+        (lambda: make_table(valid_for=None), "valid_for must be a Validity, got None"),
+        (lambda: make_table(name=None), "name must be text, got None"),
+        (lambda: make_table(baseline=5), "baseline: must be text, got 5"),
+        (lambda: make_table().module_zero_point(LONG, "C"), "no module C in baseline B"),
+        (
+            lambda: zero_point(photmjsr=1, photmjsr_date="2026-02-30"),
+            "photmjsr_date: must be a date such as 2026-03-01",
+        ),
+    ],
+)
+def test_what_is_no_table_is_named(make, words):
+    with pytest.raises(ReferenceTableError, match=re.escape(words)):
+        make()
+
+
 def test_rows_become_an_astropy_table_with_units():
     row = dataclasses.replace(SHORT, photmjsr={"A": 0.3, "B": 0.31})
     table = make_table(rows=(LONG, row), meta={"description": "d"}).to_table()
@@ -204,9 +239,17 @@ IMPOSSIBLE = [
     ("1", "F444W", "CLEAR", "F444W is a filter of the long-wavelength arrays: --array long"),
     ("long", "F200W", "CLEAR", "F200W is a filter of the short-wavelength arrays: --array 1, 2, 3 or 4"),
     ("1", "F999W", "CLEAR", "NIRCam has no filter F999W; filters of array 1 are F070W, F090W, F115W"),
-    ("long", "F444W", "F323N", "pupil F323N is used with another filter: --filter F322W2 --pupil F323N"),
+    ("long", "F444W", "F323N", "F323N in the pupil wheel is used with another filter: --filter F322W2 --pupil F323N"),
     ("long", "F444W", "F999N", "pupil F999N is not used in imaging; pupils of array long are CLEAR, F323N, F405N"),
-    ("1", "CLEAR", "F162M", "NIRCam has no filter CLEAR"),
+    ("1", "CLEAR", "F162M", "F162M in the pupil wheel is used with another filter: --filter F150W2 --pupil F162M"),
+    ("1", "CLEAR", "CLEAR", "NIRCam has no filter CLEAR"),
+    ("long", "F162M", "CLEAR", "F162M is in the pupil wheel: --array 1, 2, 3 or 4 --filter F150W2 --pupil F162M"),
+    (
+        "2",
+        "F150W",
+        "F405N",
+        "F405N in the pupil wheel is used with another filter: --array long --filter F444W --pupil F405N",
+    ),
 ]
 
 

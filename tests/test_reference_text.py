@@ -94,6 +94,15 @@ def test_what_asdf_itself_writes_is_accepted(tmp_path):
     assert ModuleOffsetModel(tmp_path / "mine.asdf").table.row("1", "F150W").offset == 0.5
 
 
+@pytest.mark.parametrize("version", ["1.0.0", "1.3.0", "1.5.0"])
+def test_what_asdf_writes_in_other_versions_of_its_standard_is_accepted(tmp_path, version):
+    with asdf.open(PACKAGED_TABLE) as file:
+        copy = asdf.AsdfFile(dict(file.tree), version=version)
+        copy.add_history_entry("words: 'quoted' \"twice\" # ünd\n" + "a" * 200)
+        copy.write_to(tmp_path / "mine.asdf", all_array_compression="zlib")
+    assert OffsetTable.read(tmp_path / "mine.asdf") == OffsetTable.read("packaged")
+
+
 def test_aliases_of_asdf_in_its_own_block_are_accepted(tmp_path):
     history = "history:\n  entries: [&x !core/history_entry-1.0.0 {description: d}, *x]\n"
     assert read_tree(write(tmp_path / "t.asdf", history + "a: 1\n")) == {"a": 1}

@@ -328,44 +328,6 @@ def test_the_map_of_residuals_is_over_the_focal_plane(derivation):
     assert at[largest] == pytest.approx([m.V2[row], m.V3[row]], abs=0.3)
 
 
-def test_correlations_and_errors_are_those_of_the_covariance(derivation, figures):
-    solution = derivation.solution["F444W"]
-    (ax,) = figures["F444W", "covariance"].figure.axes
-    texts = {text.get_position(): text.get_text() for text in ax.texts}
-    names = [label.get_text().split("\n") for label in ax.get_yticklabels()]
-    assert names[0][0] == "offset[long]"
-    for i, (name, error) in enumerate(names):
-        assert float(error) == pytest.approx(1e3 * solution.value(name)[1], abs=0.0051)
-        assert texts[i, i] == "+1.00"
-    i, j = (solution.names.index(name) for name in ("offset[long]", "slope[long]"))
-    (place,) = [k for k, (name, _) in enumerate(names) if name == "slope[long]"]
-    C = solution.covariance
-    assert float(texts[0, place]) == pytest.approx(C[i, j] / np.sqrt(C[i, i] * C[j, j]), abs=0.0051)
-    assert float(texts[0, place]) < -0.8, "modules at both sides: an offset mimics a slope"
-
-
-def test_links_count_common_sources(derivation, figures):
-    (ax,) = figures["F444W", "links"].figure.axes
-    m = derivation.solution["F444W"].measurements
-    seen = {module: set(m.source[m.module == module]) for module in "AB"}
-    names = [label.get_text() for label in ax.get_xticklabels()]
-    texts = {text.get_position(): text.get_text() for text in ax.texts}
-    assert names == ["long A", "long B"]
-    for i, one in enumerate("AB"):
-        for j, other in enumerate("AB"):
-            assert texts[i, j] == str(len(seen[one] & seen[other]))
-
-
-def test_the_sky_is_drawn_beside_the_sources(derivation, figures):
-    (ax,) = figures["", "sky_check"].figure.axes
-    drawn = {container.get_label(): points_of(container) for container in ax.containers}
-    for place, band in enumerate(derivation.bands):
-        for label in ("sky", "sources"):
-            known = getattr(band.sky[0], label), getattr(band.sky[0], f"{label}_error")
-            assert [column[place] for column in drawn[label][1:]] == pytest.approx(1e3 * np.array(known))
-    assert drawn["sky"][1][0] == pytest.approx(1e3 * SHORT.offset, abs=0.1)
-
-
 def test_astrometric_residuals_are_from_the_mean_of_the_other_exposures(figures):
     """
     Truth: 2 mas between the second and the other epochs, in east only, and 1 mas of scatter in north.

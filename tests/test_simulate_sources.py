@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from astropy.modeling.models import Sersic1D
 from one_exposure import one_exposure, sources_at
 
 from jwst_modfix.simulate import (
@@ -16,7 +15,7 @@ from jwst_modfix.simulate import (
 from jwst_modfix.simulate.filters import UnknownBandError
 from jwst_modfix.simulate.optics import read_aperture
 from jwst_modfix.simulate.render import draw_sources
-from jwst_modfix.simulate.scene import PROFILES, SceneError
+from jwst_modfix.simulate.scene import SceneError
 
 FLUX_20 = 3631e-6 * 10**-8  # MJy of 20 mag AB
 
@@ -58,33 +57,6 @@ def test_psf_has_its_width_on_the_sky_and_not_in_pixels(detector, x, y):
     offsets = np.arange(2048.0)
     found = [(image.sum(axis=axis) * (offsets - place) ** 2).sum() for axis, place in ((0, x), (1, y))]
     np.testing.assert_allclose(found, expected, rtol=0.01)
-
-
-def test_galaxy_has_the_position_angle_and_axis_ratio_of_its_row():
-    """Second moments on the sky, less those of the PSF."""
-    exposure = one_exposure("NRCALONG", "F444W")
-    scene = sources_at(exposure, [1000.0], [1000.0], "exponential")
-    image = draw_sources(scene, exposure) - draw_sources(sources_at(exposure, [1000.0], [1000.0]), exposure)
-    y, x = np.mgrid[700:1301, 700:1301].astype(float)
-    weights = image[700:1301, 700:1301] / FLUX_20
-    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(x, y))
-    east = (ra - scene["ra"][0]) * np.cos(np.deg2rad(scene["dec"][0])) * 3600
-    north = (dec - scene["dec"][0]) * 3600
-    ee, nn, en = ((weights * product).sum() for product in (east**2, north**2, east * north))
-    assert np.rad2deg(np.arctan2(2 * en, nn - ee) / 2) == pytest.approx(30, abs=1)
-    root = np.hypot((nn - ee) / 2, en)
-    ratio = np.sqrt(((nn + ee) / 2 - root) / ((nn + ee) / 2 + root))
-    assert ratio == pytest.approx(0.4, abs=0.02)
-
-
-@pytest.mark.parametrize(("type", "index"), [("exponential", 1), ("devaucouleurs", 4)])
-def test_profiles_follow_sersic(type, index):
-    """Within 5% between 0.3 and 2.5 half-light radii, where the profiles hold most of their light."""
-    mixture = PROFILES[type]
-    radius = np.linspace(0.3, 2.5, 50)[:, None]
-    brightness = mixture.weights / mixture.sigmas**2 * np.exp(-0.5 * (radius / mixture.sigmas) ** 2)
-    ratio = brightness.sum(axis=1) / Sersic1D(amplitude=1, r_eff=1, n=index)(radius[:, 0])
-    np.testing.assert_allclose(ratio / np.median(ratio), 1, atol=0.05)
 
 
 def test_number_counts_and_colours():

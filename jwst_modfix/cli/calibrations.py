@@ -1,17 +1,23 @@
 """``modfix rebase`` and the exports of ``modfix convert``: tables and the user's CRDS reference files."""
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from jwst_modfix.errors import OutputError, ReferenceTableError
+from jwst_modfix.files import check_writable, explained, part_folder
 from jwst_modfix.table.describe import describe_band, describe_validity, describe_value, wrap
 from jwst_modfix.table.file import refuse_overwriting
 from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.text import align
 
 if TYPE_CHECKING:
+    from jwst_modfix.table.calibration import Image
     from jwst_modfix.table.rebase import Change
 
 
@@ -33,12 +39,20 @@ class ManyFiles(click.Command):
         return super().parse_args(ctx, words)
 
 
-def list_files(names: Sequence[str]) -> list[Path]:
-    """List files, and the FITS files of folders."""
+def list_files(names: Sequence[str], kind: str) -> list[Path]:
+    """List files, and the reference files of a kind in folders."""
+    from jwst_modfix.table.calibration import is_of_kind  # late, as it imports astropy
+
     found: list[Path] = []
     for name in names:
         path = Path(name).expanduser()
-        found += sorted(path.glob("*.fits")) if path.is_dir() else [path]
+        if path.is_dir():
+            mine = [file for file in sorted(path.glob("*.fits")) if is_of_kind(file, kind)]
+            if not mine:
+                raise ReferenceTableError(f"{path}: the folder has no {kind} file (*.fits with REFTYPE {kind.upper()})")
+            found += mine
+        else:
+            found.append(path)
     return found
 
 
@@ -49,19 +63,19 @@ Examples:
       --from-flat old/*flat*.fits --to-flat new/*flat*.fits --date 2026-03-01 -o new.asdf
   modfix rebase packaged --photmjsr photmjsr.csv -o new.asdf
 """
-_FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}
+FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}
 
 
 @click.command("rebase", cls=ManyFiles, epilog=_REBASE_EXAMPLES)
 @click.argument("table")
 @click.option(
-    "--from-photom", **_FILES, help="Photom files that TABLE was derived on, one of each detector, or a folder."
+    "--from-photom", **FILES, help="Photom files that TABLE was derived on, one of each detector, or a folder."
 )
-@click.option("--to-photom", **_FILES, help="Photom files of the new calibration.")
-@click.option("--from-flat", **_FILES, help="Flats of the old calibration, if they changed.")
-@click.option("--to-flat", **_FILES, help="Flats of the new calibration.")
-@click.option("--from-area", **_FILES, help="Pixel area files of the old calibration, if they changed.")
-@click.option("--to-area", **_FILES, help="Pixel area files of the new calibration.")
+@click.option("--to-photom", **FILES, help="Photom files of the new calibration.")
+@click.option("--from-flat", **FILES, help="Flats of the old calibration, if they changed.")
+@click.option("--to-flat", **FILES, help="Flats of the new calibration.")
+@click.option("--from-area", **FILES, help="Pixel area files of the old calibration, if they changed.")
+@click.option("--to-area", **FILES, help="Pixel area files of the new calibration.")
 @click.option("--photmjsr", metavar="CSV", help="In place of files: columns detector, filter, pupil, from, to.")
 @click.option("--date", metavar="DATE", help="Date at which PHOTMJSR that depends on time is compared, as 2026-03-01.")
 @click.option("--context", metavar="PMAP", help="CRDS context of the new calibration, which files do not name.")
@@ -81,11 +95,11 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
         raise click.UsageError("give either --from-photom and --to-photom, or --photmjsr")
     refuse_overwriting(output)
     old, new = read_values(photmjsr) if photmjsr else (
-        read_calibration(side, *(list_files(files[f"{side}_{kind}"]) for kind in ("photom", "flat", "area")))
+        read_calibration(side, *(list_files(files[f"{side}_{kind}"], kind) for kind in ("photom", "flat", "area")))
         for side in ("from", "to")
     )  # fmt: skip
-    options = {"date": date, "context": context, "drop_missing": drop_missing, "name": Path(output).name}
-    done = rebase_table(OffsetTable.read(table), old, new, **options)
+    done = rebase_table(OffsetTable.read(table), old, new, date=date, context=context, drop_missing=drop_missing,
+                        name=Path(output).name)  # fmt: skip
     done.table.write(output)
     click.echo("\n".join(_describe_changes(done.changes)))
     for line in done.notes:
@@ -114,8 +128,44 @@ def _value(row: OffsetRow | ZeroPointRow) -> tuple[float, str]:
     return value, describe_value(value, error) if error is not None else f"{1e3 * value:+7.2f}"
 
 
-def write_photom(table: OffsetTable, photom: str, output: str, *, drop_slope: bool) -> None:
-    """Export a table into a photom file, and print what was changed."""
+# ---- exports of modfix convert ----
+
+
+@contextlib.contextmanager
+def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
+    """Give a hidden folder to write files to, which are moved to their places if nothing was refused."""
+    check_writable(folder)
+    with part_folder(folder) as hidden:
+        yield hidden
+        for target in targets:
+            with explained(target):
+                (hidden / target.name).replace(target)
+
+
+def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:
+    """Export a table into photom or flat files: all of them or, if one is refused, none."""
+    paths = list_files(files, "flat" if kind == "flat" else "photom")
+    single = len(paths) == 1 and output.lower().endswith(".fits")
+    targets = [Path(output) if single else Path(output) / f"{path.stem}_modfix.fits" for path in paths]
+    if twice := [name for name, count in Counter(target.name for target in targets).items() if count > 1]:
+        raise OutputError(f"{output}: {', '.join(twice)} would be written for several files; rename them")
+    for target in targets:
+        refuse_overwriting(target)
+    export, problems, lines = _EXPORTS[kind], [], []
+    folder = targets[0].parent
+    with written_together(folder, targets) as hidden:
+        for path, target in zip(paths, targets, strict=True):
+            try:
+                lines.append((target, list(export(table, path, hidden / target.name, **options))))
+            except ReferenceTableError as error:
+                problems.append(str(error))
+        if problems:
+            raise ReferenceTableError("; ".join(problems))
+    for target, words in lines:
+        click.echo("\n".join([*words, f"wrote {target}"]))
+
+
+def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope: bool) -> Iterator[str]:
     from jwst_modfix.table.calibration import export_photom  # late, as it imports astropy
 
     export = export_photom(table, photom, output, drop_slope=drop_slope)
@@ -123,10 +173,46 @@ def write_photom(table: OffsetTable, photom: str, output: str, *, drop_slope: bo
     for line, z in export.changed:
         factor = f"PHOTMJSR times {10 ** (0.4 * z):.6f}"
         rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+.2f} mmag", factor])
-    click.echo("\n".join(align(rows)))
+    yield from align(rows)
     for row in export.dropped:
-        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * row.slope:+.2f} mmag/arcmin,"
+        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+.2f} mmag/arcmin,"
         click.echo(f"warning: {row.label}: its {part} is left out", err=True)
     if not table.valid_for.photom:
         note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
-        click.echo("\n".join(wrap(note, "note: ")))
+        yield from wrap(note, "note: ")
+
+
+def _export_flat(table: OffsetTable, flat: Path, output: Path, *, wcs: Sequence[str]) -> Iterator[str]:
+    from jwst_modfix.table.calibration import export_flat
+
+    row = export_flat(
+        table, flat, output, partial(_factor_by_wcs, table, [Path(name) for name in wcs]) if wcs else None
+    )
+    yield f"{row.label}: flat over the factor of the correction"
+
+
+def _factor_by_wcs(table: OffsetTable, exposures: Sequence[Path], image: "Image") -> Any:
+    """Evaluate the correction by the WCS of an exposure with the pixels of a flat."""
+    from jwst_modfix.exposure import open_exposure
+
+    wanted = (image.detector, *image.filters, *image.pupils, image.shape, (image.corner[0] + 1, image.corner[1] + 1))
+    for path in exposures:
+        with open_exposure(path) as opened:
+            found = opened.exposure
+        if (found.detector, found.filter, found.pupil, found.shape, found.subarray_start) == wanted:
+            return table.factor(path).evaluate()
+    raise ReferenceTableError(
+        f"{image.path}: --wcs has no exposure of {image.detector} in {image.filters[0]}+{image.pupils[0]} with the "
+        f"pixels of the flat (shape {image.shape})"
+    )
+
+
+def _export_drift(table: OffsetTable, photom: Path, output: Path) -> Iterator[str]:
+    from jwst_modfix.table.calibration import export_timecoeff
+
+    for drift in export_timecoeff(table, photom, output):
+        band = describe_band(drift.filter, drift.pupil)
+        yield f"{band}: loss of {1e2 * drift.loss:+.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
+
+
+_EXPORTS: dict[str, Any] = {"photom": _export_photom, "flat": _export_flat, "timecoeff": _export_drift}

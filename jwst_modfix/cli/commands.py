@@ -19,6 +19,7 @@ _COMMANDS = {  # the module of each, and its line of help
     "group": ("exposures", "Make an association of exposures of several epochs."),
     "simulate": ("simulate", "Make exposures with a known error of the calibration."),
     "plan": ("exposures", "Forecast the errors of a table derived from exposures."),
+    "derive-from": ("derivations", "One table from the measurement files of several derivations."),
 }
 
 _EXAMPLES = """\b
@@ -41,7 +42,8 @@ class _LazyGroup(click.Group):
     def get_command(self, _ctx, name):
         if name not in _COMMANDS:
             return None
-        return getattr(importlib.import_module(f"jwst_modfix.cli.{_COMMANDS[name][0]}"), f"{name}_command")
+        module = importlib.import_module(f"jwst_modfix.cli.{_COMMANDS[name][0]}")
+        return getattr(module, f"{name.replace('-', '_')}_command")
 
     def format_commands(self, _ctx, formatter):
         with formatter.section("Commands"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from jwst_modfix.cli.calibrations import FILES, ManyFiles, export_files
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.table.combine import compare_tables, merge_tables
@@ -263,32 +264,39 @@ Examples:
   modfix convert zero_points.yaml mine_moduleoffset.asdf  lines NRCA1-F115W-CLEAR: [mjsr, scale, pixar_sr]
   modfix convert packaged photom_nrca1.fits --photom jwst_nircam_photom_0155.fits
   strun calwebb_image2 name_rate.fits --steps.photom.override_photom=photom_nrca1.fits
+  modfix convert mine.asdf new --photom old/*photom*.fits all detectors, to new/*_modfix.fits
+  modfix convert mine.asdf new --flat old/*flat*.fits     for --steps.flat_field.override_flat
 """
 
 
-@click.command("convert", epilog=_CONVERT_EXAMPLES)
+@click.command("convert", cls=ManyFiles, epilog=_CONVERT_EXAMPLES)
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
-@click.option("--photom", metavar="FITS", help="A photom reference file of one detector: write it with the offsets in.")
-@click.option("--drop-slope", is_flag=True, help="With --photom: leave slopes out, which such a file cannot carry.")
+@click.option("--photom", **FILES, help="Photom files, one of each detector: write them with the zero points in.")
+@click.option(
+    "--flat", **FILES, help="Flat files: write them over the factor of the correction, fields and slopes too."
+)
+@click.option("--timecoeff", **FILES, help="Photom files: write them with the drift of the epoch terms of the table.")
+@click.option("--wcs", **FILES, help="With --flat: an exposure of each detector with a slope, for its WCS.")
+@click.option("--drop-slope", is_flag=True, help="With --photom: leave slopes and fields out, which it cannot carry.")
 @click.option("--context", metavar="PMAP", help="CRDS context of the recipe's table or of a list of zero points.")
 @click.option("--recipe-gradient", is_flag=True, help="The recipe's table: the gradient as the recipe applies it.")
-def convert_command(source, output, photom, drop_slope, context, recipe_gradient):  # numpydoc ignore=PR01
+def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, **files):  # numpydoc ignore=PR01
     """Write a table in another format.
 
     ASDF and ECSV are converted without loss, except for comments. Lists of zero points by detector are read from CSV,
     ECSV and YAML: a factor multiplies fluxes, so 1.05 is a zero point of +53 mmag; photmjsr / photmjsr_ref is such a
-    factor, with photmjsr_ref that of the data. With --photom, OUT is a photom reference file for
-    the stock photom step (--steps.photom.override_photom): no plugin is needed, and the correction must not be
-    applied again. There is one photom file for each detector.
+    factor, with photmjsr_ref that of the data. With --photom, --flat or --timecoeff, OUT is a copy of
+    a reference file for the stock steps (--steps.photom.override_photom, --steps.flat_field.override_flat), or the
+    folder of the copies: no plugin is needed, and the correction must not be applied again.
     """
-    from jwst_modfix.cli.calibrations import write_photom
     from jwst_modfix.table import formats, lists  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
-    if photom:
-        write_photom(OffsetTable.read(source), photom, output, drop_slope=drop_slope)
-    elif kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS:
+    if exports := {kind: names for kind, names in files.items() if names}:
+        _export(source, output, exports, {"photom": {"drop_slope": drop_slope}, "flat": {"wcs": wcs}})
+        return
+    if kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS:
         if kinds[0] in _YAML:
             table = lists.read_yaml_list(source, context)
         else:
@@ -302,9 +310,16 @@ def convert_command(source, output, photom, drop_slope, context, recipe_gradient
     else:
         raise click.UsageError(
             "IN and OUT must be an ASDF file and an ECSV or YAML file, in either order, or IN a CSV file, unless "
-            "--photom is given"
+            "--photom, --flat or --timecoeff is given"
         )
     click.echo(f"wrote {output}")
+
+
+def _export(source, output, exports, options):
+    if len(exports) > 1:
+        raise click.UsageError(f"give one of {', '.join(f'--{kind}' for kind in exports)} at a time")
+    for kind, names in exports.items():
+        export_files(kind, OffsetTable.read(source), names, output, **options.get(kind, {}))
 
 
 def _describe_import(table):

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,9 +36,10 @@ from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
+from jwst_modfix.fitting.sky_points import judge_sky, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
-from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, zero_point_table
+from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, table_of_results
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
@@ -82,6 +83,8 @@ class BandResult:
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
     residuals: tuple[Residual, ...] = ()  # of the reserved sources
     sky: tuple[SkyComparison, ...] = ()
+    # With scale='detectors': zero points from the sky, with errors that hold its floor [mag].
+    sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
     bootstrap: Bootstrap | None = None
     score_tests: tuple[ScoreTest, ...] = ()
     colour: Colour | None = None
@@ -128,11 +131,12 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
         for category in (DegenerateTermWarning, ModelMismatchWarning, SkyDisagreementWarning):
             warnings.simplefilter("always", category)
         try:
-            result = _solve(result, options)
+            result = _solve(result, photometry, options)
         except NoSolutionError as error:
             return replace(result, failure=str(error))
         result = replace(result, colour=_find_colours(photometry, selected, result))
-        result = _check(result, photometry, options, rng)
+        if result.solution is not None:
+            result = _check(result, photometry, options, rng)
     words = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
     return replace(result, warnings=words)
 
@@ -155,17 +159,12 @@ def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
     return np.asarray((table["filter"] == band.filter) & (table["pupil"] == band.pupil))
 
 
-def _solve(result: BandResult, options: Any) -> BandResult:
+def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
     measurements = result.measurements
     choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
     if options.scale == "detectors":
         choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
-        solution = fit(measurements, **choices)
-        chosen = options.significance, options.baseline
-        return replace(
-            result, solution=solution, detectors=judge_detectors(solution, *chosen),
-            offsets=zero_point_table(solution, *chosen),
-        )  # fmt: skip
+        return _solve_detectors(result, photometry, choices, options)
     if options.method == "pairs":
         solution = solve(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
@@ -177,6 +176,38 @@ def _solve(result: BandResult, options: Any) -> BandResult:
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
         offsets=offset_table(solution, options.significance),
     )  # fmt: skip
+
+
+def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[str, Any], options: Any) -> BandResult:
+    """Solve for detectors, by the sources or by the sky, of which the other stands beside it where it is possible."""
+    band, chosen = (result.filter, result.pupil), (options.significance, options.baseline)
+    by_sky, no_sky = _attempt(lambda: judge_sky(_solve_sky(photometry, result), *chosen))
+    solution, no_sources = _attempt(lambda: fit(result.measurements, **choices))
+    failed = no_sky if options.method == "sky" else no_sources
+    if failed is not None:
+        raise failed
+    by_sources = judge_detectors(solution, *chosen) if solution is not None else ()
+    detectors = by_sky if options.method == "sky" else by_sources
+    known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky or () if one.zero_point is not None}
+    return replace(
+        result, solution=solution, detectors=detectors, sky_points=known,
+        offsets=table_of_results(detectors, *band, options.baseline),
+    )  # fmt: skip
+
+
+def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
+    try:
+        return solve(), None
+    except NoSolutionError as error:
+        return None, error
+
+
+def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
+    table = photometry.exposures[_of_band(photometry.exposures, band)]
+    columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        return solve_sky(number_times(np.asarray(table["mjd"])), *columns, (band.filter, band.pupil))
 
 
 def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
@@ -292,11 +323,10 @@ def _compare_sky(
 
     The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     """
-    table, measured = (part[_of_band(part, solution.measurements)]
-                       for part in (photometry.exposures, photometry.measurements))  # fmt: skip
+    table = photometry.exposures[_of_band(photometry.exposures, solution.measurements)]
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
-    centres = [_across_modules(measured, solution, result) for result in results]
+    centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
     return tuple(compare_sky(_sky_offsets(table), centres, levels))
 
 
@@ -325,11 +355,11 @@ def find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
     return times[exposure]
 
 
-def _across_modules(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:
+def difference_of_centres(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:
     """Add the gradient between the middles of the two arrays to an offset, and to its error."""
     if result.offset is None:
         return result
-    mine = table["array"] == result.array
+    mine = _of_band(table, solution.measurements) & np.asarray(table["array"] == result.array)
     a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)

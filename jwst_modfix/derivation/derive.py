@@ -13,9 +13,11 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
+from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import DETECTORS
+from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import APERTURES
@@ -38,7 +40,7 @@ _MARGIN = 1.0  # mag
 
 _CHOICES = {
     "photometry": ("exposure", "mosaic", "catalog"),
-    "method": ("network", "pairs"),
+    "method": ("network", "pairs", "sky"),
     "scale": ("modules", "detectors"),
     "field_order": ("0", "1", "2", "3", "auto"),
     "exposure_terms": ("auto", "fit", "zero"),
@@ -55,7 +57,7 @@ class Options:  # numpydoc ignore=PR01
 
     photometry: str = "exposure"  #: source of the measurements: 'exposure', 'mosaic' or 'catalog'
     catalogs: tuple[str, ...] = ()  #: tables of your own photometry, with ``photometry='catalog'``
-    method: str = "network"  #: 'network' or 'pairs' (the published method)
+    method: str = "network"  #: 'network', 'pairs' (the published method) or 'sky' (levels, for detectors)
     scale: str = "modules"  #: what gets a zero point: 'modules' (offset and slope of each array) or 'detectors'
     field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
     exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
@@ -76,6 +78,7 @@ class Options:  # numpydoc ignore=PR01
     bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
     aperture: str = "r"  #: magnitudes in the aperture 'r', in the 'large' one of 1.5 r, or 'extrapolated' from both
     allow_mixed: bool = False  #: accept exposures with different calibrations
+    compare: str | None = None  #: table that the report compares with, besides the packaged one
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -87,7 +90,9 @@ class Options:  # numpydoc ignore=PR01
         if self.scale == "modules" and (self.field_order, self.drift) != ("0", "report"):
             raise MeasurementsError("field_order and drift: need scale='detectors'; got scale='modules'")
         if self.scale == "detectors" and (self.method == "pairs" or self.fit_direction):
-            raise MeasurementsError("scale: 'detectors' needs method='network' and no fit_direction")
+            raise MeasurementsError("scale: 'detectors' needs method='network' or 'sky', and no fit_direction")
+        if self.method == "sky" and (self.scale == "modules" or self.photometry != "exposure"):
+            raise MeasurementsError("method: 'sky' needs scale='detectors' and photometry='exposure'")
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
@@ -107,6 +112,11 @@ class Options:  # numpydoc ignore=PR01
             raise MeasurementsError(f"reserve_share: must be from 0 to 0.9; got {self.reserve_share}")
         if self.bootstrap == 1:
             raise MeasurementsError("bootstrap: must be 0 (none) or at least 2 draws; got 1")
+
+    @cached_property
+    def others(self) -> tuple[OffsetTable, ...]:
+        """Tables to compare with: the packaged one, and the one that is given."""
+        return tuple(OffsetTable.read(path) for path in dict.fromkeys(("packaged", self.compare or "packaged")))
 
     @property
     def criteria(self) -> Criteria:
@@ -164,6 +174,7 @@ class Derivation:  # numpydoc ignore=PR01
             table[name] = values
             table[name].description = description
         table["residual"].unit = table["mag"].unit
+        table.meta["calibration"] = describe_calibration(self.headers)
         return table
 
     @cached_property
@@ -183,6 +194,8 @@ class Derivation:  # numpydoc ignore=PR01
     @property
     def systematic_floor(self) -> float | None:
         """Largest systematic error of an offset [mag], which no standard error includes; None where it is not known."""
+        if self.options.method == "sky":
+            return SKY_FLOOR
         if self.options.photometry != "exposure":
             return None
         return max(floor for band in self.bands for floor in band.systematic_floors(self.options.aperture).values())
@@ -225,6 +238,7 @@ def derive_members(
     cache: Cache | None = None,
 ) -> Derivation:
     """Derive a table from exposures."""
+    _ = options.others  # an unreadable table is an error before the hours of measuring
     headers, mixed = read_members(members, allow_mixed=options.allow_mixed, scale=options.scale, workers=workers)
     times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
     limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}

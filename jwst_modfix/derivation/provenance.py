@@ -14,6 +14,7 @@ from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
 from jwst_modfix.fitting.drift import describe_drifts
+from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -49,6 +50,8 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     exposures = count_nouns(len(derivation.headers), "exposure")
     bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
     what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
+    if derivation.options.method == "sky":
+        what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
     return ModuleOffsetModel.from_table(
         derivation.table,
         description=f"{what} in {bands}, derived from {exposures}",
@@ -163,7 +166,7 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     """Describe a derivation by plain numbers, text, lists and dicts, for the reference file and the report."""
     selection = derivation.selection
-    return _plain({
+    return plain({
         "product": derivation.product,
         "options": {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"},
         "versions": {name: importlib.metadata.version(name) for name in _SOFTWARE},
@@ -206,6 +209,8 @@ def _describe_aperture(derivation: Derivation) -> dict[str, Any] | None:
 
 def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
+    known["detectors"] = [asdict(result) for result in band.detectors]
+    known["sky_zero_points"] = {n: {"value": v, "error": e} for n, (v, e) in band.sky_points.items()}
     if band.solution is None:
         return known
     solution, bootstrap = band.solution, band.bootstrap
@@ -227,7 +232,6 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
         "error_scale": solution.error_scale,
         "degrees_of_freedom": solution.dof,
         "results": [asdict(result) for result in band.results],
-        "detectors": [asdict(result) for result in band.detectors],
         "detector_scatter_mag": solution.detector_scatter,
         "remarks": [*solution.remarks, *solution.refusals],
         "drifts": [asdict(drift) for drift in band.drifts],
@@ -243,12 +247,12 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Plain numbers, text, lists and dicts; None for what is not finite, which the file leaves out."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if not isinstance(value, str) and hasattr(value, "__iter__"):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

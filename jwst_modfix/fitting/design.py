@@ -1,6 +1,6 @@
 """The terms of the model m = M + z + g u + t, and least squares with the magnitude M of every source eliminated."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,11 +20,11 @@ FULL_FRAME = 2048  # pixels along each side of an array
 # Information on a combination of terms below this share of what the measurements held before the sources
 # were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
 NULL_SHARE = 1e-10
-# Rows taken at once, which bounds the memory: of dense rows, where columns are few and BLAS is faster than sparse
-# products, and of sparse rows.
-_FEW_COLUMNS = 64
+# Rows taken at once, which bounds the memory, and columns that are dense in them: at most so many, if so large a share
+# of the rows has them.
 _DENSE_ROWS = 20_000
-_SPARSE_ROWS = 200_000
+_FEW_COLUMNS = 64
+_FILLED = 0.02
 # Counting is faster than sorting where the labels' range is at most this many times their number.
 _SPARSEST = 4
 
@@ -162,21 +162,24 @@ class Model:
         for kind, angle in zip(_SLOPES, (self.direction, 90.0, 0.0), strict=True):
             if self.mask(kind).any():
                 entries.append((kind, detector, EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)))
-        columns = [self._places(kind)[label] for kind, label, _ in entries]
-        values = [value for *_, value in entries]
+        entries = [(self._places(kind), label, value) for kind, label, value in entries]
         if epoch is not None:
-            columns.append(self._places("epoch")[epoch])
-            if time is not None:
-                columns.append(self._places("exposure")[time])
+            entries.append((self._places("epoch"), epoch, ones))
+            if time is not None and self.mask("exposure").any():
+                entries.append((self._places("exposure"), time, ones))
             if self.mask("drift").any():
-                columns.append(self._places("drift")[detector, epoch])
-            values += [ones] * (len(columns) - len(values))
-        if self.powers and pixel[0] is not None:
-            columns += [self._places("field", power)[detector] for power in self.powers]
-            values += list(legendre(*pixel, self.powers))
-        columns = np.column_stack(columns)
-        values = np.where(columns >= 0, np.column_stack(values), 0.0)
-        return make_design(np.maximum(columns, 0), values, len(self.terms))
+                entries.append((self._places("drift"), (detector, epoch), ones))
+        powers = self.powers if pixel[0] is not None else ()
+        shape = len(detector), len(entries) + len(powers)
+        # Filled in place: with ten million rows each copy is a gigabyte.
+        columns, values = np.empty(shape, dtype=np.int32), np.empty(shape)
+        for number, (places, label, value) in enumerate(entries):
+            columns[:, number], values[:, number] = places[label], value
+        for number, power in enumerate(powers, len(entries)):
+            columns[:, number] = self._places("field", power)[detector]
+            values[:, number] = legendre(*pixel, (power,))[0]
+        values[columns < 0] = 0.0
+        return make_design(np.maximum(columns, 0, out=columns), values, len(self.terms))
 
     def _places(self, kind, power=None):
         """Column of a kind of term for each detector, epoch, exposure or both; -1 where there is none."""
@@ -292,7 +295,7 @@ def make_design(columns, values, n_terms):
     """Lay out a sparse design from the column and the value of each entry, both of shape (n, entries in a row)."""
     n, entries = values.shape
     pointer = np.arange(0, n * entries + 1, entries)
-    return sparse.csr_array((values.ravel(), columns.astype(np.int32).ravel(), pointer), shape=(n, n_terms))
+    return sparse.csr_array((values.ravel(), columns.astype(np.int32, copy=False).ravel(), pointer), shape=(n, n_terms))
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,6 +309,7 @@ class LinearSystem:
     design: sparse.csr_array  # (n, n_terms), the same number of entries in each row
     source: np.ndarray  # (n,), numbered from 0 without gaps
     eliminate: bool = True
+    _last: list = field(default_factory=list, repr=False)
 
     @cached_property
     def n_sources(self):
@@ -356,9 +360,14 @@ class LinearSystem:
         return left - self.source_mean(weight, left)[self.source]
 
     def normal_matrix(self, weight):
-        """Weighted normal matrix of the global terms, after and before the sources are eliminated."""
-        gram = _square(self.design, weight)
-        return gram - _square(self.source_sums(weight), self.mean_variance(weight)), gram
+        """Weighted normal matrix of the global terms, after and before the sources are eliminated.
+
+        The last result is kept, as several questions are asked of the same weights, which nothing changes in place.
+        """
+        if not self._last or self._last[0] is not weight:
+            gram = square_rows(self.design, weight)
+            self._last[:] = weight, (gram - square_rows(self.source_sums(weight), self.mean_variance(weight)), gram)
+        return self._last[1]
 
     def invert(self, weight, free):
         """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
@@ -426,15 +435,43 @@ def generalised_inverse(matrix, gram):
     return inverse / np.outer(root, root), vector[:, ~kept]
 
 
-def _square(rows, weight):
-    """Compute ``rows.T @ diag(weight) @ rows`` of sparse rows."""
-    n = rows.shape[1]
-    total, dense = np.zeros((n, n)), n <= _FEW_COLUMNS
-    step = _DENSE_ROWS if dense else _SPARSE_ROWS
-    for start in range(0, rows.shape[0], step):
-        part = rows[start : start + step]
-        part.data *= np.repeat(np.sqrt(weight[start : start + step]), np.diff(part.indptr))
-        part = part.toarray() if dense else part
-        square = part.T @ part
-        total += square if dense else square.toarray()
+def square_rows(rows, weight):
+    """Compute ``rows.T @ diag(weight) @ rows`` of sparse rows.
+
+    Columns that many rows have are dense, where BLAS is faster than sparse products; the others, which may be a
+    thousand, stay sparse.
+    """
+    n, p = rows.shape
+    filled = np.bincount(rows.indices, minlength=p)
+    dense = np.full(p, True)
+    if p > _FEW_COLUMNS:
+        order = np.argsort(-filled, kind="stable")
+        dense[order[_FEW_COLUMNS:]] = False
+        dense &= filled > _FILLED * n
+    place = np.cumsum(dense) - 1
+    place[~dense] = np.cumsum(~dense)[~dense] - 1
+    total = np.zeros((p, p))
+    both, cross = np.ix_(dense, dense), np.ix_(dense, ~dense)
+    for start in range(0, n, _DENSE_ROWS):
+        part = rows[start : start + _DENSE_ROWS]
+        part.data = part.data * np.repeat(np.sqrt(weight[start : start + _DENSE_ROWS]), np.diff(part.indptr))
+        if dense.all():
+            full = part.toarray()
+            total += full.T @ full
+            continue
+        one, other = (_take(part, mine, place) for mine in (dense, ~dense))
+        one = one.toarray()
+        total[both] += one.T @ one
+        total[cross] += (other.T @ one).T
+        total[np.ix_(~dense, ~dense)] += (other.T @ other).toarray()
+    total[np.ix_(~dense, dense)] = total[cross].T
     return total
+
+
+def _take(rows, columns, place):
+    """Take some columns of sparse rows, numbered anew."""
+    mine = columns[rows.indices]
+    count = np.concatenate([[0], np.cumsum(mine)])
+    pointer = count[rows.indptr]
+    shape = (rows.shape[0], np.count_nonzero(columns))
+    return sparse.csr_array((rows.data[mine], place[rows.indices[mine]], pointer), shape=shape)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fitting.design import LinearSystem, number_labels
+from jwst_modfix.fitting.design import LinearSystem, number_labels, square_rows
 from jwst_modfix.fitting.measurements import Measurements
 
 # 95% efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
@@ -157,8 +156,8 @@ def sandwich(problem, fit, as_given=False):
     if as_given:
         return covariance
     leverage = np.clip(system.leverage(fit.derivative, covariance), 0.0, _MAX_LEVERAGE)
-    score = sparse.diags_array(1 / np.sqrt(1 - leverage)) @ system.source_sums(fit.weight * fit.residual)
-    covariance[here] = inverse @ (score.T @ score).toarray()[here] @ inverse
+    scatter = square_rows(system.source_sums(fit.weight * fit.residual), 1 / (1 - leverage))
+    covariance[here] = inverse @ scatter[here] @ inverse
     return covariance
 
 

@@ -475,7 +475,7 @@ def fit(
         options = {name: given[name] for name in given if name not in ("measurements", "field_order")}
         solve = partial(_fit_quietly, measurements, options)
         return choose_order(measurements, solve)
-    mine = measurements.select(~measurements.reserved)
+    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +104,21 @@ def zero_point_table(
     solution: Solution, significance: float = 3.0, baseline: str = "B", name: str = "solution", **meta: Any
 ) -> OffsetTable:
     """Turn a solution into a table of zero points: those of the baseline's group, as measured, whatever the verdict."""
-    m, found = solution.measurements, judge_detectors(solution, significance, baseline)
+    m = solution.measurements
+    return table_of_results(
+        judge_detectors(solution, significance, baseline), m.filter, m.pupil, baseline, name, **meta
+    )
+
+
+def table_of_results(
+    found: Sequence[DetectorResult], filter: str, pupil: str, baseline: str, name: str = "solution", **meta: Any
+) -> OffsetTable:
+    """Make a table of the results that are usable; rows have the number of their group if there are several."""
     several = len({result.group for result in found}) > 1
     columns = ("detector", "zero_point", "zero_point_error", "field", "field_error")
     rows = tuple(
         ZeroPointRow(
-            filter=m.filter, pupil=m.pupil, group=result.group if several else None,
+            filter=filter, pupil=pupil, group=result.group if several else None,
             **{column: getattr(result, column) for column in columns},
         )
         for result in found if result.is_usable

@@ -46,7 +46,7 @@ def systematic_error(aperture: str, channel: str, filter_: str, difference: floa
     return max(least, _FLOOR_SHARES[aperture] * abs(difference))
 
 
-# Systematic error over the difference of an offset in 1.5 r and in r: with 60 and 80 nm it holds in 93 to 100% of cases.
+# Systematic error over the difference of an offset in 1.5 r and in r: with 60 and 80 nm it holds in 93% and more.
 _FLOOR_SHARES = {"r": 2.0, "large": 1.0, "extrapolated": 0.5}
 
 

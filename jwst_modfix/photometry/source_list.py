@@ -244,5 +244,7 @@ def measure_isolation(ra, dec, flux) -> np.ndarray:
 
 
 def _angles(vectors):
-    x, y, z = vectors.T
+    # Of strided columns, numpy 2.0 takes its other arctan2, which differs in the last bit, wherever the memory of the
+    # result happens to follow that of the column.
+    x, y, z = np.ascontiguousarray(vectors.T)
     return np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arctan2(z, np.hypot(x, y)))

@@ -19,6 +19,7 @@ from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.report.points import split_prediction
 from jwst_modfix.table.table import ARRAYS
 from jwst_modfix.text import format_measured
 
@@ -44,7 +45,7 @@ class Picture:
 
 def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None = None) -> Axes:
     """
-    Plot the offset of each array with its standard error.
+    Plot the offset of each array, or the zero point of each detector, with its standard error.
 
     Parameters
     ----------
@@ -56,17 +57,31 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     Returns
     -------
     matplotlib.axes.Axes
-        The axes: A - B [mmag], 1 sigma errors.
+        The axes: A - B, or zero points with a mean of 0 [mmag], 1 sigma errors.
     """
     solutions = solution if isinstance(solution, Mapping) else {_band_name(solution.measurements): solution}
     found = {
         f"{name}\n{term.array}": one.value(term.name)
         for name, one in solutions.items() for term in one.model.terms if term.kind == "offset"
     }  # fmt: skip
-    return _draw_offsets(_axes(ax), {name: value for name, value in found.items() if np.isfinite(value[0])})
+    found |= {
+        f"{name}\n{detector}": value
+        for name, one in solutions.items() if one.model.scale == "detectors"
+        for detector, value in one.zero_points("mean").items()
+    }  # fmt: skip
+    values = {name: value for name, value in found.items() if np.isfinite(value[0])}
+    ax, (y, error) = _axes(ax), _MILLI * np.reshape(list(values.values()), (-1, 2)).T
+    ax.errorbar(np.arange(len(values)), y, error, fmt="o", color=_COLORS[0], capsize=3)
+    ax.axhline(0, color="0.4", lw=0.8)
+    ax.set_xticks(range(len(values)), list(values), fontsize=8)
+    of_modules = any(one.model.scale == "modules" for one in solutions.values())
+    ax.set(ylabel="A - B [mmag]" if of_modules else "zero point [mmag]", xlim=(-0.6, len(values) - 0.4))
+    return ax
 
 
-def plot_residual_map(solution: Solution, *, gridsize: int = 30, ax: Axes | None = None) -> Axes:
+def plot_residual_map(
+    solution: Solution, *, corrected: bool = True, gridsize: int = 30, ax: Axes | None = None
+) -> Axes:
     """
     Plot the median residual of the measurements used, over the focal plane.
 
@@ -74,6 +89,9 @@ def plot_residual_map(solution: Solution, *, gridsize: int = 30, ax: Axes | None
     ----------
     solution : Solution
         The solution of one filter.
+    corrected : bool, optional
+        Plot the residuals after the correction by the solution, the default, or before it: both are against the
+        corrected mean of the source.
     gridsize : int, optional
         Number of hexagonal bins along V2.
     ax : matplotlib.axes.Axes, optional
@@ -82,19 +100,22 @@ def plot_residual_map(solution: Solution, *, gridsize: int = 30, ax: Axes | None
     Returns
     -------
     matplotlib.axes.Axes
-        The axes: V2 and V3 [arcsec], the colour is the median of measured minus fitted magnitude [mmag].
+        The axes: V2 and V3 [arcsec], the colour is the median of measured minus fitted magnitude [mmag]; the title
+        has the rms of the single measurements.
     """
     ax = _axes(ax)
     used = solution.rejected == 0
     m, residual = solution.measurements.select(used), _MILLI * solution.residual[used]
-    limit = _limit(residual, 90, least=5.0)
+    residual = residual if corrected else residual + _MILLI * split_prediction(solution, m)[0]
+    limit = _limit(residual, 90)
     rows = max(1, round(gridsize * np.ptp(m.V3) / np.ptp(m.V2) / np.sqrt(3)))  # regular hexagons
     bins = ax.hexbin(
         m.V2, m.V3, residual, reduce_C_function=np.median, gridsize=(gridsize, rows), cmap="PuOr", linewidths=0.2,
         vmin=-limit, vmax=limit,
     )  # fmt: skip
     ax.figure.colorbar(bins, ax=ax, label="median residual [mmag]")
-    ax.set(xlabel="V2 [arcsec]", ylabel="V3 [arcsec]", aspect="equal")
+    title = f"{'after' if corrected else 'before'}: rms {np.sqrt(np.mean(residual**2)):.1f} mmag"
+    ax.set(xlabel="V2 [arcsec]", ylabel="V3 [arcsec]", aspect="equal", title=title)
     ax.invert_xaxis()
     return ax
 
@@ -187,7 +208,7 @@ def plot_patches(
     matplotlib.axes.Axes
         The axes: medians of later minus earlier magnitudes [mmag], 20 and 50 mmag are shaded.
     """
-    ax, largest = _axes(ax), 25.0
+    ax, largest = _axes(ax), 5.0
     for number, (array, solved) in enumerate(pairs.items()):
         for place, pair in enumerate(solved.pairs):
             i, j = (str(e) if epoch_names is None else epoch_names[e] for e in pair.epochs)
@@ -227,8 +248,7 @@ def _subtract(
     rejected[~m.reserved] = solution.rejected
     known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
     m = m.select(known & (rejected < OUTLIER))
-    terms = solution.epoch_terms()
-    t = np.array([terms[epoch][0] for epoch in m.epoch.tolist()])
+    system, t = split_prediction(solution, m)
     one, other, part = m.module_code == 0, m.module_code == 1, m.array_code
     if epochs is not None:
         one, other, part = m.epoch == epochs[1], m.epoch == epochs[0], np.zeros(len(m), np.int8)
@@ -241,7 +261,7 @@ def _subtract(
         means = [np.bincount(key, weight * values * side, len(first))[both] for side in (one, other)]
         return np.asarray(_MILLI * (means[0] / sums[0][both] - means[1] / sums[1][both]))
 
-    return _Differences(m.select(first[both]), subtract(m.mag - t), subtract(m.mag - solution.predict(m)))
+    return _Differences(m.select(first[both]), subtract(m.mag - t), subtract(m.mag - t - system))
 
 
 def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
@@ -254,9 +274,7 @@ def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
         _before_after(solution, band.measurements),
         _one("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names) if pairs else None,
         *(_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None),
-        _one("residuals", (9.0, 4.4), plot_residual_map, solution),
-        _correlations(solution),
-        _links(solution),
+        _residual_maps(solution),
     ]
     return [picture for picture in drawn if picture is not None]
 
@@ -268,7 +286,6 @@ def draw_overview(derivation: Derivation) -> list[Picture]:
         _one("offsets", (width, 4.0), plot_offsets, derivation.solution),
         _astrometry(derivation),
         _shifts(derivation) if derivation.options.photometry == "exposure" else None,
-        _sky_check(derivation),
     ]
     return [picture for picture in drawn if picture is not None]
 
@@ -303,6 +320,15 @@ def _before_after(solution: Solution, m: Measurements) -> Picture | None:
     return Picture("before_after", figure)
 
 
+def _residual_maps(solution: Solution) -> Picture:
+    figure, axes = _panels(2, 11.0, 3.4, sharex=True, sharey=True)
+    for ax, corrected in zip(axes, (False, True), strict=True):
+        plot_residual_map(solution, corrected=corrected, ax=ax)
+    for ax in axes[1:]:
+        ax.set(ylabel="", xlim=axes[0].get_xlim())
+    return Picture("residuals", figure)
+
+
 def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResult) -> Picture:
     """Differences between epochs along d (Eq. 9-10), or residuals with the gradient left in along u, with the fit."""
     figure, (ax,) = _panels(1, 6.4, 4.0)
@@ -334,38 +360,6 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
     fit += f", offset {format_measured(result.offset, result.offset_error, 'mmag')}"
     words = f"The gradient of array {result.array}: {what}, their medians, and the fit: k = {fit}."
     return Picture(f"gradient_{result.array}", figure, words)
-
-
-def _correlations(solution: Solution) -> Picture | None:
-    """Draw the correlation matrix of the fitted terms, and below the name of each its standard error."""
-    terms = np.flatnonzero(solution.fitted)
-    if not terms.size:
-        return None
-    covariance = solution.covariance[np.ix_(terms, terms)]
-    error = np.sqrt(np.diag(covariance))
-    names = [f"{solution.names[i]}\n{_MILLI * e:.2f}" for i, e in zip(terms, error, strict=True)]
-    matrix = covariance / np.outer(error, error)
-    style = {"cmap": "PuOr", "vmin": -1, "vmax": 1}
-    return _draw_matrix("covariance", 0.75, matrix, names, "{:+.2f}", np.abs(matrix) > 0.6, **style)
-
-
-def _links(solution: Solution) -> Picture:
-    """Draw how many sources each two detectors share."""
-    shared, names = solution.links.shared, list(solution.links.detectors)
-    return _draw_matrix("links", 0.6, shared, names, "{:d}", shared < 0.6 * shared.max(), cmap="cividis", vmin=0)
-
-
-def _sky_check(derivation: Derivation) -> Picture | None:
-    """Draw offsets from sky levels beside those predicted from the sources."""
-    found = {f"{band.name}\n{sky.array}": sky for band in derivation.bands for sky in band.sky}
-    if not found:
-        return None
-    figure, (ax,) = _panels(1, max(4.5, 1.6 + 0.8 * len(found)), 4.0)
-    for number, which in enumerate(("sources", "sky")):
-        values = {name: (getattr(sky, which), getattr(sky, f"{which}_error")) for name, sky in found.items()}
-        _draw_offsets(ax, values, number, shift=(-0.12, 0.12)[number], label=which)
-    ax.legend(fontsize=8, frameon=False)
-    return Picture("sky_check", figure)
 
 
 def _astrometry(derivation: Derivation) -> Picture | None:
@@ -448,23 +442,9 @@ def _band_name(measurements: Measurements) -> str:
     return measurements.filter if measurements.pupil == "CLEAR" else f"{measurements.filter}+{measurements.pupil}"
 
 
-def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 20.0) -> float:
+def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 5.0) -> float:
     """Half the range to show [mmag]: variable sources may be outside."""
     return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
-
-
-def _draw_offsets(
-    ax: Axes, values: Mapping[str, tuple[float, float]], number: int = 0, shift: float = 0.0, label: str | None = None
-) -> Axes:
-    """Draw values with their errors at places along x that have names."""
-    y, errors = _MILLI * np.reshape(list(values.values()), (-1, 2)).T
-    ax.errorbar(np.arange(len(values)) + shift, y, errors, fmt=_MARKERS[number], color=_COLORS[number], capsize=3,
-                label=label)  # fmt: skip
-    if not number:
-        ax.axhline(0, color="0.4", lw=0.8)
-    ax.set_xticks(range(len(values)), list(values), fontsize=8)
-    ax.set(ylabel="A - B [mmag]", xlim=(-0.6, len(values) - 0.4))
-    return ax
 
 
 def _draw_maps(axes: Sequence[Axes], differences: Sequence[_Differences], m: Measurements) -> None:
@@ -522,17 +502,3 @@ def _draw_histograms(ax: Axes, values: np.ndarray, parts: Iterable[tuple[str, An
     ax.axvline(0, color="0.6", lw=0.8)
     ax.set(xlim=(-reach, reach), ylim=(0, 1.55 * ax.get_ylim()[1]))
     ax.legend(fontsize=7.5, frameon=False, loc="upper left")
-
-
-def _draw_matrix(
-    name: str, cell: float, matrix: Any, names: list[str], text: str, light: Any, **kwargs: Any
-) -> Picture:
-    """Draw a matrix with its numbers, white where ``light`` is true."""
-    figure, (ax,) = _panels(1, 2.6 + cell * len(names), 1.55 + cell * len(names))
-    ax.imshow(matrix, **kwargs)
-    ax.set_xticks(range(len(names)), names, fontsize=8, rotation=30 if len(names) > 3 else 0)
-    ax.set_yticks(range(len(names)), names, fontsize=8)
-    for (i, j), value in np.ndenumerate(matrix):
-        color = "white" if light[i, j] else "black"
-        ax.text(j, i, text.format(value), ha="center", va="center", fontsize=8, color=color)
-    return Picture(name, figure)

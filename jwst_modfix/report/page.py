@@ -1,40 +1,49 @@
-"""One page that works offline: results in words and numbers, and the figures."""
+"""The report: one page that works offline, the same numbers as JSON, a list of outliers, and the figures."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
+from astropy.table import Table, vstack
 
-from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
-from jwst_modfix.derivation.provenance import describe_derivation
-from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.report.content import describe_report
 from jwst_modfix.report.figures import Picture, draw_band, draw_overview
+from jwst_modfix.report.linked_plots import choose_points, draw_linked
+from jwst_modfix.report.points import collect_points, list_outliers
 from jwst_modfix.text import count_nouns, format_measured
 
-_RESOLUTION = 150  # dots per inch
+_RESOLUTION = 110  # dots per inch
 _PIXELS = 96  # of the page, per inch
+_REGION = 'circle({RA:.7f},{Dec:.7f},1.0") # color={color} text={{source {source} {filter} {mag:.2f} mag {reason}}}'
 
 
 def write_report(derivation: Derivation, page: Path) -> list[Path]:
-    """Write the page and, beside it, its figures as PNG and PDF files."""
-    names = derivation.epochs.names
+    """Write the page and, beside it, the JSON file, the list of outliers, and the figures as PNG and PDF files."""
+    points = {band.name: collect_points(derivation, band) for band in derivation.bands if band.solution is not None}
+    names = [str(name) for name in derivation.photometry.exposures["file"]]
+    content = describe_report(derivation, points)
+    chosen = choose_points(points)
+    shown = {band: (len(chosen[band]), len(mine.m)) for band, mine in points.items()}
     drawn = {"": draw_overview(derivation)}
-    drawn |= {band.name: draw_band(band, names) for band in derivation.bands if band.solution is not None}
+    drawn |= {b.name: draw_band(b, derivation.epochs.names) for b in derivation.bands if b.solution is not None}
     figures: dict[str, list[dict[str, Any]]] = {}
-    files: list[Path] = []
+    files = [page, page.with_suffix(".json")]
     for group, pictures in drawn.items():
         stems = ["_".join(part for part in (page.stem, group.replace("+", "_"), p.name) if part) for p in pictures]
         figures[group] = [_save(p, page.with_name(stem), files) for p, stem in zip(pictures, stems, strict=True)]
-    page.write_text(_render(derivation, figures), encoding="utf-8")
-    return [page, *files]
+    outliers = [list_outliers(mine, names) for mine in points.values()]
+    files += _write_outliers(vstack(outliers), page.with_name(f"{page.stem}_outliers")) if outliers else []
+    files[1].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    linked = draw_linked(points, chosen, names)
+    page.write_text(_render(content, figures, linked, shown, [file.name for file in files]), encoding="utf-8")
+    return files
 
 
 def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
@@ -43,6 +52,7 @@ def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
     picture.figure.savefig(buffer, format="png", dpi=_RESOLUTION)
     png, pdf = (stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf"))
     png.write_bytes(buffer.getvalue())
+    picture.figure.set_layout_engine("none")  # the layout is made: to make it again takes as long as drawing
     picture.figure.savefig(pdf, format="pdf")
     files += [png, pdf]
     return {
@@ -51,43 +61,30 @@ def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _render(derivation: Derivation, figures: dict[str, list[dict[str, Any]]]) -> str:
+def _write_outliers(table: Table, stem: Path) -> list[Path]:
+    """Write the list as a table, and as regions for DS9."""
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".ecsv", ".reg")]
+    with paths[0].open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
+        table.write(stream, format="ascii.ecsv")
+    colors = {"variable": "magenta", "outlier": "yellow"}
+    values = ({name: row[name] for name in table.colnames} for row in table)
+    regions = [_REGION.format(**row, color=colors[row["reason"]]) for row in values]
+    paths[1].write_text("\n".join(["# Region file format: DS9", "icrs", *regions]) + "\n", encoding="utf-8")
+    return paths
+
+
+def _render(content: dict[str, Any], figures: Any, linked: Any, shown: Any, files: list[str]) -> str:
     """Fill the template; text from headers is escaped."""
     source = (resources.files("jwst_modfix.report") / "template.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"measured": format_measured, "count": count_nouns}
+    environment.filters |= {"measured": format_measured, "count": count_nouns, "milli": _format_milli}
     return environment.from_string(source).render(
-        derivation=derivation,
-        described=describe_derivation(derivation),
-        bands=[_describe_band(band, derivation.epochs.names) for band in derivation.bands],
-        figures=figures,
-        calibrations=list(_describe_calibrations(derivation.headers)),
+        c=content, figures=figures, linked=linked, shown=shown, files=files, bands=content["bands"]
     )
 
 
-def _describe_band(band: BandResult, epoch_names: Sequence[str]) -> dict[str, Any]:
-    """Collect the content of the page for one filter, in addition to its `BandResult`."""
-    known: dict[str, Any] = {
-        "of": band,
-        "residuals": {residual.array: residual for residual in band.residuals},
-        "sky": {sky.array: sky for sky in band.sky},
-        "pairs": {array: [(name, *p.value(name)) for name in p.names] for array, p in band.pairs.items()},
-    }
-    if band.solution is not None:
-        known["rejected"] = np.bincount(band.solution.rejected, minlength=4).tolist()
-        known["epochs"] = [(epoch_names[e], *value) for e, value in band.solution.epoch_terms().items()]
-        words = [s.term.words if s.term.epoch is None else f"{s.term.words} ({epoch_names[s.term.epoch]})"
-                 for s in band.solution.status]  # fmt: skip
-        known["terms"] = list(zip(words, band.solution.status, strict=True))
-    if band.bootstrap is not None:
-        known["bootstrap"] = list(zip(band.bootstrap.names, band.bootstrap.ratio, strict=True))
-    return known
-
-
-def _describe_calibrations(headers: Sequence[ExposureHeader]) -> Iterator[tuple[str, str]]:
-    """List the values of each calibration keyword."""
-    for keyword, field in (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status")):
-        values = sorted({str(getattr(header, field) or "not given") for header in headers})
-        yield keyword, ", ".join(values)
+def _format_milli(value: float | None, sign: str = "+") -> str:
+    """Write a value in thousandths, with no negative zero."""
+    return "-" if value is None else f"{round(1e3 * value, 1) + 0.0:{sign}.1f}"

@@ -85,7 +85,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     spec = """
     photometry = option('exposure', 'mosaic', 'catalog', default='exposure')  # Measure sources in single exposures, in mosaics of each epoch and array (the published method), or read your own photometry
     catalogs = force_list(default=None)  # Tables (ECSV, FITS, parquet) of your own photometry of single exposures, with photometry='catalog'
-    method = option('network', 'pairs', default='network')  # One robust fit of all measurements, or medians and fits of pairs of epochs (the published method)
+    method = option('network', 'pairs', 'sky', default='network')  # One robust fit of all measurements; medians and fits of pairs of epochs (the published method); or with scale='detectors' sky levels, with a floor of 15 mmag
     scale = option('modules', 'detectors', default='modules')  # What gets a zero point: the modules (offset and slope of each array, as published), or every linked detector
     field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest that reserved sources cannot tell from higher ones
     exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure in the place of its epoch's: where it costs nothing; where it is separable; zero
@@ -106,6 +106,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
+    compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that measures exposures, instead of processes on this machine
     cache = boolean(default=None)  # Keep the photometry of each exposure in <product>_modfix_cache, for a repeated run; by default if results are saved
@@ -198,7 +199,8 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
         for d in band.detectors:
             numbers = (format_measured(d.zero_point, d.zero_point_error, ""),
                        format_measured(d.field_rms, d.field_error, ""))  # fmt: skip
-            rows.append([band.name, d.detector, *numbers, f"{d.n_sources:.0f}", d.verdict, d.words])
+            sky = f"; sky {format_measured(*band.sky_points[d.detector])}" if d.detector in band.sky_points else ""
+            rows.append([band.name, d.detector, *numbers, f"{d.n_sources:.0f}", d.verdict, d.words + sky])
     for band in derivation.bands:
         yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
         if band.solution is not None:

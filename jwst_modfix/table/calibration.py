@@ -133,6 +133,15 @@ def _text(value: Any) -> str:
     return str(value).strip().upper()
 
 
+def is_of_kind(path: Path, kind: str) -> bool:
+    """Whether a file says that it is of a kind; one that cannot be read is kept, to be refused by its reader."""
+    try:
+        reftype = fits.getval(path, "REFTYPE")
+    except (OSError, KeyError):
+        return True
+    return str(reftype).strip().lower() == kind
+
+
 @contextlib.contextmanager
 def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
     """Open a reference file of one NIRCam detector; it is regular, whole and of the kind that it is given as."""
@@ -323,7 +332,8 @@ class Drift:
 def find_drifts(table: OffsetTable) -> list[Drift]:
     """Fit a constant loss to the epoch terms of a derived table, weighted by their covariance."""
     derivation = table.meta.get("derivation", {})
-    epochs = {epoch["number"]: (epoch["first_mjd"] + epoch["last_mjd"]) / 2 for epoch in derivation.get("epochs", ())}
+    epochs = {int(epoch["number"]): (epoch["first_mjd"] + epoch["last_mjd"]) / 2
+              for epoch in derivation.get("epochs", ())}  # fmt: skip
     drifts = []
     for band in derivation.get("bands", ()):
         named = {f"epoch[{number}]": mjd for number, mjd in epochs.items()}
@@ -335,7 +345,9 @@ def find_drifts(table: OffsetTable) -> list[Drift]:
         lost = 1 - 10 ** (-0.4 * np.array(band["values"], float)[places])  # t > 0: measured faint
         weight = np.linalg.inv((0.4 * np.log(10)) ** 2 * np.array(band["covariance"], float)[np.ix_(places, places)])
         normal = years @ weight @ years
-        drifts.append(Drift(band["filter"], band["pupil"], float(years @ weight @ lost / normal), normal**-0.5, t0))
+        drifts.append(
+            Drift(band["filter"], band["pupil"], float(years @ weight @ lost / normal), float(normal**-0.5), t0)
+        )
     if not drifts:
         raise ReferenceTableError(
             f"{table.name}: has no epoch terms; derive it from two or more epochs, and with time_term=fit"
@@ -375,7 +387,7 @@ def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path)
 
 
 def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:
-    """Coefficients t0 and lossperyear of the file's own loss times the drift; exact at t0 of the drift, with its slope."""
+    """Coefficients t0 and lossperyear of the file's own loss times the drift: value and slope at t0 of the drift."""
     own = dict(line.losses).get("TIMECOEFF_LINEAR", {"t0": drift.t0 if drift else 0.0, "lossperyear": 0.0})
     if drift is None or not own["lossperyear"]:
         return (own["t0"], own["lossperyear"]) if drift is None else (drift.t0, drift.loss)

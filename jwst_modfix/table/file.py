@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
@@ -52,8 +53,14 @@ _HEADER = """\
 
 def expand(name: str | os.PathLike[str]) -> Path:
     """Expand ``~`` and ``$VAR`` in the name of a file."""
+    if not isinstance(name, str | os.PathLike):
+        raise ReferenceTableError(f"a table must be a path or the word packaged, got {name!r}")
     path = Path(os.path.expandvars(name))
-    return path.expanduser() if str(path).startswith("~") else path
+    if "://" in str(name):
+        raise ReferenceTableError(f"{name}: is not a file on this computer; download it and give its path")
+    if "\0" in str(path):
+        raise ReferenceTableError(f"{str(path)!a}: a path cannot have a null character")
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves the ~ of an unknown user as it is
 
 
 def locate_table(name: str | os.PathLike[str]) -> Path:
@@ -98,7 +105,11 @@ def refuse_overwriting(path: str | os.PathLike[str]) -> None:
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
     """Read a table, and warn of rows that no exposure can match."""
     path = locate_table(path)
-    table = table_from_tree(read_tree(path), str(path), cls)
+    return warn_of_mismatches(table_from_tree(read_tree(path), str(path), cls), path)
+
+
+def warn_of_mismatches(table: OffsetTable, path: Path) -> OffsetTable:
+    """Warn of the rows of a table that no exposure can match."""
     for row in table.all_rows:
         if mismatch := find_mismatch(*row.key):
             log.warning("%s: %s can never match an exposure: %s", path, row.label, mismatch.in_words())
@@ -368,13 +379,14 @@ def parse_tree(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
 def read_bytes(path: Path) -> bytes:
     """Read a small regular file; a pipe or device would block or never end."""
     try:
-        if path.exists() and not path.is_file():
-            raise ReferenceTableError(f"{path}: is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise ReferenceTableError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > _MAX_BYTES:
+        status = path.stat()
+        is_readable = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_BYTES
+        content = path.read_bytes() if is_readable else b""
+    except OSError as error:
+        raise ReferenceTableError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ReferenceTableError(f"{path}: is not a regular file")
+    if not is_readable:
         raise ReferenceTableError(f"{path}: is larger than {_MAX_BYTES} bytes, too large for a module-offset table")
     return content
 

@@ -11,7 +11,15 @@ from astropy.table import MaskedColumn, Table
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import expand, plain_tree, refuse_overwriting, table_from_tree, tree_from_table
+from jwst_modfix.table.file import (
+    expand,
+    plain_tree,
+    read_bytes,
+    refuse_overwriting,
+    table_from_tree,
+    tree_from_table,
+    warn_of_mismatches,
+)
 from jwst_modfix.table.lists import OF_LISTS, table_of_list
 from jwst_modfix.table.table import MODULES, Gradient, OffsetTable
 
@@ -94,8 +102,7 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
         return table_of_list(rows, path, context)
     tree = blocks | {"offsets": [row for row in rows if "detector" not in row] or None,
                      "zero_points": [row for row in rows if "detector" in row] or None}  # fmt: skip
-    table: OffsetTable = table_from_tree(plain_tree(tree), str(path))
-    return table
+    return warn_of_mismatches(table_from_tree(plain_tree(tree), str(path)), path)
 
 
 def _row(line: Any, path: Path) -> dict[str, Any]:
@@ -124,11 +131,14 @@ def _field(text: str, path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Table:
-    kind = "csv" if path.suffix.lower() == ".csv" else "ecsv"
+    is_csv = path.suffix.lower() == ".csv"
     try:
-        return Table.read(path, format=f"ascii.{kind}", **({"comment": "#"} if kind == "csv" else {}))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ReferenceTableError(f"{path}: cannot be read as {kind.upper()}: {error}") from error
+        lines = read_bytes(path).decode("utf-8").splitlines()
+        return Table.read(lines, format="ascii.csv", comment="#") if is_csv else Table.read(lines, format="ascii.ecsv")
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, ReferenceTableError):
+            raise
+        raise ReferenceTableError(f"{path}: cannot be read as {'CSV' if is_csv else 'ECSV'}: {error}") from error
 
 
 # ---- the released recipe's table (github.com/Jerry-Ma/idf_nircam_cal_recipe) ----

@@ -8,6 +8,7 @@ from typing import Any
 from asdf.tags.core import AsdfObject
 from stdatamodels.jwst.datamodels import ReferenceFileModel
 
+from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import (
     SCHEMA_URI,
@@ -17,6 +18,7 @@ from jwst_modfix.table.file import (
     read_tree,
     table_from_tree,
     tree_from_table,
+    warn_of_mismatches,
     write_tree,
 )
 from jwst_modfix.table.table import OffsetTable
@@ -52,9 +54,11 @@ class ModuleOffsetModel(ReferenceFileModel):
         if isinstance(init, str | PurePath):
             path = locate_table(init)
             name, init = path.name, read_tree(path)
-            table_from_tree(init, str(path))
+            warn_of_mismatches(table_from_tree(init, str(path)), path)
         elif isinstance(init, OffsetTable):
             name, init = init.name, tree_from_table(init)
+        elif not isinstance(init, dict | AsdfObject | ModuleOffsetModel | None):
+            raise ReferenceTableError(f"a table must be a path, a tree or a model, got {type(init).__name__}")
         if isinstance(init, dict):
             init = AsdfObject(own_tree(init))
             table_from_tree(init, name or "table")

@@ -71,7 +71,7 @@ def _check_mapping(value: Any, rule: Rule, place: str, problems: list[str]) -> d
         problems.append(f"{place}: must be a mapping, got {value!r}")
         return clean
     if not (value or rule.may_be_empty):
-        problems.append(f"{place}: must have at least 1 entry, got 0")
+        problems.append(f"{place or 'top level'}: must have at least 1 entry, got 0")
     joint = ", field " if place.endswith(")") else "."  # rows end in their key in brackets
     for name in value:
         if not rule.keys:
@@ -117,7 +117,8 @@ def _problem(value: Any, rule: Rule) -> str | None:
 
 
 def _problem_of_number(value: Any, rule: Rule) -> str | None:
-    if not isinstance(value, Real) or isinstance(value, bool):
+    is_number: bool = isinstance(value, Real) and not isinstance(value, bool)  # those of numpy are, too
+    if not is_number:
         return f"must be a number, got {value!r}{_hint_of_number(value)}"
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return "must be finite, got a whole number larger than any float"

@@ -527,7 +527,9 @@ class OffsetTable:
     _index: ClassVar[Mapping[tuple[str, ...], OffsetRow | ZeroPointRow]] = {}  # of each table its own
 
     def __post_init__(self) -> None:
-        problems: list[str] = []
+        problems = self._wrong_types()
+        if problems:
+            raise ReferenceTableError("; ".join(problems))
         object.__setattr__(self, "rows", tuple(self.rows))
         object.__setattr__(self, "zero_points", tuple(self.zero_points))
         object.__setattr__(self, "meta", check(self.meta, META_RULE, "meta", problems))
@@ -548,6 +550,20 @@ class OffsetTable:
         if problems:
             raise ReferenceTableError(f"{self.name}: " + "; ".join(dict.fromkeys(problems)))
         object.__setattr__(self, "_index", index)  # names of detectors and arrays differ
+
+    def _wrong_types(self) -> list[str]:
+        problems = []
+        for name, kind in (("rows", OffsetRow), ("zero_points", ZeroPointRow)):
+            rows: Any = getattr(self, name)
+            if not isinstance(rows, list | tuple) or not set(map(type, rows)) <= {kind}:
+                problems.append(f"{name} must be a list of {kind.__name__}, got {rows!r}")
+        if not isinstance(self.gradient, Gradient | None):
+            problems.append(f"gradient must be a Gradient or None, got {self.gradient!r}")
+        if not isinstance(self.valid_for, Validity):
+            problems.append(f"valid_for must be a Validity, got {self.valid_for!r}")
+        if not isinstance(self.name, str):
+            problems.append(f"name must be text, got {self.name!r}")
+        return problems
 
     @property
     def all_rows(self) -> tuple[OffsetRow | ZeroPointRow, ...]:
@@ -780,7 +796,9 @@ class OffsetTable:
         float
             z [mag], with z_A - z_B = ``row.offset`` and the baseline's z = 0.
         """
-        return _GAUGE[str(self.baseline)][module] * row.offset + 0.0  # and no negative zero
+        if module not in MODULES or self.baseline not in _GAUGE:
+            raise ReferenceTableError(f"{self.name}: no module {module} in baseline {self.baseline}")
+        return _GAUGE[self.baseline][module] * row.offset + 0.0  # and no negative zero
 
     def exposure_gradient(self, row: OffsetRow) -> float:
         """

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 _PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
 _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
+EXPORTED = "_modfix.fits"
+"""End of the names of reference files that 'modfix convert' writes to a folder."""
+HOW_TO_GET_VALID = (
+    "derive a table from these exposures ('strun module_offset_derive ASN'), or carry this one to their calibration "
+    "('modfix rebase')"
+)
+"""What to do where `valid_for` does not fit."""
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
 _SIDE = 2048  # pixels of a detector along each axis
@@ -49,22 +56,22 @@ class Mismatch:
 def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
     """Find why no imaging exposure can have an array or detector, filter and pupil; None where one can."""
     is_long, is_array = name.lower().endswith("long"), name.lower() == name
-    if filter in IN_PUPIL_WHEEL:
-        return Mismatch(f"{filter} is in the pupil wheel", {"filter": IN_PUPIL_WHEEL[filter], "pupil": filter})
     mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
-    if filter in others:
-        if is_array:
-            meant = {"array": "1, 2, 3 or 4" if is_long else "long"}
-        else:
-            meant = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
-        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", meant)
+    if is_array:
+        there = {"array": "1, 2, 3 or 4" if is_long else "long"}
+    else:
+        there = {"detector": ", ".join(f"{name[:4]}{n}" for n in range(1, 5)) if is_long else f"{name[:4]}LONG"}
     known_as = f"array {name}" if is_array else name
+    for band, reason in ((filter, "is in the pupil wheel"), (pupil, "in the pupil wheel is used with another filter")):
+        wheel = IN_PUPIL_WHEEL.get(band)
+        if wheel and wheel != filter:
+            return Mismatch(f"{band} {reason}", (there if wheel in others else {}) | {"filter": wheel, "pupil": band})
+    if filter in others:
+        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", there)
     if filter not in mine:
         return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
-    if pupil == "CLEAR" or IN_PUPIL_WHEEL.get(pupil) == filter:
+    if pupil == "CLEAR" or pupil in IN_PUPIL_WHEEL:
         return None
-    if pupil in IN_PUPIL_WHEEL:
-        return Mismatch(f"pupil {pupil} is used with another filter", {"filter": IN_PUPIL_WHEEL[pupil], "pupil": pupil})
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
     return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
 
@@ -138,7 +145,10 @@ def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
     reasons = _not_imaging(exposure) or list(_not_calibrated(exposure))
-    return [*reasons, *_outside(table, exposure), *(find_untrusted(exposure) if needs_slope else [])]
+    outside = list(_outside(table, exposure))
+    if outside and not any("second correction" in reason for reason in outside):
+        outside[-1] += f": {HOW_TO_GET_VALID}"
+    return [*reasons, *outside, *(find_untrusted(exposure) if needs_slope else [])]
 
 
 def _not_imaging(exposure: Exposure) -> list[str]:
@@ -184,7 +194,9 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
         ("R_FLAT", base_name(exposure.flat), validity.flat),
     ):
         names = [base_name(item) for item in allowed]
-        if names and name not in names:
+        if name.endswith(EXPORTED):
+            yield f"{keyword} is {name}, a copy with module offsets in: a second correction would be wrong"
+        elif names and name not in names:
             yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
 

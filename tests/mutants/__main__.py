@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 COPIED = ("jwst_modfix", "tests", "examples", "docs", "changes")
 REQUIRED = 0.90
 TIMEOUT = 600  # s; a mutant that makes a loop endless is noticed
-NOTICED, SURVIVED, BROKEN = "noticed", "SURVIVED", "BROKEN"
+STATES = {0: "SURVIVED", 1: "noticed"}  # by the status of pytest; any other is BROKEN
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,15 @@ class Mutant:
     new: str
     tests: tuple[str, ...]
 
-    @property
-    def path(self):
-        """Path of the file from the root of the repository."""
-        return Path("jwst_modfix", self.file)
-
-    def apply(self, text):
-        """Make the mistake in the text of the file."""
-        if text.count(self.old) != 1:
-            raise ValueError(
-                f"{self.area}.toml: {self.old!r} occurs {text.count(self.old)} times in {self.path}, not once"
-            )
-        return text.replace(self.old, self.new)
+    def apply(self, root):
+        """Make the mistake in the text of the file; None where it does not fit."""
+        path = root / "jwst_modfix" / self.file
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return text.replace(self.old, self.new) if text.count(self.old) == 1 else None
 
     def __str__(self):
-        return f"{self.area}: {self.file}: {_one_line(self.old)}  ->  {_one_line(self.new)}"
-
-
-def _one_line(text):
-    return " ".join(text.split()) or "(nothing)"
+        old, new = (" ".join(text.split()) or "(nothing)" for text in (self.old, self.new))
+        return f"{self.area}: {self.file}: {old}  ->  {new}"
 
 
 def read_mutants(areas):
@@ -80,7 +70,7 @@ class Copy:
                 shutil.copy(path, self.root)
 
     def test(self, tests):
-        """Run test files, up to the first failure; give pytest's status and its last lines."""
+        """Run test files, up to the first failure; give the state and the line that says why."""
         names = [str(Path("tests", name)) for name in tests]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *names]
         environment = os.environ | {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -93,23 +83,40 @@ class Copy:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return 1, f"no end after {TIMEOUT} s"
+                return STATES[1], f"no end after {TIMEOUT} s"
             output.seek(0)
-            return status, _summary(output.read())
+            lines = output.read().strip().splitlines()
+        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        return STATES.get(status, "BROKEN"), [*failed, *lines[-1:], ""][0]
 
     def judge(self, mutant):
-        """Test one mutant, and restore the file."""
-        path = self.root / mutant.path
+        """Test one mutant, restore the file, and print what became of it."""
+        path, text = self.root / "jwst_modfix" / mutant.file, mutant.apply(self.root)
         original = path.read_text(encoding="utf-8")
-        path.write_text(mutant.apply(original), encoding="utf-8")
-        status, summary = self.test(mutant.tests)
+        path.write_text(text, encoding="utf-8")
+        state, summary = self.test(mutant.tests)
         path.write_text(original, encoding="utf-8")
-        return {0: SURVIVED, 1: NOTICED}.get(status, BROKEN), summary
+        print(f"{state:8s}  {mutant}\n          {summary}", flush=True)
+        return state
 
 
-def _summary(text):
-    failed = [line for line in text.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0] if failed else text.strip().splitlines()[-1]
+def test_all(mutants, folder, workers):
+    """Test all mutants, after the tests themselves; give their states."""
+    copies = threading.local()
+
+    def copy():
+        if not hasattr(copies, "mine"):
+            copies.mine = Copy(tempfile.mkdtemp(dir=folder))
+        return copies.mine
+
+    def check(tests):
+        state, summary = copy().test(tests)
+        if state != STATES[0]:
+            raise SystemExit(f"{' '.join(tests)}: fails without any mutant: {summary}")
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(check, sorted({mutant.tests for mutant in mutants})))
+        return list(pool.map(lambda mutant: copy().judge(mutant), mutants))
 
 
 def main():
@@ -120,54 +127,18 @@ def main():
     parser.add_argument("--match", default="", help="only mutants whose line contains this text")
     given = parser.parse_args()
     mutants = [mutant for mutant in read_mutants(given.areas) if given.match in str(mutant)]
-    wrong = [message for mutant in mutants if (message := _find_mismatch(mutant))]
+    wrong = [f"{mutant}: occurs not once in the file" for mutant in mutants if mutant.apply(ROOT) is None]
     if wrong or not mutants:
         print(*wrong or ["no mutant matches"], sep="\n")
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        results = _test_all(mutants, Path(folder), given.workers)
-    return _conclude(results)
-
-
-def _find_mismatch(mutant):
-    try:
-        mutant.apply((ROOT / mutant.path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _test_all(mutants, folder, workers):
-    copies = threading.local()
-
-    def copy():
-        if not hasattr(copies, "mine"):
-            copies.mine = Copy(tempfile.mkdtemp(dir=folder))
-        return copies.mine
-
-    def check(tests):
-        status, summary = copy().test(tests)
-        if status:
-            raise SystemExit(f"{' '.join(tests)}: fails without any mutant: {summary}")
-
-    def judge(mutant):
-        result, summary = copy().judge(mutant)
-        print(f"{result:8s}  {mutant}\n          {summary}", flush=True)
-        return result, mutant
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(check, sorted({mutant.tests for mutant in mutants})))
-        return list(pool.map(judge, mutants))
-
-
-def _conclude(results):
-    """Print the numbers and the mutants that were not noticed, and give the status."""
-    count = {state: [mutant for result, mutant in results if result == state] for state in (SURVIVED, BROKEN)}
-    share = 1 - (len(count[SURVIVED]) + len(count[BROKEN])) / len(results)
-    print(f"\n{len(results)} mutants, {share:.0%} noticed; {REQUIRED:.0%} are required")
-    for state, found in count.items():
-        print(*(f"{state}: {mutant}" for mutant in found), sep="\n", end="\n" if found else "")
-    return 2 if count[BROKEN] else int(share < REQUIRED)
+        states = test_all(mutants, folder, given.workers)
+    share = states.count(STATES[1]) / len(states)
+    print(f"\n{len(states)} mutants, {share:.0%} noticed; {REQUIRED:.0%} are required")
+    for state, mutant in zip(states, mutants, strict=True):
+        if state != STATES[1]:
+            print(f"{state}: {mutant}")
+    return 2 if "BROKEN" in states else int(share < REQUIRED)
 
 
 if __name__ == "__main__":

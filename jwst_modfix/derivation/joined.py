@@ -1,0 +1,147 @@
+"""From the measurement files of several derivations to one table: programs joined without their pixels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from jwst_modfix.derivation.bands import LEAST_ERROR, list_bands
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
+from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.solution import Solution, fit
+from jwst_modfix.table.rules import context_number
+from jwst_modfix.table.table import OffsetTable, Validity
+
+_FORMATS = {".ecsv": "ascii.ecsv", ".parquet": "parquet"}
+_NUMBERS = ("source", "exposure", "epoch", "time")
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Solutions of measurements of several derivations."""
+
+    table: OffsetTable
+    solutions: dict[str, Solution]  # by the name of the band
+    failures: dict[str, str]  # why a band has none
+    files: tuple[str, ...]
+
+
+def derive_from(
+    paths: Sequence[str | Path], *, significance: float = 3.0, baseline: str = "B", allow_mixed: bool = False,
+    name: str = "joined_moduleoffset.asdf", **options: Any,
+) -> Joined:  # fmt: skip
+    """Solve measurement files together; sources, exposures and epochs of two files are never the same."""
+    files = [Path(path) for path in paths]
+    tables = [read_measurements(path) for path in files]
+    calibration = _join_calibrations(files, tables, allow_mixed=allow_mixed)
+    bands = sorted({band for table in tables for band in list_bands(table)})
+    solutions, failures, parts = {}, {}, []
+    for filter_, pupil in bands:
+        label = filter_ if pupil == "CLEAR" else f"{filter_}+{pupil}"
+        try:
+            with warnings.catch_warnings():
+                # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
+                warnings.simplefilter("ignore", DegenerateTermWarning)
+                solution = fit(_join(tables, filter_, pupil), **options)
+                parts.append(solution.to_table(significance=significance, baseline=baseline))
+            solutions[label] = solution
+        except NoSolutionError as error:
+            failures[label] = str(error)
+    if not any(part.rows or part.zero_points for part in parts):
+        reasons = "; ".join(f"{label}: {why}" for label, why in failures.items())
+        raise NoSolutionError(f"{', '.join(path.name for path in files)}: no row can be derived: {reasons or 'errors'}")
+    table = OffsetTable(
+        rows=tuple(row for part in parts for row in part.rows), baseline=baseline, gradient=parts[0].gradient,
+        zero_points=tuple(row for part in parts for row in part.zero_points), valid_for=calibration, name=name,
+        meta={"description": f"Derived from the measurements of {len(files)} derivations"},
+    )  # fmt: skip
+    return Joined(table, solutions, failures, tuple(path.name for path in files))
+
+
+def read_measurements(path: Path) -> Table:
+    """Read a file of measurements that a derivation wrote."""
+    if path.suffix not in _FORMATS:
+        raise MeasurementsError(f"{path}: must be a measurement file, {' or '.join(_FORMATS)}; got {path.suffix!r}")
+    try:
+        table = Table.read(path, format=_FORMATS[path.suffix])
+    except FileNotFoundError:
+        raise MeasurementsError(f"{path}: no such file") from None
+    except Exception as error:  # the readers pass on any error of their parsers
+        raise MeasurementsError(f"{path}: cannot be read as a table: {error}") from error
+    missing = [name for name in ("filter", "pupil", "selected", "source", "epoch") if name not in table.colnames]
+    if missing:
+        raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")
+    return table
+
+
+def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
+    """Describe the calibration of exposures, for the header of a measurement file: by detector, filter and pupil."""
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for header in headers:
+        key = f"{header.detector} {header.filter} {header.pupil}"
+        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
+    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
+    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
+
+
+def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_mixed: bool) -> Validity:
+    """Refuse files that were calibrated differently, or that have an exposure in common."""
+    problems, seen, known = [], {}, {}
+    for path, table in zip(files, tables, strict=True):
+        for exposure in table.meta.get("exposures", ()):
+            if exposure in seen:
+                raise MeasurementsError(
+                    f"{path}: exposure {exposure} is in {seen[exposure]} too; each exposure must be in one file"
+                )
+            seen[exposure] = path.name
+        calibration = table.meta.get("calibration")
+        if calibration is None:
+            problems.append(f"{path.name} does not say how its exposures were calibrated")
+            continue
+        for key, values in calibration["files"].items():
+            first, where = known.setdefault(key, (values, path.name))
+            if values != first:
+                problems.append(f"{key} has {_words(values)} in {path.name} and {_words(first)} in {where}")
+    if problems and not allow_mixed:
+        raise MeasurementsError(
+            f"measurements must be calibrated alike: {'; '.join(problems)}; derive them again, or set allow_mixed"
+        )
+    if problems:
+        return Validity()
+    rows = [row for values, _ in known.values() for row in values]
+    contexts = [c for table in tables for c in table.meta["calibration"]["contexts"]]
+    if any(context_number(context) is None for context in contexts):
+        contexts = []
+    ordered = sorted(set(contexts), key=context_number) or [None]
+    names = [tuple(sorted({row[i] for row in rows})) if all(row[i] for row in rows) else () for i in (0, 1)]
+    return Validity(context_first=ordered[0], context_last=ordered[-1], photom=names[0], flat=names[1])
+
+
+def _words(values: list[list[Any]]) -> str:
+    return " and ".join(", ".join(str(name) for name in row if name) or "no names" for row in values)
+
+
+def _join(tables: Sequence[Table], filter_: str, pupil: str) -> Measurements:
+    """Join the measurements of one band, with numbers that no two files share."""
+    parts, first = [], dict.fromkeys(_NUMBERS, 0)
+    for table in tables:
+        if (filter_, pupil) not in list_bands(table):
+            continue
+        one = Measurements.from_table(table, filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+        if not len(one):
+            continue
+        numbers = {name: getattr(one, name) - getattr(one, name).min() + first[name] for name in _NUMBERS}
+        first = {name: int(values.max()) + 1 for name, values in numbers.items()}
+        parts.append(replace(one, **numbers))
+    if not parts:
+        raise NoSolutionError(f"no measurement in {filter_}+{pupil} was selected")
+    names = [item.name for item in fields(Measurements) if item.name not in ("filter", "pupil")]
+    names = [name for name in names if all(getattr(part, name) is not None for part in parts)]
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Measurements(**columns, filter=filter_, pupil=pupil)

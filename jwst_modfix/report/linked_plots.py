@@ -1,0 +1,157 @@
+"""Plots of every measurement that are linked: a click on a point shows its source in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from bokeh.embed import components
+from bokeh.models import (
+    ColorBar,
+    ColumnDataSource,
+    CustomJS,
+    CustomJSHover,
+    HoverTool,
+    LinearColorMapper,
+    Range1d,
+    TapTool,
+)
+from bokeh.palettes import PuOr11
+from bokeh.plotting import figure
+from bokeh.resources import Resources
+
+from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.report.points import Points
+
+MOST_POINTS = 20_000  # of all filters: more make the page slow and larger than 6 MB
+_STATES = ("used", "reserved", "outlier", "variable", "single", "no solution")
+_OUTLINES = ("#888888", "#0072b2", "#d55e00", "#d55e00", "#d55e00", "#888888")
+_TOOLTIPS = [
+    ("source", "@source"), ("exposure", "@exposure{custom}"), ("magnitude", "@mag{0.000}"),
+    ("residual", "@after{+0.0} mmag"), ("before correction", "@before{+0.0} mmag"), ("state", "@state{custom}"),
+    ("flags", "@flags{custom}"),
+]  # fmt: skip
+# Names of the flags, by their sum.
+_FLAGS = [", ".join(str(flag.name).lower() for flag in Flag if value & flag) for value in range(2 * max(Flag))]
+# A click selects every measurement of the source, and lists them below the plots.
+_SELECT = """
+const chosen = source.selected.indices, d = source.data;
+const rows = document.getElementById(target).tBodies[0];
+if (!chosen.length) { rows.replaceChildren(); return; }
+const id = d.source[chosen[chosen.length - 1]], all = [];
+for (let i = 0; i < d.source.length; i++) if (d.source[i] === id) all.push(i);
+if (all.length !== chosen.length || all.some((v, i) => v !== chosen[i])) { source.selected.indices = all; return; }
+rows.replaceChildren(...all.map(i => {
+  const row = document.createElement("tr");
+  for (const text of [id, names[d.exposure[i]], d.mag[i].toFixed(3), d.before[i].toFixed(1), d.after[i].toFixed(1),
+                      states[d.state[i]], flags[d.flags[i]] || "none"])
+    row.insertCell().textContent = text;
+  return row;
+}));
+"""
+
+
+def choose_points(points: Mapping[str, Points], most: int = MOST_POINTS) -> dict[str, np.ndarray]:
+    """Choose the measurements to show: all, or those of as many whole sources, drawn at random, and of all outliers."""
+    share = most // max(len(points), 1)
+    return {name: _thin(mine, share) for name, mine in points.items()}
+
+
+def _thin(points: Points, most: int) -> np.ndarray:
+    m, rng = points.m, np.random.default_rng(1)
+    source = np.unique(m.source, return_inverse=True)[1]
+    first = np.zeros(int(source.max(initial=-1)) + 1, bool)
+    first[source[np.isin(points.reason, ("outlier", "variable"))]] = True
+    order = rng.permutation(len(first))
+    order = order[np.argsort(~first[order], kind="stable")]
+    size = np.cumsum(np.bincount(source, minlength=len(first))[order])
+    keep = np.zeros(len(first), bool)
+    keep[order[size <= most]] = True
+    return np.flatnonzero(keep[source])
+
+
+def draw_linked(points: Mapping[str, Points], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+    """Draw the plots of each filter: scripts for the page, and the place of each plot by filter and name."""
+    drawn = {band: _draw_band(band, mine, chosen[band], names) for band, mine in points.items()}
+    if not drawn:
+        return {"library": "", "script": "", "places": {}}
+    flat = {f"{band}/{name}": plot for band, plots in drawn.items() for name, plot in plots.items()}
+    script, places = components(flat)
+    library = Resources(mode="inline", components=["bokeh"]).render_js()
+    found = {band: {name: places[f"{band}/{name}"] for name in plots} for band, plots in drawn.items()}
+    return {"library": library, "script": script, "places": found}
+
+
+def _draw_band(band: str, points: Points, rows: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    source, limit = _fill_source(points, rows)
+    texts = {"names": list(names), "states": list(_STATES), "flags": _FLAGS}
+    source.selected.js_on_change(
+        "indices", CustomJS(args={"source": source, "target": f"picked-{band}", **texts}, code=_SELECT)
+    )
+    formatters = {
+        f"@{column}": CustomJSHover(args={"names": texts[words]}, code="return names[value] || 'none'")
+        for column, words in (("exposure", "names"), ("state", "states"), ("flags", "flags"))
+    }
+    colour = {name: _shade(name, PuOr11[::-1], -most, most) for name, most in limit.items()}
+    outline = _shade("state", _OUTLINES, 0, len(_OUTLINES) - 1)
+
+    def draw(title: str, x: str, y: str, labels: tuple[str, str], shade: str = "after", **kwargs: Any) -> Any:
+        plot = figure(
+            title=title, height=300, sizing_mode="stretch_width", toolbar_location="above", background_fill_color=None,
+            border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1],
+            tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, **kwargs,
+        )  # fmt: skip
+        plot.scatter(x, y, source=source, size=6, fill_color=colour[shade], line_color=outline, line_width=0.8,
+                     nonselection_alpha=0.15)  # fmt: skip
+        plot.toolbar.logo = None
+        plot.add_tools(HoverTool(tooltips=_TOOLTIPS, formatters=formatters), TapTool())
+        if y != "shown":
+            bar = ColorBar(color_mapper=colour[shade]["transform"], width=8, background_fill_color=None)
+            plot.add_layout(bar, "right")
+        return plot
+
+    plane, sky = ("V2 [arcsec]", "V3 [arcsec]"), ("east [arcmin]", "north [arcmin]")
+    flipped = {"match_aspect": True, "x_range": _reversed(source.data["V2"])}
+    shown = {"y_range": Range1d(-1.05 * limit["after"], 1.05 * limit["after"])}
+    drawn = {
+        "before": draw("Before the correction [mmag]", "V2", "V3", plane, "before", **flipped),
+        "after": draw("Residual after the correction [mmag]", "V2", "V3", plane, **flipped),
+        "sky": draw("Residual on the sky [mmag]", "east", "north", sky, x_range=_reversed(source.data["east"])),
+    }
+    along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
+             "time": "time since the first exposure [day]"}  # fmt: skip
+    for name, label in along.items():
+        if np.isfinite(source.data[name]).any():
+            title = f"Residual against {label.partition(' [')[0]}"
+            drawn[name] = draw(title, name, "shown", (label, "residual [mmag]"), **shown)
+    return drawn
+
+
+def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict[str, Any]:
+    """Colours of a column of the points."""
+    return {"field": column, "transform": LinearColorMapper(palette=palette, low=low, high=high)}
+
+
+def _fill_source(points: Points, rows: np.ndarray) -> tuple[ColumnDataSource, dict[str, float]]:
+    """Columns of the points in mmag, and the range of colours; points beyond it are drawn at the border."""
+    m, values = points.m.select(rows), {"after": 1e3 * points.residual[rows], "before": 1e3 * points.before[rows]}
+    limit = {name: max(5.0, float(np.quantile(np.abs(part[points.used[rows]]), 0.98))) for name, part in values.items()}
+    east, north = (v / 60 for v in offsets(float(m.RA[0]), float(np.median(m.Dec)), m.RA, m.Dec))
+    exposures = m.exposure[np.argsort(points.mjd[rows], kind="stable")]
+    order = {number: place for place, number in enumerate(dict.fromkeys(exposures.tolist()))}
+    floats = {
+        "V2": m.V2, "V3": m.V3, "east": east, "north": north, "mag": m.mag, "colour": points.colour[rows], **values,
+        "shown": np.clip(values["after"], -limit["after"], limit["after"]), "time": points.mjd[rows] - points.mjd.min(),
+        "order": [order[number] for number in m.exposure.tolist()],
+    }  # fmt: skip
+    state = [_STATES.index(reason or "used") for reason in points.reason[rows].tolist()]
+    integers = {"source": m.source, "exposure": m.exposure, "state": state, "flags": points.flags[rows]}
+    data = {name: np.asarray(values, np.float32) for name, values in floats.items()}
+    return ColumnDataSource(data | {name: np.asarray(values, np.int32) for name, values in integers.items()}), limit
+
+
+def _reversed(values: np.ndarray) -> Range1d:
+    pad = 0.03 * float(np.ptp(values))
+    return Range1d(float(values.max()) + pad, float(values.min()) - pad)

@@ -1,0 +1,66 @@
+"""Cases of the derivation beside the usual one: clustered sources, other methods, a calibration of no context."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from derivation_of_magnitudes import ROWS, derive, simulate_photometry
+from matplotlib.figure import Figure
+
+from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.report.figures import plot_module_differences
+from jwst_modfix.simulate import detector_geometry
+
+LONG = ROWS["F444W"]
+
+
+@pytest.fixture(scope="module")
+def photometry():
+    return simulate_photometry([LONG], density=60.0)
+
+
+def test_the_sky_is_predicted_at_the_middles_of_the_arrays_wherever_the_sources_are(photometry):
+    """Truth: the gradient between the middles; most of the sources are in the inner halves of the arrays."""
+    made, headers, epochs = photometry
+    table = made.measurements
+    few = ((table["x"] > 1024) == (table["module"] == "A")) | (table["source"] % 10 == 0)
+    made = Photometry(measurements=table[few], exposures=made.exposures)
+    (sky,) = derive(made, headers, epochs).bands[0].sky
+    v2 = [detector_geometry(f"NRC{module}LONG").pixel_to_v2v3(1023.5, 1023.5)[0] for module in "AB"]
+    expected = LONG.offset + 0.5 * LONG.slope * (v2[0] - v2[1]) / 60
+    clustered = [np.mean(table["V2"][few & (table["module"] == module)]) for module in "AB"]
+    assert 0.5 * LONG.slope * abs(np.diff(clustered)[0] - np.diff(v2)[0]) / 60 > 4 * sky.sources_error
+    assert sky.sources == pytest.approx(expected, abs=3 * sky.sources_error)
+
+
+def test_pairs_have_no_bootstrap_of_the_network(photometry):
+    band = derive(*photometry, method="pairs", bootstrap=20).bands[0]
+    assert band.bootstrap is None
+    assert band.results[0].offset == band.pairs["long"].value("offset")[0]
+
+
+@pytest.mark.parametrize("context", ["my_calibration.pmap", "jwst.pmap"])
+def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photometry, context):
+    made, headers, epochs = photometry
+    valid = derive(made, [replace(headers[0], context=context), *headers[1:]], epochs).table.valid_for
+    assert (valid.context_first, valid.context_last) == (None, None)
+
+
+def test_differences_are_of_weighted_means_without_outliers(photometry):
+    """Truth: averages of each source and module by hand, over what the fit did not reject."""
+    table = photometry[0].measurements.copy()
+    table["mag_error"] *= np.where(np.arange(len(table)) % 3, 1.0, 3.0)
+    made = Photometry(measurements=table, exposures=photometry[0].exposures)
+    solution = derive(made, *photometry[1:], reserve_share=0.0).solution["F444W"]
+    m, terms = solution.measurements, solution.epoch_terms()
+    mag, expected = m.mag - np.array([terms[epoch][0] for epoch in m.epoch.tolist()]), []
+    reasons = solution.residuals()["reason"]
+    for source in np.unique(m.source):
+        mine = (m.source == source) & np.isin(reasons, ["used", "single"])
+        sides = [mine & (m.module == module) for module in "AB"]
+        if all(side.any() for side in sides):
+            a, b = (np.average(mag[side], weights=m.mag_error[side] ** -2.0) for side in sides)
+            expected.append(1e3 * (a - b))
+    assert {"outlier", "variable"} <= set(reasons)
+    ax = plot_module_differences(solution, ax=Figure().subplots())
+    assert np.sort(ax.lines[1].get_ydata()) == pytest.approx(np.sort(expected))

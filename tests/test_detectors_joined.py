@@ -1,0 +1,95 @@
+"""`modfix derive-from`: measurement files of several derivations, against solving each, and the truth put in."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from derivation_of_magnitudes import ROWS, derive, simulate_photometry
+
+from jwst_modfix.derivation.joined import derive_from
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.table.table import OffsetTable
+
+TRUTH = ROWS["F200W"].offset
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Measurement files of two programs, each derived alone; names of exposures differ."""
+    folder, derivations = tmp_path_factory.mktemp("programs"), []
+    for number in (1, 2):
+        derivation = derive(*simulate_photometry([ROWS["F200W"]], seed=number, density=25.0), product=f"p{number}")
+        table = derivation.measurements
+        table.meta["exposures"] = [f"program{number}_{name}" for name in derivation.photometry.exposures["file"]]
+        table.write(folder / f"p{number}_modfix_measurements.ecsv", format="ascii.ecsv")
+        derivations.append(derivation)
+    return [folder / f"p{number}_modfix_measurements.ecsv" for number in (1, 2)], derivations
+
+
+def test_two_programs_are_the_weighted_mean_of_each_alone(files):
+    """Truth: the weighted mean of two independent results, and the offset put in."""
+    paths, derivations = files
+    joined = derive_from(paths)
+    (row,) = joined.table.rows
+    alone = [derivation.table.rows[0] for derivation in derivations]
+    weight = np.array([one.offset_error**-2 for one in alone])
+    mean = np.average([one.offset for one in alone], weights=weight)
+    assert row.offset == pytest.approx(mean, abs=0.5 * row.offset_error)
+    assert row.offset_error == pytest.approx(1 / np.sqrt(weight.sum()), rel=0.25)
+    assert row.offset == pytest.approx(TRUTH, abs=5 * row.offset_error)
+    solution = joined.solutions["F200W"]
+    assert solution.n_sources == sum(derivation.solution["F200W"].n_sources for derivation in derivations)
+
+
+def test_one_file_gives_what_its_derivation_gave(files):
+    (path, _), (derivation, _) = files
+    joined = derive_from([path])
+    assert joined.table.rows[0].offset == pytest.approx(derivation.table.rows[0].offset, abs=1e-6)
+    assert joined.table.valid_for == derivation.table.valid_for
+
+
+def test_command_writes_a_table_and_says_what_was_solved(files, modfix, tmp_path):
+    out = modfix("derive-from", *files[0], "-o", "joined_moduleoffset.asdf", "--scale", "detectors")
+    assert "NRCA2" in out
+    table = OffsetTable.read(tmp_path / "joined_moduleoffset.asdf")
+    found = {row.detector: row.zero_point for row in table.zero_points}
+    assert found["NRCA2"] - found["NRCB2"] == pytest.approx(TRUTH, abs=0.003)
+
+
+def change(path, target, **meta):
+    table = Table.read(path, format="ascii.ecsv")
+    table.meta |= meta
+    table.write(target, format="ascii.ecsv", overwrite=True)
+    return target
+
+
+def test_files_of_other_calibrations_are_refused(files, tmp_path):
+    paths, _ = files
+    calibration = Table.read(paths[1], format="ascii.ecsv").meta["calibration"]
+    other = {**calibration, "files": {**calibration["files"], "NRCA2 F200W CLEAR": [["other.fits", "flat.fits", None]]}}
+    mixed = change(paths[1], tmp_path / "mixed.ecsv", calibration=other)
+    with pytest.raises(MeasurementsError, match=r"NRCA2 F200W CLEAR has other.fits, flat.fits in mixed.ecsv and jwst"):
+        derive_from([paths[0], mixed])
+    assert derive_from([paths[0], mixed], allow_mixed=True).table.valid_for.is_empty
+    unknown = change(paths[1], tmp_path / "unknown.ecsv", calibration=None)
+    with pytest.raises(MeasurementsError, match="unknown.ecsv does not say how its exposures were calibrated"):
+        derive_from([paths[0], unknown])
+
+
+def test_one_exposure_in_two_files_is_refused(files, tmp_path):
+    paths, _ = files
+    copy = change(paths[0], tmp_path / "copy.ecsv")
+    with pytest.raises(
+        MeasurementsError, match=r"copy.ecsv: exposure program1_.* is in p1_modfix_measurements.ecsv too"
+    ):
+        derive_from([paths[0], copy])
+
+
+def test_files_that_are_no_measurements_are_refused(tmp_path):
+    path = tmp_path / "other.ecsv"
+    Table({"a": [1]}).write(path, format="ascii.ecsv")
+    with pytest.raises(MeasurementsError, match="has no column filter, pupil, selected, source, epoch"):
+        derive_from([path])
+    with pytest.raises(MeasurementsError, match=r"none.ecsv: no such file"):
+        derive_from([tmp_path / "none.ecsv"])
+    with pytest.raises(MeasurementsError, match=r"must be a measurement file, .ecsv or .parquet; got '.txt'"):
+        derive_from([tmp_path / "a.txt"])

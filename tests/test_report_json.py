@@ -1,0 +1,185 @@
+"""Truth: values and counts put in, read from the JSON file; the page shows the same numbers."""
+
+import json
+from importlib import resources
+
+import jsonschema
+import numpy as np
+import pytest
+from astropy.table import Table
+from derivation_of_magnitudes import DRIFT, ROWS, derive, simulate_photometry
+from matplotlib.figure import Figure
+from report_page import Page, measured
+
+from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.table.table import OffsetRow, OffsetTable
+
+SHORT, LONG = ROWS["F200W"], ROWS["F444W"]
+SCHEMA = json.loads((resources.files("jwst_modfix.report") / "report.schema.json").read_text())
+VARIABLE, BLINKING, SATURATED = 0.3, 0.5, 3  # mag, mag, sources
+SEED = 3  # of the reserved sources, which are none of those that are planted
+OTHER = OffsetRow(array="2", filter="F200W", offset=-0.04, offset_error=0.001)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Photometry with a variable source, a source with one outlier and three saturated sources in F200W."""
+    photometry, headers, epochs = simulate_photometry(seed=5, outliers=0.0)
+    table = photometry.measurements
+    band = np.asarray(table["filter"] == "F200W")
+    sources, counts = np.unique(table["source"][band], return_counts=True)
+    often = [int(source) for source in sources[counts == 6]]
+    variable, blinking, saturated = often[0], often[1], often[2 : 2 + SATURATED]
+    mine = band & (table["source"] == variable)
+    table["mag"][mine & (table["epoch"] == 1)] += VARIABLE
+    table["mag"][np.flatnonzero(band & (table["source"] == blinking))[0]] += BLINKING
+    table["flags"][band & np.isin(table["source"], saturated)] = 2
+    return photometry, headers, epochs, {"variable": variable, "outlier": blinking, "saturated": saturated}
+
+
+@pytest.fixture(scope="module")
+def report(planted, tmp_path_factory):
+    """Folder of a report, without the figures, which take most of the time."""
+    photometry, headers, epochs, _ = planted
+    folder = tmp_path_factory.mktemp("report")
+    OffsetTable(rows=(OTHER,), meta={"description": "other"}).write(folder / "other.asdf")
+    derivation = derive(photometry, headers, epochs, reserve_share=0.1, seed=SEED, compare=str(folder / "other.asdf"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda *_, **__: None)
+        derivation.report(folder / "made_modfix_report.html")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content(report):
+    return json.loads((report / "made_modfix_report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def band(content):
+    return next(band for band in content["bands"] if band["name"] == "F200W")
+
+
+def test_the_file_follows_the_schema(content):
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(content, SCHEMA, cls=jsonschema.Draft202012Validator)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**content, "table": {**content["table"], "hash": "none"}}, SCHEMA)
+
+
+def test_values_are_in_mag_with_the_sign_that_was_put_in(content):
+    for band in content["bands"]:
+        (result,), truth = band["results"], ROWS[band["name"]]
+        assert result["offset"] == pytest.approx(truth.offset, abs=4 * result["offset_error"])
+        ep2 = next(term for term in band["epoch_terms"] if term["name"] == "ep2")
+        assert ep2["term_mag"] == pytest.approx(DRIFT, abs=4 * ep2["error_mag"])
+    centres = content["bands"][1]["centres"]["long"]
+    # The middles of the long-wavelength arrays are 172 arcsec apart along V2; one exposure has half of k.
+    truth = LONG.offset + 0.5 * LONG.slope * 172 / 60
+    assert centres["offset_mag"] == pytest.approx(truth, abs=4 * centres["error_mag"])
+
+
+def test_the_funnel_adds_up_and_names_the_rules(planted, band):
+    table, funnel = planted[0].measurements, band["funnel"]
+    mine = table[table["filter"] == "F200W"]
+    assert funnel["found"] == {"sources": len(np.unique(mine["source"])), "measurements": len(mine)}
+    for kind in ("sources", "measurements"):
+        lost = {step: sum(part[kind] for part in funnel[step]) for step in ("not_selected", "rejected")}
+        assert funnel["found"][kind] - lost["not_selected"] == funnel["selected"][kind]
+        assert funnel["selected"][kind] - funnel["reserved"][kind] - lost["rejected"] == funnel["used"][kind]
+        assert funnel["used"][kind] == band[kind]
+    rules = {part["rule"]: part for part in (*funnel["not_selected"], *funnel["rejected"])}
+    assert rules["saturated"]["sources"] == SATURATED
+    assert rules["variable"] == {
+        "rule": "variable", "sources": 1, "measurements": int(np.sum(mine["source"] == planted[3]["variable"])),
+    }  # fmt: skip
+    assert rules["outlier"] == {"rule": "outlier", "sources": 0, "measurements": 1}, "its other measurements are used"
+
+
+def test_residuals_are_before_and_after_the_correction(band):
+    """Truth: half of the offset in A, minus half in B before, and nothing after; noise of 2 to 4 mmag."""
+    for row, sign in zip(band["detector_residuals"], (0.5, -0.5), strict=True):
+        assert row["detector"] == ("2 A" if sign > 0 else "2 B")
+        assert row["before_median_mag"] == pytest.approx(sign * SHORT.offset, abs=0.001)
+        assert row["after_median_mag"] == pytest.approx(0.0, abs=0.0005)
+        assert row["before_rms_mag"] == pytest.approx(np.hypot(SHORT.offset / 2, row["after_rms_mag"]), rel=0.05)
+        assert 0.001 < row["after_rms_mag"] < 0.005
+    assert sum(row["n"] for row in band["detector_residuals"]) == band["measurements"]
+    assert sum(row["n"] for row in band["exposures"]) == band["measurements"]
+    assert [row["mjd"] for row in band["exposures"]] == sorted(row["mjd"] for row in band["exposures"])
+    for name, trend in band["trends"].items():
+        assert name == "colour" or sum(row["n"] for row in trend) == band["measurements"]
+        assert all(abs(row["median_mag"]) < 5 * row["error_mag"] for row in trend if row["n"] > 5)
+
+
+def test_metrics_are_those_of_the_noise(band):
+    """Truth: magnitudes scatter by 2 mmag and more, equally in all exposures; two faults were planted."""
+    metrics = {metric["name"]: metric for metric in band["metrics"]}
+    assert 0.0015 < metrics["repeatability"]["value"] < 0.004
+    assert metrics["uniformity"]["value"] < 0.001
+    fitted = band["funnel"]["selected"]["measurements"] - band["funnel"]["reserved"]["measurements"]
+    assert metrics["outlier_fraction"]["value"] == pytest.approx(1 - band["measurements"] / fitted)
+    assert all(metric["passes"] == (metric["value"] <= metric["threshold"]) for metric in metrics.values())
+    assert band["pulls"]["width"] == pytest.approx(1.0, abs=0.15)
+
+
+def test_comparisons_are_this_table_minus_the_other(content):
+    packaged, other = content["comparisons"]
+    assert (packaged["table"], other["table"]) == ("ma2023_table2.asdf", "other.asdf")
+    (row,) = other["rows"]
+    assert row["value"] == OTHER.offset
+    assert row["difference"] == pytest.approx(SHORT.offset - OTHER.offset, abs=4 * row["difference_error"])
+    assert row["sigmas"] == pytest.approx(row["difference"] / row["difference_error"])
+
+
+def test_a_table_that_cannot_be_read_is_refused(planted, tmp_path):
+    photometry, headers, epochs, _ = planted
+    derivation = derive(photometry, headers, epochs, compare=str(tmp_path / "none.asdf"))
+    with pytest.raises((ReferenceTableError, OSError), match=r"none\.asdf"):
+        derivation.report(tmp_path / "made.html")
+
+
+def test_outliers_are_listed_with_coordinates(report, planted, band):
+    found = Table.read(report / "made_modfix_report_outliers.ecsv")
+    found, truth = found[found["filter"] == "F200W"], planted[0].measurements
+    rows = {row["reason"]: row for row in found}
+    assert len(found) == 2
+    for reason, size in (("variable", VARIABLE), ("outlier", BLINKING)):
+        row = rows[reason]
+        first = truth[truth["source"] == row["source"]][0]
+        assert row["source"] == planted[3][reason]
+        assert (row["RA"], row["Dec"]) == pytest.approx((first["RA"], first["Dec"]), abs=1e-7)
+        assert (found["RA"].unit, found["residual"].unit) == ("deg", "mag")
+        assert 0.4 * size < row["residual"] < 1.1 * size, "fainter: positive"
+    assert rows["outlier"]["rejected"] == 1
+    assert rows["variable"]["rejected"] == rows["variable"]["measurements"]
+    regions = (report / "made_modfix_report_outliers.reg").read_text().splitlines()
+    assert regions[:2] == ["# Region file format: DS9", "icrs"]
+    (line,) = [line for line in regions if f"source {rows['variable']['source']} F200W" in line]
+    assert line.startswith(f'circle({rows["variable"]["RA"]:.7f},{rows["variable"]["Dec"]:.7f},1.0") # color=magenta')
+
+
+def test_findings_name_the_sources_that_vary(content):
+    names = {(finding["name"], finding["where"]) for finding in content["findings"]}
+    assert {("variable sources", "F200W"), ("outliers", "F200W")} <= names
+    assert all(finding["advice"] for finding in content["findings"])
+
+
+def test_the_page_shows_the_numbers_of_the_file(report, content, band):
+    page = Page((report / "made_modfix_report.html").read_text())
+    rows = {row["Filter"]: row for row in page.table("Filter")}
+    (result,), centres = band["results"], band["centres"]["2"]
+    for column, value, error in (
+        ("Offset", result["offset"], result["offset_error"]),
+        ("At the centres", centres["offset_mag"], centres["error_mag"]),
+    ):
+        assert measured(rows["F200W"][column]) == pytest.approx((1e3 * value, 1e3 * error), abs=0.051)
+    steps = {row["Step"]: row for row in page.table("Step")}
+    assert int(steps["found"]["Sources"]) == band["funnel"]["found"]["sources"]
+    assert int(steps["not selected: saturated"]["Sources"]) == -SATURATED
+    assert int(steps["used"]["Measurements"]) == band["measurements"]
+    facts = page.pairs()
+    assert (facts["Hash"], facts["Date"]) == (content["table"]["hash"], content["date"])
+    assert facts["Apply with"].endswith(f"--override_moduleoffset={content['table']['name']}")
+    for finding in content["findings"]:
+        assert finding["words"] in page.text

@@ -1,0 +1,174 @@
+"""Truth: magnitudes and places put in, read from the tables and the linked plots of the page, and in a browser."""
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from derivation_of_magnitudes import ROWS, derive, simulate_photometry
+from lxml import html
+from matplotlib.figure import Figure
+from report_page import Page
+
+from jwst_modfix.report.figures import plot_residual_map
+from jwst_modfix.report.linked_plots import choose_points
+from jwst_modfix.report.points import collect_points
+
+SHORT = ROWS["F200W"]
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def derivation():
+    return derive(*simulate_photometry([SHORT], seed=7))
+
+
+@pytest.fixture(scope="module")
+def path(derivation, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda *_, **__: None)
+        return derivation.report(tmp_path_factory.mktemp("report") / "made.html")[0]
+
+
+@pytest.fixture(scope="module")
+def page(path):
+    return Page(path.read_text())
+
+
+def find(value, name):
+    """All models of a kind in the description of the plots."""
+    if isinstance(value, dict):
+        if value.get("name") == name:
+            yield value["attributes"]
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        yield from find(part, name)
+
+
+@pytest.fixture(scope="module")
+def plotted(path):
+    """Columns of the points that are in the page."""
+    (text,) = re.findall(r"const docs_json = '(.*?)';\n", path.read_text())
+    (source,) = find(json.loads(text.replace("\\'", "'").replace("\\\\", "\\")), "ColumnDataSource")
+    columns = {}
+    for name, column in source["data"]["entries"]:
+        content = base64.b64decode(column["array"]["data"])
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        columns[name] = np.frombuffer(content, column["dtype"])
+    return columns
+
+
+def test_points_are_the_measurements_in_mmag(derivation, plotted):
+    """Truth: A is half of the offset off before the correction, B minus half of it, and neither is after it."""
+    table = derivation.measurements[derivation.selection.mask]
+    assert len(plotted["mag"]) == len(table)
+    order = [np.lexsort([part["exposure"], part["source"]]) for part in (plotted, table)]
+    for name in ("V2", "V3", "mag"):
+        assert plotted[name][order[0]] == pytest.approx(np.asarray(table[name])[order[1]], rel=1e-6)
+    for sign in (1, -1):
+        side = sign * plotted["V2"] > 0
+        assert np.median(plotted["before"][side]) == pytest.approx(sign * 500 * SHORT.offset, abs=1.0)
+        assert np.median(plotted["after"][side]) == pytest.approx(0.0, abs=0.5)
+    east = plotted["east"][order[0]] - plotted["east"][order[0]][0]
+    turn = np.cos(np.radians(table["Dec"].mean()))
+    ra = np.asarray(table["RA"])[order[1]]
+    assert east == pytest.approx(60 * turn * (ra - ra[0]), rel=2e-3, abs=2e-3)
+    assert np.abs(plotted["shown"]).max() < np.abs(plotted["after"]).max(), "outliers are drawn at the border"
+
+
+def test_points_have_their_state_and_exposure(derivation, plotted, path):
+    states = ("used", "reserved", "outlier", "variable", "single", "no solution")
+    table = derivation.measurements[derivation.selection.mask]
+    reasons = [reason or "used" for reason in table["reason"]]
+    assert sorted(states[i] for i in plotted["state"]) == sorted(reasons)
+    assert all(derivation.headers[number].name in path.read_text() for number in np.unique(plotted["exposure"]))
+    first = np.asarray(derivation.photometry.exposures["mjd"])[plotted["exposure"]]
+    assert (np.diff(plotted["order"][np.argsort(first, kind="stable")]) >= 0).all(), "exposures are in order of time"
+    assert plotted["time"] == pytest.approx(first - first.min(), abs=1e-4)
+
+
+def test_points_are_thinned_by_whole_sources_and_outliers_stay(derivation):
+    (band,) = derivation.bands
+    points = {band.name: collect_points(derivation, band)}
+    everything = points[band.name]
+    rows = choose_points(points, most=120)[band.name]
+    assert 100 < len(rows) <= 120
+    shown = np.unique(everything.m.source[rows])
+    assert len(rows) == np.count_nonzero(np.isin(everything.m.source, shown))
+    assert set(everything.m.source[np.isin(everything.reason, ("outlier", "variable"))]) <= set(shown)
+    assert len(choose_points(points)[band.name]) == len(everything.m)
+
+
+def test_correlations_and_errors_are_those_of_the_covariance(page, derivation):
+    solution = derivation.solution["F200W"]
+    rows = {row["Correlation"]: row for row in page.table("Correlation")}
+    for name, row in rows.items():
+        assert float(row["Error"]) == pytest.approx(1e3 * solution.value(name)[1], abs=0.051)
+        assert row[name] == "+1.00"
+    i, j = (solution.names.index(name) for name in ("epoch[1]", "epoch[2]"))
+    C = solution.covariance
+    assert float(rows["epoch[1]"]["epoch[2]"]) == pytest.approx(C[i, j] / np.sqrt(C[i, i] * C[j, j]), abs=0.0051)
+
+
+def test_links_count_common_sources(page, derivation):
+    m = derivation.solution["F200W"].measurements
+    seen = {f"2 {module}": set(m.source[m.module == module]) for module in "AB"}
+    for row in page.table("Detector"):
+        if "Group" in row:
+            own = seen[row["Detector"]]
+            assert {name: int(row[name]) for name in seen} == {name: len(own & other) for name, other in seen.items()}
+
+
+def test_the_page_has_no_negative_zero_and_counts_agree_with_nouns(page):
+    assert not re.search(r"-0\.0+(?![0-9])", page.text)
+    assert not re.search(r"\b1 (epoch|exposure|source|measurement|outlier|row)s\b", page.text)
+
+
+def test_the_page_is_one_accessible_file(path):
+    root = html.fromstring(path.read_text())
+    assert root.get("lang") == "en"
+    assert all(image.get("alt") for image in root.iter("img"))
+    sources = [e.get("src") or e.get("href") for e in root.iter("script", "link", "img")]
+    assert all(source is None or source.startswith("data:") for source in sources)
+    assert [table for table in root.iter("table") if table.getparent().get("class") != "wide"] == []
+    assert path.stat().st_size < 6e6
+
+
+def test_the_map_before_the_correction_has_half_of_the_offset(derivation):
+    solution = derivation.solution["F200W"]
+    for corrected, expected in ((False, 500 * SHORT.offset), (True, 0.0)):
+        ax = plot_residual_map(solution, corrected=corrected, ax=Figure().subplots())
+        (bins,) = ax.collections
+        values, at = np.asarray(bins.get_array()), np.asarray(bins.get_offsets())
+        for sign in (1, -1):
+            assert np.median(values[sign * at[:, 0] > 0]) == pytest.approx(sign * expected, abs=1.0)
+        rms = float(re.search(r"rms ([0-9.]+) mmag", ax.get_title())[1])
+        assert rms == pytest.approx(np.hypot(expected, 2.3), abs=0.8)
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")
+def test_a_click_on_a_point_shows_its_source_in_all_plots(path, plotted):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        view = browser.new_page(viewport={"width": 1280, "height": 900})
+        problems = []
+        view.on("pageerror", lambda error: problems.append(str(error)))
+        view.on("request", lambda request: problems.append(request.url) if request.url[:5] == "http:" else None)
+        view.goto(path.resolve().as_uri())
+        view.wait_for_function("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
+        select = "m => { if (m.type == 'ColumnDataSource') m.selected.indices = [5]; }"
+        view.evaluate(f"Bokeh.documents[0]._all_models.forEach({select})")
+        rows = view.locator("#picked-F200W tbody tr")
+        source = plotted["source"][5]
+        assert rows.count() == np.count_nonzero(plotted["source"] == source)
+        cells = rows.first.locator("td").all_inner_texts()
+        assert cells[0] == str(source)
+        first = np.flatnonzero(plotted["source"] == source)[0]
+        assert float(cells[2]) == pytest.approx(plotted["mag"][first], abs=6e-4)
+        assert float(cells[4]) == pytest.approx(plotted["after"][first], abs=0.06)
+        browser.close()
+    assert not problems
