@@ -16,7 +16,7 @@ from jwst_modfix.cli import main
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "command_line.rst"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.rst"))]
-NEED_EXPOSURES = ("strun", "data", "_modfix.fits", "jwst_nircam_photom", "idf_zpcor")
+NEED_EXPOSURES = ("strun", "data", "_modfix.fits", "jwst_nircam_photom", "idf_zpcor", "zero_points.yaml")
 STEPS = {
     "module_offset": ModuleOffsetStep,
     "modfix.cfg": ModuleOffsetStep,

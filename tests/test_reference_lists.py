@@ -81,9 +81,9 @@ COLUMNS = "detector,filter,pupil,{}\nNRCA1,F115W,CLEAR,{}\nNRCBLONG,F444W,F405N,
 @pytest.mark.parametrize("suffix", ["csv", "ecsv"])
 def test_columns_of_a_list_become_zero_points(modfix, tmp_path, suffix, columns, first, second, zero_points, others):
     """Truth: z = 2.5 log10(factor), the factor is photmjsr / photmjsr_ref, and errors are those of a logarithm."""
-    (tmp_path / "list.csv").write_text("# a comment\n" + COLUMNS.format(columns, first, second))
+    (tmp_path / "list.csv").write_text("\ufeff# a comment\n" + COLUMNS.format(columns, first, second))
     if suffix == "ecsv":
-        Table.read(tmp_path / "list.csv", comment="#").write(tmp_path / "list.ecsv")
+        Table.read(COLUMNS.format(columns, first, second), format="csv").write(tmp_path / "list.ecsv")
     modfix("convert", f"list.{suffix}", "list.asdf")
     table = OffsetTable.read(tmp_path / "list.asdf")
     rows = [table.zero_point("NRCA1", "F115W"), table.zero_point("NRCBLONG", "F444W", "F405N")]
@@ -269,6 +269,19 @@ def test_merge_joins_zero_points_on_one_scale(modfix, folder):
     modfix("merge", "packaged", "one.asdf", "-o", "both.asdf")
     both = OffsetTable.read("both.asdf")
     assert (both.rows, len(both.zero_points)) == (OffsetTable.read().rows, 2)
+
+
+def test_groups_without_a_detector_of_the_baseline_keep_their_scale(modfix, folder):
+    """NRCB1 and NRCB2 have the mean 20 mmag in group 1; group 2 has no detector of module B, and subarrays follow."""
+    mine = [("NRCA1", 0.05, 1, None), ("NRCB1", 0.01, 1, None), ("NRCB2", 0.03, 1, None), ("NRCA2", 0.07, 2, None),
+            ("NRCB1", 0.2, 1, "SUB160")]  # fmt: skip
+    write("one", [point(d, z, group=group, subarray=subarray) for d, z, group, subarray in mine], baseline=None)
+    write("two", [point(filter="F150W", z=0.0)], baseline="A")
+    modfix("merge", "one.asdf", "two.asdf", "-o", "bad.asdf", "--baseline", "B", status=1)
+    write("three", [point("NRCB1", 0.0, filter="F150W")], baseline="B")
+    modfix("merge", "one.asdf", "three.asdf", "-o", "merged.asdf", "--baseline", "B")
+    found = [row.zero_point for row in OffsetTable.read("merged.asdf").zero_points]
+    assert found == pytest.approx([0.03, -0.01, 0.01, 0.07, 0.18, 0.0], abs=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,7 @@ def test_the_packaged_table_is_the_published_one():
     rows = {(r.array, r.filter): (r.offset, r.offset_error, r.slope, r.slope_error) for r in table.rows}
     assert rows == PUBLISHED
     assert {row.pupil for row in table.rows} == {"CLEAR"}
+    assert table.digest == "07d650b6cb5d", "as in exposures that were corrected before"
     assert table.baseline == "B"
     assert (table.valid_for.context_first, table.valid_for.context_last) == ("jwst_1130.pmap", "jwst_1130.pmap")
     gradient = table.gradient

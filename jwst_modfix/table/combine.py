@@ -123,23 +123,27 @@ def _with_gradient(row: OffsetRow, table: OffsetTable, gradient: Gradient | None
 
 
 def in_baseline(table: OffsetTable, baseline: str | None) -> list[ZeroPointRow]:
-    """Express zero points relative to a baseline: the mean of its detectors is 0 in each filter, pupil and group."""
+    """Express zero points relative to a baseline: the mean of its detectors is 0 in each filter, pupil and group.
+
+    A group without a detector of the baseline has a scale of its own, which stays. Errors stay, too.
+    """
     if baseline in (table.baseline, None):
         return list(table.zero_points)
-    blocks: dict[tuple[Any, ...], list[ZeroPointRow]] = {}
+    kept: dict[tuple[str, str], dict[int | None, list[float]]] = {}
     for row in table.zero_points:
-        blocks.setdefault((*row.key[1:], row.group), []).append(row)
-    shifted: dict[tuple[str, ...], ZeroPointRow] = {}
-    for (filter, pupil, *_), rows in blocks.items():
-        kept = [row.zero_point for row in rows if is_kept(row, baseline) and not row.subarray]
-        if not kept:
-            raise ReferenceTableError(
-                f"{table.name}: filter {filter}, pupil {pupil}: no zero point of baseline {baseline}, so they cannot "
-                f"be converted from baseline {table.baseline}"
-            )
-        mean = math.fsum(kept) / len(kept)
-        shifted |= {row.identity: replace(row, zero_point=row.zero_point - mean) for row in rows}
-    return [shifted[row.identity] for row in table.zero_points]
+        groups = kept.setdefault(row.key[1:], {})
+        if is_kept(row, baseline) and not row.subarray:
+            groups.setdefault(row.group, []).append(row.zero_point)
+    if lacking := [f"filter {filter}, pupil {pupil}" for (filter, pupil), groups in kept.items() if not groups]:
+        raise ReferenceTableError(
+            f"{table.name}: {'; '.join(lacking)}: no zero point of baseline {baseline}, so they cannot be converted "
+            f"from baseline {table.baseline}"
+        )
+    shifts = {(*band, group): math.fsum(z) / len(z) for band, groups in kept.items() for group, z in groups.items()}
+    return [
+        replace(row, zero_point=row.zero_point - shifts.get((*row.key[1:], row.group), 0.0))
+        for row in table.zero_points
+    ]
 
 
 def is_kept(row: ZeroPointRow, baseline: str | None) -> bool:
@@ -267,13 +271,17 @@ class Comparison:
 
 def compare_tables(first: OffsetTable, second: OffsetTable) -> Comparison:
     """Compare two tables row by row."""
-    second = replace(second, zero_points=tuple(in_baseline(second, first.baseline)))
-    mine, others = ({row.identity: row for row in table.all_rows} for table in (first, second))
-    pairs = [(mine[key], others[key]) for key in mine if key in others]
+    bands = {row.key[1:] for row in first.zero_points}
+    shared = tuple(row for row in second.zero_points if row.key[1:] in bands)
+    others = [row for row in second.zero_points if row.key[1:] not in bands]
+    converted = in_baseline(replace(second, zero_points=shared), first.baseline)
+    second = replace(second, zero_points=(*converted, *others))
+    mine, theirs = ({row.identity: row for row in table.all_rows} for table in (first, second))
+    pairs = [(mine[key], theirs[key]) for key in mine if key in theirs]
     return Comparison(
         pairs=tuple(_compare(first, one, second, other) for one, other in pairs),
-        only_first=tuple(row for key, row in mine.items() if key not in others),
-        only_second=tuple(row for key, row in others.items() if key not in mine),
+        only_first=tuple(row for key, row in mine.items() if key not in theirs),
+        only_second=tuple(row for key, row in theirs.items() if key not in mine),
         notes=tuple(_notes(first, second, [pair for pair in pairs if isinstance(pair[0], OffsetRow)])),
     )
 
@@ -302,7 +310,7 @@ def _field_difference(one: Field | None, other: Field | None) -> float:
     return 2 * Field(order, tuple(map(tuple, coefficients))).rms
 
 
-def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[OffsetRow, OffsetRow]]) -> Iterator[str]:
+def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Any, Any]]) -> Iterator[str]:
     if first.baseline != second.baseline and shared:
         yield f"baselines {first.baseline} and {second.baseline}: an offset is z_A - z_B in both, not converted"
     if first.baseline != second.baseline and second.zero_points:

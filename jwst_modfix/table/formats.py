@@ -133,7 +133,7 @@ def _field(text: str, path: Path) -> dict[str, Any]:
 def _read(path: Path) -> Table:
     is_csv = path.suffix.lower() == ".csv"
     try:
-        lines = read_bytes(path).decode("utf-8").splitlines()
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
         return Table.read(lines, format="ascii.csv", comment="#") if is_csv else Table.read(lines, format="ascii.ecsv")
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, ReferenceTableError):
