@@ -91,9 +91,8 @@ def test_the_aperture_can_be_chosen(measured, aperture):
     described = describe_derivation(found)
     assert described["aperture"]["choice"] == aperture
     assert described["aperture"]["radius_arcsec"] == {"LONG": 0.45, "SHORT": 0.30}
-    assert described["systematic_floor_mag"] == pytest.approx(
-        max(0.0015, (1 if aperture == "r" else 0.5) * 0.0028), abs=3e-4
-    )
+    floor = max(0.0015, {"r": 2.0, "large": 1.0, "extrapolated": 0.5}[aperture] * 0.0028)
+    assert described["systematic_floor_mag"] == pytest.approx(floor, abs=6e-4)
     assert described["bands"][0]["apertures"][0]["is_significant"]
 
 
@@ -129,3 +128,13 @@ def test_zero_points_of_detectors_are_compared_too(measured):
     found = {one.array: one.difference for one in derive(*measured, scale="detectors").bands[0].apertures}
     assert set(found) == {"NRCA2", "NRCB2"}
     assert found["NRCA2"] - found["NRCB2"] == pytest.approx(LOSS["large"] - LOSS["r"], abs=6e-4)
+
+
+def test_the_report_has_apertures_floors_and_assumptions(measured, tmp_path):
+    """Truth: the numbers of the derivation, in mmag."""
+    found = derive(*measured)
+    (one,) = found.bands[0].apertures
+    page = found.report(tmp_path / "made.html")[0].read_text()
+    assert f"<td>{1e3 * one.difference:+.1f} ± {1e3 * one.error:.1f}</td>" in page.replace(' class="n"', "")
+    assert "mmag more in 1.5 times the aperture" in page
+    assert f"The offset of array 2 {found.bands[0].assumptions[0].words}." in page

@@ -166,9 +166,10 @@ def compare_apertures(solution, growth, error):
         return ()
     terms = [t for t in again.model.terms if t.kind in ("offset", "zero_point")]
     found = [(term, *again.value(term.name)) for term in terms if np.isfinite(again.value(term.name)[0])]
+    places = [str(term.array) if term.kind == "offset" else term.detector for term, *_ in found]
     differences = tuple(
-        ApertureDifference(name=term.name, array=str(term.array), difference=value, error=own)
-        for term, value, own in found
+        ApertureDifference(name=term.name, array=place, difference=value, error=own)
+        for place, (term, value, own) in zip(places, found, strict=True)
     )
     for one, (term, *_) in zip(differences, found, strict=True):
         if one.is_significant:
