@@ -173,3 +173,30 @@ def test_terms_of_exposures_cost_nothing_in_the_modules():
     assert own.has_exposures
     for array in "1234":
         assert own.value(f"offset[{array}]")[1] < 1.1 * epochs.value(f"offset[{array}]")[1]
+
+
+def test_zero_points_that_depend_on_an_epoch_term_are_not_determined():
+    """Truth: module A is seen in epoch 0 alone and B in epoch 1 alone: A - B and the epoch's term are one number."""
+    m, truth = draw("one module an epoch", rolls=(0.0, 180.0))
+    m = m.select((m.module_code == 0) == (m.epoch == 0))
+    with pytest.warns(DegenerateTermWarning, match="term of epoch 1 and zero point of .* are not separable"):
+        solution = fit(m, scale="detectors")
+    results = {result.detector: result for result in judge_detectors(solution)}
+    assert {results[f"NRCA{array}"].verdict for array in "1234"} == {"not determined"}
+    assert not any(row.detector[3] == "A" for row in solution.to_table().zero_points)
+    # Those of B are known against each other.
+    true = truth.relative("B")
+    for row in solution.to_table().zero_points:
+        assert row.zero_point == pytest.approx(true[row.detector], abs=5 * row.zero_point_error)
+
+
+def test_exposures_with_one_number_in_two_epochs_are_two_exposures():
+    """Truth: the same measurements with exposures numbered through all epochs."""
+    m, _ = draw("numbers", dithers=2, exposure_scatter=0.003)
+    again = replace(m, exposure=m.time % 1000, time=None)
+    assert len(np.unique(again.time)) == len(np.unique(m.time)) > len(np.unique(again.exposure))
+    one, other = fit(m, scale="detectors"), fit(again, scale="detectors")
+    for detector, value in one.zero_points().items():
+        assert other.zero_points()[detector] == pytest.approx(value)
+    with pytest.raises(MeasurementsError, match="time 1 is in epochs 0 and 1; each exposure has a time of its own"):
+        replace(m, time=m.time % 1000)

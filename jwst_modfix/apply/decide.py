@@ -11,7 +11,7 @@ import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,17 +180,23 @@ class Correction:
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
     """Evaluate the factor 10**(0.4 m_sys) over the pixels of an exposure: m_sys = z + g u, or z + F(x, y)."""
     exposure = opened.exposure
+    if record.field is None and record.gradient == 0:
+        return FactorMap.constant(record.zero_point, exposure.shape)
+    corner = exposure.xstart - 1, exposure.ystart - 1
     if record.field is not None:
         x, y = node_pixels(exposure.shape, count_nodes(record.field))
-        m_sys = record.zero_point + record.field.evaluate(x + exposure.xstart - 1, y + exposure.ystart - 1)
+        m_sys = record.zero_point + record.field.evaluate(x + corner[0], y + corner[1])
         what = f"field of {exposure.detector}"
-    elif record.gradient != 0:
+    else:
         x, y = node_pixels(exposure.shape)
-        u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction, x, y)
+        u = gradient_coordinate(opened.wcs, record.frame, record.origin, record.direction, corner, x, y)
         m_sys = record.zero_point + record.gradient * u
         what = f"gradient.frame ({record.frame}) and gradient.origin {record.origin}"
-    else:
-        return FactorMap.constant(record.zero_point, exposure.shape)
+    if not np.isfinite(m_sys).all():
+        raise ExposureError(
+            f"{opened.name}: the WCS gives no position at some pixels of the array; run assign_wcs again, or set "
+            "--apply_slope=false"
+        )
     if np.abs(m_sys).max() > _LARGEST_ERROR:
         raise ExposureError(
             f"{opened.name}: the zero-point error reaches {np.abs(m_sys).max():.3g} mag, more than {_LARGEST_ERROR}: "
@@ -372,6 +378,7 @@ def factor_of(table: OffsetTable, source: Any) -> FactorMap:
 def corrected_copy(table: OffsetTable, model: Any) -> Any:
     """Correct a copy of a data model; refuse one that the table is not meant for."""
     correction = Correction(table=table, on_invalid="error", on_missing="error")
-    with open_exposure(model if isinstance(model, str | PurePath) else model.copy()) as opened:
+    is_model = hasattr(model, "instance")  # others are files, or refused
+    with open_exposure(model.copy() if is_model else model) as opened:
         correction.run(opened)
         return opened.to_model()

@@ -350,8 +350,11 @@ def number_times(mjd: np.ndarray) -> np.ndarray:
 def find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
     """Find the number of the time of each measurement, by the number of its exposure."""
     number = np.asarray(exposures["exposure"])
-    times = np.zeros(max(number.max(initial=0), exposure.max(initial=0)) + 1, int)
-    times[number] = number_times(np.asarray(exposures["mjd"]))
+    # An exposure that is not in the table has a time of its own.
+    times = len(number) + np.arange(max(number.max(initial=0), exposure.max(initial=0)) + 1)
+    # An association may give exposures of one time to two epochs.
+    pairs = np.stack([number_times(np.asarray(exposures["mjd"])), np.asarray(exposures["epoch"])])
+    times[number] = np.unique(pairs, axis=1, return_inverse=True)[1].ravel()
     return times[exposure]
 
 

@@ -1,6 +1,7 @@
 """Terms that are admitted together: of exposures, fields and drifts; and the gauge in which terms are reported."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Information:
         return part > np.sqrt(NULL_SHARE) * np.where(size > 0, size, 1.0)
 
 
-def find_references(model, links):
+def find_references(model: Model, links: Any) -> np.ndarray:
     """Find the zero points that are fixed to 0 in the solution: of the best linked detector of each group."""
     found = np.zeros(len(model.terms), bool)
     for group in np.unique(links.detector_group) if model.scale == "detectors" else ():
@@ -57,7 +58,7 @@ def find_references(model, links):
     return found
 
 
-def find_companions(model, links, fitted):
+def find_companions(model: Model, links: Any, fitted: np.ndarray) -> np.ndarray:
     """Find terms that hold because others do: levels of determined offsets, zero points of a group that has others."""
     groups = {links.group_of(t) for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "zero_point"}
     offsets = {t.array for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "offset"}

@@ -118,11 +118,11 @@ class Measurements:
     def __post_init__(self) -> None:
         if self.reserved is None:
             object.__setattr__(self, "reserved", np.zeros(np.shape(self.source), dtype=bool))
-        if self.time is None:
-            object.__setattr__(self, "time", self.exposure)
         for name in self._columns():
             object.__setattr__(self, name, _column(name, getattr(self, name), self._place))
         lengths = {name: len(getattr(self, name)) for name in self._columns()}
+        if self.time is None and lengths["exposure"] == lengths["epoch"]:
+            object.__setattr__(self, "time", _number_exposures(self.exposure, self.epoch))
         if len(set(lengths.values())) > 1:
             raise MeasurementsError(f"{self._place}: columns must have one length; got {lengths}")
         for name in [name for name in (*_FLOATS, *_OPTIONAL) if name in lengths]:
@@ -136,6 +136,17 @@ class Measurements:
             value = self.mag_error[row]
             raise MeasurementsError(f"{self._place}: mag_error must be positive; row {row} has {value:g}")
         _ = self.detector
+        self._check_times()
+
+    def _check_times(self) -> None:
+        """Refuse a time that is in two epochs: one term would stand for both."""
+        row = _find_mixed(self.time, self.epoch)
+        if row is not None:
+            epochs = np.unique(self.epoch[self.time == self.time[row]])
+            raise MeasurementsError(
+                f"{self._place}: time {self.time[row]} is in epochs {epochs[0]} and {epochs[1]}; each exposure has a"
+                " time of its own"
+            )
 
     def __len__(self) -> int:
         return len(self.source)
@@ -281,6 +292,27 @@ def _read_column(column: Any, name: str, keep: np.ndarray) -> np.ndarray:
         raise MeasurementsError(f"table of measurements: {name} is masked in row {masked[0]}; leave the row out")
     values: np.ndarray = np.asarray(column)[keep]
     return values
+
+
+def _number_exposures(exposure: np.ndarray, epoch: np.ndarray) -> np.ndarray:
+    """Give exposures new numbers where those of two epochs have the same."""
+    if _find_mixed(exposure, epoch) is None:
+        return exposure
+    first, span = exposure.min(), int(np.ptp(exposure)) + 1
+    return (exposure - first) + span * (np.unique(epoch, return_inverse=True)[1])
+
+
+def _find_mixed(time: np.ndarray, epoch: np.ndarray) -> int | None:
+    """Find a row whose time is in another epoch too; None where there is none."""
+    if not len(time):
+        return None
+    place = time - time.min()
+    if place.max() > 4 * len(time):
+        place = np.unique(time, return_inverse=True)[1]
+    last = np.zeros(int(place.max()) + 1, dtype=epoch.dtype)
+    last[place] = epoch
+    differ = last[place] != epoch
+    return int(np.argmax(differ)) if differ.any() else None
 
 
 def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:

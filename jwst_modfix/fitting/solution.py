@@ -419,12 +419,23 @@ def fit(
     ----------
     measurements : Measurements
         All measurements; reserved ones are left out.
+    scale : {'modules', 'detectors'}, optional
+        What has zero points: the modules (offset, level and slope of each array ID), or each detector.
     fit_slope : {'long', 'all', 'none'}, optional
         Array IDs that have a slope.
     time_term : {'auto', 'fit', 'zero'}, optional
         Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
         significant. These keep their value and error: to drop a term because it looks small makes the errors of
         the others too small (Leeb & Poetscher 2005, Econometric Theory 21, 21).
+    exposure_terms : {'auto', 'fit', 'zero'}, optional
+        Whether exposures, each of all detectors, have terms in the place of their epoch's: ``'auto'`` where these
+        multiply no error by more than 3, ``'fit'`` where they are separable.
+    field_order : {'0', '1', '2', '3', 'auto'}, optional
+        With ``scale='detectors'``: order of the field of each detector, in the place of slopes; ``'auto'`` takes the
+        lowest that the reserved sources cannot tell from any higher one.
+    drift : {'report', 'fit', 'no'}, optional
+        ``'fit'``: with ``scale='detectors'``, a term for each detector in each epoch after the first, less the mean
+        of all, where these are separable. The others fit none.
     direction : float, optional
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
@@ -468,9 +479,9 @@ def fit(
         origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
         field_order=0 if order == "auto" else int(order), drift=drift == "fit",
     )  # fmt: skip
-    for name, known in _CHOICES.items():
-        if getattr(choice, name) not in known:
-            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {getattr(choice, name)!r}")
+    for name, allowed in _CHOICES.items():
+        if getattr(choice, name) not in allowed:
+            raise MeasurementsError(f"{name} must be one of {', '.join(allowed)}; got {getattr(choice, name)!r}")
     if order == "auto":
         options = {name: given[name] for name in given if name not in ("measurements", "field_order")}
         solve = partial(_fit_quietly, measurements, options)

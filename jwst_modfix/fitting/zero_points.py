@@ -161,7 +161,9 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
     errors = np.sqrt(np.einsum("ji,jk,ki->i", shapes, covariance, shapes))
     sigmas = joint_sigmas(values, covariance)
     verdict, words = compare("the detector", sigmas, size, errors, significance)
-    blocking = [s.words for s in solution.status if own is not None and own.term.name in s.partners]
+    # Terms fixed to 0 that one of the detectors in this difference, those of the baseline included, depends on.
+    parts = {model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
+    blocking = [s.words for s in solution.status if parts & set(s.partners)]
     if blocking or group:
         verdict, words = NOT_DETERMINED, "; ".join([*blocking, *filter(None, [link])])
     largest = max(error, known.get("field_error", 0.0))
