@@ -135,6 +135,6 @@ def test_the_report_has_apertures_floors_and_assumptions(measured, tmp_path):
     found = derive(*measured)
     (one,) = found.bands[0].apertures
     page = found.report(tmp_path / "made.html")[0].read_text()
-    assert f"<td>{1e3 * one.difference:+.1f} ± {1e3 * one.error:.1f}</td>" in page.replace(' class="n"', "")
+    assert f">{1e3 * one.difference:+.2f} ± {1e3 * one.error:.2f}</td>" in page
     assert "mmag more in 1.5 times the aperture" in page
     assert f"The offset of array 2 {found.bands[0].assumptions[0].words}." in page
