@@ -131,16 +131,6 @@ class Exposure:
         return _DETECTORS.get(self.detector)
 
     @property
-    def subarray_start(self):
-        """(x, y) of the first pixel in the full frame, 1-indexed."""
-        return self.xstart, self.ystart
-
-    @property
-    def subarray_size(self):
-        """Size along (x, y) by the keywords [pixel]."""
-        return self.xsize, self.ysize
-
-    @property
     def group(self):
         """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
         values = operator.attrgetter(*_OBSERVATION)(self)
@@ -279,6 +269,7 @@ class OpenExposure:
     tree: Any  # entries by their path: ``tree.get("meta.filename")``, ``tree.set("meta.filename", name)``
     wcs: Any  # the gWCS; None where there is none
     _places: dict[str, tuple[Any, str]]  # by name of an array: the object that has it, and the attribute
+    _has_stray_cards: bool  # cards of a correction outside of the primary header, where other tools may put them
     _copies: bool  # arrays to be changed, as something else may refer to them
 
     def _describe(self, arrays):
@@ -299,7 +290,11 @@ class OpenExposure:
         """Find COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
         status = self.tree.get(STATUS_PATH)
         traces = self.cards if status is None else [*self.cards, (STATUS_KEYWORD, status)]
-        if self.tree.get(FACTOR_PATH) is not None or traces != [(STATUS_KEYWORD, "SKIPPED")] * len(traces):
+        if (
+            self._has_stray_cards
+            or self.tree.get(FACTOR_PATH) is not None
+            or traces != [(STATUS_KEYWORD, "SKIPPED")] * len(traces)
+        ):
             return "COMPLETE"
         return "SKIPPED" if traces else None
 
@@ -403,6 +398,7 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(
                 f"{self.path}: its ASDF tree names the HDU {', '.join(sorted(missing))}, not in the file; copy it again"
             )
+        self._has_stray_cards = any(map(is_ours, self._places["data"][0].header))
         for name in ARRAYS:
             hdu, _ = self._places.get(name, self._places["data"])
             scaling = [hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)]
@@ -508,6 +504,7 @@ class _ModelExposure(OpenExposure):
             raise ExposureError(f"{self.name}: has no data")
         self._places = {name: (model, name) for name in arrays}
         self.cards = [(keyword, value) for keyword, value, *_ in self._all_cards() if is_ours(keyword)]
+        self._has_stray_cards = any(is_ours(keyword) for keyword, *_ in self._all_cards("SCI"))
         self._describe({name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()})
 
     @property
@@ -521,9 +518,9 @@ class _ModelExposure(OpenExposure):
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)
 
-    def _all_cards(self):
-        """Cards of the primary header that no schema knows: [keyword, value, comment] each."""
-        return self.model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
+    def _all_cards(self, hdu="PRIMARY"):
+        """Cards of a header that no schema knows: [keyword, value, comment] each."""
+        return self.model.instance.get("extra_fits", {}).get(hdu, {}).get("header", [])
 
     def _replace_cards(self, cards):
         kept = [card for card in self._all_cards() if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.modeling.models import Identity, Shift
 from one_correction import TABLE, correct, correct_file
+from stdatamodels.jwst import datamodels
 
 from jwst_modfix import applied
 from jwst_modfix.errors import ExposureError
@@ -174,6 +176,19 @@ def test_a_gradient_from_a_wrong_place_is_refused(small_exposure):
     np.testing.assert_array_equal(before.data, small_exposure().data)
 
 
+def test_a_wcs_that_gives_no_positions_is_refused(small_exposure):
+    """Its V2 is not-a-number."""
+    model = small_exposure()
+    wcs = model.meta.wcs
+    box = wcs.bounding_box
+    wcs.set_transform("detector", "v2v3", wcs.get_transform("detector", "v2v3") | Shift(np.nan) & Identity(1))
+    wcs.bounding_box = box
+    before = model.data.copy()
+    with pytest.raises(ExposureError, match="_cal.fits: the WCS gives no position at some pixels .* run assign_wcs"):
+        correct(model)
+    np.testing.assert_array_equal(model.data, before)
+
+
 def test_nothing_to_apply_is_skipped_so_that_the_offset_can_follow(small_exposure):
     model, decision = correct(small_exposure("NRCA2", "F200W"), apply_offset=False)
     assert (decision.action, decision.reason[:21]) == ("skip", "apply_offset is False")
@@ -306,6 +321,45 @@ def test_the_undo_believes_no_damaged_record(small_exposure, keyword, value, wor
     model.instance["extra_fits"]["PRIMARY"]["header"] = [card for card in cards if card[1] is not None]
     with pytest.raises(ExposureError, match=f"{words}, so it cannot be undone; use the file before the correction"):
         correct(model, inverse=True)
+
+
+@pytest.mark.parametrize(
+    ("cards", "words"),
+    [
+        ({"MODFGRAD": 0.0}, "the correction has the card MODFFRAM, and MODFGRAD is 0"),
+        ({"MODFORD": 0, "MODF00": 0.0}, "the correction has MODFORD and MODFGRAD, of which a table gives one only"),
+    ],
+)
+def test_the_undo_believes_no_record_that_contradicts_itself(small_exposure, cards, words):
+    model, _ = correct(small_exposure())
+    kept = [card for card in model.instance["extra_fits"]["PRIMARY"]["header"] if card[0] not in cards]
+    model.instance["extra_fits"]["PRIMARY"]["header"] = kept + [[key, value, ""] for key, value in cards.items()]
+    with pytest.raises(ExposureError, match=f"{words}, so it cannot be undone"):
+        correct(model, inverse=True)
+
+
+def test_cards_and_tree_of_two_corrections_are_not_undone(small_exposure):
+    """The cards are of the packaged table, the factor in the tree of a gradient on the sky."""
+    model, _ = correct(small_exposure())
+    other, _ = correct(small_exposure(), table=dataclasses.replace(TABLE, gradient=SKY))
+    model.meta.instance["module_offset"] = other.meta.instance["module_offset"]
+    with pytest.raises(
+        ExposureError, match="its ASDF tree has the factor of a gradient on the sky, its cards have not"
+    ):
+        correct(model, inverse=True)
+
+
+def test_a_photmjsr_whose_card_is_lost_is_scaled_by_each_route(small_exposure, tmp_path):
+    """The tree still has it: a file and the data model of it end with the same PHOTMJSR."""
+    path = tmp_path / "jw_cal.fits"
+    small_exposure("NRCA2", "F200W").save(str(path))
+    before = fits.getval(path, "PHOTMJSR", "SCI")
+    fits.delval(path, "PHOTMJSR", "SCI")
+    correct_file(path, tmp_path / "out.fits")
+    with datamodels.open(path) as model:
+        correct(model)
+        found = [fits.getval(tmp_path / "out.fits", "PHOTMJSR", "SCI"), model.meta.photometry.conversion_megajanskys]
+    assert found == pytest.approx([before * 10 ** (0.4 * -0.05267)] * 2, rel=1e-12)
 
 
 def test_the_undo_believes_no_record_of_two_values(small_exposure):

@@ -1,7 +1,9 @@
 """One description of an exposure and one way to open one, whether it is a file, a packed file or a data model."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import zipfile
 
@@ -57,7 +59,7 @@ def test_a_file_a_packed_file_and_a_model_are_described_alike(path):
         found = describe(source)
         assert (found.detector, found.module, found.array) == ("NRCALONG", "A", "long")
         assert (found.filter, found.pupil, found.unit, found.exp_type) == ("F444W", "CLEAR", "MJy/sr", "NRC_IMAGE")
-        assert (found.shape, found.subarray_start, found.subarray_size) == ((48, 64), (701, 401), (64, 48))
+        assert (found.shape, found.xstart, found.ystart, found.xsize, found.ysize) == ((48, 64), 701, 401, 64, 48)
         assert found.wcs_box == ((-0.5, 63.5), (-0.5, 47.5))
         assert found.frames[:2] == ("detector", "v2v3")
         assert found.context == "jwst_1130.pmap"
@@ -263,11 +265,15 @@ def zipped(content):
     [
         (zipped, "it is a ZIP archive"),
         (lambda content: gzip.compress(content, 0), "it is gzip; a compressed FITS file is named .fits.gz"),
+        (bz2.compress, "it is bzip2"),
+        (lambda content: lzma.compress(content, preset=0), "it is xz"),
+        (lambda content: b"\x89HDF\r\n\x1a\n" + content, "it is HDF5"),
+        (lambda content: HEAD, "it is ASDF; such a file is named .asdf"),
         (lambda content: b"\n" + content, r"it begins with b'\\n?SIMPLE"),
         (lambda content: b"", "it is empty"),
         (lambda content: b"this is no FITS file", "it begins with b'this is n'"),
     ],
-    ids=["zip", "gzip", "shifted", "empty", "text"],
+    ids=["zip", "gzip", "bzip2", "xz", "hdf5", "asdf", "shifted", "empty", "text"],
 )
 def test_what_is_no_fits_file_is_refused_by_what_it_is(path, make, words):
     path.write_bytes(make(path.read_bytes()))
@@ -369,6 +375,13 @@ TRACES = [
 @pytest.mark.parametrize("cards", TRACES, ids=str)
 def test_any_trace_of_a_correction_counts(path, cards):
     edit(path, lambda hdulist: [hdulist[0].header.append(card) for card in cards])
+    for source in by_each_route(path):
+        assert describe(source).status == "COMPLETE"
+
+
+@pytest.mark.parametrize("card", [("S_MODOFF", "COMPLETE"), ("MODFOFF", 0.1), ("R_MODOFF", "table.asdf")], ids=str)
+def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_trace(path, card):
+    edit(path, lambda hdulist: hdulist["SCI"].header.append(card))
     for source in by_each_route(path):
         assert describe(source).status == "COMPLETE"
 

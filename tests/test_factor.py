@@ -108,7 +108,8 @@ def test_sky_directions_are_position_angles_east_of_north(direction, origin):
 
 def coordinate(model, frame, gradient=None):
     with open_exposure(model) as opened:
-        description = (opened.wcs, opened.exposure, frame, *(gradient or GRADIENTS[frame]))
+        corner = opened.exposure.xstart - 1, opened.exposure.ystart - 1
+        description = (opened.wcs, frame, *(gradient or GRADIENTS[frame]), corner)
     return lambda x, y: gradient_coordinate(*description, x, y)
 
 

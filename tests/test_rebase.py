@@ -1,5 +1,6 @@
 """Tables carried from one calibration to another, held against pixels that both calibrations have gone through."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from derivation_of_magnitudes import derive, simulate_photometry
 from numpy.polynomial.legendre import legval2d
 from reference_files import PIXAR_SR, T0, run_flat, run_photom, write_area, write_flat, write_photom
+from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.calibration import Photom, PhotomLine
@@ -204,6 +206,8 @@ def test_a_correction_for_time_counts_at_the_date(calibrate, date, years):
     assert row.photmjsr_date == date
     own = table_of(point(photmjsr=2.0, photmjsr_date=date), baseline=None)
     assert rebase_table(own, old, new).table.zero_points == (row,), "the date of the row itself is the default"
+    other = table_of(point(photmjsr=2.0, photmjsr_date="2023-01-01"), baseline=None)
+    assert rebase_table(other, old, new, date=date).table.zero_points == (row,), "--date comes first"
     with pytest.raises(ReferenceTableError, match="to_NRCA2.fits corrects for time, and zero point .* give --date"):
         rebase_table(table_of(point(), baseline=None), old, new)
 
@@ -223,16 +227,22 @@ def test_rows_of_subarrays_come_first_and_new_ones_are_made_where_they_differ(ca
 
 
 def test_flats_that_differ_by_a_constant_give_no_field_and_bad_pixels_do_not_count(tmp_path, calibrate):
-    """Truth: 1.02 everywhere but in a quarter of bad pixels: NaN, 0, DO_NOT_USE and, by DQ_DEF, NO_FLAT_FIELD."""
+    """Truth: 1.02 everywhere but in bad pixels: single ones, flagged or not, and two areas that only DQ marks.
+
+    DQ_DEF gives the bits of the flags, which are others than those of the jwst package; JUMP_DET is not bad.
+    """
     rng = np.random.default_rng(7)
-    flat, dq = np.full(FULL, 1.02), np.zeros(FULL, np.uint32)
-    bad = rng.random(FULL) < 0.25
-    which = rng.integers(0, 4, FULL)
-    flat[bad], flat[bad & (which == 0)], flat[bad & (which == 1)] = 7.0, np.nan, 0.0
-    dq[bad & (which >= 2)] = 1
+    flat, dq = np.full(FULL, 1.02), np.full(FULL, dqflags.pixel["JUMP_DET"], np.uint32)
+    single = rng.integers(0, 20, FULL)
+    flat[single == 0], flat[single == 1], flat[single == 2] = np.nan, 0.0, 7.0
+    flat[:, :256], dq[:, :256] = 7.0, dqflags.pixel["NO_FLAT_FIELD"]
+    flat[:256, 256:], dq[:256, 256:] = 7.0, dqflags.pixel["DO_NOT_USE"]
+    names = [(1, 2, "NO_FLAT_FIELD", ""), (2, 4, "DO_NOT_USE", ""), (0, 1, "JUMP_DET", "")]
+    columns = [("BIT", "i4"), ("VALUE", "u4"), ("NAME", "S40"), ("DESCRIPTION", "S80")]
+    new = {"dq": dq, "dq_def": np.array(names, columns)}
     flats = [
         write_flat(tmp_path / "old.fits", "NRCA2", np.ones(FULL)),
-        write_flat(tmp_path / "new.fits", "NRCA2", flat, dq=dq),
+        write_flat(tmp_path / "new.fits", "NRCA2", flat, **new),
     ]
     old, new = calibrate({"NRCA2": (2.0, 2.0)}, flat=[flats])
     done = rebase_table(table_of(point(), baseline=None), old, new)
@@ -306,6 +316,22 @@ def test_structure_that_no_polynomial_holds_is_stated_and_refused_above_3_mmag(t
         assert done.changes[0].remainder == pytest.approx(size, rel=0.01)
 
 
+@pytest.mark.parametrize(("size", "is_refused"), [((2048, 1536), False), ((48, 64), True)])
+def test_flats_of_a_part_of_the_detector_do_not_stand_for_the_rest(tmp_path, calibrate, size, is_refused):
+    """Three quarters of the detector are enough; a subarray is not, as the polynomial would be extrapolated."""
+    flats = [
+        write_flat(tmp_path / f"{side}.fits", "NRCA2", np.full(size, value))
+        for side, value in (("old", 1.0), ("new", 1.1))
+    ]
+    old, new = calibrate({"NRCA2": (2.0, 2.0)}, flat=[flats])
+    if is_refused:
+        with pytest.raises(ReferenceTableError, match="good pixels in only 0% of the detector, less than 50%"):
+            rebase_table(table_of(point(), baseline=None), old, new)
+    else:
+        (row,) = rebase_table(table_of(point(), baseline=None), old, new).table.zero_points
+        assert row.zero_point == pytest.approx(0.03 - change(1.0, 1.1), abs=1e-6)
+
+
 # ---- what is refused ----
 
 
@@ -340,6 +366,24 @@ def test_files_of_another_calibration_than_that_of_the_table_are_refused(calibra
         rebase_table(table, old, new)
 
 
+@pytest.mark.parametrize("loss", [np.nan, 1.0])
+def test_a_correction_for_time_that_gives_no_positive_photmjsr_is_refused(calibrate, loss):
+    """A loss that is not a number, and one of 100% a year, which leaves no throughput after two years."""
+    old, new = calibrate({"NRCA2": (2.0, 2.1)}, new_times={"timecoeff_linear": (loss,)})
+    with pytest.raises(
+        ReferenceTableError, match="to_NRCA2.fits: PHOTMJSR of NRCA2, .* must be positive, got (nan|-2.1)"
+    ):
+        rebase_table(table_of(point(), baseline=None), old, new, date="2024-04-30")
+
+
+@pytest.mark.parametrize("date", ["yesterday", "2026-13-01", "2026-03-01T00:00:00+02:00"])
+def test_a_date_that_is_none_is_refused(calibrate, date):
+    with pytest.raises(
+        ReferenceTableError, match=re.escape(f"--date must be an ISO date such as 2026-03-01, got {date}")
+    ):
+        rebase_table(table_of(point(), baseline=None), *calibrate({"NRCA2": (2.0, 2.1)}), date=date)
+
+
 def test_one_name_with_two_contents_is_refused(tmp_path):
     paths = []
     for folder, value in (("old", 2.0), ("new", 2.1), ("same", 2.0)):
@@ -347,9 +391,12 @@ def test_one_name_with_two_contents_is_refused(tmp_path):
         paths.append(tmp_path / folder / "jwst_nircam_photom_0155.fits")
         write_photom(paths[-1], "NRCA2", {"F200W": value})
     shutil.copyfile(paths[0], paths[2])
+    (tmp_path / "flats").mkdir()
+    flat = write_flat(tmp_path / "flats" / paths[0].name, "NRCA2", np.ones(FULL))  # of another kind: no matter
     old, new, same = (read_calibration(side, [path]) for side, path in zip(("from", "to", "to"), paths, strict=True))
     with pytest.raises(ReferenceTableError, match="have one name and different contents"):
         rebase_table(table_of(point(), baseline=None), old, new)
+    old, same = (read_calibration(side, [path], [flat]) for side, path in (("from", paths[0]), ("to", paths[2])))
     rebase_table(table_of(point(), baseline=None), old, same)
 
 
@@ -433,6 +480,17 @@ def test_most_of_table_2_is_in_the_photom_files_of_2026(modfix):
     assert np.sqrt(np.mean(new**2)) == pytest.approx(11.4, abs=0.05)
     assert output.count("no longer needed") == 1
     assert "does not say at which PHOTMJSR it was derived" in " ".join(output.split())
+
+
+def test_a_list_may_name_subarrays(modfix):
+    """Truth: FULL, where the cell is empty, and SUB160 change by ratios of their own."""
+    Path("list.csv").write_text(
+        "detector,filter,pupil,subarray,from,to\nNRCA2,F200W,CLEAR,,2,2.1\nNRCA2,F200W,CLEAR,SUB160,2,2.2\n"
+    )
+    table_of(point(), point(value=0.01, subarray="SUB160"), baseline=None).write("t.asdf")
+    modfix("rebase", "t.asdf", "--photmjsr", "list.csv", "-o", "new.asdf")
+    found = [row.zero_point for row in OffsetTable.read("new.asdf").zero_points]
+    assert found == pytest.approx([0.03 + change(2, 2.1), 0.01 + change(2, 2.2)], abs=1e-6)
 
 
 @pytest.mark.parametrize(

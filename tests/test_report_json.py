@@ -183,3 +183,14 @@ def test_the_page_shows_the_numbers_of_the_file(report, content, band):
     assert facts["Apply with"].endswith(f"--override_moduleoffset={content['table']['name']}")
     for finding in content["findings"]:
         assert finding["words"] in page.text
+
+
+def test_a_notebook_shows_results_and_warnings(planted):
+    photometry, headers, epochs, _ = planted
+    shown = derive(photometry, headers, epochs, product="<field>")._repr_html_()
+    page = Page(f"<html><body>{shown}</body></html>")
+    rows = {row["filter"]: row for row in page.table("filter")}
+    value, error = measured(rows["F200W"]["offset [mmag]"])
+    assert value == pytest.approx(1e3 * SHORT.offset, abs=4 * error)
+    assert (rows["F200W"]["slope [mmag/arcmin]"], rows["F200W"]["correction"]) == ("-", "needed")
+    assert "<field>: <field>_moduleoffset.asdf, hash" in page.text, "escaped"

@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.stpipe import Step
+from one_correction import correct
 from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun
 from stdatamodels.jwst import datamodels
 
@@ -42,6 +43,28 @@ def test_lists_and_containers_of_models(pair, kind):
     assert isinstance(result, ModelContainer if kind is ModelContainer else list)
     assert_corrected(result, before)
     np.testing.assert_array_equal(pair[0].data, before[0].data)
+
+
+@pytest.mark.parametrize("kind", [list, ModelContainer])
+def test_models_that_share_arrays_or_are_one_model_are_corrected_once_each(pair, kind):
+    """Truth: A2 is scaled by one factor in each result, and the inputs are left alone."""
+    first, truth = pair[0], pair[0].copy()
+    other = first.copy()
+    other.data, other.err, other.var_rnoise = first.data, first.err, first.var_rnoise
+    for result in ModuleOffsetStep.call(kind([first, other, first])):
+        np.testing.assert_allclose(result.data, truth.data * FACTOR, rtol=3e-7)
+        np.testing.assert_allclose(result.var_rnoise, truth.var_rnoise * FACTOR**2, rtol=4e-7)
+    np.testing.assert_array_equal(first.data, truth.data)
+
+
+def test_models_of_a_pipeline_that_share_arrays_are_corrected_once_each(pair):
+    truth, other = pair[0].copy(), pair[0].copy()
+    other.data, other.err = pair[0].data, pair[0].err
+    for model in (pair[0], other):
+        correct(model)
+    for model in (pair[0], other):
+        np.testing.assert_allclose(model.data, truth.data * FACTOR, rtol=3e-7)
+        np.testing.assert_allclose(model.err, truth.err * FACTOR, rtol=3e-7)
 
 
 def test_a_library_in_memory_is_copied(pair):

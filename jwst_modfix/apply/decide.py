@@ -180,17 +180,23 @@ class Correction:
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
     """Evaluate the factor 10**(0.4 m_sys) over the pixels of an exposure: m_sys = z + g u, or z + F(x, y)."""
     exposure = opened.exposure
+    if record.field is None and record.gradient == 0:
+        return FactorMap.constant(record.zero_point, exposure.shape)
+    corner = exposure.xstart - 1, exposure.ystart - 1
     if record.field is not None:
         x, y = node_pixels(exposure.shape, count_nodes(record.field))
-        m_sys = record.zero_point + record.field.evaluate(x + exposure.xstart - 1, y + exposure.ystart - 1)
+        m_sys = record.zero_point + record.field.evaluate(x + corner[0], y + corner[1])
         what = f"field of {exposure.detector}"
-    elif record.gradient != 0:
+    else:
         x, y = node_pixels(exposure.shape)
-        u = gradient_coordinate(opened.wcs, exposure, record.frame, record.origin, record.direction, x, y)
+        u = gradient_coordinate(opened.wcs, record.frame, record.origin, record.direction, corner, x, y)
         m_sys = record.zero_point + record.gradient * u
         what = f"gradient.frame ({record.frame}) and gradient.origin {record.origin}"
-    else:
-        return FactorMap.constant(record.zero_point, exposure.shape)
+    if not np.isfinite(m_sys).all():
+        raise ExposureError(
+            f"{opened.name}: the WCS gives no position at some pixels of the array; run assign_wcs again, or set "
+            "--apply_slope=false"
+        )
     if np.abs(m_sys).max() > _LARGEST_ERROR:
         raise ExposureError(
             f"{opened.name}: the zero-point error reaches {np.abs(m_sys).max():.3g} mag, more than {_LARGEST_ERROR}: "

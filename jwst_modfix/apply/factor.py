@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from jwst_modfix.errors import ExposureError
-
 if TYPE_CHECKING:
-    from jwst_modfix.exposure import Exposure
     from jwst_modfix.table.table import Field
 
 __all__ = [
@@ -88,24 +85,17 @@ def project(ra: Any, dec: Any, origin: Pair) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gradient_coordinate(
-    wcs: Any, exposure: Exposure, frame: str, origin: Pair, direction: float, x: np.ndarray, y: np.ndarray
+    wcs: Any, frame: str, origin: Pair, direction: float, corner: tuple[int, int], x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Evaluate u at pixels of an exposure [arcmin]."""
+    """Evaluate u at pixels of an array, whose first one is at ``corner`` of the full frame, 0-indexed [arcmin]."""
     transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
     if frame == "detector":
-        x0, y0 = (start - 1 for start in exposure.subarray_start)
+        x0, y0 = corner
         scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
-        u = along_detector(x + x0, y + y0, origin, direction, scale)
-    else:
-        along = along_sky if frame == "sky" else along_focal_plane
-        first, second = transform(x, y)
-        u = along(first, second, origin, direction)
-    if not np.all(np.isfinite(u)):
-        raise ExposureError(
-            f"{exposure.name}: the WCS gives no position at some pixels of the array; "
-            "run assign_wcs again, or set --apply_slope=false"
-        )
-    return u
+        return along_detector(x + x0, y + y0, origin, direction, scale)
+    along = along_sky if frame == "sky" else along_focal_plane
+    first, second = transform(x, y)
+    return along(first, second, origin, direction)
 
 
 def _pixel_scale(to_v2v3: Any, x: float, y: float) -> Pair:

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from jwst_modfix.errors import ExposureError, ReferenceTableError
-from jwst_modfix.exposure import JOB_KEYWORD, LOG_PATH, OpenExposure, is_ours, open_exposure
+from jwst_modfix.exposure import FACTOR_PATH, JOB_KEYWORD, LOG_PATH, OpenExposure, is_ours, open_exposure
 from jwst_modfix.table.table import FRAMES, Field
 
 if TYPE_CHECKING:
@@ -125,12 +125,18 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
     has_gradient = fields["gradient"] != 0
     for field, keyword, _ in _CARDS:
         if field in _OF_GRADIENT and not has_gradient:
-            fields[field] = None
+            if fields[field] is not None:
+                raise ExposureError(f"{opened.name}: the correction has the card {keyword}, and MODFGRAD is 0")
         elif fields[field] is None:
             raise ExposureError(f"{opened.name}: the card {keyword} of the correction is missing")
         elif not _is_valid(field, fields[field]):
             raise ExposureError(f"{opened.name}: the card {keyword} of the correction is {fields[field]!r}")
-    return AppliedOffset(**fields, field=_read_field(opened.name, values))
+    record = AppliedOffset(**fields, field=_read_field(opened.name, values))
+    if record.field is not None and has_gradient:
+        raise ExposureError(f"{opened.name}: the correction has {_ORDER} and MODFGRAD, of which a table gives one only")
+    if opened.tree.get(FACTOR_PATH) is not None and record.frame != "sky":
+        raise ExposureError(f"{opened.name}: its ASDF tree has the factor of a gradient on the sky, its cards have not")
+    return record
 
 
 def _read_field(name: str, values: Mapping[str, Any]) -> Field | None:

@@ -134,12 +134,19 @@ def _value(row: OffsetRow | ZeroPointRow) -> tuple[float, str]:
 @contextlib.contextmanager
 def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
     """Give a hidden folder to write files to, which are moved to their places if nothing was refused."""
+    is_new = not folder.exists()
     check_writable(folder)
-    with part_folder(folder) as hidden:
-        yield hidden
-        for target in targets:
-            with explained(target):
-                (hidden / target.name).replace(target)
+    try:
+        with part_folder(folder) as hidden:
+            yield hidden
+            for target in targets:
+                with explained(target):
+                    (hidden / target.name).replace(target)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # another process may have put files there
+                folder.rmdir()
+        raise
 
 
 def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:

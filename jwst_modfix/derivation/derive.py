@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measu
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import get_logger, show_progress
+from jwst_modfix.text import format_measured, get_logger, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -139,6 +140,15 @@ class Derivation:  # numpydoc ignore=PR01
         bands = ", ".join(band.name for band in self.bands)
         return f"<Derivation of {self.product}: {len(self.table.rows) + len(self.table.zero_points)} rows from {bands}>"
 
+    def _repr_html_(self) -> str:
+        head, *rows = list_results(self)
+        lines = ["".join(f"<th>{name}</th>" for name in head)]
+        lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+        notes = [f"{band.name}: {note}" for band in self.bands for note in (*band.warnings, band.failure) if note]
+        caption = html.escape(f"{self.product}: {self.table.name}, hash {self.table.digest}")
+        body = "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+        return f"<table><caption>{caption}</caption>{body}" + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+
     @property
     def solution(self) -> dict[str, Solution]:
         """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
@@ -209,6 +219,22 @@ class Derivation:  # numpydoc ignore=PR01
         # By name: the report is built on the derivation, and drawing takes a second to import.
         page: Any = importlib.import_module("jwst_modfix.report.page")
         return list(page.write_report(self, Path(path)))
+
+
+def list_results(derivation: Derivation) -> list[list[str]]:
+    """List the results in words, a row for each array or detector; the first row has the names of the columns."""
+    rows = [["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]]
+    if derivation.options.scale == "detectors":
+        rows = [["filter", "detector", "zero point [mmag]", "field rms [mmag]", *rows[0][4:]]]
+    for band in derivation.bands:
+        found: list[tuple[Any, ...]]
+        found = [(r, r.array, (r.offset, r.offset_error), (r.slope, r.slope_error)) for r in band.results]
+        found += [(d, d.detector, (d.zero_point, d.zero_point_error), (d.field_rms, d.field_error))
+                  for d in band.detectors]  # fmt: skip
+        for result, name, *numbers in found:
+            words = [format_measured(value, error, "") for value, error in numbers]
+            rows.append([band.name, name, *words, f"{result.n_sources:.0f}", result.verdict, result.words])
+    return rows
 
 
 @dataclass(frozen=True)

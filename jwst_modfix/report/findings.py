@@ -12,6 +12,7 @@ from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.fitting.measurements import ORIGIN
 from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.report.points import Points
+from jwst_modfix.table.table import MODULES
 from jwst_modfix.text import count_nouns, format_measured
 
 # What a score test that fails is mostly a sign of.
@@ -27,7 +28,8 @@ _LEAST_SIZE = 0.003  # mag: smaller deviations of an exposure are left to the ot
 _LEAST_PIXAR = 0.005  # mag: the sky is not flat to better than that
 _TURN = 1.0, 0.2  # deg, and for each unit of tan Dec: PA_V3 is that at the boresight, 8' from NIRCam
 _SAME = 0.5  # share of equal magnitudes from which two exposures are one
-_BRIGHTEST = 0.02  # share of the sources
+_BRIGHTEST = 0.05  # share of the sources
+_WITHIN = 0.2  # scatter within the modules over their difference, for a difference that is that of the modules
 
 
 @dataclass(frozen=True)
@@ -154,17 +156,24 @@ def _find_opposite(derivation: Derivation, comparison: Mapping[str, Any]) -> Ite
 
 
 def _find_variable(band: str, points: Points) -> Iterator[Finding]:
-    m, limit = points.m, np.quantile(points.m.mag, _BRIGHTEST)
+    m = points.m
     for rule, name in (("variable", "variable sources"), ("outlier", "outliers")):
-        found = np.unique(m.source[points.reason == rule])
-        if not found.size:
+        count = len(np.unique(m.source[points.reason == rule]))
+        if count:
+            words = f"{count_nouns(count, 'source')} with rejected measurements ({rule})"
+            yield Finding(name, band, words, "see the list of outliers, with coordinates")
+    sources, number = np.unique(m.source, return_inverse=True)
+    magnitude = np.bincount(number, m.mag) / np.bincount(number)
+    for i in np.flatnonzero(magnitude <= np.quantile(magnitude, _BRIGHTEST)):
+        mine = [np.flatnonzero((number == i) & (m.module == module)) for module in MODULES]
+        sides = [points.residual[rows] for rows in mine]
+        if min(side.size for side in sides) < 2:
             continue
-        words = f"{count_nouns(len(found), 'source')} with rejected measurements ({rule})"
-        yield Finding(name, band, words, "see the list of outliers, with coordinates")
-    rejected = np.isin(points.reason, ("variable", "outlier")) & (m.mag <= limit)
-    for source in np.unique(m.source[rejected]):
-        mine = np.flatnonzero(rejected & (m.source == source))
-        off = mine[np.argmax(np.abs(points.residual[mine]))]
-        words = f"source {source}, {m.mag[off]:.2f} mag, one of the brightest, is off by"
-        words += f" {1e3 * points.residual[off]:+.0f} mmag in module {m.module[off]}"
-        yield Finding("saturated star", band, words, "look for saturation that is not flagged")
+        step = float(sides[0].mean() - sides[1].mean())
+        # A star that varies does so in both modules; saturation is that of a module's exposures.
+        error = float(np.hypot(*(m.mag_error[rows].mean() / np.sqrt(len(rows)) for rows in mine)))
+        if abs(step) > _SIGMAS * error and max(side.std() for side in sides) < _WITHIN * abs(step):
+            words = (
+                f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step:+.0f} mmag"
+            )
+            yield Finding("saturated star", band, words, "look for saturation that is not flagged")

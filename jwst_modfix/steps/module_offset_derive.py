@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members
+from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
@@ -20,7 +20,7 @@ from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.inputs import OfflineStep, read_input
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.text import align, format_measured, get_logger
+from jwst_modfix.text import align, get_logger
 
 __all__ = ["ModuleOffsetDeriveStep", "derive"]
 
@@ -184,28 +184,17 @@ class ModuleOffsetDeriveStep(OfflineStep):
 
 def _summarize(derivation: Derivation) -> Iterator[str]:
     """Log warnings, and write the table of results."""
-    rows = [["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]]
-    if derivation.options.scale == "detectors":
-        rows = [["filter", "detector", "zero point [mmag]", "field rms [mmag]", *rows[0][4:]]]
     for band in derivation.bands:
         for warning in band.warnings:
             log.warning("%s", warning)
         if band.failure:
             log.warning("%s gets no row in the table: %s", band.name, band.failure)
-        for r in band.results:
-            numbers = (format_measured(r.offset, r.offset_error, ""), format_measured(r.slope, r.slope_error, ""))
-            rows.append([band.name, r.array, *numbers, f"{r.n_sources:.0f}", r.verdict, r.words])
-        for d in band.detectors:
-            numbers = (format_measured(d.zero_point, d.zero_point_error, ""),
-                       format_measured(d.field_rms, d.field_error, ""))  # fmt: skip
-            sky = f"; sky {format_measured(*band.sky_points[d.detector])}" if d.detector in band.sky_points else ""
-            rows.append([band.name, d.detector, *numbers, f"{d.n_sources:.0f}", d.verdict, d.words + sky])
     for band in derivation.bands:
         yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
         if band.solution is not None:
             yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
     yield "Results:"
-    yield from (f"  {line}" for line in align(rows, right=[4]))
+    yield from (f"  {line}" for line in align(list_results(derivation), right=[4]))
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:

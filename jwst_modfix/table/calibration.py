@@ -18,6 +18,7 @@ from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import refuse_overwriting
 from jwst_modfix.table.table import DETECTORS, OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.table.validity import base_name, derived_at, photmjsr_agrees
+from jwst_modfix.text import plain_text
 
 _MARK = "jwst_modfix"
 _WORDS = {
@@ -89,7 +90,7 @@ class Photom:
     def find(self, filter: str, pupil: str, subarray: str | None = None) -> PhotomLine | None:
         """Find the row of a subarray; without a name, the row of the full frame."""
         mine = {line.subarray: line for line in self.lines if (line.filter, line.pupil) == (filter, pupil)}
-        return mine.get(None, mine.get(subarray or "FULL"))
+        return mine.get(subarray or "FULL", mine.get(None))
 
 
 def read_photom(path: str | Path) -> Photom:
@@ -405,7 +406,7 @@ def _save(hdulist: fits.HDUList, output: str | Path, history: list[str]) -> None
     header = hdulist[0].header
     header["FILENAME"] = PurePath(output).name
     for line in history:
-        header.add_history(line.encode("ascii", "backslashreplace").decode())
+        header.add_history(plain_text(line).encode("ascii", "backslashreplace").decode())
     for hdu in hdulist:
         if "CHECKSUM" in hdu.header:
             hdu.add_checksum()

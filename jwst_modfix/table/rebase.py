@@ -33,6 +33,7 @@ from jwst_modfix.table.validity import base_name, contexts_in_words, derived_at,
 LARGEST_REMAINDER = 0.003  # mag rms; what the model of a row cannot hold of a new flat
 _SMALL = 1e-4  # mag; a subarray whose shift differs by more from that of the full frame gets a row of its own
 _BLOCK = 16  # pixels, about the aperture of a star: flux is summed over it, and single pixels do not count
+_LEAST_SHARE = 0.5  # of the detector that two flats must have in common; beyond it a polynomial is extrapolated
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin], far below any error
 _HIGHEST_ORDER = 3  # of the field that a new flat gives
 
@@ -56,9 +57,10 @@ class Calibration:
         return "--photmjsr" if self.is_list else f"--{self.side}-photom"
 
     @property
-    def paths(self) -> list[Path]:
-        """All files."""
-        return [*(file.path for file in self.photom.values()), *(image.path for image in (*self.flat, *self.area))]
+    def paths(self) -> list[tuple[str, Path]]:
+        """Kind and path of each file."""
+        images = [(image.kind, image.path) for image in (*self.flat, *self.area)]
+        return [*(("photom", file.path) for file in self.photom.values()), *images]
 
     def names(self, kind: str, table: OffsetTable) -> list[str]:
         """Names of the photom or flat files of the detectors of a table; a list of values names none."""
@@ -194,7 +196,8 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
     lines: dict[tuple[str, str], list[PhotomLine]] = {}
     for number, row in enumerate(content, 1):
         detector, filter, pupil = (str(row[name]).strip().upper() for name in _COLUMNS[:3])
-        subarray = str(row["subarray"]).strip().upper() if "subarray" in content.colnames else None
+        named = str(row["subarray"]).strip().upper() if "subarray" in content.colnames else ""
+        subarray = None if named in ("", "--") else named  # "--" is how an empty cell reads
         if detector not in DETECTORS:
             problems.append(f"row {number}: detector must be one of {', '.join(DETECTORS)}, got {detector}")
         for side in ("from", "to"):
@@ -243,9 +246,9 @@ def _compare_calibrations(old: Calibration, new: Calibration) -> Iterator[str]:
         sides = [bool(getattr(side, kind)) for side in (old, new)]
         if any(sides) != all(sides) or (kind == "photom" and not any(sides)):
             yield f"needs both --from-{kind} and --to-{kind}"
-    seen: dict[str, Path] = {}
-    for path in () if old.is_list else (*old.paths, *new.paths):
-        other = seen.setdefault(path.name, path)
+    seen: dict[tuple[str, str], Path] = {}
+    for kind, path in () if old.is_list else (*old.paths, *new.paths):
+        other = seen.setdefault((kind, path.name), path)
         if not filecmp.cmp(path, other, shallow=False):
             yield f"{other} and {path} have one name and different contents; files of CRDS do not change: rename yours"
 
@@ -271,10 +274,10 @@ def _compare_row(row: Row, detector: str, old: Calibration, new: Calibration, da
             yield f"{place} has no {'values' if side.is_list else 'file'} of {detector}, which {row.label} needs"
         elif line is None:
             yield f"{place} has no row of {detector} for {row.label}"
-        elif _positive(line.photmjsr) is None:
-            yield f"{place}: PHOTMJSR of {detector}, {line.label} must be positive, got {line.photmjsr:g}"
         elif line.losses and _mjd(row, date) is None:
             yield f"{place} corrects for time, and {row.label} has no date; give --date"
+        elif _positive(value := line.at(_mjd(row, date))) is None:
+            yield f"{place}: PHOTMJSR of {detector}, {line.label} must be positive, got {value:g}"
     if lines[0] is not None and lines[1] is not None:
         yield from _compare_derivation(row, detector, old, new)
     yield from _compare_images(row, detector, old, new)
@@ -315,7 +318,7 @@ def _compare_images(row: Row, detector: str, old: Calibration, new: Calibration)
 def _check_date(date: str) -> None:
     try:
         mjd_of(date)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: with a time zone
         raise ReferenceTableError(f"--date must be an ISO date such as 2026-03-01, got {date}") from error
 
 
@@ -406,17 +409,25 @@ def _change_of_pixels(row: Row, detector: str, old: Calibration, new: Calibratio
         if pair:
             before, after = (image.read() for image in pair)
             change = (0.0 if change is None else change) + sign * 2.5 * np.log10(after / before)
-    return None if change is None else _median_blocks(np.asarray(change))
+    if change is None:
+        return None
+    blocks, share = _median_blocks(np.asarray(change))
+    if share < _LEAST_SHARE:
+        raise ReferenceTableError(
+            f"flat or area files of {detector} for {row.label}: both have good pixels in only {100 * share:.0f}% of "
+            f"the detector, less than {100 * _LEAST_SHARE:.0f}%; give files of the full frame"
+        )
+    return blocks
 
 
-def _median_blocks(change: np.ndarray) -> _Blocks:
-    """Medians of blocks, at least half of whose pixels are good: bad pixels that nobody flagged do not count."""
+def _median_blocks(change: np.ndarray) -> tuple[_Blocks, float]:
+    """Medians of blocks, at least half of whose pixels are good, and their share: unflagged bad pixels do not count."""
     count = len(change) // _BLOCK
     blocks = change.reshape(count, _BLOCK, count, _BLOCK).swapaxes(1, 2).reshape(count, count, _BLOCK**2)
     good = np.isfinite(blocks).mean(axis=-1) >= 0.5
     centres = np.arange(count) * _BLOCK + (_BLOCK - 1) / 2
     y, x = (grid[good] for grid in np.meshgrid(centres, centres, indexing="ij"))
-    return _Blocks(x, y, np.nanmedian(blocks[good], axis=-1))
+    return _Blocks(x, y, np.nanmedian(blocks[good], axis=-1)), float(good.mean())
 
 
 def _project_field(row: ZeroPointRow, blocks: _Blocks | None) -> tuple[float, dict[str, Any], float | None]:
@@ -555,7 +566,7 @@ def _find_validity(table: OffsetTable, new: Calibration, context: str | None) ->
 
 def _history_line(table: OffsetTable, old: Calibration, new: Calibration, date: str | None) -> str:
     today = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
-    sources = [", ".join(sorted({path.name for path in side.paths})) for side in (old, new)]
+    sources = [", ".join(sorted({path.name for _, path in side.paths})) for side in (old, new)]
     which = f"by PHOTMJSR of {sources[0]}" if old.is_list else f"from {sources[0]} to {sources[1]}"
     at = f", at {date}" if date else ""
     return f"{today}: {table.name} (hash {table.digest}) carried to another calibration, {which}{at}."

@@ -144,30 +144,28 @@ def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> 
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = _not_imaging(exposure) or list(_not_calibrated(exposure))
+    reasons = list(_not_imaging(exposure))
     outside = list(_outside(table, exposure))
     if outside and not any("second correction" in reason for reason in outside):
         outside[-1] += f": {HOW_TO_GET_VALID}"
     return [*reasons, *outside, *(find_untrusted(exposure) if needs_slope else [])]
 
 
-def _not_imaging(exposure: Exposure) -> list[str]:
+def _not_imaging(exposure: Exposure) -> Iterator[str]:
+    """Find why an exposure is not a calibrated image; the first reason of another mode is enough."""
     if exposure.exp_type != "NRC_IMAGE":
-        return [f"EXP_TYPE is {exposure.exp_type}, and only NRC_IMAGE is imaging"]
-    if exposure.is_tso:
-        return ["it belongs to a time-series observation (TSOVISIT is true)"]
-    if exposure.shape is not None and len(exposure.shape) != 2:
-        return [f"the data have shape {exposure.shape}, and an image has two axes"]
-    return []
-
-
-def _not_calibrated(exposure: Exposure) -> Iterator[str]:
-    if exposure.array is None:
-        yield f"DETECTOR is {exposure.detector}, not one of NRCA1-4, NRCALONG, NRCB1-4, NRCBLONG"
-    elif exposure.detector and exposure.module != exposure.detector[3]:
-        yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {exposure.detector[3]}"
-    if not _is_surface_brightness(exposure.unit):
-        yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
+        yield f"EXP_TYPE is {exposure.exp_type}, and only NRC_IMAGE is imaging"
+    elif exposure.is_tso:
+        yield "it belongs to a time-series observation (TSOVISIT is true)"
+    elif exposure.shape is not None and len(exposure.shape) != 2:
+        yield f"the data have shape {exposure.shape}, and an image has two axes"
+    else:
+        if exposure.array is None:
+            yield f"DETECTOR is {exposure.detector}, not one of NRCA1-4, NRCALONG, NRCB1-4, NRCBLONG"
+        elif exposure.detector and exposure.module != exposure.detector[3]:
+            yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {exposure.detector[3]}"
+        if not _is_surface_brightness(exposure.unit):
+            yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
 
 
 def _is_surface_brightness(unit: str | None) -> bool:
@@ -193,7 +191,7 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
         ("R_PHOTOM", base_name(exposure.photom), validity.photom),
         ("R_FLAT", base_name(exposure.flat), validity.flat),
     ):
-        names = [base_name(item) for item in allowed]
+        names = list(map(base_name, allowed))
         if name.endswith(EXPORTED):
             yield f"{keyword} is {name}, a copy with module offsets in: a second correction would be wrong"
         elif names and name not in names:
@@ -217,7 +215,7 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
         yield "it has no WCS, which the slope needs; run assign_wcs"
     elif exposure.frames is not None and "v2v3" not in exposure.frames:
         yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
-    first, size = exposure.subarray_start, exposure.subarray_size
+    first, size = (exposure.xstart, exposure.ystart), (exposure.xsize, exposure.ysize)
     if None in first or None in size:
         yield (
             f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, and a slope or field needs to know the "
@@ -243,6 +241,9 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
 
 def _fits_box(exposure: Exposure) -> bool:
     """Compare the bounding box of the WCS, along x and y, with the edges of the array, to a pixel."""
-    edges = [edge for size in exposure.shape[::-1] for edge in (-0.5, size - 0.5)]
-    box = [edge for interval in exposure.wcs_box or () for edge in interval]
-    return len(box) == len(edges) and all(abs(one - other) <= 1 for one, other in zip(box, edges, strict=True))
+    if exposure.wcs_box is None or exposure.shape is None or len(exposure.wcs_box) != len(exposure.shape):
+        return False
+    for (first, last), size in zip(exposure.wcs_box, exposure.shape[::-1], strict=True):
+        if abs(first + 0.5) > 1 or abs(last - (size - 0.5)) > 1:
+            return False
+    return True
