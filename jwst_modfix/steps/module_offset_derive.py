@@ -104,6 +104,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     reserve_share = float(default=0.2)  # Share of the sources that is reserved for validation
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
+    aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
