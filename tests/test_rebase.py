@@ -206,6 +206,8 @@ def test_a_correction_for_time_counts_at_the_date(calibrate, date, years):
     assert row.photmjsr_date == date
     own = table_of(point(photmjsr=2.0, photmjsr_date=date), baseline=None)
     assert rebase_table(own, old, new).table.zero_points == (row,), "the date of the row itself is the default"
+    other = table_of(point(photmjsr=2.0, photmjsr_date="2023-01-01"), baseline=None)
+    assert rebase_table(other, old, new, date=date).table.zero_points == (row,), "--date comes first"
     with pytest.raises(ReferenceTableError, match="to_NRCA2.fits corrects for time, and zero point .* give --date"):
         rebase_table(table_of(point(), baseline=None), old, new)
 

@@ -74,7 +74,7 @@ COLUMNS = "detector,filter,pupil,{}\nNRCA1,F115W,CLEAR,{}\nNRCBLONG,F444W,F405N,
         ("zero_point", "0.05", "-0.02", (0.05, -0.02), {}),
         ("zero_point,zero_point_error", "0.05,0.001", "-0.02,0.002", (0.05, -0.02), {"zero_point_error": 0.001}),
         ("factor", "1.05", "1", (0.0529732, 0.0), {"zero_point_error": None, "photmjsr": None}),
-        ("factor,factor_error", "1.0,0.01", "1.0,0.02", (0.0, 0.0), {"zero_point_error": 0.0108574}),
+        ("factor,factor_error", "1.05,0.01", "1.0,0.02", (0.0529732, 0.0), {"zero_point_error": 0.0103404}),
         ("photmjsr,photmjsr_ref", "2.1,2.0", "0.38,0.40", (0.0529732, -0.0556910), {"photmjsr": 2.0}),
     ],
 )
@@ -202,14 +202,14 @@ def test_set_changes_or_adds_a_zero_point_and_keeps_the_rest(modfix, folder):
     modfix("init")
     before = (folder / "my_moduleoffset.asdf").read_text()
     key = ["set", "my_moduleoffset.asdf", "--detector", "nrca1", "--filter", "f115w"]
-    modfix(*key, "--zero-point", 0.02, "--zero-point-error", 0.002)
     modfix(*key, "--zero-point", 0.03, "--subarray", "sub160")
+    modfix(*key, "--zero-point", 0.02, "--zero-point-error", 0.002)
     output = modfix(*key, "--zero-point", -0.01)
     assert "zero_point 0.02 -> -0.01 mag" in output
     table = OffsetTable.read(folder / "my_moduleoffset.asdf")
     assert table.rows == OffsetTable.read().rows
     assert [(row.zero_point, row.zero_point_error, row.subarray) for row in table.zero_points] == [
-        (-0.01, 0.002, None), (0.03, None, "SUB160"),
+        (0.03, None, "SUB160"), (-0.01, 0.002, None),
     ]  # fmt: skip
     assert table.meta["schema_version"] == "2.0.0"
     comments = [line for line in before.splitlines() if "#" in line]
@@ -272,16 +272,20 @@ def test_merge_joins_zero_points_on_one_scale(modfix, folder):
 
 
 def test_groups_without_a_detector_of_the_baseline_keep_their_scale(modfix, folder):
-    """NRCB1 and NRCB2 have the mean 20 mmag in group 1; group 2 has no detector of module B, and subarrays follow."""
+    """NRCB1 and NRCB2 have the mean 20 mmag in group 1; group 2 has no detector of module B, and subarrays follow.
+
+    Another pupil with the same filter has a mean of its own.
+    """
     mine = [("NRCA1", 0.05, 1, None), ("NRCB1", 0.01, 1, None), ("NRCB2", 0.03, 1, None), ("NRCA2", 0.07, 2, None),
             ("NRCB1", 0.2, 1, "SUB160")]  # fmt: skip
-    write("one", [point(d, z, group=group, subarray=subarray) for d, z, group, subarray in mine], baseline=None)
+    long = [point("NRCBLONG", z, filter="F444W", pupil=pupil) for z, pupil in ((0.04, "CLEAR"), (0.06, "F405N"))]
+    write("one", [*(point(d, z, group=g, subarray=s) for d, z, g, s in mine), *long], baseline=None)
     write("two", [point(filter="F150W", z=0.0)], baseline="A")
     modfix("merge", "one.asdf", "two.asdf", "-o", "bad.asdf", "--baseline", "B", status=1)
     write("three", [point("NRCB1", 0.0, filter="F150W")], baseline="B")
     modfix("merge", "one.asdf", "three.asdf", "-o", "merged.asdf", "--baseline", "B")
     found = [row.zero_point for row in OffsetTable.read("merged.asdf").zero_points]
-    assert found == pytest.approx([0.03, -0.01, 0.01, 0.07, 0.18, 0.0], abs=1e-15)
+    assert found == pytest.approx([0.03, -0.01, 0.01, 0.07, 0.18, 0.0, 0.0, 0.0], abs=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from astropy import units as u
 from jwst_modfix import ModuleOffsetModel
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_table, read_tree, write_tree
+from jwst_modfix.table.formats import read_columns, write_ecsv
 from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 LONG = OffsetRow(array="long", filter="F444W", offset=-0.016, offset_error=0.001, slope=0.004, slope_error=0.001)
@@ -263,10 +264,13 @@ def test_a_row_that_can_never_match_is_refused_by_set_and_named_on_reading(
     assert f"no exposure can match this row: {words}" in output
     row = OffsetRow(array=array, filter=filter, pupil=pupil, offset=0.01, offset_error=0.001)
     OffsetTable(rows=(row, LONG), gradient=GRADIENT, meta={"description": "d"}).write(tmp_path / "mine.asdf")
-    with caplog.at_level(logging.WARNING):
-        OffsetTable.read(tmp_path / "mine.asdf")
-    (record,) = caplog.records
-    assert f"mine.asdf: {row.label} can never match an exposure: {words.partition(':')[0]}" in record.getMessage()
+    write_ecsv(OffsetTable.read(tmp_path / "mine.asdf"), tmp_path / "mine.ecsv")
+    for read, name in ((OffsetTable.read, "mine.asdf"), (ModuleOffsetModel, "mine.asdf"), (read_columns, "mine.ecsv")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "jwst_modfix"):
+            read(tmp_path / name)
+        (record,) = (record for record in caplog.records if "can never match" in record.getMessage())
+        assert f"{name}: {row.label} can never match an exposure: {words.partition(':')[0]}" in record.getMessage()
 
 
 SHORT_FILTERS = "F070W F090W F115W F140M F150W F150W2 F182M F187N F200W F210M F212N"

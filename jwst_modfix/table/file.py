@@ -288,7 +288,7 @@ def parse_yaml(text: str) -> Any:
         is_end = isinstance(event, yaml.CollectionEndEvent)
         if skipped or (len(stack) == 2 and keys[-1] in _OF_ASDF and not is_end):
             skipped += is_start - is_end
-            keys[-1] = keys[-1] if skipped else None
+            keys[-1] = None
         elif is_end:
             stack.pop()
             keys.pop()
