@@ -116,7 +116,7 @@ def _by_network(m, case):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateTermWarning)
         solution = fit(m, **case.options)
-    names = [name for name in solution.names if not name.startswith("level")]
+    names = [name for name in solution.names if not name.startswith(("level", "exposure"))]
     return [(name, *solution.value(name)) for name in names]
 
 

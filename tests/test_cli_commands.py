@@ -95,6 +95,20 @@ def test_check_says_whether_a_table_is_valid(modfix, tmp_path):
     assert "row 1 (array=1, filter=F150W, pupil=CLEAR), field offset" in modfix("check", "bad.asdf", status=1)
 
 
+def test_show_and_check_take_folders(modfix, asn, tmp_path):
+    ModuleOffsetStep.call(str(asn), save_results=True, output_dir="deep/out")
+    (tmp_path / "data").mkdir()
+    for name in names_of(asn):
+        (tmp_path / name).rename(tmp_path / "data" / name)
+    output = modfix("show", "deep", "data")
+    assert [line.rpartition("/")[2] for line in output.splitlines() if ".fits" in line] == [
+        *(name.replace("_cal", "_modfix") for name in names_of(asn)), *names_of(asn)
+    ]  # fmt: skip
+    assert "zero-point error -52.67 mmag" in output
+    output = modfix("check", "packaged", "data", f"data/{names_of(asn)[0]}")
+    assert "2 exposures: 1 apply, 1 skip, 0 refuse" in output, "each once"
+
+
 @pytest.mark.parametrize("on_invalid", ["skip", "warn", "error"])
 @pytest.mark.parametrize("trouble", ["none", "corrected", "short", "missing"])
 def test_check_agrees_with_the_step(modfix, asn, tmp_path, on_invalid, trouble):

@@ -223,14 +223,14 @@ def test_each_measurement_has_its_residual_and_the_rule_that_excludes_it(derivat
     assert "residual" not in photometry[0].measurements.colnames, "the input is not changed"
 
 
-def test_no_measurement_counts_for_more_than_two_mmag(photometry):
-    """By photons alone, a source of 0.1 mmag would outweigh nine hundred of 3 mmag."""
+def test_an_error_of_a_small_size_is_added_to_each_measurement(photometry):
+    """Truth: 0.7 mmag in quadrature; by photons alone, a source of 0.1 mmag would outweigh nine hundred of 3 mmag."""
     made, headers, epochs = photometry
     table = made.measurements.copy()
     table["mag_error"] = np.where(table["source"] % 2, 0.0001, 0.003)
     derivation = derive(Photometry(measurements=table, exposures=made.exposures), headers, epochs)
     error = band_of(derivation, "F444W").measurements.mag_error
-    assert np.unique(error.round(9)) == pytest.approx(np.hypot([0.0001, 0.003], 0.002))
+    assert np.unique(error.round(9)) == pytest.approx(np.hypot([0.0001, 0.003], 0.0007))
     assert set(derivation.photometry.measurements["mag_error"]) == {0.0001, 0.003}, "the table keeps what was measured"
 
 

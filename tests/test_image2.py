@@ -1,9 +1,14 @@
-"""In calwebb_image2 the correction is between photom and resample, and not a hook of photom."""
+"""In calwebb_image2 the correction is between photom and resample, and not a hook of photom; pipelines of one's own."""
+
+from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
+from jwst.datamodels import ModelLibrary
 from jwst.photom import PhotomStep
-from pair_of_exposures import FACTOR
+from jwst.pipeline import Image3Pipeline
+from pair_of_exposures import FACTOR, assert_corrected, models_of
 
 from jwst_modfix import ModuleOffsetImage2Pipeline
 from jwst_modfix.errors import ModuleOffsetError
@@ -29,3 +34,41 @@ def test_the_pipeline_corrects_after_photom_and_before_resample(pair, tmp_path, 
     for data in (result.data, seen[0]):
         np.testing.assert_allclose(data, pair[0].data * FACTOR, rtol=3e-7)
     assert result.meta.cal_step.module_offset == "COMPLETE"
+
+
+def test_parameters_of_a_hook_are_in_parentheses_and_hooks_are_given_when_the_pipeline_is_made():
+    hooks = ["jwst_modfix.ModuleOffsetStep(apply_slope=False)"]
+    hook = Image3Pipeline(steps={"tweakreg": {"pre_hooks": hooks}}).tweakreg._pre_hooks[0]
+    assert (hook.apply_slope, hook.apply_offset) == (False, True)
+    late = Image3Pipeline()
+    late.tweakreg.pre_hooks = hooks
+    assert late.tweakreg._pre_hooks == [], "as the page says"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The classes that the page shows."""
+    text = (Path(__file__).parents[1] / "docs" / "running.rst").read_text()
+    block = text.partition("in a\nparameter file too::\n\n")[2].partition("\nThe second")[0]
+    assert max(len(part.splitlines()) for part in block.split("class My")) <= 15
+    names = {}
+    exec(dedent(block), names)
+    return names
+
+
+def test_a_pipeline_of_your_own_for_image2(pair, tmp_path, monkeypatch, page):
+    monkeypatch.chdir(tmp_path)
+    pair[0].save("jw_rate.fits")
+    pipeline = page["MyImage2Pipeline"](steps=SKIPPED | {"resample": {"skip": True}})
+    pipeline.prefetch_references = False
+    (result,) = pipeline.process("jw_rate.fits")
+    np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+
+
+def test_a_pipeline_of_your_own_for_image3(pair, page, monkeypatch):
+    skipped = {name: {"skip": True} for name in ("tweakreg", "skymatch", "outlier_detection")}
+    before, seen = [model.copy() for model in pair], []
+    pipeline = page["MyImage3Pipeline"](steps=skipped | {"module_offset": {"apply_slope": False}})
+    monkeypatch.setattr(pipeline.resample, "run", seen.append)
+    pipeline.process(ModelLibrary(pair))
+    assert_corrected(models_of(seen[0]), before)

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow
 ASSOCIATION = "demo_F444W_image3_asn.json"
 NO_CATALOG = "--steps.source_catalog.skip=true"  # its aperture corrections come from CRDS
 NO_TWEAK = "--steps.tweakreg.skip=true"
-IN_MEMORY = pytest.mark.parametrize("in_memory", [pytest.param("true", marks=pytest.mark.versions), "false"])
 HOOK = "--steps.tweakreg.pre_hooks=jwst_modfix.ModuleOffsetStep,"  # the comma makes it a list
 PIPELINE = str(CONFIG / "calwebb_image3_modfix.cfg")
 
@@ -29,8 +28,14 @@ def data_set(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(data_set):
-    """Give the mosaic of the corrected association, tweakreg skipped."""
-    return read_mosaic(combine(data_set, correct(data_set, ASSOCIATION), "expected", NO_CATALOG, NO_TWEAK))
+    """Give the mosaic of the corrected association, tweakreg skipped; its members are in another folder."""
+    content = json.loads((data_set / ASSOCIATION).read_text())
+    (data_set / "raw").mkdir()
+    for member in content["products"][0]["members"]:
+        shutil.copy(data_set / member["expname"], data_set / "raw")
+        member["expname"] = f"raw/{member['expname']}"
+    (data_set / "moved_asn.json").write_text(json.dumps(content))
+    return read_mosaic(combine(data_set, correct(data_set, "moved_asn.json"), "expected", NO_CATALOG, NO_TWEAK))
 
 
 def read_mosaic(path):
@@ -52,52 +57,33 @@ def test_uncorrected_mosaic_is_another(data_set, expected):
     assert (status, expected[3]) == (None, "COMPLETE")
 
 
-@IN_MEMORY
-def test_hook_gives_the_mosaic_of_corrected_exposures(data_set, expected, in_memory):
-    options = [HOOK, f"--in_memory={in_memory}", NO_CATALOG, NO_TWEAK]
-    assert_same(read_mosaic(combine(data_set, ASSOCIATION, f"hook_{in_memory}", *options)), expected)
+@pytest.mark.versions
+def test_hook_gives_the_mosaic_of_corrected_exposures(data_set, expected):
+    path = combine(data_set, ASSOCIATION, "hook", HOOK, NO_CATALOG, NO_TWEAK)
+    assert path.name == "hook_i2d.fits"
+    assert_same(read_mosaic(path), expected)
 
 
-@IN_MEMORY
-def test_pipeline_gives_the_mosaic_of_corrected_exposures(data_set, expected, in_memory):
-    options = [f"--in_memory={in_memory}", NO_CATALOG, NO_TWEAK]
-    path = combine(data_set, ASSOCIATION, f"pipeline_{in_memory}", *options, pipeline=PIPELINE)
+def test_pipeline_on_disk_gives_the_mosaic_of_corrected_exposures_and_names_it_anew(data_set, expected):
+    options = ["--in_memory=false", NO_CATALOG, NO_TWEAK]
+    path = combine(data_set, ASSOCIATION, "pipeline", *options, pipeline=PIPELINE)
+    assert path.name == "pipeline_modfix_i2d.fits", "not to replace the mosaic of the stock pipeline"
     assert_same(read_mosaic(path), expected)
 
 
 def test_pipeline_takes_the_parameters_of_our_step(data_set):
-    """Without offset and with slope only, the mosaic is not that of the whole correction, and nothing is refused."""
-    options = ["--steps.module_offset.apply_offset=false", NO_CATALOG, NO_TWEAK]
-    path = combine(data_set, ASSOCIATION, "slope_only", *options, pipeline=PIPELINE)
-    with datamodels.open(path) as mosaic:
-        assert mosaic.meta.cal_step.resample == "COMPLETE"
-    log = (data_set / "slope_only.log").read_text()
+    options = [f"--steps.{name}.skip=true" for name in ("tweakreg", "skymatch", "outlier_detection", "resample")]
+    options += ["--steps.module_offset.apply_offset=false", NO_CATALOG]
+    combine(data_set, ASSOCIATION, "slope", *options, pipeline=PIPELINE)
+    log = (data_set / "slope.log").read_text()
     assert log.count("took out zero-point error +0.00 mmag, gradient +2.165 mmag/arcmin") == 4
 
 
 def test_tweakreg_and_all_other_steps_run_after_the_correction(data_set):
-    """With stars to align on, tweakreg runs too; the mosaics of hook and pipeline are that of corrected exposures."""
-    corrected = combine(data_set, correct(data_set, ASSOCIATION), "tweaked", NO_CATALOG)
-    hooked = combine(data_set, ASSOCIATION, "tweaked_hook", HOOK, NO_CATALOG)
-    piped = combine(data_set, ASSOCIATION, "tweaked_pipeline", NO_CATALOG, pipeline=PIPELINE)
-    reference = read_mosaic(corrected)
+    """With stars to align on, tweakreg runs too; the mosaic of the pipeline is that of corrected exposures."""
+    reference = read_mosaic(combine(data_set, correct(data_set, ASSOCIATION), "tweaked", NO_CATALOG))
     assert reference[2] == "COMPLETE"
-    assert_same(read_mosaic(hooked), reference)
+    piped = combine(data_set, ASSOCIATION, "tweaked_pipeline", NO_CATALOG, pipeline=PIPELINE)
     assert_same(read_mosaic(piped), reference)
-
-
-def test_pipeline_refuses_exposures_that_were_corrected(data_set):
     with pytest.raises(CommandError, match="was corrected before, by ma2023_table2.asdf"):
-        combine(data_set, correct(data_set, ASSOCIATION), "twice", NO_CATALOG, NO_TWEAK, pipeline=PIPELINE)
-
-
-def test_members_in_another_folder_are_found(data_set, tmp_path, expected):
-    """The corrected association of exposures that are somewhere else feeds the stock pipeline as it is."""
-    content = json.loads((data_set / ASSOCIATION).read_text())
-    (tmp_path / "raw").mkdir()
-    for member in content["products"][0]["members"]:
-        shutil.copy(data_set / member["expname"], tmp_path / "raw")
-        member["expname"] = f"raw/{member['expname']}"
-    (tmp_path / ASSOCIATION).write_text(json.dumps(content))
-    association = correct(tmp_path, ASSOCIATION)
-    assert_same(read_mosaic(combine(tmp_path, association, "elsewhere", NO_CATALOG, NO_TWEAK)), expected)
+        combine(data_set, ASSOCIATION.replace("_asn", "_modfix_asn"), "twice", NO_CATALOG, pipeline=PIPELINE)

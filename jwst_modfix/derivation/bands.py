@@ -16,12 +16,14 @@ from jwst_modfix.errors import (
     SkyDisagreementWarning,
 )
 from jwst_modfix.fitting.checks import (
+    ApertureDifference,
     Assumption,
     Bootstrap,
     Residual,
     SkyComparison,
     SkyOffset,
     bootstrap_sources,
+    compare_apertures,
     compare_sky,
     list_assumptions,
     reserve_sources,
@@ -38,14 +40,15 @@ from jwst_modfix.fitting.sky_points import judge_sky, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
 from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, table_of_results
+from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
+from jwst_modfix.table.validity import LONG_FILTERS
 
-# No measurement counts for more than with this error [mag], however bright its source: a third of what measurements of
-# one star repeat to with the same kind of detector (WFC3/IR, 0.65%: Som et al. 2021, ISR WFC3 2021-05). By photons
-# alone, a handful of bright sources would count for all the others.
-LEAST_ERROR = 0.002
+# Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
+# to beyond that is the intrinsic scatter, which the fit finds.
+LEAST_ERROR = 0.0007
 
 
 # Fewer sources with a colour do not say whether residuals depend on it.
@@ -86,6 +89,7 @@ class BandResult:
     score_tests: tuple[ScoreTest, ...] = ()
     colour: Colour | None = None
     assumptions: tuple[Assumption, ...] = ()
+    apertures: tuple[ApertureDifference, ...] = ()
     drifts: tuple[Drift, ...] = ()  # of each detector in each epoch after the first
     module_slopes: dict[str, tuple[float, float]] = field(default_factory=dict)  # term: (k, error)
     warnings: tuple[str, ...] = ()
@@ -95,6 +99,12 @@ class BandResult:
     def name(self) -> str:
         """Name of the band, such as ``F444W`` or ``F444W+F405N``."""
         return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
+
+    def systematic_floors(self, aperture: str) -> dict[str, float]:
+        """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
+        known = aperture, _channel(self.filter), self.filter
+        found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
+        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
@@ -109,6 +119,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     table = photometry.measurements
     rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+    measurements = _choose_aperture(measurements, table[rows], options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
     measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
@@ -128,6 +139,20 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
             result = _check(result, photometry, options, rng)
     words = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
     return replace(result, warnings=words)
+
+
+def _choose_aperture(measurements: Measurements, table: Table, aperture: str) -> Measurements:
+    """Add shares of the growths to magnitudes and errors."""
+    if aperture == "r":
+        return measurements
+    near, far = growth_shares(aperture, _channel(measurements.filter))
+    mag = measurements.mag + near * np.asarray(table["growth"]) + far * np.asarray(table["far_growth"])
+    near_error, far_error = near * np.asarray(table["growth_error"]), far * np.asarray(table["far_growth_error"])
+    return replace(measurements, mag=mag, mag_error=np.sqrt(measurements.mag_error**2 + near_error**2 + far_error**2))
+
+
+def _channel(filter_: str) -> str:
+    return "LONG" if filter_ in LONG_FILTERS else "SHORT"
 
 
 def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
@@ -197,6 +222,7 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
         module_slopes=_fit_module_slopes(result.measurements, solution, options),
         score_tests=_test_residuals(result, photometry),
         assumptions=list_assumptions(solution),
+        apertures=_compare_apertures(result, photometry),
         drifts=list_drifts(solution) if options.drift == "report" and options.method == "network" else (),
     )
 
@@ -209,6 +235,15 @@ def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTe
     tests = run_score_tests(result.solution, colour=colour, n_bands=bands)
     warn_of_mismatch(tests, result.name)
     return tests
+
+
+def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[ApertureDifference, ...]:
+    """Compare the offsets in two apertures, where both were measured."""
+    table = photometry.measurements
+    if "growth" not in table.colnames:
+        return ()
+    fitted = table[result.rows[~result.measurements.reserved]]
+    return tuple(compare_apertures(result.solution, np.asarray(fitted["growth"]), np.asarray(fitted["growth_error"])))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:

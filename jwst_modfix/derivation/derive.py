@@ -21,7 +21,7 @@ from jwst_modfix.fitting.design import DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.photometry.apertures import SYSTEMATIC_FLOOR
+from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
@@ -48,6 +48,7 @@ _CHOICES = {
     "drift": ("report", "fit", "no"),
     "fit_slope": ("long", "all", "none"),
     "time_term": ("auto", "fit", "zero"),
+    "aperture": APERTURES,
 }
 
 
@@ -76,6 +77,7 @@ class Options:  # numpydoc ignore=PR01
     reserve_share: float = 0.2  #: share of the sources that is reserved for validation
     seed: int = 1  #: seed of the reserved sources and of the bootstrap
     bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
+    aperture: str = "r"  #: magnitudes in the aperture 'r', in the 'large' one of 1.5 r, or 'extrapolated' from both
     allow_mixed: bool = False  #: accept exposures with different calibrations
     compare: str | None = None  #: table that the report compares with, besides the packaged one
 
@@ -96,6 +98,10 @@ class Options:  # numpydoc ignore=PR01
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
                 f"got photometry={self.photometry!r} and {len(self.catalogs)} catalogs"
+            )
+        if self.aperture != "r" and self.photometry != "exposure":
+            raise MeasurementsError(
+                f"aperture: {self.aperture!r} needs photometry='exposure'; got photometry={self.photometry!r}"
             )
         if self.fit_direction and self.method == "pairs":
             raise MeasurementsError("fit_direction: needs method='network'; got method='pairs'")
@@ -197,10 +203,12 @@ class Derivation:  # numpydoc ignore=PR01
 
     @property
     def systematic_floor(self) -> float | None:
-        """Systematic error of each offset [mag], which no standard error includes; None where it is not known."""
+        """Largest systematic error of an offset [mag], which no standard error includes; None where it is not known."""
         if self.options.method == "sky":
             return SKY_FLOOR
-        return SYSTEMATIC_FLOOR if self.options.photometry == "exposure" else None
+        if self.options.photometry != "exposure":
+            return None
+        return max(floor for band in self.bands for floor in band.systematic_floors(self.options.aperture).values())
 
     def report(self, path: str | Path) -> list[Path]:
         """
@@ -343,7 +351,7 @@ def solve_photometry(
     mixed: Sequence[str] = (),
 ) -> Derivation:
     """Solve every filter and pupil of a set of measurements."""
-    selection = select_measurements(photometry.measurements, options.criteria)
+    selection = select_measurements(photometry.measurements, options.criteria, growth=options.aperture != "r")
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
     if not any(band.offsets is not None and (band.offsets.rows or band.offsets.zero_points) for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]

@@ -15,6 +15,7 @@ from astropy.time import Time
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
 from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
+from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
@@ -23,7 +24,7 @@ from jwst_modfix.table.validity import mjd_of
 from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
-    from jwst_modfix.derivation.derive import Derivation
+    from jwst_modfix.derivation.derive import Derivation, Options
 
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg], far below any error; meta.derivation has all digits
 _LARGEST_BEND = 1e-3  # of PHOTMJSR against time, relative: what differs by more is another calibration
@@ -178,7 +179,8 @@ def describe_derivation(derivation: Derivation) -> dict[str, Any]:
         },
         "least_error_mag": LEAST_ERROR,
         "systematic_floor_mag": derivation.systematic_floor,
-        "bands": [_describe_band(band) for band in derivation.bands],
+        "aperture": _describe_aperture(derivation),
+        "bands": [_describe_band(band, derivation.options) for band in derivation.bands],
     })  # fmt: skip
 
 
@@ -191,7 +193,21 @@ def _describe_epoch(derivation: Derivation, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _describe_band(band: BandResult) -> dict[str, Any]:
+def _describe_aperture(derivation: Derivation) -> dict[str, Any] | None:
+    """Describe the apertures in which magnitudes were measured; None where they are of mosaics or catalogues."""
+    options = derivation.options
+    if options.photometry != "exposure":
+        return None
+    channels = sorted({header.channel for header in derivation.headers})
+    return {
+        "choice": options.aperture,
+        "radius_arcsec": {channel: default_aperture(channel).radius for channel in channels},
+        "larger_by": LARGE,
+        "growths_added": {channel: growth_shares(options.aperture, channel) for channel in channels},
+    }
+
+
+def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     known = {"filter": band.filter, "pupil": band.pupil, "failure": band.failure, "warnings": band.warnings}
     known["detectors"] = [asdict(result) for result in band.detectors]
     known["sky_zero_points"] = {n: {"value": v, "error": e} for n, (v, e) in band.sky_points.items()}
@@ -212,6 +228,8 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "rejected": np.bincount(solution.rejected, minlength=4)[1:],
         "intrinsic_scatter_mag": solution.sigma_int,
         "chi2": solution.chi2,
+        "chi2_as_given": solution.chi2_as_given,
+        "error_scale": solution.error_scale,
         "degrees_of_freedom": solution.dof,
         "results": [asdict(result) for result in band.results],
         "detector_scatter_mag": solution.detector_scatter,
@@ -222,6 +240,8 @@ def _describe_band(band: BandResult) -> dict[str, Any]:
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
         "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
         "colour": band.colour and {"band": f"{band.name} - {band.colour.other}", "median_mag": band.colour.median},
+        "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
+        "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
         "module_slopes": band.module_slopes,
         "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }

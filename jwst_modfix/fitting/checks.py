@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import norm
 
-from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import (
+    DegenerateTermWarning,
+    MeasurementsError,
+    ModelMismatchWarning,
+    NoSolutionError,
+    SkyDisagreementWarning,
+)
 from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.solution import fit
@@ -21,6 +27,8 @@ _RESULTS = ("offset", "zero_point")
 _DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two epochs
 # Stray light moves the ratio of the modules' sky levels by some 0.3%, about the same in each epoch of a field: the
 # level is a check of blunders, and its change one of detectors [mag].
+_LEAST_GROWTH = 0.0005  # mag: a third of the least systematic error
+_GROWTH_ERROR = 0.0005  # mag, of a growth in addition to its noise: the place within a pixel
 _LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
 
 
@@ -126,6 +134,51 @@ def _influence(solution, term):
     shown = solution.report()[solution.names.index(term.name), free]
     row[free] = shown @ solution.system.invert(weight, free)[0]
     return -weight * solution.system.residual(weight, 0.0, row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApertureDifference:
+    """Change of a term from the aperture to a larger one: how much of it depends on the PSF."""
+
+    name: str  # of the term
+    array: str  # array ID of an offset, detector of a zero point
+    difference: float  # mag
+    error: float  # of the difference itself: most noise is common to both apertures
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the term depends on the aperture."""
+        return abs(self.difference) > max(_DISAGREEMENT * self.error, _LEAST_GROWTH)
+
+
+def compare_apertures(solution, growth, error):
+    """Fit the growth of the magnitudes from one aperture to another by the model of a solution.
+
+    ``growth`` and ``error`` [mag] are of the measurements fitted; NaN where the larger aperture was not measured.
+    """
+    known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
+    mine = solution.measurements.select(known)
+    mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
+    asked = {name: getattr(solution.choice, name) for name in ("scale", "fit_slope", "time_term", "exposure_terms")}
+    try:
+        again = solve(mine, **asked)
+    except NoSolutionError:
+        return ()
+    terms = [t for t in again.model.terms if t.kind in ("offset", "zero_point")]
+    found = [(term, *again.value(term.name)) for term in terms if np.isfinite(again.value(term.name)[0])]
+    places = [str(term.array) if term.kind == "offset" else term.detector for term, *_ in found]
+    differences = tuple(
+        ApertureDifference(name=term.name, array=place, difference=value, error=own)
+        for place, (term, value, own) in zip(places, found, strict=True)
+    )
+    for one, (term, *_) in zip(differences, found, strict=True):
+        if one.is_significant:
+            message = (
+                f"{term.words}: {1e3 * one.difference:+.1f} ± {1e3 * one.error:.1f} mmag more in 1.5 times the aperture"
+                "; the PSFs of the modules differ; use aperture='extrapolated', or add it to the error"
+            )
+            warnings.warn(message, ModelMismatchWarning, stacklevel=2)
+    return differences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -174,7 +174,7 @@ class Measurements:
         filter, pupil : str, optional
             The filter and pupil to take; needed where the table has several.
         least_error : float, optional
-            Added to the errors in quadrature [mag]; a derivation adds 0.002.
+            Added to the errors in quadrature [mag]; a derivation adds 0.0007.
 
         Returns
         -------

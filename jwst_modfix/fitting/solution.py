@@ -163,6 +163,12 @@ class Solution(Forecast, RobustFit):
         """Degrees of freedom: measurements less sources less combinations of terms that were solved for."""
         return self.n_measurements - self.n_sources - int(np.linalg.matrix_rank(self.covariance, hermitian=True))
 
+    @property
+    def chi2_as_given(self) -> float:
+        """Sum of squared residuals of the measurements used, over the variances as given: without scatter or factor."""
+        used = self.rejected == 0
+        return float(np.sum((self.residual[used] / self.measurements.mag_error[used]) ** 2))
+
     def value(self, name: str) -> tuple[float, float]:
         """
         Look up one term by its name.
@@ -315,9 +321,10 @@ class Solution(Forecast, RobustFit):
             f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
             f" in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
-            f"scatter {1e3 * self.sigma_int:.2f} mmag, errors times {self.error_scale:.2f},"
-            f" chi2 {self.chi2:.0f} for {self.dof} degrees of freedom",
+            f"intrinsic scatter {1e3 * self.sigma_int:.2f} mmag, error scale {self.error_scale:.2f}",
             f"scatter of a detector from exposure to exposure {1e3 * self.detector_scatter:.2f} mmag",
+            f"chi2 {self.chi2:.0f} for {self.dof} degrees of freedom;"
+            f" {self.chi2_as_given:.0f} with the errors as given",
             "",
         ]
         rows, remarks = self._describe_detectors() if self.model.scale == "detectors" else self._describe_arrays()

@@ -1,5 +1,6 @@
 """The flux of one source in an aperture, above its local sky."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,21 +9,50 @@ from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import MEDIAN_LOSS, clip
-from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.columns import MAG_PER_FRACTION, Flag
 
 _RING = 0.75  # pixels: half the width of the ring that replaces pixels without a counterpart
 _MIN_WEIGHT = 0.5  # of the good pixels around a counterpart
 _MIN_SKY = 0.3  # share of the annulus that must be good
 _MAX_FILLED = 0.02  # share of the flux
 _FILL_ERROR = 0.15  # share of the flux that is filled in
-_ERR_TOLERANCE = 1.1  # faint sources in the annulus make it scatter a little more than err says
 _CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
 
-# Systematic error of the offset of two arrays, common to all sources [mag]. Arrays whose PSFs differ lose different
-# shares of the light outside of the aperture. Widths vary over NIRCam by 0.6% rms in F444W and by more at shorter
-# wavelengths, up to 5% rms in F070W (Zhuang & Shen 2024, ApJ 962, 93); 1% in width is 0.8 mmag in F200W and 1.2 mmag in
-# F444W in the default apertures, for the simulation's PSF (benchmarks/recovery.py).
-SYSTEMATIC_FLOOR = 0.001
+LARGE = 1.5
+"""Radius of the larger aperture over that of the aperture."""
+
+FARTHEST = 2.0
+"""Radius of the largest aperture over that of the aperture; it stays inside of the annulus for the sky."""
+
+APERTURES = ("r", "large", "extrapolated")
+"""Choices of the aperture: 0.30" or 0.45", 1.5 times that, or an extrapolation of the flux to all radii."""
+
+# Shares of the growth to 1.5 r, and of that from there to 2 r, which bring offsets to 0 whatever the wavefronts of the
+# modules: least squares over 80 pairs of wavefronts of 60 and 80 nm, and of 100 and 130 nm (benchmarks/apertures.py).
+_EXTRAPOLATION = {"SHORT": (1.4, 2.2), "LONG": (1.2, 1.15)}
+
+# Systematic error of the offset of two arrays, common to all sources [mag]: arrays whose PSFs differ lose different
+# shares of the light outside of the aperture. Wavefront errors of 60 nm in one module and 80 nm in the other shift
+# offsets by this much, in the default apertures (benchmarks/apertures.py).
+_FLOORS = {"SHORT": 0.0015, "LONG": 0.0008}
+_SHORTEST = 1.5  # micron: below, PSFs differ more
+_SHORT_FLOOR = 0.002
+
+
+def systematic_error(aperture: str, channel: str, filter_: str, difference: float = 0.0) -> float:
+    """Estimate the systematic error of an offset [mag]: the larger of a floor and a multiple of its growth."""
+    digits = "".join(c for c in filter_[1:4] if c.isdigit())
+    least = _SHORT_FLOOR if digits and int(digits) / 100 < _SHORTEST else _FLOORS[channel]
+    return max(least, _FLOOR_SHARES[aperture] * abs(difference))
+
+
+# Systematic error over the difference of an offset in 1.5 r and in r: with 60 and 80 nm it holds in 93% and more.
+_FLOOR_SHARES = {"r": 2.0, "large": 1.0, "extrapolated": 0.5}
+
+
+def growth_shares(aperture: str, channel: str) -> tuple[float, float]:
+    """Shares of the two growths, to 1.5 r and from there to 2 r, that a choice of the aperture adds to magnitudes."""
+    return {"r": (0.0, 0.0), "large": (1.0, 0.0), "extrapolated": _EXTRAPOLATION[channel]}[aperture]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +88,10 @@ class ApertureFlux:
     sky: float = np.nan  # MJy/sr
     masked: float = 1.0  # share of the aperture's area
     compactness: float = np.nan  # flux within half the radius over that within the radius
+    growth: float = np.nan  # magnitude in 1.5 times the radius minus that in the aperture
+    growth_error: float = np.nan  # mag
+    far_growth: float = np.nan  # magnitude in twice the radius minus that in 1.5 times the radius
+    far_growth_error: float = np.nan  # mag
     flags: Flag = Flag.EDGE
 
 
@@ -66,26 +100,36 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
 
     ``scale`` is the matrix from pixels to arcsec on the sky.
     """
-    # The error contains the pixels' err, the error of the local sky, the scatter of the annulus that exceeds its err by
-    # more than a tenth, and a share of what is filled in for masked pixels.
-    window, dx, dy = _window(frame, x, y, aperture.outer, scale)
+    # The error contains the pixels' err, that of the local sky, and a share of what is filled in for masked pixels. The
+    # scatter of the annulus is not in it: wings and neighbours are the same in each exposure of a source, and no noise.
+    pixel = abs(np.linalg.det(scale))  # arcsec^2
+    around, dx, dy = _window(frame, x, y, aperture.outer, scale)
+    radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
+    ring = (radius >= aperture.inner) & (radius <= aperture.outer) & ~frame.bad[around]
+    sky, sky_error = _local_sky(frame.data[around][ring], frame.err[around][ring])
+    # The light is within a smaller window.
+    window, dx, dy = _window(frame, x, y, min(FARTHEST * aperture.radius, aperture.outer), scale)
+    radius = radius[*(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, around, strict=True))]
     data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))
     weight = _overlap(dx, dy, scale, aperture.radius)
-    pixel = abs(np.linalg.det(scale))  # arcsec^2
     if not weight.sum() > 0.9999 * np.pi * aperture.radius**2 / pixel:
         return ApertureFlux()
-    radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
-    ring = (radius >= aperture.inner) & (radius <= aperture.outer) & ~bad
-    sky, sky_error, excess = _local_sky(data[ring], err[ring])
     if not np.isfinite(sky):
         return ApertureFlux(flags=Flag.SKY)
 
+    # Where there is little light, shares to a few percent of a pixel suffice; exact ones take most of the time.
+    edges = [factor * aperture.radius - radius for factor in (LARGE, FARTHEST)]
+    circles = [weight, *(np.clip(edge / np.sqrt(pixel) + 0.5, 0.0, 1.0) for edge in edges)]
     lost = bad & (weight > 0)
-    image = _fill_masked(data - sky, bad, lost, dx, dy, radius)
-    light = weight * area * image
+    image = _fill_masked(data - sky, bad, bad & (circles[-1] > 0), dx, dy, radius)
+    light, noise = weight * area * image, np.where(bad, 0, err)
     flux = light.sum()
-    variance = (np.where(bad, 0, weight * area * err) ** 2).sum() + ((weight * area) ** 2).sum() * excess
-    variance += ((weight * area).sum() * sky_error) ** 2 + (_FILL_ERROR * light[lost].sum()) ** 2
+    variance = _find_variance(weight * area, noise, sky_error) + (_FILL_ERROR * light[lost].sum()) ** 2
+    growths, inside = [], flux
+    for (one, next_), factor in zip(itertools.pairwise(circles), (LARGE, FARTHEST), strict=True):
+        is_whole = next_.sum() > 0.99 * np.pi * (factor * aperture.radius) ** 2 / pixel
+        growths += _measure_growth(inside if is_whole else np.nan, (next_ - one) * area, image, noise, sky_error)
+        inside = (next_ * area * image).sum()
     whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
     flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
     flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
@@ -95,8 +139,22 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
         sky=sky,
         masked=weight[lost].sum() / weight.sum(),
         compactness=(_overlap(dx, dy, scale, aperture.radius / 2) * area * image).sum() / flux if flux > 0 else np.nan,
+        **dict(zip(("growth", "growth_error", "far_growth", "far_growth_error"), growths, strict=True)),
         flags=flags,
     )
+
+
+def _find_variance(weight, noise, sky_error):
+    """Variance of a weighted sum of pixels above the sky; masked pixels have no noise."""
+    return ((weight * noise) ** 2).sum() + (weight.sum() * sky_error) ** 2
+
+
+def _measure_growth(flux, weight, image, noise, sky_error):
+    """Magnitude with the light in a ring around the aperture minus that without, and its error."""
+    whole = flux + (weight * image).sum()
+    if not (flux > 0 and whole > 0):
+        return np.nan, np.nan
+    return -2.5 * np.log10(whole / flux), MAG_PER_FRACTION * np.sqrt(_find_variance(weight, noise, sky_error)) / whole
 
 
 def _window(frame, x, y, reach, scale):
@@ -122,13 +180,12 @@ def _overlap(dx, dy, scale, radius):
 
 
 def _local_sky(values, errors):
-    """Clipped median, its error, and the variance that the pixels' errors do not explain."""
+    """Clipped median and its error: from the pixels' own errors, as wings make the annulus scatter without noise."""
     kept = clip(values)
     if kept.size < 2:
-        return np.nan, np.nan, np.nan
-    variance = kept.var()
-    excess = max(0.0, float(variance - (_ERR_TOLERANCE * np.median(errors)) ** 2))
-    return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size), excess
+        return np.nan, np.nan
+    variance = min(kept.var(), np.median(errors) ** 2)
+    return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size)
 
 
 def _fill_masked(image, bad, lost, dx, dy, radius):

@@ -25,7 +25,10 @@ UNUSABLE = Flag.EDGE | Flag.SATURATED | Flag.MASKED | Flag.SKY | Flag.NEGATIVE
 """Any of these makes a measurement unusable."""
 
 _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
-_MAG_PER_FRACTION = 2.5 / np.log(10)
+MAG_PER_FRACTION = 2.5 / np.log(10)
+
+GROWTHS = ("growth", "growth_error", "far_growth", "far_growth_error")
+"""Columns of larger apertures; NaN where these were not measured."""
 
 # Name, type, unit, description.
 COLUMNS = (
@@ -53,6 +56,10 @@ COLUMNS = (
     ("flags", int, None, "Sum of " + ", ".join(f"{flag.value} {flag.name}" for flag in Flag)),
     ("masked", float, None, "Share of the aperture's area that is masked"),
     ("compactness", float, None, "Flux within half the radius over that within the radius"),
+    ("growth", float, u.mag, "Magnitude in 1.5 times the radius of the aperture minus that in the aperture"),
+    ("growth_error", float, u.mag, "Standard error of the growth"),
+    ("far_growth", float, u.mag, "Magnitude in twice the radius minus that in 1.5 times the radius"),
+    ("far_growth_error", float, u.mag, "Standard error of the far growth"),
     ("isolation", float, u.arcsec, "Distance to the nearest source of a tenth of the flux or more"),
 )
 """Columns of the table of measurements."""
@@ -62,7 +69,7 @@ def to_magnitudes(flux: ArrayLike, flux_error: ArrayLike) -> tuple[np.ndarray, n
     """Convert fluxes [Jy] and their errors to AB magnitudes; NaN where the flux is not positive."""
     flux, flux_error = np.asarray(flux, float), np.asarray(flux_error, float)
     positive = np.where(flux > 0, flux, np.nan)
-    return -2.5 * np.log10(positive / _JANSKY_AT_ZERO), _MAG_PER_FRACTION * flux_error / positive
+    return -2.5 * np.log10(positive / _JANSKY_AT_ZERO), MAG_PER_FRACTION * flux_error / positive
 
 
 def to_flux(mag: ArrayLike) -> np.ndarray:
@@ -73,7 +80,7 @@ def to_flux(mag: ArrayLike) -> np.ndarray:
 def make_measurements(columns: dict[str, ArrayLike], meta: dict | None = None) -> Table:
     """Make the table of measurements, sorted by source, band and exposure."""
     unknown = np.full(len(columns["source"]), np.nan)
-    columns = dict.fromkeys(("off_east", "off_north", "source_mag"), unknown) | columns
+    columns = dict.fromkeys(("off_east", "off_north", "source_mag", *GROWTHS), unknown) | columns
     columns["mag"], columns["mag_error"] = to_magnitudes(columns["flux"], columns["flux_error"])
     table = Table(meta=meta)
     for name, kind, unit, description in COLUMNS:
@@ -105,8 +112,8 @@ class Selection:
     reason: np.ndarray  # str, shape (n,): the first rule that each fails; empty where it is selected
 
 
-def select_measurements(table: Table, criteria: Criteria | None = None) -> Selection:
-    """Select measurements for the fit.
+def select_measurements(table: Table, criteria: Criteria | None = None, *, growth: bool = False) -> Selection:
+    """Select measurements for the fit; with ``growth``, those of the larger aperture too.
 
     Signal to noise, magnitude, compactness and saturation are judged for a source through a filter as a whole, by the
     median of its usable measurements. Judged one by one, the detector that measures fainter would lose the faint half
@@ -128,6 +135,8 @@ def select_measurements(table: Table, criteria: Criteria | None = None) -> Selec
     fails["crowded"] = ~(np.asarray(table["isolation"]) >= criteria.isolation)
     if criteria.compactness is not None:
         fails["extended"] = ~(typical(table["compactness"]) >= criteria.compactness)
+    if growth:
+        fails["large aperture"] = ~np.isfinite([np.asarray(table[name]) for name in GROWTHS]).all(axis=0)
     good = ~np.any(list(fails.values()), axis=0)
     fails["single"] = good & (np.bincount(group, good)[group] < 2)
     return Selection(

@@ -21,7 +21,7 @@ from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
 from jwst_modfix.photometry.background import measure_sky
-from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
+from jwst_modfix.photometry.columns import GROWTHS, make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
@@ -39,7 +39,7 @@ from jwst_modfix.photometry.source_list import (
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
 _MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
-_APERTURE_COLUMNS = ("flux", "flux_error", "sky", "masked", "compactness", "flags")
+_APERTURE_COLUMNS = ("flux", "flux_error", "sky", "masked", "compactness", *GROWTHS, "flags")
 _HEADER_COLUMNS = ("array", "module", "filter", "pupil")
 _LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
 _DIGEST = "digest"

@@ -9,8 +9,8 @@ from pathlib import Path
 from astropy.table import Table
 
 from jwst_modfix.derivation.derive import Derivation
-from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import check_writable, explained, part_folder, remove_leftovers
+from jwst_modfix.steps.outputs import check_targets
 from jwst_modfix.table.model import ModuleOffsetModel
 
 _PARQUET = ("pandas", "pyarrow")  # astropy needs both
@@ -36,10 +36,7 @@ def write_products(
             with explained(folder / page):
                 written += derivation.report(partial / page)
         targets = [folder / path.name for path in written]
-        inputs = {Path(path).resolve() for path in derivation.options.catalogs}
-        for target in targets:
-            if target.resolve() in inputs:
-                raise ModuleOffsetError(f"{target}: is an input, which is never overwritten: set output_dir")
+        check_targets(targets, derivation.options.catalogs)
         for path, target in reversed(list(zip(written, targets, strict=True))):
             with explained(target):
                 path.replace(target)

@@ -30,7 +30,8 @@ log = get_logger(f"stpipe.{__name__}")
 _OURS = ("modfix", "unmodfix")
 SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf", *_OURS)
 NAMES = re.compile(rf"[^.].*_({'|'.join(SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE)
-EXPOSURES = re.compile(r".+\.(fits|asdf)(\.\w+)?", re.IGNORECASE)  # packed ones too: the opener says what they are
+# Ends of the names of exposures, also of packed ones, of which the opener says what they are.
+PACKED = re.compile(r"(\.fits|\.asdf)(\.\w+)?$", re.IGNORECASE)
 
 
 class OfflineStep(JwstStep):
@@ -50,9 +51,12 @@ class OfflineStep(JwstStep):
         return config_parser.ConfigObj()
 
     @classmethod
-    def _get_crds_parameters(cls, _dataset: Any) -> tuple[dict[str, Any], str]:
-        """Open no input only to ask CRDS about it."""
-        return {}, "jwst"
+    def build_config(cls, _input: Any, **kwargs: Any) -> Any:
+        """Do the same in Python, and look at no input for it."""
+        return super().build_config(None, **kwargs)
+
+    def _set_input_dir(self, *_args: Any, **_kwargs: Any) -> None:
+        """Leave `input_dir` as the user gives it: the folder of the first input is not that of the others."""
 
     @staticmethod
     def get_stpipe_loggers() -> tuple[str, ...]:
@@ -69,9 +73,9 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
         if "://" in str(given):
             raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
         path = Path(locate(str(given)))
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - False for names that no file can have
             return find_exposures(path)
-        return path if EXPOSURES.fullmatch(path.name) else read_association(path)
+        return path if PACKED.search(path.name) else read_association(path)
     if isinstance(given, Mapping):
         return read_association(given)
     if isinstance(given, JwstDataModel):
@@ -89,15 +93,10 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     for item in given:
         found = read_input(item, locate)
         if not isinstance(found, Path | JwstDataModel | list):
-            raise AssociationError(
-                f"input is a list with {_name(item)} in it; give an association alone, not in a list"
-            )
+            what = item if isinstance(item, str | Path) else f"a {type(item).__name__}"
+            raise AssociationError(f"input is a list with {what} in it; give an association alone, not in a list")
         items += found if isinstance(found, list) else [found]
     return items
-
-
-def _name(item: Any) -> str:
-    return str(item) if isinstance(item, str | Path) else f"a {type(item).__name__}"
 
 
 def find_exposures(folder: Path) -> list[Path]:
@@ -185,7 +184,8 @@ class AssociationLibrary(ModelLibrary):
         for number, member in enumerate(members, 1):
             group = _group_of(member["expname"]) if groups is None else groups.get(Path(member["expname"]))
             group = attrs_to_group_id(group) if isinstance(group, dict) else group or f"exposure{number:04d}"
-            member["group_id"] = member.get("group_id") or group
+            given = member.get("group_id")
+            member["group_id"] = group if given in (None, "") else str(given)
         product = association.content["products"][0] | {"members": members}
         super().__init__(association.content | {"products": [product]}, on_disk=on_disk)
 
@@ -194,7 +194,9 @@ class AssociationLibrary(ModelLibrary):
         if self.is_final:
             return super()._datamodels_open(filename, **options)
         with open_exposure(filename) as opened:
-            return opened.to_model()
+            model = opened.to_model()
+        model.meta.filename = PACKED.sub(lambda end: end[1].lower(), Path(filename).name)  # that it can be saved by
+        return model
 
     def finalize_result(self, step: Any, reference_files_used: list[tuple[str, str]]) -> None:
         """Record the step in each member, where that has not been done on writing."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -16,7 +15,7 @@ from jwst_modfix.apply.decide import Correction, correct_members, refuse_togethe
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import check_writable, locate, written_whole
 from jwst_modfix.steps.associations import Association, write_association
-from jwst_modfix.steps.inputs import AssociationLibrary, OfflineStep, copy_members, each, read_input
+from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, OfflineStep, copy_members, each, read_input
 from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -36,15 +35,13 @@ class ModuleOffsetStep(OfflineStep):
 
     Input is a calibrated image (``_cal``) or several, a folder, a list, a container or a library of them, or an
     association. Run by ``strun``, it writes ``<root>_modfix.fits`` for each exposure, and an association of these.
-    Exposures that the table is not meant for are returned unchanged, marked as skipped.
-
-    Pixels are multiplied by ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the
-    coordinate u of the field. Signs and units are those of Ma et al. (2023).
+    Exposures that the table is not meant for are returned unchanged, marked as skipped. Pixels are multiplied by
+    ``10**(0.4 (z + g u))``: z is the zero-point error of the array, g the gradient along the coordinate u of the field.
     """
 
     class_alias = "module_offset"
     _suffix = "modfix"
-    _written: Any = MappingProxyType({})  # files of results that are written, by id
+    _written: Any = ()  # files of results that are written, by id
 
     spec = """
     override_moduleoffset = is_string_or_datamodel(default=None)  # Module offset table (ASDF file or ModuleOffsetModel); else $JWST_MODFIX_REFERENCE, else the packaged Table 2 of Ma et al. (2023)
@@ -61,7 +58,7 @@ class ModuleOffsetStep(OfflineStep):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
-    def process(self, input_data: Any, *more: Any) -> Any:
+    def process(self, input_data: Any = None, *more: Any) -> Any:
         """
         Correct the input.
 
@@ -122,7 +119,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def _locate_output(self, name: str | None) -> Path:
         """Find where the result for an input of this name is written."""
-        name = re.sub(r"\.(?:gz|fz)$", "", str(name or self.default_output_file()), flags=re.IGNORECASE)
+        name = PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
     def _make_correction(self) -> Correction:
@@ -178,23 +175,23 @@ class ModuleOffsetStep(OfflineStep):
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
         targets, product = {}, None
+        if self.save_results and self.output_file:
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
+            )
         if self.save_results:
-            if self.output_file:
-                raise ModuleOffsetError(
-                    f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
-                )
             targets = {path: self._locate_output(path.name) for path in association.science}
             stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
             product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
         outputs = plan_outputs(targets, targets.values(), association.files, correction, self.on_existing, product)
         refuse_together(association.science, correction, where=association.stem)
         corrected = association.corrected(self._suffix, product, targets)
-        library = None if product else AssociationLibrary(corrected, on_disk=not self.in_memory)
         workers = {"workers": self.workers, "scheduler": self.scheduler}
-        members = each(library) if library else outputs
-        results = list(correct_members(members, correction, outputs, product=product, **workers))
-        if library:
+        if product is None:
+            library = AssociationLibrary(corrected, on_disk=not self.in_memory)
+            list(correct_members(each(library), correction, **workers))
             return library
+        results = list(correct_members(outputs, correction, outputs, product=product, **workers))
         refuse_replaced(outputs.values())
         write_association(corrected)
         log.info("The association of %d members is %s", len(results), product)

@@ -104,6 +104,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     reserve_share = float(default=0.2)  # Share of the sources that is reserved for validation
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
+    aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
@@ -114,7 +115,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     output_ext = string(default='.asdf')  # A reference file is an ASDF file
     """  # noqa: E501
 
-    def process(self, input_data: Any, *more: str) -> ModuleOffsetModel:
+    def process(self, input_data: Any = None, *more: str) -> ModuleOffsetModel:
         """
         Derive the table.
 
@@ -204,9 +205,10 @@ def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Memb
         epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
         product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
         return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
-    paths = tuple(dict.fromkeys([found] if isinstance(found, Path) else found))
-    if not all(isinstance(path, Path) for path in paths):
+    paths = [found] if isinstance(found, Path) else found
+    if not isinstance(paths, list) or not all(isinstance(path, Path) for path in paths):
         raise AssociationError("input must be an association, files or folders of exposures; got data models in memory")
+    paths = tuple(dict.fromkeys(paths))
     return Members(
         paths, (None,) * len(paths), "derived", str(given) if isinstance(given, str | Path) else "list of files"
     )

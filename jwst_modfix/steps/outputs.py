@@ -27,9 +27,7 @@ def check_targets(targets: Collection[Path], inputs: Iterable[Any], *, allow_exi
     """Refuse outputs that cannot be written, or that would overwrite each other or an input."""
     protected, bad, problems = set(map(identify, inputs)) - {None}, [], []
     for target, count in Counter(targets).items():
-        if target.suffix not in (".fits", ".asdf", ".json"):
-            bad.append(f"{target}: outputs are .fits or .asdf files; set output_ext to one of them")
-        elif target.suffix == ".fits" and not target.name.isascii():
+        if target.suffix == ".fits" and not target.name.isascii():
             bad.append(f"{target}: a FITS header holds names in ASCII only; rename the input")
         elif len(target.name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
             bad.append(f"{target}: the name has more than {_MAX_NAME} bytes; rename the input")
@@ -59,13 +57,15 @@ def plan_outputs(
 
     ``sources`` are files, or None for models in memory; ``product`` is the association of the outputs.
     """
+    if others := [str(target) for target in targets if target.suffix not in (".fits", ".asdf")]:
+        raise OutputError(f"{'; '.join(others)}: outputs are .fits or .asdf files; set output_ext to one of them")
     check_targets([*targets, *([product] if product else [])], protected, allow_existing=on_existing != "error")
     outputs: dict[Path, Output] = {}
     folders: dict[Path, set[str]] = {}
     for source, target in zip(sources, targets, strict=True):
         job = None
         if source is not None:
-            with contextlib.suppress(OSError):  # a file that is not there is reported when it is opened
+            with contextlib.suppress(OSError, ValueError):  # reported when it is opened
                 status = source.stat()
                 job = f"{correction.identity} {source.name} {status.st_size} {status.st_mtime_ns}"
         reason = _find_unfinished(target, job) if on_existing == "skip" and find_existing([target]) else "-"
@@ -139,7 +139,7 @@ def _refuse_mixtures(folder: Path, names: Collection[str], correction: str, prod
         others = [
             member.name
             for member in members
-            if member.exists() and str(_read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
+            if identify(member) and str(_read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
         ]
         if shared and others:
             raise OutputError(

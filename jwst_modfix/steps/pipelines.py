@@ -75,6 +75,7 @@ class ModuleOffsetImage3Pipeline(_OnStockPipeline, Image3Pipeline):
 
     class_alias = "calwebb_image3_modfix"
     stock = Image3Pipeline
+    output_file: str | None
 
     step_defs: ClassVar = {"module_offset": ModuleOffsetStep, **Image3Pipeline.step_defs}
 

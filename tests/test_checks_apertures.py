@@ -1,0 +1,140 @@
+"""Larger apertures: their fluxes, the choice of the aperture, and what two of them say of an offset."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from derivation_of_magnitudes import derive, simulate_photometry
+from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_frame
+
+from jwst_modfix.derivation.derive import Options
+from jwst_modfix.derivation.provenance import describe_derivation
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.photometry.apertures import growth_shares, measure_source, systematic_error
+
+
+def enclosed(radius, sigma):
+    """Share of the light of a round Gaussian within a radius."""
+    return 1 - np.exp(-((radius / sigma) ** 2) / 2)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.2])
+def test_growth_is_the_light_between_the_apertures(sigma):
+    # The truth: a round Gaussian, of which the annulus holds a part, taken for sky. Pixels spread their light evenly,
+    # which adds a sixth of their square to the variance.
+    image = draw(60.3, 58.8, 2e-5, sigma=sigma)
+    one = measure_source(make_frame(image, err=1e-9), 60.3, 58.8, SCALE, APERTURE)
+    sky = (one.sky - 0.2) * 2.37e-14 * 1e6 / (0.031 * 0.0308)  # Jy per square arcsec
+    wider = np.sqrt(sigma**2 + 0.031 * 0.0308 / 6)
+    light = [2e-5 * enclosed(0.3 * f, wider) - sky * np.pi * (0.3 * f) ** 2 for f in (1, 1.5, 2)]
+    expected = -2.5 * np.log10(light[1] / light[0]), -2.5 * np.log10(light[2] / light[1])
+    assert (one.growth, one.far_growth) == pytest.approx(expected, abs=3e-4)
+
+
+def test_error_of_growth_is_its_scatter():
+    # The truth: the scatter of 300 draws of noise.
+    rng, image = np.random.default_rng(8), draw(60.0, 60.0, 2e-6, sigma=0.05)
+    frames = [make_frame(image + rng.normal(0, NOISE, SHAPE)) for _ in range(300)]
+    found = [measure_source(frame, 60.0, 60.0, SCALE, APERTURE) for frame in frames]
+    for name in ("growth", "far_growth"):
+        scatter, error = (
+            np.std([getattr(f, name) for f in found]),
+            np.median([getattr(f, f"{name}_error") for f in found]),
+        )
+        assert scatter / error == pytest.approx(1.0, abs=0.13), name
+
+
+def test_growth_over_the_edge_is_not_measured():
+    # The truth: 0.3" are 10 pixels; 0.45" are 15, and 0.6" are 20.
+    at = {x: measure_source(make_frame(draw(x, 60.0, 2e-6)), x, 60.0, SCALE, APERTURE) for x in (12.0, 17.0, 25.0)}
+    known = [(np.isfinite(one.flux), np.isfinite(one.growth), np.isfinite(one.far_growth)) for one in at.values()]
+    assert known == [(True, False, False), (True, True, False), (True, True, True)]
+
+
+LOSS = {"r": 0.004, "large": 0.0012}  # mag of module A in F200W, and what is left of it in 1.5 r; 0.0007 in 2 r
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Photometry in which the aperture of module A loses light in F200W: truth of the offset -50 mmag."""
+    photometry, headers, epochs = simulate_photometry()
+    table, rng = photometry.measurements.copy(), np.random.default_rng(1)
+    wide = (table["module"] == "A") & (table["filter"] == "F200W")
+    table["mag"] = np.asarray(table["mag"]) + LOSS["r"] * wide
+    for name, change in (("growth", LOSS["large"] - LOSS["r"]), ("far_growth", 0.0007 - LOSS["large"])):
+        table[name] = -0.03 + change * wide + rng.normal(0, 0.001, len(table))
+        table[f"{name}_error"] = 0.001
+    return dataclasses.replace(photometry, measurements=table), headers, epochs
+
+
+def test_an_offset_that_depends_on_the_aperture_is_a_warning(measured):
+    short, long = derive(*measured).bands
+    (one,) = short.apertures
+    assert one.array == "2"
+    assert one.difference == pytest.approx(LOSS["large"] - LOSS["r"], abs=4 * one.error)
+    assert one.error < 0.0003
+    (warning,) = [w for w in short.warnings if "aperture" in w]
+    assert warning.startswith("ModelMismatchWarning: offset of array 2: -2.")
+    assert "use aperture='extrapolated'" in warning
+    assert not [w for w in long.warnings if "aperture" in w]
+    assert short.systematic_floors("r") == {"2": pytest.approx(2 * abs(one.difference))}
+    assert long.systematic_floors("r") == {"long": 0.0008}
+
+
+@pytest.mark.parametrize("aperture", ["r", "large", "extrapolated"])
+def test_the_aperture_can_be_chosen(measured, aperture):
+    """Truth: what each aperture loses; an extrapolation by 1.4 and 2.2 times the growths loses -1.0 mmag."""
+    left = LOSS.get(aperture, LOSS["r"] + 1.4 * (LOSS["large"] - LOSS["r"]) + 2.2 * (0.0007 - LOSS["large"]))
+    found = derive(*measured, aperture=aperture)
+    row = found.table.row("2", "F200W", "CLEAR")
+    assert row.offset == pytest.approx(-0.05 + left, abs=3 * row.offset_error)
+    described = describe_derivation(found)
+    assert described["aperture"]["choice"] == aperture
+    assert described["aperture"]["radius_arcsec"] == {"LONG": 0.45, "SHORT": 0.30}
+    floor = max(0.0015, {"r": 2.0, "large": 1.0, "extrapolated": 0.5}[aperture] * 0.0028)
+    assert described["systematic_floor_mag"] == pytest.approx(floor, abs=6e-4)
+    assert described["bands"][0]["apertures"][0]["is_significant"]
+
+
+def test_measurements_without_the_larger_aperture_are_not_selected(measured):
+    photometry, headers, epochs = measured
+    table = photometry.measurements.copy()
+    table["far_growth"][::10] = np.nan
+    given = dataclasses.replace(photometry, measurements=table), headers, epochs
+    found = derive(*given, aperture="extrapolated")
+    assert set(np.asarray(found.measurements["reason"])[::10]) == {"large aperture"}
+    assert "large aperture" not in np.asarray(derive(*given).measurements["reason"])
+
+
+def test_options_of_the_aperture():
+    with pytest.raises(MeasurementsError, match="aperture: must be one of r, large, extrapolated; got 'small'"):
+        Options(aperture="small")
+    with pytest.raises(
+        MeasurementsError, match="aperture: 'large' needs photometry='exposure'; got photometry='mosaic'"
+    ):
+        Options(aperture="large", photometry="mosaic")
+
+
+def test_floors_by_filter():
+    """Truth: 1.5 to 2 mmag at short and 0.8 mmag at long wavelengths."""
+    floors = [systematic_error("r", *band) for band in (("SHORT", "F115W"), ("SHORT", "F200W"), ("LONG", "F444W"))]
+    assert floors == [0.002, 0.0015, 0.0008]
+    assert systematic_error("r", "LONG", "F444W", -0.003) == pytest.approx(0.006)  # the offset is off by 1.4 times it
+    assert growth_shares("r", "LONG") == (0.0, 0.0)
+
+
+def test_zero_points_of_detectors_are_compared_too(measured):
+    """Truth: zero points of NRCA2 and NRCB2 change by half of the difference each, about their mean."""
+    found = {one.array: one.difference for one in derive(*measured, scale="detectors").bands[0].apertures}
+    assert set(found) == {"NRCA2", "NRCB2"}
+    assert found["NRCA2"] - found["NRCB2"] == pytest.approx(LOSS["large"] - LOSS["r"], abs=6e-4)
+
+
+def test_the_report_has_apertures_floors_and_assumptions(measured, tmp_path):
+    """Truth: the numbers of the derivation, in mmag."""
+    found = derive(*measured)
+    (one,) = found.bands[0].apertures
+    page = found.report(tmp_path / "made.html")[0].read_text()
+    assert f">{1e3 * one.difference:+.2f} ± {1e3 * one.error:.2f}</td>" in page
+    assert "mmag more in 1.5 times the aperture" in page
+    assert f"The offset of array 2 {found.bands[0].assumptions[0].words}." in page
