@@ -503,8 +503,8 @@ class _ModelExposure(OpenExposure):
         if "data" not in arrays:
             raise ExposureError(f"{self.name}: has no data")
         self._places = {name: (model, name) for name in arrays}
-        self.cards = [(keyword, value) for keyword, value, *_ in self._all_cards() if is_ours(keyword)]
-        self._has_stray_cards = any(is_ours(keyword) for keyword, *_ in self._all_cards("SCI"))
+        self.cards = [tuple([*card, None][:2]) for card in self._all_cards("PRIMARY") if is_ours(card[0])]
+        self._has_stray_cards = any(is_ours(card[0]) for card in self._all_cards("SCI"))
         self._describe({name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()})
 
     @property
@@ -518,14 +518,14 @@ class _ModelExposure(OpenExposure):
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)
 
-    def _all_cards(self, hdu="PRIMARY"):
+    def _all_cards(self, hdu):
         """Cards of a header that no schema knows: [keyword, value, comment] each."""
-        return self.model.instance.get("extra_fits", {}).get(hdu, {}).get("header", [])
+        header = self.tree.get(f"extra_fits.{hdu}.header")
+        return [card for card in header if isinstance(card, list | tuple) and card] if isinstance(header, list) else []
 
     def _replace_cards(self, cards):
-        kept = [card for card in self._all_cards() if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]
-        extra = self.model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
-        extra["header"] = [*kept, *map(list, cards)]
+        kept = [card for card in self._all_cards("PRIMARY") if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]
+        self.tree.set("extra_fits.PRIMARY.header", [*kept, *map(list, cards)])
 
     def save(self, path, log_line=None, sign=None):
         """Write the model to a file; only a FITS file has a place for a signature."""

@@ -72,6 +72,16 @@ def test_one_roll_gives_no_field():
     assert "is fixed to 0" in solution.summary().replace("\n  ", " ")
 
 
+@pytest.mark.filterwarnings("ignore::jwst_modfix.errors.DegenerateTermWarning")
+@pytest.mark.parametrize("number", range(8))
+def test_thin_links_of_one_roll_give_no_field(number):
+    """Truth: some detectors have no result; they must not be taken for flat, and so hold the gradient of the others."""
+    m, _ = draw("thin", number, rolls=(0.0,), field_rms=0.005)
+    solution = fit(m, scale="detectors", field_order="2")
+    assert solution.field_order == 0
+    assert solution.refusals
+
+
 def with_reserved(m, rng):
     return replace(m, reserved=(rng.random(m.source.max() + 1) < 0.2)[m.source])
 

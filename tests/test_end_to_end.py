@@ -30,9 +30,9 @@ RADIUS, ANNULUS = 8, (15, 25)  # pixels of 0.06 arcsec
 
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory):
-    """Both long-wavelength arrays, full frame, at each of two epochs, sources constant."""
+    """Two dithers of both long-wavelength arrays at each of two epochs, sources constant."""
     folder = tmp_path_factory.mktemp("two_epochs")
-    simulate(folder, "--epochs", "2", "--dithers", "1", "--filter", "F444W", "--variable-fraction", "0", "--seed", "7")
+    simulate(folder, "--epochs", "2", "--dithers", "2", "--filter", "F444W", "--variable-fraction", "0", "--seed", "7")
     return folder
 
 

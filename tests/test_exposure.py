@@ -386,6 +386,25 @@ def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_tra
         assert describe(source).status == "COMPLETE"
 
 
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        (None, None),
+        ({"PRIMARY": None}, None),
+        ({"PRIMARY": {"header": None}}, None),
+        ({"PRIMARY": {"header": [[], ["OTHER"], None]}}, None),
+        ({"PRIMARY": {"header": [["MODFOFF"]]}}, "COMPLETE"),
+    ],
+)
+def test_cards_of_a_model_that_are_no_cards_are_no_error(model, extra, status):
+    model.instance["extra_fits"] = extra
+    assert describe(model).status == status
+    with open_exposure(model) as opened:
+        opened.mark("COMPLETE", [("MODFOFF", 0.1, "")])
+    with open_exposure(model) as opened:
+        assert opened.cards == [("S_MODOFF", "COMPLETE"), ("MODFOFF", 0.1)]
+
+
 def test_the_tree_alone_is_a_trace(path):
     with datamodels.open(path) as model:
         model.meta.cal_step.module_offset = "COMPLETE"

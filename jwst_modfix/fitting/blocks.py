@@ -180,8 +180,10 @@ def admit_field(found, information, choice):
     why = "" if there else f"field of order {asked}: no zero point is determined"
     trial = found
     for order in range(asked if there else 0, 0, -1):
-        mine = [t.kind == "field" and sum(t.power) <= order and t.codes in there for t in model.terms]
-        trial = replace(found, free=found.free | mine, fitted=found.fitted | mine)
+        # Detectors without a result have fields too: flat ones would hold the others'.
+        every = np.array([t.kind == "field" and sum(t.power) <= order for t in model.terms])
+        mine = every & np.array([t.codes in there for t in model.terms])
+        trial = replace(found, free=found.free | every, fitted=found.fitted | mine)
         # A field must not rest on the assumption that exposures have no terms of their own, unless that is asked for.
         held = trial
         if choice.exposure_terms != "zero" and model.mask("exposure").any() and not trial.has_exposures:
@@ -243,8 +245,10 @@ def admit_drifts(found, information, choice):
     if not choice.drift:
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
-    mine = np.array([term.kind == "drift" and term.codes in there for term in model.terms], bool)
-    trial = replace(found, free=found.free | (mine & ~first_drifts(model, mine)), fitted=found.fitted | mine)
+    # Detectors without a result drift too: if they did not, they would hold the others.
+    every = model.mask("drift")
+    mine = every & np.array([term.codes in there for term in model.terms], bool)
+    trial = replace(found, free=found.free | (every & ~first_drifts(model, every)), fitted=found.fitted | mine)
     inverse, null = information.invert(trial.free)
     wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
     if not information.touches(wanted, null).any():

@@ -102,10 +102,10 @@ def _extend(found: Forecast, m: Measurements) -> _Extended | None:
     # The mean of all detectors is the epoch's term; an epoch without a term of its own has no drifts either.
     timed = {t.epoch for t, f in zip(found.model.terms, found.fitted, strict=True) if f and t.kind == "epoch"}
     there = set(np.array(found.model.detectors)[find_determined(found)].tolist())
-    possible = np.array([
-        term.kind == "drift" and term.epoch in timed and term.codes[0] in there for term in model.terms
-    ], bool)  # fmt: skip
-    free, fitted = free | (possible & ~first_drifts(model, possible)), (fitted & ~model.mask("drift")) | possible
+    # Detectors without a result drift too: if they did not, they would hold the others.
+    every = np.array([term.kind == "drift" and term.epoch in timed for term in model.terms], bool)
+    possible = every & np.array([bool(there & set(term.codes)) for term in model.terms], bool)
+    free, fitted = free | (every & ~first_drifts(model, every)), (fitted & ~model.mask("drift")) | possible
     return _Extended(model, LinearSystem(model.design(m), found.system.source), found.links, free, fitted)
 
 

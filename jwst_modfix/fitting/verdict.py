@@ -22,6 +22,7 @@ LARGEST_DIFFERENCE = 0.003
 _CONFIDENCE = float(norm.isf(0.05))
 # A value with a larger error is of no use: it goes into no table.
 LARGEST_ERROR = 0.003
+_EXACT = 1e-9  # mag
 # Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
 _LEAST_CHANCE = 1e-290
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
@@ -129,8 +130,11 @@ def _joint_sigmas(solution, array):
 
 def joint_sigmas(values, covariance):
     """Significance of several values together, as Gaussian sigmas."""
-    joint = values @ np.linalg.solve(covariance, values)
-    chance = chi2.sf(joint, len(values))
+    # A value without an error is 0 by definition: the zero point of the detector that is kept.
+    known = np.diag(covariance) > _EXACT**2
+    values, covariance = values[known], covariance[np.ix_(known, known)]
+    joint = values @ np.linalg.solve(covariance, values) if len(values) else 0.0
+    chance = chi2.sf(joint, max(len(values), 1))
     return float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
 
 
