@@ -60,6 +60,7 @@ def test_what_the_fit_has_is_not_tested():
     m = simulate(random_stream(1, "one dither"), Truth(offset={}), Survey(dithers=((0.0, 0.0),)))
     names = [test.name for test in run_score_tests(solve(m, time_term="fit", exposure_terms="zero"))]
     assert "exposure" not in names
+    assert "exposure x detector" not in names  # it is detector x epoch here
     without = solve(m, time_term="zero", exposure_terms="zero")
     assert "exposure" in [test.name for test in run_score_tests(without)]
     assert "colour x module" not in names  # no colours

@@ -13,7 +13,7 @@ from lxml import html
 from matplotlib.figure import Figure
 from report_page import Page
 
-from jwst_modfix.report.figures import plot_residual_map
+from jwst_modfix.report.figures import draw_band, plot_residual_map
 from jwst_modfix.report.linked_plots import choose_points
 from jwst_modfix.report.points import collect_points
 
@@ -145,8 +145,17 @@ def test_the_map_before_the_correction_has_half_of_the_offset(derivation):
         values, at = np.asarray(bins.get_array()), np.asarray(bins.get_offsets())
         for sign in (1, -1):
             assert np.median(values[sign * at[:, 0] > 0]) == pytest.approx(sign * expected, abs=1.0)
+        assert ax.xaxis_inverted(), "as on the sky with north up at V3PA = 0"
         rms = float(re.search(r"rms ([0-9.]+) mmag", ax.get_title())[1])
         assert rms == pytest.approx(np.hypot(expected, 2.3), abs=0.8)
+
+
+def test_the_two_maps_of_the_report_have_module_a_on_the_left(derivation):
+    (maps,) = [p for p in draw_band(derivation.bands[0], derivation.epochs.names) if p.name == "residuals"]
+    before, after = maps.figure.axes[:2]
+    assert (before.get_title()[:6], after.get_title()[:5]) == ("before", "after")
+    assert before.xaxis_inverted()
+    assert after.get_xlim() == before.get_xlim()
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")

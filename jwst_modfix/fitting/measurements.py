@@ -299,7 +299,8 @@ def _number_exposures(exposure: np.ndarray, epoch: np.ndarray) -> np.ndarray:
     if _find_mixed(exposure, epoch) is None:
         return exposure
     first, span = exposure.min(), int(np.ptp(exposure)) + 1
-    return (exposure - first) + span * (np.unique(epoch, return_inverse=True)[1])
+    numbers: np.ndarray = (exposure - first) + span * np.unique(epoch, return_inverse=True)[1]
+    return numbers
 
 
 def _find_mixed(time: np.ndarray, epoch: np.ndarray) -> int | None:

@@ -116,7 +116,7 @@ def plot_residual_map(
     ax.figure.colorbar(bins, ax=ax, label="median residual [mmag]")
     title = f"{'after' if corrected else 'before'}: rms {np.sqrt(np.mean(residual**2)):.1f} mmag"
     ax.set(xlabel="V2 [arcsec]", ylabel="V3 [arcsec]", aspect="equal", title=title)
-    ax.invert_xaxis()
+    ax.xaxis.set_inverted(True)  # of axes that panels share, too
     return ax
 
 
@@ -324,8 +324,7 @@ def _residual_maps(solution: Solution) -> Picture:
     figure, axes = _panels(2, 11.0, 3.4, sharex=True, sharey=True)
     for ax, corrected in zip(axes, (False, True), strict=True):
         plot_residual_map(solution, corrected=corrected, ax=ax)
-    for ax in axes[1:]:
-        ax.set(ylabel="", xlim=axes[0].get_xlim())
+    axes[1].set_ylabel("")
     return Picture("residuals", figure)
 
 

@@ -21,13 +21,18 @@ from jwst_modfix.text import get_logger
 log = get_logger(f"stpipe.{__name__}")
 
 _MAX_NAME = 255  # bytes, of most file systems
+_ENDS = (".fits", ".asdf", "_asn.json")
 
 
-def check_targets(targets: Collection[Path], inputs: Iterable[Any], *, allow_existing: bool = True) -> None:
+def check_targets(
+    targets: Collection[Path], inputs: Iterable[Any], *, ends: tuple[str, ...] = ("",), allow_existing: bool = True
+) -> None:
     """Refuse outputs that cannot be written, or that would overwrite each other or an input."""
     protected, bad, problems = set(map(identify, inputs)) - {None}, [], []
     for target, count in Counter(targets).items():
-        if target.suffix == ".fits" and not target.name.isascii():
+        if not target.name.endswith(ends):
+            bad.append(f"{target}: outputs are .fits or .asdf files; set output_ext to one of them")
+        elif target.suffix == ".fits" and not target.name.isascii():
             bad.append(f"{target}: a FITS header holds names in ASCII only; rename the input")
         elif len(target.name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
             bad.append(f"{target}: the name has more than {_MAX_NAME} bytes; rename the input")
@@ -57,9 +62,8 @@ def plan_outputs(
 
     ``sources`` are files, or None for models in memory; ``product`` is the association of the outputs.
     """
-    if others := [str(target) for target in targets if target.suffix not in (".fits", ".asdf")]:
-        raise OutputError(f"{'; '.join(others)}: outputs are .fits or .asdf files; set output_ext to one of them")
-    check_targets([*targets, *([product] if product else [])], protected, allow_existing=on_existing != "error")
+    everything = [*targets, *([product] if product else [])]
+    check_targets(everything, protected, ends=_ENDS, allow_existing=on_existing != "error")
     outputs: dict[Path, Output] = {}
     folders: dict[Path, set[str]] = {}
     for source, target in zip(sources, targets, strict=True):
