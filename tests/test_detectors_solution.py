@@ -200,3 +200,29 @@ def test_exposures_with_one_number_in_two_epochs_are_two_exposures():
         assert other.zero_points()[detector] == pytest.approx(value)
     with pytest.raises(MeasurementsError, match="time 1 is in epochs 0 and 1; each exposure has a time of its own"):
         replace(m, time=m.time % 1000)
+
+
+def test_the_term_of_an_epoch_is_the_mean_of_its_exposures():
+    """Truth: terms of exposures that were put in; an epoch's is their mean less that of the first epoch."""
+    m, _ = draw("means", dithers=3)
+    times, number = np.unique(m.time, return_inverse=True)
+    terms = np.random.default_rng(4).normal(0, 0.01, len(times))
+    solution = fit(replace(m, mag=m.mag + terms[number]), scale="detectors")
+    assert solution.has_exposures
+    means = [terms[np.unique(number[m.epoch == epoch])].mean() for epoch in range(3)]
+    for epoch, (value, error) in solution.epoch_terms().items():
+        assert value == pytest.approx(means[epoch] - means[0], abs=max(5 * error, 1e-12))
+        assert error < 0.0005
+    own = solution.value(f"exposure[{times[1]}]")
+    assert own[0] == pytest.approx(terms[1] - means[0], abs=5 * own[1])
+
+
+def test_auto_leaves_terms_of_exposures_out_where_they_cost_too_much(monkeypatch):
+    """Truth: they multiply each variance by more than 1; 'fit' takes them all the same."""
+    m, _ = draw("cost", dithers=2)
+    monkeypatch.setattr("jwst_modfix.fitting.blocks.MAX_COST", 1.0)
+    solution = fit(m, scale="detectors")
+    assert not solution.has_exposures
+    assert all(error > 0 for epoch, (_, error) in solution.epoch_terms().items() if epoch), "epochs keep their terms"
+    assert any("terms of exposures are not fitted: they multiply an error by 1." in words for words in solution.remarks)
+    assert fit(m, scale="detectors", exposure_terms="fit").has_exposures

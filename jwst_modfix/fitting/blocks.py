@@ -125,7 +125,7 @@ def admit_exposures(found, information, choice):
     """Replace terms of epochs by those of their exposures, where these are separable."""
     model = found.model
     exposures = model.mask("exposure")
-    if not exposures.any():
+    if not exposures.any() or choice.exposure_terms == "zero":
         return found
     free = _with_exposures(found)
     results = found.fitted & ~model.mask("level", "epoch", "exposure")
@@ -137,7 +137,8 @@ def admit_exposures(found, information, choice):
     own = trial.report()[exposures]
     error = np.sqrt(np.einsum("ij,jk,ik->i", own, inverse, own))
     separable = not information.touches(np.concatenate([contrasts, own]), null).any()
-    cost = float((after / before).max(initial=1.0))
+    # The zero point of a detector that is alone in its group is 0 without an error.
+    cost = float(np.divide(after, before, out=np.ones_like(after), where=before > 0).max(initial=1.0))
     limit = MAX_COST if choice.exposure_terms == "auto" else MAX_INFLATION
     if separable and cost <= limit and error.max() <= MAX_EXPOSURE_ERROR:
         return trial
