@@ -78,7 +78,7 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
         return path if PACKED.search(path.name) else read_association(path)
     if isinstance(given, Mapping):
         return read_association(given)
-    if isinstance(given, JwstDataModel):
+    if isinstance(given, JwstDataModel | Association):
         return given
     if isinstance(given, fits.HDUList) or not isinstance(given, Sequence | ModelLibrary):
         raise AssociationError(
