@@ -52,6 +52,19 @@ def test_one_worker_or_one_job_is_done_by_this_process(count, number):
     assert results == [(n, os.getpid()) for n in range(number)]
 
 
+def test_no_temporary_folder_is_named():
+    """Processes listen at a socket in a temporary folder."""
+    code = """
+import tempfile
+from jwst_modfix.jobs import Workers
+from parallel_jobs import process_of
+tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+list(Workers(count=2).map(process_of, [(1,), (2,)], ["a", "b"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=TESTS, capture_output=True, text=True, check=False)
+    assert "WorkerError: processes cannot be started: No usable temporary directory found" in ended.stderr
+
+
 def test_two_workers_are_two_other_processes_and_keep_the_order():
     results = run(Workers(count=2), parallel_jobs.process_of, [(n,) for n in range(12)])
     assert [number for number, _ in results] == list(range(12))
