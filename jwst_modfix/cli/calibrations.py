@@ -206,7 +206,7 @@ def _factor_by_wcs(table: OffsetTable, exposures: Sequence[Path], image: "Image"
     for path in exposures:
         with open_exposure(path) as opened:
             found = opened.exposure
-        if (found.detector, found.filter, found.pupil, found.shape, found.subarray_start) == wanted:
+        if (found.detector, found.filter, found.pupil, found.shape, (found.xstart, found.ystart)) == wanted:
             return table.factor(path).evaluate()
     raise ReferenceTableError(
         f"{image.path}: --wcs has no exposure of {image.detector} in {image.filters[0]}+{image.pupils[0]} with the "
