@@ -202,6 +202,16 @@ def test_all_products_of_an_association_are_in_the_library(pair_folder, pair):
     assert len(json.loads(Path("out/two_modfix_asn.json").read_text())["products"]) == 2
 
 
+@pytest.mark.parametrize("name", ["packaged", "~/mine.asdf", "$TABLES/mine.asdf", "mine.asdf"])
+def test_names_of_tables_are_expanded(pair_folder, pair, monkeypatch, name):
+    """Truth: the packaged table, under each of its names."""
+    shutil.copy(PACKAGED_TABLE, "mine.asdf")
+    monkeypatch.setenv("HOME", str(pair_folder))
+    monkeypatch.setenv("TABLES", str(pair_folder))
+    result = ModuleOffsetStep.call(pair[0], override_moduleoffset=name)
+    np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+
+
 def test_the_undo_needs_no_table(pair, monkeypatch):
     corrected = ModuleOffsetStep.call(pair[0])
     monkeypatch.setenv("JWST_MODFIX_REFERENCE", "gone.asdf")

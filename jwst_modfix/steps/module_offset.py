@@ -130,7 +130,7 @@ class ModuleOffsetStep(OfflineStep):
             raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
         table = None
         if not self.inverse:
-            table, source = choose_table(self.get_ref_override("moduleoffset"))
+            table, source = choose_table(self.override_moduleoffset)  # stpipe would put the folder before ~ and $VAR
             log.info("Table %s (hash %s), %s", table.name, table.digest, source)
             if table.valid_for.is_empty:
                 unknown = (
