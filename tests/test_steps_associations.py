@@ -199,8 +199,10 @@ def test_no_association_of_the_folder_names_outputs_of_two_tables(asn, pair, oth
                   "whole list": [one, other]}[route]  # fmt: skip
         with pytest.raises(OutputError) as caught:
             correct("out", source, on_existing=on_existing, **other_table)
-    output = names(pair)[0].replace("_cal", "_modfix")
+    output, stays = (name.replace("_cal", "_modfix") for name in names(pair))
     assert f"out/set_modfix_asn.json: names {output}" in str(caught.value)
+    if route != "whole list":
+        assert f"to be written now, and {stays} of another table" in str(caught.value)
     assert "of another table, parameters or version: set output_dir, or remove set_modfix_asn.json" in str(caught.value)
     assert {path.name: path.read_bytes() for path in visible("out")} == before
     Path("out/set_modfix_asn.json").unlink()

@@ -146,6 +146,7 @@ def _refuse_mixtures(folder: Path, names: Collection[str], correction: str, prod
             if identify(member) and str(_read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
         ]
         if shared and others:
+            others.sort(key=shared.__contains__)  # name one that stays, where there is one
             raise OutputError(
                 f"{path}: names {', '.join(shared)}, to be written now, and {others[0]} of another table, parameters "
                 f"or version: set output_dir, or remove {path.name}"
