@@ -98,7 +98,7 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = self.table.row_of(exposure)
+        row = self.table.row_of(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None

@@ -174,7 +174,7 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         pairs = _compare_pairs(measurements, options)
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
-        offsets=offset_table(solution, options.significance),
+        offsets=offset_table(solution),
     )  # fmt: skip
 
 

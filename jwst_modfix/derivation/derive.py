@@ -67,7 +67,7 @@ class Options:  # numpydoc ignore=PR01
     fit_direction: bool = False  #: fit the direction of each gradient too
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``
-    significance: float = 3.0  #: significance from which a row is non-zero [sigma]
+    significance: float = 3.0  #: significance from which a correction is needed [sigma]
     epoch_gap_days: float = 30.0  #: longest time between exposures of one epoch [day]
     epoch_roll_tolerance: float = 5.0  #: largest difference of roll within one epoch [deg]
     min_snr: float = 100.0  #: smallest ratio of flux to error

@@ -33,7 +33,7 @@ class Joined:
 
 
 def derive_from(
-    paths: Sequence[str | Path], *, significance: float = 3.0, baseline: str = "B", allow_mixed: bool = False,
+    paths: Sequence[str | Path], *, baseline: str = "B", allow_mixed: bool = False,
     name: str = "joined_moduleoffset.asdf", **options: Any,
 ) -> Joined:  # fmt: skip
     """Solve measurement files together; sources, exposures and epochs of two files are never the same."""
@@ -49,7 +49,7 @@ def derive_from(
                 # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
                 warnings.simplefilter("ignore", DegenerateTermWarning)
                 solution = fit(_join(tables, filter_, pupil), **options)
-                parts.append(solution.to_table(significance=significance, baseline=baseline))
+                parts.append(solution.to_table(baseline=baseline))
             solutions[label] = solution
         except NoSolutionError as error:
             failures[label] = str(error)

@@ -280,20 +280,16 @@ class Solution(Forecast, RobustFit):
         columns |= {"residual": np.where(is_used, self.residual, left - mean[source]), "used": used}
         return columns | {"reason": np.array(REASONS)[self.rejected]}
 
-    def to_table(
-        self, description: str | None = None, *, significance: float = 3.0, baseline: str = "B", **meta: Any
-    ) -> OffsetTable:
+    def to_table(self, description: str | None = None, *, baseline: str = "B", **meta: Any) -> OffsetTable:
         """
-        Make a coefficient table of the arrays whose offset is determined.
+        Make a coefficient table of the arrays or detectors that are determined.
 
         Parameters
         ----------
         description : str, optional
             One line that says what the table is.
-        significance : float, optional
-            Sigmas from which on a correction is needed.
-        baseline : {'B', 'A', 'mean'}, optional
-            The module whose flux scale is kept.
+        baseline : {'B', 'A', 'mean'} or str, optional
+            The module whose flux scale is kept; for ``scale='detectors'`` also the name of a detector.
         **meta : object
             More fields of the table, such as ``name`` and ``valid_for``.
 
@@ -305,7 +301,7 @@ class Solution(Forecast, RobustFit):
         if description is not None:
             meta["description"] = description
         make = offset_table if self.model.scale == "modules" else zero_point_table
-        return make(self, significance, baseline, **meta)
+        return make(self, baseline, **meta)
 
     def summary(self) -> str:
         """

@@ -33,12 +33,21 @@ _DIRECTION_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayResult:
+class Result:
+    """Verdict on one array ID or detector."""
+
+    verdict: str  # 'needed', 'not needed' or 'not determined'
+    words: str  # why
+    significance: float = 0.0  # of all its terms together, as Gaussian sigmas
+    n_sources: float = 0.0  # effective number behind the offset or zero point
+    is_usable: bool = False  # whether the value goes into a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayResult(Result):
     """Result of one array ID, with a verdict."""
 
     array: str
-    verdict: str  # 'needed', 'not needed' or 'not determined'
-    words: str  # why
     offset: float | None = None  # Delta_AB, mag; None where there is no value
     offset_error: float | None = None
     slope: float | None = None  # k, mag/arcmin; None where not fitted
@@ -46,9 +55,6 @@ class ArrayResult:
     direction: float | None = None  # of the gradient [deg], where fitted and significant
     direction_error: float | None = None
     correlation: float = 0.0  # of offset and slope
-    significance: float = 0.0  # of offset and slope together, as Gaussian sigmas
-    n_sources: float = 0.0  # effective number behind the offset
-    is_usable: bool = False  # whether the value goes into a table
 
 
 def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
@@ -65,9 +71,7 @@ def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayRe
     return tuple(_judge(solution, array, significance) for array in arrays)
 
 
-def offset_table(
-    solution: Solution, significance: float = 3.0, baseline: str = "B", name: str = "solution", **meta: Any
-) -> OffsetTable:
+def offset_table(solution: Solution, baseline: str = "B", name: str = "solution", **meta: Any) -> OffsetTable:
     """Turn a solution into a coefficient table.
 
     Rows have the values as measured, whatever the verdict. Left out are values that hold only under an assumption, and
@@ -77,7 +81,7 @@ def offset_table(
     columns = ("array", "offset", "offset_error", "slope", "slope_error", "direction")
     rows = tuple(
         OffsetRow(filter=m.filter, pupil=m.pupil, **{column: getattr(result, column) for column in columns})
-        for result in judge_arrays(solution, significance)
+        for result in judge_arrays(solution)
         if result.is_usable
     )
     gradient = Gradient(

@@ -12,7 +12,14 @@ from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
-from jwst_modfix.fitting.verdict import LARGEST_ERROR, NOT_DETERMINED, NOT_NEEDED, compare, joint_sigmas
+from jwst_modfix.fitting.verdict import (
+    LARGEST_ERROR,
+    NOT_DETERMINED,
+    NOT_NEEDED,
+    Result,
+    compare,
+    joint_sigmas,
+)
 from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
@@ -27,20 +34,15 @@ _ROLLS = (30.0, 45.0, 60.0, 90.0, 120.0, 150.0, 180.0)  # deg, tried as a link
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorResult:
+class DetectorResult(Result):
     """Result of one detector, with a verdict."""
 
     detector: str
-    verdict: str  # 'needed', 'not needed' or 'not determined'
-    words: str  # why
     zero_point: float | None = None  # z, mag; None where there is no value
     zero_point_error: float | None = None
     field: Field | None = None
     field_error: float | None = None  # rms over the array, mag
-    significance: float = 0.0  # of zero point and field together, as Gaussian sigmas
-    n_sources: float = 0.0  # effective number behind the zero point
     group: int = 0  # number of the group of linked detectors; 0 holds the baseline
-    is_usable: bool = False  # whether the value goes into a table
 
     @property
     def field_rms(self) -> float | None:
@@ -100,14 +102,10 @@ def judge_detectors(solution: Solution, significance: float = 3.0, baseline: str
     return tuple(_judge(solution, gauge, place, significance) for place in range(len(gauge.codes)))
 
 
-def zero_point_table(
-    solution: Solution, significance: float = 3.0, baseline: str = "B", name: str = "solution", **meta: Any
-) -> OffsetTable:
+def zero_point_table(solution: Solution, baseline: str = "B", name: str = "solution", **meta: Any) -> OffsetTable:
     """Turn a solution into a table of zero points: those of the baseline's group, as measured, whatever the verdict."""
     m = solution.measurements
-    return table_of_results(
-        judge_detectors(solution, significance, baseline), m.filter, m.pupil, baseline, name, **meta
-    )
+    return table_of_results(judge_detectors(solution, baseline=baseline), m.filter, m.pupil, baseline, name, **meta)
 
 
 def table_of_results(
@@ -129,41 +127,30 @@ def table_of_results(
 
 def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) -> DetectorResult:
     code, group = gauge.codes[place], int(gauge.group[place])
-    known = {"detector": DETECTORS[code], "group": group}
+    known: dict[str, Any] = {"detector": DETECTORS[code], "group": group}
     status = {s.term.codes: s for s in solution.status if s.term.kind in ("offset", "zero_point")}
     own = status.get((code,)) or next((s for codes, s in status.items() if code in codes), None)
-    alone = np.sum(gauge.group == group) == 1
     link = describe_link(solution.measurements, gauge, group) if group else ""
     if not gauge.determined[place]:
-        words = own.words if own is not None and not alone else ""
+        is_alone = np.sum(gauge.group == group) == 1
+        words = own.words if own is not None and not is_alone else ""
         words = "; ".join(filter(None, (words, link))) or "no source links it to another detector"
         return DetectorResult(verdict=NOT_DETERMINED, words=words, **known)
-    model, weights = solution.model, gauge.weights[place]
-    fields = [i for i, t in enumerate(model.terms) if t.kind == "field" and t.codes == (code,) and solution.fitted[i]]
-    powers = tuple(model.terms[i].power for i in fields)
-    rows = np.zeros((1 + len(fields), len(model.terms)))
-    rows[0] = weights
-    rows[np.arange(1, len(rows)), fields] = 1.0
-    values, covariance = rows @ solution.values, rows @ solution.covariance @ rows.T
+    powers, values, covariance = _measure(solution, code, gauge.weights[place])
     error = float(np.sqrt(max(covariance[0, 0], 0.0)))
     known |= {"zero_point": float(values[0]), "zero_point_error": error}
     known["n_sources"] = own.effective_sources if own is not None else 0.0
     if powers:
-        known |= {
-            "field": _make_field(powers, values[1:]),
-            "field_error": field_error(model, solution.covariance, code),
-        }
+        known["field"] = _make_field(powers, values[1:])
+        known["field_error"] = field_error(solution.model, solution.covariance, code)
     elif error < _EXACT:
         verdict, words = (NOT_DETERMINED, link) if group else (NOT_NEEDED, "its flux scale is kept")
         return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
     shapes = np.vstack([np.ones(_GRID.shape[1]), *(legendre(*_GRID, powers) if powers else ())])
-    size = np.abs(values @ shapes)
     errors = np.sqrt(np.einsum("ji,jk,ki->i", shapes, covariance, shapes))
     sigmas = joint_sigmas(values, covariance)
-    verdict, words = compare("the detector", sigmas, size, errors, significance)
-    # Terms fixed to 0 that one of the detectors in this difference, those of the baseline included, depends on.
-    parts = {model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
-    blocking = [s.words for s in solution.status if parts & set(s.partners)]
+    verdict, words = compare("the detector", sigmas, np.abs(values @ shapes), errors, significance)
+    blocking = _find_blocking(solution, gauge.weights[place])
     if blocking or group:
         verdict, words = NOT_DETERMINED, "; ".join([*blocking, *filter(None, [link])])
     largest = max(error, known.get("field_error", 0.0))
@@ -171,6 +158,25 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
         verdict=verdict, words=words, significance=sigmas,
         is_usable=not blocking and not group and largest <= LARGEST_ERROR, **known,
     )  # fmt: skip
+
+
+def _measure(
+    solution: Solution, code: int, weights: np.ndarray
+) -> tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]:
+    """Powers of a detector's field, and the values and covariance of its zero point and field."""
+    terms = solution.model.terms
+    fields = [i for i, t in enumerate(terms) if t.kind == "field" and t.codes == (code,) and solution.fitted[i]]
+    rows = np.zeros((1 + len(fields), len(terms)))
+    rows[0] = weights
+    rows[np.arange(1, len(rows)), fields] = 1.0
+    powers = tuple(terms[i].power for i in fields)
+    return powers, rows @ solution.values, rows @ solution.covariance @ rows.T
+
+
+def _find_blocking(solution: Solution, weights: np.ndarray) -> list[str]:
+    """Describe the terms fixed to 0 that a detector's zero point, or that of the baseline, depends on."""
+    parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
+    return [s.words for s in solution.status if parts & set(s.partners)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,38 +96,44 @@ def _draw_band(band: str, points: Points, rows: np.ndarray, names: Sequence[str]
         for column, words in (("exposure", "names"), ("state", "states"), ("flags", "flags"))
     }
     colour = {name: _shade(name, PuOr11[::-1], -most, most) for name, most in limit.items()}
-    outline = _shade("state", _OUTLINES, 0, len(_OUTLINES) - 1)
-
-    def draw(title: str, x: str, y: str, labels: tuple[str, str], shade: str = "after", **kwargs: Any) -> Any:
-        plot = figure(
-            title=title, height=300, sizing_mode="stretch_width", toolbar_location="above", background_fill_color=None,
-            border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1],
-            tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, **kwargs,
-        )  # fmt: skip
-        plot.scatter(x, y, source=source, size=6, fill_color=colour[shade], line_color=outline, line_width=0.8,
-                     nonselection_alpha=0.15)  # fmt: skip
-        plot.toolbar.logo = None
-        plot.add_tools(HoverTool(tooltips=_TOOLTIPS, formatters=formatters), TapTool())
-        if y != "shown":
-            bar = ColorBar(color_mapper=colour[shade]["transform"], width=8, background_fill_color=None)
-            plot.add_layout(bar, "right")
-        return plot
-
+    draw = partial(_draw, source, formatters)
     plane, sky = ("V2 [arcsec]", "V3 [arcsec]"), ("east [arcmin]", "north [arcmin]")
     flipped = {"match_aspect": True, "x_range": _reversed(source.data["V2"])}
     shown = {"y_range": Range1d(-1.05 * limit["after"], 1.05 * limit["after"])}
+    east = _reversed(source.data["east"])
     drawn = {
-        "before": draw("Before the correction [mmag]", "V2", "V3", plane, "before", **flipped),
-        "after": draw("Residual after the correction [mmag]", "V2", "V3", plane, **flipped),
-        "sky": draw("Residual on the sky [mmag]", "east", "north", sky, x_range=_reversed(source.data["east"])),
+        "before": draw("Before the correction [mmag]", "V2", "V3", plane, colour["before"], **flipped),
+        "after": draw("Residual after the correction [mmag]", "V2", "V3", plane, colour["after"], **flipped),
+        "sky": draw("Residual on the sky [mmag]", "east", "north", sky, colour["after"], x_range=east),
     }
     along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
              "time": "time since the first exposure [day]"}  # fmt: skip
     for name, label in along.items():
         if np.isfinite(source.data[name]).any():
             title = f"Residual against {label.partition(' [')[0]}"
-            drawn[name] = draw(title, name, "shown", (label, "residual [mmag]"), **shown)
+            drawn[name] = draw(title, name, "shown", (label, "residual [mmag]"), colour["after"], **shown)
     return drawn
+
+
+def _draw(
+    source: ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, labels: tuple[str, str],
+    colour: dict[str, Any], **kwargs: Any,
+) -> Any:  # fmt: skip
+    """Draw the points of a band over two of their columns; with a colour bar where no axis shows the residual."""
+    plot = figure(
+        title=title, height=300, sizing_mode="stretch_width", toolbar_location="above", background_fill_color=None,
+        border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1],
+        tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, **kwargs,
+    )  # fmt: skip
+    outline = _shade("state", _OUTLINES, 0, len(_OUTLINES) - 1)
+    plot.scatter(x, y, source=source, size=6, fill_color=colour, line_color=outline, line_width=0.8,
+                 nonselection_alpha=0.15)  # fmt: skip
+    plot.toolbar.logo = None
+    plot.add_tools(HoverTool(tooltips=_TOOLTIPS, formatters=formatters), TapTool())
+    if y != "shown":
+        bar = ColorBar(color_mapper=colour["transform"], width=8, background_fill_color=None)
+        plot.add_layout(bar, "right")
+    return plot
 
 
 def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
     time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: fitted, and reported where the data do not require it; fitted; zero
     baseline = option('B', 'A', 'mean', 'NRCA1', 'NRCA2', 'NRCA3', 'NRCA4', 'NRCALONG', 'NRCB1', 'NRCB2', 'NRCB3', 'NRCB4', 'NRCBLONG', default='B')  # Whose flux scale is kept: a module's, the mean, or with scale='detectors' that of one detector
-    significance = float(default=3.0)  # Gaussian sigmas from which an offset is non-zero in the reference file
+    significance = float(default=3.0)  # Gaussian sigmas from which a correction is needed; rows have the values as measured, whatever the verdict
     epoch_gap_days = float(default=30.0)  # Longest time between exposures of one epoch [day], where the association names no epochs
     epoch_roll_tolerance = float(default=5.0)  # Largest difference of roll within one epoch [deg], where the association names no epochs
     min_snr = float(default=100.0)  # Smallest signal to noise of a source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -211,24 +211,21 @@ def zero_point(table: OffsetTable, row: OffsetRow | ZeroPointRow, detector: str)
     return row.zero_point if isinstance(row, ZeroPointRow) else table.module_zero_point(row, detector[3])
 
 
-def find_row(
-    table: OffsetTable, detector: str, filter: str, pupil: str, subarray: str | None = None
-) -> OffsetRow | ZeroPointRow | None:
-    """Find the row of a detector, of either kind."""
-    row = table.zero_point(detector, filter, pupil, subarray)
-    return row or table.row(detector[4:].lower(), filter, pupil, subarray)
+def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
+    """Refuse a file that has offsets in already, or that the table is not valid for."""
+    if f"{_MARK}: {what}" in given.history:
+        raise ReferenceTableError(f"{given.path}: has module offsets in already, as its HISTORY says")
+    allowed = [base_name(name) for name in valid]
+    if allowed and given.path.name not in allowed:
+        raise ReferenceTableError(
+            f"{given.path}: {table.name} is valid for {', '.join(allowed)}; carry it to this file by 'modfix rebase'"
+        )
 
 
 def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, OffsetRow | ZeroPointRow]]:
     """Find the lines of a photom file that the table has a row for, and check that both are of one calibration."""
-    if f"{_MARK}: PHOTMJSR" in photom.history:
-        raise ReferenceTableError(f"{photom.path}: has module offsets in already, as its HISTORY says")
-    allowed = [base_name(name) for name in table.valid_for.photom]
-    if allowed and photom.path.name not in allowed:
-        raise ReferenceTableError(
-            f"{photom.path}: {table.name} is valid for {', '.join(allowed)}; carry it to this file by 'modfix rebase'"
-        )
-    pairs = [(line, find_row(table, photom.detector, line.filter, line.pupil, line.subarray)) for line in photom.lines]
+    _check_validity(table, photom, "PHOTMJSR", table.valid_for.photom)
+    pairs = [(line, table.row_of(photom.detector, line.filter, line.pupil, line.subarray)) for line in photom.lines]
     found = [(line, row) for line, row in pairs if row is not None]
     if not found:
         raise ReferenceTableError(
@@ -285,20 +282,14 @@ def export_flat(
 
 def _row_of_flat(table: OffsetTable, image: Image) -> OffsetRow | ZeroPointRow:
     """Find the row that a flat is for, and check that both are of one calibration."""
-    if f"{_MARK}: flat" in image.history:
-        raise ReferenceTableError(f"{image.path}: has module offsets in already, as its HISTORY says")
-    allowed = [base_name(name) for name in table.valid_for.flat]
-    if allowed and image.path.name not in allowed:
-        raise ReferenceTableError(
-            f"{image.path}: {table.name} is valid for {', '.join(allowed)}; carry it to this file by 'modfix rebase'"
-        )
+    _check_validity(table, image, "flat", table.valid_for.flat)
     if len(image.filters) != 1 or len(image.pupils) != 1:
         raise ReferenceTableError(
             f"{image.path}: must be of one filter and pupil, got FILTER {', '.join(image.filters) or 'ANY'}, "
             f"PUPIL {', '.join(image.pupils) or 'ANY'}"
         )
     band = (image.filters[0], image.pupils[0])
-    row = find_row(table, image.detector, *band)
+    row = table.row_of(image.detector, *band)
     if row is None:
         raise ReferenceTableError(f"{image.path}: {table.name} has no row for {image.detector}, {'+'.join(band)}")
     if parts := [other.label for other in table.all_rows if other.key == row.key and other.subarray]:

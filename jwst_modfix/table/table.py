@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from jwst_modfix.apply.factor import FactorMap
-    from jwst_modfix.exposure import Exposure
 
 __all__ = [
     "ARRAYS", "BASELINES", "DETECTORS", "FRAMES", "MODULES",
@@ -47,6 +46,11 @@ _NAMES = Rule(kind="list", items=TEXT, single=True)
 _BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
 _DATE = Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
+
+
+def array_of(detector: str) -> str:
+    """Array ID that a detector shares with that of the other module."""
+    return detector[4:].lower()
 
 
 class _Checked:
@@ -350,7 +354,7 @@ class ZeroPointRow(_Row):
     @property
     def array(self) -> str:
         """Array ID that the detector shares with that of the other module."""
-        return self.detector[4:].lower()
+        return array_of(self.detector)
 
     @property
     def key(self) -> tuple[str, str, str]:  # type: ignore[override]
@@ -754,25 +758,27 @@ class OffsetTable:
         row: ZeroPointRow | None = self._find(detector, filter, pupil, subarray)
         return row
 
-    def row_of(self, exposure: Exposure) -> OffsetRow | ZeroPointRow | None:
+    def row_of(
+        self, detector: str | None, filter: str | None, pupil: str | None, subarray: str | None = None
+    ) -> OffsetRow | ZeroPointRow | None:
         """
-        Find the row of an exposure, of either kind.
+        Find the row of a detector, of either kind.
 
         Parameters
         ----------
-        exposure : Exposure
-            Description of an exposure.
+        detector, filter, pupil : str or None
+            As in the headers of an exposure.
+        subarray : str, optional
+            A row of this subarray comes first, then one for every subarray.
 
         Returns
         -------
         OffsetRow, ZeroPointRow or None
-            The row, or None.
+            The row of the detector, or that of its array ID, or None.
         """
-        place = (exposure.filter, exposure.pupil, exposure.subarray)
-        row: OffsetRow | ZeroPointRow | None = self._find(exposure.detector, *place) or self._find(
-            exposure.array, *place
+        return self.zero_point(detector, filter, pupil, subarray) or self.row(
+            detector and array_of(detector), filter, pupil, subarray
         )
-        return row
 
     def _find(self, name: str | None, *place: str | None) -> Any:
         """Find the row of an array or detector in a filter, pupil and subarray, else the row for every subarray."""

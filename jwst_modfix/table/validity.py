@@ -80,7 +80,10 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     """Name the row that a table has not got for an exposure; None where it has one."""
     if exposure.instrument != "NIRCAM":
         return f"instrument is {exposure.instrument}, but the table is for NIRCAM"
-    if not exposure.array or table.row_of(exposure) is not None:
+    if (
+        not exposure.array
+        or table.row_of(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray) is not None
+    ):
         return None
     band = (exposure.filter, exposure.pupil)
     is_by_detector = any(row.key[1:] == band for row in table.zero_points) or not table.rows
