@@ -7,7 +7,7 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.drift import describe_drifts, list_drifts
+from jwst_modfix.fitting.drift import Drift, describe_drifts, list_drifts
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import judge_detectors
 
@@ -168,3 +168,9 @@ def test_fitted_drifts_free_the_zero_points_of_them():
     value, error = own.zero_points("mean")["NRCA1"]
     assert abs(value - true) < 4 * error < 0.008
     assert own.value("drift[NRCA1 1]")[0] == pytest.approx(DRIFT * 7 / 8, abs=0.006)
+
+
+@pytest.mark.parametrize(("errors", "words"), [((0.0004, 0.0004), "0.4 mmag"), ((0.0004, 0.0012), "0.4 to 1.2 mmag")])
+def test_a_limit_is_written_once_where_all_are_the_same(errors, words):
+    drifts = tuple(Drift(detector=f"NRCA{n}", epoch=1, value=0.0, error=e, share=0.1) for n, e in enumerate(errors, 1))
+    assert describe_drifts(drifts) == [f"epoch 1: a drift of one of 2 detectors is known to {words}"]

@@ -93,7 +93,8 @@ def test_the_table_of_results_has_the_checks_of_each_row(page, derivation):
 
 def test_the_page_counts_exposures_sources_and_measurements(page, derivation):
     table = derivation.measurements
-    assert "derived from 24 exposures of 3 epochs" in page.text
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(derivation.epochs.names))
+    assert f"derived from 24 exposures of 3 epochs. Epochs are numbered from 0: {names}." in " ".join(page.text.split())
     for band in derivation.bands:
         mine = table[(table["filter"] == band.filter) & table["selected"] & ~table["reserved"]]
         used, reasons = mine[mine["used"]], mine["reason"].tolist()

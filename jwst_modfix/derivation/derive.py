@@ -269,7 +269,7 @@ def derive_members(
     times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
     limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
     epochs = group_epochs(times, rolls, members.epochs, **limits)
-    log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), ", ".join(epochs.names))
+    log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), epochs.in_words())
     for sentence in find_wide_epochs(epochs, times, rolls, **limits):
         log.warning(sentence)
     photometry = _measure(headers, epochs, options, make_mosaics, workers, cache)

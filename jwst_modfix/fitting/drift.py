@@ -131,10 +131,8 @@ def describe_drifts(drifts: tuple[Drift, ...]) -> list[str]:
         mine = [drift for drift in drifts if drift.epoch == epoch]
         errors = [drift.error for drift in mine if drift.error is not None]
         if errors:
-            words.append(
-                f"epoch {epoch}: a drift of one of {len(errors)} detectors is known to"
-                f" {1e3 * min(errors):.1f} to {1e3 * max(errors):.1f} mmag"
-            )
+            limits = " to ".join(dict.fromkeys(f"{1e3 * error:.1f}" for error in (min(errors), max(errors))))
+            words.append(f"epoch {epoch}: a drift of one of {len(errors)} detectors is known to {limits} mmag")
         hidden = [drift for drift in mine if drift.error is None]
         if hidden:
             worst = max(hidden, key=lambda drift: abs(drift.share))

@@ -22,6 +22,10 @@ class Epochs:
     number: np.ndarray  # int, of each exposure: 0 for the first epoch in time, and so on
     names: tuple[str, ...]  # of each epoch
 
+    def in_words(self) -> str:
+        """List numbers and names: messages of the fit have the numbers."""
+        return ", ".join(f"{number} {name}" for number, name in enumerate(self.names))
+
 
 def group_epochs(
     mjd: ArrayLike,
