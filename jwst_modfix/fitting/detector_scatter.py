@@ -15,7 +15,7 @@ _LARGEST = 0.1  # mag
 _RANK = 1e-6  # of an effect's own information: less is what sources and terms take over of an effect
 _VARY = 4.0
 _ROWS = 50_000  # measurements at once, which bounds the memory
-_PROBES = 32  # random vectors for traces (Hutchinson 1990): the scatter is exact to 1% of its error
+_PROBES = 8  # random vectors for traces (Hutchinson 1990): with many effects the scatter is exact to 0.5%
 # Student's t of fewer than 3 degrees of freedom has no variance.
 _LEAST_FREEDOM = 3
 

@@ -69,9 +69,13 @@ class Design:
         # The place -1 is that of the 0.
         padded = np.concatenate([terms, np.zeros((1, *terms.shape[1:]))])
         for rows in _slice(len(self)):
-            for block in self.blocks:
-                mine = block.take(rows)
-                total[rows] += mine.times(padded[block.places][mine.label].T).T
+            mine = self.take(rows)
+            if terms.ndim > 1:
+                sparse_rows = _lay_out(mine._ordered, np.ones(len(mine)), np.arange(len(mine) + 1), len(self._places))
+                total[rows] = sparse_rows @ padded[self._places]
+                continue
+            for block in mine.blocks:
+                total[rows] += block.times(padded[block.places][block.label])
         return total
 
     def pull(self, values: np.ndarray) -> np.ndarray:
@@ -159,16 +163,24 @@ class Design:
                 code = source * k + mine.label
                 few[:, start : start + k] = np.bincount(code, mine.times(weight), n * k).reshape(n, k)
             else:
-                many.append((mine.label + np.int32(start - self._few), mine.times(weight)))
-        columns, values = (np.stack(part, axis=1).ravel() for part in zip(*many, strict=True)) if many else ([], [])
-        pointer = np.searchsorted(source, np.arange(n + 1)) * len(many)
-        return few, sparse.csr_array((values, columns, pointer), shape=(n, len(self._places) - self._few))
+                many.append((start - self._few, mine))
+        return few, _lay_out(many, weight, np.searchsorted(source, np.arange(n + 1)), len(self._places) - self._few)
 
     def _collect(self, total: np.ndarray, other: Design) -> np.ndarray:
         """Matrix of terms from that of labels."""
         found = np.zeros((self.n_terms + 1, other.n_terms + 1))
         np.add.at(found, (self._places[:, None], other._places), total)
         return found[:-1, :-1]
+
+
+def _lay_out(blocks: list[tuple[int, Block]], weight: np.ndarray, edges: np.ndarray, n_labels: int) -> sparse.csr_array:
+    """Weighted sparse rows of blocks from their first places, those between two edges in one."""
+    shape = len(weight), len(blocks)
+    columns, values = np.empty(shape, np.int32), np.empty(shape)
+    for number, (start, block) in enumerate(blocks):
+        columns[:, number], values[:, number] = block.label + np.int32(start), block.times(weight)
+    data = values.ravel(), columns.ravel(), edges * len(blocks)
+    return sparse.csr_array(data, shape=(len(edges) - 1, n_labels))
 
 
 def _slice(n: int) -> Iterator[slice]:
@@ -230,14 +242,14 @@ class LinearSystem:
     def _sum_pieces(
         self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None, n_rows: int = _PIECE
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Sums of a design's weighted rows over sources, range by range, times a factor of each source."""
+        """Sum a design's weighted rows over sources, range by range, times a factor of each source."""
         for first, last in self.split_sources(n_rows):
             rows, _ = self.rows_of(first, last)
             source, own = self.source[rows] - first, weight[rows]
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
-        """Add up over the sources ``factor * s.T @ s`` of their sums s of weighted rows, or ``s.T @ t`` with others'."""
+        """Add up ``factor * s.T @ s`` over sources with the sum s of weighted rows, or ``s.T @ t`` with that of others."""
         its, root = other or self.design, np.sqrt(factor)
         few, total = self.design._few, np.zeros((len(self.design._places), len(its._places)))
         mine = self._sum_pieces(self.design, weight, root)
@@ -344,7 +356,9 @@ class LinearSystem:
             rows, starts = self.rows_of(first, last)
             pull, own = self.design.take(rows) @ influences.T, weight[rows, None]
             pull = _subtract_means(pull, own, starts) if self.eliminate else pull
-            share = np.add.reduceat(own * pull**2, starts)
+            pull *= pull
+            pull *= own
+            share = np.add.reduceat(pull, starts)
             total, square = total + share.sum(axis=0), square + (share**2).sum(axis=0)
         # Rounded, so that 10 equal sources are not fewer than 10.
         return np.round(np.divide(total**2, square, out=np.zeros_like(total), where=square > 0), 9)

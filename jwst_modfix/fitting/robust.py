@@ -112,16 +112,16 @@ def solve_huber(problem, used, fit):
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
-        before, values = fit, fit.values.copy()
+        before, scale_before, values = fit.values, fit.scale, fit.values.copy()
         values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
         residual = system.residual(fit.weight, problem.y, values)
         scale = problem.find_scale(residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free))
         fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
         fit = _rescale(problem, used, fit, *scale, problem.robust)
-        change = np.abs(fit.values - before.values)[problem.free]
-        settled = abs(fit.scale - before.scale) <= _TOLERANCE * before.scale
+        change = np.abs(fit.values - before)[problem.free]
+        settled = abs(fit.scale - scale_before) <= _TOLERANCE * scale_before
         error = np.sqrt(np.maximum(np.diag(inverse), 0))
-        if before.iterations and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
+        if fit.iterations > 1 and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
             break
         if not (problem.robust or problem.rescale):
             break
@@ -216,7 +216,7 @@ def fit_robust(
         if not scatter:
             return 0.0, 1.0
         freedom = np.count_nonzero(used) - np.count_nonzero(system.per_source(used))
-        return _find_scatter(residual[used], error[used], max(1 - n_terms / max(freedom, 1), 0.2))
+        return _find_scatter(residual, error, used, max(1 - n_terms / max(freedom, 1), 0.2))
 
     problem = HuberProblem(
         system=system, free=free, y=measurements.mag, error=error, find_scale=find_scale,
@@ -237,11 +237,12 @@ def fit_robust(
     return RobustFit(**vars(fit), covariance=covariance, rejected=rejected, chi2=chi2_used)
 
 
-def _find_scatter(residual, error, share):
+def _find_scatter(residual, error, used, share):
     """Scatter to add in quadrature so that robust reduced chi-square is 1 (Huber's Proposal 2), and error scale."""
-    if len(residual) > _SCATTER_SAMPLE:
-        pick = np.linspace(0, len(residual) - 1, _SCATTER_SAMPLE).astype(int)
-        residual, error = residual[pick], error[pick]
+    pick = np.flatnonzero(used)
+    if len(pick) > _SCATTER_SAMPLE:
+        pick = pick[np.linspace(0, len(pick) - 1, _SCATTER_SAMPLE).astype(int)]
+    residual, error = residual[pick], error[pick]
     variance = error**2
 
     def excess(added, factor=1.0):
@@ -276,6 +277,10 @@ def _reject(problem, fit, before, epoch):
     alone = system.per_source(found == USED)[system.source] < 2
     found[(found == USED) & alone] = OUTLIER
     found[before == SINGLE] = SINGLE
+    if np.count_nonzero(found != before) <= _UNDECIDED * len(found):
+        return before
+    # As in the step that follows, whose normal matrix is then known.
+    base = 1 / (fit.error_scale**2 * (problem.error**2 + fit.sigma_int**2))
     link = _find_links(problem, base * (before != SINGLE), found == USED)[system.source]
     found[link & (before != SINGLE)] = USED
     return found.astype(np.int8)
