@@ -249,7 +249,7 @@ class LinearSystem:
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
-        """Add up ``factor * s.T @ s`` over sources with the sum s of weighted rows, or ``s.T @ t`` with that of others."""
+        """Add up ``factor * s.T @ s`` over sources, s the sum of weighted rows, or ``s.T @ t`` with that of others."""
         its, root = other or self.design, np.sqrt(factor)
         few, total = self.design._few, np.zeros((len(self.design._places), len(its._places)))
         mine = self._sum_pieces(self.design, weight, root)
