@@ -161,13 +161,12 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
 
 
 def _choose_aperture(measurements: Measurements, table: Table, aperture: str) -> Measurements:
-    """Add shares of the growths to magnitudes and errors."""
+    """Add shares of the growths to magnitudes, and take the errors of these sums."""
     if aperture == "r":
         return measurements
     near, far = growth_shares(aperture, _channel(measurements.filter))
     mag = measurements.mag + near * np.asarray(table["growth"]) + far * np.asarray(table["far_growth"])
-    near_error, far_error = near * np.asarray(table["growth_error"]), far * np.asarray(table["far_growth_error"])
-    return replace(measurements, mag=mag, mag_error=np.sqrt(measurements.mag_error**2 + near_error**2 + far_error**2))
+    return replace(measurements, mag=mag, mag_error=np.hypot(np.asarray(table[f"{aperture}_error"]), LEAST_ERROR))
 
 
 def _channel(filter_: str) -> str:

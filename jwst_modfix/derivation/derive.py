@@ -361,6 +361,7 @@ def solve_photometry(
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
         reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]
+        reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]
         what = "offset" if options.scale == "modules" else "zero point"
         failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)
         raise NoSolutionError(
