@@ -29,7 +29,8 @@ class Term:
 
     # Of modules: 'offset', Delta_AB = z_A - z_B [mag], 'level', mean zero point of the array's modules [mag], and
     # 'slope', k [mag/arcmin]. Of detectors: 'zero_point', z [mag], and 'field', a coefficient of F(x, y) [mag].
-    # Of both: 'epoch', t, 'exposure', its own t less the epoch's, and 'drift', of one detector in one epoch [mag].
+    # Of both: 'epoch', t, 'exposure', its own t less the epoch's, and 'drift', of one detector in one epoch [mag];
+    # 'colour', of module A less that of module B [mag per mag].
     kind: str
     array: str | None = None
     module: str | None = None  # of a detector, or where each module has its own slope
@@ -59,12 +60,14 @@ class Term:
     def name(self) -> str:
         """Short name, such as ``offset[long]``, ``zero_point[NRCA1]`` or ``epoch[2]``."""
         place = (self.detector,) if self.is_of_detector else (self.array, self.module)
-        inside = (*place, self.epoch, self.time, *(self.power or ()))
-        return f"{self.kind}[{' '.join(str(part) for part in inside if part is not None)}]"
+        inside = [str(part) for part in (*place, self.epoch, self.time, *(self.power or ())) if part is not None]
+        return f"{self.kind}[{' '.join(inside)}]" if inside else self.kind
 
     @property
     def words(self) -> str:
         """The term in words."""
+        if self.kind == "colour":
+            return "colour term A - B"
         if self.kind in ("epoch", "exposure"):
             return f"term of {self.kind} {self.epoch if self.kind == 'epoch' else self.time}"
         if self.kind == "drift":
@@ -74,6 +77,11 @@ class Term:
         kind, _, axis = self.kind.partition("_")
         along, inside = f" along {axis}" if axis else "", f" in module {self.module}" if self.module else ""
         return f"{kind} of array {self.array}{along}{inside}"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value."""
+        return "mag/arcmin" if self.is_slope else "mag/mag" if self.kind == "colour" else "mag"
 
     @property
     def is_slope(self) -> bool:
@@ -93,6 +101,7 @@ class Model:
     epoch_of_time: np.ndarray  # place of each time's epoch among the epochs
     # Gradients of 1 mag/arcmin along V2 and V3 over the whole focal plane, as terms of the detectors' fields.
     tilts: tuple[np.ndarray, ...] = ()
+    colour: float | None = None  # at which the zero points hold, with a colour term [mag]
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
@@ -130,7 +139,7 @@ class Model:
         epoch = np.searchsorted(self.epochs, m.epoch).astype(np.int32)
         place = np.minimum(np.searchsorted(self.times, m.time), max(len(self.times) - 1, 0))
         time = np.where(self.times[place] == m.time, place, len(self.times)).astype(np.int32)
-        return self._rows(m.detector, m.V2, m.V3, epoch=epoch, time=time, pixel=(m.x, m.y))
+        return self._rows(m.detector, m.V2, m.V3, epoch=epoch, time=time, pixel=(m.x, m.y), colour=m.colour)
 
     def contrast(self, array: str, place_A: tuple[float, float], place_B: tuple[float, float]) -> np.ndarray:
         """Weights of the terms in the difference A - B of an array ID between two places (V2, V3) [arcsec]."""
@@ -147,7 +156,7 @@ class Model:
             rows[places >= 0, places[places >= 0]] += np.broadcast_to(value, len(codes))[places >= 0]
         return rows
 
-    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None)):
+    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None), colour=None):
         """One entry for each kind of term: z_A = level + Delta_AB / 2, z_B = level - Delta_AB / 2, g = share * k."""
         entries = [("zero_point", detector, None)]
         if self.scale == "modules":
@@ -155,6 +164,8 @@ class Model:
         for kind, angle in zip(_SLOPES, (self.direction, 90.0, 0.0), strict=True):
             if self.mask(kind).any():
                 entries.append((kind, detector, EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)))
+        if self.colour is not None and colour is not None:
+            entries.append(("colour", detector, _HALVES[detector % 2] * (colour - self.colour)))
         if epoch is not None:
             entries.append(("epoch", epoch, None))
             if self.mask("exposure").any():
@@ -187,8 +198,8 @@ class Model:
                 places[np.searchsorted(self.times, term.time)] = number
                 continue
             epoch = np.searchsorted(self.epochs, term.epoch) if term.epoch is not None else None
-            if kind == "epoch":
-                places[epoch] = number
+            if kind in ("epoch", "colour"):
+                places[epoch if kind == "epoch" else slice(None)] = number
                 continue
             places[list(term.codes) if epoch is None else (term.codes[0], epoch)] = number
         return places
@@ -212,7 +223,7 @@ def list_powers(order: int) -> tuple[tuple[int, int], ...]:
 
 def list_terms(
     measurements, slope_arrays, direction, origin, fit_direction, per_module,
-    *, scale="modules", field_order=0, exposures=False, drift=False,
+    *, scale="modules", field_order=0, exposures=False, drift=False, colour=None,
 ):  # fmt: skip
     """List the terms of these measurements: zero points, slopes, terms of epochs and exposures, fields, drifts."""
     there = [(ARRAYS[code // 2], MODULES[code % 2]) for code in np.unique(measurements.detector)]
@@ -245,7 +256,8 @@ def list_terms(
             Term("drift", ARRAYS[d // 2], MODULES[d % 2], int(epochs[e])) for d, e in seen if e > 0
         ]  # fmt: skip
     terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(field_order)]
-    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time)
+    terms += [Term("colour")] if colour is not None else []
+    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time, colour=colour)
     return replace(model, tilts=_list_tilts(model, measurements)) if model.powers else model
 
 

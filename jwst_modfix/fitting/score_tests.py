@@ -35,7 +35,7 @@ _ADVICE = {
     "exposure": "fit a term for each exposure (exposure_terms), or look at this exposure",
     "exposure x detector": "look at this file; where many differ, errors without their scatter are too small",
     "magnitude x module": "look at linearity and sky subtraction; compare fits of bright and of faint sources",
-    "colour x module": "the offsets hold at the median colour only; derive them from sources of your own colour",
+    "colour x module": "the offsets hold at the median colour only; fit a term (colour_term)",
     "position on detector": "fit a field (field_order), or look at the flat of this detector",
     "position x module": "look at the flats; fit a field (field_order)",
     "pixel phase": "look at the centroids; use a larger aperture",

@@ -330,6 +330,10 @@ class Solution(Forecast, RobustFit):
         rows, remarks = self._describe_detectors() if self.model.scale == "detectors" else self._describe_arrays()
         lines += rows
         lines += [f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0]
+        if "colour" in self.names:
+            lines.append(
+                f"colour term A - B: {_milli(*self.value('colour'))} mmag per mag, 0 at {self.model.colour:.2f} mag"
+            )
         remarks += [status.words for status in self.status if status.words]
         remarks += [*self.remarks, *self.refusals]
         for remark in dict.fromkeys(remarks):
@@ -404,6 +408,7 @@ def fit(
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
     per_module: bool = False,
+    colour_term: bool = False,
     robust: bool = True,
     scatter: bool = True,
     min_sources: int = MIN_SOURCES,
@@ -444,6 +449,9 @@ def fit(
         Fit two components of each slope, along V2 and V3.
     per_module : bool, optional
         Fit one slope for each module, as a diagnostic.
+    colour_term : bool, optional
+        Fit the dependence of A - B on the colour of sources [mag per mag], the term ``"colour"``. The measurements need
+        the column ``colour``; zero points hold at its median.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
@@ -474,10 +482,17 @@ def fit(
         raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
     if drift == "fit" and time_term == "zero":
         raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
+    colour = None if measurements.colour is None else float(np.median(measurements.colour))
+    if colour_term and colour is None:
+        raise MeasurementsError(
+            f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
+            "source minus that in a second filter"
+        )
     choice = Choice(
         scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
         origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
         field_order=0 if order == "auto" else int(order), drift=drift == "fit",
+        colour=colour if colour_term else None,
     )  # fmt: skip
     for name, allowed in _CHOICES.items():
         if getattr(choice, name) not in allowed:

@@ -18,6 +18,7 @@ from jwst_modfix.fitting.verdict import (
     NOT_NEEDED,
     Result,
     compare,
+    describe_excess,
     joint_sigmas,
 )
 from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
@@ -159,7 +160,7 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
     largest = max(error, known.get("field_error", 0.0))
     words = "; ".join(filter(None, [words, left.words if left is not None else ""]))
     return DetectorResult(
-        verdict=verdict, words=words, significance=sigmas,
+        verdict=verdict, words=words + describe_excess(largest), significance=sigmas,
         is_usable=not blocking and not group and largest <= LARGEST_ERROR, **known,
     )  # fmt: skip
 
