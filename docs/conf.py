@@ -31,13 +31,12 @@ extensions = [
 exclude_patterns = ["_build", "modfix_demo", "gallery/*.ipynb", "tutorials/*.ipynb"]  # those of sphinx-gallery
 html_theme = "pydata_sphinx_theme"
 html_title = project
-html_copy_source = False
 html_theme_options = {
     "navbar_center": [],  # the sidebar has all pages
     "navbar_align": "left",
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "own_data": ["page-toc", "download_notebook"]},
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }

@@ -12,6 +12,7 @@ example derives a table, rebases it, and compares with a table that is derived o
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from astropy.table import Table
 
@@ -50,7 +51,15 @@ again = measured.copy()
 again["mag"] -= [2.5 * np.log10(change[name]) for name in again["detector"]]
 derived = fit(Measurements.from_table(again)).to_table(description="Derived on the new calibration")
 rebased = OffsetTable.read(folder / "new_moduleoffset.asdf")
-for row in derived.rows:
-    before, after = (1e3 * table.row(row.array, "F200W").offset for table in (old, rebased))
-    print(f"array {row.array}: {before:+6.1f} -> {after:+6.1f} mmag, derived again "
-          f"{1e3 * row.offset:+6.1f} +- {1e3 * row.offset_error:.1f} mmag")  # fmt: skip
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+tables = {"old": ("o", old), "rebased": ("s", rebased), "derived again": ("D", derived)}
+for shift, (label, (marker, table)) in enumerate(tables.items()):
+    found = [table.row(array, "F200W") for array in "1234"]
+    values, errors = 1e3 * np.array([(row.offset, row.offset_error) for row in found]).T
+    axes.errorbar(np.arange(4) + 0.12 * (shift - 1), values, errors, fmt=marker, label=label, capsize=3)
+    numbers = [f"{value:+6.1f} +- {error:.1f}" for value, error in zip(values, errors, strict=True)]
+    print(f"{label:13}", *numbers, "mmag")
+axes.axhline(0, color="0.5", lw=0.8)
+axes.set(xticks=range(4), xticklabels="1234", xlabel="array", ylabel="A \N{MINUS SIGN} B in F200W [mmag]")
+axes.legend(frameon=False)
+plt.show()
