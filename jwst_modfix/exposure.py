@@ -112,6 +112,7 @@ class Exposure:
     shape: tuple[int, ...] | None = None  # (ny, nx)
     status: str | None = None  # COMPLETE, SKIPPED or None
     digest: str | None = None  # MODFHASH
+    failed: tuple[str, ...] = ()  # earlier steps whose status is FAILED
     frames: tuple[str, ...] | None = None  # of its WCS; None where nobody has looked
     wcs_box: tuple[tuple[float, float], ...] | None = None  # bounding box of its WCS along x and y [pixel]
 
@@ -284,6 +285,7 @@ class OpenExposure:
         facts = dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True))
         digest = dict(self.cards).get("MODFHASH")
         facts |= {"status": self._find_status(), "digest": digest if isinstance(digest, str) else None}
+        facts["failed"] = tuple(sorted(name for name, status in self._statuses() if status == "FAILED"))
         self.exposure = Exposure(name=self.name, path=self.path, shape=shape, **facts)
 
     def _find_status(self):
@@ -424,6 +426,12 @@ class _FitsExposure(OpenExposure):
                 value = hdu.header.get(keyword)
         return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
 
+    def _statuses(self):
+        header = self._hdus["PRIMARY,1"].header
+        names = [key for key in header if key.startswith("S_")]
+        with _reading(self.name, "the status of a step cannot be read"):
+            return [(name, header[name]) for name in names if not is_ours(name)]
+
     def _set(self, fact, value):
         self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
         self.tree.set(fact["path"], value)
@@ -514,6 +522,10 @@ class _ModelExposure(OpenExposure):
 
     def _get(self, fact):
         return self.tree.get(fact["path"])
+
+    def _statuses(self):
+        steps = self.tree.get("meta.cal_step")
+        return [item for item in steps.items() if item[0] != "module_offset"] if isinstance(steps, dict) else []
 
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)

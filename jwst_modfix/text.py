@@ -1,9 +1,12 @@
-"""Text for terminals and logs: plain lines, aligned columns, loggers and progress."""
+"""Text for terminals and logs: plain lines, aligned columns, the logger and progress."""
 
+import contextlib
 import itertools
 import logging
 import math
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -11,13 +14,19 @@ from typing import TypeVar
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
+    "annotate",
     "count_nouns",
     "format_measured",
-    "get_logger",
     "has_hidden",
+    "log",
+    "log_result",
     "plain_text",
+    "results_shown_plain",
     "show_progress",
+    "wrap",
 ]
+
+WIDTH = 78
 
 Item = TypeVar("Item")
 
@@ -45,6 +54,25 @@ def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
 
 
+def annotate(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """Align a table whose last cells are long: each different one is a numbered note below the rows."""
+    (*head, _), *rows = rows
+    numbers: dict[str, int] = {}
+    cells = []
+    for *row, note in rows:
+        number = numbers.setdefault(note, len(numbers) + 1) if note else None
+        cells.append([*row, f"({number})" if number else ""])
+    notes = [line for note, number in numbers.items() for line in wrap(note, f"({number}) ")]
+    return [*align([[*head, ""], *cells], right=right), *notes]
+
+
+def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
+    """Break a text into lines of at most 78 characters; names of files stay whole."""
+    indent = " " * len(first) if other is None else other
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False) or [first.rstrip()]  # fmt: skip
+
+
 def count_nouns(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 epoch``, ``2 epochs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -58,34 +86,92 @@ def format_measured(value: float | None, error: float | None, unit: str = "mmag"
     return f"{round(1e3 * value, decimals) + 0.0:+.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
 
 
-def get_logger(name: str) -> logging.Logger:
-    """Get a logger whose records have one line each, whatever characters file names and headers contain."""
-    logger = logging.getLogger(name)
-    logger.addFilter(_make_plain)
-    return logger
+log = logging.getLogger("stpipe.jwst_modfix")
+"""The logger of this package, below that of stpipe: stock pipelines, in which we are a hook, show its lines."""
 
 
 def _make_plain(record: logging.LogRecord) -> bool:
+    """Keep a record to one line, whatever characters file names and headers contain."""
     record.msg, record.args = plain_text(record.getMessage()), None
     return True
 
 
-log = get_logger(__name__)
+log.addFilter(_make_plain)
+
+
+def log_result(text: str, level: int = logging.INFO, *, is_whole: bool = False) -> None:
+    """Log a line of a result, which a terminal shows without time and logger; a whole one, to be copied, unbroken."""
+    log.log(level, "%s", text, extra={"is_result": True, "is_whole": is_whole})
+
+
+class _ResultFormatter(logging.Formatter):
+    """Format results for people, and all other lines as another formatter does."""
+
+    def __init__(self, other: logging.Formatter) -> None:
+        super().__init__()
+        self.other = other
+
+    def format(self, record: logging.LogRecord) -> str:
+        erased = _ERASED * _Bar.is_shown
+        if not getattr(record, "is_result", False):
+            return erased + self.other.format(record)
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING and not text.startswith(" "):
+            text = f"{record.levelname.capitalize()}: {text}"
+        has_columns = shutil.get_terminal_size((0, 0)).columns > 0  # a terminal, or $COLUMNS; no file or pipe
+        if has_columns and len(text) > WIDTH and not getattr(record, "is_whole", False):
+            text = "\n".join(wrap(text, other="  "))
+        return erased + text
+
+
+@contextlib.contextmanager
+def results_shown_plain() -> Iterator[None]:
+    """Show lines of results without prefix where stpipe shows its log; files of a log keep the prefix."""
+    handlers = [
+        handler
+        for handler in logging.getLogger("stpipe").handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    formatters = [handler.formatter for handler in handlers]
+    for handler in handlers:
+        handler.setFormatter(_ResultFormatter(handler.formatter or logging.Formatter()))
+    try:
+        yield
+    finally:
+        for handler, formatter in zip(handlers, formatters, strict=True):
+            handler.setFormatter(formatter)
+
 
 _LINES = 10
+_ERASED = "\r\x1b[K"  # a bar, before a line of the log is written over it
 
 
-def show_progress(items: Iterable[Item], stage: str, what: str = "exposures") -> Iterator[Item]:
-    """Iterate over items and show the progress: a bar on a terminal, at most ten log lines elsewhere."""
-    items = list(items)
-    if sys.stderr.isatty():
-        log.info("%s: %d %s", stage, len(items), what)
+class _Bar:
+    is_shown = False
+
+
+def show_progress(
+    items: Iterable[Item], stage: str, what: str = "exposure", *, total: int | None = None, has_lines: bool = True
+) -> Iterator[Item]:
+    """Iterate over items and show the progress: a bar with the time left on a terminal, at most ten lines elsewhere."""
+    if total is None:
+        items = list(items)
+        total = len(items)
+    if sys.stderr.isatty() and total > 1:
         from astropy.utils.console import ProgressBar
 
-        yield from ProgressBar(items, file=sys.stderr)
+        log_result(f"{stage}: {count_nouns(total, what)}")
+        _Bar.is_shown = True
+        try:
+            with ProgressBar(total, file=sys.stderr) as bar:
+                for item in items:
+                    yield item
+                    bar.update()
+        finally:
+            _Bar.is_shown = False
         return
-    every = max(1, -(-len(items) // _LINES))
+    every = max(1, -(-total // _LINES))
     for number, item in enumerate(items, 1):
         yield item
-        if number % every == 0 or number == len(items):
-            log.info("%s: %d of %d %s", stage, number, len(items), what)
+        if has_lines and (number % every == 0 or number == total):
+            log.info("%s: %d of %s", stage, number, count_nouns(total, what))

@@ -11,10 +11,10 @@ import click
 
 from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder
-from jwst_modfix.table.describe import describe_band, describe_validity, describe_value, wrap
+from jwst_modfix.table.describe import describe_band, describe_validity, describe_value
 from jwst_modfix.table.file import refuse_overwriting
 from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
-from jwst_modfix.text import align
+from jwst_modfix.text import align, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.calibration import Image

@@ -7,9 +7,9 @@ import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
-from jwst_modfix.table.describe import describe_band, describe_validity, wrap
+from jwst_modfix.table.describe import describe_band, describe_validity
 from jwst_modfix.table.table import OffsetTable
-from jwst_modfix.text import align
+from jwst_modfix.text import align, annotate, count_nouns, wrap
 
 _CHECK_EXAMPLES = """\b
 Examples:
@@ -49,15 +49,20 @@ def _check(inputs, table, **options):
     from jwst_modfix.apply.decide import Correction
 
     correction, counts = Correction(table=table, **options), Counter()
+    rows = [["", "exposure", "detector", "filter", ""]]
     for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
-        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure)))
-    total = counts.total()
-    click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
+        band = describe_band(exposure.filter or "-", exposure.pupil or "CLEAR") if exposure else "-"
+        warning = f"; warning: {decision.warning}" if decision.warning else ""
+        detector = str(exposure.detector or "-") if exposure else "-"
+        rows.append([decision.action, path.name, detector, band, decision.reason + warning])
+    click.echo("\n" + "\n".join(annotate(rows)))
+    total = count_nouns(counts.total(), "exposure")
+    click.echo(f"\n{total}: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
         raise ExposureError(
-            f"the step would refuse {counts['refuse']} of {total}, and write none of them: see the list above"
+            f"the step would refuse {counts['refuse']} of {counts.total()}, and write none of them: see the list above"
         )
 
 
@@ -86,15 +91,6 @@ def _preview(path, correction):
             return correction.preview(opened), opened.exposure
     except ExposureError as error:
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
-
-
-def _describe_preview(path, decision, exposure):
-    """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
-    optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
-    yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
-    yield from wrap(decision.reason, " " * 8)
-    if decision.warning:
-        yield from wrap(decision.warning, "        warning: ", " " * 8)
 
 
 _GROUP_EXAMPLES = """\b

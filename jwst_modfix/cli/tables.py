@@ -12,11 +12,11 @@ from jwst_modfix.cli.calibrations import FILES, ManyFiles, export_files
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.table.combine import compare_tables, merge_tables
-from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value, wrap
+from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
-from jwst_modfix.text import align
+from jwst_modfix.text import align, wrap
 
 _SHOW_EXAMPLES = """\b
 Examples:

@@ -29,11 +29,9 @@ from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measu
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import format_measured, get_logger, show_progress
+from jwst_modfix.text import format_measured, log, show_progress
 
 __all__ = ["Derivation", "Options"]
-
-log = get_logger(__name__)
 
 # Sources this much fainter than the limit of the selection are measured too, so that the limit is applied to all
 # measurements of a source alike.

@@ -13,9 +13,7 @@ from typing import Any
 
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import locate, written_whole
-from jwst_modfix.text import get_logger, has_hidden
-
-log = get_logger(f"stpipe.{__name__}")
+from jwst_modfix.text import has_hidden, log
 
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
 _MAX_DEPTH = 32  # products, members and their fields are six levels deep; deeper text only exhausts the writer

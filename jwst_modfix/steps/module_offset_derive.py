@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,12 @@ from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.derive_products import write_products
-from jwst_modfix.steps.inputs import OfflineStep, read_input
+from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.text import align, get_logger
+from jwst_modfix.text import annotate, log_result
 
 __all__ = ["ModuleOffsetDeriveStep", "derive"]
-
-log = get_logger(__name__)
 
 SUFFIX = "moduleoffset"
 
@@ -81,6 +81,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     """
 
     class_alias = "module_offset_derive"
+    _pages: Sequence[Path] = ()  # that were written
 
     spec = """
     photometry = option('exposure', 'mosaic', 'catalog', default='exposure')  # Measure sources in single exposures, in mosaics of each epoch and array (the published method), or read your own photometry
@@ -148,8 +149,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
             members, options, make_mosaics=make_mosaics, workers=Workers(count=self.workers, scheduler=self.scheduler),
             cache=Cache(self._folder / f"{members.product}_modfix_cache") if keep else None,
         )  # fmt: skip
-        for line in _summarize(self._derivation):
-            log.info("%s", line)
+        _summarize(self._derivation)
         return make_model(self._derivation)
 
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
@@ -175,27 +175,41 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if not (force or self.save_results or output_file or self.output_file):
             return None
         paths = write_products(self._derivation, model, self._folder, report=self.report)
-        log.info("Wrote %s", ", ".join(path.name for path in paths if path.suffix not in (".pdf", ".png")))
+        self._pages = [path for path in paths if path.suffix not in (".pdf", ".png")]
         return str(paths[0])
+
+    def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
+        """Log what was written, and how to apply it."""
+        if not self._pages:
+            return
+        words = {".asdf": "Table:", ".html": "Report:"}
+        lines = [f"{words.get(path.suffix, 'Measurements:'):13} {shorten(path)}" for path in self._pages]
+        table = shlex.quote(shorten(self._pages[0]))
+        for line in sorted(lines, key=lambda line: line.startswith("Report:")):
+            log_result(line, is_whole=True)
+        name = name_inputs(given, "ASN")
+        log_result(f"Apply with:   strun module_offset {name} --override_moduleoffset={table}", is_whole=True)
 
     @property
     def _folder(self) -> Path:
         return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
 
 
-def _summarize(derivation: Derivation) -> Iterator[str]:
-    """Log warnings, and write the table of results."""
+def _summarize(derivation: Derivation) -> None:
+    """Log warnings, and the table of results."""
     for band in derivation.bands:
         for warning in band.warnings:
-            log.warning("%s", warning)
+            log_result(warning, logging.WARNING)
         if band.failure:
-            log.warning("%s gets no row in the table: %s", band.name, band.failure)
+            log_result(f"{band.name} gets no row in the table: {band.failure}", logging.WARNING)
     for band in derivation.bands:
-        yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
-        if band.solution is not None:
-            yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
-    yield "Results:"
-    yield from (f"  {line}" for line in align(list_results(derivation), right=[4]))
+        for sentence in describe_drifts(band.drifts):
+            log_result(f"{band.name}: {sentence}")
+        for remark in () if band.solution is None else band.solution.remarks:
+            log_result(f"{band.name}: {remark}")
+    log_result("Results:")
+    for line in annotate(list_results(derivation), right=[4]):
+        log_result(f"  {line}")
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:

@@ -1,14 +1,12 @@
 """A table in words and columns, at most 78 wide."""
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jwst_modfix.table.table import Gradient, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import contexts_in_words
-from jwst_modfix.text import align
+from jwst_modfix.text import align, wrap
 
-WIDTH = 78
 _FRAMES = {
     "focal_plane": ("V2, V3", "from +V3 toward +V2", "arcsec"),
     "detector": ("x, y", "from +x toward +y of the detector", "pixel"),
@@ -37,13 +35,6 @@ def describe_table(table: OffsetTable, path: str) -> list[str]:
         *_section("history", meta.get("history")),
         *_section("derivation", list(_describe_derivation(meta.get("derivation", {})))),
     ]
-
-
-def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
-    """Break a text into lines; names of files stay whole."""
-    indent = " " * len(first) if other is None else other
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False,
-                         break_on_hyphens=False) or [first.rstrip()]  # fmt: skip
 
 
 def describe_value(value: float | None, error: float | None, digits: int = 2) -> str:
