@@ -83,7 +83,7 @@ def format_measured(value: float | None, error: float | None, unit: str = "mmag"
     if value is None or error is None or not math.isfinite(value):
         return "-"
     decimals = 1 if error >= 5e-4 else 2
-    return f"{round(1e3 * value, decimals) + 0.0:+.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
+    return f"{1e3 * value:+z.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
 
 
 log = logging.getLogger("stpipe.jwst_modfix")

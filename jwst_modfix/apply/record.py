@@ -94,10 +94,10 @@ class AppliedOffset:
 
     def in_words(self) -> str:
         """Describe what is removed."""
-        varying = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
+        varying = f", gradient {1e3 * self.gradient:+z.3f} mmag/arcmin" if self.gradient else ""
         if self.field is not None:
             varying = f", field of order {self.field.order}, {1e3 * rms_of(self.field):.2f} mmag rms"
-        return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{varying}"
+        return f"zero-point error {1e3 * self.zero_point:+z.2f} mmag{varying}"
 
 
 def rms_of(field: Field) -> float:
@@ -213,11 +213,11 @@ def _describe_record(opened: OpenExposure) -> list[str]:
     lines = [
         f"  corrected on {record.date} UTC by jwst_modfix {record.version}",
         f"  table {record.table} (hash {record.digest})",
-        f"  taken out: zero-point error {1e3 * record.zero_point:+.2f} mmag",
+        f"  taken out: zero-point error {1e3 * record.zero_point:+z.2f} mmag",
     ]
     if record.gradient:
         lines.append(
-            f"             gradient {1e3 * record.gradient:+.3f} mmag/arcmin toward {record.direction:g} deg in the "
+            f"             gradient {1e3 * record.gradient:+z.3f} mmag/arcmin toward {record.direction:g} deg in the "
             f"{record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}"
         )
     if record.field is not None:

@@ -114,7 +114,7 @@ def _describe_changes(changes: Sequence["Change"]) -> Iterator[str]:
         row = change.after
         name = row.array if isinstance(row, OffsetRow) else row.detector
         cells = [name + (f" {row.subarray}" if row.subarray else ""), describe_band(row.filter, row.pupil)]
-        cells += [before[1], after[1], f"{1e3 * (after[0] - before[0]):+.2f}"]
+        cells += [before[1], after[1], f"{1e3 * (after[0] - before[0]):+z.2f}"]
         left = [] if change.remainder is None else [f"flat leaves {1e3 * change.remainder:.2f} rms"]
         left += [] if change.is_needed else ["within its error of 0: no longer needed"]
         rows.append([*cells, ", ".join(left)])
@@ -125,7 +125,7 @@ def _value(row: OffsetRow | ZeroPointRow) -> tuple[float, str]:
     value, error = (
         (row.offset, row.offset_error) if isinstance(row, OffsetRow) else (row.zero_point, row.zero_point_error)
     )
-    return value, describe_value(value, error) if error is not None else f"{1e3 * value:+7.2f}"
+    return value, describe_value(value, error) if error is not None else f"{1e3 * value:+z7.2f}"
 
 
 # ---- exports of modfix convert ----
@@ -179,10 +179,10 @@ def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope
     rows = []
     for line, z in export.changed:
         factor = f"PHOTMJSR times {10 ** (0.4 * z):.6f}"
-        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+.2f} mmag", factor])
+        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+z.2f} mmag", factor])
     yield from align(rows)
     for row in export.dropped:
-        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+.2f} mmag/arcmin,"
+        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+z.2f} mmag/arcmin,"
         click.echo(f"warning: {row.label}: its {part} is left out", err=True)
     if not table.valid_for.photom:
         note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
@@ -219,7 +219,7 @@ def _export_drift(table: OffsetTable, photom: Path, output: Path) -> Iterator[st
 
     for drift in export_timecoeff(table, photom, output):
         band = describe_band(drift.filter, drift.pupil)
-        yield f"{band}: loss of {1e2 * drift.loss:+.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
+        yield f"{band}: loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
 
 
 _EXPORTS: dict[str, Any] = {"photom": _export_photom, "flat": _export_flat, "timecoeff": _export_drift}

@@ -38,7 +38,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {count_nouns(len(table.all_rows), 'row')}, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -245,7 +245,8 @@ def _describe_plan(plan):
     from jwst_modfix.fitting.drift import describe_drifts
 
     band = describe_band(plan.filter, plan.pupil)
-    yield f"{band}: {plan.exposures} exposures, {plan.sources} sources, {plan.measurements} measurements"
+    counts = [count_nouns(getattr(plan, f"{noun}s"), noun) for noun in ("exposure", "source", "measurement")]
+    yield f"{band}: {', '.join(counts)}"
     if plan.failure:
         yield f"  no solution: {plan.failure}"
         return

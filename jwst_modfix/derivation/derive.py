@@ -29,7 +29,7 @@ from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measu
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import format_measured, log, show_progress
+from jwst_modfix.text import count_nouns, format_measured, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -95,7 +95,7 @@ class Options:  # numpydoc ignore=PR01
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
-                f"got photometry={self.photometry!r} and {len(self.catalogs)} catalogs"
+                f"got photometry={self.photometry!r} and {count_nouns(len(self.catalogs), 'catalog')}"
             )
         if self.aperture != "r" and self.photometry != "exposure":
             raise MeasurementsError(
@@ -142,7 +142,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
-        return f"<Derivation of {self.product}: {len(self.table.rows) + len(self.table.zero_points)} rows from {bands}>"
+        return f"<Derivation of {self.product}: {count_nouns(len(self.table.all_rows), 'row')} from {bands}>"
 
     def _repr_html_(self) -> str:
         head, *rows = list_results(self)
@@ -283,7 +283,7 @@ def read_members(
     headers = [header for header in found if isinstance(header, ExposureHeader)]
     if problems := [problem for problem in found if isinstance(problem, str)]:
         raise AssociationError(
-            f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
+            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used: {'; '.join(problems)}"
         )
     if copies := find_copies(headers):
         raise AssociationError(
@@ -335,7 +335,7 @@ def _measure(
         return measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=limit)
     finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
     sources = find_sources(headers, faintest=limit, progress=finding, workers=workers, cache=cache)
-    log.info("Found %d sources", len(sources))
+    log.info("Found %s", count_nouns(len(sources), "source"))
     return measure_sources(headers, epochs, sources, progress=measuring, workers=workers, cache=cache)
 
 

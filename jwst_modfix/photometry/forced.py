@@ -35,6 +35,7 @@ from jwst_modfix.photometry.source_list import (
     merge_detections,
     refine_centroids,
 )
+from jwst_modfix.text import count_nouns
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
@@ -89,7 +90,8 @@ def find_sources(
     bright = sources.flux >= to_flux(faintest)
     if not bright.any():
         raise PhotometryError(
-            f"no source is brighter than {faintest} AB in any of {len(headers)} exposures; raise faintest"
+            f"no source is brighter than {faintest} AB in any of {count_nouns(len(headers), 'exposure')}; "
+            "raise faintest"
         )
     return sources[bright]
 

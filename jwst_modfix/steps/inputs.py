@@ -57,7 +57,7 @@ class OfflineStep(JwstStep):
                 result = super().run(*args)
             except ModuleOffsetError as error:
                 log_result(str(error), logging.ERROR)
-                raise _ending(type(error))(*error.args) from error.__cause__
+                raise _ending(type(error))(*error.args).with_traceback(error.__traceback__) from error.__cause__
             self.conclude(args)
             return result
 
