@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import math
-import shutil
 import sys
 import textwrap
 import unicodedata
@@ -54,16 +53,16 @@ def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
 
 
-def annotate(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+def annotate(rows: Iterable[Sequence[str]], *, right: Collection[int] = (), indent: str = "") -> list[str]:
     """Align a table whose last cells are long: each different one is a numbered note below the rows."""
-    (*head, _), *rows = rows
+    rows = list(rows)
+    lines = [indent + line for line in align([cells for *cells, _ in rows], right=right)]
+    width = max(map(len, lines))
     numbers: dict[str, int] = {}
-    cells = []
-    for *row, note in rows:
-        number = numbers.setdefault(note, len(numbers) + 1) if note else None
-        cells.append([*row, f"({number})" if number else ""])
-    notes = [line for note, number in numbers.items() for line in wrap(note, f"({number}) ")]
-    return [*align([[*head, ""], *cells], right=right), *notes]
+    for place, (*_, note) in enumerate(rows[1:], 1):
+        if note:
+            lines[place] = f"{lines[place]:{width}} ({numbers.setdefault(note, len(numbers) + 1)})"
+    return lines + [line for note, number in numbers.items() for line in wrap(note, f"{indent}({number}) ")]
 
 
 def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
@@ -107,9 +106,9 @@ def log_result(text: str, level: int = logging.INFO, *, is_whole: bool = False) 
 class _ResultFormatter(logging.Formatter):
     """Format results for people, and all other lines as another formatter does."""
 
-    def __init__(self, other: logging.Formatter) -> None:
+    def __init__(self, other: logging.Formatter, is_terminal: bool) -> None:
         super().__init__()
-        self.other = other
+        self.other, self.is_terminal = other, is_terminal
 
     def format(self, record: logging.LogRecord) -> str:
         erased = _ERASED * _Bar.is_shown
@@ -118,15 +117,17 @@ class _ResultFormatter(logging.Formatter):
         text = record.getMessage()
         if record.levelno >= logging.WARNING and not text.startswith(" "):
             text = f"{record.levelname.capitalize()}: {text}"
-        has_columns = shutil.get_terminal_size((0, 0)).columns > 0  # a terminal, or $COLUMNS; no file or pipe
-        if has_columns and len(text) > WIDTH and not getattr(record, "is_whole", False):
+        if self.is_terminal and len(text) > WIDTH and not getattr(record, "is_whole", False):
             text = "\n".join(wrap(text, other="  "))
         return erased + text
 
 
 @contextlib.contextmanager
 def results_shown_plain() -> Iterator[None]:
-    """Show lines of results without prefix where stpipe shows its log; files of a log keep the prefix."""
+    """Show lines of results without prefix where stpipe shows its log; files of a log keep the prefix.
+
+    A terminal gets long lines broken; in a pipe a record is one line.
+    """
     handlers = [
         handler
         for handler in logging.getLogger("stpipe").handlers
@@ -134,7 +135,7 @@ def results_shown_plain() -> Iterator[None]:
     ]
     formatters = [handler.formatter for handler in handlers]
     for handler in handlers:
-        handler.setFormatter(_ResultFormatter(handler.formatter or logging.Formatter()))
+        handler.setFormatter(_ResultFormatter(handler.formatter or logging.Formatter(), handler.stream.isatty()))
     try:
         yield
     finally:

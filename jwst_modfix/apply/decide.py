@@ -367,7 +367,7 @@ def summarize(decisions: Sequence[Decision]) -> None:
     total = count_nouns(len(decisions), "exposure")
     log_result(f"{done} of {total} {verb}, {counts['skip']} left unchanged{before}", level)
     for line in _count(decisions) if len(decisions) > 1 else ():
-        log_result(f"  {line}", level)
+        log_result(line, level)
     if counts["skip"]:
         log_result(f"  {_SKIPPED}", level)
 
@@ -379,7 +379,7 @@ def _count(decisions: Sequence[Decision]) -> list[str]:
         for item in decisions
     )
     rows = [[str(count), band, array, what, why] for (what, band, array, why), count in sorted(groups.items())]
-    return annotate([["exposures", "filter", "array", "what", "why"], *rows], right=[0])
+    return annotate([["exposures", "filter", "array", "what", "why"], *rows], right=[0], indent="  ")
 
 
 def factor_of(table: OffsetTable, source: Any) -> FactorMap:

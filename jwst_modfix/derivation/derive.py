@@ -25,7 +25,7 @@ from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
-from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measure_sources
+from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
@@ -251,6 +251,7 @@ class Members:
     epochs: tuple[str | None, ...]  # names that the association gives
     product: str
     where: str  # what the files are members of, for messages
+    folder: Path | None = None  # of the association
 
 
 def derive_members(
@@ -333,6 +334,7 @@ def _measure(
     if options.photometry == "mosaic":
         progress = partial(show_progress, stage="Resampling and measuring", what="mosaics")
         return measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=limit)
+    limit = max(limit, FAINTEST)  # with a brighter limit no less is measured, so that the cache serves it too
     finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
     sources = find_sources(headers, faintest=limit, progress=finding, workers=workers, cache=cache)
     log.info("Found %s", count_nouns(len(sources), "source"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
 from jwst_modfix.steps.resample import make_mosaics
+from jwst_modfix.table.file import expand
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import annotate, log_result
 
@@ -110,7 +112,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that measures exposures, instead of processes on this machine
-    cache = boolean(default=None)  # Keep the photometry of each exposure in <product>_modfix_cache, for a repeated run; by default if results are saved
+    cache = string(default=None)  # Folder that keeps the photometry of each exposure for later runs, or 'no'; by default, if results are saved, <product>_modfix_cache beside the association
     report = boolean(default=True)  # Write the report and its figures beside the reference file
     suffix = string(default='moduleoffset')  # Suffix of the reference file
     output_ext = string(default='.asdf')  # A reference file is an ASDF file
@@ -142,15 +144,23 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if self.save_results:
             check_writable(self._folder)
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
+        cache = self._choose_cache(members)
         if self.output_file:
             members = replace(members, product=Path(self.output_file).stem.removesuffix(f"_{SUFFIX}"))
-        keep = (self.save_results or self.output_file) if self.cache is None else self.cache
         self._derivation = derive_members(
             members, options, make_mosaics=make_mosaics, workers=Workers(count=self.workers, scheduler=self.scheduler),
-            cache=Cache(self._folder / f"{members.product}_modfix_cache") if keep else None,
+            cache=cache,
         )  # fmt: skip
         _summarize(self._derivation)
         return make_model(self._derivation)
+
+    def _choose_cache(self, members: Members) -> Cache | None:
+        """Choose the folder that the user names, or one beside the association, or else among the products."""
+        if self.cache is not None:
+            named = None if self.cache.lower() in ("no", "false") else expand(self.cache)
+            return named and Cache(named)
+        folder = members.folder if members.folder and os.access(members.folder, os.W_OK) else self._folder
+        return Cache(folder / f"{members.product}_modfix_cache") if self.save_results or self.output_file else None
 
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
         """Leave the reference file as it is: it has no place for the metadata of an exposure."""
@@ -182,13 +192,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         """Log what was written, and how to apply it."""
         if not self._pages:
             return
-        words = {".asdf": "Table:", ".html": "Report:"}
-        lines = [f"{words.get(path.suffix, 'Measurements:'):13} {shorten(path)}" for path in self._pages]
-        table = shlex.quote(shorten(self._pages[0]))
-        for line in sorted(lines, key=lambda line: line.startswith("Report:")):
-            log_result(line, is_whole=True)
-        name = name_inputs(given, "ASN")
-        log_result(f"Apply with:   strun module_offset {name} --override_moduleoffset={table}", is_whole=True)
+        log_result(f"Wrote {', '.join(path.name for path in self._pages)}")
+        for page in self._pages:
+            if page.suffix == ".html":
+                log_result(f"Report: {shorten(page)}", is_whole=True)
+        table = f"--override_moduleoffset={shlex.quote(shorten(self._pages[0]))}"
+        log_result(f"Apply with: strun module_offset {name_inputs(given, 'ASN')} {table}", is_whole=True)
 
     @property
     def _folder(self) -> Path:
@@ -208,8 +217,15 @@ def _summarize(derivation: Derivation) -> None:
         for remark in () if band.solution is None else band.solution.remarks:
             log_result(f"{band.name}: {remark}")
     log_result("Results:")
-    for line in annotate(list_results(derivation), right=[4]):
-        log_result(f"  {line}")
+    head, *rows = list_results(derivation)
+    # Names of columns in two lines, to fit a terminal: what, and its unit.
+    heads = [name.replace("effective", "eff.").rpartition(" ") for name in head]
+    names = [
+        [first or last for first, _, last in heads],
+        [last if first else "" for first, _, last in heads[:-1]] + [""],
+    ]
+    for line in annotate([*names, *rows], right=[4]):
+        log_result(line)
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:
@@ -218,7 +234,8 @@ def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Memb
     if isinstance(found, Association):
         epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
         product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
-        return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
+        return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem),
+                       found.source and found.source.parent)  # fmt: skip
     paths = [found] if isinstance(found, Path) else found
     if not isinstance(paths, list) or not all(isinstance(path, Path) for path in paths):
         raise AssociationError("input must be an association, files or folders of exposures; got data models in memory")
