@@ -23,6 +23,7 @@ from astropy.time import Time
 from astropy.utils.exceptions import AstropyUserWarning
 
 from jwst_modfix.errors import ExposureError
+from jwst_modfix.text import is_url
 
 EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
 """Ends of the names of exposures; other files are associations."""
@@ -186,6 +187,8 @@ def _reading(name, problem="", advice=""):
 @contextlib.contextmanager
 def _open_regular(path):
     """Open a regular file of a size that an exposure can have: others block, or fill the memory."""
+    if is_url(path):
+        raise ExposureError(f"{path}: is a URL; download the file and give the copy")
     try:
         status = path.stat()
     except FileNotFoundError:

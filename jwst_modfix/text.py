@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import math
+import re
 import sys
 import textwrap
 import unicodedata
@@ -17,6 +18,7 @@ __all__ = [
     "count_nouns",
     "format_measured",
     "has_hidden",
+    "is_url",
     "log",
     "log_result",
     "plain_text",
@@ -36,6 +38,11 @@ HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 def has_hidden(text: str, allowed: str = "") -> bool:
     """Test whether a text holds characters that a terminal interprets instead of showing."""
     return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
+
+
+def is_url(name: object) -> bool:
+    """Test whether a name is a URL or URI, such as ``s3://bucket/name``; a ``Path`` of one has a single slash."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) is not None  # and not C:/, a drive
 
 
 def plain_text(text: str) -> str:

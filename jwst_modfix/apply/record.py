@@ -198,11 +198,15 @@ def describe_applied(path: Path) -> list[str]:
         lines = [str(path), f"  {optics}, calibrated with {exposure.context or 'an unknown context'}"]
         if opened.exposure.status == "COMPLETE":
             return [*lines, *_describe_record(opened)]
+        found = opened.tree.get(LOG_PATH)
+        log = [str(line) for line in found] if isinstance(found, list) else []
         if opened.exposure.status == "SKIPPED":
-            found = opened.tree.get(LOG_PATH)
-            reasons = [str(line).partition("SKIPPED: ")[2] for line in found] if isinstance(found, list) else []
+            reasons = [line.partition("SKIPPED: ")[2] for line in log]
             return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1] if reason)]
-        return [*lines, "  not corrected"]
+        undone = [
+            f": the correction by {line.partition(': undid ')[2]} was undone" for line in log if ": undid " in line
+        ]
+        return [*lines, f"  not corrected{''.join(undone[-1:])}"]
 
 
 def _describe_record(opened: OpenExposure) -> list[str]:

@@ -24,7 +24,7 @@ from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import explained
 from jwst_modfix.steps.associations import Association, is_science, read_association, rename_product
-from jwst_modfix.text import count_nouns, log, log_result, results_shown_plain
+from jwst_modfix.text import count_nouns, is_url, log, log_result, results_shown_plain
 
 # Suffixes that are looked for in a folder, in the order of preference where an exposure has several files: the
 # calibrated one, then those with a WCS or pixels of later steps, then ours.
@@ -90,7 +90,7 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     A folder is the list of the exposures in it and below, also as an item of a list.
     """
     if isinstance(given, str | Path):
-        if "://" in str(given):
+        if is_url(given):
             raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
         path = Path(locate(str(given)))
         if os.path.isdir(path):  # noqa: PTH112 - False for names that no file can have

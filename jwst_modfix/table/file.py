@@ -23,7 +23,7 @@ from jwst_modfix.table.table import (
     ZeroPointRow,
 )
 from jwst_modfix.table.validity import find_mismatch
-from jwst_modfix.text import log
+from jwst_modfix.text import is_url, log
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
@@ -54,7 +54,7 @@ def expand(name: str | os.PathLike[str]) -> Path:
     if not isinstance(name, str | os.PathLike):
         raise ReferenceTableError(f"a table must be a path or the word packaged, got {name!r}")
     path = Path(os.path.expandvars(name))
-    if "://" in str(name):
+    if is_url(name):
         raise ReferenceTableError(f"{name}: is not a file on this computer; download it and give its path")
     if "\0" in str(path):
         raise ReferenceTableError(f"{str(path)!a}: a path cannot have a null character")
