@@ -17,6 +17,7 @@ from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity, ZeroPointRow
@@ -52,7 +53,7 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
     if derivation.options.method == "sky":
         what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
-    return ModuleOffsetModel.from_table(
+    tree = tree_from_table(
         derivation.table,
         description=f"{what} in {bands}, derived from {exposures}",
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
@@ -61,6 +62,9 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
         history=list(_write_history(derivation, described, first[:10], last)),
         derivation=described,
     )
+    model = ModuleOffsetModel(tree)
+    model.meta.filename = derivation.table.name
+    return model
 
 
 def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
