@@ -1,7 +1,7 @@
 """A table carried from one calibration to another, by what the reference files of both say of each detector's flux.
 
 A pixel's flux is proportional to PHOTMJSR x PIXAR_SR / flat. With R the ratio of the new to the old, a source has R
-times the flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B, and change by the difference of both detectors.
+times the flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B: they change by the difference of both.
 """
 
 from __future__ import annotations
