@@ -13,6 +13,7 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix.apply.decide import Correction, correct_members, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
 from jwst_modfix.steps.associations import Association, write_association
 from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, OfflineStep, copy_members, each, read_input
@@ -165,7 +166,7 @@ class ModuleOffsetStep(OfflineStep):
             return members
         for number, item in enumerate(members):
             if isinstance(item, Path) and item in outputs:
-                results[number] = datamodels.open(outputs[item].path)
+                results[number] = open_model(outputs[item].path)
                 self._written[id(results[number])] = str(outputs[item].path)
         return results[0] if is_one else results
 
