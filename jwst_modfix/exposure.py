@@ -403,8 +403,8 @@ class _FitsExposure(OpenExposure):
         kind, shape = self._hdulist[0].header["DATAMODL"], self._places["data"][0].shape
         if len(shape) != {"ImageModel": 2, "CubeModel": 3}.get(kind, len(shape)):
             raise ExposureError(f"{self.path}: DATAMODL is {kind}, but SCI has shape {shape}; {advice}")
-        if not self.name.isascii():
-            raise ExposureError(f"{self.name}: FITS headers hold names in ASCII only; rename the file")
+        if not (self.name.isascii() and self.name.isprintable()):
+            raise ExposureError(f"{self.name}: FITS headers hold names of printable ASCII only; rename the file")
         if "ASDF,1" not in self._hdus:
             raise ExposureError(
                 f"{self.path}: has no ASDF extension, which is the last: it is cut short; copy it again"

@@ -350,7 +350,7 @@ def test_the_undo_believes_no_damaged_record(small_exposure, keyword, value, wor
         ("MODFORG1", 0.0),
         ("MODFFRAM", "detector"),
         ("R_MODOFF", "other.asdf"),
-        ("MODFDATE", "2024-01-01T00:00:00"),
+        ("MODFVER", "0.1"),
         ("MODFSEAL", None),
     ],
 )

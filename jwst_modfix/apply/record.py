@@ -139,9 +139,9 @@ def rms_of(field: Field) -> float:
 
 
 def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None) -> str:
-    """Digest of a record and its exposure, with those digits of numbers that every tool keeps."""
+    """Digest of a record and its exposure but for the date, with those digits of numbers that every tool keeps."""
     place = {"DETECTOR": exposure.detector, "FILTER": exposure.filter, "PUPIL": exposure.pupil, "PHOTMJSR": photmjsr}
-    kept = {key: value for key, value in values.items() if key not in (_SEAL, STATUS_KEYWORD)} | place
+    kept = {key: value for key, value in values.items() if key not in (_SEAL, STATUS_KEYWORD, "MODFDATE")} | place
     lines = [f"{key}={value:.6g}" if isinstance(value, Real) else f"{key}={value}" for key, value in kept.items()]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
