@@ -78,6 +78,7 @@ class Options:  # numpydoc ignore=PR01
     seed: int = 1  #: seed of the reserved sources and of the bootstrap
     bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
     aperture: str = "r"  #: magnitudes in the aperture 'r', in the 'large' one of 1.5 r, or 'extrapolated' from both
+    colour_term: bool = False  #: fit the dependence of offsets on colour, where a second filter is measured
     allow_mixed: bool = False  #: accept exposures with different calibrations
     compare: str | None = None  #: table that the report compares with, besides the packaged one
 
@@ -105,6 +106,8 @@ class Options:  # numpydoc ignore=PR01
             )
         if self.fit_direction and self.method == "pairs":
             raise MeasurementsError("fit_direction: needs method='network'; got method='pairs'")
+        if self.colour_term and self.method != "network":
+            raise MeasurementsError(f"colour_term: needs method='network'; got method={self.method!r}")
         for name in ("significance", "bootstrap", "seed", "min_snr", "isolation"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -165,7 +168,8 @@ class Derivation:  # numpydoc ignore=PR01
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
         table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
-        reason = self.selection.reason.astype("U16")
+        # A colour term leaves out selected measurements of sources without a colour.
+        reason = np.where(self.selection.mask, "no colour", self.selection.reason).astype("U16")
         for band in self.bands:
             is_reserved = reserved[band.rows] = band.measurements.reserved
             reason[band.rows] = np.where(is_reserved, "reserved", "no solution")
@@ -357,6 +361,7 @@ def solve_photometry(
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
         reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]
+        reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]
         what = "offset" if options.scale == "modules" else "zero point"
         failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)
         raise NoSolutionError(

@@ -217,7 +217,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
-        "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
+        "units": [solution.model.terms[number].unit for number in terms],
         "values": solution.values[terms],
         "covariance": solution.covariance[np.ix_(terms, terms)],
         "zero_points": {
@@ -239,7 +239,12 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
         "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
-        "colour": band.colour and {"band": f"{band.name} - {band.colour.other}", "median_mag": band.colour.median},
+        "colour": band.colour
+        and {
+            "band": f"{band.name} - {band.colour.other}",
+            "median_mag": band.colour.median,
+            "words": band.colour_words,
+        },
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
         "module_slopes": band.module_slopes,

@@ -105,6 +105,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
+    colour_term = boolean(default=False)  # Fit the dependence of A - B on the colour of the sources, where they are measured in a second filter; offsets hold at the median colour
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
@@ -193,7 +194,7 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
     for band in derivation.bands:
         yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
         if band.solution is not None:
-            yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
+            yield from (f"{band.name}: {remark}" for remark in (*band.solution.remarks, band.colour_words) if remark)
     yield "Results:"
     yield from (f"  {line}" for line in align(list_results(derivation), right=[4]))
 

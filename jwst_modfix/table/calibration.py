@@ -265,6 +265,11 @@ def export_flat(
     image = read_image(flat, "flat")
     row = _row_of_flat(table, image)
     if isinstance(row, OffsetRow) and row.slope:
+        if table.gradient is not None and table.gradient.frame == "sky":
+            raise ReferenceTableError(
+                f"{flat}: a flat is fixed to the detector and the slope of {row.label} to the sky (gradient.frame), so "
+                "no flat can hold it; use the step"
+            )
         if factor is None:
             raise ReferenceTableError(
                 f"{flat}: {row.label} has a slope, which needs a WCS; give an exposure of {image.detector} by --wcs"

@@ -474,6 +474,11 @@ def _project_offset(
     if row.slope is None or table.gradient is None or table.gradient.exposure_share == 0:
         (z_a, z_b), rms = _solve(design, change)
         return float(z_a - z_b), {}, rms
+    if table.gradient.frame == "sky":
+        raise ReferenceTableError(
+            f"{row.label}: flats are fixed to the detector and the slope of this row to the sky (gradient.frame), so it "
+            "cannot hold their change; derive a table anew"
+        )
     direction = table.direction(row)
     u = np.concatenate([_along(name, blocks, table.gradient, direction) for name, blocks in maps.items() if blocks])
     (z_a, z_b, gradient), rms = _solve(np.column_stack([design, u]), change)
