@@ -262,6 +262,12 @@ def test_an_exported_flat_carries_a_slope_by_the_wcs_of_an_exposure(modfix, smal
     np.testing.assert_allclose(run_flat(model, "new.fits").data, corrected.data, rtol=1e-6)
     factor = (corrected.data / stock.data)[np.isfinite(stock.data)]
     assert np.ptp(factor) > 1e-5, "the slope is in"
+    table = OffsetTable.read()
+    sky = dataclasses.replace(table.gradient, frame="sky", origin=(10.0, 20.0))
+    dataclasses.replace(table, gradient=sky).write("sky.asdf")
+    assert "a flat is fixed to the detector and the slope of" in modfix(
+        "convert", "sky.asdf", "sky.fits", "--flat", "flat.fits", "--wcs", "x_cal.fits", status=1
+    ), "it would be right for the pointing of that exposure only"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +290,7 @@ def test_a_flat_is_not_corrected_twice_and_inputs_do_not_change(modfix, tmp_path
     before = Path(flat()).read_bytes()
     modfix("convert", "t.asdf", "new.fits", "--flat", "flat.fits")
     assert Path("flat.fits").read_bytes() == before
-    assert "has module offsets in already" in modfix("convert", "t.asdf", "x.fits", "--flat", "new.fits", status=1)
+    assert "already contains module offsets" in modfix("convert", "t.asdf", "x.fits", "--flat", "new.fits", status=1)
 
 
 def test_all_detectors_are_exported_into_a_folder_or_none(modfix, tmp_path):

@@ -21,6 +21,7 @@ REAL = Path(__file__).parents[1] / "docs" / "data" / "photmjsr_2023_2026.csv"
 FULL = (2048, 2048)
 XI, ETA = np.meshgrid(*[2 * np.arange(2048) / 2047 - 1] * 2)
 GRADIENT = Gradient(frame="focal_plane", direction=90.0, origin=(-1.74, -492.4), exposure_share=0.5)
+SKY_GRADIENT = replace(GRADIENT, frame="sky", origin=(10.0, 20.0))
 
 
 def offset(array="2", filter="F200W", value=-0.05, error=0.001, **more):
@@ -288,6 +289,12 @@ def test_an_offset_takes_up_the_mean_and_a_slope_the_gradient_of_both_modules(tm
     # Without a slope the row cannot hold 16 mmag/arcmin over 2.15 arcmin: 16 * 2.15 / sqrt(12) = 9.9 mmag rms.
     with pytest.raises(ReferenceTableError, match=r"cannot hold .*array=long.*: 9\.9 mmag rms"):
         rebase_table(table_of(offset("long", "F444W")), *calibrate(values, flat=[[f[0], steeper(f[1])] for f in flats]))
+
+    # A slope that is fixed to the sky turns against the detectors.
+    sky = table_of(row, gradient=SKY_GRADIENT)
+    with pytest.raises(ReferenceTableError, match="flats are fixed to the detector and the slope of this row to the s"):
+        rebase_table(sky, old, new)
+    assert rebase_table(sky, *calibrate(values)).table.rows[0].slope == row.slope, "without flats the slope stays"
 
 
 def steeper(path):

@@ -24,6 +24,7 @@ from jwst_modfix.apply.decide import (
     summarize,
 )
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
 from jwst_modfix.steps.associations import Association, write_association
 from jwst_modfix.steps.inputs import (
@@ -63,7 +64,7 @@ class ModuleOffsetStep(OfflineStep):
     _table = "packaged"  # its name, for a command
     _product = ""  # the association of the outputs, in words
     is_part = False  # of a pipeline that ends with the last lines itself
-    decisions: Sequence[Decision] = ()  # on the exposures of the run
+    decisions: tuple[Decision, ...] = ()  # on the exposures of the run
 
     spec = """
     override_moduleoffset = is_string_or_datamodel(default=None)  # Module offset table (ASDF file or ModuleOffsetModel); else $JWST_MODFIX_REFERENCE, else the packaged Table 2 of Ma et al. (2023)
@@ -108,7 +109,7 @@ class ModuleOffsetStep(OfflineStep):
                 "module_offset cannot be a hook of photom: a hook sees CRDS_CTX and R_PHOTOM of the rate file; use the "
                 "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
             )
-        self.decisions = [*self.decisions] if self.is_part else []
+        self.decisions = self.decisions if self.is_part else ()
         correction = self._make_correction()
         given = read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix, self._written = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix, {}
@@ -147,6 +148,12 @@ class ModuleOffsetStep(OfflineStep):
         name = PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
+    def _refuse_output_file(self, what: str) -> None:
+        if self.save_results and self.output_file:
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
+            )
+
     def _make_correction(self) -> Correction:
         """Gather the parameters, refuse contradictions, and log which table is used."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
@@ -173,6 +180,8 @@ class ModuleOffsetStep(OfflineStep):
         """Correct files and models; the result is of the kind of the input."""
         is_one = isinstance(given, Path | datamodels.JwstDataModel)
         members = [given] if is_one else given
+        if len(members) > 1:
+            self._refuse_output_file(f"{len(members)} exposures have")
         sources, targets, protected = [], [], []
         for item in each(members, modify=False) if self.save_results else ():
             name = item.name if isinstance(item, Path) else item.meta.filename
@@ -191,7 +200,7 @@ class ModuleOffsetStep(OfflineStep):
             return members
         for number, item in enumerate(members):
             if isinstance(item, Path) and item in outputs:
-                results[number] = datamodels.open(outputs[item].path)
+                results[number] = open_model(outputs[item].path)
                 self._written[id(results[number])] = str(outputs[item].path)
         return results[0] if is_one else results
 
@@ -201,10 +210,7 @@ class ModuleOffsetStep(OfflineStep):
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
         targets, product = {}, None
-        if self.save_results and self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
-            )
+        self._refuse_output_file("an association has")
         if self.save_results:
             targets = {path: self._locate_output(path.name) for path in association.science}
             stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
@@ -232,7 +238,7 @@ class ModuleOffsetStep(OfflineStep):
         corrected = correct_members(members, correction, outputs, product=product, **workers)
         shown = show_progress(corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False)
         done = [(decision, result) for decision, result in shown]
-        self.decisions += [decision for decision, _ in done]
+        self.decisions += tuple(decision for decision, _ in done)
         if len(done) > 1 or any(decision.action == "skip" for decision, _ in done):
             summarize([decision for decision, _ in done])
         return [result for _, result in done]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
-from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.fitting.drift import describe_drifts
@@ -108,6 +107,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
+    colour_term = boolean(default=False)  # Fit the dependence of A - B on the colour of the sources, where they are measured in a second filter; offsets hold at the median colour
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
@@ -152,13 +152,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
             cache=cache,
         )  # fmt: skip
         _summarize(self._derivation)
-        return make_model(self._derivation)
+        return self._derivation.model
 
     def _choose_cache(self, members: Members) -> Cache | None:
         """Choose the folder that the user names, or one beside the association, or else among the products."""
         if self.cache is not None:
-            named = None if self.cache.lower() in ("no", "false") else expand(self.cache)
-            return named and Cache(named)
+            return None if self.cache.lower() in ("no", "false") else Cache(expand(self.cache))
         folder = members.folder if members.folder and os.access(members.folder, os.W_OK) else self._folder
         return Cache(folder / f"{members.product}_modfix_cache") if self.save_results or self.output_file else None
 
@@ -214,8 +213,9 @@ def _summarize(derivation: Derivation) -> None:
     for band in derivation.bands:
         for sentence in describe_drifts(band.drifts):
             log_result(f"{band.name}: {sentence}")
-        for remark in () if band.solution is None else band.solution.remarks:
-            log_result(f"{band.name}: {remark}")
+        for remark in () if band.solution is None else (*band.solution.remarks, band.colour_words):
+            if remark:
+                log_result(f"{band.name}: {remark}")
     log_result("Results:")
     head, *rows = list_results(derivation)
     # Names of columns in two lines, to fit a terminal: what, and its unit.

@@ -216,7 +216,7 @@ def zero_point(table: OffsetTable, row: OffsetRow | ZeroPointRow, detector: str)
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
     """Refuse a file that has offsets in already, or that the table is not valid for."""
     if f"{_MARK}: {what}" in given.history:
-        raise ReferenceTableError(f"{given.path}: has module offsets in already, as its HISTORY says")
+        raise ReferenceTableError(f"{given.path}: already contains module offsets (see its HISTORY)")
     allowed = [base_name(name) for name in valid]
     if allowed and given.path.name not in allowed:
         raise ReferenceTableError(
@@ -267,6 +267,11 @@ def export_flat(
     image = read_image(flat, "flat")
     row = _row_of_flat(table, image)
     if isinstance(row, OffsetRow) and row.slope:
+        if table.gradient is not None and table.gradient.frame == "sky":
+            raise ReferenceTableError(
+                f"{flat}: a flat is fixed to the detector and the slope of {row.label} to the sky (gradient.frame), so "
+                "no flat can hold it; use the step"
+            )
         if factor is None:
             raise ReferenceTableError(
                 f"{flat}: {row.label} has a slope, which needs a WCS; give an exposure of {image.detector} by --wcs"
