@@ -29,7 +29,6 @@ _LEAST_PIXAR = 0.005  # mag: the sky is not flat to better than that
 _TURN = 1.0, 0.2  # deg, and for each unit of tan Dec: PA_V3 is that at the boresight, 8' from NIRCam
 _SAME = 0.5  # share of equal magnitudes from which two exposures are one
 _BRIGHTEST = 0.05  # share of the sources that both modules measured twice
-_WITHIN = 0.2  # scatter within the modules over their difference, for a difference that is that of the modules
 
 
 @dataclass(frozen=True)
@@ -172,9 +171,13 @@ def _find_variable(band: str, points: Points) -> Iterator[Finding]:
         mine = [np.flatnonzero((number == i) & (m.module == module)) for module in MODULES]
         sides = [points.residual[rows] for rows in mine]
         step = float(sides[0].mean() - sides[1].mean())
-        # A star that varies does so in both modules; saturation is that of a module's exposures.
+        # A star that varies does so from epoch to epoch: one module must have seen it in two epochs, and each module
+        # with the same result within the errors.
+        steady = all(side.std() < _AGREES * m.mag_error[rows].mean() for side, rows in zip(sides, mine, strict=True))
+        if not steady or max(len(np.unique(m.epoch[rows])) for rows in mine) < 2:
+            continue
         error = float(np.hypot(*(m.mag_error[rows].mean() / np.sqrt(len(rows)) for rows in mine)))
-        if abs(step) > _SIGMAS * error and max(side.std() for side in sides) < _WITHIN * abs(step):
+        if abs(step) > _SIGMAS * error:
             words = (
                 f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step:+.0f} mmag"
             )
