@@ -98,7 +98,9 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = self.table.row_of(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
+        row = exposure.array and self.table.row_of(
+            exposure.detector, exposure.filter, exposure.pupil, exposure.subarray
+        )
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None
@@ -128,7 +130,8 @@ class Correction:
             _scale(opened, factor_map)
             # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
             stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
-            opened.mark("COMPLETE", decision.record.cards(), stored if decision.record.frame == "sky" else None)
+            cards = decision.record.cards(exposure, factor_map.centre)
+            opened.mark("COMPLETE", cards, stored if decision.record.frame == "sky" else None)
             decision = Decision("apply", f"took out {decision.record.in_words()}")
         return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
 
@@ -300,7 +303,7 @@ def correct_members(
                 if len(outputs) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; {len(decisions)} of {len(outputs)} outputs were finished before that, and stay: "
+                    f"{error}; {len(decisions)} of {len(outputs)} outputs are complete and kept: "
                     "on_existing='skip' completes them"
                 ) from error
             log.log(decision.level, decision.line)
@@ -335,7 +338,7 @@ def _former(path: Path, output: Output) -> tuple[Decision, Any]:
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
-_SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead"
+_SKIPPED = "Skipped exposures are unchanged (S_MODOFF = SKIPPED); on_invalid, on_missing = error end a run instead"
 
 
 def summarize(decisions: Sequence[Decision]) -> None:

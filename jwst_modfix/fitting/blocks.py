@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jwst_modfix.fitting.design import NULL_SHARE, Model, generalised_inverse
+from jwst_modfix.fitting.design import Model
+from jwst_modfix.fitting.linear import NULL_SHARE, generalised_inverse
 
 # 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
 MAX_COST = 10.0
@@ -130,23 +131,32 @@ def admit_exposures(found, information, choice):
     free = _with_exposures(found)
     results = found.fitted & ~model.mask("level", "epoch", "exposure")
     contrasts = found.report()[results]
-    before = np.einsum("ij,jk,ik->i", contrasts, information.invert(found.free)[0], contrasts)
+    before = _square(contrasts, information.invert(found.free)[0])
     inverse, null = information.invert(free)
-    after = np.einsum("ij,jk,ik->i", contrasts, inverse, contrasts)
+    after = _square(contrasts, inverse)
     trial = replace(found, free=free, fitted=found.fitted | exposures)
     own = trial.report()[exposures]
-    error = np.sqrt(np.einsum("ij,jk,ik->i", own, inverse, own))
+    error = np.sqrt(_square(own, inverse))
     separable = not information.touches(np.concatenate([contrasts, own]), null).any()
     # The zero point of a detector that is alone in its group is 0 without an error.
     cost = float(np.divide(after, before, out=np.ones_like(after), where=before > 0).max(initial=1.0))
     limit = MAX_COST if choice.exposure_terms == "auto" else MAX_INFLATION
     if separable and cost <= limit and error.max() <= MAX_EXPOSURE_ERROR:
         return trial
-    why = f"they multiply an error by {np.sqrt(cost):.1f}" if separable else "they cannot be separated from other terms"
+    why = (
+        f"an error would be {np.sqrt(cost):.1f} times as large"
+        if separable
+        else "they cannot be separated from other terms"
+    )
     words = f"terms of exposures are not fitted: {why} at these pointings; epochs have one term each"
     if choice.exposure_terms == "fit":
         return replace(found, refusals=(*found.refusals, words))
     return replace(found, remarks=(*found.remarks, words))
+
+
+def _square(rows, matrix):
+    """``row @ matrix @ row`` of each row."""
+    return np.sum((rows @ matrix) * rows, axis=1)
 
 
 def _epochs_of(model):
@@ -236,7 +246,7 @@ def _is_tilt(trial, information):
     inverse, null = held.invert(trial.free)
     if held.touches(report, null).any():
         return False
-    error = np.sqrt(np.einsum("ij,jk,ik->i", report, inverse, report))
+    error = np.sqrt(_square(report, inverse))
     return bool(error.max() <= MAX_FIELD_ERROR)
 
 
@@ -253,7 +263,7 @@ def admit_drifts(found, information, choice):
     inverse, null = information.invert(trial.free)
     wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
     if not information.touches(wanted, null).any():
-        error = np.sqrt(np.einsum("ij,jk,ik->i", wanted, inverse, wanted).max())
+        error = np.sqrt(_square(wanted, inverse).max())
         if error <= MAX_DRIFT_ERROR:
             return trial
         why = f"an expected error of {1e3 * error:.1f} mmag exceeds the limit of {1e3 * MAX_DRIFT_ERROR:.0f} mmag"

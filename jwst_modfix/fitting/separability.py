@@ -18,16 +18,8 @@ from jwst_modfix.fitting.blocks import (
     find_references,
     report_terms,
 )
-from jwst_modfix.fitting.design import (
-    NULL_SHARE,
-    SLOPE_ARRAYS,
-    LinearSystem,
-    Model,
-    Term,
-    generalised_inverse,
-    list_terms,
-    number_labels,
-)
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms, number_labels
+from jwst_modfix.fitting.linear import NULL_SHARE, LinearSystem, generalised_inverse
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
@@ -262,16 +254,14 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
     inverse, null = information.invert(forecast.free)
     report = forecast.report()
     undetermined = information.touches(report, null)
-    influence, counts = report @ inverse, {}
-    for number in np.flatnonzero(forecast.fitted & ~model.mask("level", "exposure", "field", "drift")):
-        term = model.terms[number]
-        if undetermined[number]:
-            counts[int(number)] = 0.0
-        elif term.kind == "epoch" and len(model.epochs) > _COUNTED_EPOCHS:
-            counts[int(number)] = float(links.shared_epochs[links.epochs.index(term.epoch)].max())
-        else:
-            counts[int(number)] = forecast.system.effective_sources(weight, influence[number])
-    return counts
+    counted = forecast.fitted & ~model.mask("level", "exposure", "field", "drift")
+    counts = dict.fromkeys(np.flatnonzero(counted).tolist(), 0.0)
+    epochs = model.mask("epoch") if len(model.epochs) > _COUNTED_EPOCHS else np.zeros_like(counted)
+    for number in np.flatnonzero(counted & epochs & ~undetermined):
+        counts[int(number)] = float(links.shared_epochs[links.epochs.index(model.terms[number].epoch)].max())
+    exact = np.flatnonzero(counted & ~epochs & ~undetermined)
+    found = forecast.system.effective_sources(weight, report[exact] @ inverse)
+    return counts | dict(zip(exact.tolist(), found.tolist(), strict=True))
 
 
 def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:

@@ -18,6 +18,7 @@ from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.field_choice import choose_order
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
+from jwst_modfix.fitting.missed import Structure, measure_structure
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
@@ -89,6 +90,8 @@ class Solution(Forecast, RobustFit):
         Whether each offset, slope and epoch term is determined, and why not.
     level_group : dict
         For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
+    structure : dict
+        By the number of a detector, with ``scale='detectors'``: what is left in the residuals over its pixels.
     detector_scatter, scatter_freedom : float, int
         Random scatter of a detector from exposure to exposure [mag], which the covariance includes, and the degrees
         of freedom that it was estimated from.
@@ -96,6 +99,7 @@ class Solution(Forecast, RobustFit):
 
     measurements: Measurements
     level_group: dict[str, int] = field(default_factory=dict)
+    structure: dict[int, Structure] = field(default_factory=dict)
     detector_scatter: float = 0.0
     scatter_freedom: int = 0
 
@@ -502,6 +506,7 @@ def fit(
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
+    solution = replace(solution, structure=measure_structure(solution)) if scale == "detectors" else solution
     degenerate = (status.words for status in solution.status if status.is_degenerate)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
