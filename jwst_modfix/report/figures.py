@@ -471,7 +471,7 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
         mine = d.m.array_code == code
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
         ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
-    limit = _limit(d.before, 75, 3.0)
+    limit = _limit(d.before, 98, 1.2)
     ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
            ylim=(-limit, limit))  # fmt: skip
     ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
