@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
 from jwst_modfix.derivation.joined import describe_calibration
-from jwst_modfix.derivation.provenance import make_table
+from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
@@ -28,6 +28,7 @@ from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_
 from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
 from jwst_modfix.text import format_measured, get_logger, show_progress
 
@@ -162,6 +163,11 @@ class Derivation:  # numpydoc ignore=PR01
     def solution(self) -> dict[str, Solution]:
         """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
         return {band.name: band.solution for band in self.bands if band.solution is not None}
+
+    @property
+    def model(self) -> ModuleOffsetModel:
+        """The reference file as a data model: the table with its covariance, history and versions; it can be saved."""
+        return make_model(self)
 
     @cached_property
     def measurements(self) -> Table:
@@ -368,7 +374,7 @@ def solve_photometry(
             f"no {what} can be derived: {'; '.join(reasons)} ({int(selection.mask.sum())} of {len(selection.mask)} "
             f"measurements selected; not selected: {failed or 'none'})"
         )
-    table = make_table(bands, headers, options.baseline, f"{product}_moduleoffset.asdf")
+    table = make_table(bands, headers, options, f"{product}_moduleoffset.asdf")
     return Derivation(
         product=product, headers=tuple(headers), epochs=epochs, mixed=tuple(mixed), photometry=photometry,
         selection=selection, bands=bands, table=table, options=options,

@@ -66,7 +66,7 @@ def _write_outliers(table: Table, stem: Path) -> list[Path]:
     paths = [stem.with_name(stem.name + suffix) for suffix in (".ecsv", ".reg")]
     with paths[0].open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
         table.write(stream, format="ascii.ecsv")
-    colors = {"variable": "magenta", "outlier": "yellow"}
+    colors = {"variable": "magenta", "outlier": "yellow", "reserved": "cyan"}
     values = ({name: row[name] for name in table.colnames} for row in table)
     regions = [_REGION.format(**row, color=colors[row["reason"]]) for row in values]
     paths[1].write_text("\n".join(["# Region file format: DS9", "icrs", *regions]) + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
-from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.fitting.drift import describe_drifts
@@ -151,7 +150,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
         )  # fmt: skip
         for line in _summarize(self._derivation):
             log.info("%s", line)
-        return make_model(self._derivation)
+        return self._derivation.model
 
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
         """Leave the reference file as it is: it has no place for the metadata of an exposure."""

@@ -20,7 +20,7 @@ _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.2
 EXPORTED = "_modfix.fits"
 """End of the names of reference files that 'modfix convert' writes to a folder."""
 HOW_TO_GET_VALID = (
-    "derive a table from these exposures ('strun module_offset_derive ASN'), or carry this one to their calibration "
+    "derive a table from these exposures ('strun module_offset_derive ASN'), or convert this one to their calibration "
     "('modfix rebase')"
 )
 """What to do where `valid_for` does not fit."""
@@ -215,7 +215,7 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
     ):
         names = list(map(base_name, allowed))
         if name.endswith(EXPORTED):
-            yield f"{keyword} is {name}, a copy with module offsets in: a second correction would be wrong"
+            yield f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
         elif names and name not in names:
             yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
