@@ -163,6 +163,15 @@ def test_all_mistakes_of_a_list_are_reported_at_once(modfix, tmp_path):
         assert words in output
 
 
+def test_of_very_many_mistakes_the_first_are_named_and_the_others_counted(modfix, tmp_path):
+    rows = [f"NRCA1,F{number}W,CLEAR,1.01" for number in range(600, 680)]
+    (tmp_path / "list.csv").write_text("detector,filter,pupil,factor\n" + "\n".join(rows) + "\n")
+    output = modfix("convert", "list.csv", "list.asdf", status=1)
+    assert "F619W" in output
+    assert "F620W" not in output
+    assert "; and 60 more" in output
+
+
 def collapsed(text):
     return " ".join(text.split())
 

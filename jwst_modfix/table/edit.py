@@ -25,6 +25,7 @@ from jwst_modfix.table.file import (
 from jwst_modfix.table.rules import check
 from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.table.validity import find_mismatch
+from jwst_modfix.text import join_problems
 
 
 def edit_row(
@@ -45,7 +46,7 @@ def edit_row(
         if field in key:
             check(key[field], rule, f"--{field}", problems)
     if problems:
-        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+        raise ReferenceTableError(f"{path}: " + join_problems(problems))
     if mismatch := find_mismatch(name, key["filter"], key["pupil"]):
         raise ReferenceTableError(
             f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"

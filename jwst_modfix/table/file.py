@@ -23,7 +23,7 @@ from jwst_modfix.table.table import (
     ZeroPointRow,
 )
 from jwst_modfix.table.validity import find_mismatch
-from jwst_modfix.text import get_logger
+from jwst_modfix.text import get_logger, join_problems
 
 log = get_logger(__name__)
 
@@ -202,7 +202,7 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     except ReferenceTableError as error:
         problems.append(str(error).removeprefix(f"{Path(name).name}: "))
     if problems:
-        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(problems)))
+        raise ReferenceTableError(f"{name}: " + join_problems(list(dict.fromkeys(problems))))
     return table
 
 
