@@ -156,7 +156,8 @@ class ModuleOffsetStep(OfflineStep):
 
     def _rename_product(self, library: ModelLibrary) -> None:
         """Name the product of the pipeline anew, if this is a hook of one of its steps, as the other ways do."""
-        name, pipeline = library.asn["products"][0].get("name"), getattr(self.parent, "parent", None)
+        name = library.asn["products"][0].get("name")
+        pipeline: Any = getattr(self.parent, "parent", None)
         if name and getattr(pipeline, "output_file", None) == name:  # else the user has named it
             pipeline.output_file = rename_product(name, self._suffix)
             log.info("The product is named %s, not to replace an uncorrected %s", pipeline.output_file, name)
