@@ -93,6 +93,8 @@ def _open(path):
             table = Table.read(path, format=_FORMATS[suffix])
     except FileNotFoundError:
         raise PhotometryError(f"{path}: no such file") from None
+    except DeprecationWarning:
+        raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
         raise PhotometryError(f"{path}: cannot be read as a table: {error}") from error
     if not len(table):
