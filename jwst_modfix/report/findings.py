@@ -164,8 +164,11 @@ def _find_variable(band: str, points: Points) -> Iterator[Finding]:
             yield Finding(name, band, words, "see the list of outliers, with coordinates")
     sources, number = np.unique(m.source, return_inverse=True)
     magnitude = np.bincount(number, m.mag) / np.bincount(number)
+    order = np.argsort(number, kind="stable")
+    edges = np.searchsorted(number[order], np.arange(len(sources) + 1))
     for i in np.flatnonzero(magnitude <= np.quantile(magnitude, _BRIGHTEST)):
-        mine = [np.flatnonzero((number == i) & (m.module == module)) for module in MODULES]
+        own = order[edges[i] : edges[i + 1]]
+        mine = [own[m.module[own] == module] for module in MODULES]
         sides = [points.residual[rows] for rows in mine]
         if min(side.size for side in sides) < 2:
             continue
