@@ -97,7 +97,7 @@ def rows_twice(path):
         (of_fgs, "DETECTOR is GUIDER1"),
         (a_flat, "is not a photom file of NIRCam imaging: REFTYPE is FLAT"),
         (without_photmjsr, "it has no column photmjsr in PHOTOM"),
-        (shorter_times, "TIMECOEFF_LINEAR has 1 rows, and PHOTOM has 2"),
+        (shorter_times, "TIMECOEFF_LINEAR has 1 row, and PHOTOM has 2"),
         (rows_twice, "has several rows of filter=F200W, pupil=CLEAR"),
     ],
 )
@@ -290,7 +290,7 @@ def test_a_flat_is_not_corrected_twice_and_inputs_do_not_change(modfix, tmp_path
     before = Path(flat()).read_bytes()
     modfix("convert", "t.asdf", "new.fits", "--flat", "flat.fits")
     assert Path("flat.fits").read_bytes() == before
-    assert "has module offsets in already" in modfix("convert", "t.asdf", "x.fits", "--flat", "new.fits", status=1)
+    assert "already contains module offsets" in modfix("convert", "t.asdf", "x.fits", "--flat", "new.fits", status=1)
 
 
 def test_all_detectors_are_exported_into_a_folder_or_none(modfix, tmp_path):

@@ -11,10 +11,10 @@ import click
 
 from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder
-from jwst_modfix.table.describe import describe_band, describe_validity, describe_value, wrap
+from jwst_modfix.table.describe import describe_band, describe_validity, describe_value
 from jwst_modfix.table.file import refuse_overwriting
-from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
-from jwst_modfix.text import align
+from jwst_modfix.table.table import OffsetTable, ZeroPointRow
+from jwst_modfix.text import align, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.calibration import Image
@@ -85,7 +85,7 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
                    drop_missing: bool, **files: tuple[str, ...]) -> None:  # numpydoc ignore=PR01  # fmt: skip
     """Carry a table from one calibration to another.
 
-    What a detector's flux changes by is PHOTMJSR x PIXAR_SR / flat of the new calibration over that of the old. Give
+    The flux of a detector changes by PHOTMJSR x PIXAR_SR / flat, new over old. Give
     your own files of CRDS, one of each detector that the table is for. Errors are kept. Nothing is changed where a file
     does not fit the table.
     """
@@ -110,22 +110,14 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
 def _describe_changes(changes: Sequence["Change"]) -> Iterator[str]:
     rows = [["row", "filter", "before [mmag]", "after [mmag]", "change", ""]]
     for change in changes:
-        before, after = (_value(row) for row in (change.before, change.after))
-        row = change.after
-        name = row.array if isinstance(row, OffsetRow) else row.detector
-        cells = [name + (f" {row.subarray}" if row.subarray else ""), describe_band(row.filter, row.pupil)]
-        cells += [before[1], after[1], f"{1e3 * (after[0] - before[0]):+.2f}"]
+        before, row = change.before, change.after
+        cells = [row.key[0] + (f" {row.subarray}" if row.subarray else ""), describe_band(row.filter, row.pupil)]
+        cells += [describe_value(side.value, side.error) for side in (before, row)]
+        cells.append(f"{1e3 * (row.value - before.value):+z.2f}")
         left = [] if change.remainder is None else [f"flat leaves {1e3 * change.remainder:.2f} rms"]
         left += [] if change.is_needed else ["within its error of 0: no longer needed"]
         rows.append([*cells, ", ".join(left)])
     yield from align(rows)
-
-
-def _value(row: OffsetRow | ZeroPointRow) -> tuple[float, str]:
-    value, error = (
-        (row.offset, row.offset_error) if isinstance(row, OffsetRow) else (row.zero_point, row.zero_point_error)
-    )
-    return value, describe_value(value, error) if error is not None else f"{1e3 * value:+7.2f}"
 
 
 # ---- exports of modfix convert ----
@@ -179,10 +171,10 @@ def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope
     rows = []
     for line, z in export.changed:
         factor = f"PHOTMJSR times {10 ** (0.4 * z):.6f}"
-        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+.2f} mmag", factor])
+        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+z.2f} mmag", factor])
     yield from align(rows)
     for row in export.dropped:
-        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+.2f} mmag/arcmin,"
+        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+z.2f} mmag/arcmin,"
         click.echo(f"warning: {row.label}: its {part} is left out", err=True)
     if not table.valid_for.photom:
         note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
@@ -219,7 +211,7 @@ def _export_drift(table: OffsetTable, photom: Path, output: Path) -> Iterator[st
 
     for drift in export_timecoeff(table, photom, output):
         band = describe_band(drift.filter, drift.pupil)
-        yield f"{band}: loss of {1e2 * drift.loss:+.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
+        yield f"{band}: loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
 
 
 _EXPORTS: dict[str, Any] = {"photom": _export_photom, "flat": _export_flat, "timecoeff": _export_drift}

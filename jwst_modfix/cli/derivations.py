@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from jwst_modfix.table.table import BASELINES
+from jwst_modfix.text import count_nouns
 
 _EXAMPLES = """\b
 Examples:
@@ -40,4 +41,4 @@ def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR0
     for band, why in joined.failures.items():
         click.echo(f"{band} gets no row: {why}")
     joined.table.write(output)
-    click.echo(f"wrote {output}: {len(joined.table.all_rows)} rows, hash {joined.table.digest}")
+    click.echo(f"wrote {output}: {count_nouns(len(joined.table.all_rows), 'row')}, hash {joined.table.digest}")

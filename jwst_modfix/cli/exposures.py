@@ -7,9 +7,9 @@ import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
-from jwst_modfix.table.describe import describe_band, describe_validity, wrap
+from jwst_modfix.table.describe import describe_band, describe_validity
 from jwst_modfix.table.table import OffsetTable
-from jwst_modfix.text import align
+from jwst_modfix.text import align, annotate, count_nouns, wrap
 
 _CHECK_EXAMPLES = """\b
 Examples:
@@ -38,7 +38,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {count_nouns(len(table.all_rows), 'row')}, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -49,15 +49,20 @@ def _check(inputs, table, **options):
     from jwst_modfix.apply.decide import Correction
 
     correction, counts = Correction(table=table, **options), Counter()
+    rows = [["", "exposure", "detector", "filter", ""]]
     for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
-        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure)))
-    total = counts.total()
-    click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
+        band = describe_band(exposure.filter or "-", exposure.pupil or "CLEAR") if exposure else "-"
+        warning = f"; warning: {decision.warning}" if decision.warning else ""
+        detector = str(exposure.detector or "-") if exposure else "-"
+        rows.append([decision.action, path.name, detector, band, decision.reason + warning])
+    click.echo("\n" + "\n".join(annotate(rows)))
+    total = count_nouns(counts.total(), "exposure")
+    click.echo(f"\n{total}: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
         raise ExposureError(
-            f"the step would refuse {counts['refuse']} of {total}, and write none of them: see the list above"
+            f"the step would refuse {counts['refuse']} of {counts.total()}, and write none of them: see the list above"
         )
 
 
@@ -88,13 +93,13 @@ def _preview(path, correction):
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
 
 
-def _describe_preview(path, decision, exposure):
-    """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
-    optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
-    yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
-    yield from wrap(decision.reason, " " * 8)
-    if decision.warning:
-        yield from wrap(decision.warning, "        warning: ", " " * 8)
+def _epoch_options(command):
+    """Add the options that tell epochs apart, as the derivation does."""
+    gap = click.option("--gap-days", type=float, default=30.0, show_default=True,
+              help="Longest time between exposures of one epoch [day].")  # fmt: skip
+    tolerance = click.option("--roll-tolerance", type=float, default=5.0, show_default=True,
+              help="Largest difference of roll within one epoch [deg].")  # fmt: skip
+    return gap(tolerance(command))
 
 
 _GROUP_EXAMPLES = """\b
@@ -109,10 +114,7 @@ Examples:
 @click.argument("files", metavar="FILES|DIR...", nargs=-1, required=True)
 @click.option("-o", "--output", default="modfix_asn.json", show_default=True, help="Its name gives the product's.")
 @click.option("--by-filter", is_flag=True, help="One association for each filter and pupil, not one for all.")
-@click.option("--gap-days", type=float, default=30.0, show_default=True,
-              help="Longest time between exposures of one epoch [day].")  # fmt: skip
-@click.option("--roll-tolerance", type=float, default=5.0, show_default=True,
-              help="Largest difference of roll within one epoch [deg].")  # fmt: skip
+@_epoch_options
 def group_command(files, output, by_filter, gap_days, roll_tolerance):  # numpydoc ignore=PR01
     """Make an association of exposures of several epochs.
 
@@ -172,14 +174,15 @@ Examples:
               help="List the cheapest sets of rolls and dithers in which every offset or zero point has at most this"
                    " error; with --roll, the fewest dithers.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Places the sources.")
+@_epoch_options
 def plan_command(
-    asn, rolls, dithers, filters, density, scatter, reach, baseline, seed, **terms
+    asn, rolls, dithers, filters, density, scatter, reach, baseline, seed, gap_days, roll_tolerance, **terms
 ):  # numpydoc ignore=PR01
     """Forecast the errors of a table derived from exposures.
 
     The exposures are those of an association, by their headers, or those that roll angles and dithers would make.
-    Sources are spread over them at random; how well offsets and slopes can then be told apart follows from the
-    pointings alone. The fifth of the sources that the derivation keeps for validation is left out.
+    Sources are spread over them at random. The pointings determine how well offsets and slopes can be separated. The
+    fifth of the sources that the derivation keeps for validation is left out.
     """
     if terms["field_order"] and terms["scale"] == "modules":
         raise click.UsageError("--field-order needs --scale detectors")
@@ -196,7 +199,8 @@ def plan_command(
     if reach is not None:
         _show_reached(reach, rolls, filters, seed, options)
         return
-    pointings = _read_pointings(asn, terms["scale"]) if asn else _lay_out(rolls, dithers, filters)
+    limits = {"gap_days": gap_days, "roll_tolerance": roll_tolerance}
+    pointings = _read_pointings(asn, terms["scale"], limits) if asn else _lay_out(rolls, dithers, filters)
     plans = plan_bands(pointings, np.random.default_rng(seed), **options)
     click.echo("\n\n".join("\n".join(_describe_plan(plan)) for plan in plans))
     found = [status for plan in plans if not plan.failure for status in plan.forecast.status if status.is_fitted]
@@ -221,7 +225,7 @@ def _show_reached(reach, rolls, filters, seed, options):
     click.echo("\n".join(align(rows, right=[0, 2])))
 
 
-def _read_pointings(names, scale):
+def _read_pointings(names, scale, limits):
     from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
     from jwst_modfix.photometry.epochs import group_epochs
@@ -230,7 +234,7 @@ def _read_pointings(names, scale):
 
     members = find_members(names[0] if len(names) == 1 else list(names))
     headers, _ = read_members(members, allow_mixed=True, scale=scale)
-    epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs)
+    epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs, **limits)
     return pointings_of_exposures(headers, [read_geometry(header) for header in headers], epochs.number)
 
 
@@ -249,7 +253,8 @@ def _describe_plan(plan):
     from jwst_modfix.fitting.drift import describe_drifts
 
     band = describe_band(plan.filter, plan.pupil)
-    yield f"{band}: {plan.exposures} exposures, {plan.sources} sources, {plan.measurements} measurements"
+    counts = [count_nouns(getattr(plan, f"{noun}s"), noun) for noun in ("exposure", "source", "measurement")]
+    yield f"{band}: {', '.join(counts)}"
     if plan.failure:
         yield f"  no solution: {plan.failure}"
         return

@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
 from jwst_modfix.derivation.joined import describe_calibration
-from jwst_modfix.derivation.provenance import make_table
+from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
@@ -25,15 +25,14 @@ from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
-from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measure_sources
+from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import format_measured, get_logger, show_progress
+from jwst_modfix.text import count_nouns, format_measured, log, show_progress
 
 __all__ = ["Derivation", "Options"]
-
-log = get_logger(__name__)
 
 # Sources this much fainter than the limit of the selection are measured too, so that the limit is applied to all
 # measurements of a source alike.
@@ -98,7 +97,7 @@ class Options:  # numpydoc ignore=PR01
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
-                f"got photometry={self.photometry!r} and {len(self.catalogs)} catalogs"
+                f"got photometry={self.photometry!r} and {count_nouns(len(self.catalogs), 'catalog')}"
             )
         if self.aperture != "r" and self.photometry != "exposure":
             raise MeasurementsError(
@@ -147,7 +146,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
-        return f"<Derivation of {self.product}: {len(self.table.rows) + len(self.table.zero_points)} rows from {bands}>"
+        return f"<Derivation of {self.product}: {count_nouns(len(self.table.all_rows), 'row')} from {bands}>"
 
     def _repr_html_(self) -> str:
         head, *rows = list_results(self)
@@ -162,6 +161,11 @@ class Derivation:  # numpydoc ignore=PR01
     def solution(self) -> dict[str, Solution]:
         """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
         return {band.name: band.solution for band in self.bands if band.solution is not None}
+
+    @property
+    def model(self) -> ModuleOffsetModel:
+        """The reference file as a data model: the table with its covariance, history and versions; it can be saved."""
+        return make_model(self)
 
     @cached_property
     def measurements(self) -> Table:
@@ -257,6 +261,7 @@ class Members:
     epochs: tuple[str | None, ...]  # names that the association gives
     product: str
     where: str  # what the files are members of, for messages
+    folder: Path | None = None  # of the association
 
 
 def derive_members(
@@ -289,7 +294,7 @@ def read_members(
     headers = [header for header in found if isinstance(header, ExposureHeader)]
     if problems := [problem for problem in found if isinstance(problem, str)]:
         raise AssociationError(
-            f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
+            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used: {'; '.join(problems)}"
         )
     if copies := find_copies(headers):
         raise AssociationError(
@@ -339,9 +344,10 @@ def _measure(
     if options.photometry == "mosaic":
         progress = partial(show_progress, stage="Resampling and measuring", what="mosaics")
         return measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=limit)
+    limit = max(limit, FAINTEST)  # with a brighter limit no less is measured, so that the cache serves it too
     finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
     sources = find_sources(headers, faintest=limit, progress=finding, workers=workers, cache=cache)
-    log.info("Found %d sources", len(sources))
+    log.info("Found %s", count_nouns(len(sources), "source"))
     return measure_sources(headers, epochs, sources, progress=measuring, workers=workers, cache=cache)
 
 
@@ -368,7 +374,7 @@ def solve_photometry(
             f"no {what} can be derived: {'; '.join(reasons)} ({int(selection.mask.sum())} of {len(selection.mask)} "
             f"measurements selected; not selected: {failed or 'none'})"
         )
-    table = make_table(bands, headers, options.baseline, f"{product}_moduleoffset.asdf")
+    table = make_table(bands, headers, options, f"{product}_moduleoffset.asdf")
     return Derivation(
         product=product, headers=tuple(headers), epochs=epochs, mixed=tuple(mixed), photometry=photometry,
         selection=selection, bands=bands, table=table, options=options,

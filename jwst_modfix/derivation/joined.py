@@ -18,6 +18,7 @@ from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import OffsetTable, Validity
+from jwst_modfix.text import count_nouns
 
 FITS_META = "MODFIX"
 """Card of a file of measurements in FITS that holds its metadata as JSON."""
@@ -63,7 +64,7 @@ def derive_from(
     table = OffsetTable(
         rows=tuple(row for part in parts for row in part.rows), baseline=baseline, gradient=parts[0].gradient,
         zero_points=tuple(row for part in parts for row in part.zero_points), valid_for=calibration, name=name,
-        meta={"description": f"Derived from the measurements of {len(files)} derivations"},
+        meta={"description": f"Derived from the measurements of {count_nouns(len(files), 'derivation')}"},
     )  # fmt: skip
     return Joined(table, solutions, failures, tuple(path.name for path in files))
 

@@ -17,6 +17,7 @@ from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity, ZeroPointRow
@@ -32,13 +33,20 @@ _ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
-def make_table(bands: Sequence[BandResult], headers: Sequence[ExposureHeader], baseline: str, name: str) -> OffsetTable:
+def make_table(
+    bands: Sequence[BandResult], headers: Sequence[ExposureHeader], options: Options, name: str
+) -> OffsetTable:
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
     zero_points = tuple(_complete_detector(row, headers) for table in solved for row in table.zero_points)
     gradient, valid_for = solved[0].gradient, _find_validity(headers)
-    known = {"baseline": baseline, "gradient": gradient, "valid_for": valid_for, "name": name}
+    what = "Zero points of detectors" if zero_points else "Module A/B flux offsets"
+    if options.method == "sky":
+        what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
+    filters = ", ".join(band.name for band in bands if band.offsets is not None)
+    meta = {"description": f"{what} in {filters}, derived from {count_nouns(len(headers), 'exposure')}"}
+    known = {"baseline": options.baseline, "gradient": gradient, "valid_for": valid_for, "name": name, "meta": meta}
     return OffsetTable(rows=rows, zero_points=zero_points, **known)
 
 
@@ -47,20 +55,17 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot, dates.max().isot[:10]
     described = describe_derivation(derivation)
-    exposures = count_nouns(len(derivation.headers), "exposure")
-    bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
-    what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
-    if derivation.options.method == "sky":
-        what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
-    return ModuleOffsetModel.from_table(
+    tree = tree_from_table(
         derivation.table,
-        description=f"{what} in {bands}, derived from {exposures}",
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
         pedigree=f"INFLIGHT {first[:10]} {last}",
         useafter=first[:19],
         history=list(_write_history(derivation, described, first[:10], last)),
         derivation=described,
     )
+    model = ModuleOffsetModel(tree)
+    model.meta.filename = derivation.table.name
+    return model
 
 
 def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:

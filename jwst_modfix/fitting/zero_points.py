@@ -49,10 +49,7 @@ class DetectorResult(Result):
     @property
     def field_rms(self) -> float | None:
         """Field, rms over the array [mag]."""
-        if self.field is None:
-            return None
-        rows = enumerate(self.field.coefficients)
-        return float(np.sqrt(sum(c**2 / (2 * i + 1) / (2 * j + 1) for i, row in rows for j, c in enumerate(row))))
+        return self.field and self.field.rms
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +230,7 @@ def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
     names = ", ".join(DETECTORS[code] for code in mine)
     words = (
         f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
-        f" dither by ({shift[0]:+.0f}, {shift[1]:+.0f}) arcsec in (V2, V3)"
+        f" dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
     )
     return words + (f" or an epoch turned by {rolls[0]:.0f} deg would" if rolls else " would")
 

@@ -28,7 +28,7 @@ from jwst_modfix.table.table import OffsetRow, OffsetTable
 SCHEMA_VERSION = "1.0.0"
 _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status"))
 # From used to the first rule of the selection: a source is counted by the best of its measurements.
-_REJECTED = ("no solution", "variable", "outlier", "single")
+_REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
 # Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
 # and PF1. Uniformity: the least error that a measurement is given.
@@ -176,14 +176,10 @@ def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
     rows = [
         {
             "part": f"array {p.first.array}" if isinstance(p.first, OffsetRow) else p.first.detector,
-            "filter": p.first.filter, "pupil": p.first.pupil, "value": value, "value_error": error,
+            "filter": p.first.filter, "pupil": p.first.pupil, "value": p.first.value, "value_error": p.first.error,
             "difference": p.value.value, "difference_error": p.value.error, "sigmas": p.value.sigmas,
             "slope_difference": p.slope and p.slope.value, "slope_difference_error": p.slope and p.slope.error,
         }
         for p in compared.pairs
-        for value, error in [
-            (p.first.offset, p.first.offset_error) if isinstance(p.first, OffsetRow)
-            else (p.first.zero_point, p.first.zero_point_error)
-        ]
     ]  # fmt: skip
     return found | {"rows": rows, "notes": list(compared.notes)}

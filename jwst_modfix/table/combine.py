@@ -146,9 +146,9 @@ def in_baseline(table: OffsetTable, baseline: str | None) -> list[ZeroPointRow]:
     ]
 
 
-def is_kept(row: ZeroPointRow, baseline: str | None) -> bool:
+def is_kept(row: OffsetRow | ZeroPointRow, baseline: str | None) -> bool:
     """Whether a detector is one of those whose flux scale a baseline keeps."""
-    return baseline == "mean" or baseline in (row.detector, row.detector[3])
+    return baseline == "mean" or baseline in (row.key[0], row.key[0][3:4])
 
 
 def _refuse_mixtures(rows: Iterable[tuple[Any, OffsetTable]], baseline: str | None) -> None:

@@ -1,7 +1,7 @@
 """A table carried from one calibration to another, by what the reference files of both say of each detector's flux.
 
-A pixel's flux goes as PHOTMJSR x PIXAR_SR / flat. With R the ratio of the new to the old, a source has R times the
-flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B, and change by the difference of both detectors.
+A pixel's flux is proportional to PHOTMJSR x PIXAR_SR / flat. With R the ratio of the new to the old, a source has R
+times the flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B: they change by the difference of both.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from jwst_modfix.table.calibration import (
     read_image,
     read_photom,
 )
+from jwst_modfix.table.combine import is_kept
 from jwst_modfix.table.table import DETECTORS, MODULES, Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import base_name, contexts_in_words, derived_at, mjd_of, photmjsr_agrees
 
@@ -310,8 +311,8 @@ def _compare_images(row: Row, detector: str, old: Calibration, new: Calibration)
     values = [value for file in files if (value := _positive(file.pixar_sr))]
     if not old.area and len(values) == 2 and abs(shift := 2.5 * np.log10(values[0] / values[1])) > _SMALL:
         yield (
-            f"PIXAR_SR of the photom files of {detector} differs ({1e3 * shift:+.1f} mmag), and exposures have that of "
-            "the area files; give --from-area and --to-area"
+            f"PIXAR_SR of the photom files of {detector} differs ({1e3 * shift:+z.1f} mmag), and exposures have "
+            "that of the area files; give --from-area and --to-area"
         )
 
 
@@ -476,8 +477,8 @@ def _project_offset(
         return float(z_a - z_b), {}, rms
     if table.gradient.frame == "sky":
         raise ReferenceTableError(
-            f"{row.label}: flats are fixed to the detector and the slope of this row to the sky (gradient.frame), so it "
-            "cannot hold their change; derive a table anew"
+            f"{row.label}: flats are fixed to the detector and the slope of this row to the sky (gradient.frame), so "
+            "it cannot hold their change; derive a table anew"
         )
     direction = table.direction(row)
     u = np.concatenate([_along(name, blocks, table.gradient, direction) for name, blocks in maps.items() if blocks])
@@ -533,9 +534,8 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
     moved: dict[int, float] = {}
     words = []
     for (filter, pupil, _), members in groups.items():
-        kept = [change for change in members if _is_baseline(change.after, table.baseline)]
-        before, after = ([side.zero_point for side in sides if isinstance(side, ZeroPointRow)]
-                         for sides in ([c.before for c in kept], [c.after for c in kept]))  # fmt: skip
+        kept = [c for c in members if not c.after.subarray and is_kept(c.after, table.baseline)]
+        before, after = [c.before.value for c in kept], [c.after.value for c in kept]
         if not kept or abs(np.mean(before)) > _SMALL / 10:
             continue
         mean = float(np.mean(after))
@@ -543,7 +543,7 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
         if abs(mean) > _SMALL / 10:
             words.append(
                 f"{filter}+{pupil}: the new calibration changes the flux scale of the baseline {table.baseline} by "
-                f"{-1e3 * mean:+.2f} mmag; the new scale is kept, and its zero points are 0 in the mean again"
+                f"{-1e3 * mean:+z.2f} mmag; the new scale is kept, and its zero points are 0 in the mean again"
             )
     shifted = []
     for change in changes:
@@ -554,13 +554,6 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
             )
         shifted.append(change)
     return shifted, words
-
-
-def _is_baseline(row: Row, baseline: str | None) -> bool:
-    """Whether the zero point of a row belongs to those whose mean is 0."""
-    if not isinstance(row, ZeroPointRow) or row.subarray is not None:
-        return False
-    return baseline in ("mean", row.detector, row.detector[3])
 
 
 def _find_validity(table: OffsetTable, new: Calibration, context: str | None) -> Validity:

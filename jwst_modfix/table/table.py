@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.rules import ANY_TEXT, FREE_TEXT, TEXT, Rule, check, context_number
+from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
     import os
@@ -107,11 +108,23 @@ class _Row(_Checked):
 
     key: tuple[str, str, str]
     subarray: str | None
+    _value: ClassVar[str]  # name of the field with the offset or zero point
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
         """The key and the subarray, which are unique in a table."""
         return (*self.key, self.subarray or "")
+
+    @property
+    def value(self) -> float:
+        """The offset or zero point [mag]."""
+        return float(getattr(self, self._value))
+
+    @property
+    def error(self) -> float | None:
+        """Its standard error [mag]."""
+        error: float | None = getattr(self, f"{self._value}_error")
+        return error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +177,7 @@ class OffsetRow(_Row):
     photom: Mapping[str, str] | None = None
     subarray: str | None = None
 
+    _value: ClassVar[str] = "offset"
     rule: ClassVar[Rule] = Rule(
         kind="mapping",
         required=("array", "filter", "offset", "offset_error"),
@@ -325,6 +339,7 @@ class ZeroPointRow(_Row):
     photom: str | None = None
     group: int | None = None
 
+    _value: ClassVar[str] = "zero_point"
     rule: ClassVar[Rule] = Rule(
         kind="mapping",
         required=("detector", "filter", "zero_point"),
@@ -581,8 +596,10 @@ class OffsetTable:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        rows = f"{len(self.rows)} rows" if self.rows or not self.zero_points else ""
-        both = ", ".join([rows] * bool(rows) + [f"{len(self.zero_points)} zero points"] * bool(self.zero_points))
+        rows = count_nouns(len(self.rows), "row") if self.rows or not self.zero_points else ""
+        both = ", ".join(
+            [rows] * bool(rows) + [count_nouns(len(self.zero_points), "zero point")] * bool(self.zero_points)
+        )
         return f"<OffsetTable {self.name!r}: {both}, baseline {self.baseline}, hash {self.digest}>"
 
     def _repr_html_(self) -> str:
