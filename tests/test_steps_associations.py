@@ -123,6 +123,17 @@ def test_a_missing_member_that_is_not_science_is_a_warning(asn, pair, caplog):
         correct("new", path)
 
 
+def test_science_members_may_be_in_a_later_product_only(asn, pair):
+    def split(content):
+        content["products"].append({"name": "second", "members": members(content)[:2]})
+        del members(content)[:2]
+
+    assert_corrected(models_of(correct("out", asn(split))), pair)
+    asn(lambda content: content["products"].pop())
+    with pytest.raises(AssociationError, match="has no member of exptype science"):
+        correct("none", "data/set_asn.json")
+
+
 def test_products_are_named_anew(asn, pair):
     """A corrected mosaic does not replace an uncorrected one, nor an undone one either of them."""
     asn(lambda content: content["products"].append({"name": "second", "members": members(content)[:1]}))
