@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
 from numpy.polynomial import legendre
 
 from jwst_modfix.errors import ReferenceTableError
@@ -27,8 +26,10 @@ from jwst_modfix.table.calibration import (
     read_image,
     read_photom,
 )
+from jwst_modfix.table.file import expand
+from jwst_modfix.table.formats import read_text_table
 from jwst_modfix.table.table import DETECTORS, MODULES, Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
-from jwst_modfix.table.validity import base_name, contexts_in_words, derived_at, mjd_of, photmjsr_agrees
+from jwst_modfix.table.validity import base_name, contexts_in_words, derived_at, is_kept, mjd_of, photmjsr_agrees
 
 LARGEST_REMAINDER = 0.003  # mag rms; what the model of a row cannot hold of a new flat
 _SMALL = 1e-4  # mag; a subarray whose shift differs by more from that of the full frame gets a row of its own
@@ -178,7 +179,7 @@ def read_calibration(
     files = read_all(read_photom, photom)
     for detector, count in Counter(file.detector for file in files).items():
         if count > 1:
-            names = " and ".join(file.path.name for file in files if file.detector == detector)
+            names = " and ".join(str(file.path) for file in files if file.detector == detector)
             problems.append(f"--{side}-photom: {names} are of one detector, {detector}; give one of them")
     flats, areas = (tuple(read_all(read_image, paths, kind)) for kind, paths in (("flat", flat), ("area", area)))
     return Calibration(side, {file.detector: file for file in files}, flats, areas, tuple(problems))
@@ -189,7 +190,8 @@ _COLUMNS = ("detector", "filter", "pupil", "from", "to")
 
 def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
     """Read PHOTMJSR of both calibrations from a CSV file, as what photom files would say."""
-    content = _read_csv(path)
+    path = expand(path)
+    content = read_text_table(path)
     if missing := [name for name in _COLUMNS if name not in content.colnames]:
         raise ReferenceTableError(f"{path}: has no column {', '.join(missing)}; needed are {', '.join(_COLUMNS)}")
     problems: list[str] = []
@@ -219,14 +221,6 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
         for side in ("from", "to")
     )
     return Calibration("from", old, is_list=True), Calibration("to", new, is_list=True)
-
-
-def _read_csv(path: str | Path) -> Table:
-    try:
-        return Table.read(path, format="ascii.csv", comment=r"\s*#")
-    except (OSError, ValueError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ReferenceTableError(f"{path}: cannot be read as CSV: {reason}") from error
 
 
 def _positive(value: Any) -> float | None:
@@ -533,7 +527,7 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
     moved: dict[int, float] = {}
     words = []
     for (filter, pupil, _), members in groups.items():
-        kept = [change for change in members if _is_baseline(change.after, table.baseline)]
+        kept = [change for change in members if isinstance(change.after, ZeroPointRow) and is_kept(change.after, table.baseline)]
         before, after = ([side.zero_point for side in sides if isinstance(side, ZeroPointRow)]
                          for sides in ([c.before for c in kept], [c.after for c in kept]))  # fmt: skip
         if not kept or abs(np.mean(before)) > _SMALL / 10:
@@ -554,13 +548,6 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
             )
         shifted.append(change)
     return shifted, words
-
-
-def _is_baseline(row: Row, baseline: str | None) -> bool:
-    """Whether the zero point of a row belongs to those whose mean is 0."""
-    if not isinstance(row, ZeroPointRow) or row.subarray is not None:
-        return False
-    return baseline in ("mean", row.detector, row.detector[3])
 
 
 def _find_validity(table: OffsetTable, new: Calibration, context: str | None) -> Validity:
