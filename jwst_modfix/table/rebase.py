@@ -179,7 +179,7 @@ def read_calibration(
     files = read_all(read_photom, photom)
     for detector, count in Counter(file.detector for file in files).items():
         if count > 1:
-            names = " and ".join(str(file.path) for file in files if file.detector == detector)
+            names = " and ".join(file.path.name for file in files if file.detector == detector)
             problems.append(f"--{side}-photom: {names} are of one detector, {detector}; give one of them")
     flats, areas = (tuple(read_all(read_image, paths, kind)) for kind, paths in (("flat", flat), ("area", area)))
     return Calibration(side, {file.detector: file for file in files}, flats, areas, tuple(problems))
