@@ -107,6 +107,9 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
             known = [value for value in values if value is not None]
             if photom is None or (known and not photmjsr_agrees(max(known), min(known), same_file=True)):
                 lines += _differing(which, "PHOTMJSR", values)
+        areas = [header.pixar_sr for header in members]
+        if not photmjsr_agrees(max(areas), min(areas)):
+            lines += _differing(which, "PIXAR_SR", areas)
     for which, members in arrays.items():
         corrected = [header for header in members if header.status == "COMPLETE"]
         lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
@@ -126,10 +129,10 @@ def _base(value):
 
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
-    """Group the files of each exposure: they have the same detector, filter, time and numbers of the observation."""
+    """Group the files of each exposure: they have the same detector, start and numbers of the observation."""
     groups: dict[tuple, list[ExposureHeader]] = {}
     for header in headers:
-        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
+        groups.setdefault((header.detector, header.identity or (header.band, header.mjd)), []).append(header)
     return list(groups.values())
 
 

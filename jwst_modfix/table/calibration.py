@@ -102,7 +102,8 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
     found = [hdu for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT]
     tables = {hdu.name: hdu.data for hdu in found}
     if len(tables) < len(found):
-        raise ReferenceTableError(f"{path}: has several extensions of one name: {', '.join(hdu.name for hdu in found)}")
+        names = ", ".join(hdu.name for hdu in found)
+        raise ReferenceTableError(f"{path}: has several extensions of one name: {names}")
     data = tables.pop("PHOTOM", None)
     types = {} if data is None else {name.lower(): data.dtype[name] for name in data.names}
     names = [*types]
@@ -112,7 +113,7 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
         raise ReferenceTableError(f"{path}: is not {_WORDS['photom']}: {lacks}")
     if wrong := [f"{name} is {types[name]}" for name in ("photmjsr", "uncertainty") if types[name].kind != "f"]:
         raise ReferenceTableError(
-            f"{path}: PHOTMJSR and UNCERTAINTY must be one floating number in a row, with no scaling: {', '.join(wrong)}"
+            f"{path}: PHOTMJSR and UNCERTAINTY must be one floating number in a row, not scaled: {', '.join(wrong)}"
         )
     for name, table in tables.items():
         if len(table) != len(data):
@@ -238,8 +239,9 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Off
         raise ReferenceTableError(
             f"{photom.path}: {table.name} has no row for {photom.detector} in any filter of this file"
         )
-    lost = [row.label for row in table.all_rows if row.subarray and row.key[0] in _names_of(photom.detector)
-            and any((line.filter, line.pupil, line.subarray) == (row.filter, row.pupil, None) for line in photom.lines)]  # fmt: skip
+    for_all = {(line.filter, line.pupil) for line in photom.lines if line.subarray is None}
+    mine = (photom.detector, array_of(photom.detector))
+    lost = [row.label for row in table.all_rows if row.subarray and row.key[0] in mine and row.key[1:] in for_all]
     if lost:
         raise ReferenceTableError(
             f"{photom.path}: has one row for all subarrays and cannot carry {', '.join(lost)}; remove the rows, or "
@@ -254,11 +256,6 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Off
             "file of the derivation"
         )
     return found
-
-
-def _names_of(detector: str) -> tuple[str, str]:
-    """Names by which rows are for a detector."""
-    return detector, array_of(detector)
 
 
 def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPointRow) -> str | None:
@@ -493,7 +490,7 @@ def read_image(path: str | Path, kind: str) -> Image:
         corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
         ny, nx = hdulist["SCI"].shape
         sizes = (int(header.get("SUBSIZE1", nx)), int(header.get("SUBSIZE2", ny)))
-        if (nx, ny) != (_SIDE, _SIDE) and "SUBSTRT1" not in header or sizes != (nx, ny):
+        if sizes != (nx, ny) or ((nx, ny) != (_SIDE, _SIDE) and "SUBSTRT1" not in header):
             raise ReferenceTableError(
                 f"{path}: SCI has shape ({ny}, {nx}), but SUBSTRT1 is {header.get('SUBSTRT1')} and SUBSIZE1, SUBSIZE2 "
                 f"are {sizes[0]}, {sizes[1]}: its place on the detector is not known"

@@ -116,7 +116,9 @@ def _convert(column: Any, unit: Any, path: Path) -> Any:
         factor = Unit(column.unit).to(unit)
         values = column.astype(float) * factor
     except (ValueError, TypeError) as error:
-        raise ReferenceTableError(f"{path}: column {column.name}: {error}; its unit must be {str(unit) or 'none'}") from error
+        raise ReferenceTableError(
+            f"{path}: column {column.name}: {error}; its unit must be {str(unit) or 'none'}"
+        ) from error
     if factor <= 0:  # dex and dB grow with the flux
         raise ReferenceTableError(f"{path}: column {column.name}: its unit must be {unit}, got {column.unit}")
     return values

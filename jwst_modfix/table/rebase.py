@@ -527,7 +527,11 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
     moved: dict[int, float] = {}
     words = []
     for (filter, pupil, _), members in groups.items():
-        kept = [change for change in members if isinstance(change.after, ZeroPointRow) and is_kept(change.after, table.baseline)]
+        kept = [
+            change
+            for change in members
+            if isinstance(change.after, ZeroPointRow) and is_kept(change.after, table.baseline)
+        ]
         before, after = ([side.zero_point for side in sides if isinstance(side, ZeroPointRow)]
                          for sides in ([c.before for c in kept], [c.after for c in kept]))  # fmt: skip
         if not kept or abs(np.mean(before)) > _SMALL / 10:

@@ -41,16 +41,18 @@ IN_PUPIL_WHEEL = {
 }  # fmt: skip
 """Bands in the pupil wheel, and the filter that is used with each."""
 SUBARRAYS = (
-    "FULL FULLP SUB640 SUB320 SUB160 SUB400P SUB160P SUB64P SUB32TATS SUB32TATSGRISM SUB32TA_DHS SUB400X256ALWB "
-    "SUB64FP1A SUB64FP1B SUB64FP6A SUB8FP1A SUB8FP1B SUB8FP6A SUB96DHSPILA SUB96DHSPILB SUBGRISM64 SUBGRISM128 "
-    "SUBGRISM256 MASK210R MASK335R MASK430R MASKLWB MASKSWB MASKA210R MASKA430R MASKBLWB MASKBSWB SUB320A335R "
-    "SUB320A430R SUB320ALWB SUB320B335R SUB320B430R SUB320BLWB SUB640A210R SUB640ASWB SUB640B210R SUB640BSWB "
-    "SUBFSA210R SUBFSA335R SUBFSA430R SUBFSALWB SUBFSASWB SUBNDA210R SUBNDA335R SUBNDA430R SUBNDALWBL SUBNDALWBS "
-    "SUBNDASWBL SUBNDASWBS SUBNDB210R SUBNDB335R SUBNDB430R SUBNDBLWBL SUBNDBLWBS SUBNDBSWBL SUBNDBSWBS "
-    "FULL_SUPSTP008 FULL_SUPSTP024 FULL_SUPSTP120 FULL_SUPSTP510 FULL_SUPSTP008P FULL_SUPSTP024P FULL_SUPSTP120P "
-    "FULL_SUPSTP510P SUB64P_SUPSTP002 SUB64P_SUPSTP008 SUB64P_SUPSTP032 SUB41STRIPE1_DHS SUB82STRIPE2_DHS "
-    "SUB164STRIPE4_DHS SUB260STRIPE4_DHS SUB160STRIPE4_DHS SUB256STRIPE4_DHS SUB40STRIPE1_DHS SUB80STRIPE2_DHS"
-).split()
+    "FULL", "FULLP", "SUB640", "SUB320", "SUB160", "SUB400P", "SUB160P", "SUB64P", "SUB32TATS", "SUB32TATSGRISM",
+    "SUB32TA_DHS", "SUB400X256ALWB", "SUB64FP1A", "SUB64FP1B", "SUB64FP6A", "SUB8FP1A", "SUB8FP1B", "SUB8FP6A",
+    "SUB96DHSPILA", "SUB96DHSPILB", "SUBGRISM64", "SUBGRISM128", "SUBGRISM256", "MASK210R", "MASK335R", "MASK430R",
+    "MASKLWB", "MASKSWB", "MASKA210R", "MASKA430R", "MASKBLWB", "MASKBSWB", "SUB320A335R", "SUB320A430R",
+    "SUB320ALWB", "SUB320B335R", "SUB320B430R", "SUB320BLWB", "SUB640A210R", "SUB640ASWB", "SUB640B210R",
+    "SUB640BSWB", "SUBFSA210R", "SUBFSA335R", "SUBFSA430R", "SUBFSALWB", "SUBFSASWB", "SUBNDA210R", "SUBNDA335R",
+    "SUBNDA430R", "SUBNDALWBL", "SUBNDALWBS", "SUBNDASWBL", "SUBNDASWBS", "SUBNDB210R", "SUBNDB335R", "SUBNDB430R",
+    "SUBNDBLWBL", "SUBNDBLWBS", "SUBNDBSWBL", "SUBNDBSWBS", "FULL_SUPSTP008", "FULL_SUPSTP024", "FULL_SUPSTP120",
+    "FULL_SUPSTP510", "FULL_SUPSTP008P", "FULL_SUPSTP024P", "FULL_SUPSTP120P", "FULL_SUPSTP510P", "SUB64P_SUPSTP002",
+    "SUB64P_SUPSTP008", "SUB64P_SUPSTP032", "SUB41STRIPE1_DHS", "SUB82STRIPE2_DHS", "SUB164STRIPE4_DHS",
+    "SUB260STRIPE4_DHS", "SUB160STRIPE4_DHS", "SUB256STRIPE4_DHS", "SUB40STRIPE1_DHS", "SUB80STRIPE2_DHS",
+)  # fmt: skip
 """NIRCam's subarrays, as stdatamodels 6.0 knows them."""
 _LARGEST = 0.5  # mag; of no calibration of NIRCam: such a value is one in mmag, or a factor
 _SMALL_MEAN = 1e-4  # mag; rounding of rows leaves less
@@ -87,8 +89,8 @@ def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mis
     if filter not in mine:
         return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
     if subarray and subarray not in SUBARRAYS:
-        meant = {"subarray": name for name in difflib.get_close_matches(subarray, SUBARRAYS, 1)}
-        return Mismatch(f"NIRCam has no subarray {subarray}", meant)
+        close = difflib.get_close_matches(subarray, SUBARRAYS, 1)
+        return Mismatch(f"NIRCam has no subarray {subarray}", {"subarray": close[0]} if close else {})
     if pupil == "CLEAR" or pupil in IN_PUPIL_WHEEL:
         return None
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
@@ -103,7 +105,8 @@ def find_doubts(table: OffsetTable) -> Iterator[str]:
         is_offset = isinstance(row, OffsetRow)
         value, error = (row.offset, row.offset_error) if is_offset else (row.zero_point, row.zero_point_error)
         if max(abs(value), error or 0.0) > _LARGEST:
-            yield f"{row.label}: {value:g} ± {error or 0.0:g} mag is larger than {_LARGEST} mag; is it in mmag, or a factor?"
+            size = f"{value:g} ± {error or 0.0:g} mag is larger than {_LARGEST} mag"
+            yield f"{row.label}: {size}; is it in mmag, or a factor?"
     kept: dict[tuple[Any, ...], list[float]] = {}
     for point in table.zero_points:
         if is_kept(point, table.baseline):
