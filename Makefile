@@ -49,7 +49,7 @@ test-oldest: $(OLDEST)/installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
 
 docs: $(VENV)/installed-docs
-	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 docs docs/_build/doctest
+	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 -D nb_execution_mode=off docs docs/_build/doctest
 	$(BIN)/sphinx-build -W --keep-going -n docs docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html"
 
@@ -69,4 +69,5 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/tutorials docs/images/architecture.svg docs/images/photmjsr_change.svg
+	rm -rf $(VENV) $(OLDEST) demo $(addprefix docs/,_build gallery jupyter_execute modfix_demo tutorials \
+	    $(addprefix images/,architecture.svg deriving.svg photmjsr_change.svg report.png))

@@ -35,6 +35,7 @@ STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module
 """Entries of the ASDF tree."""
 
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
+_DETECTOR_CENTRE = 1023.5  # pixel of the full frame, 0-indexed, along each axis
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
 
 _BAD_TREE, _BAD_MODEL = "its ASDF extension cannot be read", "cannot be read as a JWST data model"
@@ -78,9 +79,11 @@ class Exposure:
     detector: str | None = _fact(str, "instrument.detector", "DETECTOR")
     module: str | None = _fact(str, "instrument.module", "MODULE")
     exp_type: str | None = _fact(str, "exposure.type", "EXP_TYPE")
+    channel: str | None = _fact(str, "instrument.channel", "CHANNEL")
     filter: str | None = _fact(str, "instrument.filter", "FILTER")
     pupil: str | None = _fact(str, "instrument.pupil", "PUPIL")
     unit: str | None = _fact(str, "bunit_data", "BUNIT", "SCI")
+    resample: str | None = _fact(str, "cal_step.resample", "S_RESAMP")  # COMPLETE for a mosaic
     context: str | None = _fact(str, "ref_file.crds.context_used", "CRDS_CTX")
     photom: str | None = _fact(str, "ref_file.photom.name", "R_PHOTOM")
     flat: str | None = _fact(str, "ref_file.flat.name", "R_FLAT")
@@ -114,6 +117,7 @@ class Exposure:
     digest: str | None = None  # MODFHASH
     frames: tuple[str, ...] | None = None  # of its WCS; None where nobody has looked
     wcs_box: tuple[tuple[float, float], ...] | None = None  # bounding box of its WCS along x and y [pixel]
+    wcs_centre: tuple[float, float] | None = None  # V2, V3 of the detector's centre by its WCS [arcsec]
 
     def __post_init__(self):
         wrong = []
@@ -245,12 +249,17 @@ def _unpack(path, file):
 
 
 def _open_asdf(path, file):
-    from stdatamodels.jwst import datamodels  # noqa: TID251 - takes a second
-
     with _reading(path):
         content = file.read()
     with _reading(path, _BAD_TREE):
         AsdfTree(content)
+    return open_model(path)
+
+
+def open_model(path):
+    """Open a file that was checked as a data model."""
+    from stdatamodels.jwst import datamodels  # noqa: TID251 - takes a second
+
     with _reading(path, _BAD_MODEL):
         return datamodels.open(path)
 
@@ -275,11 +284,11 @@ class OpenExposure:
     def _describe(self, arrays):
         """Check the arrays, of which shape and data type are given by name, and read the metadata."""
         shape, _ = arrays["data"]
-        for name in ARRAYS:
+        for name in (*ARRAYS, "dq"):
             array_shape, dtype = arrays.get(name, (shape, np.dtype(float)))
             if array_shape != shape:
                 raise ExposureError(f"{self.name}: {name} has shape {array_shape}, and the data have {shape}")
-            if dtype.kind != "f":
+            if name in ARRAYS and dtype.kind != "f":
                 raise ExposureError(f"{self.name}: {name} must hold floating-point numbers, got {dtype}")
         facts = dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True))
         digest = dict(self.cards).get("MODFHASH")
@@ -308,9 +317,14 @@ class OpenExposure:
             raise ExposureError(
                 f"{self.name}: its WCS is of an unknown kind, {type(wcs).__name__}; run assign_wcs again"
             )
-        box = wcs.bounding_box
-        box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
-        return replace(self.exposure, frames=tuple(wcs.available_frames), wcs_box=box)
+        exposure, frames, centre = self.exposure, tuple(wcs.available_frames), None
+        with _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
+            box = wcs.bounding_box
+            box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
+            if "v2v3" in frames and None not in (exposure.xstart, exposure.ystart):
+                x, y = (_DETECTOR_CENTRE - (first - 1) for first in (exposure.xstart, exposure.ystart))
+                centre = tuple(map(float, wcs.get_transform("detector", "v2v3")(x, y)))
+        return replace(exposure, frames=frames, wcs_box=box, wcs_centre=centre)
 
     def array(self, name):
         """Array of an attribute such as ``"dq"``, in native byte order; None where it is absent."""
@@ -365,7 +379,7 @@ class _FitsExposure(OpenExposure):
             if "ZIMAGE" in hdu.header:
                 raise ExposureError(f"{path}: {name} is tile-compressed; unpack it with funpack")
             self._hdus[f"{name},{hdu.ver}"] = self._hdus[str(number)] = hdu
-            if hdu.ver == 1 and hdu.is_image and hdu.shape:
+            if hdu.ver == 1 and hdu.is_image and hdu.shape and name != "DATA":  # SCI has the data
                 attribute = "data" if name == "SCI" else name.lower()
                 self._places[attribute] = (hdu, "data")
                 arrays[attribute] = (hdu.shape, np.dtype(fits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]))
@@ -386,8 +400,11 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(f"{self.path}: is not a JWST data model: it has no DATAMODL keyword; {advice}")
         if "data" not in self._places:
             raise ExposureError(f"{self.path}: is not a science image: it has no SCI image of EXTVER 1; {advice}")
-        if not self.name.isascii():
-            raise ExposureError(f"{self.name}: FITS headers hold names in ASCII only; rename the file")
+        kind, shape = self._hdulist[0].header["DATAMODL"], self._places["data"][0].shape
+        if len(shape) != {"ImageModel": 2, "CubeModel": 3}.get(kind, len(shape)):
+            raise ExposureError(f"{self.path}: DATAMODL is {kind}, but SCI has shape {shape}; {advice}")
+        if not (self.name.isascii() and self.name.isprintable()):
+            raise ExposureError(f"{self.name}: FITS headers hold names of printable ASCII only; rename the file")
         if "ASDF,1" not in self._hdus:
             raise ExposureError(
                 f"{self.path}: has no ASDF extension, which is the last: it is cut short; copy it again"
@@ -398,7 +415,7 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(
                 f"{self.path}: its ASDF tree names the HDU {', '.join(sorted(missing))}, not in the file; copy it again"
             )
-        self._has_stray_cards = any(map(is_ours, self._places["data"][0].header))
+        self._has_stray_cards = any(is_ours(key) for hdu in self._hdulist[1:] for key in hdu.header)
         for name in ARRAYS:
             hdu, _ = self._places.get(name, self._places["data"])
             scaling = [hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)]
@@ -421,7 +438,11 @@ class _FitsExposure(OpenExposure):
         keyword, hdu, value = fact["keyword"], self._hdus[f"{fact['hdu']},1"], None
         if keyword:
             with _reading(self.name, f"the card {keyword} of {hdu.name} cannot be read"):  # astropy parses it only now
-                value = hdu.header.get(keyword)
+                count = hdu.header.count(keyword) if keyword in hdu.header else 0
+                values = [hdu.header[keyword, number] for number in range(count)]
+            if len(set(map(repr, values))) > 1:
+                raise ExposureError(f"{self.name}: the cards {keyword} of {hdu.name} are {values}; keep the right one")
+            value = values[0] if values else None
         return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
 
     def _set(self, fact, value):
@@ -449,7 +470,7 @@ class _FitsExposure(OpenExposure):
             if "CHECKSUM" in hdu.header:
                 hdu.add_checksum()
         try:
-            self._hdulist.writeto(path, output_verify="ignore")
+            self._by_version().writeto(path, output_verify="ignore")
         except Exception as error:  # of the system, or whatever astropy raises at cards that it cannot write again
             self._read_again()
             if isinstance(error, OSError):
@@ -469,10 +490,13 @@ class _FitsExposure(OpenExposure):
         self._finish(self.name, log_line)
         kind = getattr(datamodels, str(self._hdulist[0].header["DATAMODL"]), None)
         kind = kind if isinstance(kind, type) and issubclass(kind, datamodels.JwstDataModel) else datamodels.ImageModel
-        # Data models take the first HDU of a name, and we take EXTVER 1.
-        first, *others = self._hdulist
         with _reading(self.path, _BAD_MODEL):
-            return kind(fits.HDUList([first, *sorted(others, key=lambda hdu: hdu.ver)]))
+            return kind(self._by_version())
+
+    def _by_version(self):
+        """Sort the HDUs: data models take the first one of a name, and we take EXTVER 1."""
+        first, *others = self._hdulist
+        return fits.HDUList([first, *sorted(others, key=lambda hdu: hdu.ver)])
 
     def _finish(self, name, log_line):
         """Bring the ASDF extension up to date."""
@@ -500,11 +524,18 @@ class _ModelExposure(OpenExposure):
         self.model, self.tree = model, _ModelTree(model.instance)
         self.name = name or str(self.tree.get("meta.filename") or "in-memory model")
         arrays = {name: array for name, array in model.instance.items() if hasattr(array, "dtype")}
+        for name in ARRAYS:
+            if name not in arrays and model.instance.get(name) is not None:
+                raise ExposureError(
+                    f"{self.name}: {name} must be an array, got a {type(model.instance[name]).__name__}"
+                )
         if "data" not in arrays:
             raise ExposureError(f"{self.name}: has no data")
         self._places = {name: (model, name) for name in arrays}
         self.cards = [tuple([*card, None][:2]) for card in self._all_cards("PRIMARY") if is_ours(card[0])]
-        self._has_stray_cards = any(is_ours(card[0]) for card in self._all_cards("SCI"))
+        headers = self.tree.get("extra_fits")
+        others = headers.keys() - {"PRIMARY"} if isinstance(headers, dict) else ()
+        self._has_stray_cards = any(is_ours(card[0]) for name in others for card in self._all_cards(name))
         self._describe({name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()})
 
     @property
@@ -521,7 +552,8 @@ class _ModelExposure(OpenExposure):
     def _all_cards(self, hdu):
         """Cards of a header that no schema knows: [keyword, value, comment] each."""
         header = self.tree.get(f"extra_fits.{hdu}.header")
-        return [card for card in header if isinstance(card, list | tuple) and card] if isinstance(header, list) else []
+        kinds = (list, tuple)
+        return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []
 
     def _replace_cards(self, cards):
         kept = [card for card in self._all_cards("PRIMARY") if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]
@@ -543,7 +575,8 @@ class _ModelExposure(OpenExposure):
 
 def is_ours(keyword: str) -> bool:
     """Test whether a keyword belongs to the record of a correction; that of the job only signs a file."""
-    return keyword in (STATUS_KEYWORD, "R_MODOFF") or (str(keyword).startswith("MODF") and keyword != JOB_KEYWORD)
+    keyword = str(keyword).upper()
+    return keyword in (STATUS_KEYWORD, "R_MODOFF") or (keyword.startswith("MODF") and keyword != JOB_KEYWORD)
 
 
 class _ModelTree:

@@ -214,6 +214,17 @@ def test_whole_numbers_are_refused(small_exposure, tmp_path):
         correct_file(path, tmp_path / "out.fits")
 
 
+def shift_wcs(model, pixels):
+    """Shift the WCS along x, and keep its bounding box."""
+    wcs, (ny, nx) = model.meta.wcs, model.shape
+    wcs.insert_transform("detector", Shift(pixels) & Identity(1), after=True)
+    wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
+
+
+def rename_detector(model, name):
+    model.meta.instrument.detector, model.meta.instrument.module = name, name[3]
+
+
 @pytest.mark.parametrize("slope", [0.00433, -0.00433])
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -226,6 +237,13 @@ def test_whole_numbers_are_refused(small_exposure, tmp_path):
             "the bounding box of the WCS",
         ),
         (lambda m: setattr(m.meta.wcs, "bounding_box", None), "the bounding box of the WCS is None"),
+        # As of a cutout whose keywords and bounding box were put right, but one of WCS and SUBSTRT1 was not.
+        (
+            lambda m: setattr(m.meta.subarray, "xstart", 1),
+            "its WCS puts the centre of the detector at V2, V3 = .41.9, ",
+        ),
+        (lambda m: shift_wcs(m, 700), "its WCS puts the centre of the detector at V2, V3 = .41.9, "),
+        (lambda m: rename_detector(m, "NRCBLONG"), "V2, V3 = .85.9, .* and that of NRCBLONG is .-89.4, "),
     ],
 )
 def test_a_slope_of_either_sign_needs_a_place_that_can_be_trusted(small_exposure, slope, change, words):
@@ -320,6 +338,43 @@ def test_the_undo_believes_no_damaged_record(small_exposure, keyword, value, wor
     cards = [[key, value if key == keyword else old, comment] for key, old, comment in header]
     model.instance["extra_fits"]["PRIMARY"]["header"] = [card for card in cards if card[1] is not None]
     with pytest.raises(ExposureError, match=f"{words}, so it cannot be undone; use the file before the correction"):
+        correct(model, inverse=True)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("MODFOFF", -0.0166),
+        ("MODFOFF", 0.01654),
+        ("MODFGRAD", 0.00216),
+        ("MODFORG1", 0.0),
+        ("MODFFRAM", "detector"),
+        ("R_MODOFF", "other.asdf"),
+        ("MODFVER", "0.1"),
+        ("MODFSEAL", None),
+    ],
+)
+def test_the_undo_notices_a_record_that_was_edited_plausibly(small_exposure, tmp_path, keyword, value):
+    """In a file that another tool has saved, and in its model."""
+    model, _ = correct(small_exposure())
+    model.save(str(tmp_path / "jw_modfix.fits"))
+    correct_file(tmp_path / "jw_modfix.fits", tmp_path / "out.fits", inverse=True)
+    with fits.open(tmp_path / "jw_modfix.fits", mode="update") as hdulist:
+        hdulist[0].header.pop(keyword) if value is None else hdulist[0].header.set(keyword, value)
+    words = "MODFSEAL = .* is not the digest of .*they were changed since"
+    with pytest.raises(ExposureError, match=words):
+        correct_file(tmp_path / "jw_modfix.fits", tmp_path / "out.fits", inverse=True)
+    with datamodels.open(tmp_path / "jw_modfix.fits") as model, pytest.raises(ExposureError, match=words):
+        correct(model, inverse=True)
+
+
+@pytest.mark.parametrize("detector", ["NRCA2", "NRCA4"])
+def test_cards_that_were_copied_from_another_exposure_are_not_undone(small_exposure, detector):
+    """A record belongs to one detector and PHOTMJSR: another exposure of the same detector is not corrected yet."""
+    corrected, _ = correct(small_exposure("NRCA2", "F200W"))
+    model = small_exposure(detector, "F200W")
+    model.instance["extra_fits"] = corrected.instance["extra_fits"]
+    with pytest.raises(ExposureError, match="or are those of another exposure, so it cannot be undone"):
         correct(model, inverse=True)
 
 

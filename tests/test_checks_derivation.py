@@ -1,12 +1,14 @@
 """A derivation says where its model is incomplete: score tests, colours and assumptions are in its record."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from derivation_of_magnitudes import derive, simulate_photometry
 
 from jwst_modfix.derivation.provenance import describe_derivation
+from jwst_modfix.errors import NoSolutionError
 
 
 def with_fault(change):
@@ -53,3 +55,14 @@ def test_residuals_that_depend_on_colour_are_a_warning():
     assert long.colour.other == "F200W"
     assert long.colour.median == pytest.approx(np.nanmedian(np.asarray(colour)[selected]), abs=0.05)
     assert describe_derivation(found)["bands"][1]["colour"]["band"] == "F444W - F200W"
+
+
+def test_a_refusal_names_the_error_and_the_test_that_fails():
+    """Truth: each exposure of each detector is off by 12 mmag, so that no offset is known to 3 mmag."""
+    shift = np.random.default_rng(5).normal(0, 0.012, 100)
+    with pytest.raises(NoSolutionError) as refusal:
+        derive(*with_fault(lambda t: shift[np.asarray(t["exposure"])]))
+    assert re.search(
+        r"array long: .*; its error of \d+\.\d mmag exceeds 3 mmag, so it is in no table", str(refusal.value)
+    )
+    assert "F444W: residuals depend on exposure x detector (p = " in str(refusal.value)

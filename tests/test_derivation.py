@@ -12,6 +12,8 @@ from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.simulate import detector_geometry
+from jwst_modfix.table.model import ModuleOffsetModel
+from jwst_modfix.table.table import OffsetTable
 
 SATURATED, CROWDED = 3, 5  # sources that are planted with these faults in F444W
 LONG, SHORT = ROWS["F444W"], ROWS["F200W"]
@@ -41,6 +43,15 @@ def derivation(photometry):
 def described(derivation):
     """``meta`` of the reference file."""
     return make_model(derivation).meta.instance
+
+
+def test_table_and_reference_file_can_be_saved(derivation, tmp_path):
+    derivation.table.write(tmp_path / "table.asdf")
+    derivation.model.save(tmp_path / "model.asdf")
+    table, model = OffsetTable.read(tmp_path / "table.asdf"), ModuleOffsetModel(tmp_path / "model.asdf")
+    assert table == model.table == derivation.table
+    assert "offsets in F200W, F444W, derived from 24 exposures" in model.meta.description
+    assert model.meta.derivation.instance["bands"]
 
 
 def band_of(derivation, name):

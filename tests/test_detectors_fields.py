@@ -7,6 +7,7 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
+from jwst_modfix.fitting.design import legendre, list_powers
 from jwst_modfix.fitting.drift import Drift, describe_drifts, list_drifts
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import judge_detectors
@@ -174,3 +175,35 @@ def test_fitted_drifts_free_the_zero_points_of_them():
 def test_a_limit_is_written_once_where_all_are_the_same(errors, words):
     drifts = tuple(Drift(detector=f"NRCA{n}", epoch=1, value=0.0, error=e, share=0.1) for n, e in enumerate(errors, 1))
     assert describe_drifts(drifts) == [f"epoch 1: a drift of one of 2 detectors is known to {words}"]
+
+
+PATTERNS = {
+    "blob": lambda x, y: 0.020 * np.exp(-((x - 700) ** 2 + (y - 1300) ** 2) / 2 / 300**2),
+    "step between amplifiers": lambda x, y: np.where((x // 512) % 2 == 1, 0.008, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_structure_that_a_field_does_not_hold_is_stated(name):
+    """Truth: a pattern in one detector, of which a field of order 2 leaves what least squares on all pixels leave."""
+    pattern, (m, _) = PATTERNS[name], draw("pattern", field_rms=0.003, density=60.0)
+    mine = m.detector == 2
+    m = replace(m, mag=m.mag + np.where(mine, pattern(m.x, m.y), 0.0))
+    grid = np.stack(np.meshgrid(*[np.arange(8, 2048, 16.0)] * 2)).reshape(2, -1)
+    shapes = np.vstack([np.ones(grid.shape[1]), legendre(*grid, list_powers(2))]).T
+    values = pattern(*grid)
+    left = np.std(values - shapes @ np.linalg.lstsq(shapes, values, rcond=None)[0])
+    found = {r.detector: r for r in judge_detectors(fit(m, scale="detectors", field_order="2"))}
+    assert found["NRCA2"].missed == pytest.approx(left, rel=0.25)
+    assert f"structure of {1e3 * found['NRCA2'].missed:.1f} ± " in found["NRCA2"].words
+    others = [r for r in found.values() if r.detector != "NRCA2"]
+    assert not [r.words for r in others if "structure" in r.words]
+    assert max(r.missed for r in others) < left / 3
+
+
+def test_without_structure_none_is_stated():
+    """Truth: fields of order 2 and noise, in 80 detectors."""
+    for number in range(10):
+        m, _ = draw("no pattern", number, field_rms=0.005)
+        results = judge_detectors(fit(m, scale="detectors", field_order="2"))
+        assert not [r.words for r in results if "structure" in r.words]

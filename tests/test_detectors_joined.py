@@ -91,5 +91,5 @@ def test_files_that_are_no_measurements_are_refused(tmp_path):
         derive_from([path])
     with pytest.raises(MeasurementsError, match=r"none.ecsv: no such file"):
         derive_from([tmp_path / "none.ecsv"])
-    with pytest.raises(MeasurementsError, match=r"must be a measurement file, .ecsv or .parquet; got '.txt'"):
+    with pytest.raises(MeasurementsError, match=r"must be a measurement file, .ecsv, .fits, .parquet; got '.txt'"):
         derive_from([tmp_path / "a.txt"])

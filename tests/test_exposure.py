@@ -192,8 +192,64 @@ def test_the_first_version_of_an_hdu_counts_wherever_it_is(path, tmp_path):
     with fits.open(tmp_path / "out.fits") as hdulist:
         np.testing.assert_array_equal(hdulist["SCI", 1].data, 2 * truth)
         assert not hdulist["SCI", 2].data.any()
+    with datamodels.open(tmp_path / "out.fits") as model:  # takes the first one, which it is now
+        np.testing.assert_array_equal(model.data, 2 * truth)
     with open_exposure(path) as opened:
         np.testing.assert_array_equal(opened.to_model().data, truth)
+
+
+@pytest.mark.parametrize("name", ["DATA", "data"])
+def test_an_hdu_of_the_name_of_an_attribute_is_none(path, tmp_path, name):
+    """SCI is doubled, and not an image of the user's that is named DATA."""
+    truth = arrays(path)["SCI"]
+    edit(path, lambda hdulist: hdulist.insert(3, fits.ImageHDU(np.ones((48, 64), "f4"), name=name)))
+    double_science(path, tmp_path / "out.fits")
+    np.testing.assert_array_equal(arrays(tmp_path / "out.fits")["SCI"], 2 * truth)
+    assert (arrays(tmp_path / "out.fits")["DATA"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("err", [[1.0]]), ("var_flat", 0.1), ("data", [[1.0]]), ("var_rnoise", {"a": 1})]
+)
+def test_what_is_no_array_is_not_left_out(model, name, value):
+    model.instance[name] = value
+    with pytest.raises(ExposureError, match=f"_cal.fits: {name} must be an array, got a "):
+        describe(model)
+
+
+def test_a_mask_of_another_shape_is_refused(path):
+    edit(path, lambda hdulist: setattr(hdulist["DQ"], "data", np.zeros((47, 64), "i4")))
+    with pytest.raises(ExposureError, match=r"jw_cal.fits: dq has shape \(47, 64\), and the data have \(48, 64\)"):
+        describe(path)
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("CubeModel", 2), ("ImageModel", 3), ("ImageModel", 1)])
+def test_a_kind_of_model_that_the_pixels_do_not_fit_is_refused(path, kind, axes):
+    """Data models would fail on the output, when it is written."""
+
+    def change(hdulist):
+        hdulist[0].header["DATAMODL"] = kind
+        for hdu in hdulist[1:-1]:
+            hdu.data = np.ones((2, 48, 64)[-axes:], "i4" if hdu.name == "DQ" else "f4")
+
+    edit(path, change)
+    with pytest.raises(ExposureError, match=f"jw_cal.fits: DATAMODL is {kind}, but SCI has shape"):
+        describe(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [("PRIMARY", ("FILTER", "F356W")), ("PRIMARY", ("DETECTOR", "NRCBLONG")), ("SCI", ("PHOTMJSR", 9.0))],
+)
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.filterwarnings("ignore:.*keyword already exists")
+def test_a_card_that_occurs_twice_and_differs_is_refused(path, name, card, is_first):
+    truth = fits.getval(path, card[0], name)
+    edit(path, lambda hdulist: hdulist[name].header.insert(card[0], card, after=not is_first))
+    with pytest.raises(ExposureError, match=f"jw_cal.fits: the cards {card[0]} of {name} are .*; keep the right one"):
+        describe(path)
+    edit(path, lambda hdulist: [hdulist[name].header.__setitem__((card[0], number), truth) for number in (0, 1)])
+    assert describe(path).filter == "F444W"
 
 
 def test_arrays_come_in_the_byte_order_of_the_machine(path):
@@ -381,9 +437,12 @@ def test_any_trace_of_a_correction_counts(path, cards):
 
 @pytest.mark.parametrize("card", [("S_MODOFF", "COMPLETE"), ("MODFOFF", 0.1), ("R_MODOFF", "table.asdf")], ids=str)
 def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_trace(path, card):
-    edit(path, lambda hdulist: hdulist["SCI"].header.append(card))
-    for source in by_each_route(path):
-        assert describe(source).status == "COMPLETE"
+    for name in ("SCI", "ERR", "VAR_FLAT"):
+        edit(path, lambda hdulist: hdulist[name].header.append(card))  # noqa: B023 - called at once
+        for source in by_each_route(path):
+            assert describe(source).status == "COMPLETE"
+        edit(path, lambda hdulist: hdulist[name].header.remove(card[0]))  # noqa: B023 - the same
+        assert describe(path).status is None
 
 
 @pytest.mark.parametrize(
@@ -394,6 +453,8 @@ def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_tra
         ({"PRIMARY": {"header": None}}, None),
         ({"PRIMARY": {"header": [[], ["OTHER"], None]}}, None),
         ({"PRIMARY": {"header": [["MODFOFF"]]}}, "COMPLETE"),
+        ({"PRIMARY": {"header": (("MODFOFF", 0.1),)}}, "COMPLETE"),
+        ({"PRIMARY": {"header": [["s_modoff", "COMPLETE"]]}}, "COMPLETE"),
     ],
 )
 def test_cards_of_a_model_that_are_no_cards_are_no_error(model, extra, status):

@@ -1,6 +1,7 @@
 """What a release consists of: bounds that are tested, files that are shipped, a changelog that renders."""
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ADDRESS = PROJECT["urls"]["Repository"]
 
 
 def bounds(specifiers, operator):
@@ -29,8 +32,7 @@ def numbers(version):
 
 def test_the_oldest_versions_tested_are_the_lower_bounds():
     """Truth: the dependencies in pyproject.toml, all of them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lower = {r.name: numbers(*bounds(r.specifier, ">=")) for r in map(Requirement, project["dependencies"])}
+    lower = {r.name: numbers(*bounds(r.specifier, ">=")) for r in map(Requirement, PROJECT["dependencies"])}
     lines = [line for line in (ROOT / "constraints-oldest.txt").read_text().splitlines() if "==" in line]
     assert {r.name: numbers(*bounds(r.specifier, "==")) for r in map(Requirement, lines)} == lower
 
@@ -82,3 +84,40 @@ def test_fragments_of_the_changelog_are_named_after_issue_and_kind():
     fragments = [path.name for path in (ROOT / "changes").glob("[!.]*")]
     assert fragments
     assert [name for name in fragments if not re.fullmatch(rule, name)] == []
+
+
+def test_links_of_the_readme_are_absolute_and_name_files_that_exist():
+    """The README is the page of the package index too, which has no other files. Truth: the files of the repository."""
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    raw = ADDRESS.replace("github.com", "raw.githubusercontent.com")
+    ours = [re.sub(rf"^({raw}|{ADDRESS}/(blob|tree))/main/", "", link) for link in links]
+    files = [path for path in ours if not path.startswith("https://")]
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert len(files) > 5
+    assert [path for path in files if not (ROOT / path).exists()] == []
+    assert [path for path in ours if path.startswith((ADDRESS, raw))] == []
+
+
+def test_the_address_of_the_project_is_the_same_everywhere():
+    assert f'repository-code: "{ADDRESS}"' in (ROOT / "CITATION.cff").read_text()
+    assert {url.startswith(ADDRESS) for name, url in PROJECT["urls"].items() if not name.startswith("Ma")} == {True}
+
+
+def test_the_readme_is_short_and_begins_with_the_question_of_the_calibration():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert next(line for line in lines if line.startswith("## ")) == "## Which calibration are your files on?"
+    assert sum(line.startswith("![") for line in lines) == 1
+
+
+def test_the_notebook_is_stored_without_results_and_in_demo_mode():
+    """The build of the documentation runs it."""
+    cells = json.loads((ROOT / "docs" / "own_data.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell for cell in code if cell["outputs"] or cell["execution_count"]] == []
+    assert any("demo_mode = True" in line for line in code[0]["source"])
+    text = "".join(cells[0]["source"])
+    heads = ["".join(cell["source"]).partition("\n")[0] for cell in cells[1:] if cell["cell_type"] == "markdown"]
+    for head in (head.removeprefix("## ") for head in heads if head.startswith("## ")):
+        anchor = re.sub(r"[^a-z -]", "", head.lower()).replace(" ", "-")
+        assert f"[{head}](#{anchor})" in text

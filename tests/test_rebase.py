@@ -290,7 +290,6 @@ def test_an_offset_takes_up_the_mean_and_a_slope_the_gradient_of_both_modules(tm
     with pytest.raises(ReferenceTableError, match=r"cannot hold .*array=long.*: 9\.9 mmag rms"):
         rebase_table(table_of(offset("long", "F444W")), *calibrate(values, flat=[[f[0], steeper(f[1])] for f in flats]))
 
-
     # A slope that is fixed to the sky turns against the detectors.
     sky = table_of(row, gradient=SKY_GRADIENT)
     with pytest.raises(ReferenceTableError, match="flats are fixed to the detector and the slope of this row to the s"):

@@ -179,6 +179,8 @@ def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkey
             lambda: OffsetTable.read("~nobody_at_all/mine.asdf"),
             "~nobody_at_all/mine.asdf: cannot be read: No such file",
         ),
+        (lambda: OffsetTable.read(" "), "the name of the table is empty: give a path, or the word packaged"),
+        (lambda: choose_table(""), "the name of the table is empty"),  # as of a variable of the shell that is not set
         (lambda: OffsetTable.read("a\0b"), "a path cannot have a null character"),
         (lambda: OffsetTable.read("x" * 300), "cannot be read: File name too long"),
         (lambda: make_table(meta={"description": "d"}).write(5), "a table must be a path or the word packaged, got 5"),

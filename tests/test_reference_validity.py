@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pysiaf
 import pytest
 
 from jwst_modfix.exposure import Exposure
@@ -54,6 +55,11 @@ def test_a_good_exposure_has_no_reason():
         ({"module": "MULTIPLE", "detector": "MULTIPLE"}, "DETECTOR is MULTIPLE, not one of NRCA1-4"),
         ({"module": "MULTIPLE"}, "MODULE is MULTIPLE, and NRCALONG is of module A"),
         ({"module": "B"}, "MODULE is B, and NRCALONG is of module A"),
+        ({"channel": "SHORT"}, "CHANNEL is SHORT, and NRCALONG is of channel LONG"),
+        ({"detector": "nrcalong"}, "DETECTOR is nrcalong, not one of NRCA1-4"),
+        ({"resample": "COMPLETE"}, "it is a mosaic (S_RESAMP is COMPLETE): correct the exposures before resample"),
+        ({"photom": None}, "R_PHOTOM is None, so its calibration is not known"),
+        ({"photom": "N/A"}, "R_PHOTOM is N/A, so its calibration is not known"),
         ({"unit": "DN/s"}, "BUNIT is DN/s, not MJy/sr: the photom step has not been run"),
         (
             {"context": "jwst_0995.pmap"},
@@ -64,6 +70,8 @@ def test_a_good_exposure_has_no_reason():
         ({"frames": ("detector", "world")}, "its WCS has no v2v3 frame, which the slope needs"),
         ({"wcs_box": None}, "the bounding box of the WCS is None"),
         ({"wcs_box": ((-0.5, 99.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((-0.5, 99.5), (-0.5, 2047.5))"),
+        ({"wcs_box": ((float("nan"), 2047.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((nan, 2047.5)"),
+        ({"wcs_centre": (-89.4, -491.4)}, "V2, V3 = (-89.4, -491.4) arcsec, and that of NRCALONG is (85.9, -493.5)"),
         ({"xsize": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (1, 1, None, 2048)"),
         ({"unit": "DN/s"}, "BUNIT is DN/s"),
         ({"shape": (100, 100)}, r"shape (100, 100) and the subarray keywords SUBSIZE2, SUBSIZE1 say (2048, 2048)"),
@@ -74,7 +82,18 @@ def test_the_reason_is_in_words(changes, words):
     assert words in invalid(**changes)
 
 
-@pytest.mark.parametrize("changes", [{"frames": ()}, {"shape": (100, 100)}, {"xstart": None}])
+@pytest.mark.parametrize("detector", ["NRCA1", "NRCA2", "NRCA3", "NRCA4", "NRCALONG",
+                                      "NRCB1", "NRCB2", "NRCB3", "NRCB4", "NRCBLONG"])  # fmt: skip
+def test_the_place_of_each_detector_is_that_of_the_siaf(detector):
+    """Truth: pysiaf. 4 arcsec are within the versions of distortion files, 6 arcsec are another place."""
+    aperture = pysiaf.Siaf("NIRCam")[f"{detector.replace('LONG', '5')}_FULL"]
+    optics = {"detector": detector, "module": detector[3]}
+    for shift, is_other in ((0, False), (4, False), (6, True)):
+        found = invalid(wcs_centre=(aperture.V2Ref + shift, aperture.V3Ref), **optics)
+        assert ("puts the centre of the detector at" in found) == is_other
+
+
+@pytest.mark.parametrize("changes", [{"frames": ()}, {"shape": (100, 100)}, {"xstart": None}, {"wcs_centre": (0, 0)}])
 def test_geometry_matters_only_to_a_slope(changes):
     assert invalid(needs_slope=False, **changes) == ""
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.linalg import fractional_matrix_power
 from scipy.stats import chi2, norm
 from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
@@ -176,7 +177,7 @@ def test_plain_least_squares_are_those_of_dense_algebra():
 
 
 def test_covariance_is_the_sandwich_over_sources():
-    """Truth: H^-1 (sum U U^T / (1 - leverage)) H^-1 by dense algebra, of weights and residuals that are Huber's."""
+    """Truth: H^-1 (sum U U^T) H^-1 by dense algebra, of weights and residuals that are Huber's, freed of leverage."""
     truth = replace(TABLE_2_LW, epoch=(0.0, 0.008, -0.006))
     m = simulate(np.random.default_rng(8), truth, Survey(arrays=LW, density=6, **HARD))
     solution = fit(m, exposure_terms="zero")
@@ -194,9 +195,14 @@ def test_covariance_is_the_sandwich_over_sources():
     inverse = np.linalg.pinv(H, rcond=1e-12)[: X.shape[1], : X.shape[1]]
     meat = np.zeros_like(inverse)
     for source in S.T.astype(bool):
-        U, D, v = X[source].T @ (weight * residual)[source], X[source], derivative[source]
-        own = D.T @ (v[:, None] * D) - np.outer(v @ D, v @ D) / max(v.sum(), 1e-300)
-        meat += np.outer(U, U) / (1 - min(np.trace(inverse @ own), 0.9))
+        v, score = derivative[source], (weight * residual)[source]
+        free = X[source] - v @ X[source] / max(v.sum(), 1e-300)
+        # (I - H)^-1/2, H = V^1/2 free H^-1 free^T V^1/2, for the measurements that are within Huber's limit.
+        root = np.sqrt(v)
+        leverage = root[:, None] * free @ inverse @ free.T * root
+        grown = fractional_matrix_power(np.eye(len(v)) - leverage, -0.5).real @ (score / np.where(v > 0, root, np.inf))
+        U = X[source].T @ np.where(v > 0, root * grown, score)
+        meat += np.outer(U, U)
     covariance = inverse @ meat @ inverse
     for status in solution.status:
         number = solution.names.index(status.term.name)

@@ -274,10 +274,13 @@ def test_a_member_that_is_not_science_is_never_overwritten(asn, pair):
         correct("data", path)
 
 
-def test_two_exposures_of_one_output_name_are_refused(asn, pair):
+@pytest.mark.parametrize("change", [str, lambda name: name.replace("jw", "JW")])
+def test_two_exposures_of_one_output_name_are_refused(asn, pair, change):
+    """Names that differ in case only are one file where the system does not tell them apart."""
+    name = change(names(pair)[0])
     Path("twin").mkdir()
-    shutil.copy(f"data/{names(pair)[1]}", f"twin/{names(pair)[0]}")
-    twins = [f"data/{names(pair)[0]}", f"twin/{names(pair)[0]}"]
+    shutil.copy(f"data/{names(pair)[1]}", f"twin/{name}")
+    twins = [f"data/{names(pair)[0]}", f"twin/{name}"]
     path = asn(lambda content: members(content)[1].update(expname=f"../{twins[1]}"))
     for source in (path, twins):
         with pytest.raises(AssociationError, match="_modfix.fits would be written for 2 exposures"):
@@ -328,6 +331,7 @@ def test_the_association_and_its_catalogues_are_inputs(asn, pair):
     ("name", "parameters", "message"),
     [
         ("müller_cal.fits", {}, "ASCII only; rename the "),
+        ("a\nb_cal.fits", {}, "names of printable ASCII only; rename the "),
         ("x" * 246 + "_cal.fits", {}, "_modfix.fits: the name has more than 255 bytes; rename the input"),
         (
             "x_cal.fits",
@@ -363,8 +367,10 @@ def test_a_long_name_is_written_and_resumed(pair_folder, pair, length):
 def test_output_file_names_the_output_of_one_exposure(asn, pair):
     correct("out", f"data/{names(pair)[0]}", output_file="mine.fits").close()
     assert [path.name for path in visible("out")] == ["mine_modfix.fits"]
-    with pytest.raises(ModuleOffsetError, match="an association has one for each member: set output_dir"):
-        correct("out", asn(), output_file="mine.fits")
+    files = [f"data/{name}" for name in names(pair)]
+    for source, words in ((asn(), "an association has"), (files, "2 exposures have"), ("data", "2 exposures have")):
+        with pytest.raises(ModuleOffsetError, match=f"{words} one for each member: set output_dir"):
+            correct("other", source, output_file="mine.fits")
 
 
 @pytest.mark.parametrize("suffix", ["", "a/b", "a b"])

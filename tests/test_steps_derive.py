@@ -16,6 +16,7 @@ from crowded_field import CROWD, SUBARRAY
 from lxml import html
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, derive, simulate
+from jwst_modfix.derivation.joined import read_measurements
 from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
 from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.table import OffsetRow, OffsetTable
@@ -333,14 +334,15 @@ def test_offset_and_slope_of_table_2_are_recovered(long_wavelength, tmp_path, op
     assert list(tmp_path.glob("*_gradient_long.png"))
 
 
-def test_many_measurements_go_into_a_parquet_file(folder, derived, tmp_path, monkeypatch):
-    """Truth: the same rows as in the text file."""
-    pytest.importorskip("pyarrow")
-    pytest.importorskip("pandas")
+def test_many_measurements_go_into_a_fits_file(folder, derived, tmp_path, monkeypatch):
+    """Truth: the same rows, units and header as in the text file."""
     monkeypatch.setattr("jwst_modfix.steps.derive_products._LARGE", 10)
     call(str(folder / "both_asn.json"), tmp_path, report=False)
     assert not list(tmp_path.glob("*.ecsv"))
-    large = Table.read(tmp_path / "both_modfix_measurements.parquet")
-    small = Table.read(derived[0] / "both_modfix_measurements.ecsv")
-    np.testing.assert_array_equal(large["mag"], small["mag"])
+    large = read_measurements(tmp_path / "both_modfix_measurements.fits")
+    small = read_measurements(derived[0] / "both_modfix_measurements.ecsv")
+    assert large.colnames == small.colnames
+    assert large.meta == dict(small.meta)
+    for name in ("mag", "array", "selected", "reason", "time"):
+        np.testing.assert_array_equal(large[name], small[name])
     assert large["flux"].unit == "Jy"

@@ -166,6 +166,9 @@ def test_names_that_no_file_can_have_are_one_error(tmp_path, monkeypatch, name):
     [
         (3, "input must be files, folders, .* got int"),
         (None, "got NoneType"),
+        ("", "the name of an input is empty"),  # as of a variable of the shell that is not set; not the folder .
+        ([" "], "the name of an input is empty"),
+        (b"x_cal.fits", "got bytes"),
         (np.ones((2, 2)), "got ndarray"),
         ({"x_cal.fits"}, "got set"),
         (fits.HDUList([fits.PrimaryHDU()]), "got HDUList; give its file or its data model"),

@@ -98,7 +98,9 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = self.table.row_of(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
+        row = exposure.array and self.table.row_of(
+            exposure.detector, exposure.filter, exposure.pupil, exposure.subarray
+        )
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None
@@ -128,7 +130,8 @@ class Correction:
             _scale(opened, factor_map)
             # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
             stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
-            opened.mark("COMPLETE", decision.record.cards(), stored if decision.record.frame == "sky" else None)
+            cards = decision.record.cards(exposure, factor_map.centre)
+            opened.mark("COMPLETE", cards, stored if decision.record.frame == "sky" else None)
             decision = Decision("apply", f"took out {decision.record.in_words()}")
         return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
 

@@ -11,12 +11,22 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from jwst_modfix.errors import ExposureError, ReferenceTableError
-from jwst_modfix.exposure import FACTOR_PATH, JOB_KEYWORD, LOG_PATH, OpenExposure, is_ours, open_exposure
+from jwst_modfix.exposure import (
+    FACTOR_PATH,
+    JOB_KEYWORD,
+    LOG_PATH,
+    STATUS_KEYWORD,
+    OpenExposure,
+    is_ours,
+    open_exposure,
+)
 from jwst_modfix.table.table import FRAMES, Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from jwst_modfix.exposure import Exposure
 
 __all__ = ["AppliedOffset", "applied", "describe_applied", "job_card", "read_record"]
 
@@ -33,6 +43,7 @@ _CARDS = (
     ("origin_1", "MODFORG1", "First coordinate of the gradient's origin"),
     ("origin_2", "MODFORG2", "Second coordinate of the gradient's origin"),
 )
+_SEAL = "MODFSEAL"  # digest of the other cards and of what they belong to
 _ORDER = "MODFORD"  # and MODFij for coefficient [i][j] of the field
 _OF_GRADIENT = ("frame", "direction", "origin_1", "origin_2")  # absent where the gradient is 0
 _LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/arcmin, deg: as in a table
@@ -82,15 +93,32 @@ class AppliedOffset:
         """Where u = 0, in the units of the frame."""
         return (self.origin_1, self.origin_2)
 
-    def cards(self) -> list[tuple[str, Any, str]]:
-        """Write the record as FITS cards."""
+    def cards(self, exposure: Exposure, factor: float) -> list[tuple[str, Any, str]]:
+        """
+        Write the record as FITS cards, sealed with a digest of the whole.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            The exposure, before it was corrected.
+        factor : float
+            Factor of its PHOTMJSR.
+
+        Returns
+        -------
+        list of tuple
+            Keyword, value and comment of each card.
+        """
         cards = [(keyword, getattr(self, field), comment) for field, keyword, comment in _CARDS]
         if self.field is not None:
             cards.append((_ORDER, self.field.order, "Order of the field taken out"))
             coefficients = itertools.chain(*self.field.coefficients)
             for (keyword, i, j), value in zip(_field_cards(self.field.order), coefficients, strict=True):
                 cards.append((keyword, value, f"[mag] Coefficient of P_{i}(xi) P_{j}(eta)"))
-        return [card for card in cards if card[1] is not None]
+        cards = [card for card in cards if card[1] is not None]
+        values = {keyword: value for keyword, value, _ in cards}
+        photmjsr = None if exposure.photmjsr is None else exposure.photmjsr * factor
+        return [*cards, (_SEAL, _seal(values, exposure, photmjsr), "Digest of record, detector and PHOTMJSR")]
 
     def in_words(self) -> str:
         """Describe what is removed."""
@@ -108,6 +136,14 @@ def rms_of(field: Field) -> float:
         for j, value in enumerate(row):
             variance += value**2 / ((2 * i + 1) * (2 * j + 1))
     return math.sqrt(variance)
+
+
+def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None) -> str:
+    """Digest of a record and its exposure but for the date, with those digits of numbers that every tool keeps."""
+    place = {"DETECTOR": exposure.detector, "FILTER": exposure.filter, "PUPIL": exposure.pupil, "PHOTMJSR": photmjsr}
+    kept = {key: value for key, value in values.items() if key not in (_SEAL, STATUS_KEYWORD, "MODFDATE")} | place
+    lines = [f"{key}={value:.6g}" if isinstance(value, Real) else f"{key}={value}" for key, value in kept.items()]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
 def _field_cards(order: int) -> list[tuple[str, int, int]]:
@@ -136,6 +172,11 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
         raise ExposureError(f"{opened.name}: the correction has {_ORDER} and MODFGRAD, of which a table gives one only")
     if opened.tree.get(FACTOR_PATH) is not None and record.frame != "sky":
         raise ExposureError(f"{opened.name}: its ASDF tree has the factor of a gradient on the sky, its cards have not")
+    if values.get(_SEAL) != _seal(values, opened.exposure, opened.exposure.photmjsr):
+        raise ExposureError(
+            f"{opened.name}: {_SEAL} = {values.get(_SEAL)} is not the digest of the correction's cards, DETECTOR, "
+            "FILTER, PUPIL and PHOTMJSR: they were changed since, or are those of another exposure"
+        )
     return record
 
 

@@ -141,6 +141,10 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--no-offsets", is_flag=True, help="A perfect calibration, except for --epoch-term.")
 @click.option("--epoch-term", "terms", type=_Text(_read_epoch_term), multiple=True, metavar="EPOCH[:FILTER]:MAG ...",
               help="Term t of an epoch, ep1, ep2, ..., in one filter or in all.")  # fmt: skip
+@click.option("--psf", type=click.Choice(["gaussian", "diffraction"]), default="gaussian", show_default=True,
+              help="Round Gaussians, or the pupil of the telescope with wavefront errors.")  # fmt: skip
+@click.option("--wavefront", type=click.FloatRange(0), nargs=2, metavar="A B",
+              help="With --psf diffraction: wavefront errors of the modules [nm rms].  [default: 60 80]")  # fmt: skip
 @click.option("--noise/--no-noise", default=True, help="Poisson, read and flat-field noise.")
 @click.option("--sky/--no-sky", default=True, help="Surface brightness of the sky.")
 @click.option("--bad-pixels/--no-bad-pixels", default=True, help="Dead, hot and reference pixels.")
@@ -163,6 +167,10 @@ def simulate_command(output, quiet, field, seed, context, subarray, **given):  #
             simulate.named_subarray(subarray, detector)
     sources = ("density", "faintest", "star_fraction", "variable_fraction", "variable_amplitude")
     effects = ("noise", "sky", "bad_pixels", "saturation", "cosmic_rays")
+    if given["wavefront"] and given["psf"] != "diffraction":
+        raise click.UsageError("--wavefront: only together with --psf diffraction")
+    rms = dict(zip("AB", given["wavefront"] or (60.0, 80.0), strict=True))
+    rng = simulate.random_stream(seed, field, "wavefronts")
     table = _choose_table(given["table"], given["offsets"], given["gradient"], given["no_offsets"])
     _check_terms(given["terms"], epochs, given["filters"])
     with contextlib.nullcontext() if quiet else _progress():
@@ -176,6 +184,7 @@ def simulate_command(output, quiet, field, seed, context, subarray, **given):  #
             effects=simulate.Effects(**{name: given[name] for name in effects}),
             context=context,
             subarray=subarray,
+            wavefronts=simulate.Wavefronts.draw(rng, rms) if given["psf"] == "diffraction" else None,
         )
     if not quiet:
         click.echo(

@@ -45,6 +45,7 @@ from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
+from jwst_modfix.text import format_measured
 
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.
@@ -53,6 +54,10 @@ LEAST_ERROR = 0.0007
 
 # Fewer sources with a colour do not say whether residuals depend on it.
 _MIN_COLOURS = 20
+_NO_COLOUR = (
+    f"colour_term needs {_MIN_COLOURS} sources that are selected in a second filter too; add its exposures, or leave"
+    " colour_term out"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +105,16 @@ class BandResult:
         """Name of the band, such as ``F444W`` or ``F444W+F405N``."""
         return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
 
+    @property
+    def colour_words(self) -> str:
+        """The colour at which offsets hold, and the colour term; empty where no second filter is measured."""
+        if self.colour is None:
+            return ""
+        words = f"offsets hold at the median colour {self.name} - {self.colour.other} = {self.colour.median:.2f} mag"
+        if self.solution is None or "colour" not in self.solution.names:
+            return words
+        return f"{words}; colour term A - B: {format_measured(*self.solution.value('colour'), 'mmag per mag')}"
+
     def systematic_floors(self, aperture: str) -> dict[str, float]:
         """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
@@ -121,8 +136,13 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
     measurements = _choose_aperture(measurements, table[rows], options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
-    measurements = reserve_sources(measurements, rng, options.reserve_share)
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
+    result = replace(result, colour=_find_colours(photometry, selected, result))
+    if options.colour_term:
+        if result.colour is None:
+            return replace(result, failure=_NO_COLOUR)
+        result = _keep_colours(result)
+    result = replace(result, measurements=reserve_sources(result.measurements, rng, options.reserve_share))
     modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, result)])
     if len(modules) == 1 and options.scale == "modules":
         return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
@@ -134,7 +154,6 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
             result = _solve(result, photometry, options)
         except NoSolutionError as error:
             return replace(result, failure=str(error))
-        result = replace(result, colour=_find_colours(photometry, selected, result))
         if result.solution is not None:
             result = _check(result, photometry, options, rng)
     words = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
@@ -142,13 +161,12 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
 
 
 def _choose_aperture(measurements: Measurements, table: Table, aperture: str) -> Measurements:
-    """Add shares of the growths to magnitudes and errors."""
+    """Add shares of the growths to magnitudes, and take the errors of these sums."""
     if aperture == "r":
         return measurements
     near, far = growth_shares(aperture, _channel(measurements.filter))
     mag = measurements.mag + near * np.asarray(table["growth"]) + far * np.asarray(table["far_growth"])
-    near_error, far_error = near * np.asarray(table["growth_error"]), far * np.asarray(table["far_growth_error"])
-    return replace(measurements, mag=mag, mag_error=np.sqrt(measurements.mag_error**2 + near_error**2 + far_error**2))
+    return replace(measurements, mag=mag, mag_error=np.hypot(np.asarray(table[f"{aperture}_error"]), LEAST_ERROR))
 
 
 def _channel(filter_: str) -> str:
@@ -161,7 +179,7 @@ def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
 
 def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
     measurements = result.measurements
-    choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
+    choices = _choices(options)
     if options.scale == "detectors":
         choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
         return _solve_detectors(result, photometry, choices, options)
@@ -176,6 +194,11 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
         offsets=offset_table(solution),
     )  # fmt: skip
+
+
+def _choices(options: Any) -> dict[str, Any]:
+    names = ("fit_slope", "time_term", "exposure_terms", "colour_term")
+    return {name: getattr(options, name) for name in names}
 
 
 def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[str, Any], options: Any) -> BandResult:
@@ -261,6 +284,14 @@ def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult
     return best and best[1]
 
 
+def _keep_colours(band: BandResult) -> BandResult:
+    """Keep the measurements of sources with a colour, for a colour term."""
+    known = np.isfinite(band.colour.values)
+    colour = replace(band.colour, values=band.colour.values[known])
+    measurements = replace(band.measurements.select(known), colour=colour.values)
+    return replace(band, rows=band.rows[known], measurements=measurements, colour=colour)
+
+
 def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
     """Median magnitude of each source in some rows, by its number; NaN where it is not in them."""
     source = np.asarray(table["source"])
@@ -270,7 +301,7 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    choices = {name: getattr(options, name) for name in ("fit_slope", "time_term", "exposure_terms")}
+    choices = _choices(options)
     again = solve(measurements, **choices, per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}

@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
 from jwst_modfix.derivation.joined import describe_calibration
-from jwst_modfix.derivation.provenance import make_table
+from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
@@ -28,6 +28,7 @@ from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_
 from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
 from jwst_modfix.text import format_measured, get_logger, show_progress
 
@@ -78,6 +79,7 @@ class Options:  # numpydoc ignore=PR01
     seed: int = 1  #: seed of the reserved sources and of the bootstrap
     bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
     aperture: str = "r"  #: magnitudes in the aperture 'r', in the 'large' one of 1.5 r, or 'extrapolated' from both
+    colour_term: bool = False  #: fit the dependence of offsets on colour, where a second filter is measured
     allow_mixed: bool = False  #: accept exposures with different calibrations
     compare: str | None = None  #: table that the report compares with, besides the packaged one
 
@@ -105,6 +107,8 @@ class Options:  # numpydoc ignore=PR01
             )
         if self.fit_direction and self.method == "pairs":
             raise MeasurementsError("fit_direction: needs method='network'; got method='pairs'")
+        if self.colour_term and self.method != "network":
+            raise MeasurementsError(f"colour_term: needs method='network'; got method={self.method!r}")
         for name in ("significance", "bootstrap", "seed", "min_snr", "isolation"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -160,12 +164,18 @@ class Derivation:  # numpydoc ignore=PR01
         """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
         return {band.name: band.solution for band in self.bands if band.solution is not None}
 
+    @property
+    def model(self) -> ModuleOffsetModel:
+        """The reference file as a data model: the table with its covariance, history and versions; it can be saved."""
+        return make_model(self)
+
     @cached_property
     def measurements(self) -> Table:
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
         table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
-        reason = self.selection.reason.astype("U16")
+        # A colour term leaves out selected measurements of sources without a colour.
+        reason = np.where(self.selection.mask, "no colour", self.selection.reason).astype("U16")
         for band in self.bands:
             is_reserved = reserved[band.rows] = band.measurements.reserved
             reason[band.rows] = np.where(is_reserved, "reserved", "no solution")
@@ -357,13 +367,14 @@ def solve_photometry(
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
         reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]
+        reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]
         what = "offset" if options.scale == "modules" else "zero point"
         failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)
         raise NoSolutionError(
             f"no {what} can be derived: {'; '.join(reasons)} ({int(selection.mask.sum())} of {len(selection.mask)} "
             f"measurements selected; not selected: {failed or 'none'})"
         )
-    table = make_table(bands, headers, options.baseline, f"{product}_moduleoffset.asdf")
+    table = make_table(bands, headers, options, f"{product}_moduleoffset.asdf")
     return Derivation(
         product=product, headers=tuple(headers), epochs=epochs, mixed=tuple(mixed), photometry=photometry,
         selection=selection, bands=bands, table=table, options=options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,10 @@ from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns
 
-_FORMATS = {".ecsv": "ascii.ecsv", ".parquet": "parquet"}
+FITS_META = "MODFIX"
+"""Card of a file of measurements in FITS that holds its metadata as JSON."""
+
+_FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}
 _NUMBERS = ("source", "exposure", "epoch", "time")
 _PRODUCT = re.compile(r"(_(cal|jhat|tweakreg|match|crf|modfix|unmodfix))?\.(fits|asdf)(\.gz)?$", re.IGNORECASE)
 
@@ -72,13 +76,17 @@ def derive_from(
 def read_measurements(path: Path) -> Table:
     """Read a file of measurements that a derivation wrote."""
     if path.suffix not in _FORMATS:
-        raise MeasurementsError(f"{path}: must be a measurement file, {' or '.join(_FORMATS)}; got {path.suffix!r}")
+        raise MeasurementsError(f"{path}: must be a measurement file, {', '.join(_FORMATS)}; got {path.suffix!r}")
+    options = {"mask_invalid": False} if path.suffix == ".fits" else {}
     try:
-        table = Table.read(path, format=_FORMATS[path.suffix])
+        table = Table.read(path, format=_FORMATS[path.suffix], **options)
     except FileNotFoundError:
         raise MeasurementsError(f"{path}: no such file") from None
     except Exception as error:  # the readers pass on any error of their parsers
         raise MeasurementsError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+    if FITS_META in table.meta:
+        table.convert_bytestring_to_unicode()
+        table.meta = json.loads(table.meta[FITS_META])
     missing = [name for name in ("filter", "pupil", "selected", "source", "epoch") if name not in table.colnames]
     if missing:
         raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")

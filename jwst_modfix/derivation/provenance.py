@@ -32,13 +32,20 @@ _ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
-def make_table(bands: Sequence[BandResult], headers: Sequence[ExposureHeader], baseline: str, name: str) -> OffsetTable:
+def make_table(
+    bands: Sequence[BandResult], headers: Sequence[ExposureHeader], options: Options, name: str
+) -> OffsetTable:
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
     zero_points = tuple(_complete_detector(row, headers) for table in solved for row in table.zero_points)
     gradient, valid_for = solved[0].gradient, _find_validity(headers)
-    known = {"baseline": baseline, "gradient": gradient, "valid_for": valid_for, "name": name}
+    what = "Zero points of detectors" if zero_points else "Module A/B flux offsets"
+    if options.method == "sky":
+        what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
+    filters = ", ".join(band.name for band in bands if band.offsets is not None)
+    meta = {"description": f"{what} in {filters}, derived from {count_nouns(len(headers), 'exposure')}"}
+    known = {"baseline": options.baseline, "gradient": gradient, "valid_for": valid_for, "name": name, "meta": meta}
     return OffsetTable(rows=rows, zero_points=zero_points, **known)
 
 
@@ -47,14 +54,8 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot, dates.max().isot[:10]
     described = describe_derivation(derivation)
-    exposures = count_nouns(len(derivation.headers), "exposure")
-    bands = ", ".join(band.name for band in derivation.bands if band.offsets is not None)
-    what = "Zero points of detectors" if derivation.table.zero_points else "Module A/B flux offsets"
-    if derivation.options.method == "sky":
-        what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
     return ModuleOffsetModel.from_table(
         derivation.table,
-        description=f"{what} in {bands}, derived from {exposures}",
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
         pedigree=f"INFLIGHT {first[:10]} {last}",
         useafter=first[:19],
@@ -217,7 +218,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
-        "units": ["mag/arcmin" if solution.model.terms[number].is_slope else "mag" for number in terms],
+        "units": [solution.model.terms[number].unit for number in terms],
         "values": solution.values[terms],
         "covariance": solution.covariance[np.ix_(terms, terms)],
         "zero_points": {
@@ -239,7 +240,12 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
         "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
-        "colour": band.colour and {"band": f"{band.name} - {band.colour.other}", "median_mag": band.colour.median},
+        "colour": band.colour
+        and {
+            "band": f"{band.name} - {band.colour.other}",
+            "median_mag": band.colour.median,
+            "words": band.colour_words,
+        },
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
         "module_slopes": band.module_slopes,

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jwst_modfix.fitting.design import NULL_SHARE, Model, generalised_inverse
+from jwst_modfix.fitting.design import Model
+from jwst_modfix.fitting.linear import NULL_SHARE, generalised_inverse
 
 # 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
 MAX_COST = 10.0
@@ -130,12 +131,12 @@ def admit_exposures(found, information, choice):
     free = _with_exposures(found)
     results = found.fitted & ~model.mask("level", "epoch", "exposure")
     contrasts = found.report()[results]
-    before = np.einsum("ij,jk,ik->i", contrasts, information.invert(found.free)[0], contrasts)
+    before = _square(contrasts, information.invert(found.free)[0])
     inverse, null = information.invert(free)
-    after = np.einsum("ij,jk,ik->i", contrasts, inverse, contrasts)
+    after = _square(contrasts, inverse)
     trial = replace(found, free=free, fitted=found.fitted | exposures)
     own = trial.report()[exposures]
-    error = np.sqrt(np.einsum("ij,jk,ik->i", own, inverse, own))
+    error = np.sqrt(_square(own, inverse))
     separable = not information.touches(np.concatenate([contrasts, own]), null).any()
     # The zero point of a detector that is alone in its group is 0 without an error.
     cost = float(np.divide(after, before, out=np.ones_like(after), where=before > 0).max(initial=1.0))
@@ -147,6 +148,11 @@ def admit_exposures(found, information, choice):
     if choice.exposure_terms == "fit":
         return replace(found, refusals=(*found.refusals, words))
     return replace(found, remarks=(*found.remarks, words))
+
+
+def _square(rows, matrix):
+    """``row @ matrix @ row`` of each row."""
+    return np.sum((rows @ matrix) * rows, axis=1)
 
 
 def _epochs_of(model):
@@ -236,7 +242,7 @@ def _is_tilt(trial, information):
     inverse, null = held.invert(trial.free)
     if held.touches(report, null).any():
         return False
-    error = np.sqrt(np.einsum("ij,jk,ik->i", report, inverse, report))
+    error = np.sqrt(_square(report, inverse))
     return bool(error.max() <= MAX_FIELD_ERROR)
 
 
@@ -253,7 +259,7 @@ def admit_drifts(found, information, choice):
     inverse, null = information.invert(trial.free)
     wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
     if not information.touches(wanted, null).any():
-        error = np.sqrt(np.einsum("ij,jk,ik->i", wanted, inverse, wanted).max())
+        error = np.sqrt(_square(wanted, inverse).max())
         if error <= MAX_DRIFT_ERROR:
             return trial
         why = f"an expected error of {1e3 * error:.1f} mmag exceeds the limit of {1e3 * MAX_DRIFT_ERROR:.0f} mmag"

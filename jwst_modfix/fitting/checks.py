@@ -14,7 +14,7 @@ from jwst_modfix.errors import (
     NoSolutionError,
     SkyDisagreementWarning,
 )
-from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design
+from jwst_modfix.fitting.linear import Design, LinearSystem, generalised_inverse
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.table.table import ARRAYS, MODULES
@@ -80,7 +80,7 @@ def _residual(solution, again, term):
         error = np.nan
     influence = _influence(again, term)
     # The part of each term of the correction in this offset: the errors of the correction enter through it.
-    part = solution.model.design(again.measurements).T @ influence
+    part = solution.model.design(again.measurements).pull(influence)
     total = np.hypot(error, np.sqrt(part @ solution.covariance @ part))
     name = term.detector if term.kind == "zero_point" else term.array
     return Residual(array=name, residual=value, residual_error=error, sigmas=float(value / total))
@@ -212,7 +212,7 @@ def _resample(solution, free, rng, n_draws):
     matrices, scores = np.zeros((n_draws, p * p)), np.zeros((n_draws, p))
     for first, last in system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
         rows, starts = system.rows_of(first, last)
-        D, v = system.design[rows].toarray()[:, free], solution.derivative[rows]
+        D, v = system.design.take(rows).toarray()[:, free], solution.derivative[rows]
         total = np.add.reduceat(v, starts)
         sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
         outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
@@ -349,7 +349,7 @@ def _robust_mean(values, errors):
     n, median = len(values), np.median(values)
     scatter = MAD_TO_SIGMA * np.median(np.abs(values - median))
     problem = HuberProblem(
-        system=LinearSystem(make_design(np.zeros((n, 1)), np.ones((n, 1)), 1), np.arange(n), eliminate=False),
+        system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),
         free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
     )  # fmt: skip
     used = np.ones(n, bool)

@@ -1,12 +1,12 @@
-"""The terms of the model m = M + z + g u + t, and least squares with the magnitude M of every source eliminated."""
+"""The terms of the model m = M + z + g u + F + t, and their design."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.linear import Block, Design
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.table.table import ARRAYS, MODULES
 
@@ -17,14 +17,8 @@ _SLOPES = ("slope", "slope_V2", "slope_V3")
 DETECTORS = tuple(f"NRC{module}{array.upper()}" for array in ARRAYS for module in MODULES)
 """Names of the detectors, in the order of ``Measurements.detector``."""
 FULL_FRAME = 2048  # pixels along each side of an array
-# Information on a combination of terms below this share of what the measurements held before the sources
-# were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
-NULL_SHARE = 1e-10
-# Rows taken at once, which bounds the memory, and columns that are dense in them: at most so many, if so large a share
-# of the rows has them.
-_DENSE_ROWS = 20_000
-_FEW_COLUMNS = 64
-_FILLED = 0.02
+# Rows of which polynomials are evaluated at once, which bounds the memory.
+_ROWS = 200_000
 # Counting is faster than sorting where the labels' range is at most this many times their number.
 _SPARSEST = 4
 
@@ -35,7 +29,8 @@ class Term:
 
     # Of modules: 'offset', Delta_AB = z_A - z_B [mag], 'level', mean zero point of the array's modules [mag], and
     # 'slope', k [mag/arcmin]. Of detectors: 'zero_point', z [mag], and 'field', a coefficient of F(x, y) [mag].
-    # Of both: 'epoch', t, 'exposure', its own t less the epoch's, and 'drift', of one detector in one epoch [mag].
+    # Of both: 'epoch', t, 'exposure', its own t less the epoch's, and 'drift', of one detector in one epoch [mag];
+    # 'colour', of module A less that of module B [mag per mag].
     kind: str
     array: str | None = None
     module: str | None = None  # of a detector, or where each module has its own slope
@@ -65,12 +60,14 @@ class Term:
     def name(self) -> str:
         """Short name, such as ``offset[long]``, ``zero_point[NRCA1]`` or ``epoch[2]``."""
         place = (self.detector,) if self.is_of_detector else (self.array, self.module)
-        inside = (*place, self.epoch, self.time, *(self.power or ()))
-        return f"{self.kind}[{' '.join(str(part) for part in inside if part is not None)}]"
+        inside = [str(part) for part in (*place, self.epoch, self.time, *(self.power or ())) if part is not None]
+        return f"{self.kind}[{' '.join(inside)}]" if inside else self.kind
 
     @property
     def words(self) -> str:
         """The term in words."""
+        if self.kind == "colour":
+            return "colour term A - B"
         if self.kind in ("epoch", "exposure"):
             return f"term of {self.kind} {self.epoch if self.kind == 'epoch' else self.time}"
         if self.kind == "drift":
@@ -80,6 +77,11 @@ class Term:
         kind, _, axis = self.kind.partition("_")
         along, inside = f" along {axis}" if axis else "", f" in module {self.module}" if self.module else ""
         return f"{kind} of array {self.array}{along}{inside}"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value."""
+        return "mag/arcmin" if self.is_slope else "mag/mag" if self.kind == "colour" else "mag"
 
     @property
     def is_slope(self) -> bool:
@@ -99,6 +101,7 @@ class Model:
     epoch_of_time: np.ndarray  # place of each time's epoch among the epochs
     # Gradients of 1 mag/arcmin along V2 and V3 over the whole focal plane, as terms of the detectors' fields.
     tilts: tuple[np.ndarray, ...] = ()
+    colour: float | None = None  # at which the zero points hold, with a colour term [mag]
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
@@ -121,7 +124,7 @@ class Model:
         """Degrees (i, j) of the field's polynomials, in order of i + j."""
         return tuple(dict.fromkeys(term.power for term in self.terms if term.power is not None))
 
-    def design(self, measurements: Measurements) -> sparse.csr_array:
+    def design(self, measurements: Measurements) -> Design:
         """Design of measurements by detectors and in epochs of this model: ``design @ values`` is z + g u + F + t.
 
         An exposure that is not part of the model has the term of its epoch.
@@ -133,10 +136,10 @@ class Model:
             raise MeasurementsError(f"{unknown[0]} is not part of the solution")
         if self.powers:
             demand_pixels(m)
-        epoch = np.searchsorted(self.epochs, m.epoch)
+        epoch = np.searchsorted(self.epochs, m.epoch).astype(np.int32)
         place = np.minimum(np.searchsorted(self.times, m.time), max(len(self.times) - 1, 0))
-        time = np.where(self.times[place] == m.time, place, len(self.times)) if len(self.times) else None
-        return self._rows(m.detector, m.V2, m.V3, epoch=epoch, time=time, pixel=(m.x, m.y))
+        time = np.where(self.times[place] == m.time, place, len(self.times)).astype(np.int32)
+        return self._rows(m.detector, m.V2, m.V3, epoch=epoch, time=time, pixel=(m.x, m.y), colour=m.colour)
 
     def contrast(self, array: str, place_A: tuple[float, float], place_B: tuple[float, float]) -> np.ndarray:
         """Weights of the terms in the difference A - B of an array ID between two places (V2, V3) [arcsec]."""
@@ -153,33 +156,32 @@ class Model:
             rows[places >= 0, places[places >= 0]] += np.broadcast_to(value, len(codes))[places >= 0]
         return rows
 
-    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None)):
+    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None), colour=None):
         """One entry for each kind of term: z_A = level + Delta_AB / 2, z_B = level - Delta_AB / 2, g = share * k."""
-        ones = np.ones(len(detector))
-        entries = [("zero_point", detector, ones)]
+        entries = [("zero_point", detector, None)]
         if self.scale == "modules":
-            entries = [("level", detector, ones), ("offset", detector, _HALVES[detector % 2])]
+            entries = [("level", detector, None), ("offset", detector, _HALVES[detector % 2])]
         for kind, angle in zip(_SLOPES, (self.direction, 90.0, 0.0), strict=True):
             if self.mask(kind).any():
                 entries.append((kind, detector, EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)))
-        entries = [(self._places(kind), label, value) for kind, label, value in entries]
+        if self.colour is not None and colour is not None:
+            entries.append(("colour", detector, _HALVES[detector % 2] * (colour - self.colour)))
         if epoch is not None:
-            entries.append((self._places("epoch"), epoch, ones))
-            if time is not None and self.mask("exposure").any():
-                entries.append((self._places("exposure"), time, ones))
+            entries.append(("epoch", epoch, None))
+            if self.mask("exposure").any():
+                entries.append(("exposure", time, None))
             if self.mask("drift").any():
-                entries.append((self._places("drift"), (detector, epoch), ones))
+                entries.append(("drift", detector * np.int32(len(self.epochs)) + epoch, None))
+        blocks = [Block(label, self._places(kind).ravel(), value) for kind, label, value in entries]
         powers = self.powers if pixel[0] is not None else ()
-        shape = len(detector), len(entries) + len(powers)
-        # Filled in place: with ten million rows each copy is a gigabyte.
-        columns, values = np.empty(shape, dtype=np.int32), np.empty(shape)
-        for number, (places, label, value) in enumerate(entries):
-            columns[:, number], values[:, number] = places[label], value
-        for number, power in enumerate(powers, len(entries)):
-            columns[:, number] = self._places("field", power)[detector]
-            values[:, number] = legendre(*pixel, (power,))[0]
-        values[columns < 0] = 0.0
-        return make_design(np.maximum(columns, 0, out=columns), values, len(self.terms))
+        shapes = np.empty((len(powers), len(detector)))
+        for first in range(0, len(detector) if powers else 0, _ROWS):
+            rows = slice(first, first + _ROWS)
+            shapes[:, rows] = legendre(pixel[0][rows], pixel[1][rows], powers)
+        blocks += [
+            Block(detector, self._places("field", power), shape) for power, shape in zip(powers, shapes, strict=True)
+        ]
+        return Design(tuple(blocks), len(self.terms))
 
     def _places(self, kind, power=None):
         """Column of a kind of term for each detector, epoch, exposure or both; -1 where there is none."""
@@ -196,8 +198,8 @@ class Model:
                 places[np.searchsorted(self.times, term.time)] = number
                 continue
             epoch = np.searchsorted(self.epochs, term.epoch) if term.epoch is not None else None
-            if kind == "epoch":
-                places[epoch] = number
+            if kind in ("epoch", "colour"):
+                places[epoch if kind == "epoch" else slice(None)] = number
                 continue
             places[list(term.codes) if epoch is None else (term.codes[0], epoch)] = number
         return places
@@ -221,7 +223,7 @@ def list_powers(order: int) -> tuple[tuple[int, int], ...]:
 
 def list_terms(
     measurements, slope_arrays, direction, origin, fit_direction, per_module,
-    *, scale="modules", field_order=0, exposures=False, drift=False,
+    *, scale="modules", field_order=0, exposures=False, drift=False, colour=None,
 ):  # fmt: skip
     """List the terms of these measurements: zero points, slopes, terms of epochs and exposures, fields, drifts."""
     there = [(ARRAYS[code // 2], MODULES[code % 2]) for code in np.unique(measurements.detector)]
@@ -254,7 +256,8 @@ def list_terms(
             Term("drift", ARRAYS[d // 2], MODULES[d % 2], int(epochs[e])) for d, e in seen if e > 0
         ]  # fmt: skip
     terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(field_order)]
-    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time)
+    terms += [Term("colour")] if colour is not None else []
+    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time, colour=colour)
     return replace(model, tilts=_list_tilts(model, measurements)) if model.powers else model
 
 
@@ -289,189 +292,3 @@ def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shifted = values.astype(np.int64) - least
     there = np.bincount(shifted, minlength=span) > 0
     return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[shifted]
-
-
-def make_design(columns, values, n_terms):
-    """Lay out a sparse design from the column and the value of each entry, both of shape (n, entries in a row)."""
-    n, entries = values.shape
-    pointer = np.arange(0, n * entries + 1, entries)
-    return sparse.csr_array((values.ravel(), columns.astype(np.int32, copy=False).ravel(), pointer), shape=(n, n_terms))
-
-
-@dataclass(frozen=True, eq=False)
-class LinearSystem:
-    """The model ``y = M[source] + design @ beta`` for n measurements.
-
-    M, the magnitude of each source, is eliminated (Schur complement), so that only the matrices of the global terms
-    beta are dense. With ``eliminate=False`` there is no M, and sources only tell which rows are correlated.
-    """
-
-    design: sparse.csr_array  # (n, n_terms), the same number of entries in each row
-    source: np.ndarray  # (n,), numbered from 0 without gaps
-    eliminate: bool = True
-    _last: list = field(default_factory=list, repr=False)
-
-    @cached_property
-    def n_sources(self):
-        """Number of sources."""
-        return int(self.source.max()) + 1
-
-    @cached_property
-    def _order(self):
-        """Rows ordered by source, and the edges of each source among them."""
-        counts = np.bincount(self.source, minlength=self.n_sources)
-        return np.argsort(self.source, kind="stable").astype(np.int32), np.concatenate([[0], np.cumsum(counts)])
-
-    def rows_of(self, first, last):
-        """Find the rows of a range of sources, and where each source starts among them."""
-        order, edges = self._order
-        return order[edges[first] : edges[last]], edges[first:last] - edges[first]
-
-    def split_sources(self, n_rows):
-        """Split the sources into ranges of about ``n_rows`` rows."""
-        edges, first = self._order[1], 0
-        while first < self.n_sources:
-            last = max(first + 1, int(np.searchsorted(edges, edges[first] + n_rows, side="right")) - 1)
-            yield first, last
-            first = last
-
-    def per_source(self, values):
-        """Sum values over each source."""
-        return np.bincount(self.source, values, self.n_sources)
-
-    def source_sums(self, weight):
-        """Sum weighted design rows over each source."""
-        order, edges = self._order
-        grouped = sparse.csr_array((weight[order], order, edges), shape=(self.n_sources, len(order)))
-        return grouped @ self.design
-
-    def source_mean(self, weight, y):
-        """Weighted mean over each source: the estimate of M; 0 where M is not part of the model."""
-        return self.per_source(weight * y) * self.mean_variance(weight)
-
-    def mean_variance(self, weight):
-        """Variance of the estimate of M of each source; 0 where it has no weight or M is not part of the model."""
-        total = self.per_source(weight)
-        return np.divide(1.0, total, out=np.zeros_like(total), where=(total > 0) & self.eliminate)
-
-    def residual(self, weight, y, beta):
-        """Subtract the terms and the sources' means."""
-        left = y - self.design @ beta
-        return left - self.source_mean(weight, left)[self.source]
-
-    def normal_matrix(self, weight):
-        """Weighted normal matrix of the global terms, after and before the sources are eliminated.
-
-        The last result is kept, as several questions are asked of the same weights, which nothing changes in place.
-        """
-        if not self._last or self._last[0] is not weight:
-            gram = square_rows(self.design, weight)
-            self._last[:] = weight, (gram - square_rows(self.source_sums(weight), self.mean_variance(weight)), gram)
-        return self._last[1]
-
-    def invert(self, weight, free):
-        """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
-        here = np.ix_(free, free)
-        return generalised_inverse(*(part[here] for part in self.normal_matrix(weight)))
-
-    def find_null_space(self, weight, free):
-        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
-        matrix, gram = (part[np.ix_(free, free)] for part in self.normal_matrix(weight))
-        root = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
-        null = generalised_inverse(matrix, gram)[1]
-        found = np.zeros((len(free), null.shape[1]))
-        found[free] = null / root[:, None]
-        return found
-
-    def score(self, weight, residual):
-        """Right side of the normal equations for a step from given residuals."""
-        return self.design.T @ (weight * (residual - self.source_mean(weight, residual)[self.source]))
-
-    def kept_share(self, weight):
-        """Root of the share of its variance that a residual keeps when its source's mean is subtracted."""
-        if not self.eliminate:
-            return np.ones(len(weight))
-        total = self.per_source(weight)[self.source]
-        share = np.divide(weight, total, out=np.ones_like(weight), where=total > 0)
-        return np.sqrt(np.maximum(1 - share, 1e-6))
-
-    def leverage(self, weight, covariance):
-        """Leverage of each source on all terms together: trace of the covariance times its part of the information."""
-        n = len(weight)
-        columns, values = (part.reshape(n, -1) for part in (self.design.indices, self.design.data))
-        quadratic = np.zeros(n)
-        for a, one in zip(columns.T, values.T, strict=True):
-            for b, other in zip(columns.T, values.T, strict=True):
-                quadratic += covariance[a, b] * one * other
-        sums, taken = self.source_sums(weight), np.zeros(self.n_sources)
-        for start in range(0, self.n_sources, _DENSE_ROWS):
-            part = sums[start : start + _DENSE_ROWS]
-            taken[start : start + _DENSE_ROWS] = part.multiply(part @ covariance).sum(axis=1)
-        return self.per_source(weight * quadratic) - taken * self.mean_variance(weight)
-
-    def effective_sources(self, weight, influence):
-        """Count the sources that constrain a combination of terms: ``(sum s)^2 / sum s^2`` of their shares s (Kish).
-
-        The shares are in its information: n sources of equal shares count n, and one that has all counts 1.
-        """
-        pull = self.design @ influence
-        pull -= self.source_mean(weight, pull)[self.source]
-        share = self.per_source(weight * pull**2)
-        square = np.sum(share**2)
-        # Rounded, so that 10 equal sources are not fewer than 10.
-        return round(float(np.sum(share) ** 2 / square), 9) if square > 0 else 0.0
-
-
-def generalised_inverse(matrix, gram):
-    """Inverse of a symmetric matrix without its null space, and vectors that span the null space.
-
-    Contrasts that the data determine, such as z_A - z_B, do not depend on which generalised inverse is taken.
-    """
-    scale = np.diag(gram)
-    root = np.sqrt(np.where(scale > 0, scale, 1.0))
-    eigenvalue, vector = np.linalg.eigh(matrix / np.outer(root, root))
-    kept = eigenvalue > NULL_SHARE
-    inverse = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T
-    return inverse / np.outer(root, root), vector[:, ~kept]
-
-
-def square_rows(rows, weight):
-    """Compute ``rows.T @ diag(weight) @ rows`` of sparse rows.
-
-    Columns that many rows have are dense, where BLAS is faster than sparse products; the others, which may be a
-    thousand, stay sparse.
-    """
-    n, p = rows.shape
-    filled = np.bincount(rows.indices, minlength=p)
-    dense = np.full(p, True)
-    if p > _FEW_COLUMNS:
-        order = np.argsort(-filled, kind="stable")
-        dense[order[_FEW_COLUMNS:]] = False
-        dense &= filled > _FILLED * n
-    place = np.cumsum(dense) - 1
-    place[~dense] = np.cumsum(~dense)[~dense] - 1
-    total = np.zeros((p, p))
-    both, cross = np.ix_(dense, dense), np.ix_(dense, ~dense)
-    for start in range(0, n, _DENSE_ROWS):
-        part = rows[start : start + _DENSE_ROWS]
-        part.data = part.data * np.repeat(np.sqrt(weight[start : start + _DENSE_ROWS]), np.diff(part.indptr))
-        if dense.all():
-            full = part.toarray()
-            total += full.T @ full
-            continue
-        one, other = (_take(part, mine, place) for mine in (dense, ~dense))
-        one = one.toarray()
-        total[both] += one.T @ one
-        total[cross] += (other.T @ one).T
-        total[np.ix_(~dense, ~dense)] += (other.T @ other).toarray()
-    total[np.ix_(~dense, dense)] = total[cross].T
-    return total
-
-
-def _take(rows, columns, place):
-    """Take some columns of sparse rows, numbered anew."""
-    mine = columns[rows.indices]
-    count = np.concatenate([[0], np.cumsum(mine)])
-    pointer = count[rows.indptr]
-    shape = (rows.shape[0], np.count_nonzero(columns))
-    return sparse.csr_array((rows.data[mine], place[rows.indices[mine]], pointer), shape=shape)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, Information, first_drifts, report_terms
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, Model, list_terms
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, list_terms
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
+from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.robust import fit_robust
 from jwst_modfix.fitting.zero_points import find_determined
 

@@ -33,13 +33,13 @@ _INTEGERS = ("source", "exposure", "epoch")
 _COUNTS = (*_INTEGERS, "time")
 _LABELS = ("array", "module")
 _FLOATS = ("mag", "mag_error", "V2", "V3")
-_OPTIONAL = ("x", "y", "RA", "Dec", "time")
+_OPTIONAL = ("x", "y", "RA", "Dec", "time", "colour")
 # Other names of columns of a table, and the units that a column may have.
 _ALIASES = {"mag_error": "mag_err", "V2": "v2", "V3": "v3", "RA": "ra", "Dec": "dec"}
 _MAGNITUDES, _ANGLES, _PIXELS = ("mag", "mag(AB)"), ("deg",), ("pix", "pixel")
 _UNITS = {"mag": _MAGNITUDES, "mag_error": _MAGNITUDES, "V2": ("arcsec",), "V3": ("arcsec",)}
 _MAGNITUDE_LIMITS = (-10.0, 50.0)  # catalogues have 99 or -99 where there is no magnitude
-_UNITS |= {"x": _PIXELS, "y": _PIXELS, "RA": _ANGLES, "Dec": _ANGLES}
+_UNITS |= {"colour": _MAGNITUDES, "x": _PIXELS, "y": _PIXELS, "RA": _ANGLES, "Dec": _ANGLES}
 
 
 def focal_plane_coordinate(
@@ -89,6 +89,8 @@ class Measurements:
     time : array_like of int, shape (n,), optional
         Number of the time of the exposure, which detectors that were exposed together share; ``exposure`` unless
         given.
+    colour : array_like of float, shape (n,), optional
+        Magnitude of the source in this filter minus that in another one [mag], for a colour term.
     reserved : array_like of bool, shape (n,), optional
         Kept out of the fit, for validation; none by default.
     filter, pupil : str, optional
@@ -114,6 +116,7 @@ class Measurements:
     RA: np.ndarray | None = None
     Dec: np.ndarray | None = None
     time: np.ndarray = None  # type: ignore[assignment]
+    colour: np.ndarray | None = None
     reserved: np.ndarray = None  # type: ignore[assignment]
     filter: str = "unknown"
     pupil: str = "CLEAR"

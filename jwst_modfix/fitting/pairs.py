@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, LinearSystem, make_design, number_labels
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, number_labels
+from jwst_modfix.fitting.linear import Design, LinearSystem
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, sandwich, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.separability import MAX_INFLATION
@@ -176,7 +177,7 @@ def _fit(array, pairs, columns):
     sources, number = np.unique(np.concatenate([pair.source for pair in pairs]), return_inverse=True)
     y, X = np.concatenate([pair.difference for pair in pairs]), np.column_stack(list(columns.values()))
     n, p = X.shape
-    system = LinearSystem(make_design(np.broadcast_to(np.arange(p), X.shape), X, p), number, eliminate=False)
+    system = LinearSystem(Design.of_columns(X), number, eliminate=False)
 
     def find_scale(residual, used, n_terms):
         freedom = np.sqrt(n / max(n - n_terms, 1))
@@ -193,7 +194,7 @@ def _fit(array, pairs, columns):
     fit = solve_huber(problem, used, start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1]))
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
     normal = np.linalg.pinv(system.normal_matrix(fit.derivative)[0])
-    effective = np.array([system.effective_sources(fit.derivative, row) for row in normal])
+    effective = system.effective_sources(fit.derivative, normal)
     factor = student_factor(effective - p + 1)
     covariance = sandwich(problem, fit) * np.outer(factor, factor)
     return PairSolution(array, pairs, tuple(columns), fit.values, covariance, len(sources))

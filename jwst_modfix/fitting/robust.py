@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fitting.design import LinearSystem, number_labels, square_rows
+from jwst_modfix.fitting.design import number_labels
+from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 
 # 95% efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
@@ -20,6 +21,8 @@ _MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) +
 MAD_TO_SIGMA = 1.4826
 # The leverage of a source that its residuals are corrected for, at most: beyond it one source determines a term.
 _MAX_LEVERAGE = 0.9
+_SMALL_LEVERAGE = 0.02
+_ELEMENTS = 2_000_000  # of covariances at once
 # Student's t of fewer than 3 degrees of freedom has no standard deviation.
 _LEAST_SOURCES = 4
 _MAX_ITERATIONS = 100
@@ -109,16 +112,16 @@ def solve_huber(problem, used, fit):
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
-        before, values = fit, fit.values.copy()
+        before, scale_before, values = fit.values, fit.scale, fit.values.copy()
         values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
         residual = system.residual(fit.weight, problem.y, values)
         scale = problem.find_scale(residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free))
         fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
         fit = _rescale(problem, used, fit, *scale, problem.robust)
-        change = np.abs(fit.values - before.values)[problem.free]
-        settled = abs(fit.scale - before.scale) <= _TOLERANCE * before.scale
+        change = np.abs(fit.values - before)[problem.free]
+        settled = abs(fit.scale - scale_before) <= _TOLERANCE * scale_before
         error = np.sqrt(np.maximum(np.diag(inverse), 0))
-        if before.iterations and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
+        if fit.iterations > 1 and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
             break
         if not (problem.robust or problem.rescale):
             break
@@ -147,18 +150,46 @@ def sandwich(problem, fit, as_given=False):
     """Covariance of the free terms, by sandwich over sources (Huber 1967); 0 for the others.
 
     ``H^-1 (sum U U^T) H^-1`` with the scores U of the sources holds for correlated residuals of one source as well.
-    Each U is divided by the root of 1 - leverage of its source (Bell & McCaffrey 2002, with the trace for the matrix),
-    as residuals of a source that determines a term are too small. ``as_given``: H^-1, where the errors are known.
+    Residuals of a source that determines a term are too small: they are corrected for the leverage of the source.
+    ``as_given``: H^-1, where the errors are known.
     """
     system, free = problem.system, problem.free
     covariance, here = np.zeros((len(free), len(free))), np.ix_(free, free)
     covariance[here] = inverse = problem.invert(fit.derivative)
     if as_given:
         return covariance
-    leverage = np.clip(system.leverage(fit.derivative, covariance), 0.0, _MAX_LEVERAGE)
-    scatter = square_rows(system.source_sums(fit.weight * fit.residual), 1 / (1 - leverage))
+    score = correct_leverage(system, fit.derivative, covariance, fit.weight * fit.residual)
+    scatter = system.source_products(score, np.ones(system.n_sources))
     covariance[here] = inverse @ scatter[here] @ inverse
     return covariance
+
+
+def correct_leverage(system, weight, covariance, score):
+    """Scores of measurements corrected for the leverage H of their source: W^1/2 (I - H)^-1/2 W^-1/2 (CR2).
+
+    Bell & McCaffrey (2002, Survey Methodology 28, 169); with the magnitudes of sources eliminated: Pustejovsky &
+    Tipton (2018, J. Bus. Econ. Stat. 36, 672). Where the trace of H is small, its mean eigenvalue stands for all.
+    """
+    # At most: without what the sources' magnitudes take.
+    trace = system.per_source(weight * system.design.quadratic(covariance))
+    mean = trace / np.maximum(system.per_source(weight > 0) - system.eliminate, 1)
+    corrected = score / np.sqrt(1 - np.minimum(mean, _SMALL_LEVERAGE))[system.source]
+    large, counts = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None)
+    for count in np.unique(counts[large]).tolist():
+        same = large[counts[large] == count]
+        for first in range(0, len(same), step := max(_ELEMENTS // (count * len(system.design.blocks)) ** 2, 1)):
+            rows = system.find_rows(same[first : first + step]).reshape(-1, count)
+            own, root = weight[rows], np.sqrt(weight[rows])
+            matrix = system.design.take(rows.ravel()).project(covariance, len(rows))
+            if system.eliminate:
+                total = own.sum(axis=1, keepdims=True)
+                away = np.eye(count) - (own / np.where(total > 0, total, 1.0))[:, None, :]
+                matrix = away @ matrix @ away.transpose(0, 2, 1)
+            value, vector = np.linalg.eigh(root[:, :, None] * matrix * root[:, None, :])
+            freed = np.divide(score[rows], root, out=np.zeros_like(root), where=root > 0)[..., None]
+            freed = vector.transpose(0, 2, 1) @ freed / np.sqrt(1 - np.clip(value, 0.0, _MAX_LEVERAGE))[..., None]
+            corrected[rows] = np.where(root > 0, root * (vector @ freed)[..., 0], score[rows])
+    return corrected
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,7 +216,7 @@ def fit_robust(
         if not scatter:
             return 0.0, 1.0
         freedom = np.count_nonzero(used) - np.count_nonzero(system.per_source(used))
-        return _find_scatter(residual[used], error[used], max(1 - n_terms / max(freedom, 1), 0.2))
+        return _find_scatter(residual, error, used, max(1 - n_terms / max(freedom, 1), 0.2))
 
     problem = HuberProblem(
         system=system, free=free, y=measurements.mag, error=error, find_scale=find_scale,
@@ -206,11 +237,12 @@ def fit_robust(
     return RobustFit(**vars(fit), covariance=covariance, rejected=rejected, chi2=chi2_used)
 
 
-def _find_scatter(residual, error, share):
+def _find_scatter(residual, error, used, share):
     """Scatter to add in quadrature so that robust reduced chi-square is 1 (Huber's Proposal 2), and error scale."""
-    if len(residual) > _SCATTER_SAMPLE:
-        pick = np.linspace(0, len(residual) - 1, _SCATTER_SAMPLE).astype(int)
-        residual, error = residual[pick], error[pick]
+    pick = np.flatnonzero(used)
+    if len(pick) > _SCATTER_SAMPLE:
+        pick = pick[np.linspace(0, len(pick) - 1, _SCATTER_SAMPLE).astype(int)]
+    residual, error = residual[pick], error[pick]
     variance = error**2
 
     def excess(added, factor=1.0):
@@ -245,6 +277,10 @@ def _reject(problem, fit, before, epoch):
     alone = system.per_source(found == USED)[system.source] < 2
     found[(found == USED) & alone] = OUTLIER
     found[before == SINGLE] = SINGLE
+    if np.count_nonzero(found != before) <= _UNDECIDED * len(found):
+        return before
+    # As in the step that follows, whose normal matrix is then known.
+    base = 1 / (fit.error_scale**2 * (problem.error**2 + fit.sigma_int**2))
     link = _find_links(problem, base * (before != SINGLE), found == USED)[system.source]
     found[link & (before != SINGLE)] = USED
     return found.astype(np.int8)

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
 from scipy.stats import f as fisher
 
 from jwst_modfix.errors import ModelMismatchWarning
-from jwst_modfix.fitting.design import LinearSystem, generalised_inverse, make_design, number_labels
+from jwst_modfix.fitting.design import number_labels
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, generalised_inverse
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.table.table import ARRAYS, MODULES
 from jwst_modfix.text import format_measured
@@ -35,7 +35,7 @@ _ADVICE = {
     "exposure": "fit a term for each exposure (exposure_terms), or look at this exposure",
     "exposure x detector": "look at this file; where many differ, errors without their scatter are too small",
     "magnitude x module": "look at linearity and sky subtraction; compare fits of bright and of faint sources",
-    "colour x module": "the offsets hold at the median colour only; derive them from sources of your own colour",
+    "colour x module": "the offsets hold at the median colour only; fit a term (colour_term)",
     "position on detector": "fit a field (field_order), or look at the flat of this detector",
     "position x module": "look at the flats; fit a field (field_order)",
     "pixel phase": "look at the centroids; use a larger aperture",
@@ -71,9 +71,9 @@ class ScoreTest:
 class _Columns:
     """Columns to test, shape (n, q), and each in words."""
 
-    matrix: sparse.csr_array
+    matrix: Design
     words: Sequence[str]
-    beside: tuple[sparse.csr_array, ...] = ()  # columns that have tests of their own: what they explain is not tested
+    beside: tuple[Design, ...] = ()  # columns that have tests of their own: what they explain is not tested
 
 
 def run_score_tests(solution: Solution, *, colour: np.ndarray | None = None, n_bands: int = 1) -> tuple[ScoreTest, ...]:
@@ -133,13 +133,11 @@ def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Colu
     codes, column = number_labels(code)
     places = np.unravel_index(codes, [len(words) for words in known])
     names = [" ".join(words[i] for words, i in zip(known, place, strict=True)) for place in np.transpose(places)]
-    ones = np.ones(len(column))
-    matrix = sparse.csr_array((ones, (np.arange(len(column)), column)), shape=(len(column), len(codes)))
-    return _Columns(matrix, names)
+    return _Columns(Design((Block(column, np.arange(len(codes))),), len(codes)), names)
 
 
 def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
-    return _Columns(sparse.csr_array(np.column_stack(columns)), words)
+    return _Columns(Design.of_columns(np.column_stack(columns)), words)
 
 
 def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
@@ -151,15 +149,16 @@ def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[s
     on_detector = _legendre(_scale(getattr(m, axes[0]), detector), _scale(getattr(m, axes[1]), detector))
     in_module = _legendre(_scale(m.V2, module), _scale(m.V3, module))
     shapes = (f"along {axes[0]}", f"along {axes[1]}", f"curved along {axes[0]}", "twisted", f"curved along {axes[1]}")
-    places = len(shapes) * detector[:, None] + np.arange(len(shapes))
-    matrix = make_design(places, on_detector, len(shapes) * len(codes))
+    places = len(shapes) * np.arange(len(codes))
+    blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector.T))
+    matrix = Design(tuple(blocks), len(shapes) * len(codes))
     words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
     yield "position on detector", _Columns(matrix, words)
     if len(modules) == len(MODULES):
         side = np.where(m.module_code == 0, 0.5, -0.5)
         columns = side[:, None] * np.column_stack([on_detector, in_module])
         words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
-        yield "position x module", _Columns(sparse.csr_array(columns), words)
+        yield "position x module", _Columns(Design.of_columns(columns), words)
 
 
 def _legendre(xi: np.ndarray, eta: np.ndarray) -> np.ndarray:
@@ -177,20 +176,20 @@ def _scale(place: np.ndarray, group: np.ndarray) -> np.ndarray:
 def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
     """Test the columns together; None where the fitted terms leave nothing of them."""
     system, weight, free = solution.system, solution.weight, solution.free
-    behind = LinearSystem(columns.matrix, system.source, system.eliminate).source_sums((weight > 0).astype(float))
-    kept = np.flatnonzero((behind != 0).sum(axis=0) >= _MIN_SOURCES)
+    behind = LinearSystem(columns.matrix, system.source, system.eliminate).count_sources((weight > 0).astype(float))
+    kept = np.flatnonzero(behind >= _MIN_SOURCES)
     if not (q := len(kept)):
         return None
-    known = sparse.hstack([system.design[:, free], *columns.beside], format="csr")
-    p = known.shape[1]
-    design = sparse.csr_array(sparse.hstack([known, columns.matrix[:, kept]], format="csr"))
-    joint = LinearSystem(design, system.source, system.eliminate)
+    known = system.design.beside(*columns.beside)
+    joint = LinearSystem(known.beside(columns.matrix), system.source, system.eliminate)
+    mine = np.concatenate([np.flatnonzero(free), np.arange(len(free), known.n_terms), known.n_terms + kept])
+    p, here = len(mine) - q, np.ix_(mine, mine)
     # Residuals are from weighted means of the sources: their scores do not need to be freed of these again.
-    information, gram = joint.normal_matrix(weight)
-    sums = joint.source_sums(weight * solution.residual)
+    information, gram = (part[here] for part in joint.normal_matrix(weight))
+    scatter = joint.source_products(weight * solution.residual, np.ones(joint.n_sources))[here]
     inverse, _ = generalised_inverse(information[:p, :p], gram[:p, :p])
     project = np.vstack([-inverse @ information[:p, p:], np.eye(q)])
-    score, spread = project.T @ np.asarray(sums.sum(axis=0)), project.T @ (sums.T @ sums).toarray() @ project
+    score, spread = project.T @ joint.design.pull(weight * solution.residual)[mine], project.T @ scatter @ project
     left, before = project.T @ information @ project, np.diag(gram)[p:]
     # Combinations with information of their own, in units of what each column held before.
     root = np.sqrt(np.maximum(before, 1e-300))

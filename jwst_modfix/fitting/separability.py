@@ -18,16 +18,8 @@ from jwst_modfix.fitting.blocks import (
     find_references,
     report_terms,
 )
-from jwst_modfix.fitting.design import (
-    NULL_SHARE,
-    SLOPE_ARRAYS,
-    LinearSystem,
-    Model,
-    Term,
-    generalised_inverse,
-    list_terms,
-    number_labels,
-)
+from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms, number_labels
+from jwst_modfix.fitting.linear import NULL_SHARE, LinearSystem, generalised_inverse
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
@@ -200,6 +192,7 @@ class Choice:
     origin: tuple[float, float] = ORIGIN
     fit_direction: bool = False
     per_module: bool = False
+    colour: float | None = None  # at which zero points hold, with a colour term [mag]
     min_sources: int = MIN_SOURCES
 
 
@@ -248,6 +241,7 @@ def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> 
     model = list_terms(
         measurements, SLOPE_ARRAYS[choice.fit_slope], choice.direction, choice.origin, choice.fit_direction,
         choice.per_module, scale=choice.scale, field_order=choice.field_order, exposures=wanted, drift=choice.drift,
+        colour=choice.colour,
     )  # fmt: skip
     system = LinearSystem(model.design(measurements), number_labels(measurements.source)[1])
     return _admit_terms(model, system, links, 1 / measurements.mag_error**2, choice)
@@ -260,16 +254,14 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
     inverse, null = information.invert(forecast.free)
     report = forecast.report()
     undetermined = information.touches(report, null)
-    influence, counts = report @ inverse, {}
-    for number in np.flatnonzero(forecast.fitted & ~model.mask("level", "exposure", "field", "drift")):
-        term = model.terms[number]
-        if undetermined[number]:
-            counts[int(number)] = 0.0
-        elif term.kind == "epoch" and len(model.epochs) > _COUNTED_EPOCHS:
-            counts[int(number)] = float(links.shared_epochs[links.epochs.index(term.epoch)].max())
-        else:
-            counts[int(number)] = forecast.system.effective_sources(weight, influence[number])
-    return counts
+    counted = forecast.fitted & ~model.mask("level", "exposure", "field", "drift")
+    counts = dict.fromkeys(np.flatnonzero(counted).tolist(), 0.0)
+    epochs = model.mask("epoch") if len(model.epochs) > _COUNTED_EPOCHS else np.zeros_like(counted)
+    for number in np.flatnonzero(counted & epochs & ~undetermined):
+        counts[int(number)] = float(links.shared_epochs[links.epochs.index(model.terms[number].epoch)].max())
+    exact = np.flatnonzero(counted & ~epochs & ~undetermined)
+    found = forecast.system.effective_sources(weight, report[exact] @ inverse)
+    return counts | dict(zip(exact.tolist(), found.tolist(), strict=True))
 
 
 def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
@@ -375,7 +367,7 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     inverse = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
     # Epoch terms before slopes: where the two cannot be separated, a slope must not take an epoch's term.
     epochs = np.flatnonzero(model.mask("epoch")) if fit_epochs else []
-    for number in (*epochs, *np.flatnonzero([term.is_slope for term in model.terms])):
+    for number in (*epochs, *np.flatnonzero([term.is_slope or term.kind == "colour" for term in model.terms])):
         if number in refused:
             continue
         # What the admitted terms take over of the candidate, and the information that is left to it alone.
@@ -397,6 +389,7 @@ def _find_obstacle(terms, reduced, gram, admitted, number, fraction, left, varia
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:
         why = "moves along the gradient's direction" if term.is_slope else "links it to another epoch"
+        why = "of another colour is in both modules" if term.kind == "colour" else why
         return TermStatus.refuse(term, f"no source {why}; fixed to 0")
     # Admitting it multiplies the variances of the admitted terms by these factors. Correlations within a kind (an
     # epoch with few sources, say) do no harm, unless the term is a combination of the others altogether.
@@ -426,9 +419,9 @@ def _find_unsupported(terms, covariance, admitted, counts, min_sources):
         term, count = terms[number], counts[number]
         if count < min_sources:
             return too_few_sources(term, count, min_sources)
-        limit, unit = (MAX_SLOPE_ERROR, "mag/arcmin") if term.is_slope else (MAX_OFFSET_ERROR, "mag")
+        limit = MAX_SLOPE_ERROR if term.is_slope else MAX_OFFSET_ERROR
         if expected > limit:
-            why = f"expected error {expected:.3f} exceeds the limit of {limit} {unit}; not fitted"
+            why = f"expected error {expected:.3f} exceeds the limit of {limit} {term.unit}; not fitted"
             return TermStatus.refuse(term, why, expected_error=float(expected), effective_sources=count)
     return None
 

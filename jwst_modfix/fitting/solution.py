@@ -18,6 +18,7 @@ from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.field_choice import choose_order
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, is_finite
+from jwst_modfix.fitting.missed import Structure, measure_structure
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
@@ -90,6 +91,8 @@ class Solution(Forecast, RobustFit):
         Whether each offset, slope and epoch term is determined, and why not.
     level_group : dict
         For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
+    structure : dict
+        By the number of a detector, with ``scale='detectors'``: what is left in the residuals over its pixels.
     detector_scatter, scatter_freedom : float, int
         Random scatter of a detector from exposure to exposure [mag], which the covariance includes, and the degrees
         of freedom that it was estimated from.
@@ -97,6 +100,7 @@ class Solution(Forecast, RobustFit):
 
     measurements: Measurements
     level_group: dict[str, int] = field(default_factory=dict)
+    structure: dict[int, Structure] = field(default_factory=dict)
     detector_scatter: float = 0.0
     scatter_freedom: int = 0
 
@@ -337,6 +341,10 @@ class Solution(Forecast, RobustFit):
         rows, remarks = self._describe_detectors() if self.model.scale == "detectors" else self._describe_arrays()
         lines += rows
         lines += [f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0]
+        if "colour" in self.names:
+            lines.append(
+                f"colour term A - B: {_milli(*self.value('colour'))} mmag per mag, 0 at {self.model.colour:.2f} mag"
+            )
         remarks += [status.words for status in self.status if status.words]
         remarks += [*self.remarks, *self.refusals]
         for remark in dict.fromkeys(remarks):
@@ -411,6 +419,7 @@ def fit(
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
     per_module: bool = False,
+    colour_term: bool = False,
     robust: bool = True,
     scatter: bool = True,
     min_sources: int = MIN_SOURCES,
@@ -451,6 +460,9 @@ def fit(
         Fit two components of each slope, along V2 and V3.
     per_module : bool, optional
         Fit one slope for each module, as a diagnostic.
+    colour_term : bool, optional
+        Fit the dependence of A - B on the colour of sources [mag per mag], the term ``"colour"``. The measurements need
+        the column ``colour``; zero points hold at its median.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
@@ -482,10 +494,17 @@ def fit(
         raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
     if drift == "fit" and time_term == "zero":
         raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
+    colour = None if measurements.colour is None else float(np.median(measurements.colour))
+    if colour_term and colour is None:
+        raise MeasurementsError(
+            f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
+            "source minus that in a second filter"
+        )
     choice = Choice(
         scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
         origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
         field_order=0 if order == "auto" else int(order), drift=drift == "fit",
+        colour=colour if colour_term else None,
     )  # fmt: skip
     for name, allowed in _CHOICES.items():
         if getattr(choice, name) not in allowed:
@@ -499,6 +518,7 @@ def fit(
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
+    solution = replace(solution, structure=measure_structure(solution)) if scale == "detectors" else solution
     degenerate = (status.words for status in solution.status if status.is_degenerate)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)

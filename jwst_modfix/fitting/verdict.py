@@ -110,6 +110,7 @@ def _judge(solution, array, significance):
     ]
     if blocking:
         verdict, words = NOT_DETERMINED, "; ".join(blocking)
+    words += describe_excess(error.max())
     return ArrayResult(
         array=array,
         verdict=verdict,
@@ -118,6 +119,14 @@ def _judge(solution, array, significance):
         n_sources=own.effective_sources,
         is_usable=not blocking and float(error.max()) <= LARGEST_ERROR,
         **_measured(solution, array),
+    )
+
+
+def describe_excess(error):
+    """Say that a value is in no table, as its error is too large; empty where it is not [mag]."""
+    limit = f"{1e3 * LARGEST_ERROR:.0f} mmag"
+    return (
+        f"; its error of {1e3 * error:.1f} mmag exceeds {limit}, so it is in no table" if error > LARGEST_ERROR else ""
     )
 
 

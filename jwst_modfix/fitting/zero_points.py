@@ -18,6 +18,7 @@ from jwst_modfix.fitting.verdict import (
     NOT_NEEDED,
     Result,
     compare,
+    describe_excess,
     joint_sigmas,
 )
 from jwst_modfix.table.table import BASELINES, MODULES, Field, OffsetTable, Validity, ZeroPointRow
@@ -42,6 +43,7 @@ class DetectorResult(Result):
     zero_point_error: float | None = None
     field: Field | None = None
     field_error: float | None = None  # rms over the array, mag
+    missed: float | None = None  # structure left in the residuals, rms over the array, mag; None where not measured
     group: int = 0  # number of the group of linked detectors; 0 holds the baseline
 
     @property
@@ -142,6 +144,8 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
     powers, values, covariance = _measure(solution, code, gauge.weights[place])
     error = float(np.sqrt(max(covariance[0, 0], 0.0)))
     known |= {"zero_point": float(values[0]), "zero_point_error": error}
+    left = solution.structure.get(code)
+    known["missed"] = left.rms if left is not None else None
     known["n_sources"] = own.effective_sources if own is not None else 0.0
     if powers:
         known["field"] = _make_field(powers, values[1:])
@@ -157,8 +161,9 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
     if blocking or group:
         verdict, words = NOT_DETERMINED, "; ".join([*blocking, *filter(None, [link])])
     largest = max(error, known.get("field_error", 0.0))
+    words = "; ".join(filter(None, [words, left.words if left is not None else ""]))
     return DetectorResult(
-        verdict=verdict, words=words, significance=sigmas,
+        verdict=verdict, words=words + describe_excess(largest), significance=sigmas,
         is_usable=not blocking and not group and largest <= LARGEST_ERROR, **known,
     )  # fmt: skip
 

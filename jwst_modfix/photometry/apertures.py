@@ -1,6 +1,5 @@
 """The flux of one source in an aperture, above its local sky."""
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +90,8 @@ class ApertureFlux:
     growth: float = np.nan  # magnitude in 1.5 times the radius minus that in the aperture
     growth_error: float = np.nan  # mag
     far_growth: float = np.nan  # magnitude in twice the radius minus that in 1.5 times the radius
-    far_growth_error: float = np.nan  # mag
+    large_error: float = np.nan  # of the magnitude in 1.5 times the radius
+    extrapolated_error: float = np.nan  # of the extrapolated magnitude
     flags: Flag = Flag.EDGE
 
 
@@ -100,7 +100,7 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
 
     ``scale`` is the matrix from pixels to arcsec on the sky.
     """
-    # The error contains the pixels' err, that of the local sky, and a share of what is filled in for masked pixels. The
+    # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels. The
     # scatter of the annulus is not in it: wings and neighbours are the same in each exposure of a source, and no noise.
     pixel = abs(np.linalg.det(scale))  # arcsec^2
     around, dx, dy = _window(frame, x, y, aperture.outer, scale)
@@ -124,37 +124,39 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
     image = _fill_masked(data - sky, bad, bad & (circles[-1] > 0), dx, dy, radius)
     light, noise = weight * area * image, np.where(bad, 0, err)
     flux = light.sum()
-    variance = _find_variance(weight * area, noise, sky_error) + (_FILL_ERROR * light[lost].sum()) ** 2
-    growths, inside = [], flux
-    for (one, next_), factor in zip(itertools.pairwise(circles), (LARGE, FARTHEST), strict=True):
-        is_whole = next_.sum() > 0.99 * np.pi * (factor * aperture.radius) ** 2 / pixel
-        growths += _measure_growth(inside if is_whole else np.nan, (next_ - one) * area, image, noise, sky_error)
-        inside = (next_ * area * image).sum()
+    fluxes = np.array([flux, *((circle * area * image).sum() for circle in circles[1:])])
+    for i, factor in enumerate((LARGE, FARTHEST), 1):
+        if not circles[i].sum() > 0.99 * np.pi * (factor * aperture.radius) ** 2 / pixel:
+            fluxes[i:] = np.nan
+    fluxes[fluxes <= 0] = np.nan
+
+    def find_error(*shares):
+        """Error of a sum of shares of the three fluxes: their apertures hold the same pixels and the same sky."""
+        total = area * sum(share * circle for share, circle in zip(shares, circles, strict=True) if share)
+        filled = (total * image)[bad].sum()
+        return np.sqrt(((total * noise) ** 2).sum() + (total.sum() * sky_error) ** 2 + (_FILL_ERROR * filled) ** 2)
+
+    near, far = growth_shares("extrapolated", frame.header.channel)
+    growths = np.diff(-2.5 * np.log10(fluxes))
+    sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
+    errors = {
+        f"{name}_error": MAG_PER_FRACTION * find_error(*np.where(shares, shares / fluxes, 0.0))
+        for name, shares in sums.items()
+    }
     whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
     flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
     flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
     return ApertureFlux(
         flux=flux * frame.header.jansky,
-        flux_error=np.sqrt(variance) * frame.header.jansky,
+        flux_error=find_error(1, 0, 0) * frame.header.jansky,
         sky=sky,
         masked=weight[lost].sum() / weight.sum(),
         compactness=(_overlap(dx, dy, scale, aperture.radius / 2) * area * image).sum() / flux if flux > 0 else np.nan,
-        **dict(zip(("growth", "growth_error", "far_growth", "far_growth_error"), growths, strict=True)),
+        growth=growths[0],
+        far_growth=growths[1],
+        **errors,
         flags=flags,
     )
-
-
-def _find_variance(weight, noise, sky_error):
-    """Variance of a weighted sum of pixels above the sky; masked pixels have no noise."""
-    return ((weight * noise) ** 2).sum() + (weight.sum() * sky_error) ** 2
-
-
-def _measure_growth(flux, weight, image, noise, sky_error):
-    """Magnitude with the light in a ring around the aperture minus that without, and its error."""
-    whole = flux + (weight * image).sum()
-    if not (flux > 0 and whole > 0):
-        return np.nan, np.nan
-    return -2.5 * np.log10(whole / flux), MAG_PER_FRACTION * np.sqrt(_find_variance(weight, noise, sky_error)) / whole
 
 
 def _window(frame, x, y, reach, scale):

@@ -27,7 +27,7 @@ UNUSABLE = Flag.EDGE | Flag.SATURATED | Flag.MASKED | Flag.SKY | Flag.NEGATIVE
 _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
 MAG_PER_FRACTION = 2.5 / np.log(10)
 
-GROWTHS = ("growth", "growth_error", "far_growth", "far_growth_error")
+GROWTHS = ("growth", "growth_error", "far_growth", "large_error", "extrapolated_error")
 """Columns of larger apertures; NaN where these were not measured."""
 
 # Name, type, unit, description.
@@ -59,7 +59,8 @@ COLUMNS = (
     ("growth", float, u.mag, "Magnitude in 1.5 times the radius of the aperture minus that in the aperture"),
     ("growth_error", float, u.mag, "Standard error of the growth"),
     ("far_growth", float, u.mag, "Magnitude in twice the radius minus that in 1.5 times the radius"),
-    ("far_growth_error", float, u.mag, "Standard error of the far growth"),
+    ("large_error", float, u.mag, "Standard error of the magnitude in 1.5 times the radius"),
+    ("extrapolated_error", float, u.mag, "Standard error of the magnitude extrapolated from the three apertures"),
     ("isolation", float, u.arcsec, "Distance to the nearest source of a tenth of the flux or more"),
 )
 """Columns of the table of measurements."""

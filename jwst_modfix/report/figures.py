@@ -469,7 +469,7 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
     ax.axhline(0, color="0.3", lw=0.8, zorder=1)
     for code in np.unique(d.m.array_code):
         mine = d.m.array_code == code
-        label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+.1f} mmag"
+        label = f"array {ARRAYS[code]}: median {round(np.median(values[mine]), 1) + 0.0:+.1f} mmag"
         ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
     limit = _limit(d.before, 75, 3.0)
     ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",

@@ -16,7 +16,7 @@ from jwst_modfix.table.table import MODULES
 from jwst_modfix.text import count_nouns, format_measured
 
 # What a score test that fails is mostly a sign of.
-_CAUSES = {
+CAUSES = {
     "detector x epoch": "drift of a detector", "exposure": "deviating exposure",
     "exposure x detector": "jitter of exposures", "magnitude x module": "contamination, sky bias or linearity",
     "colour x module": "colour term", "position on detector": "flat field", "position x module": "flat field",
@@ -116,7 +116,7 @@ def _find_mismatches(band: Mapping[str, Any]) -> Iterator[Finding]:
         if test["is_mismatch"]:
             size = format_measured(test["effect"], test["effect_error"])
             words = f"residuals depend on {test['name']} (p = {test['probability']:.1g}): {test['where']} {size}"
-            yield Finding(_CAUSES[test["name"]], band["name"], words, test["advice"])
+            yield Finding(CAUSES[test["name"]], band["name"], words, test["advice"])
 
 
 def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> Iterator[Finding]:

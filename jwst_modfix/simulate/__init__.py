@@ -12,6 +12,7 @@ Only this package imports `pysiaf`, which comes with the extra ``sim``.
 
 from jwst_modfix.simulate.dataset import Dataset, calibration_factor, simulate_dataset, simulate_exposure
 from jwst_modfix.simulate.detector import Effects, Subarray, named_subarray
+from jwst_modfix.simulate.diffraction import Wavefronts
 from jwst_modfix.simulate.filters import BANDS, Band
 from jwst_modfix.simulate.magnitudes import draw_measurements, observe_sources, simulate_measurements
 from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
@@ -36,6 +37,7 @@ __all__ = [
     "Exposure",
     "Population",
     "Subarray",
+    "Wavefronts",
     "calibration_factor",
     "detector_geometry",
     "dither_pattern",

@@ -13,6 +13,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from stdatamodels.jwst.datamodels import ImageModel
 
 from jwst_modfix.simulate.detector import WHOLE, Effects, Pixels, Subarray, detect, named_subarray
+from jwst_modfix.simulate.diffraction import Wavefronts
 from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import Array, assign_wcs
@@ -39,6 +40,7 @@ def simulate_exposure(
     effects: Effects | None = None,
     context: str = DEFAULT_CONTEXT,
     subarray: Subarray | str | None = None,
+    wavefronts: Wavefronts | None = None,
 ) -> ImageModel:
     """
     Simulate one exposure of one detector.
@@ -59,6 +61,8 @@ def simulate_exposure(
         The CRDS context to write in the file.
     subarray : Subarray or str, optional
         The part of the detector that is read, or its name; the full frame unless given.
+    wavefronts : Wavefronts, optional
+        Wavefront errors of the modules, for diffraction PSFs; a round sum of Gaussians unless given.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def simulate_exposure(
     effects, geometry = effects or Effects(), exposure.geometry
     part = named_subarray(subarray, geometry.detector) if isinstance(subarray, str) else subarray or WHOLE
     area = geometry.pixel_area(part.columns, part.rows) / geometry.nominal_area
-    brightness = draw_sources(scene, exposure, part) / (area * geometry.nominal_solid_angle)
+    brightness = draw_sources(scene, exposure, part, wavefronts) / (area * geometry.nominal_solid_angle)
     if effects.sky:
         brightness += exposure.band.sky
     pixels = detect(brightness, exposure, rng, effects, part)
@@ -122,6 +126,7 @@ def simulate_dataset(
     effects: Effects | None = None,
     context: str = DEFAULT_CONTEXT,
     subarray: Subarray | str | None = None,
+    wavefronts: Wavefronts | None = None,
 ) -> Dataset:
     """
     Simulate a set of exposures and write them, with their associations and the truth.
@@ -151,6 +156,8 @@ def simulate_dataset(
         The CRDS context to write in the files.
     subarray : Subarray or str, optional
         The part of the detectors that is read, or its name; the full frame unless given.
+    wavefronts : Wavefronts, optional
+        Wavefront errors of the modules, for diffraction PSFs; a round sum of Gaussians unless given.
 
     Returns
     -------
@@ -166,7 +173,7 @@ def simulate_dataset(
         rng = random_stream(seed, field, exposure.name)
         paths.append(output_dir / exposure.filename)
         options = {"truth": truth, "effects": effects, "context": context, "subarray": subarray}
-        with simulate_exposure(exposure, scene, rng, **options) as model:
+        with simulate_exposure(exposure, scene, rng, wavefronts=wavefronts, **options) as model:
             model.save(paths[-1])
         log.info("Wrote %s: %s, %s", exposure.filename, exposure.epoch.name, exposure.band.name)
     sources = output_dir / f"{field}_sources.ecsv"
@@ -174,7 +181,7 @@ def simulate_dataset(
     return Dataset(
         exposures=tuple(paths),
         associations=_write_associations(output_dir, field, exposures),
-        truth=_write_truth(output_dir / f"{field}_truth.yaml", exposures, truth, context),
+        truth=_write_truth(output_dir / f"{field}_truth.yaml", exposures, truth, context, wavefronts),
         sources=sources,
     )
 
@@ -205,11 +212,14 @@ def _write_association(
     return path
 
 
-def _write_truth(path: Path, exposures: Sequence[Exposure], truth: CalibrationTruth, context: str) -> Path:
+def _write_truth(
+    path: Path, exposures: Sequence[Exposure], truth: CalibrationTruth, context: str, wavefronts: Wavefronts | None
+) -> Path:
     """Write the injected calibration error and the geometry of the exposures."""
     tree = {
         "model": "m = M + z + g u + t [mag]; pixels are multiplied by 10^(-0.4 (z + g u + t))",
         "context": context,
+        "psf": "round Gaussians" if wavefronts is None else {"diffraction, wavefront rms [nm]": wavefronts.rms},
         "table": asdict(truth.table),
         "epoch_terms": _describe_epoch_terms(truth, exposures),
         "epochs": [asdict(epoch) for epoch in dict.fromkeys(exposure.epoch for exposure in exposures)],

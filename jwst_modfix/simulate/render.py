@@ -8,6 +8,7 @@ from astropy.table import Table
 from scipy.special import ndtr
 
 from jwst_modfix.simulate.detector import WHOLE, Subarray
+from jwst_modfix.simulate.diffraction import DiffractionPSF, Wavefronts
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import FULL_FRAME, Array
 from jwst_modfix.simulate.scene import PROFILES, Mixture, magnitude_column, point_spread_function, variation_column
@@ -20,6 +21,8 @@ _REACH = 4.5  # standard deviations: half the width of a stamp, whose sum is set
 _MARGIN = 150.0  # pixels: sources this far outside still shine in
 ZERO_POINT = 3631e-6  # MJy at 0 mag AB
 _PIXEL_VARIANCE = 1 / 12  # of a square pixel's own width, pixel^2
+_POINT = Mixture(np.ones(1), np.zeros(1))
+_WIDE = 0.5  # arcsec: Gaussians of a galaxy that are wider than this do not show the details of a PSF
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +60,10 @@ def true_flux(scene: Table, exposure: Exposure) -> Array:
     return np.asarray(ZERO_POINT * 10 ** (-0.4 * (magnitude + variation)))
 
 
-def draw_sources(scene: Table, exposure: Exposure, subarray: Subarray = WHOLE) -> Array:
-    """Draw the sources of a scene onto the pixels of a subarray [MJy per pixel]."""
+def draw_sources(
+    scene: Table, exposure: Exposure, subarray: Subarray = WHOLE, wavefronts: Wavefronts | None = None
+) -> Array:
+    """Draw the sources of a scene onto the pixels of a subarray [MJy per pixel]; with wavefronts, by diffraction."""
     image = np.zeros((subarray.ysize, subarray.xsize))
     sources = locate_sources(scene, exposure, subarray=subarray)
     x, y = sources.x - (subarray.xstart - 1), sources.y - (subarray.ystart - 1)
@@ -66,13 +71,27 @@ def draw_sources(scene: Table, exposure: Exposure, subarray: Subarray = WHOLE) -
     types = np.asarray(scene["type"])[sources.rows]
     psf = point_spread_function(exposure.band.fwhm)
     scale = _pixel_scales(scene[sources.rows], exposure)
+    sharp = None
+    if wavefronts is not None and len(scale):
+        wavefront = wavefronts.modules[exposure.geometry.module]
+        sharp = DiffractionPSF(wavefront, exposure.band, scale.min(), scale.max())
     for i in np.flatnonzero(types == "star"):
-        _add_star(image, x[i], y[i], flux[i], psf, scale[i])
+        if sharp is None:
+            _add_star(image, x[i], y[i], flux[i], psf, scale[i])
+        else:
+            _add_diffracted(image, x[i], y[i], flux[i], np.zeros((2, 2)), _POINT, sharp, scale[i])
     galaxies = np.flatnonzero(types != "star")
     if galaxies.size:
         shapes = _pixel_shapes(scene[sources.rows[galaxies]], exposure)
         for i, shape in zip(galaxies, shapes, strict=True):
-            _add_galaxy(image, x[i], y[i], flux[i], shape, PROFILES[types[i]], psf, scale[i])
+            profile = PROFILES[types[i]]
+            if sharp is not None:
+                wide = profile.sigmas * np.sqrt(np.trace(shape)) * scale[i] > _WIDE
+                narrow = Mixture(profile.weights[~wide], profile.sigmas[~wide])
+                profile = Mixture(profile.weights[wide], profile.sigmas[wide])
+                if narrow.sigmas.size:
+                    _add_diffracted(image, x[i], y[i], flux[i], shape, narrow, sharp, scale[i])
+            _add_galaxy(image, x[i], y[i], flux[i], shape, profile, psf, scale[i])
     return image
 
 
@@ -112,7 +131,17 @@ def _add_star(image: Array, x: float, y: float, flux: float, psf: Mixture, scale
     for weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
         columns, rows = _stamp(x, sigma), _stamp(y, sigma)
         stamp = np.outer(_integrate(rows - y, sigma), _integrate(columns - x, sigma))
-        _add_stamp(image, columns, rows, weight * flux, stamp)
+        _add_stamp(image, columns, rows, weight * flux / stamp.sum(), stamp)
+
+
+def _add_diffracted(
+    image: Array, x: float, y: float, flux: float, shape: Array, profile: Mixture, psf: DiffractionPSF, scale: float
+) -> None:
+    """Add a source with a diffraction PSF; light beyond the stamp is lost, as it is in an aperture."""
+    column, row = round(float(x)), round(float(y))
+    stamp = psf.stamp(x - column, y - row, scale, profile, shape)
+    along = np.arange(len(stamp)) - len(stamp) // 2
+    _add_stamp(image, column + along, row + along, flux, stamp)
 
 
 def _add_galaxy(
@@ -125,7 +154,7 @@ def _add_galaxy(
             columns = _stamp(x, np.sqrt(covariance[0, 0]))
             rows = _stamp(y, np.sqrt(covariance[1, 1]))
             stamp = _gaussian(columns - x, rows - y, covariance)
-            _add_stamp(image, columns, rows, profile_weight * psf_weight * flux, stamp)
+            _add_stamp(image, columns, rows, profile_weight * psf_weight * flux / stamp.sum(), stamp)
 
 
 def _stamp(center: float, sigma: float) -> Array:
@@ -145,10 +174,10 @@ def _gaussian(dx: Array, dy: Array, covariance: Array) -> Array:
 
 
 def _add_stamp(image: Array, columns: Array, rows: Array, flux: float, stamp: Array) -> None:
-    """Add a stamp that holds the flux, cut where it hangs over the edge."""
+    """Add a stamp times a flux, cut where it hangs over the edge."""
     on_x = slice(*np.searchsorted(columns, [0, image.shape[1]]))
     on_y = slice(*np.searchsorted(rows, [0, image.shape[0]]))
     columns, rows = columns[on_x], rows[on_y]
     if columns.size and rows.size:
         here = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        here += stamp[on_y, on_x] * (flux / stamp.sum())
+        here += stamp[on_y, on_x] * flux

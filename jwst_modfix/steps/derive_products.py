@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import json
 from pathlib import Path
 
 from astropy.table import Table
 
 from jwst_modfix.derivation.derive import Derivation
+from jwst_modfix.derivation.joined import FITS_META
 from jwst_modfix.files import check_writable, explained, part_folder, remove_leftovers
 from jwst_modfix.steps.outputs import check_targets
 from jwst_modfix.table.model import ModuleOffsetModel
 
-_PARQUET = ("pandas", "pyarrow")  # astropy needs both
 _LARGE = 200_000  # measurements: as many take seconds to read from text
 
 
@@ -44,11 +44,14 @@ def write_products(
 
 
 def _write_measurements(table: Table, stem: Path) -> Path:
-    if len(table) > _LARGE and all(map(importlib.util.find_spec, _PARQUET)):
-        path = stem.with_name(stem.name + ".parquet")
-        table.write(path, format="parquet")
-    else:
+    if len(table) <= _LARGE:
         path = stem.with_name(stem.name + ".ecsv")
         with path.open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
             table.write(stream, format="ascii.ecsv")
+        return path
+    path = stem.with_name(stem.name + ".fits")
+    table = table.copy(copy_data=False)
+    # A header has no place for lists and dicts.
+    table.meta = {FITS_META: json.dumps(table.meta)}
+    table.write(path, format="fits")
     return path

@@ -70,6 +70,8 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     A folder is the list of the exposures in it and below, also as an item of a list.
     """
     if isinstance(given, str | Path):
+        if not str(given).strip():
+            raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
         if "://" in str(given):
             raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
         path = Path(locate(str(given)))
@@ -80,7 +82,7 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
         return read_association(given)
     if isinstance(given, JwstDataModel | Association):
         return given
-    if isinstance(given, fits.HDUList) or not isinstance(given, Sequence | ModelLibrary):
+    if isinstance(given, fits.HDUList | bytes) or not isinstance(given, Sequence | ModelLibrary):
         raise AssociationError(
             f"input must be files, folders, data models, a list, a container, a library or an association; got "
             f"{type(given).__name__}{'; give its file or its data model' * isinstance(given, fits.HDUList)}"

@@ -13,6 +13,7 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix.apply.decide import Correction, correct_members, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
 from jwst_modfix.steps.associations import Association, write_association
 from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, OfflineStep, copy_members, each, read_input
@@ -122,6 +123,12 @@ class ModuleOffsetStep(OfflineStep):
         name = PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
+    def _refuse_output_file(self, what: str) -> None:
+        if self.save_results and self.output_file:
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
+            )
+
     def _make_correction(self) -> Correction:
         """Gather the parameters, refuse contradictions, and log which table is used."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
@@ -146,6 +153,8 @@ class ModuleOffsetStep(OfflineStep):
         """Correct files and models; the result is of the kind of the input."""
         is_one = isinstance(given, Path | datamodels.JwstDataModel)
         members = [given] if is_one else given
+        if len(members) > 1:
+            self._refuse_output_file(f"{len(members)} exposures have")
         sources, targets, protected = [], [], []
         for item in each(members, modify=False) if self.save_results else ():
             name = item.name if isinstance(item, Path) else item.meta.filename
@@ -165,7 +174,7 @@ class ModuleOffsetStep(OfflineStep):
             return members
         for number, item in enumerate(members):
             if isinstance(item, Path) and item in outputs:
-                results[number] = datamodels.open(outputs[item].path)
+                results[number] = open_model(outputs[item].path)
                 self._written[id(results[number])] = str(outputs[item].path)
         return results[0] if is_one else results
 
@@ -175,10 +184,7 @@ class ModuleOffsetStep(OfflineStep):
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
         targets, product = {}, None
-        if self.save_results and self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, but an association has one for each member: set output_dir"
-            )
+        self._refuse_output_file("an association has")
         if self.save_results:
             targets = {path: self._locate_output(path.name) for path in association.science}
             stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem

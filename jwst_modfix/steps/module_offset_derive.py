@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
-from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import check_writable
 from jwst_modfix.fitting.drift import describe_drifts
@@ -105,6 +104,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
     bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
+    colour_term = boolean(default=False)  # Fit the dependence of A - B on the colour of the sources, where they are measured in a second filter; offsets hold at the median colour
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
@@ -150,7 +150,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
         )  # fmt: skip
         for line in _summarize(self._derivation):
             log.info("%s", line)
-        return make_model(self._derivation)
+        return self._derivation.model
 
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
         """Leave the reference file as it is: it has no place for the metadata of an exposure."""
@@ -193,7 +193,7 @@ def _summarize(derivation: Derivation) -> Iterator[str]:
     for band in derivation.bands:
         yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
         if band.solution is not None:
-            yield from (f"{band.name}: {remark}" for remark in band.solution.remarks)
+            yield from (f"{band.name}: {remark}" for remark in (*band.solution.remarks, band.colour_words) if remark)
     yield "Results:"
     yield from (f"  {line}" for line in align(list_results(derivation), right=[4]))
 

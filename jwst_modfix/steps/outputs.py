@@ -29,11 +29,14 @@ def check_targets(
 ) -> None:
     """Refuse outputs that cannot be written, or that would overwrite each other or an input."""
     protected, bad, problems = set(map(identify, inputs)) - {None}, [], []
-    for target, count in Counter(targets).items():
+    # Two names that differ in case only are one file on some systems.
+    counts = Counter((target.parent, target.name.lower()) for target in targets)
+    for target in dict.fromkeys(targets):
+        count = counts[target.parent, target.name.lower()]
         if not target.name.endswith(ends):
             bad.append(f"{target}: outputs are .fits or .asdf files; set output_ext to one of them")
-        elif target.suffix == ".fits" and not target.name.isascii():
-            bad.append(f"{target}: a FITS header holds names in ASCII only; rename the input")
+        elif target.suffix == ".fits" and not (target.name.isascii() and target.name.isprintable()):
+            bad.append(f"{target}: a FITS header holds names of printable ASCII only; rename the input")
         elif len(target.name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
             bad.append(f"{target}: the name has more than {_MAX_NAME} bytes; rename the input")
         if count > 1:

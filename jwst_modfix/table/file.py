@@ -55,6 +55,8 @@ def expand(name: str | os.PathLike[str]) -> Path:
     """Expand ``~`` and ``$VAR`` in the name of a file."""
     if not isinstance(name, str | os.PathLike):
         raise ReferenceTableError(f"a table must be a path or the word packaged, got {name!r}")
+    if not str(name).strip():
+        raise ReferenceTableError("the name of the table is empty: give a path, or the word packaged")
     path = Path(os.path.expandvars(name))
     if "://" in str(name):
         raise ReferenceTableError(f"{name}: is not a file on this computer; download it and give its path")
@@ -74,7 +76,7 @@ def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
     if isinstance(table, OffsetTable):
         return table, "given as a model"
-    if override:
+    if override is not None:
         return read_table(override), f"from {override}"
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:

@@ -470,8 +470,8 @@ def _project_offset(
         return float(z_a - z_b), {}, rms
     if table.gradient.frame == "sky":
         raise ReferenceTableError(
-            f"{row.label}: flats are fixed to the detector and the slope of this row to the sky (gradient.frame), so it "
-            "cannot hold their change; derive a table anew"
+            f"{row.label}: flats are fixed to the detector and the slope of this row to the sky (gradient.frame), so "
+            "it cannot hold their change; derive a table anew"
         )
     direction = table.direction(row)
     u = np.concatenate([_along(name, blocks, table.gradient, direction) for name, blocks in maps.items() if blocks])

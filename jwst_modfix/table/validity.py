@@ -28,6 +28,13 @@ HOW_TO_GET_VALID = (
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
 _SIDE = 2048  # pixels of a detector along each axis
+# V2, V3 [arcsec] of the centres of the detectors: reference points of NRCA1_FULL to NRCB5_FULL in the SIAF.
+_CENTRES = {
+    "NRCA1": (120.58, -527.50), "NRCA2": (119.74, -459.78), "NRCA3": (51.95, -527.93), "NRCA4": (52.36, -459.90),
+    "NRCALONG": (85.93, -493.50), "NRCB1": (-122.43, -457.71), "NRCB2": (-122.68, -525.42),
+    "NRCB3": (-54.61, -457.70), "NRCB4": (-54.39, -525.63), "NRCBLONG": (-89.40, -491.36),
+}  # fmt: skip
+_LARGEST_SHIFT = 5.0  # arcsec; versions of the SIAF and of distortion files differ by less
 
 # NIRCam's wheels in imaging.
 SHORT_FILTERS = (
@@ -210,13 +217,24 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
         yield "it belongs to a time-series observation (TSOVISIT is true)"
     elif exposure.shape is not None and len(exposure.shape) != 2:
         yield f"the data have shape {exposure.shape}, and an image has two axes"
+    elif exposure.resample == "COMPLETE":
+        yield "it is a mosaic (S_RESAMP is COMPLETE): correct the exposures before resample"
     else:
-        if exposure.array is None:
+        if exposure.detector is None or exposure.array is None:
             yield f"DETECTOR is {exposure.detector}, not one of NRCA1-4, NRCALONG, NRCB1-4, NRCBLONG"
-        elif exposure.detector and exposure.module != exposure.detector[3]:
-            yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {exposure.detector[3]}"
+        else:
+            module, channel = exposure.detector[3], "LONG" if exposure.array == "long" else "SHORT"
+            if exposure.module != module:
+                yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {module}"
+            if exposure.channel not in (None, channel):
+                yield f"CHANNEL is {exposure.channel}, and {exposure.detector} is of channel {channel}"
         if not _is_surface_brightness(exposure.unit):
             yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
+        elif (exposure.photom or "N/A").strip() == "N/A":
+            yield (
+                f"R_PHOTOM is {exposure.photom}, so its calibration is not known; it is recorded after the hooks of "
+                "photom, so correct by calwebb_image2_modfix or later"
+            )
 
 
 def _is_surface_brightness(unit: str | None) -> bool:
@@ -283,6 +301,14 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
             f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's {_SIDE} "
             "pixels; set the keywords right, or set --apply_slope=false"
         )
+    if exposure.wcs_centre and exposure.detector in _CENTRES:
+        expected = _CENTRES[exposure.detector]
+        if math.dist(exposure.wcs_centre, expected) > _LARGEST_SHIFT:
+            yield (
+                f"its WCS puts the centre of the detector at V2, V3 = {_pair(exposure.wcs_centre)} arcsec, and that of "
+                f"{exposure.detector} is {_pair(expected)}: the WCS or SUBSTRT1, SUBSTRT2 are those of something else; "
+                "set them right, or set --apply_slope=false"
+            )
     if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
         yield (
             f"the data have shape {exposure.shape}, but the bounding box of the WCS is {exposure.wcs_box}: a cutout "
@@ -290,11 +316,15 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
         )
 
 
+def _pair(values: tuple[float, float]) -> str:
+    return f"({values[0]:.1f}, {values[1]:.1f})"
+
+
 def _fits_box(exposure: Exposure) -> bool:
     """Compare the bounding box of the WCS, along x and y, with the edges of the array, to a pixel."""
     if exposure.wcs_box is None or exposure.shape is None or len(exposure.wcs_box) != len(exposure.shape):
         return False
     for (first, last), size in zip(exposure.wcs_box, exposure.shape[::-1], strict=True):
-        if abs(first + 0.5) > 1 or abs(last - (size - 0.5)) > 1:
+        if not (abs(first + 0.5) <= 1 and abs(last - (size - 0.5)) <= 1):  # not-a-number does not fit, either
             return False
     return True

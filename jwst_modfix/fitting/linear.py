@@ -1,0 +1,383 @@
+"""Least squares with the magnitude M of every source eliminated, in pieces of rows: memory is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+# Information on a combination of terms below this share of what the measurements held before the sources
+# were eliminated is rounding (double precision leaves ~1e-13): that combination is a gauge or a degeneracy.
+NULL_SHARE = 1e-10
+_PIECE = 200_000  # rows at once
+# A block with more labels is sparse in the sums over sources; BLAS is faster for the others.
+_FEW_LABELS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Columns of a design of which each row has one: that of its label."""
+
+    label: np.ndarray  # (n,), from 0
+    places: np.ndarray  # (n_labels,), column of each label; -1 where it has none
+    value: np.ndarray | None = None  # (n,); 1 unless given
+
+    def take(self, rows: slice | np.ndarray) -> Block:
+        """Take some rows."""
+        return Block(self.label[rows], self.places, None if self.value is None else self.value[rows])
+
+    def times(self, weight: np.ndarray) -> np.ndarray:
+        """Multiply the entries by weights."""
+        return weight if self.value is None else weight * self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Matrix of shape (n, n_terms) with one entry a row in each block; made dense nowhere."""
+
+    blocks: tuple[Block, ...]
+    n_terms: int
+
+    @classmethod
+    def of_columns(cls, columns: np.ndarray) -> Design:
+        """Design of dense columns, shape (n, n_terms)."""
+        label = np.zeros(len(columns), dtype=np.int8)
+        return cls(tuple(Block(label, np.array([i]), column) for i, column in enumerate(columns.T)), columns.shape[1])
+
+    def beside(self, *others: Design) -> Design:
+        """Put the columns of others after those of this one."""
+        blocks, n_terms = list(self.blocks), self.n_terms
+        for other in others:
+            places = (np.where(b.places < 0, -1, b.places + n_terms) for b in other.blocks)
+            blocks += [Block(b.label, p, b.value) for b, p in zip(other.blocks, places, strict=True)]
+            n_terms += other.n_terms
+        return Design(tuple(blocks), n_terms)
+
+    def __len__(self) -> int:
+        return len(self.blocks[0].label)
+
+    def take(self, rows: slice | np.ndarray) -> Design:
+        """Take some rows."""
+        return Design(tuple(block.take(rows) for block in self.blocks), self.n_terms)
+
+    def __matmul__(self, terms: np.ndarray) -> np.ndarray:
+        """Product with one vector of terms, or with several as columns."""
+        total = np.zeros((len(self), *terms.shape[1:]))
+        # The place -1 is that of the 0.
+        padded = np.concatenate([terms, np.zeros((1, *terms.shape[1:]))])
+        for rows in _slice(len(self)):
+            mine = self.take(rows)
+            if terms.ndim > 1:
+                sparse_rows = _lay_out(mine._ordered, np.ones(len(mine)), np.arange(len(mine) + 1), len(self._places))
+                total[rows] = sparse_rows @ padded[self._places]
+                continue
+            for block in mine.blocks:
+                total[rows] += block.times(padded[block.places][block.label])
+        return total
+
+    def pull(self, values: np.ndarray) -> np.ndarray:
+        """Product of the transposed design with a vector of rows."""
+        total = np.zeros(self.n_terms + 1)
+        for block in self.blocks:
+            np.add.at(total, block.places, np.bincount(block.label, block.times(values), len(block.places)))
+        return total[:-1]
+
+    def toarray(self) -> np.ndarray:
+        """Dense matrix."""
+        total, ones = np.zeros((len(self), self.n_terms + 1)), np.ones(len(self))
+        for block in self.blocks:
+            total[np.arange(len(self)), block.places[block.label]] += block.times(ones)
+        return total[:, :-1]
+
+    def quadratic(self, matrix: np.ndarray) -> np.ndarray:
+        """Compute ``d @ matrix @ d`` of each row d, for a symmetric matrix."""
+        padded, found = np.pad(matrix, (0, 1)), np.zeros(len(self))
+        for rows in _slice(len(self)):
+            for i, one in enumerate(self.blocks):
+                for j, other in enumerate(self.blocks[: i + 1]):
+                    entries = padded[np.ix_(one.places, other.places)][one.label[rows], other.label[rows]]
+                    found[rows] += (1 + (j < i)) * one.take(rows).times(other.take(rows).times(entries))
+        return found
+
+    def project(self, matrix: np.ndarray, n_groups: int) -> np.ndarray:
+        """Compute ``D @ matrix @ D.T`` for each of the groups D of as many rows, shape (n_groups, n, n)."""
+        padded, ones, n = np.pad(matrix, (0, 1)), np.ones(len(self)), len(self.blocks)
+        columns = np.stack([b.places[b.label] for b in self.blocks], axis=1).reshape(n_groups, -1)
+        values = np.stack([b.times(ones) for b in self.blocks], axis=1).reshape(n_groups, -1)
+        entries = padded[columns[:, :, None], columns[:, None, :]] * values[:, :, None] * values[:, None, :]
+        count = len(self) // n_groups
+        return entries.reshape(n_groups, count, n, count, n).sum(axis=(2, 4))
+
+    @cached_property
+    def _ordered(self) -> list[tuple[int, Block]]:
+        """Blocks of few labels, then those of many, each with its first place among the labels of all."""
+        ordered = sorted(self.blocks, key=lambda block: len(block.places) > _FEW_LABELS)
+        ends = np.cumsum([0, *(len(block.places) for block in ordered)]).tolist()
+        return list(zip(ends, ordered, strict=False))
+
+    @cached_property
+    def _few(self) -> int:
+        """Number of labels in blocks of few."""
+        return sum(len(block.places) for block in self.blocks if len(block.places) <= _FEW_LABELS)
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """Column of each label of all blocks."""
+        return np.concatenate([block.places for _, block in self._ordered])
+
+    def gram(self, weight: np.ndarray, other: Design | None = None) -> np.ndarray:
+        """Product of the transposed design with the weighted rows of itself, or of another one."""
+        its = other or self
+        total = np.zeros((len(self._places), len(its._places)))
+        for rows in _slice(len(self)):
+            codes: dict[tuple[int, int], np.ndarray] = {}
+            for start, one in self._ordered:
+                pulled, n = one.take(rows).times(weight[rows]), len(one.places)
+                for first, two in its._ordered:
+                    if other is None and first < start:
+                        continue
+                    m, entries = len(two.places), two.take(rows).times(pulled)
+                    part = total[start : start + n, first : first + m]
+                    if one.label is two.label:
+                        np.fill_diagonal(part, np.diag(part) + np.bincount(one.label[rows], entries, n))
+                        continue
+                    key = id(one.label), id(two.label)
+                    if key not in codes:
+                        codes[key] = one.label[rows].astype(np.int64) * m + two.label[rows]
+                    part += np.bincount(codes[key], entries, n * m).reshape(n, m)
+        if other is None:
+            total += np.triu(total, 1).T
+        return self._collect(total, its)
+
+    def sums(
+        self, rows: slice | np.ndarray, weight: np.ndarray, source: np.ndarray, n: int
+    ) -> tuple[np.ndarray, sparse.csr_array]:
+        """Sum weighted rows over each of n sources, by which the rows are ordered: few labels dense, many sparse."""
+        few, many = np.empty((n, self._few)), []
+        for start, block in self._ordered:
+            mine, k = block.take(rows), len(block.places)
+            if start < self._few:
+                code = source * k + mine.label
+                few[:, start : start + k] = np.bincount(code, mine.times(weight), n * k).reshape(n, k)
+            else:
+                many.append((start - self._few, mine))
+        return few, _lay_out(many, weight, np.searchsorted(source, np.arange(n + 1)), len(self._places) - self._few)
+
+    def _collect(self, total: np.ndarray, other: Design) -> np.ndarray:
+        """Matrix of terms from that of labels."""
+        found = np.zeros((self.n_terms + 1, other.n_terms + 1))
+        np.add.at(found, (self._places[:, None], other._places), total)
+        return found[:-1, :-1]
+
+
+def _lay_out(blocks: list[tuple[int, Block]], weight: np.ndarray, edges: np.ndarray, n_labels: int) -> sparse.csr_array:
+    """Weighted sparse rows of blocks from their first places, those between two edges in one."""
+    shape = len(weight), len(blocks)
+    columns, values = np.empty(shape, np.int32), np.empty(shape)
+    for number, (start, block) in enumerate(blocks):
+        columns[:, number], values[:, number] = block.label + np.int32(start), block.times(weight)
+    data = values.ravel(), columns.ravel(), edges * len(blocks)
+    return sparse.csr_array(data, shape=(len(edges) - 1, n_labels))
+
+
+def _slice(n: int) -> Iterator[slice]:
+    """Split n rows into pieces."""
+    for start in range(0, n, _PIECE):
+        yield slice(start, min(start + _PIECE, n))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSystem:
+    """The model ``y = M[source] + design @ beta`` for n measurements.
+
+    M, the magnitude of each source, is eliminated (Schur complement), so that only the matrices of the global terms
+    beta are dense. With ``eliminate=False`` there is no M, and sources only tell which rows are correlated.
+    """
+
+    design: Design
+    source: np.ndarray  # (n,), numbered from 0 without gaps
+    eliminate: bool = True
+    _last: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = field(default_factory=list, repr=False)
+
+    @cached_property
+    def n_sources(self) -> int:
+        """Number of sources."""
+        return int(self.source.max()) + 1
+
+    @cached_property
+    def _order(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """Rows ordered by source, None where they are, and the edges of each source among them."""
+        edges = np.concatenate([[0], np.cumsum(np.bincount(self.source, minlength=self.n_sources))])
+        if (self.source[1:] >= self.source[:-1]).all():
+            return None, edges
+        return np.argsort(self.source, kind="stable").astype(np.int32), edges
+
+    def rows_of(self, first: int, last: int) -> tuple[slice | np.ndarray, np.ndarray]:
+        """Find the rows of a range of sources, and where each source starts among them."""
+        order, edges = self._order
+        rows = slice(edges[first], edges[last])
+        return rows if order is None else order[rows], edges[first:last] - edges[first]
+
+    def find_rows(self, sources: np.ndarray) -> np.ndarray:
+        """Rows of sources that have one number of rows, in their order."""
+        order, edges = self._order
+        places = (edges[sources][:, None] + np.arange(edges[sources[0] + 1] - edges[sources[0]])).ravel()
+        return places if order is None else order[places]
+
+    def split_sources(self, n_rows: int) -> Iterator[tuple[int, int]]:
+        """Split the sources into ranges of about ``n_rows`` rows."""
+        edges, first = self._order[1], 0
+        while first < self.n_sources:
+            last = max(first + 1, int(np.searchsorted(edges, edges[first] + n_rows, side="right")) - 1)
+            yield first, last
+            first = last
+
+    def per_source(self, values: np.ndarray | None) -> np.ndarray:
+        """Sum values over each source; count its rows without values."""
+        return np.bincount(self.source, values, self.n_sources)
+
+    def _sum_pieces(
+        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None, n_rows: int = _PIECE
+    ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+        """Sum a design's weighted rows over sources, range by range, times a factor of each source."""
+        for first, last in self.split_sources(n_rows):
+            rows, _ = self.rows_of(first, last)
+            source, own = self.source[rows] - first, weight[rows]
+            yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
+
+    def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
+        """Add up ``factor * s.T @ s`` over sources, s the sum of weighted rows, or ``s.T @ t`` with that of others."""
+        its, root = other or self.design, np.sqrt(factor)
+        few, total = self.design._few, np.zeros((len(self.design._places), len(its._places)))
+        mine = self._sum_pieces(self.design, weight, root)
+        pairs = zip(mine, self._sum_pieces(other, weight, root), strict=True) if other else ((s, s) for s in mine)
+        for one, two in pairs:
+            total[:few, : its._few] += one[0].T @ two[0]
+            total[few:, : its._few] += one[1].T @ two[0]
+            total[few:, its._few :] += (one[1].T @ two[1]).toarray()
+            if other is not None:
+                total[:few, its._few :] += (two[1].T @ one[0]).T
+        if other is None:
+            total[:few, few:] = total[few:, :few].T
+        return self.design._collect(total, its)
+
+    def source_sums(self, weight: np.ndarray, n_rows: int) -> Iterator[np.ndarray]:
+        """Sum weighted rows over each source, in ranges of sources; each of shape (n_sources, n_terms)."""
+        places, n = self.design._places, np.arange(len(self.design._places))
+        there = places >= 0
+        columns = sparse.csr_array((np.ones(there.sum()), (n[there], places[there])), (len(n), self.design.n_terms))
+        for few, many in self._sum_pieces(self.design, weight, n_rows=n_rows):
+            yield np.hstack([few, many.toarray()]) @ columns
+
+    def count_sources(self, weight: np.ndarray) -> np.ndarray:
+        """Count the sources that have a part in each term."""
+        counts, found = np.zeros(len(self.design._places)), np.zeros(self.design.n_terms + 1, dtype=int)
+        for few, many in self._sum_pieces(self.design, weight):
+            many.sum_duplicates()
+            size = len(counts) - self.design._few
+            counts += [*(few != 0).sum(axis=0), *np.bincount(many.indices, many.data != 0, size)]
+        np.add.at(found, self.design._places, counts.astype(int))
+        return found[:-1]
+
+    def source_mean(self, weight: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Weighted mean over each source: the estimate of M; 0 where M is not part of the model."""
+        return self.per_source(weight * y) * self.mean_variance(weight)
+
+    def mean_variance(self, weight: np.ndarray) -> np.ndarray:
+        """Variance of the estimate of M of each source; 0 where it has no weight or M is not part of the model."""
+        total = self.per_source(weight)
+        return np.divide(1.0, total, out=np.zeros_like(total), where=(total > 0) & self.eliminate)
+
+    def residual(self, weight: np.ndarray, y: np.ndarray | float, beta: np.ndarray) -> np.ndarray:
+        """Subtract the terms and the sources' means."""
+        left = y - self.design @ beta
+        left -= self.source_mean(weight, left)[self.source]
+        return left
+
+    def normal_matrix(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted normal matrix of the global terms, after and before the sources are eliminated.
+
+        The last result is kept, as several questions are asked of the same weights.
+        """
+        if not self._last or not np.array_equal(self._last[0][0], weight):
+            gram = self.design.gram(weight)
+            matrix = gram - self.source_products(weight, self.mean_variance(weight))
+            self._last[:] = [(weight, (matrix, gram))]
+        return self._last[0][1]
+
+    def apply(self, weight: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Product of the normal matrix with several vectors of terms, shape (n_terms, n), without that matrix."""
+        found = np.zeros_like(vectors)
+        for first, last in self.split_sources(_PIECE):
+            rows, starts = self.rows_of(first, last)
+            design, own = self.design.take(rows), weight[rows, None]
+            moved = _subtract_means(design @ vectors, own, starts) if self.eliminate else design @ vectors
+            for vector, column in zip(found.T, (own * moved).T, strict=True):
+                vector += design.pull(column)
+        return found
+
+    def invert(self, weight: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
+        here = np.ix_(free, free)
+        matrix, gram = self.normal_matrix(weight)
+        return generalised_inverse(matrix[here], gram[here])
+
+    def find_null_space(self, weight: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
+        gram = np.diag(self.normal_matrix(weight)[1])[free]
+        null = self.invert(weight, free)[1]
+        found = np.zeros((len(free), null.shape[1]))
+        found[free] = null / np.sqrt(np.where(gram > 0, gram, 1.0))[:, None]
+        return found
+
+    def score(self, weight: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """Right side of the normal equations for a step from given residuals."""
+        return self.design.pull(weight * (residual - self.source_mean(weight, residual)[self.source]))
+
+    def kept_share(self, weight: np.ndarray) -> np.ndarray:
+        """Root of the share of its variance that a residual keeps when its source's mean is subtracted."""
+        if not self.eliminate:
+            return np.ones(len(weight))
+        total = self.per_source(weight)[self.source]
+        share = np.divide(weight, total, out=np.ones_like(weight), where=total > 0)
+        return np.sqrt(np.maximum(1 - share, 1e-6))
+
+    def effective_sources(self, weight: np.ndarray, influences: np.ndarray) -> np.ndarray:
+        """Count the sources that constrain combinations of terms, shape (n, n_terms).
+
+        ``(sum s)^2 / sum s^2`` of their shares s in its information (Kish): n sources of equal shares count n, and one
+        that has all counts 1.
+        """
+        total, square = np.zeros((2, len(influences)))
+        for first, last in self.split_sources(_PIECE):
+            rows, starts = self.rows_of(first, last)
+            pull, own = self.design.take(rows) @ influences.T, weight[rows, None]
+            pull = _subtract_means(pull, own, starts) if self.eliminate else pull
+            pull *= pull
+            pull *= own
+            share = np.add.reduceat(pull, starts)
+            total, square = total + share.sum(axis=0), square + (share**2).sum(axis=0)
+        # Rounded, so that 10 equal sources are not fewer than 10.
+        return np.round(np.divide(total**2, square, out=np.zeros_like(total), where=square > 0), 9)
+
+
+def _subtract_means(values: np.ndarray, weight: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Subtract the weighted means of groups of rows from columns."""
+    moment, total = np.add.reduceat(weight * values, starts), np.add.reduceat(weight, starts)
+    return values - np.repeat(moment / np.where(total > 0, total, 1.0), np.diff([*starts, len(values)]), axis=0)
+
+
+def generalised_inverse(matrix: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of a symmetric matrix without its null space, and vectors that span the null space.
+
+    Contrasts that the data determine, such as z_A - z_B, do not depend on which generalised inverse is taken.
+    """
+    scale = np.diag(gram)
+    root = np.sqrt(np.where(scale > 0, scale, 1.0))
+    eigenvalue, vector = np.linalg.eigh(matrix / np.outer(root, root))
+    kept = eigenvalue > NULL_SHARE
+    inverse = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T
+    return inverse / np.outer(root, root), vector[:, ~kept]

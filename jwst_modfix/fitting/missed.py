@@ -1,0 +1,98 @@
+"""Structure over the pixels of a detector that is left in the residuals: what the model does not hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jwst_modfix.fitting.design import FULL_FRAME
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, generalised_inverse
+from jwst_modfix.table.table import ARRAYS
+
+if TYPE_CHECKING:
+    from jwst_modfix.fitting.solution import Solution
+
+_CELLS = 8  # along each side of a detector: 256 pixels each
+_LEAST_CELLS = 16  # that are measured
+# Combinations of cells of which sources and terms leave less than this share have too much noise.
+_LEAST_SHARE = 0.03
+_SAMPLE = 500_000  # measurements in each half of the sources, at most
+# By chance, one detector in 10^4 or fewer has as much.
+_SIGMAS = 4.0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Mean residual in cells of a detector, rms over its array."""
+
+    square: float  # mean of the squares, free of noise [mag^2]; of noise alone it is as often negative
+    error: float  # of the square, by the noise [mag^2]
+
+    @property
+    def rms(self) -> float:
+        """Structure that is left, rms over the array [mag]."""
+        return float(np.sqrt(max(self.square, 0.0)))
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether it is more than the noise makes."""
+        return self.square > _SIGMAS * self.error
+
+    @property
+    def words(self) -> str:
+        """The structure in words; empty where it is not significant."""
+        if not self.is_significant:
+            return ""
+        error = 1e3 * self.error / (2 * self.rms)
+        return (
+            f"its residuals have structure of {1e3 * self.rms:.1f} ± {error:.1f} mmag rms over the array that the"
+            " correction leaves"
+        )
+
+
+def measure_structure(solution: Solution) -> dict[int, Structure]:
+    """Measure what is left in each detector, by its number; none without pixels, or with few sources.
+
+    A term of each cell is added to the model, with one half of the sources and then with the other; noise has no part
+    in the mean of the products of the two.
+    """
+    m = solution.measurements
+    if m.x is None or m.y is None:
+        return {}
+    places = (np.clip(np.floor(_CELLS * (v + 0.5) / FULL_FRAME), 0, _CELLS - 1) for v in (m.x, m.y))
+    column, row = (place.astype(np.int32) for place in places)
+    cell = (m.detector * _CELLS + row) * _CELLS + column
+    step = max(2, len(cell) // _SAMPLE)
+    halves = [_solve_cells(solution, cell, np.flatnonzero(solution.system.source % step == half)) for half in (0, 1)]
+    found = {}
+    for code in solution.model.detectors:
+        mine = slice(code * _CELLS**2, (code + 1) * _CELLS**2)
+        (one, covariance), (other, also) = ((values[mine], matrix[mine, mine]) for values, matrix in halves)
+        known = (np.diag(covariance) > 0) & (np.diag(also) > 0)
+        if (n := np.count_nonzero(known)) >= _LEAST_CELLS:
+            error = np.sqrt(np.sum((covariance * also)[np.ix_(known, known)])) / n
+            found[code] = Structure(float(np.sum(one[known] * other[known]) / n), float(error))
+    return found
+
+
+def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the cells and their covariance from some rows; 0 where they do not determine a cell."""
+    n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
+    weight, source = solution.weight[rows], np.unique(solution.system.source[rows], return_inverse=True)[1]
+    cells = Design((Block(cell[rows], np.arange(n)),), n)
+    system = LinearSystem(solution.system.design.take(rows).beside(cells), source)
+    matrix, gram = system.normal_matrix(weight)
+    terms, score, before = (
+        np.flatnonzero(solution.free),
+        system.score(weight, solution.residual[rows]),
+        np.diag(gram)[p:],
+    )
+    here, cross = np.ix_(terms, terms), matrix[terms, p:]
+    held = generalised_inverse(matrix[here], gram[here])[0] @ cross
+    root = np.sqrt(np.where(before > 0, before, 1.0))
+    share, vector = np.linalg.eigh((matrix[p:, p:] - cross.T @ held) / np.outer(root, root))
+    kept = share > _LEAST_SHARE
+    covariance = (vector[:, kept] / share[kept]) @ vector[:, kept].T / np.outer(root, root)
+    return covariance @ (score[p:] - held.T @ score[terms]), covariance * (before > 0)
