@@ -129,10 +129,10 @@ def _base(value):
 
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
-    """Group the files of each exposure: they have the same detector, start and numbers of the observation."""
+    """Group the files of each exposure: they have the same detector, filter, time and numbers of the observation."""
     groups: dict[tuple, list[ExposureHeader]] = {}
     for header in headers:
-        groups.setdefault((header.detector, header.identity or (header.band, header.mjd)), []).append(header)
+        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
     return list(groups.values())
 
 
