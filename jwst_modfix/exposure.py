@@ -24,9 +24,6 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from jwst_modfix.errors import ExposureError
 
-EXPOSURE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".asdf")
-"""Ends of the names of exposures; other files are associations."""
-
 ARRAYS = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
 """Attributes of the data model that are in units of the data, or of their square."""
 
@@ -196,7 +193,9 @@ def _open_regular(path):
     except (OSError, ValueError) as error:
         raise ExposureError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise ExposureError(f"{path}: is not a regular file{' but a folder' * stat.S_ISDIR(status.st_mode)}")
+        raise ExposureError(
+            f"{path}: is {'a folder, not a file' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}"
+        )
     if status.st_size > _LARGEST_FILE:
         raise ExposureError(f"{path}: has {status.st_size} bytes; an exposure has at most {_LARGEST_FILE}")
     with _reading(path):
@@ -407,7 +406,7 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(f"{self.name}: FITS headers hold names of printable ASCII only; rename the file")
         if "ASDF,1" not in self._hdus:
             raise ExposureError(
-                f"{self.path}: has no ASDF extension, which is the last: it is cut short; copy it again"
+                f"{self.path}: has no ASDF extension, which is normally the last; it is cut short: copy it again"
             )
         with _reading(self.path, _BAD_TREE):
             self.tree = AsdfTree(self._hdus["ASDF,1"].data["ASDF_METADATA"].tobytes())

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
 FEW = ["--density", "0.001", "--dithers", "1"]
@@ -49,11 +48,8 @@ def test_a_table_is_the_truth(modfix, tmp_path):
     row = OffsetRow(array="long", filter="F444W", pupil="F405N", offset=0.03, offset_error=0.001, slope=0.004,
                     slope_error=0.001)  # fmt: skip
     gradient = Gradient(frame="detector", direction=90.0, origin=(1023.5, 1023.5), exposure_share=1.0)
-    model = ModuleOffsetModel.from_table(
-        OffsetTable(rows=(row,), gradient=gradient, baseline="mean"),
-        description="A test", author="us", pedigree="DUMMY", useafter="2022-01-01T00:00:00",
-    )  # fmt: skip
-    model.save(tmp_path / "mine.asdf")
+    meta = {"description": "A test"}
+    OffsetTable(rows=(row,), gradient=gradient, baseline="mean", meta=meta).write(tmp_path / "mine.asdf")
     words = ["--filter", "F405N", "--epochs", 1, "--table", "mine.asdf", "--subarray", "1,1,16,16", "--quiet"]
     modfix("simulate", ".", *words, *FEW)
     truth = yaml.safe_load((tmp_path / "field_truth.yaml").read_text())["table"]

@@ -359,7 +359,7 @@ def test_only_regular_files_of_a_sensible_size_are_opened(path, tmp_path):
     (tmp_path / "folder_cal.fits").mkdir()
     (tmp_path / "zero_cal.fits").symlink_to("/dev/zero")
     for name in ("pipe", "folder", "zero"):
-        with pytest.raises(ExposureError, match=f"{name}_cal.fits: is not a regular file"):
+        with pytest.raises(ExposureError, match=f"{name}_cal.fits: is (not a regular file|a folder, not a file)$"):
             describe(tmp_path / f"{name}_cal.fits")
     os.truncate(path, 2**40)
     with pytest.raises(ExposureError, match="jw_cal.fits: has 1099511627776 bytes; an exposure has at most 4294967296"):

@@ -28,7 +28,7 @@ def test_sixty_exposures_are_counted_by_filter_array_and_reason(caplog):
         "         16  F444W   long   applied",
         f"         18  F444W   long   skipped  {OLD}",
         "          2  F770W   -      skipped  instrument is MIRI, and the table is for NIRCAM",
-        "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead",
+        "Skipped exposures are unchanged (S_MODOFF = SKIPPED); on_invalid, on_missing = error end a run instead",
     ]
 
 

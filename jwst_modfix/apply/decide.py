@@ -303,7 +303,7 @@ def correct_members(
                 if len(outputs) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; {len(decisions)} of {len(outputs)} outputs were finished before that, and stay: "
+                    f"{error}; {len(decisions)} of {len(outputs)} outputs are complete and kept: "
                     "on_existing='skip' completes them"
                 ) from error
             log.log(decision.level, decision.line)
@@ -338,7 +338,7 @@ def _former(path: Path, output: Output) -> tuple[Decision, Any]:
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
-_SKIPPED = "What was skipped is unchanged, S_MODOFF = SKIPPED; on_invalid and on_missing = error end a run instead"
+_SKIPPED = "Skipped exposures are unchanged (S_MODOFF = SKIPPED); on_invalid, on_missing = error end a run instead"
 
 
 def summarize(decisions: Sequence[Decision]) -> None:

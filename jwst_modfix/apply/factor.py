@@ -29,7 +29,7 @@ Pair = tuple[float, float]
 _FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
-# leave less than the rounding of 32 bits (tests/test_steps_geometry.py).
+# leave less than the rounding of 32 bits (tests/test_factor.py).
 _NODES = 12
 _ROWS = 8  # rows of a block: its product is so small that it stays on this thread
 

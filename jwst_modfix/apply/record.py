@@ -124,18 +124,8 @@ class AppliedOffset:
         """Describe what is removed."""
         varying = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
         if self.field is not None:
-            varying = f", field of order {self.field.order}, {1e3 * rms_of(self.field):.2f} mmag rms"
+            varying = f", field of order {self.field.order}, {1e3 * self.field.rms:.2f} mmag rms"
         return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{varying}"
-
-
-def rms_of(field: Field) -> float:
-    """Rms of a field over the full detector [mag]."""
-    # The mean of P_i**2 over an axis is 1 / (2 i + 1), and products of different polynomials have mean 0.
-    variance = 0.0
-    for i, row in enumerate(field.coefficients):
-        for j, value in enumerate(row):
-            variance += value**2 / ((2 * i + 1) * (2 * j + 1))
-    return math.sqrt(variance)
 
 
 def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None) -> str:
@@ -169,9 +159,9 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
             raise ExposureError(f"{opened.name}: the card {keyword} of the correction is {fields[field]!r}")
     record = AppliedOffset(**fields, field=_read_field(opened.name, values))
     if record.field is not None and has_gradient:
-        raise ExposureError(f"{opened.name}: the correction has {_ORDER} and MODFGRAD, of which a table gives one only")
+        raise ExposureError(f"{opened.name}: has {_ORDER} and MODFGRAD, but a correction has only one of them")
     if opened.tree.get(FACTOR_PATH) is not None and record.frame != "sky":
-        raise ExposureError(f"{opened.name}: its ASDF tree has the factor of a gradient on the sky, its cards have not")
+        raise ExposureError(f"{opened.name}: its ASDF tree has the factor of a sky gradient, but MODFFRAM is not sky")
     if values.get(_SEAL) != _seal(values, opened.exposure, opened.exposure.photmjsr):
         raise ExposureError(
             f"{opened.name}: {_SEAL} = {values.get(_SEAL)} is not the digest of the correction's cards, DETECTOR, "
@@ -262,7 +252,7 @@ def _describe_record(opened: OpenExposure) -> list[str]:
             f"{record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}"
         )
     if record.field is not None:
-        rms = f"{1e3 * rms_of(record.field):.2f} mmag rms over the detector"
+        rms = f"{1e3 * record.field.rms:.2f} mmag rms over the detector"
         lines.append(f"             field of order {record.field.order}, {rms}")
     return lines
 

@@ -13,7 +13,7 @@ from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder
 from jwst_modfix.table.describe import describe_band, describe_validity, describe_value, wrap
 from jwst_modfix.table.file import refuse_overwriting
-from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.table import OffsetTable, ZeroPointRow
 from jwst_modfix.text import align
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
                    drop_missing: bool, **files: tuple[str, ...]) -> None:  # numpydoc ignore=PR01  # fmt: skip
     """Carry a table from one calibration to another.
 
-    What a detector's flux changes by is PHOTMJSR x PIXAR_SR / flat of the new calibration over that of the old. Give
+    The flux of a detector changes by PHOTMJSR x PIXAR_SR / flat, new over old. Give
     your own files of CRDS, one of each detector that the table is for. Errors are kept. Nothing is changed where a file
     does not fit the table.
     """
@@ -110,22 +110,14 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
 def _describe_changes(changes: Sequence["Change"]) -> Iterator[str]:
     rows = [["row", "filter", "before [mmag]", "after [mmag]", "change", ""]]
     for change in changes:
-        before, after = (_value(row) for row in (change.before, change.after))
-        row = change.after
-        name = row.array if isinstance(row, OffsetRow) else row.detector
-        cells = [name + (f" {row.subarray}" if row.subarray else ""), describe_band(row.filter, row.pupil)]
-        cells += [before[1], after[1], f"{1e3 * (after[0] - before[0]):+.2f}"]
+        before, row = change.before, change.after
+        cells = [row.key[0] + (f" {row.subarray}" if row.subarray else ""), describe_band(row.filter, row.pupil)]
+        cells += [describe_value(side.value, side.error) for side in (before, row)]
+        cells.append(f"{1e3 * (row.value - before.value):+.2f}")
         left = [] if change.remainder is None else [f"flat leaves {1e3 * change.remainder:.2f} rms"]
         left += [] if change.is_needed else ["within its error of 0: no longer needed"]
         rows.append([*cells, ", ".join(left)])
     yield from align(rows)
-
-
-def _value(row: OffsetRow | ZeroPointRow) -> tuple[float, str]:
-    value, error = (
-        (row.offset, row.offset_error) if isinstance(row, OffsetRow) else (row.zero_point, row.zero_point_error)
-    )
-    return value, describe_value(value, error) if error is not None else f"{1e3 * value:+7.2f}"
 
 
 # ---- exports of modfix convert ----

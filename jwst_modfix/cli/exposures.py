@@ -110,6 +110,15 @@ def _describe_preview(path, decision, exposure):
         yield from wrap(decision.warning, "        warning: ", " " * 8)
 
 
+def _epoch_options(command):
+    """Add the options that tell epochs apart, as the derivation does."""
+    gap = click.option("--gap-days", type=float, default=30.0, show_default=True,
+              help="Longest time between exposures of one epoch [day].")  # fmt: skip
+    tolerance = click.option("--roll-tolerance", type=float, default=5.0, show_default=True,
+              help="Largest difference of roll within one epoch [deg].")  # fmt: skip
+    return gap(tolerance(command))
+
+
 _GROUP_EXAMPLES = """\b
 Examples:
   modfix group data -o field_asn.json                 the exposures in the folder data and below
@@ -122,10 +131,7 @@ Examples:
 @click.argument("files", metavar="FILES|DIR...", nargs=-1, required=True)
 @click.option("-o", "--output", default="modfix_asn.json", show_default=True, help="Its name gives the product's.")
 @click.option("--by-filter", is_flag=True, help="One association for each filter and pupil, not one for all.")
-@click.option("--gap-days", type=float, default=30.0, show_default=True,
-              help="Longest time between exposures of one epoch [day].")  # fmt: skip
-@click.option("--roll-tolerance", type=float, default=5.0, show_default=True,
-              help="Largest difference of roll within one epoch [deg].")  # fmt: skip
+@_epoch_options
 def group_command(files, output, by_filter, gap_days, roll_tolerance):  # numpydoc ignore=PR01
     """Make an association of exposures of several epochs.
 
@@ -188,14 +194,15 @@ Examples:
               help="List the cheapest sets of rolls and dithers in which every offset or zero point has at most this"
                    " error; with --roll, the fewest dithers.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Places the sources.")
+@_epoch_options
 def plan_command(
-    asn, rolls, dithers, filters, density, scatter, reach, baseline, seed, **terms
+    asn, rolls, dithers, filters, density, scatter, reach, baseline, seed, gap_days, roll_tolerance, **terms
 ):  # numpydoc ignore=PR01
     """Forecast the errors of a table derived from exposures.
 
     The exposures are those of an association, by their headers, or those that roll angles and dithers would make.
-    Sources are spread over them at random; how well offsets and slopes can then be told apart follows from the
-    pointings alone. The fifth of the sources that the derivation keeps for validation is left out.
+    Sources are spread over them at random. The pointings determine how well offsets and slopes can be separated. The
+    fifth of the sources that the derivation keeps for validation is left out.
     """
     if terms["field_order"] and terms["scale"] == "modules":
         raise click.UsageError("--field-order needs --scale detectors")
@@ -212,7 +219,8 @@ def plan_command(
     if reach is not None:
         _show_reached(reach, rolls, filters, seed, options)
         return
-    pointings = _read_pointings(asn, terms["scale"]) if asn else _lay_out(rolls, dithers, filters)
+    limits = {"gap_days": gap_days, "roll_tolerance": roll_tolerance}
+    pointings = _read_pointings(asn, terms["scale"], limits) if asn else _lay_out(rolls, dithers, filters)
     plans = plan_bands(pointings, np.random.default_rng(seed), **options)
     click.echo("\n\n".join("\n".join(_describe_plan(plan)) for plan in plans))
     found = [status for plan in plans if not plan.failure for status in plan.forecast.status if status.is_fitted]
@@ -237,7 +245,7 @@ def _show_reached(reach, rolls, filters, seed, options):
     click.echo("\n".join(align(rows, right=[0, 2])))
 
 
-def _read_pointings(names, scale):
+def _read_pointings(names, scale, limits):
     from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
     from jwst_modfix.photometry.epochs import group_epochs
@@ -246,7 +254,7 @@ def _read_pointings(names, scale):
 
     members = find_members(names[0] if len(names) == 1 else list(names))
     headers, _ = read_members(members, allow_mixed=True, scale=scale)
-    epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs)
+    epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs, **limits)
     return pointings_of_exposures(headers, [read_geometry(header) for header in headers], epochs.number)
 
 

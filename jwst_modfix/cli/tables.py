@@ -192,7 +192,7 @@ def diff_command(first, second):  # numpydoc ignore=PR01
         click.echo("\n".join(["\nfield, T2 - T1 [mmag rms over the detector]", *align(rows)]))
     for name, rows in (("T1", comparison.only_first), ("T2", comparison.only_second)):
         if rows:
-            cells = [["", *_name(row), describe_value(*_value(row))] for row in rows]
+            cells = [["", *_name(row), describe_value(row.value, row.error)] for row in rows]
             kinds = dict.fromkeys("offset" if isinstance(row, OffsetRow) else "zero point" for row in rows)
             click.echo("\n".join([f"\nonly in {name}, {' and '.join(kinds)} [mmag]", *align(cells)]))
     click.echo("\n" + "\n".join(line for note in comparison.notes for line in wrap(note, "note: ")))
@@ -201,12 +201,6 @@ def diff_command(first, second):  # numpydoc ignore=PR01
 def _name(row):
     band = describe_band(row.filter, row.pupil)
     return [row.key[0], f"{band} {row.subarray}" if row.subarray else band]
-
-
-def _value(row):
-    """Offset or zero point of a row, and its error."""
-    is_offset = isinstance(row, OffsetRow)
-    return (row.offset, row.offset_error) if is_offset else (row.zero_point, row.zero_point_error)
 
 
 def _line(pair, name):

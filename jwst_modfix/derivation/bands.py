@@ -88,7 +88,7 @@ class BandResult:
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
     residuals: tuple[Residual, ...] = ()  # of the reserved sources
     sky: tuple[SkyComparison, ...] = ()
-    # With scale='detectors': zero points from the sky, with errors that hold its floor [mag].
+    # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
     bootstrap: Bootstrap | None = None
     score_tests: tuple[ScoreTest, ...] = ()

@@ -17,6 +17,7 @@ from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity, ZeroPointRow
@@ -54,7 +55,7 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     dates = Time([header.mjd for header in derivation.headers], format="mjd")
     first, last = dates.min().isot, dates.max().isot[:10]
     described = describe_derivation(derivation)
-    return ModuleOffsetModel.from_table(
+    tree = tree_from_table(
         derivation.table,
         author=f"jwst_modfix {described['versions']['jwst-modfix']}, ModuleOffsetDeriveStep",
         pedigree=f"INFLIGHT {first[:10]} {last}",
@@ -62,6 +63,9 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
         history=list(_write_history(derivation, described, first[:10], last)),
         derivation=described,
     )
+    model = ModuleOffsetModel(tree)
+    model.meta.filename = derivation.table.name
+    return model
 
 
 def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:

@@ -143,7 +143,11 @@ def admit_exposures(found, information, choice):
     limit = MAX_COST if choice.exposure_terms == "auto" else MAX_INFLATION
     if separable and cost <= limit and error.max() <= MAX_EXPOSURE_ERROR:
         return trial
-    why = f"they multiply an error by {np.sqrt(cost):.1f}" if separable else "they cannot be separated from other terms"
+    why = (
+        f"an error would be {np.sqrt(cost):.1f} times as large"
+        if separable
+        else "they cannot be separated from other terms"
+    )
     words = f"terms of exposures are not fitted: {why} at these pointings; epochs have one term each"
     if choice.exposure_terms == "fit":
         return replace(found, refusals=(*found.refusals, words))

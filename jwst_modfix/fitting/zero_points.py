@@ -49,10 +49,7 @@ class DetectorResult(Result):
     @property
     def field_rms(self) -> float | None:
         """Field, rms over the array [mag]."""
-        if self.field is None:
-            return None
-        rows = enumerate(self.field.coefficients)
-        return float(np.sqrt(sum(c**2 / (2 * i + 1) / (2 * j + 1) for i, row in rows for j, c in enumerate(row))))
+        return self.field and self.field.rms
 
 
 @dataclass(frozen=True, eq=False)

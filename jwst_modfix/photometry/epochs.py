@@ -72,7 +72,7 @@ def find_wide_epochs(
         if len(parts) > 1:
             lines.append(
                 f"epoch {name} of the association: its exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
-                f"{len(parts)} epochs by time and roll; one term is fitted for all of it"
+                f"{len(parts)} epochs by time and roll; but only one term is fitted"
             )
     return lines
 

@@ -172,14 +172,10 @@ def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
     rows = [
         {
             "part": f"array {p.first.array}" if isinstance(p.first, OffsetRow) else p.first.detector,
-            "filter": p.first.filter, "pupil": p.first.pupil, "value": value, "value_error": error,
+            "filter": p.first.filter, "pupil": p.first.pupil, "value": p.first.value, "value_error": p.first.error,
             "difference": p.value.value, "difference_error": p.value.error, "sigmas": p.value.sigmas,
             "slope_difference": p.slope and p.slope.value, "slope_difference_error": p.slope and p.slope.error,
         }
         for p in compared.pairs
-        for value, error in [
-            (p.first.offset, p.first.offset_error) if isinstance(p.first, OffsetRow)
-            else (p.first.zero_point, p.first.zero_point_error)
-        ]
     ]  # fmt: skip
     return found | {"rows": rows, "notes": list(compared.notes)}

@@ -21,6 +21,7 @@ from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.scene import Population, scene_around
 from jwst_modfix.simulate.streams import random_stream
 from jwst_modfix.simulate.truth import CalibrationTruth
+from jwst_modfix.table.file import plain_tree
 from jwst_modfix.text import get_logger
 
 __all__ = ["DEFAULT_CONTEXT", "Dataset", "calibration_factor", "simulate_dataset", "simulate_exposure"]
@@ -225,7 +226,7 @@ def _write_truth(
         "epochs": [asdict(epoch) for epoch in dict.fromkeys(exposure.epoch for exposure in exposures)],
         "exposures": [_describe(exposure) for exposure in exposures],
     }
-    path.write_text(yaml.safe_dump(_plain(tree), sort_keys=False))
+    path.write_text(yaml.safe_dump(plain_tree(tree), sort_keys=False))
     return path
 
 
@@ -250,12 +251,3 @@ def _describe(exposure: Exposure) -> dict[str, Any]:
         "start": exposure.start,
         "attitude": asdict(exposure.attitude),
     }
-
-
-def _plain(tree: Any) -> Any:
-    """Turn what YAML does not know, tuples and NumPy numbers, into what it does."""
-    if isinstance(tree, dict):
-        return {str(key): _plain(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_plain(value) for value in tree]
-    return tree.item() if isinstance(tree, np.generic) else tree

@@ -47,7 +47,7 @@ _SENSITIVITY = {
 
 
 class SubarrayError(ModuleOffsetError, ValueError):
-    """A rectangle of pixels of the full frame; its name is that of the ``SUBARRAY`` keyword."""
+    """A subarray that the detector does not have, or that is not within the full frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +78,6 @@ class Subarray:
                 raise SubarrayError(
                     f"{start}, {size}: pixels 1 to {FULL_FRAME}, at least one; got {length} pixels from {first}"
                 )
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """The rows and columns of the full frame, 0-indexed."""
-        rows = slice(self.ystart - 1, self.ystart - 1 + self.ysize)
-        return rows, slice(self.xstart - 1, self.xstart - 1 + self.xsize)
 
     @property
     def columns(self) -> Array:

@@ -222,7 +222,7 @@ def zero_point(table: OffsetTable, row: OffsetRow | ZeroPointRow, detector: str)
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
     """Refuse a file that has offsets in already, or that the table is not valid for."""
     if f"{_MARK}: {what}" in given.history:
-        raise ReferenceTableError(f"{given.path}: has module offsets in already, as its HISTORY says")
+        raise ReferenceTableError(f"{given.path}: already contains module offsets (see its HISTORY)")
     allowed = [base_name(name) for name in valid]
     if allowed and given.path.name not in allowed:
         raise ReferenceTableError(

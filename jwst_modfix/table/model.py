@@ -66,33 +66,6 @@ class ModuleOffsetModel(ReferenceFileModel):
         if name is not None:
             self.meta.filename = name
 
-    @classmethod
-    def from_table(cls, table: OffsetTable, **meta: Any) -> ModuleOffsetModel:
-        """
-        Make a reference file of a table.
-
-        Parameters
-        ----------
-        table : OffsetTable
-            The table.
-        **meta : dict
-            Fields of the block ``meta``, in place of the table's own: ``description``, ``author``, ``pedigree``,
-            ``useafter``, ``history`` (list of str), ``derivation`` (dict). Only a description is needed.
-
-        Returns
-        -------
-        ModuleOffsetModel
-            The model, checked.
-
-        Raises
-        ------
-        ReferenceTableError
-            The description is missing, or a value breaks a rule.
-        """
-        model = cls(tree_from_table(table, **meta))
-        model.meta.filename = table.name
-        return model
-
     @property
     def table(self) -> OffsetTable:
         """The table in memory, checked and named after the file."""

@@ -1,7 +1,7 @@
 """A table carried from one calibration to another, by what the reference files of both say of each detector's flux.
 
-A pixel's flux goes as PHOTMJSR x PIXAR_SR / flat. With R the ratio of the new to the old, a source has R times the
-flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B, and change by the difference of both detectors.
+A pixel's flux is proportional to PHOTMJSR x PIXAR_SR / flat. With R the ratio of the new to the old, a source has R
+times the flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B: they change by the difference of both.
 """
 
 from __future__ import annotations
@@ -527,13 +527,8 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
     moved: dict[int, float] = {}
     words = []
     for (filter, pupil, _), members in groups.items():
-        kept = [
-            change
-            for change in members
-            if isinstance(change.after, ZeroPointRow) and is_kept(change.after, table.baseline)
-        ]
-        before, after = ([side.zero_point for side in sides if isinstance(side, ZeroPointRow)]
-                         for sides in ([c.before for c in kept], [c.after for c in kept]))  # fmt: skip
+        kept = [c for c in members if is_kept(c.after, table.baseline)]
+        before, after = [c.before.value for c in kept], [c.after.value for c in kept]
         if not kept or abs(np.mean(before)) > _SMALL / 10:
             continue
         mean = float(np.mean(after))

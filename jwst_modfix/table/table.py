@@ -108,11 +108,23 @@ class _Row(_Checked):
 
     key: tuple[str, str, str]
     subarray: str | None
+    _value: ClassVar[str]  # name of the field with the offset or zero point
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
         """The key and the subarray, which are unique in a table."""
         return (*self.key, self.subarray or "")
+
+    @property
+    def value(self) -> float:
+        """The offset or zero point [mag]."""
+        return float(getattr(self, self._value))
+
+    @property
+    def error(self) -> float | None:
+        """Its standard error [mag]."""
+        error: float | None = getattr(self, f"{self._value}_error")
+        return error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +177,7 @@ class OffsetRow(_Row):
     photom: Mapping[str, str] | None = None
     subarray: str | None = None
 
+    _value: ClassVar[str] = "offset"
     rule: ClassVar[Rule] = Rule(
         kind="mapping",
         required=("array", "filter", "offset", "offset_error"),
@@ -326,6 +339,7 @@ class ZeroPointRow(_Row):
     photom: str | None = None
     group: int | None = None
 
+    _value: ClassVar[str] = "zero_point"
     rule: ClassVar[Rule] = Rule(
         kind="mapping",
         required=("detector", "filter", "zero_point"),

@@ -21,7 +21,7 @@ _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.2
 EXPORTED = "_modfix.fits"
 """End of the names of reference files that 'modfix convert' writes to a folder."""
 HOW_TO_GET_VALID = (
-    "derive a table from these exposures ('strun module_offset_derive ASN'), or carry this one to their calibration "
+    "derive a table from these exposures ('strun module_offset_derive ASN'), or convert this one to their calibration "
     "('modfix rebase')"
 )
 """What to do where `valid_for` does not fit."""
@@ -109,10 +109,8 @@ def find_doubts(table: OffsetTable) -> Iterator[str]:
     for row in table.all_rows:
         if mismatch := find_mismatch(*row.identity):
             yield f"{row.label} can never match an exposure: {mismatch.in_words()}"
-        is_offset = isinstance(row, OffsetRow)
-        value, error = (row.offset, row.offset_error) if is_offset else (row.zero_point, row.zero_point_error)
-        if max(abs(value), error or 0.0) > _LARGEST:
-            size = f"{value:g} ± {error or 0.0:g} mag is larger than {_LARGEST} mag"
+        if max(abs(row.value), row.error or 0.0) > _LARGEST:
+            size = f"{row.value:g} ± {row.error or 0.0:g} mag is larger than {_LARGEST} mag"
             yield f"{row.label}: {size}; is it in mmag, or a factor?"
     kept: dict[tuple[Any, ...], list[float]] = {}
     for point in table.zero_points:
@@ -126,9 +124,9 @@ def find_doubts(table: OffsetTable) -> Iterator[str]:
             )
 
 
-def is_kept(row: ZeroPointRow, baseline: str | None) -> bool:
+def is_kept(row: OffsetRow | ZeroPointRow, baseline: str | None) -> bool:
     """Whether a detector is one of those whose flux scale a baseline keeps: the mean of their rows is 0."""
-    return row.subarray is None and baseline in ("mean", row.detector, row.detector[3])
+    return row.subarray is None and baseline in ("mean", row.key[0], row.key[0][3:4])
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -262,7 +260,7 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
     ):
         names = list(map(base_name, allowed))
         if name.endswith(EXPORTED):
-            yield f"{keyword} is {name}, a copy with module offsets in: a second correction would be wrong"
+            yield f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
         elif names and name not in names:
             yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
