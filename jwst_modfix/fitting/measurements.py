@@ -309,7 +309,7 @@ def _read_flags(column: Any, name: str) -> np.ndarray:
     values = np.ma.asarray(column)
     is_flag = values.dtype.kind == "b" or (values.dtype.kind in "iu" and np.isin(values.data, (0, 1)).all())
     if not is_flag or np.ma.getmaskarray(values).any():
-        found = "masked values" if is_flag else f"{values.dtype} such as {values.data.flat[0]!r}"
+        found = "masked values" if is_flag else f"{values.dtype} such as {values.data[:1].tolist()[0]!r}"
         raise MeasurementsError(f"table of measurements: {name} must be True or False in every row, got {found}")
     return np.asarray(values.data, dtype=bool)
 
