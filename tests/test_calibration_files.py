@@ -455,8 +455,10 @@ def change_photom(path, change):
     with fits.open(path) as hdulist:
         columns = {name: np.array(hdulist["PHOTOM"].data[name]) for name in hdulist["PHOTOM"].data.names}
         change(columns)
-        made = fits.BinTableHDU(np.rec.fromarrays(list(columns.values()), names=list(columns)), name="PHOTOM")
-        hdulist["PHOTOM"] = made
+        rows = np.zeros(1, [(name, values.dtype, values.shape[1:]) for name, values in columns.items()])
+        for name, values in columns.items():
+            rows[name] = values
+        hdulist["PHOTOM"] = fits.BinTableHDU(rows, name="PHOTOM")
         hdulist.writeto(path, overwrite=True)
 
 
