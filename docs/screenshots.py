@@ -1,9 +1,9 @@
 """
-Look at pages as readers see them: screenshots in headless Chromium at the width of a desk and of a phone.
+Look at pages as readers see them: screenshots in headless Chromium at two widths, in the light and the dark theme.
 
 Run as ``python docs/screenshots.py FOLDER PAGE.html ...``; each page is opened from the disk with no network, and a
-picture of it at each width is written into FOLDER. Ends with status 1, and says why, where a page logs an error on the
-console, asks for anything from outside, is wider than the window, or has a picture that does not load.
+picture of it for each width and theme is written into FOLDER. Ends with status 1, and says why, where a page logs an
+error on the console, asks for anything from outside, is wider than the window, or has a picture that does not load.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 WIDTHS = {"desk": 1280, "phone": 390}  # CSS pixels
+THEMES = ("light", "dark")
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -20,9 +21,9 @@ BROKEN_PICTURES = "() => [...document.images].filter(i => i.complete && !i.natur
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-def look_at(browser, page_file, kind, folder):
-    """Take a picture of a page at one width, and list what is wrong with it."""
-    page = browser.new_page(viewport={"width": WIDTHS[kind], "height": 900})
+def look_at(browser, page_file, kind, theme, folder):
+    """Take a picture of a page at one width in one theme, and list what is wrong with it."""
+    page = browser.new_page(viewport={"width": WIDTHS[kind], "height": 900}, color_scheme=theme)
     problems = []
     page.on("console", lambda message: message.type == "error" and problems.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
@@ -31,9 +32,10 @@ def look_at(browser, page_file, kind, folder):
     problems += [f"picture does not load: {source}" for source in page.evaluate(BROKEN_PICTURES)]
     if (overflow := page.evaluate(OVERFLOW)) > 1:
         problems.append(f"is {overflow} pixels wider than a window of {WIDTHS[kind]}")
-    page.screenshot(path=folder / f"{page_file.resolve().parent.name}_{page_file.stem}_{kind}.png", full_page=True)
+    name = f"{page_file.resolve().parent.name}_{page_file.stem}_{kind}_{theme}.png"
+    page.screenshot(path=folder / name, full_page=True)
     page.close()
-    return [f"{page_file.name}, {kind}: {problem}" for problem in problems]
+    return [f"{page_file.name}, {kind}, {theme}: {problem}" for problem in problems]
 
 
 def _is_outside(url):
@@ -41,7 +43,7 @@ def _is_outside(url):
 
 
 def main():
-    """Look at every page at every width."""
+    """Look at every page at every width in every theme."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("pages", type=Path, nargs="+")
@@ -49,9 +51,10 @@ def main():
     given.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        problems = [p for page in given.pages for kind in WIDTHS for p in look_at(browser, page, kind, given.folder)]
+        views = [(page, kind, theme) for page in given.pages for kind in WIDTHS for theme in THEMES]
+        problems = [problem for view in views for problem in look_at(browser, *view, given.folder)]
         browser.close()
-    print(*problems or [f"{len(given.pages)} pages at {len(WIDTHS)} widths: nothing wrong"], sep="\n")
+    print(*problems or [f"{len(given.pages)} pages in {len(WIDTHS) * len(THEMES)} views: nothing wrong"], sep="\n")
     return bool(problems)
 
 

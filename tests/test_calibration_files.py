@@ -97,7 +97,7 @@ def rows_twice(path):
         (of_fgs, "DETECTOR is GUIDER1"),
         (a_flat, "is not a photom file of NIRCam imaging: REFTYPE is FLAT"),
         (without_photmjsr, "it has no column photmjsr in PHOTOM"),
-        (shorter_times, "TIMECOEFF_LINEAR has 1 rows, and PHOTOM has 2"),
+        (shorter_times, "TIMECOEFF_LINEAR has 1 row, and PHOTOM has 2"),
         (rows_twice, "has several rows of filter=F200W, pupil=CLEAR"),
     ],
 )

@@ -1,6 +1,7 @@
 """Truth: values and counts put in, read from the JSON file; the page shows the same numbers."""
 
 import json
+from collections import Counter
 from importlib import resources
 
 import jsonschema
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from report_page import Page, measured
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.report.points import collect_points, list_outliers
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 SHORT, LONG = ROWS["F200W"], ROWS["F444W"]
@@ -157,6 +159,23 @@ def test_outliers_are_listed_with_coordinates(report, planted, band):
     assert regions[:2] == ["# Region file format: DS9", "icrs"]
     (line,) = [line for line in regions if f"source {rows['variable']['source']} F200W" in line]
     assert line.startswith(f'circle({rows["variable"]["RA"]:.7f},{rows["variable"]["Dec"]:.7f},1.0") # color=magenta')
+
+
+def test_a_reserved_source_that_varies_is_listed():
+    """Truth: a reserved source is fainter by 0.1 mag in the second epoch."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=3, outliers=0.0)
+    table = derive(photometry, headers, epochs).measurements
+    reserved = table[np.asarray(table["reserved"])]
+    star = Counter(reserved["source"].tolist()).most_common(1)[0][0]
+    mine = np.asarray(photometry.measurements["source"] == star)
+    assert len(set(photometry.measurements["epoch"][mine])) > 1
+    photometry.measurements["mag"][mine & np.asarray(photometry.measurements["epoch"] == 1)] += 0.1
+    found = derive(photometry, headers, epochs)
+    files = found.photometry.exposures["file"]
+    listed = list_outliers(collect_points(found, found.bands[0]), files)
+    (row,) = listed[listed["source"] == star]
+    assert row["reason"] == "reserved"
+    assert len(listed) < 0.1 * len(np.unique(table["source"])), "others are not listed"
 
 
 def test_findings_name_the_sources_that_vary(content):

@@ -158,26 +158,58 @@ def test_the_two_maps_of_the_report_have_module_a_on_the_left(derivation):
     assert after.get_xlim() == before.get_xlim()
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")
-def test_a_click_on_a_point_shows_its_source_in_all_plots(path, plotted):
-    playwright = pytest.importorskip("playwright.sync_api")
+# Where a point of a plot is in the window.
+PLACE = """([title, x, y]) => {
+  const views = Symbol.iterator in Bokeh.index ? [...Bokeh.index] : Object.values(Bokeh.index);
+  const plot = views.find(view => view.model.title.text === title);
+  plot.el.scrollIntoView();
+  const box = plot.el.getBoundingClientRect();
+  return [box.left + plot.frame.x_scale.compute(x), box.top + plot.frame.y_scale.compute(y)];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM.exists():
+        pytest.skip("needs Chromium")
     with playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        view = browser.new_page(viewport={"width": 1280, "height": 900})
-        problems = []
-        view.on("pageerror", lambda error: problems.append(str(error)))
-        view.on("request", lambda request: problems.append(request.url) if request.url[:5] == "http:" else None)
-        view.goto(path.resolve().as_uri())
-        view.wait_for_function("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
-        select = "m => { if (m.type == 'ColumnDataSource') m.selected.indices = [5]; }"
-        view.evaluate(f"Bokeh.documents[0]._all_models.forEach({select})")
-        rows = view.locator("#picked-F200W tbody tr")
-        source = plotted["source"][5]
-        assert rows.count() == np.count_nonzero(plotted["source"] == source)
-        cells = rows.first.locator("td").all_inner_texts()
-        assert cells[0] == str(source)
-        first = np.flatnonzero(plotted["source"] == source)[0]
-        assert float(cells[2]) == pytest.approx(plotted["mag"][first], abs=6e-4)
-        assert float(cells[4]) == pytest.approx(plotted["after"][first], abs=0.06)
+        yield browser
         browser.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_mouse_shows_a_point_and_its_source(browser, path, plotted, width, theme):
+    """Truth: the columns of the points. The mouse goes to the point that is the farthest from all others."""
+    view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    problems = []
+    view.on("pageerror", lambda error: problems.append(str(error)))
+    view.on("request", lambda request: problems.append(request.url) if request.url[:4] == "http" else None)
+    view.goto(path.resolve().as_uri())
+    view.wait_for_function("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
+    places = np.stack([plotted[name] / np.ptp(plotted[name]) for name in ("mag", "shown")])
+    distance = np.hypot(*(places[:, :, None] - places[:, None, :]))
+    np.fill_diagonal(distance, np.inf)
+    point = int(np.argmax(distance.min(axis=0)))
+    at = [float(plotted[name][point]) for name in ("mag", "shown")]
+    place = view.evaluate(PLACE, ["Residual against magnitude", *at])
+    view.mouse.move(*place)
+    words = view.locator(".bk-Tooltip").first.evaluate("tip => tip.shadowRoot.textContent")
+    assert f"source: {plotted['source'][point]} exposure: " in words
+    assert f"{plotted['mag'][point]:.3f}" in words
+    assert f"{plotted['after'][point]:+.1f} mmag" in words
+    view.mouse.click(*place)
+    rows = view.locator("#picked-F200W tbody tr")
+    rows.first.wait_for()
+    mine = np.flatnonzero(plotted["source"] == plotted["source"][point])
+    cells = [rows.nth(i).locator("td").all_inner_texts() for i in range(rows.count())]
+    assert {row[0] for row in cells} == {str(plotted["source"][point])}
+    assert [float(row[2]) for row in cells] == pytest.approx(plotted["mag"][mine], abs=6e-4)
+    assert [float(row[4]) for row in cells] == pytest.approx(plotted["after"][mine], abs=0.06)
+    selected = "Bokeh.documents[0]._all_models.values().find(m => m.type == 'ColumnDataSource').selected.indices"
+    assert view.evaluate(selected) == mine.tolist()
+    assert view.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
+    view.close()
     assert not problems

@@ -1,6 +1,7 @@
 """The step: every kind of input, associations in and out, hooks, and no network."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -265,6 +266,41 @@ def test_every_parameter_has_a_help_text():
     assert "override_moduleoffset" in ours
     for name in {*ours} - {*stock} | {"suffix"}:
         assert len(ours.inline_comments[name]) > 20, name
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+@pytest.mark.parametrize(
+    ("step", "keyword"), [("photom", "S_PHOTOM"), ("flat_field", "S_FLAT"), ("assign_wcs", "S_WCS")]
+)
+def test_an_exposure_without_a_flux_scale_is_skipped_and_its_failed_step_named(
+    pair, tmp_path, caplog, kind, step, keyword
+):
+    setattr(pair[0].meta.cal_step, step, "FAILED")
+    given, name = pair[0], step
+    if kind == "file":
+        given, name = str(tmp_path / "jw_cal.fits"), keyword
+        pair[0].save(given)
+    result = ModuleOffsetStep.call(given, configure_log=False)
+    assert result.meta.cal_step.module_offset == "SKIPPED"
+    np.testing.assert_array_equal(result.data, pair[0].data)
+    words = f"an earlier step FAILED ({name}): calibrate the exposure again"
+    assert words in caplog.text
+    with pytest.raises(ModuleOffsetError, match=re.escape(words)):
+        ModuleOffsetStep.call(given, on_invalid="error")
+
+
+def test_another_step_that_failed_is_named_in_a_warning(pair, tmp_path, caplog):
+    """Truth: a step that failed after photom leaves the flux scale as it is."""
+    pair[0].meta.cal_step.tweakreg = "FAILED"
+    pair[0].meta.cal_step.jump = "SKIPPED"
+    pair[0].save(str(tmp_path / "jw_cal.fits"))
+    for given, name in ((pair[0], "tweakreg"), (str(tmp_path / "jw_cal.fits"), "S_TWKREG")):
+        caplog.clear()
+        result = ModuleOffsetStep.call(given, configure_log=False)
+        np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+        (line,) = (record for record in caplog.records if "FAILED" in record.getMessage())
+        assert line.levelname == "WARNING"
+        assert f"jw_cal.fits: an earlier step FAILED ({name}): look at its log" in line.getMessage() or given is pair[0]
 
 
 def test_an_asdf_exposure_is_corrected(pair, tmp_path):

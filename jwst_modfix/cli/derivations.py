@@ -4,8 +4,13 @@ from pathlib import Path
 
 import click
 
+<<<<<<< HEAD
 from jwst_modfix.table.file import check_name, refuse_overwriting
 from jwst_modfix.table.table import BASELINES, DETECTORS
+=======
+from jwst_modfix.table.table import BASELINES
+from jwst_modfix.text import count_nouns
+>>>>>>> main
 
 _EXAMPLES = """\b
 Examples:
@@ -44,4 +49,4 @@ def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR0
     for band, why in joined.failures.items():
         click.echo(f"{band} gets no row: {why}")
     joined.table.write(output)
-    click.echo(f"wrote {output}: {len(joined.table.all_rows)} rows, hash {joined.table.digest}")
+    click.echo(f"wrote {output}: {count_nouns(len(joined.table.all_rows), 'row')}, hash {joined.table.digest}")

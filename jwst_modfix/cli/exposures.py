@@ -8,9 +8,15 @@ import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
+<<<<<<< HEAD
 from jwst_modfix.table.describe import describe_band, describe_validity, wrap
 from jwst_modfix.table.table import BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align
+=======
+from jwst_modfix.table.describe import describe_band, describe_validity
+from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.text import align, annotate, count_nouns, wrap
+>>>>>>> main
 
 
 class Finite(click.FloatRange):
@@ -51,7 +57,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {len(table.all_rows)} rows, hash {table.digest}; "
+    summary = f"{table.name} is valid: {count_nouns(len(table.all_rows), 'row')}, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}
@@ -62,15 +68,20 @@ def _check(inputs, table, **options):
     from jwst_modfix.apply.decide import Correction
 
     correction, counts = Correction(table=table, **options), Counter()
+    rows = [["", "exposure", "detector", "filter", ""]]
     for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
         counts[decision.action] += 1
-        click.echo("\n" + "\n".join(_describe_preview(path, decision, exposure)))
-    total = counts.total()
-    click.echo(f"\n{total} exposures: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
+        band = describe_band(exposure.filter or "-", exposure.pupil or "CLEAR") if exposure else "-"
+        warning = f"; warning: {decision.warning}" if decision.warning else ""
+        detector = str(exposure.detector or "-") if exposure else "-"
+        rows.append([decision.action, path.name, detector, band, decision.reason + warning])
+    click.echo("\n" + "\n".join(annotate(rows)))
+    total = count_nouns(counts.total(), "exposure")
+    click.echo(f"\n{total}: {counts['apply']} apply, {counts['skip']} skip, {counts['refuse']} refuse")
     if counts["refuse"]:
         raise ExposureError(
-            f"the step would refuse {counts['refuse']} of {total}, and write none of them: see the list above"
+            f"the step would refuse {counts['refuse']} of {counts.total()}, and write none of them: see the list above"
         )
 
 
@@ -99,15 +110,6 @@ def _preview(path, correction):
             return correction.preview(opened), opened.exposure
     except ExposureError as error:
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
-
-
-def _describe_preview(path, decision, exposure):
-    """Describe one exposure: action, name and optics; what would be taken out, or why nothing is; warnings."""
-    optics = [str(getattr(exposure, name, None) or "-") for name in ("detector", "filter", "pupil")]
-    yield f"{decision.action:6}  {path.name}  {'  '.join(optics)}"
-    yield from wrap(decision.reason, " " * 8)
-    if decision.warning:
-        yield from wrap(decision.warning, "        warning: ", " " * 8)
 
 
 def _epoch_options(command):
@@ -273,7 +275,8 @@ def _describe_plan(plan):
     from jwst_modfix.fitting.drift import describe_drifts
 
     band = describe_band(plan.filter, plan.pupil)
-    yield f"{band}: {plan.exposures} exposures, {plan.sources} sources, {plan.measurements} measurements"
+    counts = [count_nouns(getattr(plan, f"{noun}s"), noun) for noun in ("exposure", "source", "measurement")]
+    yield f"{band}: {', '.join(counts)}"
     if plan.failure:
         yield f"  no solution: {plan.failure}"
         return

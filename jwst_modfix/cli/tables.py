@@ -12,11 +12,11 @@ from jwst_modfix.cli.calibrations import FILES, ManyFiles, export_files
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.table.combine import compare_tables, merge_tables
-from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value, wrap
+from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
-from jwst_modfix.text import align
+from jwst_modfix.text import align, count_nouns, wrap
 
 _SHOW_EXAMPLES = """\b
 Examples:
@@ -209,7 +209,7 @@ def _line(pair, name):
     values = [(getattr(item, name), getattr(item, f"{name}_error")) for item in (pair.first, pair.second)]
     cells = [*_name(pair.first), *(describe_value(*v) or "   none" for v in values)]
     if difference is not None:
-        sigmas = "" if difference.error is None else f"{difference.sigmas:+6.1f}"
+        sigmas = "" if difference.error is None else f"{difference.sigmas:+z6.1f}"
         cells += [describe_value(difference.value, difference.error), sigmas]
     return cells
 
@@ -241,7 +241,8 @@ def merge_command(tables, output, prefer, baseline, validity):  # numpydoc ignor
     merged = merge_tables([OffsetTable.read(name) for name in tables], **options, name=output)
     merged.write(output)
     click.echo(
-        f"wrote {output}: {len(merged.all_rows)} rows, hash {merged.digest}; {describe_validity(merged.valid_for)}"
+        f"wrote {output}: {count_nouns(len(merged.all_rows), 'row')}, hash {merged.digest}; "
+        f"{describe_validity(merged.valid_for)}"
     )
     if validity == "union":
         click.echo("note: every row is now valid for the calibrations of all tables: check that this is meant")
@@ -325,10 +326,11 @@ def _export(source, output, exports, options):
 
 def _describe_import(table):
     """Say what became of the rows, with one as an example of the sign."""
-    yield f"{len(table.all_rows)} rows, hash {table.digest}"
+    yield f"{count_nouns(len(table.all_rows), 'row')}, hash {table.digest}"
     if table.zero_points:
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))
         verb = "brightened" if row.zero_point >= 0 else "dimmed"
+<<<<<<< HEAD
         yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+.2f} mmag, its pixels are {verb} by "
                         f"a factor of {10 ** (0.4 * row.zero_point):.5g}{_describe_photmjsr(row)}")  # fmt: skip
 
@@ -338,3 +340,7 @@ def _describe_photmjsr(row):
     if row.photmjsr is None:
         return ""
     return f", from PHOTMJSR {row.photmjsr:.5g} of the data to {row.photmjsr * 10 ** (0.4 * row.zero_point):.5g}"
+=======
+        yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by "
+                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}")  # fmt: skip
+>>>>>>> main

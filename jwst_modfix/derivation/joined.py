@@ -68,7 +68,7 @@ def derive_from(
     table = OffsetTable(
         rows=tuple(row for part in parts for row in part.rows), baseline=baseline, gradient=parts[0].gradient,
         zero_points=tuple(row for part in parts for row in part.zero_points), valid_for=calibration, name=name,
-        meta={"description": f"Derived from the measurements of {len(files)} derivations"},
+        meta={"description": f"Derived from the measurements of {count_nouns(len(files), 'derivation')}"},
     )  # fmt: skip
     return Joined(table, solutions, failures, tuple(path.name for path in files))
 

@@ -36,7 +36,7 @@ _ROUNDING = 1e-8
 USED, SINGLE, OUTLIER, VARIABLE = 0, 1, 2, 3
 REASONS = ("used", "single", "outlier", "variable")
 # Rejection: one of 2 million Gaussian residuals is an outlier by this rule.
-_OUTLIER_SIGMA = 5.0
+OUTLIER_SIGMA = 5.0
 # A source with two outliers, and with more than this share of them, varies as a whole ...
 _OUTLIER_SHARE = 0.1
 # ... and so does one whose epochs scatter by chance less often than this.
@@ -268,7 +268,7 @@ def _reject(problem, fit, before, epoch):
     system = problem.system
     base = 1 / (problem.error**2 + fit.sigma_int**2)
     standard = _residual(problem, fit, base) * np.sqrt(base) / system.kept_share(base)
-    outlier = (np.abs(standard) > _OUTLIER_SIGMA) & (before != SINGLE)
+    outlier = (np.abs(standard) > OUTLIER_SIGMA) & (before != SINGLE)
     count = system.per_source(outlier)
     variable = (count >= 2) & (count > _OUTLIER_SHARE * system.per_source(None))
     variable |= _epochs_scatter(system, base * ~outlier, problem.y - system.design @ fit.values, epoch)

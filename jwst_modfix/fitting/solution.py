@@ -329,8 +329,8 @@ class Solution(Forecast, RobustFit):
         """
         single, outliers, variable = (int(count) for count in np.bincount(self.rejected, minlength=4)[1:])
         lines = [
-            f"{self._band}: {self.n_measurements} measurements of {self.n_sources} sources"
-            f" in {count_nouns(len(self.model.epochs), 'epoch')}",
+            f"{self._band}: {count_nouns(self.n_measurements, 'measurement')} of"
+            f" {count_nouns(self.n_sources, 'source')} in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
             f"intrinsic scatter {1e3 * self.sigma_int:.2f} mmag, error scale {self.error_scale:.2f}",
             f"scatter of a detector from exposure to exposure {1e3 * self.detector_scatter:.2f} mmag",

@@ -233,7 +233,7 @@ def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
     names = ", ".join(DETECTORS[code] for code in mine)
     words = (
         f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
-        f" dither by ({shift[0]:+.0f}, {shift[1]:+.0f}) arcsec in (V2, V3)"
+        f" dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
     )
     return words + (f" or an epoch turned by {rolls[0]:.0f} deg would" if rolls else " would")
 

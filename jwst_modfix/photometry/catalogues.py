@@ -14,6 +14,7 @@ from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import Photometry, combine_parts
 from jwst_modfix.photometry.frames import ExposureHeader, offsets, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
+from jwst_modfix.text import is_url
 
 _FRACTION_PER_MAG = np.log(10) / 2.5
 _FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits", ".parquet": "parquet"}
@@ -86,6 +87,8 @@ def _read_rows(path, headers):
 
 
 def _open(path):
+    if is_url(path):
+        raise PhotometryError(f"{path}: is a URL; download the file and give the copy")
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix not in _FORMATS:
         raise PhotometryError(f"{path}: must be one of {', '.join(_FORMATS)}; got {suffix or 'no suffix'}")

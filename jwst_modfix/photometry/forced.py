@@ -35,6 +35,7 @@ from jwst_modfix.photometry.source_list import (
     merge_detections,
     refine_centroids,
 )
+from jwst_modfix.text import count_nouns, log
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
@@ -53,6 +54,10 @@ class Photometry:
     exposures: Table  # one row per exposure: its header, sky level and shift
 
 
+class _Known(dict[str, np.ndarray]):
+    """A result that was in the cache."""
+
+
 @dataclass(frozen=True)
 class Cache:
     """A folder of results, each identified by all that it depends on: the pixels, the parameters, the code."""
@@ -68,7 +73,7 @@ class Cache:
         key = _digest([kind, _code(), _digest_file(path, state), *parameters])
         entry = self.folder / f"{kind}-{key}.npz"
         if (known := _read(entry, key)) is not None:
-            return known
+            return _Known(known)
         made = _as_arrays(make())
         if _state(path) == state:  # otherwise the content is not the one of the key
             _write(entry, key, made)
@@ -85,11 +90,12 @@ def find_sources(
 ) -> SourceList:
     """Find the sources of all exposures, in as few of them as cover the sky in each band."""
     jobs = [(header, faintest, cache) for header in choose_exposures(headers)]
-    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress))
+    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress, cache))
     bright = sources.flux >= to_flux(faintest)
     if not bright.any():
         raise PhotometryError(
-            f"no source is brighter than {faintest} AB in any of {len(headers)} exposures; raise faintest"
+            f"no source is brighter than {faintest} AB in any of {count_nouns(len(headers), 'exposure')}; "
+            "raise faintest"
         )
     return sources[bright]
 
@@ -107,7 +113,7 @@ def measure_sources(
     near = [sources.rows_near(header) for header in headers]
     jobs = [(header, sources[rows], default_aperture(header.channel), cache)
             for header, rows in zip(headers, near, strict=True)]  # fmt: skip
-    measured = _run(_measure_exposure, jobs, workers, progress)
+    measured = _run(_measure_exposure, jobs, workers, progress, cache)
     skies, shifts = ([one.pop(name) for one in measured] for name in ("level", "shift"))
     for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
         one["source"] = rows[one["source"]]
@@ -117,11 +123,14 @@ def measure_sources(
     return combine_parts(measured, headers, epochs, skies, shifts)
 
 
-def _run(function, jobs, workers, progress):
-    """Results of a job for each exposure, which is the first of its arguments."""
+def _run(function, jobs, workers, progress, cache):
+    """Results of a job for each exposure, which is the first of its arguments; log how many the cache had."""
     headers = [header for header, *_ in jobs]
     with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
-        return [result for _, result in zip(progress(headers), results, strict=True)]
+        found = [result for _, result in zip(progress(headers), results, strict=True)]
+    if known := sum(is_known for is_known, _ in found):
+        log.info("%d of %s from the cache %s", known, count_nouns(len(found), "exposure"), cache.folder)
+    return [result for _, result in found]
 
 
 def _detect_exposure(header, faintest, cache):
@@ -131,7 +140,7 @@ def _detect_exposure(header, faintest, cache):
         return {name: np.ascontiguousarray(getattr(found, name)) for name in ("ra", "dec", "flux")}
 
     arrays = cache.fetch("detections", header.path, [repr(faintest)], make) if cache else make()
-    return Detections(exposure=header.name, band=header.band, **arrays)
+    return isinstance(arrays, _Known), Detections(exposure=header.name, band=header.band, **arrays)
 
 
 def _measure_exposure(header, sources, aperture, cache):
@@ -139,7 +148,8 @@ def _measure_exposure(header, sources, aperture, cache):
         return measure_frame(read_frame(header), sources, aperture)
 
     parameters = [repr(aperture), sources.ra.tobytes(), sources.dec.tobytes()]
-    return dict(cache.fetch("measurements", header.path, parameters, make) if cache else make())
+    columns = cache.fetch("measurements", header.path, parameters, make) if cache else make()
+    return isinstance(columns, _Known), dict(columns)
 
 
 def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:

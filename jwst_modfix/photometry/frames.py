@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import ExposureError, PhotometryError
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
+from jwst_modfix.table.validity import explain_failed, find_failed
+from jwst_modfix.text import log
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _STEP = 0.5  # pixel, for derivatives of the WCS
@@ -91,6 +93,8 @@ def read_header(path: str | Path) -> ExposureHeader:
     with open_exposure(path) as opened:
         exposure = opened.exposure
     _check(path, exposure)
+    if failed := explain_failed(exposure):
+        log.warning("%s: %s", path.name, failed)
     roll = exposure.roll_ref if exposure.pa_v3 is None else exposure.pa_v3
     values = {"roll": roll, "mjd": exposure.start if exposure.middle is None else exposure.middle}
     names = ("filter", "pupil", "pixar_sr", "context", "photom", "flat", "photmjsr", "status", "digest", "s_region")
@@ -118,6 +122,8 @@ def _check(path, exposure):
         )
     if exposure.exp_type not in (None, "NRC_IMAGE"):
         raise ExposureError(f"{path}: EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}")
+    if failed := find_failed(exposure):
+        raise ExposureError(f"{path}: {failed}")
     if len(exposure.shape) != 2:
         raise ExposureError(f"{path}: SCI must have two axes; got shape {exposure.shape}")
     if Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"):

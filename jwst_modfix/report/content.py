@@ -28,7 +28,7 @@ from jwst_modfix.table.table import OffsetRow, OffsetTable
 SCHEMA_VERSION = "1.0.0"
 _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status"))
 # From used to the first rule of the selection: a source is counted by the best of its measurements.
-_REJECTED = ("no solution", "variable", "outlier", "single")
+_REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
 # Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
 # and PF1. Uniformity: the least error that a measurement is given.

@@ -28,8 +28,7 @@ _LEAST_SIZE = 0.003  # mag: smaller deviations of an exposure are left to the ot
 _LEAST_PIXAR = 0.005  # mag: the sky is not flat to better than that
 _TURN = 1.0, 0.2  # deg, and for each unit of tan Dec: PA_V3 is that at the boresight, 8' from NIRCam
 _SAME = 0.5  # share of equal magnitudes from which two exposures are one
-_BRIGHTEST = 0.05  # share of the sources
-_WITHIN = 0.2  # scatter within the modules over their difference, for a difference that is that of the modules
+_BRIGHTEST = 0.05  # share of the sources that both modules measured twice
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _find_misplaced(derivation: Derivation, band: str, points: Points) -> Iterat
         mine = points.m.exposure == number
         module, v2 = str(points.m.module[mine][0]), float(np.median(points.m.V2[mine]))
         if (v2 > ORIGIN[0]) != (module == "A"):
-            words = f"{_file(derivation, number)} is of module {module}, but its sources are at V2 = {v2:+.0f} arcsec"
+            words = f"{_file(derivation, number)} is of module {module}, but its sources are at V2 = {v2:+z.0f} arcsec"
             yield Finding("module names", band, words, "correct the DETECTOR keyword, or the WCS")
 
 
@@ -132,7 +131,7 @@ def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> Iterator[
         if abs(expected) > _LEAST_PIXAR and abs(found) > limit and abs(found - expected) < limit:
             words = (
                 f"array {sky['array']}: offset from sources minus that from the sky: {format_measured(found, error)}; "
-                f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+.1f} mmag"
+                f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+z.1f} mmag"
             )
             yield Finding("PIXAR_SR left out", band["name"], words, "multiply fluxes by PIXAR_SR")
 
@@ -157,23 +156,29 @@ def _find_opposite(derivation: Derivation, comparison: Mapping[str, Any]) -> Ite
 
 def _find_variable(band: str, points: Points) -> Iterator[Finding]:
     m = points.m
-    for rule, name in (("variable", "variable sources"), ("outlier", "outliers")):
-        count = len(np.unique(m.source[points.reason == rule]))
+    rules = {"variable": "variable sources", "reserved": "variable sources", "outlier": "outliers"}
+    for rule, name in rules.items():
+        count = len(np.unique(m.source[points.deviates & (points.reason == rule)]))
         if count:
-            words = f"{count_nouns(count, 'source')} with rejected measurements ({rule})"
+            words = f"{count_nouns(count, 'source')} with deviating measurements ({rule})"
             yield Finding(name, band, words, "see the list of outliers, with coordinates")
     sources, number = np.unique(m.source, return_inverse=True)
     magnitude = np.bincount(number, m.mag) / np.bincount(number)
-    for i in np.flatnonzero(magnitude <= np.quantile(magnitude, _BRIGHTEST)):
+    twice = np.all([np.bincount(number, m.module == module) >= 2 for module in MODULES], axis=0)
+    if not twice.any():
+        return
+    for i in np.flatnonzero(twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))):
         mine = [np.flatnonzero((number == i) & (m.module == module)) for module in MODULES]
         sides = [points.residual[rows] for rows in mine]
-        if min(side.size for side in sides) < 2:
-            continue
         step = float(sides[0].mean() - sides[1].mean())
-        # A star that varies does so in both modules; saturation is that of a module's exposures.
+        # A star that varies does so from epoch to epoch: one module must have seen it in two epochs, and each module
+        # with the same result within the errors.
+        steady = all(side.std() < _AGREES * m.mag_error[rows].mean() for side, rows in zip(sides, mine, strict=True))
+        if not steady or max(len(np.unique(m.epoch[rows])) for rows in mine) < 2:
+            continue
         error = float(np.hypot(*(m.mag_error[rows].mean() / np.sqrt(len(rows)) for rows in mine)))
-        if abs(step) > _SIGMAS * error and max(side.std() for side in sides) < _WITHIN * abs(step):
+        if abs(step) > _SIGMAS * error:
             words = (
-                f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step:+.0f} mmag"
+                f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step:+z.0f} mmag"
             )
             yield Finding("saturated star", band, words, "look for saturation that is not flagged")

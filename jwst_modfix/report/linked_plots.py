@@ -64,7 +64,7 @@ def _thin(points: Points, most: int) -> np.ndarray:
     m, rng = points.m, np.random.default_rng(1)
     source = np.unique(m.source, return_inverse=True)[1]
     first = np.zeros(int(source.max(initial=-1)) + 1, bool)
-    first[source[np.isin(points.reason, ("outlier", "variable"))]] = True
+    first[source[points.deviates]] = True
     order = rng.permutation(len(first))
     order = order[np.argsort(~first[order], kind="stable")]
     size = np.cumsum(np.bincount(source, minlength=len(first))[order])

@@ -66,7 +66,7 @@ def _write_outliers(table: Table, stem: Path) -> list[Path]:
     paths = [stem.with_name(stem.name + suffix) for suffix in (".ecsv", ".reg")]
     with paths[0].open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
         table.write(stream, format="ascii.ecsv")
-    colors = {"variable": "magenta", "outlier": "yellow"}
+    colors = {"variable": "magenta", "outlier": "yellow", "reserved": "cyan"}
     values = ({name: row[name] for name in table.colnames} for row in table)
     regions = [_REGION.format(**row, color=colors[row["reason"]]) for row in values]
     paths[1].write_text("\n".join(["# Region file format: DS9", "icrs", *regions]) + "\n", encoding="utf-8")
@@ -87,4 +87,4 @@ def _render(content: dict[str, Any], figures: Any, linked: Any, shown: Any, file
 
 def _format_milli(value: float | None, sign: str = "+") -> str:
     """Write a value in thousandths, with no negative zero."""
-    return "-" if value is None else f"{round(1e3 * value, 1) + 0.0:{sign}.1f}"
+    return "-" if value is None else f"{1e3 * value:{sign}z.1f}"

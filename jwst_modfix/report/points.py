@@ -14,7 +14,7 @@ from astropy.table import Table
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.fitting.measurements import Measurements
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER_SIGMA
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
 
@@ -33,6 +33,7 @@ class Points:
     residual: np.ndarray  # magnitude - z - g u - t - mean of the source [mag]
     pull: np.ndarray  # residual over its standard error; NaN where not fitted
     reason: np.ndarray  # why it is not used; empty where it is
+    deviates: np.ndarray  # whether it is an outlier, of a variable source, or reserved and as far from its mean
     colour: np.ndarray  # of the source between two filters [mag]; NaN where unknown
     mjd: np.ndarray
     flags: np.ndarray
@@ -69,20 +70,26 @@ def collect_points(derivation: Derivation, band: BandResult) -> Points:
     system[known], time[known] = split_prediction(solution, m.select(known))
     residual, pull = np.asarray(table["residual"], float).copy(), np.full(len(m), np.nan)
     own = m.reserved & known
-    residual[own] = _against_mean((m.mag - system - time)[own], m.select(own))
+    residual[own], error = _against_mean((m.mag - system - time)[own], m.select(own), solution.sigma_int)
+    reason = np.asarray(table["reason"], str)
+    deviates = np.isin(reason, ("outlier", "variable"))
+    deviates[own] = np.abs(residual[own]) > OUTLIER_SIGMA * error
     fitted = solution.rejected == 0
     share = solution.system.kept_share(solution.base)
     pull[~m.reserved] = np.where(fitted, solution.residual * np.sqrt(solution.base) / share, np.nan)
     return Points(
-        m=m, rows=band.rows, system=system, residual=residual, pull=pull, reason=np.asarray(table["reason"], str),
+        m=m, rows=band.rows, system=system, residual=residual, pull=pull, reason=reason, deviates=deviates,
         colour=np.full(len(m), np.nan) if band.colour is None else band.colour.values, flags=np.asarray(table["flags"]),
         mjd=np.asarray(derivation.photometry.exposures["mjd"])[np.asarray(table["exposure"])],
     )  # fmt: skip
 
 
-def _against_mean(values: np.ndarray, m: Measurements) -> np.ndarray:
-    source, weight = np.unique(m.source, return_inverse=True)[1], 1 / m.mag_error**2
-    return np.asarray(values - (np.bincount(source, weight * values) / np.bincount(source, weight))[source])
+def _against_mean(values: np.ndarray, m: Measurements, scatter: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values less the mean of their source, and the errors of these differences."""
+    source, weight = np.unique(m.source, return_inverse=True)[1], 1 / (m.mag_error**2 + scatter**2)
+    total = np.bincount(source, weight)
+    left = values - (np.bincount(source, weight * values) / total)[source]
+    return left, np.sqrt(np.maximum(1 / weight - 1 / total[source], 0.0))
 
 
 def robust_width(values: np.ndarray) -> float:
@@ -131,8 +138,8 @@ def describe_trend(points: Points, values: np.ndarray) -> Iterator[dict[str, Any
 
 
 def list_outliers(points: Points, files: Sequence[str]) -> Table:
-    """List the sources of which the fit rejected measurements: where they are, and the worst of the rejected ones."""
-    rejected = np.isin(points.reason, ("outlier", "variable"))
+    """List the sources with measurements that deviate: where they are, and the worst of these measurements."""
+    rejected = points.deviates
     source, number = np.unique(points.m.source, return_inverse=True)
     magnitude, size = group_medians(points.m.mag, number, len(source)), np.where(rejected, np.abs(points.residual), -1)
     order = np.lexsort([-size, number])  # the worst measurement of each source first

@@ -22,11 +22,9 @@ from jwst_modfix.simulate.scene import Population, scene_around
 from jwst_modfix.simulate.streams import random_stream
 from jwst_modfix.simulate.truth import CalibrationTruth
 from jwst_modfix.table.file import plain_tree
-from jwst_modfix.text import get_logger
+from jwst_modfix.text import log
 
 __all__ = ["DEFAULT_CONTEXT", "Dataset", "calibration_factor", "simulate_dataset", "simulate_exposure"]
-
-log = get_logger(__name__)
 
 DEFAULT_CONTEXT = "jwst_1130.pmap"
 """The CRDS context that Table 2 of Ma et al. (2023) was derived on."""

@@ -16,9 +16,7 @@ from jwst_modfix.errors import AssociationError, ExposureError, OutputError
 from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
 from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.text import get_logger
-
-log = get_logger(f"stpipe.{__name__}")
+from jwst_modfix.text import log
 
 _MAX_NAME = 255  # bytes, of most file systems
 _ENDS = (".fits", ".asdf", "_asn.json")

@@ -18,7 +18,7 @@ from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import refuse_overwriting
 from jwst_modfix.table.table import DETECTORS, OffsetRow, OffsetTable, ZeroPointRow, array_of
 from jwst_modfix.table.validity import base_name, derived_at, photmjsr_agrees
-from jwst_modfix.text import plain_text
+from jwst_modfix.text import count_nouns, plain_text
 
 _MARK = "jwst_modfix"
 _WORDS = {
@@ -117,7 +117,9 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
         )
     for name, table in tables.items():
         if len(table) != len(data):
-            raise ReferenceTableError(f"{path}: {name} has {len(table)} rows, and PHOTOM has {len(data)}")
+            raise ReferenceTableError(
+                f"{path}: {name} has {count_nouns(len(table), 'row')}, and PHOTOM has {len(data)}"
+            )
     subarrays = [_text(item) for item in data["subarray"]] if "subarray" in names else [None] * len(data)
     lines = tuple(
         PhotomLine(
@@ -268,7 +270,7 @@ def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPo
         return f"{row.label} was derived with {base_name(name)}"
     if derived is None or photmjsr_agrees(found, derived, same_file=same_file):
         return None
-    change = f" ({2500 * np.log10(derived / found):+.1f} mmag)" if found > 0 else ""
+    change = f" ({2500 * np.log10(derived / found):+z.1f} mmag)" if found > 0 else ""
     return f"PHOTMJSR of {row.label} is {found:g}, but the row was derived at {derived:g}{change}"
 
 

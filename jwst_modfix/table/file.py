@@ -22,10 +22,15 @@ from jwst_modfix.table.table import (
     Validity,
     ZeroPointRow,
 )
+<<<<<<< HEAD
 from jwst_modfix.table.validity import find_doubts
 from jwst_modfix.text import get_logger
 
 log = get_logger(__name__)
+=======
+from jwst_modfix.table.validity import find_mismatch
+from jwst_modfix.text import is_url, log
+>>>>>>> main
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
@@ -58,7 +63,7 @@ def expand(name: str | os.PathLike[str]) -> Path:
     if not str(name).strip():
         raise ReferenceTableError("the name of the table is empty: give a path, or the word packaged")
     path = Path(os.path.expandvars(name))
-    if "://" in str(name):
+    if is_url(name):
         raise ReferenceTableError(f"{name}: is not a file on this computer; download it and give its path")
     if "\0" in str(path):
         raise ReferenceTableError(f"{str(path)!a}: a path cannot have a null character")

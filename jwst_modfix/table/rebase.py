@@ -304,8 +304,8 @@ def _compare_images(row: Row, detector: str, old: Calibration, new: Calibration)
     values = [value for file in files if (value := _positive(file.pixar_sr))]
     if not old.area and len(values) == 2 and abs(shift := 2.5 * np.log10(values[0] / values[1])) > _SMALL:
         yield (
-            f"PIXAR_SR of the photom files of {detector} differs ({1e3 * shift:+.1f} mmag), and exposures have that of "
-            "the area files; give --from-area and --to-area"
+            f"PIXAR_SR of the photom files of {detector} differs ({1e3 * shift:+z.1f} mmag), and exposures have "
+            "that of the area files; give --from-area and --to-area"
         )
 
 
@@ -536,7 +536,7 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
         if abs(mean) > _SMALL / 10:
             words.append(
                 f"{filter}+{pupil}: the new calibration changes the flux scale of the baseline {table.baseline} by "
-                f"{-1e3 * mean:+.2f} mmag; the new scale is kept, and its zero points are 0 in the mean again"
+                f"{-1e3 * mean:+z.2f} mmag; the new scale is kept, and its zero points are 0 in the mean again"
             )
     shifted = []
     for change in changes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.rules import ANY_TEXT, FREE_TEXT, TEXT, Rule, check, context_number
+from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
     import os
@@ -596,8 +597,10 @@ class OffsetTable:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        rows = f"{len(self.rows)} rows" if self.rows or not self.zero_points else ""
-        both = ", ".join([rows] * bool(rows) + [f"{len(self.zero_points)} zero points"] * bool(self.zero_points))
+        rows = count_nouns(len(self.rows), "row") if self.rows or not self.zero_points else ""
+        both = ", ".join(
+            [rows] * bool(rows) + [count_nouns(len(self.zero_points), "zero point")] * bool(self.zero_points)
+        )
         return f"<OffsetTable {self.name!r}: {both}, baseline {self.baseline}, hash {self.digest}>"
 
     def _repr_html_(self) -> str:

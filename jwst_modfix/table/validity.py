@@ -27,6 +27,7 @@ HOW_TO_GET_VALID = (
 """What to do where `valid_for` does not fit."""
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
+_ESSENTIAL = ("S_PHOTOM", "S_FLAT", "S_WCS", "photom", "flat_field", "assign_wcs")  # in a file, in a model
 _SIDE = 2048  # pixels of a detector along each axis
 # V2, V3 [arcsec] of the centres of the detectors: reference points of NRCA1_FULL to NRCB5_FULL in the SIAF.
 _CENTRES = {
@@ -184,6 +185,19 @@ def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -
     )
 
 
+def explain_failed(exposure: Exposure) -> str | None:
+    """Name earlier steps that failed; None if there are none."""
+    if not exposure.failed:
+        return None
+    return f"an earlier step FAILED ({', '.join(exposure.failed)}): look at its log before you use the exposure"
+
+
+def find_failed(exposure: Exposure) -> str | None:
+    """Name those of the failed steps without which an exposure has no flux scale or no place; None without."""
+    failed = [name for name in exposure.failed if name in _ESSENTIAL]
+    return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
+
+
 def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> str | None:
     """Describe that detectors of the filter and pupil have no common scale; None where they have one."""
     if not isinstance(row, ZeroPointRow):
@@ -200,7 +214,8 @@ def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> 
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = list(_not_imaging(exposure))
+    failed = find_failed(exposure)
+    reasons = [*_not_imaging(exposure), *([failed] if failed else [])]
     outside = list(_outside(table, exposure))
     if outside and not any("second correction" in reason for reason in outside):
         outside[-1] += f": {HOW_TO_GET_VALID}"
