@@ -4,13 +4,9 @@ from pathlib import Path
 
 import click
 
-<<<<<<< HEAD
 from jwst_modfix.table.file import check_name, refuse_overwriting
 from jwst_modfix.table.table import BASELINES, DETECTORS
-=======
-from jwst_modfix.table.table import BASELINES
 from jwst_modfix.text import count_nouns
->>>>>>> main
 
 _EXAMPLES = """\b
 Examples:

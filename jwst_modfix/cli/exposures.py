@@ -8,15 +8,9 @@ import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
-<<<<<<< HEAD
-from jwst_modfix.table.describe import describe_band, describe_validity, wrap
-from jwst_modfix.table.table import BASELINES, DETECTORS, OffsetTable
-from jwst_modfix.text import align
-=======
 from jwst_modfix.table.describe import describe_band, describe_validity
-from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.table import BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align, annotate, count_nouns, wrap
->>>>>>> main
 
 
 class Finite(click.FloatRange):

@@ -330,8 +330,7 @@ def _describe_import(table):
     if table.zero_points:
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))
         verb = "brightened" if row.zero_point >= 0 else "dimmed"
-<<<<<<< HEAD
-        yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+.2f} mmag, its pixels are {verb} by "
+        yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by "
                         f"a factor of {10 ** (0.4 * row.zero_point):.5g}{_describe_photmjsr(row)}")  # fmt: skip
 
 
@@ -340,7 +339,3 @@ def _describe_photmjsr(row):
     if row.photmjsr is None:
         return ""
     return f", from PHOTMJSR {row.photmjsr:.5g} of the data to {row.photmjsr * 10 ** (0.4 * row.zero_point):.5g}"
-=======
-        yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by "
-                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}")  # fmt: skip
->>>>>>> main

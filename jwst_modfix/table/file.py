@@ -22,15 +22,8 @@ from jwst_modfix.table.table import (
     Validity,
     ZeroPointRow,
 )
-<<<<<<< HEAD
 from jwst_modfix.table.validity import find_doubts
-from jwst_modfix.text import get_logger
-
-log = get_logger(__name__)
-=======
-from jwst_modfix.table.validity import find_mismatch
 from jwst_modfix.text import is_url, log
->>>>>>> main
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
