@@ -86,3 +86,23 @@ def changelog(session):
     """Render the fragments of the changelog, without changing a file."""
     session.install("towncrier>=24")
     session.run("towncrier", "build", "--draft", "--version", "next")
+
+
+@nox.session(python="3.11")
+def release(session):
+    """Rehearse a release in a scratch clone of the last commit: ``nox -s release -- 0.1.0``."""
+    (version,) = session.posargs or ["0.1.0"]
+    session.install("build>=1.2", "towncrier>=24", "twine>=6")
+    clone = Path(tempfile.mkdtemp(dir=session.create_tmp())) / "clone"
+    session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
+    with session.chdir(clone):
+        session.run("towncrier", "build", "--yes", "--version", version)
+        me = ["-c", "user.name=release", "-c", "user.email=release@localhost"]
+        session.run("git", *me, "commit", "--quiet", "--all", f"--message=Release {version}", external=True)
+        session.run("git", *me, "tag", "--annotate", f"v{version}", f"--message={version}", external=True)
+        session.run("python", "-m", "build")
+        session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+        names = {path.name for path in Path("dist").iterdir()}
+    expected = {f"jwst_modfix-{version}-py3-none-any.whl", f"jwst_modfix-{version}.tar.gz"}
+    if names != expected:
+        session.error(f"built {sorted(names)}, and the tag asks for {sorted(expected)}")
