@@ -102,8 +102,8 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
     found = [hdu for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT]
     tables = {hdu.name: hdu.data for hdu in found}
     if len(tables) < len(found):
-        names = ", ".join(hdu.name for hdu in found)
-        raise ReferenceTableError(f"{path}: has several extensions of one name: {names}")
+        listed = ", ".join(hdu.name for hdu in found)
+        raise ReferenceTableError(f"{path}: has several extensions of one name: {listed}")
     data = tables.pop("PHOTOM", None)
     types = {} if data is None else {name.lower(): data.dtype[name] for name in data.names}
     names = [*types]
