@@ -10,6 +10,7 @@ from jwst.datamodels import ModelLibrary
 from jwst.photom import PhotomStep
 from jwst.pipeline import Image3Pipeline
 from pair_of_exposures import FACTOR, assert_corrected, models_of
+from stpipe import Step
 
 from jwst_modfix import ModuleOffsetImage2Pipeline, ModuleOffsetImage3Pipeline, ModuleOffsetStep
 from jwst_modfix.errors import ModuleOffsetError
@@ -46,14 +47,17 @@ def test_parameters_of_a_hook_are_in_parentheses_and_hooks_are_given_when_the_pi
     assert late.tweakreg._pre_hooks == [], "as the page says"
 
 
+PAGE = Path(__file__).parents[1] / "docs" / "running.rst"
+
+
 @pytest.fixture(scope="module")
 def page():
     """The classes that the page shows."""
-    text = (Path(__file__).parents[1] / "docs" / "running.rst").read_text()
+    text = PAGE.read_text()
     block = text.partition("in a\nparameter file too::\n\n")[2].partition("\nThe second")[0]
     assert max(len(part.splitlines()) for part in block.split("class My")) <= 15
-    names = {}
-    exec(dedent(block), names)
+    names = {"source": dedent(block)}
+    exec(names["source"], names)
     return names
 
 
@@ -109,3 +113,16 @@ def test_a_step_that_is_skipped_leaves_the_status_of_a_former_correction(pair, m
     library = ModelLibrary([ModuleOffsetStep.call(model) for model in pair])
     _, seen = run_image3(ModuleOffsetImage3Pipeline, library, monkeypatch, module_offset={"skip": True})
     assert_corrected(models_of(seen), pair)
+
+
+def test_parameter_files_of_a_pipeline_of_your_own(tmp_path, page, monkeypatch):
+    """Truth: the parameter file that the page shows, and the ASDF file that stpipe writes of it."""
+    (tmp_path / "my_pipelines.py").write_text(page["source"])
+    monkeypatch.syspath_prepend(tmp_path)
+    shown = PAGE.read_text().partition(".. code-block:: cfg\n\n")[2].partition("\n\n``--save")[0]
+    (tmp_path / "my_image3.cfg").write_text(dedent(shown))
+    for name in ("my_image3.cfg", "my_image3.asdf"):
+        pipeline = Step.from_config_file(str(tmp_path / name))
+        assert type(pipeline).__name__ == "MyImage3Pipeline"
+        assert (pipeline.module_offset.apply_slope, pipeline.module_offset.apply_offset) == (False, True)
+        pipeline.export_config(tmp_path / "my_image3.asdf", include_metadata=True)

@@ -114,7 +114,7 @@ def _association(path, group):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Input association file contains path information")
         association = asn_from_list(names, rule=DMS_Level3_Base, product_name=_product(path))
-        content = json.loads(association.dump()[1])
+        content = json.loads(json.dumps(association.data, default=dict))
     for member, (_, epoch) in zip(content["products"][0]["members"], group, strict=True):
         member["epoch"] = epoch
     return json.dumps(content, indent=4) + "\n"

@@ -175,6 +175,8 @@ def find_other_kind(path: Path) -> str:
     """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
     try:
         header = fits.getheader(path) if path.is_file() else {"INSTRUME": "NIRCAM"}
+    except DeprecationWarning:
+        raise  # where warnings are errors; it says nothing of the file
     except Exception:  # whatever astropy raises at a damaged file
         return ""
     if header.get("INSTRUME") != "NIRCAM":
