@@ -23,6 +23,7 @@ from astropy.time import Time
 from astropy.utils.exceptions import AstropyUserWarning
 
 from jwst_modfix.errors import ExposureError
+from jwst_modfix.text import is_url
 
 ARRAYS = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
 """Attributes of the data model that are in units of the data, or of their square."""
@@ -112,6 +113,7 @@ class Exposure:
     shape: tuple[int, ...] | None = None  # (ny, nx)
     status: str | None = None  # COMPLETE, SKIPPED or None
     digest: str | None = None  # MODFHASH
+    failed: tuple[str, ...] = ()  # earlier steps whose status is FAILED
     frames: tuple[str, ...] | None = None  # of its WCS; None where nobody has looked
     wcs_box: tuple[tuple[float, float], ...] | None = None  # bounding box of its WCS along x and y [pixel]
     wcs_centre: tuple[float, float] | None = None  # V2, V3 of the detector's centre by its WCS [arcsec]
@@ -172,7 +174,7 @@ def _reading(name, problem="", advice=""):
     """Turn whatever a library raises at a damaged file into one line."""
     try:
         yield
-    except ExposureError:
+    except (ExposureError, DeprecationWarning):  # where warnings are errors, one says nothing of the file
         raise
     except MemoryError as error:
         raise ExposureError(f"{name}: there is not enough memory to read it") from error
@@ -186,6 +188,8 @@ def _reading(name, problem="", advice=""):
 @contextlib.contextmanager
 def _open_regular(path):
     """Open a regular file of a size that an exposure can have: others block, or fill the memory."""
+    if is_url(path):
+        raise ExposureError(f"{path}: is a URL; download the file and give the copy")
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -255,7 +259,7 @@ def _open_asdf(path, file):
     return open_model(path)
 
 
-def open_model(path):
+def open_model(path: str | Path) -> Any:
     """Open a file that was checked as a data model."""
     from stdatamodels.jwst import datamodels  # noqa: TID251 - takes a second
 
@@ -292,6 +296,7 @@ class OpenExposure:
         facts = dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True))
         digest = dict(self.cards).get("MODFHASH")
         facts |= {"status": self._find_status(), "digest": digest if isinstance(digest, str) else None}
+        facts["failed"] = tuple(sorted(name for name, status in self._statuses() if status == "FAILED"))
         self.exposure = Exposure(name=self.name, path=self.path, shape=shape, **facts)
 
     def _find_status(self):
@@ -444,6 +449,12 @@ class _FitsExposure(OpenExposure):
             value = values[0] if values else None
         return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
 
+    def _statuses(self):
+        header = self._hdus["PRIMARY,1"].header
+        names = [key for key in header if key.startswith("S_")]
+        with _reading(self.name, "the status of a step cannot be read"):
+            return [(name, header[name]) for name in names if not is_ours(name)]
+
     def _set(self, fact, value):
         self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
         self.tree.set(fact["path"], value)
@@ -544,6 +555,10 @@ class _ModelExposure(OpenExposure):
 
     def _get(self, fact):
         return self.tree.get(fact["path"])
+
+    def _statuses(self):
+        steps = self.tree.get("meta.cal_step")
+        return [item for item in steps.items() if item[0] != "module_offset"] if isinstance(steps, dict) else []
 
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)

@@ -20,11 +20,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from jwst_modfix.errors import WorkerError
-from jwst_modfix.text import get_logger
+from jwst_modfix.text import log
 
 __all__ = ["THIS_PROCESS", "Workers"]
-
-log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline shows
 
 _CONNECT_TIMEOUT = 10  # s
 _VERSION = importlib.metadata.version("jwst-modfix")
@@ -70,7 +68,7 @@ class Workers:
         with contextlib.closing(results):
             for result, records in results:
                 for record in records:
-                    get_logger(record.name).handle(record)
+                    logging.getLogger(record.name).handle(record)
                 yield result
 
 

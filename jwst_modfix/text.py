@@ -1,9 +1,12 @@
-"""Text for terminals and logs: plain lines, aligned columns, loggers and progress."""
+"""Text for terminals and logs: plain lines, aligned columns, the logger and progress."""
 
+import contextlib
 import itertools
 import logging
 import math
+import re
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -11,23 +14,38 @@ from typing import TypeVar
 __all__ = [
     "HIDDEN_CATEGORIES",
     "align",
+    "annotate",
     "count_nouns",
     "format_measured",
-    "get_logger",
     "has_hidden",
+    "is_url",
+    "join_problems",
+    "log",
+    "log_result",
     "plain_text",
+    "results_shown_plain",
     "show_progress",
+    "wrap",
 ]
+
+WIDTH = 78
 
 Item = TypeVar("Item")
 
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
 
+_MOST_PROBLEMS = 20
+
 
 def has_hidden(text: str, allowed: str = "") -> bool:
     """Test whether a text holds characters that a terminal interprets instead of showing."""
     return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
+
+
+def is_url(name: object) -> bool:
+    """Test whether a name is a URL or URI, such as ``s3://bucket/name``; a ``Path`` of one has a single slash."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) is not None  # and not C:/, a drive
 
 
 def plain_text(text: str) -> str:
@@ -37,12 +55,37 @@ def plain_text(text: str) -> str:
     return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
 
 
+def join_problems(problems: Sequence[str]) -> str:
+    """Join what is wrong to one line; of more than 20 problems, the first ones and the number of the others."""
+    others = len(problems) - _MOST_PROBLEMS
+    return "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {others} more" if others > 0 else "")
+
+
 def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
     """Pad cells so that columns are aligned; the columns whose numbers are in `right` are right-aligned."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
     return ["  ".join(map(str.format, formats, row)).rstrip() for row in rows]
+
+
+def annotate(rows: Iterable[Sequence[str]], *, right: Collection[int] = (), indent: str = "") -> list[str]:
+    """Align a table whose last cells are long: each different one is a numbered note below the rows."""
+    rows = list(rows)
+    lines = [indent + line for line in align([cells for *cells, _ in rows], right=right)]
+    width = max(map(len, lines))
+    numbers: dict[str, int] = {}
+    for place, (*_, note) in enumerate(rows[1:], 1):
+        if note:
+            lines[place] = f"{lines[place]:{width}} ({numbers.setdefault(note, len(numbers) + 1)})"
+    return lines + [line for note, number in numbers.items() for line in wrap(note, f"{indent}({number}) ")]
+
+
+def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
+    """Break a text into lines of at most 78 characters; names of files stay whole."""
+    indent = " " * len(first) if other is None else other
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False) or [first.rstrip()]  # fmt: skip
 
 
 def count_nouns(number: int, noun: str) -> str:
@@ -55,37 +98,97 @@ def format_measured(value: float | None, error: float | None, unit: str = "mmag"
     if value is None or error is None or not math.isfinite(value):
         return "-"
     decimals = 1 if error >= 5e-4 else 2
-    return f"{round(1e3 * value, decimals) + 0.0:+.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
+    return f"{1e3 * value:+z.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
 
 
-def get_logger(name: str) -> logging.Logger:
-    """Get a logger whose records have one line each, whatever characters file names and headers contain."""
-    logger = logging.getLogger(name)
-    logger.addFilter(_make_plain)
-    return logger
+log = logging.getLogger("stpipe.jwst_modfix")
+"""The logger of this package, below that of stpipe: stock pipelines, in which we are a hook, show its lines."""
 
 
 def _make_plain(record: logging.LogRecord) -> bool:
+    """Keep a record to one line, whatever characters file names and headers contain."""
     record.msg, record.args = plain_text(record.getMessage()), None
     return True
 
 
-log = get_logger(__name__)
+log.addFilter(_make_plain)
+
+
+def log_result(text: str, level: int = logging.INFO, *, is_whole: bool = False) -> None:
+    """Log a line of a result, which a terminal shows without time and logger; a whole one, to be copied, unbroken."""
+    log.log(level, "%s", text, extra={"is_result": True, "is_whole": is_whole})
+
+
+class _ResultFormatter(logging.Formatter):
+    """Format results for people, and all other lines as another formatter does."""
+
+    def __init__(self, other: logging.Formatter, is_terminal: bool) -> None:
+        super().__init__()
+        self.other, self.is_terminal = other, is_terminal
+
+    def format(self, record: logging.LogRecord) -> str:
+        erased = _ERASED * _Bar.is_shown
+        if not getattr(record, "is_result", False):
+            return erased + self.other.format(record)
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING and not text.startswith(" "):
+            text = f"{record.levelname.capitalize()}: {text}"
+        if self.is_terminal and len(text) > WIDTH and not getattr(record, "is_whole", False):
+            text = "\n".join(wrap(text, other="  "))
+        return erased + text
+
+
+@contextlib.contextmanager
+def results_shown_plain() -> Iterator[None]:
+    """Show lines of results without prefix where stpipe shows its log; files of a log keep the prefix.
+
+    A terminal gets long lines broken; in a pipe a record is one line.
+    """
+    handlers = [
+        handler
+        for handler in logging.getLogger("stpipe").handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    formatters = [handler.formatter for handler in handlers]
+    for handler in handlers:
+        handler.setFormatter(_ResultFormatter(handler.formatter or logging.Formatter(), handler.stream.isatty()))
+    try:
+        yield
+    finally:
+        for handler, formatter in zip(handlers, formatters, strict=True):
+            handler.setFormatter(formatter)
+
 
 _LINES = 10
+_ERASED = "\r\x1b[K"  # a bar, before a line of the log is written over it
 
 
-def show_progress(items: Iterable[Item], stage: str, what: str = "exposures") -> Iterator[Item]:
-    """Iterate over items and show the progress: a bar on a terminal, at most ten log lines elsewhere."""
-    items = list(items)
-    if sys.stderr.isatty():
-        log.info("%s: %d %s", stage, len(items), what)
+class _Bar:
+    is_shown = False
+
+
+def show_progress(
+    items: Iterable[Item], stage: str, what: str = "exposure", *, total: int | None = None, has_lines: bool = True
+) -> Iterator[Item]:
+    """Iterate over items and show the progress: a bar with the time left on a terminal, at most ten lines elsewhere."""
+    if total is None:
+        items = list(items)
+        total = len(items)
+    if sys.stderr.isatty() and total > 1:
         from astropy.utils.console import ProgressBar
 
-        yield from ProgressBar(items, file=sys.stderr)
+        log_result(f"{stage}: {count_nouns(total, what)}")
+        _Bar.is_shown = True
+        try:
+            with ProgressBar(total, file=sys.stderr) as bar:
+                for item in items:
+                    yield item
+                    bar.update()
+        finally:
+            _Bar.is_shown = False
         return
-    every = max(1, -(-len(items) // _LINES))
+    every = max(1, -(-total // _LINES))
     for number, item in enumerate(items, 1):
         yield item
-        if number % every == 0 or number == len(items):
-            log.info("%s: %d of %d %s", stage, number, len(items), what)
+        if has_lines and (number % every == 0 or number == total):
+            log.info("%s: %d of %s", stage, number, count_nouns(total, what))

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.text import get_logger
+from jwst_modfix.text import log
 
 
 def square(number):
     """Square; the first job is the last to end."""
-    get_logger("jwst_modfix.jobs").warning("job %d", number)
+    log.warning("job %d", number)
     time.sleep(0.3 if number == 0 else 0)
     return number**2
 

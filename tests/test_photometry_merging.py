@@ -103,7 +103,7 @@ def test_isolation_counts_neighbours_of_a_tenth_of_the_flux(flux, expected):
 
 def test_no_source_at_all_is_an_error_that_names_the_exposures():
     empty = Detections(exposure="dark_cal.fits", band="F200W+CLEAR", ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
-    with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposures: dark_cal\.fits"):
+    with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposure: dark_cal\.fits"):
         merge_detections([empty])
 
 

@@ -16,7 +16,7 @@ from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.photometry.frames import read_header
 from jwst_modfix.table.file import PACKAGED_TABLE
-from jwst_modfix.text import get_logger, plain_text
+from jwst_modfix.text import log, plain_text
 
 HEAD = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
 
@@ -159,8 +159,7 @@ FORGED = "x\n2026-01-01 - stpipe - INFO - all is well\x1b[2K\r"
 def test_a_name_forges_no_line_of_a_log_or_an_error(caplog):
     assert plain_text(FORGED) == r"x\n2026-01-01 - stpipe - INFO - all is well\x1b[2K\r"
     assert plain_text("Müller 10 µm") == "Müller 10 µm"
-    log = get_logger("jwst_modfix.test")
-    with caplog.at_level(logging.INFO, "jwst_modfix.test"):
+    with caplog.at_level(logging.INFO):
         log.info("%s: done", FORGED)
     assert caplog.records[0].getMessage() == plain_text(FORGED) + ": done"
     assert "\n" not in str(ModuleOffsetError(FORGED))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import asdf
 import numpy as np
@@ -18,7 +19,9 @@ from lxml import html
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, derive, simulate
 from jwst_modfix.derivation.joined import read_measurements
 from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
+from jwst_modfix.photometry import forced
 from jwst_modfix.steps.associations import read_association
+from jwst_modfix.steps.module_offset_derive import _summarize
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
@@ -105,6 +108,45 @@ def test_strun_writes_a_table_that_holds_the_offset_put_in(derived):
     assert [row.key for row in table.rows] == [("1", "F200W", "CLEAR")]
 
 
+def test_the_last_lines_name_the_report_and_the_command_that_applies_the_table(folder, derived):
+    output, log = derived
+    table = output / "both_moduleoffset.asdf"
+    assert [line for line in log.splitlines() if not line.startswith("2")][-2:] == [
+        f"Report: {output / 'both_modfix_report.html'}",
+        f"Apply with: strun module_offset {folder / 'both_asn.json'} --override_moduleoffset={table}",
+    ]
+
+
+def test_the_table_of_results_has_no_prefix_and_fits_78_columns(derived):
+    lines = derived[1].splitlines()
+    start = lines.index("Results:")
+    table = lines[start + 1 : next(n for n, line in enumerate(lines) if n > start and line.startswith("20"))]
+    assert table[0].split()[:2] == ["filter", "array"]
+    assert table[1].split() == ["[mmag]", "[mmag/arcmin]", "sources"]
+    assert table[2].split()[:2] == ["F200W", "1"]
+    assert max(map(len, table)) <= 78
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["F444W+F405N", "long", "-116.5 ± 10.2", "+14.33 ± 0.41"],
+        ["F444W+F405N", "NRCBLONG", "+16.54 ± 0.22", "1.2 ± 0.3"],
+    ],
+)
+def test_the_widest_table_of_results_fits_78_columns(monkeypatch, caplog, row):
+    head = ["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]
+    if row[1] != "long":
+        head[1:4] = ["detector", "zero point [mmag]", "field rms [mmag]"]
+    rows = [head, [*row, "1234", "not determined", "the modules differ by up to 12.3 mmag " * 4]]
+    monkeypatch.setattr("jwst_modfix.steps.module_offset_derive.list_results", lambda derivation: rows)
+    with caplog.at_level("INFO"):
+        _summarize(SimpleNamespace(bands=()))
+    lines = [record.getMessage() for record in caplog.records]
+    assert max(map(len, lines)) <= 78
+    assert sum("not determined (1)" in line for line in lines) == 1
+
+
 def test_a_filter_of_one_module_is_left_out_with_a_reason(derived):
     assert "F150W gets no row in the table: all exposures are of module A; an offset needs both modules" in derived[1]
 
@@ -181,7 +223,7 @@ def test_the_function_gives_what_the_step_writes(folder, derived, tmp_path, monk
     written = Table.read(derived[0] / "both_modfix_measurements.ecsv")
     np.testing.assert_array_equal(derivation.measurements["residual"], written["residual"])
     assert list(derivation.solution) == ["F200W"], "by the name of the filter, even if there is one"
-    assert repr(derivation) == "<Derivation of both: 1 rows from F150W, F200W>"
+    assert repr(derivation) == "<Derivation of both: 1 row from F150W, F200W>"
 
 
 def test_the_report_escapes_what_headers_and_associations_say(folder, tmp_path):
@@ -332,6 +374,47 @@ def test_offset_and_slope_of_table_2_are_recovered(long_wavelength, tmp_path, op
     assert row.offset_error < offset_error
     assert row.slope_error < slope_error
     assert list(tmp_path.glob("*_gradient_long.png"))
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The names of exposures whose pixels are read."""
+    names = []
+    read_frame = forced.read_frame
+    monkeypatch.setattr(forced, "read_frame", lambda header: names.append(header.name) or read_frame(header))
+    return names
+
+
+def test_the_cache_beside_the_association_serves_other_options_and_folders(folder, derived, tmp_path, read, caplog):
+    """Truth: what a run without a cache gives; no pixels are read again."""
+    association, options = str(folder / "both_asn.json"), {"faintest": 21.0, "fit_slope": "none", "report": False}
+    assert not list(derived[0].glob("*_cache")), "not among the products"
+    with caplog.at_level("INFO"):
+        served = call(association, tmp_path / "one", **options)
+    assert read == []
+    assert f"6 of 6 exposures from the cache {folder / 'both_modfix_cache'}" in caplog.text
+    caplog.clear()
+    expected = call(association, tmp_path / "two", cache="no", **options)
+    assert len(read) >= 6
+    assert served.table.rows == expected.table.rows
+    assert "from the cache" not in caplog.text
+
+
+@pytest.mark.parametrize("case", ["named", "read-only", "files"])
+def test_the_cache_is_where_the_user_says_or_else_with_the_products(folder, tmp_path, monkeypatch, case):
+    options, given = {"cache": str(tmp_path / "mine")} if case == "named" else {}, str(folder / "f200w_asn.json")
+    if case == "read-only":
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
+    elif case == "files":
+        given = [str(path) for path in f200w(folder)]
+    call(given, tmp_path / "out", report=False, **options)
+    found = (
+        tmp_path / "mine"
+        if case == "named"
+        else tmp_path / "out" / f"{'derived' if case == 'files' else 'f200w'}_modfix_cache"
+    )
+    assert len(list(found.glob("measurements-*.npz"))) == 4
+    assert not (folder / "f200w_modfix_cache").exists()
 
 
 def test_many_measurements_go_into_a_fits_file(folder, derived, tmp_path, monkeypatch):

@@ -17,9 +17,13 @@ from disturbed_runs import correct, visible
 from jwst.datamodels import ModelContainer, ModelLibrary
 from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_strun
 from stdatamodels.jwst import datamodels
+from stpipe.library import AbstractModelLibrary
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
+from jwst_modfix.photometry.catalogues import read_catalogues
+from jwst_modfix.photometry.frames import read_header
+from jwst_modfix.steps.inputs import AssociationLibrary, LibraryCopy
 from jwst_modfix.steps.module_offset_derive import find_members
 from jwst_modfix.table.file import PACKAGED_TABLE
 
@@ -179,6 +183,8 @@ def test_names_that_no_file_can_have_are_one_error(tmp_path, monkeypatch, name):
         ({"a": 1}, "is not an association: it must have a list of products"),
         ("s3://bucket/x_cal.fits", "is a URL; download the file"),
         (["http://localhost:1/x_cal.fits"], "is a URL; download the file"),
+        (Path("s3://bucket/x_asn.json"), "s3:/bucket/x_asn.json: is a URL; download the file"),
+        ("file:///data/x_cal.fits", "is a URL; download the file"),
         ("gone_asn.json", "gone_asn.json: no such file"),
         ("gone_cal.fits", "gone_cal.fits: no such file"),
         ("notes.txt", "notes.txt: is neither an exposure .* nor an association"),
@@ -194,6 +200,28 @@ def test_what_is_no_input_is_one_clear_error(tmp_path, monkeypatch, source, mess
         with pytest.raises(ModuleOffsetError, match=message) as caught:
             step.call(source)
         assert "\n" not in str(caught.value)
+
+
+def test_an_exposure_that_is_a_url_is_refused_as_that_by_the_command_too(modfix):
+    for words in (("show", "s3://bucket/x_cal.fits"), ("check", "packaged", "https://host/x_cal.fits")):
+        assert f"{words[-1]}: is a URL; download the file and give the copy" in modfix(*words, status=1).replace(
+            ":/b", "://b"
+        )
+
+
+def test_catalogues_and_tables_that_are_urls_are_refused_as_that(pair_folder, pair):
+    given = [f"data/{name}" for name in names(pair)]
+    with pytest.raises(ModuleOffsetError, match="c.ecsv: is a URL"):
+        read_catalogues(["s3://bucket/c.ecsv"], [read_header(path) for path in given], None)
+    with pytest.raises(ModuleOffsetError, match="mine.asdf: is not a file on this computer"):
+        ModuleOffsetStep.call(given, override_moduleoffset="s3://bucket/mine.asdf")
+
+
+def test_what_our_libraries_replace_is_what_stpipe_asks_subclasses_for():
+    """No other private method of ModelLibrary is called or replaced."""
+    for library in (AssociationLibrary, LibraryCopy):
+        private = {name for name in vars(library) if name.startswith("_") and callable(getattr(library, name))}
+        assert private - {"__init__"} == {"_datamodels_open"} <= AbstractModelLibrary.__abstractmethods__
 
 
 def test_models_are_no_input_of_a_derivation(pair):

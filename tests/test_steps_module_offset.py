@@ -1,6 +1,7 @@
 """The step: every kind of input, associations in and out, hooks, and no network."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from jwst.stpipe import Step
 from one_correction import correct
 from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun
 from stdatamodels.jwst import datamodels
+from stpipe import config_parser
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import ModuleOffsetError
@@ -252,7 +254,21 @@ def test_cal_ver_and_the_context_stay(pair_folder, pair):
     assert "module_offset" in result.cal_logs.instance
 
 
-@pytest.mark.parametrize("name", ["modfix.cfg", "calwebb_image3_modfix.cfg"])
+@pytest.mark.parametrize("name", ["modfix", "modfix_derive", "calwebb_image3_modfix"])
+def test_the_asdf_file_and_the_cfg_file_state_the_same_parameters(name):
+    """Truth: the steps that stpipe makes of both, with every parameter."""
+    cfg, asdf = (Step.from_config_file(str(CONFIG / f"{name}.{kind}")) for kind in ("cfg", "asdf"))
+    assert type(cfg) is type(asdf)
+    assert cfg.name == asdf.name
+    assert cfg.get_pars() == asdf.get_pars()
+    stated = [config_parser.load_config_file(str(CONFIG / f"{name}.{kind}")) for kind in ("cfg", "asdf")]
+    names = [{**one, **one.get("steps", {}).get("module_offset", {})}.keys() for one in stated]
+    assert names[0] - {"steps"} == names[1] - {"steps"}
+
+
+@pytest.mark.parametrize(
+    "name", [f"{name}.{kind}" for name in ("modfix", "calwebb_image3_modfix") for kind in ("cfg", "asdf")]
+)
 def test_each_config_builds_its_step(name):
     step = Step.from_config_file(str(CONFIG / name))
     assert type(step).__name__ in ("ModuleOffsetStep", "ModuleOffsetImage3Pipeline")
@@ -265,6 +281,41 @@ def test_every_parameter_has_a_help_text():
     assert "override_moduleoffset" in ours
     for name in {*ours} - {*stock} | {"suffix"}:
         assert len(ours.inline_comments[name]) > 20, name
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+@pytest.mark.parametrize(
+    ("step", "keyword"), [("photom", "S_PHOTOM"), ("flat_field", "S_FLAT"), ("assign_wcs", "S_WCS")]
+)
+def test_an_exposure_without_a_flux_scale_is_skipped_and_its_failed_step_named(
+    pair, tmp_path, caplog, kind, step, keyword
+):
+    setattr(pair[0].meta.cal_step, step, "FAILED")
+    given, name = pair[0], step
+    if kind == "file":
+        given, name = str(tmp_path / "jw_cal.fits"), keyword
+        pair[0].save(given)
+    result = ModuleOffsetStep.call(given, configure_log=False)
+    assert result.meta.cal_step.module_offset == "SKIPPED"
+    np.testing.assert_array_equal(result.data, pair[0].data)
+    words = f"an earlier step FAILED ({name}): calibrate the exposure again"
+    assert words in caplog.text
+    with pytest.raises(ModuleOffsetError, match=re.escape(words)):
+        ModuleOffsetStep.call(given, on_invalid="error")
+
+
+def test_another_step_that_failed_is_named_in_a_warning(pair, tmp_path, caplog):
+    """Truth: a step that failed after photom leaves the flux scale as it is."""
+    pair[0].meta.cal_step.tweakreg = "FAILED"
+    pair[0].meta.cal_step.jump = "SKIPPED"
+    pair[0].save(str(tmp_path / "jw_cal.fits"))
+    for given, name in ((pair[0], "tweakreg"), (str(tmp_path / "jw_cal.fits"), "S_TWKREG")):
+        caplog.clear()
+        result = ModuleOffsetStep.call(given, configure_log=False)
+        np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+        (line,) = (record for record in caplog.records if "FAILED" in record.getMessage())
+        assert line.levelname == "WARNING"
+        assert f"jw_cal.fits: an earlier step FAILED ({name}): look at its log" in line.getMessage() or given is pair[0]
 
 
 def test_an_asdf_exposure_is_corrected(pair, tmp_path):

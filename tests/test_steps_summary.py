@@ -23,12 +23,14 @@ def test_sixty_exposures_are_counted_by_filter_array_and_reason(caplog):
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert [record.getMessage() for record in caplog.records] == [
         "40 of 60 exposures corrected, 20 left unchanged",
-        "  exposures  filter  array  what     why",
+        "  exposures  filter  array  what",
         "         24  F200W   1      applied",
         "         16  F444W   long   applied",
-        f"         18  F444W   long   skipped  {OLD}",
-        "          2  F770W   -      skipped  instrument is MIRI, and the table is for NIRCAM",
-        "Skipped exposures are unchanged (S_MODOFF = SKIPPED); on_invalid, on_missing = error end a run instead",
+        "         18  F444W   long   skipped (1)",
+        "          2  F770W   -      skipped (2)",
+        f"  (1) {OLD}",
+        "  (2) instrument is MIRI, and the table is for NIRCAM",
+        "  Skipped exposures are unchanged (S_MODOFF = SKIPPED); on_invalid, on_missing = error end a run instead",
     ]
 
 
@@ -43,7 +45,7 @@ def test_an_undo_and_a_resumed_run_are_told_as_such(caplog):
 def test_one_exposure_needs_no_table(caplog):
     with caplog.at_level("INFO"):
         summarize([Decision("apply", "took out 1")])
-    assert [record.getMessage() for record in caplog.records] == ["1 of 1 exposures corrected, 0 left unchanged"]
+    assert [record.getMessage() for record in caplog.records] == ["1 of 1 exposure corrected, 0 left unchanged"]
 
 
 def test_columns_of_a_table_are_aligned():

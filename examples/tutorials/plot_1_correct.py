@@ -133,7 +133,7 @@ for state, mosaics in (("before", before), ("after", after)):
         values = change[mine & (np.abs(change) < 0.3)]
         error = 1.2533 * 1.4826 * np.median(np.abs(values - np.median(values))) / np.sqrt(len(values))
         middle = np.median(values)
-        print(f"{state:6s} {half:5s} half: {1e3 * middle:+6.1f} +- {1e3 * error:.1f} mmag, {len(values)} sources")
+        print(f"{state:6s} {half:5s} half: {1e3 * middle:+6.1f} ± {1e3 * error:.1f} mmag, {len(values)} sources")
 
 # %%
 # Undo it

@@ -38,8 +38,8 @@ model = ModuleOffsetDeriveStep.call(
     str(data / "demo_image3_asn.json"), save_results=True, output_dir=str(derived), configure_log=False
 )
 row = model.table.row("long", "F444W")
-print(f"offset {1e3 * row.offset:+.2f} +- {1e3 * row.offset_error:.2f} mmag, simulated -20")
-print(f"slope  {1e3 * row.slope:+.2f} +- {1e3 * row.slope_error:.2f} mmag/arcmin, simulated +6")
+print(f"offset {1e3 * row.offset:+.2f} ± {1e3 * row.offset_error:.2f} mmag, simulated -20")
+print(f"slope  {1e3 * row.slope:+.2f} ± {1e3 * row.slope_error:.2f} mmag/arcmin, simulated +6")
 print(*sorted(path.name for path in derived.iterdir() if path.suffix not in (".png", ".pdf")), sep="\n")
 
 # %%

@@ -95,7 +95,7 @@ def _read_truth(folder):
 def _report(results, truths):
     """Print the table; tell whether every number is zero within its error after the correction."""
     _say("\nA - B from aperture photometry of the same sources in both modules; offsets [mmag], slopes [mmag/arcmin]\n")
-    _say(f"{'array':6}{'filter':8}{'':8}{'put in':>8}{'before':>16}{'after':>16}{'sources':>9}  verdict")
+    _say(f"{'array':6}{'filter':8}{'':8}{'injected':>8}{'before':>16}{'after':>16}{'sources':>9}  verdict")
     passed = []
     for array, band in dict.fromkeys(key[1:] for key in results):
         before, after = (results[state, array, band] for state in _SUFFIXES)
@@ -105,9 +105,9 @@ def _report(results, truths):
         for (name, pair), truth in zip(quantities.items(), truths[array, band], strict=False):
             ok = abs(pair[1].sigmas) < _SIGNIFICANT
             passed.append(ok)
-            numbers = "".join(f"{1e3 * x.value:+8.2f} +-{1e3 * x.error:5.2f}" for x in pair)
-            verdict = f"{'zero' if ok else 'NOT ZERO'} ({pair[1].sigmas:+.1f} sigma)"
-            _say(f"{array:6}{band:8}{name:8}{1e3 * truth:+8.2f}{numbers}{after.sources['used'].sum():9d}  {verdict}")
+            numbers = "".join(f"{1e3 * x.value:+z9.2f} ±{1e3 * x.error:5.2f}" for x in pair)
+            verdict = f"{'zero' if ok else 'NOT ZERO'} ({pair[1].sigmas:+z.1f} sigma)"
+            _say(f"{array:6}{band:8}{name:8}{1e3 * truth:+z8.2f}{numbers}{after.sources['used'].sum():9d}  {verdict}")
     _say(f"\n{sum(passed)} of {len(passed)} are zero after the correction, within {_SIGNIFICANT:g} sigma.")
     return all(passed)
 

@@ -78,7 +78,7 @@ def compare_modules(exposures):
 
 def fit_comparison(sources, *, with_slope):
     """
-    Fit m_A - m_B = Delta_AB + k (u_A - u_B) / 2 +- Delta_time (Eq. 5 to 10 of Ma et al. 2023).
+    Fit m_A - m_B = Delta_AB + k (u_A - u_B) / 2 ± Delta_time (Eq. 5 to 10 of Ma et al. 2023).
 
     Offset and slope are fitted together: a median across a gradient is not an offset.
 

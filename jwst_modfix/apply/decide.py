@@ -23,13 +23,19 @@ from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_expos
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
 from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
-from jwst_modfix.table.validity import explain_groups, explain_photmjsr, find_invalid, find_missing, find_untrusted
-from jwst_modfix.text import align, get_logger, plain_text
+from jwst_modfix.table.validity import (
+    HOW_TO_GET_VALID,
+    explain_failed,
+    explain_groups,
+    explain_photmjsr,
+    find_invalid,
+    find_missing,
+    find_untrusted,
+)
+from jwst_modfix.text import annotate, count_nouns, join_problems, log, log_result, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-
-log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 _VERSION = importlib.metadata.version("jwst-modfix")
 _LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more starts from a wrong origin
@@ -49,11 +55,13 @@ class Decision:
     name: str = ""  # of the exposure
     record: AppliedOffset | None = None  # of what is to be applied
     warning: str = ""  # on what is to be applied
+    is_changed: bool = False  # whether pixels were changed, by this run or the former one
 
     @property
     def line(self) -> str:
-        """Describe in one line what was done."""
-        return f"{self.name}: {'SKIPPED: ' if self.action == 'skip' else ''}{self.reason}"
+        """Describe in one line what was done; the summary says once what to do."""
+        reason = self.reason.replace(f": {HOW_TO_GET_VALID}", "")
+        return f"{self.name}: {'SKIPPED: ' if self.action == 'skip' else ''}{reason}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class Correction:
     inverse: bool = False  # undo what the exposure records, instead
     on_invalid: str = "skip"  # skip, warn or error: an exposure that the table is not meant for
     on_missing: str = "skip"  # skip or error: an exposure that the table has no row for
+    on_nothing: str = "warn"  # warn or error: not one exposure is changed
 
     @functools.cached_property
     def identity(self) -> str:
@@ -111,7 +120,7 @@ class Correction:
         if invalid := find_invalid(self.table, exposure, needs_slope=needs_place):
             level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
             return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
-        warnings = [explain_photmjsr(row, exposure), explain_groups(self.table, row)]
+        warnings = [explain_failed(exposure), explain_photmjsr(row, exposure), explain_groups(self.table, row)]
         return Decision("apply", record=record, warning="; ".join(filter(None, warnings)))
 
     def run(self, opened: OpenExposure) -> Decision:
@@ -132,7 +141,7 @@ class Correction:
             stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
             cards = decision.record.cards(exposure, factor_map.centre)
             opened.mark("COMPLETE", cards, stored if decision.record.frame == "sky" else None)
-            decision = Decision("apply", f"took out {decision.record.in_words()}")
+            decision = Decision("apply", f"took out {decision.record.in_words()}", is_changed=True)
         return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
 
     def preview(self, opened: OpenExposure) -> Decision:
@@ -177,7 +186,7 @@ class Correction:
             factor_map = _stored_factor(opened, record, factor_map)
         _scale(opened, factor_map, undo=True)
         opened.mark(None)
-        return Decision("undo", f"undid {record.table} of {record.date}")
+        return Decision("undo", f"undid {record.table} of {record.date}", is_changed=True)
 
 
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
@@ -240,28 +249,39 @@ def _scale(opened: OpenExposure, factor_map: FactorMap, *, undo: bool = False) -
 
 def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str = "") -> None:
     """Refuse, in one error, all inputs that cannot be read or must not be corrected, before anything is written."""
-    inputs, unreadable, refused, done_before = list(inputs), [], [], []
+    inputs, unreadable, refused, done_before, decisions = list(inputs), [], [], [], []
+    # The WCS is read where its lack would be an error.
+    headers_only = "error" not in (correction.on_invalid, correction.on_nothing)
     for item in inputs:
         try:
             with open_exposure(item) as opened:
-                # The WCS is read where its lack would be an error.
-                decision = correction.decide(opened, headers_only=correction.on_invalid != "error")
+                decision = correction.decide(opened, headers_only=headers_only)
+                decisions.append(decision)
                 if decision.action == "refuse":
                     refused.append(f"{opened.name}: {decision.reason}")
                     done_before.append(opened.exposure.status == "COMPLETE")
         except ExposureError as error:
             unreadable.append(str(error))
     if unreadable:
-        count, lines = len(unreadable) + len(refused), "; ".join([*unreadable, *refused])
+        count, lines = len(unreadable) + len(refused), join_problems([*unreadable, *refused])
         raise AssociationError(f"{where}: {count} bad members: {lines}") if where else ExposureError(lines)
     if refused:
         of_all = f"{len(refused)} of {len(inputs)} exposures refused: " if len(inputs) > 1 else ""
         raise _refusal(refused, done_before, correction, of_all)
+    if correction.on_nothing == "error" and all(decision.action == "skip" for decision in decisions):
+        reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
+        raise ExposureError(f"on_nothing is 'error', and {nothing_changed(decisions, correction.inverse)}: {reasons}")
+
+
+def nothing_changed(decisions: Sequence[Decision], inverse: bool) -> str:
+    """Say that a run changes no exposure."""
+    nothing = "nothing is undone" if inverse else "nothing is corrected"
+    return f"{nothing}: {count_nouns(len(decisions), 'exposure')} left unchanged"
 
 
 def _refusal(lines: list[str], done_before: list[bool], correction: Correction, of_all: str = "") -> ExposureError:
     """Make the error of exposures that are refused; say how to undo where all were corrected before."""
-    message = of_all + "; ".join(lines)
+    message = of_all + join_problems(lines)
     if all(done_before) and not correction.inverse:
         return AlreadyCorrectedError(f"{message}. {_HOW_TO_UNDO}")
     return ExposureError(message)
@@ -287,13 +307,13 @@ def correct_members(
     product: Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
-) -> Iterator[Any]:
-    """Correct files and models in their order, and log what was done.
+) -> Iterator[tuple[Decision, Any]]:
+    """Correct files and models in their order, and yield what was done, and a result.
 
-    A file that has an output is corrected into it, and what its exposure's detectors share is yielded. Any other
-    member is corrected in memory, and its model is yielded. `product` is the association of the outputs.
+    A file that has an output is corrected into it, and the result is what its exposure's detectors share. Any other
+    member is corrected in memory, and the result is its model. `product` is the association of the outputs.
     """
-    outputs, decisions = outputs or {}, []
+    outputs, done = outputs or {}, 0
     with contextlib.closing(_correct_files(outputs, correction, product, workers, scheduler)) as written:
         for member in members:
             try:
@@ -303,14 +323,12 @@ def correct_members(
                 if len(outputs) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; {len(decisions)} of {len(outputs)} outputs are complete and kept: "
+                    f"{error}; {done} of {len(outputs)} outputs are complete and kept: "
                     "on_existing='skip' completes them"
                 ) from error
-            log.log(decision.level, decision.line)
-            decisions.append(decision)
-            yield result
-    if len(decisions) > 1 or (decisions and decisions[0].action == "skip"):
-        summarize(decisions)
+            log_result(decision.line, decision.level, is_whole=True)
+            done += 1
+            yield decision, result
 
 
 def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
@@ -333,8 +351,9 @@ def _correct_files(outputs: Mapping[Path, Output], correction: Correction, produ
 def _former(path: Path, output: Output) -> tuple[Decision, Any]:
     """Describe the output of a former run."""
     with open_exposure(output.path) as opened:
-        decision = Decision("resume", f"{output.path} is finished and left alone", name=path.name)
-        return decision, opened.exposure.group
+        is_changed = opened.exposure.status != "SKIPPED"
+        reason = f"{output.path} is finished and left alone"
+        return Decision("resume", reason, name=path.name, is_changed=is_changed), opened.exposure.group
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
@@ -345,17 +364,14 @@ def summarize(decisions: Sequence[Decision]) -> None:
     """Log the numbers of exposures that were corrected and left unchanged, by array, filter and reason."""
     counts = Counter(decision.action for decision in decisions)
     level = logging.WARNING if counts["skip"] else logging.INFO
-    done = (
-        f"{counts['undo']} of {len(decisions)} exposures undone"
-        if counts["undo"]
-        else (f"{counts['apply']} of {len(decisions)} exposures corrected")
-    )
+    verb, done = ("undone", counts["undo"]) if counts["undo"] else ("corrected", counts["apply"])
     before = f", {counts['resume']} finished before" if counts["resume"] else ""
-    log.log(level, "%s, %d left unchanged%s", done, counts["skip"], before)
+    total = count_nouns(len(decisions), "exposure")
+    log_result(f"{done} of {total} {verb}, {counts['skip']} left unchanged{before}", level)
     for line in _count(decisions) if len(decisions) > 1 else ():
-        log.log(level, "  %s", line)
+        log_result(line, level)
     if counts["skip"]:
-        log.log(level, _SKIPPED)
+        log_result(f"  {_SKIPPED}", level)
 
 
 def _count(decisions: Sequence[Decision]) -> list[str]:
@@ -365,7 +381,7 @@ def _count(decisions: Sequence[Decision]) -> list[str]:
         for item in decisions
     )
     rows = [[str(count), band, array, what, why] for (what, band, array, why), count in sorted(groups.items())]
-    return align([["exposures", "filter", "array", "what", "why"], *rows], right=[0])
+    return annotate([["exposures", "filter", "array", "what", "why"], *rows], right=[0], indent="  ")
 
 
 def factor_of(table: OffsetTable, source: Any) -> FactorMap:

@@ -122,10 +122,10 @@ class AppliedOffset:
 
     def in_words(self) -> str:
         """Describe what is removed."""
-        varying = f", gradient {1e3 * self.gradient:+.3f} mmag/arcmin" if self.gradient else ""
+        varying = f", gradient {1e3 * self.gradient:+z.3f} mmag/arcmin" if self.gradient else ""
         if self.field is not None:
             varying = f", field of order {self.field.order}, {1e3 * self.field.rms:.2f} mmag rms"
-        return f"zero-point error {1e3 * self.zero_point:+.2f} mmag{varying}"
+        return f"zero-point error {1e3 * self.zero_point:+z.2f} mmag{varying}"
 
 
 def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None) -> str:
@@ -229,11 +229,15 @@ def describe_applied(path: Path) -> list[str]:
         lines = [str(path), f"  {optics}, calibrated with {exposure.context or 'an unknown context'}"]
         if opened.exposure.status == "COMPLETE":
             return [*lines, *_describe_record(opened)]
+        found = opened.tree.get(LOG_PATH)
+        log = [str(line) for line in found] if isinstance(found, list) else []
         if opened.exposure.status == "SKIPPED":
-            found = opened.tree.get(LOG_PATH)
-            reasons = [str(line).partition("SKIPPED: ")[2] for line in found] if isinstance(found, list) else []
+            reasons = [line.partition("SKIPPED: ")[2] for line in log]
             return [*lines, "  not corrected: skipped", *(f"  because {reason}" for reason in reasons[:1] if reason)]
-        return [*lines, "  not corrected"]
+        undone = [
+            f": the correction by {line.partition(': undid ')[2]} was undone" for line in log if ": undid " in line
+        ]
+        return [*lines, f"  not corrected{''.join(undone[-1:])}"]
 
 
 def _describe_record(opened: OpenExposure) -> list[str]:
@@ -244,11 +248,11 @@ def _describe_record(opened: OpenExposure) -> list[str]:
     lines = [
         f"  corrected on {record.date} UTC by jwst_modfix {record.version}",
         f"  table {record.table} (hash {record.digest})",
-        f"  taken out: zero-point error {1e3 * record.zero_point:+.2f} mmag",
+        f"  taken out: zero-point error {1e3 * record.zero_point:+z.2f} mmag",
     ]
     if record.gradient:
         lines.append(
-            f"             gradient {1e3 * record.gradient:+.3f} mmag/arcmin toward {record.direction:g} deg in the "
+            f"             gradient {1e3 * record.gradient:+z.3f} mmag/arcmin toward {record.direction:g} deg in the "
             f"{record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}"
         )
     if record.field is not None:

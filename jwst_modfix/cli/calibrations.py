@@ -11,10 +11,10 @@ import click
 
 from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder
-from jwst_modfix.table.describe import describe_band, describe_validity, describe_value, wrap
+from jwst_modfix.table.describe import describe_band, describe_validity, describe_value
 from jwst_modfix.table.file import refuse_overwriting
 from jwst_modfix.table.table import OffsetTable, ZeroPointRow
-from jwst_modfix.text import align
+from jwst_modfix.text import align, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.calibration import Image
@@ -113,7 +113,7 @@ def _describe_changes(changes: Sequence["Change"]) -> Iterator[str]:
         before, row = change.before, change.after
         cells = [row.key[0] + (f" {row.subarray}" if row.subarray else ""), describe_band(row.filter, row.pupil)]
         cells += [describe_value(side.value, side.error) for side in (before, row)]
-        cells.append(f"{1e3 * (row.value - before.value):+.2f}")
+        cells.append(f"{1e3 * (row.value - before.value):+z.2f}")
         left = [] if change.remainder is None else [f"flat leaves {1e3 * change.remainder:.2f} rms"]
         left += [] if change.is_needed else ["within its error of 0: no longer needed"]
         rows.append([*cells, ", ".join(left)])
@@ -171,10 +171,10 @@ def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope
     rows = []
     for line, z in export.changed:
         factor = f"PHOTMJSR times {10 ** (0.4 * z):.6f}"
-        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+.2f} mmag", factor])
+        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+z.2f} mmag", factor])
     yield from align(rows)
     for row in export.dropped:
-        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+.2f} mmag/arcmin,"
+        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+z.2f} mmag/arcmin,"
         click.echo(f"warning: {row.label}: its {part} is left out", err=True)
     if not table.valid_for.photom:
         note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
@@ -211,7 +211,7 @@ def _export_drift(table: OffsetTable, photom: Path, output: Path) -> Iterator[st
 
     for drift in export_timecoeff(table, photom, output):
         band = describe_band(drift.filter, drift.pupil)
-        yield f"{band}: loss of {1e2 * drift.loss:+.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
+        yield f"{band}: loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
 
 
 _EXPORTS: dict[str, Any] = {"photom": _export_photom, "flat": _export_flat, "timecoeff": _export_drift}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import click
 
 from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
+from jwst_modfix.text import count_nouns
 
 _EXAMPLES = """\b
 Examples:
@@ -188,7 +189,8 @@ def simulate_command(output, quiet, field, seed, context, subarray, **given):  #
         )
     if not quiet:
         click.echo(
-            f"wrote {len(data.exposures)} exposures and {len(data.associations)} associations in {output}; "
+            f"wrote {count_nouns(len(data.exposures), 'exposure')} and "
+            f"{count_nouns(len(data.associations), 'association')} in {output}; "
             f"the truth is in {data.truth.name} and {data.sources.name}"
         )
 

@@ -25,16 +25,14 @@ from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
-from jwst_modfix.photometry.forced import Cache, Photometry, find_sources, measure_sources
+from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import format_measured, get_logger, show_progress
+from jwst_modfix.text import count_nouns, format_measured, join_problems, log, show_progress
 
 __all__ = ["Derivation", "Options"]
-
-log = get_logger(__name__)
 
 # Sources this much fainter than the limit of the selection are measured too, so that the limit is applied to all
 # measurements of a source alike.
@@ -99,7 +97,7 @@ class Options:  # numpydoc ignore=PR01
         if (self.photometry == "catalog") != bool(self.catalogs):
             raise MeasurementsError(
                 "catalogs: required with photometry='catalog', and not allowed otherwise; "
-                f"got photometry={self.photometry!r} and {len(self.catalogs)} catalogs"
+                f"got photometry={self.photometry!r} and {count_nouns(len(self.catalogs), 'catalog')}"
             )
         if self.aperture != "r" and self.photometry != "exposure":
             raise MeasurementsError(
@@ -148,7 +146,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
-        return f"<Derivation of {self.product}: {len(self.table.rows) + len(self.table.zero_points)} rows from {bands}>"
+        return f"<Derivation of {self.product}: {count_nouns(len(self.table.all_rows), 'row')} from {bands}>"
 
     def _repr_html_(self) -> str:
         head, *rows = list_results(self)
@@ -263,6 +261,7 @@ class Members:
     epochs: tuple[str | None, ...]  # names that the association gives
     product: str
     where: str  # what the files are members of, for messages
+    folder: Path | None = None  # of the association
 
 
 def derive_members(
@@ -295,7 +294,7 @@ def read_members(
     headers = [header for header in found if isinstance(header, ExposureHeader)]
     if problems := [problem for problem in found if isinstance(problem, str)]:
         raise AssociationError(
-            f"{where}: {len(problems)} of {len(paths)} members cannot be used: {'; '.join(problems)}"
+            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used: {join_problems(problems)}"
         )
     if copies := find_copies(headers):
         raise AssociationError(
@@ -345,9 +344,10 @@ def _measure(
     if options.photometry == "mosaic":
         progress = partial(show_progress, stage="Resampling and measuring", what="mosaics")
         return measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=limit)
+    limit = max(limit, FAINTEST)  # with a brighter limit no less is measured, so that the cache serves it too
     finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
     sources = find_sources(headers, faintest=limit, progress=finding, workers=workers, cache=cache)
-    log.info("Found %d sources", len(sources))
+    log.info("Found %s", count_nouns(len(sources), "source"))
     return measure_sources(headers, epochs, sources, progress=measuring, workers=workers, cache=cache)
 
 

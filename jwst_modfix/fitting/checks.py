@@ -101,7 +101,7 @@ class Assumption:
         one, module = self.detector.split()
         return (
             f"assumes that no detector changes alone; a change d of array {one} module {module} in epoch {self.epoch}"
-            f" moves it by {self.share:+.2f} d"
+            f" moves it by {self.share:+z.2f} d"
         )
 
 
@@ -174,8 +174,8 @@ def compare_apertures(solution, growth, error):
     for one, (term, *_) in zip(differences, found, strict=True):
         if one.is_significant:
             message = (
-                f"{term.words}: {1e3 * one.difference:+.1f} ± {1e3 * one.error:.1f} mmag more in 1.5 times the aperture"
-                "; the PSFs of the modules differ; use aperture='extrapolated', or add it to the error"
+                f"{term.words}: {1e3 * one.difference:+z.1f} ± {1e3 * one.error:.1f} mmag more in 1.5 times the "
+                "aperture; the PSFs of the modules differ; use aperture='extrapolated', or add it to the error"
             )
             warnings.warn(message, ModelMismatchWarning, stacklevel=2)
     return differences
@@ -328,7 +328,7 @@ def _warn_of_change(sky, n_epochs):
     if sky.epochs is None or abs(sky.change) < max(limit * sky.change_error, _LEAST_CHANGE):
         return
     message = (
-        f"array {sky.array}: sky of module A over that of B changes by {1e3 * sky.change:+.1f} ±"
+        f"array {sky.array}: sky of module A over that of B changes by {1e3 * sky.change:+z.1f} ±"
         f" {1e3 * sky.change_error:.1f} mmag from epoch {sky.epochs[0]} to epoch {sky.epochs[1]};"
         " a detector may have changed: compare fits without one of them"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
@@ -21,7 +21,7 @@ from jwst_modfix.fitting.verdict import (
     describe_excess,
     joint_sigmas,
 )
-from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.table import BASELINES, MODULES, Field, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.separability import Forecast
@@ -64,6 +64,9 @@ class Gauge:
 
 def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
+    if baseline not in (*BASELINES, *DETECTORS):
+        known = ", ".join((*BASELINES, "or a detector such as NRCB1"))
+        raise MeasurementsError(f"baseline must be one of {known}; got {baseline!r}")
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
     determined = find_determined(solution)
@@ -230,7 +233,7 @@ def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
     names = ", ".join(DETECTORS[code] for code in mine)
     words = (
         f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
-        f" dither by ({shift[0]:+.0f}, {shift[1]:+.0f}) arcsec in (V2, V3)"
+        f" dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
     )
     return words + (f" or an epoch turned by {rolls[0]:.0f} deg would" if rolls else " would")
 

@@ -23,7 +23,7 @@ from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure
 from jwst_modfix.photometry.background import measure_sky
 from jwst_modfix.photometry.columns import GROWTHS, make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
+from jwst_modfix.photometry.frames import ExposureHeader, Frame, file_state, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
     Detections,
     SourceList,
@@ -35,6 +35,7 @@ from jwst_modfix.photometry.source_list import (
     merge_detections,
     refine_centroids,
 )
+from jwst_modfix.text import count_nouns, log
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
@@ -53,6 +54,10 @@ class Photometry:
     exposures: Table  # one row per exposure: its header, sky level and shift
 
 
+class _Known(dict[str, np.ndarray]):
+    """A result that was in the cache."""
+
+
 @dataclass(frozen=True)
 class Cache:
     """A folder of results, each identified by all that it depends on: the pixels, the parameters, the code."""
@@ -63,14 +68,14 @@ class Cache:
         self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
     ) -> dict[str, np.ndarray]:
         """Return the result from the cache, or else a new one, which is stored. A damaged entry counts as absent."""
-        if (state := _state(path)) is None:
+        if (state := file_state(path)) is None:
             return _as_arrays(make())  # the reader's message says what is wrong with the file
         key = _digest([kind, _code(), _digest_file(path, state), *parameters])
         entry = self.folder / f"{kind}-{key}.npz"
         if (known := _read(entry, key)) is not None:
-            return known
+            return _Known(known)
         made = _as_arrays(make())
-        if _state(path) == state:  # otherwise the content is not the one of the key
+        if file_state(path) == state:  # otherwise the content is not the one of the key
             _write(entry, key, made)
         return made
 
@@ -85,11 +90,12 @@ def find_sources(
 ) -> SourceList:
     """Find the sources of all exposures, in as few of them as cover the sky in each band."""
     jobs = [(header, faintest, cache) for header in choose_exposures(headers)]
-    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress))
+    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress, cache))
     bright = sources.flux >= to_flux(faintest)
     if not bright.any():
         raise PhotometryError(
-            f"no source is brighter than {faintest} AB in any of {len(headers)} exposures; raise faintest"
+            f"no source is brighter than {faintest} AB in any of {count_nouns(len(headers), 'exposure')}; "
+            "raise faintest"
         )
     return sources[bright]
 
@@ -107,7 +113,7 @@ def measure_sources(
     near = [sources.rows_near(header) for header in headers]
     jobs = [(header, sources[rows], default_aperture(header.channel), cache)
             for header, rows in zip(headers, near, strict=True)]  # fmt: skip
-    measured = _run(_measure_exposure, jobs, workers, progress)
+    measured = _run(_measure_exposure, jobs, workers, progress, cache)
     skies, shifts = ([one.pop(name) for one in measured] for name in ("level", "shift"))
     for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
         one["source"] = rows[one["source"]]
@@ -117,11 +123,14 @@ def measure_sources(
     return combine_parts(measured, headers, epochs, skies, shifts)
 
 
-def _run(function, jobs, workers, progress):
-    """Results of a job for each exposure, which is the first of its arguments."""
+def _run(function, jobs, workers, progress, cache):
+    """Results of a job for each exposure, which is the first of its arguments; log how many the cache had."""
     headers = [header for header, *_ in jobs]
     with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
-        return [result for _, result in zip(progress(headers), results, strict=True)]
+        found = [result for _, result in zip(progress(headers), results, strict=True)]
+    if known := sum(is_known for is_known, _ in found):
+        log.info("%d of %s from the cache %s", known, count_nouns(len(found), "exposure"), cache.folder)
+    return [result for _, result in found]
 
 
 def _detect_exposure(header, faintest, cache):
@@ -131,7 +140,7 @@ def _detect_exposure(header, faintest, cache):
         return {name: np.ascontiguousarray(getattr(found, name)) for name in ("ra", "dec", "flux")}
 
     arrays = cache.fetch("detections", header.path, [repr(faintest)], make) if cache else make()
-    return Detections(exposure=header.name, band=header.band, **arrays)
+    return isinstance(arrays, _Known), Detections(exposure=header.name, band=header.band, **arrays)
 
 
 def _measure_exposure(header, sources, aperture, cache):
@@ -139,7 +148,8 @@ def _measure_exposure(header, sources, aperture, cache):
         return measure_frame(read_frame(header), sources, aperture)
 
     parameters = [repr(aperture), sources.ra.tobytes(), sources.dec.tobytes()]
-    return dict(cache.fetch("measurements", header.path, parameters, make) if cache else make())
+    columns = cache.fetch("measurements", header.path, parameters, make) if cache else make()
+    return isinstance(columns, _Known), dict(columns)
 
 
 def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:
@@ -215,7 +225,8 @@ def combine_parts(
 def _digest_file(path, _state):
     """Digest the content of a file; detection and measurement ask for it one after the other."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, functools.partial(hashlib.blake2b, digest_size=16)).hexdigest()
+        # Which processors have instructions for.
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
@@ -233,14 +244,6 @@ def _digest(parts):
         content = part.encode() if isinstance(part, str) else bytes(part)
         digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()
-
-
-def _state(path):
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _as_arrays(result):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import ExposureError, PhotometryError
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
+from jwst_modfix.table.validity import explain_failed, find_failed
+from jwst_modfix.text import log
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _STEP = 0.5  # pixel, for derivatives of the WCS
@@ -91,6 +94,8 @@ def read_header(path: str | Path) -> ExposureHeader:
     with open_exposure(path) as opened:
         exposure = opened.exposure
     _check(path, exposure)
+    if failed := explain_failed(exposure):
+        log.warning("%s: %s", path.name, failed)
     roll = exposure.roll_ref if exposure.pa_v3 is None else exposure.pa_v3
     values = {"roll": roll, "mjd": exposure.start if exposure.middle is None else exposure.middle}
     names = ("filter", "pupil", "pixar_sr", "context", "photom", "flat", "photmjsr", "status", "digest", "s_region")
@@ -118,6 +123,10 @@ def _check(path, exposure):
         )
     if exposure.exp_type not in (None, "NRC_IMAGE"):
         raise ExposureError(f"{path}: EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}")
+    if exposure.resample == "COMPLETE":
+        raise ExposureError(f"{path}: is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of")
+    if failed := find_failed(exposure):
+        raise ExposureError(f"{path}: {failed}")
     if len(exposure.shape) != 2:
         raise ExposureError(f"{path}: SCI must have two axes; got shape {exposure.shape}")
     if Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"):
@@ -196,7 +205,7 @@ def read_frame(header: ExposureHeader) -> Frame:
     """Read the pixels and the WCS of an exposure."""
     with open_exposure(header.path) as opened:
         arrays = {name: _read_array(header, opened, name) for name in ("data", "err", "dq", "area")}
-        geometry = _read_geometry(header, opened)
+    geometry = read_geometry(header)
     flags = arrays.pop("dq")
     bad = ~(np.isfinite(arrays["data"]) & (arrays["err"] > 0)) | ((flags & _DO_NOT_USE) != 0)
     if bad.all():
@@ -207,9 +216,17 @@ def read_frame(header: ExposureHeader) -> Frame:
 
 
 def read_geometry(header: ExposureHeader) -> SkyGeometry:
-    """Read the WCS of an exposure, and no pixels."""
-    with open_exposure(header.path) as opened:
-        return _read_geometry(header, opened)
+    """Read the WCS of an exposure, and no pixels; once, as that takes longer than to read the pixels."""
+    return _read_geometry(header, file_state(header.path))
+
+
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """State of a file, which a change of its content changes; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _read_array(header, opened: OpenExposure, name):
@@ -221,8 +238,10 @@ def _read_array(header, opened: OpenExposure, name):
     return array.astype(np.uint32 if name == "dq" else np.float32, copy=False)
 
 
-def _read_geometry(header, opened):
-    wcs = opened.wcs
+@lru_cache(maxsize=256)
+def _read_geometry(header, _state):
+    with open_exposure(header.path) as opened:
+        wcs = opened.wcs
     if wcs is None or "v2v3" not in getattr(wcs, "available_frames", ()):
         raise ExposureError(f"{header.path}: has no gWCS with a v2v3 frame, which assign_wcs writes")
     return SkyGeometry(wcs, header.shape)

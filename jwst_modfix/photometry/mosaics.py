@@ -13,6 +13,7 @@ from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import FAINTEST, Photometry, combine_parts
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
 from jwst_modfix.photometry.source_list import fill_lone_pixels, find_connected, measure_isolation
+from jwst_modfix.text import count_nouns
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 8  # pixels
@@ -68,7 +69,9 @@ def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: floa
         numbers.append(mosaic.epoch)
         skies.append(measure_sky(mosaic))
     if not sum(len(part["source"]) for part in parts):
-        raise PhotometryError(f"no source was found in the first epoch of {len(headers)} mosaics; raise faintest")
+        raise PhotometryError(
+            f"no source was found in the first epoch of {count_nouns(len(headers), 'mosaic')}; raise faintest"
+        )
     return combine_parts(parts, headers, Epochs(np.array(numbers), epochs.names), skies, np.zeros((len(headers), 2)))
 
 

@@ -15,6 +15,7 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import map_background
 from jwst_modfix.photometry.columns import group_medians, to_flux
 from jwst_modfix.photometry.frames import ExposureHeader, offsets, shift_on_sky, unit_vectors
+from jwst_modfix.text import count_nouns
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 6  # pixels
@@ -176,7 +177,7 @@ def merge_detections(detections: Sequence[Detections]) -> SourceList:
     ordered = sorted((found for found in detections if len(found.ra)), key=lambda found: found.exposure)
     if not ordered:
         names = ", ".join(sorted(found.exposure for found in detections))
-        raise PhotometryError(f"no source was detected in any of {len(detections)} exposures: {names}")
+        raise PhotometryError(f"no source was detected in any of {count_nouns(len(detections), 'exposure')}: {names}")
     sums, counts, rows = np.empty((0, 3)), np.empty(0, int), []  # sums of unit vectors
     for found in ordered:
         ra, dec = found.ra, found.dec

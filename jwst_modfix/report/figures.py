@@ -469,7 +469,7 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
     ax.axhline(0, color="0.3", lw=0.8, zorder=1)
     for code in np.unique(d.m.array_code):
         mine = d.m.array_code == code
-        label = f"array {ARRAYS[code]}: median {round(np.median(values[mine]), 1) + 0.0:+.1f} mmag"
+        label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
         ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
     limit = _limit(d.before, 98, 1.2)
     ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
@@ -494,7 +494,7 @@ def _draw_histograms(ax: Axes, values: np.ndarray, parts: Iterable[tuple[str, An
     known = [(name, own) for name, mine in parts if (own := values[mine & np.isfinite(values)]).size]
     for number, (name, own) in enumerate(known[: len(_COLORS)]):
         middle = np.median(own)
-        label = _literal(f"{name}: {middle + 0.0:+.1f}, {np.median(np.abs(own - middle)):.1f}")
+        label = _literal(f"{name}: {middle:+z.1f}, {np.median(np.abs(own - middle)):.1f}")
         bins = np.linspace(-reach, reach, 32)
         share = np.histogram(own.clip(-reach, reach), bins)[0] / own.size
         ax.stairs(share, bins, lw=1.4, label=label, color=_COLORS[number], ls=_LINES[number % len(_LINES)])

@@ -85,7 +85,7 @@ def _find_misplaced(derivation: Derivation, band: str, points: Points) -> Iterat
         mine = points.m.exposure == number
         module, v2 = str(points.m.module[mine][0]), float(np.median(points.m.V2[mine]))
         if (v2 > ORIGIN[0]) != (module == "A"):
-            words = f"{_file(derivation, number)} is of module {module}, but its sources are at V2 = {v2:+.0f} arcsec"
+            words = f"{_file(derivation, number)} is of module {module}, but its sources are at V2 = {v2:+z.0f} arcsec"
             yield Finding("module names", band, words, "correct the DETECTOR keyword, or the WCS")
 
 
@@ -131,7 +131,7 @@ def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> Iterator[
         if abs(expected) > _LEAST_PIXAR and abs(found) > limit and abs(found - expected) < limit:
             words = (
                 f"array {sky['array']}: offset from sources minus that from the sky: {format_measured(found, error)}; "
-                f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+.1f} mmag"
+                f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+z.1f} mmag"
             )
             yield Finding("PIXAR_SR left out", band["name"], words, "multiply fluxes by PIXAR_SR")
 
@@ -167,8 +167,11 @@ def _find_variable(band: str, points: Points) -> Iterator[Finding]:
     twice = np.all([np.bincount(number, m.module == module) >= 2 for module in MODULES], axis=0)
     if not twice.any():
         return
+    order = np.argsort(number, kind="stable")
+    edges = np.searchsorted(number[order], np.arange(len(sources) + 1))
     for i in np.flatnonzero(twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))):
-        mine = [np.flatnonzero((number == i) & (m.module == module)) for module in MODULES]
+        own = order[edges[i] : edges[i + 1]]
+        mine = [own[m.module[own] == module] for module in MODULES]
         sides = [points.residual[rows] for rows in mine]
         step = float(sides[0].mean() - sides[1].mean())
         # A star that varies does so from epoch to epoch: one module must have seen it in two epochs, and each module
@@ -179,6 +182,6 @@ def _find_variable(band: str, points: Points) -> Iterator[Finding]:
         error = float(np.hypot(*(m.mag_error[rows].mean() / np.sqrt(len(rows)) for rows in mine)))
         if abs(step) > _SIGMAS * error:
             words = (
-                f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step:+.0f} mmag"
+                f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step:+z.0f} mmag"
             )
             yield Finding("saturated star", band, words, "look for saturation that is not flagged")

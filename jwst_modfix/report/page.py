@@ -87,4 +87,4 @@ def _render(content: dict[str, Any], figures: Any, linked: Any, shown: Any, file
 
 def _format_milli(value: float | None, sign: str = "+") -> str:
     """Write a value in thousandths, with no negative zero."""
-    return "-" if value is None else f"{round(1e3 * value, 1) + 0.0:{sign}.1f}"
+    return "-" if value is None else f"{1e3 * value:{sign}z.1f}"

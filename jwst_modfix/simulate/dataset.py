@@ -1,5 +1,6 @@
 """Simulated exposures and whole data sets on disk, with associations and the truth."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +23,9 @@ from jwst_modfix.simulate.scene import Population, scene_around
 from jwst_modfix.simulate.streams import random_stream
 from jwst_modfix.simulate.truth import CalibrationTruth
 from jwst_modfix.table.file import plain_tree
-from jwst_modfix.text import get_logger
+from jwst_modfix.text import log
 
 __all__ = ["DEFAULT_CONTEXT", "Dataset", "calibration_factor", "simulate_dataset", "simulate_exposure"]
-
-log = get_logger(__name__)
 
 DEFAULT_CONTEXT = "jwst_1130.pmap"
 """The CRDS context that Table 2 of Ma et al. (2023) was derived on."""
@@ -209,7 +208,7 @@ def _write_association(
     for member, exposure in zip(association["products"][0]["members"], members, strict=True):
         member["epoch"] = exposure.epoch.name
     path = output_dir / f"{'_'.join(part for part in (field, epoch, band) if part)}_image3_asn.json"
-    path.write_text(association.dump()[1] + "\n")
+    path.write_text(json.dumps(association.data, indent=4, default=dict) + "\n")
     return path
 
 

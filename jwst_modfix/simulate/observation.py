@@ -14,7 +14,7 @@ __all__ = ["JWIDF_EPOCHS", "SECONDS_PER_DAY", "Epoch", "Exposure", "dither_patte
 SECONDS_PER_DAY = 86400.0
 _OVERHEAD = 120.0  # seconds between exposures
 
-# FULLBOX 6TIGHT moves by about +-24.5" along V2 and +-6.3" along V3: with six exposures both modules
+# FULLBOX 6TIGHT moves by about ±24.5" along V2 and ±6.3" along V3: with six exposures both modules
 # fill the 5.9' x 2.4' of the JWIDF (Ma et al. 2023, Sec. 2). The offsets have that extent; they are not
 # the observatory's table.
 _FULLBOX_6TIGHT = (

@@ -13,9 +13,7 @@ from typing import Any
 
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import locate, written_whole
-from jwst_modfix.text import get_logger, has_hidden
-
-log = get_logger(f"stpipe.{__name__}")
+from jwst_modfix.text import has_hidden, is_url, log
 
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
 _MAX_DEPTH = 32  # products, members and their fields are six levels deep; deeper text only exhausts the writer
@@ -64,7 +62,7 @@ class Association:
         return change(self.path(value), is_exposure and key == "expname") if self._is_path(value, key) else value
 
     def _is_path(self, value: Any, key: Any) -> bool:
-        if not isinstance(value, str) or not value.strip() or "://" in value or key in _TEXTS:
+        if not isinstance(value, str) or not value.strip() or is_url(value) or key in _TEXTS:
             return False
         return key in _PATHS or os.path.isfile(self.folder / value)  # noqa: PTH113 - the same
 
@@ -227,7 +225,7 @@ def _check_member(member: Any, name: str) -> None:
         raise AssociationError(f"{name}: each member must have an expname and an exptype, got {member!r}")
     if any("\0" in value for value in member.values() if isinstance(value, str)):
         raise AssociationError(f"{name}: a member has a null character in {member!r}")
-    if "://" in member["expname"]:
+    if is_url(member["expname"]):
         raise AssociationError(f"{name}: {member['expname']} is a URL; download the file and name the copy")
     group = member.get("group_id")
     if not isinstance(group, str | int | None) or isinstance(group, bool):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,13 @@ from jwst.datamodels.utils import attrs_to_group_id
 from jwst.stpipe import Step as JwstStep
 from stdatamodels.jwst.datamodels import JwstDataModel
 from stpipe import config_parser
+from stpipe.exceptions import StpipeExitException
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import explained
 from jwst_modfix.steps.associations import Association, is_science, read_association, rename_product
-from jwst_modfix.text import count_nouns, get_logger
-
-log = get_logger(f"stpipe.{__name__}")
+from jwst_modfix.text import count_nouns, is_url, log, log_result, results_shown_plain
 
 # Suffixes that are looked for in a folder, in the order of preference where an exposure has several files: the
 # calibrated one, then those with a WCS or pixels of later steps, then ours.
@@ -34,16 +35,40 @@ NAMES = re.compile(rf"[^.].*_({'|'.join(SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE
 PACKED = re.compile(r"(\.fits|\.asdf)(\.\w+)?$", re.IGNORECASE)
 
 
+@functools.cache
+def _ending(kind: type[ModuleOffsetError]) -> type[ModuleOffsetError]:
+    """Make the class of errors that strun ends with by a status, without a traceback; they are of `kind` as well."""
+
+    def as_kind(error: ModuleOffsetError) -> Any:
+        return kind, error.args
+
+    content = {"exit_status": 1, "__module__": kind.__module__, "__reduce__": as_kind}
+    return type(kind.__name__, (kind, StpipeExitException), content)
+
+
 class OfflineStep(JwstStep):
-    """A step that does not use CRDS, and whose log lines are shown."""
+    """A step that does not use CRDS, whose results are shown without prefix and whose errors are one line."""
 
     def run(self, *args: Any) -> Any:
-        """Run the step; report in one line that its output folder cannot be made."""
+        """Run the step, and end with its last lines, or with an error of ours as the last line of the log."""
+        with results_shown_plain():
+            try:
+                self._make_folder()
+                result = super().run(*args)
+            except ModuleOffsetError as error:
+                log_result(str(error), logging.ERROR)
+                raise _ending(type(error))(*error.args).with_traceback(error.__traceback__) from error.__cause__
+            self.conclude(args)
+            return result
+
+    def conclude(self, given: Sequence[Any]) -> None:
+        """Log the last lines of a run on these inputs."""
+
+    def _make_folder(self) -> None:
         if self.output_dir:
             folder = Path(os.path.expandvars(self.output_dir)).expanduser()
             with explained(folder, "cannot be made"):
                 folder.mkdir(parents=True, exist_ok=True)
-        return super().run(*args)
 
     @classmethod
     def get_config_from_reference(cls, *_args: Any, **_kwargs: Any) -> config_parser.ConfigObj:
@@ -58,11 +83,6 @@ class OfflineStep(JwstStep):
     def _set_input_dir(self, *_args: Any, **_kwargs: Any) -> None:
         """Leave `input_dir` as the user gives it: the folder of the first input is not that of the others."""
 
-    @staticmethod
-    def get_stpipe_loggers() -> tuple[str, ...]:
-        """Name the loggers that stpipe sets up and records."""
-        return (*JwstStep.get_stpipe_loggers(), "jwst_modfix")
-
 
 def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     """Find what an input names: an association, a file, a model, a container, a library, or a list of files and models.
@@ -70,9 +90,8 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     A folder is the list of the exposures in it and below, also as an item of a list.
     """
     if isinstance(given, str | Path):
-        if not str(given).strip():
-            raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
-        if "://" in str(given):
+        refuse_empty(given)
+        if is_url(given):
             raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
         path = Path(locate(str(given)))
         if os.path.isdir(path):  # noqa: PTH112 - False for names that no file can have
@@ -99,6 +118,24 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
             raise AssociationError(f"input is a list with {what} in it; give an association alone, not in a list")
         items += found if isinstance(found, list) else [found]
     return items
+
+
+def refuse_empty(name: str | Path) -> None:
+    """Refuse a name that is empty, which would be the working directory."""
+    if not str(name).strip():
+        raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
+
+
+def name_inputs(given: Sequence[Any], otherwise: str) -> str:
+    """Name the input of a run as in a command; another word where it is not one file or folder."""
+    is_named = len(given) == 1 and isinstance(given[0], str | Path)
+    return shlex.quote(str(given[0])) if is_named else otherwise
+
+
+def shorten(path: Path) -> str:
+    """Path from the working directory, where it is below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def find_exposures(folder: Path) -> list[Path]:
@@ -138,6 +175,8 @@ def find_other_kind(path: Path) -> str:
     """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
     try:
         header = fits.getheader(path) if path.is_file() else {"INSTRUME": "NIRCAM"}
+    except DeprecationWarning:
+        raise  # where warnings are errors; it says nothing of the file
     except Exception:  # whatever astropy raises at a damaged file
         return ""
     if header.get("INSTRUME") != "NIRCAM":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,35 @@ import yaml
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst import datamodels
 
-from jwst_modfix.apply.decide import Correction, correct_members, refuse_together
+from jwst_modfix.apply.decide import (
+    Correction,
+    Decision,
+    Output,
+    correct_members,
+    nothing_changed,
+    refuse_together,
+    summarize,
+)
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
-from jwst_modfix.steps.associations import Association, write_association
-from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, OfflineStep, copy_members, each, read_input
+from jwst_modfix.steps.associations import Association, rename_product, write_association
+from jwst_modfix.steps.inputs import (
+    PACKED,
+    AssociationLibrary,
+    OfflineStep,
+    copy_members,
+    each,
+    name_inputs,
+    read_input,
+    shorten,
+)
 from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
-from jwst_modfix.table.file import choose_table
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.text import get_logger
+from jwst_modfix.text import count_nouns, log, log_result, show_progress
 
 __all__ = ["ModuleOffsetStep"]
-
-log = get_logger(f"stpipe.{__name__}")  # the name that a stock pipeline, of which we are a hook, shows
 
 # stpipe writes the parameters of a step into the log as YAML: a table is named there, and not written out.
 yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))
@@ -43,6 +61,10 @@ class ModuleOffsetStep(OfflineStep):
     class_alias = "module_offset"
     _suffix = "modfix"
     _written: Any = ()  # files of results that are written, by id
+    _table = "packaged"  # its name, for a command
+    _product = ""  # the association of the outputs, in words
+    is_part = False  # of a pipeline that ends with the last lines itself
+    decisions: tuple[Decision, ...] = ()  # on the exposures of the run
 
     spec = """
     override_moduleoffset = is_string_or_datamodel(default=None)  # Module offset table (ASDF file or ModuleOffsetModel); else $JWST_MODFIX_REFERENCE, else the packaged Table 2 of Ma et al. (2023)
@@ -51,6 +73,7 @@ class ModuleOffsetStep(OfflineStep):
     inverse = boolean(default=False)  # Undo the correction that a file records, instead of applying one?
     on_invalid = option('skip', 'warn', 'error', default='skip')  # An exposure that the table is not meant for (no imaging, another calibration, no WCS): pass it on unchanged, do so with a warning, or end with an error
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
+    on_nothing = option('warn', 'error', default='warn')  # Not one exposure is corrected: end with a warning that says what to do, or with an error before anything is written
     on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it again, keep it if it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
     workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
@@ -58,6 +81,10 @@ class ModuleOffsetStep(OfflineStep):
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
+
+    def run(self, *args: Any) -> Any:  # numpydoc ignore=PR01,RT01
+        """Run the step; skipped in a pipeline, leave the status as a former correction has set it."""
+        return args[0] if self.skip and self.parent else super().run(*args)
 
     def process(self, input_data: Any = None, *more: Any) -> Any:
         """
@@ -86,11 +113,15 @@ class ModuleOffsetStep(OfflineStep):
                 "module_offset cannot be a hook of photom: a hook sees CRDS_CTX and R_PHOTOM of the rate file; use the "
                 "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
             )
+        self.decisions = self.decisions if self.is_part else ()
         correction = self._make_correction()
         given = read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix, self._written = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix, {}
+        self._product = ""
         if isinstance(given, Association):
             return self._process_association(given, correction)
+        if isinstance(given, ModelLibrary):
+            self._rename_product(given)
         return self._process_exposures(given, correction)
 
     def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
@@ -123,6 +154,14 @@ class ModuleOffsetStep(OfflineStep):
         name = PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
+    def _rename_product(self, library: ModelLibrary) -> None:
+        """Name the product of the pipeline anew, if this is a hook of one of its steps, as the other ways do."""
+        name = library.asn["products"][0].get("name")
+        pipeline: Any = getattr(self.parent, "parent", None)
+        if name and getattr(pipeline, "output_file", None) == name:  # else the user has named it
+            pipeline.output_file = rename_product(name, self._suffix)
+            log.info("The product is named %s, not to replace an uncorrected %s", pipeline.output_file, name)
+
     def _refuse_output_file(self, what: str) -> None:
         if self.save_results and self.output_file:
             raise ModuleOffsetError(
@@ -138,6 +177,8 @@ class ModuleOffsetStep(OfflineStep):
         table = None
         if not self.inverse:
             table, source = choose_table(self.override_moduleoffset)  # stpipe would put the folder before ~ and $VAR
+            chosen = self.override_moduleoffset or os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"
+            self._table = chosen if isinstance(chosen, str) else table.name
             log.info("Table %s (hash %s), %s", table.name, table.digest, source)
             if table.valid_for.is_empty:
                 unknown = (
@@ -146,7 +187,7 @@ class ModuleOffsetStep(OfflineStep):
                 log.warning(unknown, table.name)
         return Correction(
             table=table, apply_offset=self.apply_offset, apply_slope=self.apply_slope, inverse=self.inverse,
-            on_invalid=self.on_invalid, on_missing=self.on_missing,
+            on_invalid=self.on_invalid, on_missing=self.on_missing, on_nothing=self.on_nothing,
         )  # fmt: skip
 
     def _process_exposures(self, given: Any, correction: Correction) -> Any:
@@ -164,12 +205,11 @@ class ModuleOffsetStep(OfflineStep):
             # A model does not say where it was opened from: a file of its name in the output folder may be its own.
             protected.append(sources[-1] or target.with_name(Path(str(name)).name))
         outputs = plan_outputs(sources, targets, protected, correction, self.on_existing)
-        if not is_one:  # one is refused when it is corrected
+        if not is_one or self.on_nothing == "error":  # one is refused when it is corrected
             refuse_together(each(members, of_science=True, modify=False), correction)
         if self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
             members = copy_members(members, self._suffix)
-        workers = {"workers": self.workers, "scheduler": self.scheduler}
-        results = list(correct_members(each(members, of_science=True), correction, outputs, **workers))
+        results = self._correct(each(members, of_science=True), correction, len(members), outputs)
         if not isinstance(members, list):
             return members
         for number, item in enumerate(members):
@@ -192,16 +232,41 @@ class ModuleOffsetStep(OfflineStep):
         outputs = plan_outputs(targets, targets.values(), association.files, correction, self.on_existing, product)
         refuse_together(association.science, correction, where=association.stem)
         corrected = association.corrected(self._suffix, product, targets)
-        workers = {"workers": self.workers, "scheduler": self.scheduler}
         if product is None:
             library = AssociationLibrary(corrected, on_disk=not self.in_memory)
-            list(correct_members(each(library), correction, **workers))
+            self._correct(each(library), correction, len(library))
             return library
-        results = list(correct_members(outputs, correction, outputs, product=product, **workers))
+        results = self._correct(outputs, correction, len(outputs), outputs, product)
         refuse_replaced(outputs.values())
         write_association(corrected)
-        log.info("The association of %d members is %s", len(results), product)
+        self._product = f"Association of {count_nouns(len(results), 'member')}: {shorten(product)}"
         groups = dict(zip(targets.values(), results, strict=True))
         library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups)
         self._written[id(library)] = [str(path) for path in groups]
         return library
+
+    def _correct(self, members: Iterable[Any], correction: Correction, total: int,
+                 outputs: Mapping[Path, Output] | None = None, product: Path | None = None) -> list[Any]:  # fmt: skip
+        """Correct members one after the other; log what was done, and return their results."""
+        workers = {"workers": self.workers, "scheduler": self.scheduler}
+        corrected = correct_members(members, correction, outputs, product=product, **workers)
+        shown = show_progress(corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False)
+        done = [(decision, result) for decision, result in shown]
+        self.decisions += tuple(decision for decision, _ in done)
+        if len(done) > 1 or any(decision.action == "skip" for decision, _ in done):
+            summarize([decision for decision, _ in done])
+        return [result for _, result in done]
+
+    def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
+        """Log where the association is, or as the last line that nothing was corrected, and what to do next."""
+        if self._product:
+            log_result(self._product, is_whole=True)
+        if self.is_part or not self.decisions or any(decision.is_changed for decision in self.decisions):
+            return
+        text = nothing_changed(self.decisions, self.inverse)
+        if not self.inverse:
+            text += (
+                f"; derive a table: strun module_offset_derive {name_inputs(given, 'ASN')}; or carry one over: "
+                f"modfix rebase {shlex.quote(self._table)} --from-photom OLD --to-photom NEW -o new_moduleoffset.asdf"
+            )
+        log_result(text, logging.WARNING, is_whole=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,13 @@ from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.derive_products import write_products
-from jwst_modfix.steps.inputs import OfflineStep, read_input
+from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
 from jwst_modfix.steps.resample import make_mosaics
+from jwst_modfix.table.file import expand
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.text import align, get_logger
+from jwst_modfix.text import annotate, log_result
 
 __all__ = ["ModuleOffsetDeriveStep", "derive"]
-
-log = get_logger(__name__)
 
 SUFFIX = "moduleoffset"
 
@@ -80,6 +82,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     """
 
     class_alias = "module_offset_derive"
+    _pages: Sequence[Path] = ()  # that were written
 
     spec = """
     photometry = option('exposure', 'mosaic', 'catalog', default='exposure')  # Measure sources in single exposures, in mosaics of each epoch and array (the published method), or read your own photometry
@@ -109,7 +112,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     compare = string(default=None)  # Table of offsets (ASDF) that the report compares with, besides the packaged one
     workers = integer(default=1)  # Processes that measure exposures; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that measures exposures, instead of processes on this machine
-    cache = boolean(default=None)  # Keep the photometry of each exposure in <product>_modfix_cache, for a repeated run; by default if results are saved
+    cache = string(default=None)  # Folder that keeps the photometry of each exposure for later runs, or 'no'; by default, if results are saved, <product>_modfix_cache beside the association
     report = boolean(default=True)  # Write the report and its figures beside the reference file
     suffix = string(default='moduleoffset')  # Suffix of the reference file
     output_ext = string(default='.asdf')  # A reference file is an ASDF file
@@ -141,16 +144,22 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if self.save_results:
             check_writable(self._folder)
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
+        cache = self._choose_cache(members)
         if self.output_file:
             members = replace(members, product=Path(self.output_file).stem.removesuffix(f"_{SUFFIX}"))
-        keep = (self.save_results or self.output_file) if self.cache is None else self.cache
         self._derivation = derive_members(
             members, options, make_mosaics=make_mosaics, workers=Workers(count=self.workers, scheduler=self.scheduler),
-            cache=Cache(self._folder / f"{members.product}_modfix_cache") if keep else None,
+            cache=cache,
         )  # fmt: skip
-        for line in _summarize(self._derivation):
-            log.info("%s", line)
+        _summarize(self._derivation)
         return self._derivation.model
+
+    def _choose_cache(self, members: Members) -> Cache | None:
+        """Choose the folder that the user names, or one beside the association, or else among the products."""
+        if self.cache is not None:
+            return None if self.cache.lower() in ("no", "false") else Cache(expand(self.cache))
+        folder = members.folder if members.folder and os.access(members.folder, os.W_OK) else self._folder
+        return Cache(folder / f"{members.product}_modfix_cache") if self.save_results or self.output_file else None
 
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
         """Leave the reference file as it is: it has no place for the metadata of an exposure."""
@@ -175,27 +184,48 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if not (force or self.save_results or output_file or self.output_file):
             return None
         paths = write_products(self._derivation, model, self._folder, report=self.report)
-        log.info("Wrote %s", ", ".join(path.name for path in paths if path.suffix not in (".pdf", ".png")))
+        self._pages = [path for path in paths if path.suffix not in (".pdf", ".png")]
         return str(paths[0])
+
+    def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
+        """Log what was written, and how to apply it."""
+        if not self._pages:
+            return
+        log_result(f"Wrote {', '.join(path.name for path in self._pages)}")
+        for page in self._pages:
+            if page.suffix == ".html":
+                log_result(f"Report: {shorten(page)}", is_whole=True)
+        table = f"--override_moduleoffset={shlex.quote(shorten(self._pages[0]))}"
+        log_result(f"Apply with: strun module_offset {name_inputs(given, 'ASN')} {table}", is_whole=True)
 
     @property
     def _folder(self) -> Path:
         return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
 
 
-def _summarize(derivation: Derivation) -> Iterator[str]:
-    """Log warnings, and write the table of results."""
+def _summarize(derivation: Derivation) -> None:
+    """Log warnings, and the table of results."""
     for band in derivation.bands:
         for warning in band.warnings:
-            log.warning("%s", warning)
+            log_result(warning, logging.WARNING)
         if band.failure:
-            log.warning("%s gets no row in the table: %s", band.name, band.failure)
+            log_result(f"{band.name} gets no row in the table: {band.failure}", logging.WARNING)
     for band in derivation.bands:
-        yield from (f"{band.name}: {sentence}" for sentence in describe_drifts(band.drifts))
-        if band.solution is not None:
-            yield from (f"{band.name}: {remark}" for remark in (*band.solution.remarks, band.colour_words) if remark)
-    yield "Results:"
-    yield from (f"  {line}" for line in align(list_results(derivation), right=[4]))
+        for sentence in describe_drifts(band.drifts):
+            log_result(f"{band.name}: {sentence}")
+        for remark in () if band.solution is None else (*band.solution.remarks, band.colour_words):
+            if remark:
+                log_result(f"{band.name}: {remark}")
+    log_result("Results:")
+    head, *rows = list_results(derivation)
+    # Names of columns in two lines, to fit a terminal: what, and its unit.
+    heads = [name.replace("effective", "eff.").rpartition(" ") for name in head]
+    names = [
+        [first or last for first, _, last in heads],
+        [last if first else "" for first, _, last in heads[:-1]] + [""],
+    ]
+    for line in annotate([*names, *rows], right=[4]):
+        log_result(line)
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:
@@ -204,7 +234,8 @@ def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Memb
     if isinstance(found, Association):
         epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}
         product = re.sub("_modfix$", "_corrected", Path(found.content["products"][0]["name"]).name)
-        return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem))
+        return Members(tuple(epochs), tuple(epochs.values()), product, str(found.source or found.stem),
+                       found.source and found.source.parent)  # fmt: skip
     paths = [found] if isinstance(found, Path) else found
     if not isinstance(paths, list) or not all(isinstance(path, Path) for path in paths):
         raise AssociationError("input must be an association, files or folders of exposures; got data models in memory")

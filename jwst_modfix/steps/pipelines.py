@@ -8,6 +8,7 @@ from jwst.pipeline import Image2Pipeline, Image3Pipeline
 
 from jwst_modfix.steps.associations import rename_product
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
+from jwst_modfix.text import results_shown_plain
 
 __all__ = ["ModuleOffsetImage2Pipeline", "ModuleOffsetImage3Pipeline"]
 
@@ -16,16 +17,22 @@ class _OnStockPipeline:
     """What both pipelines take from the stock ones and from the step."""
 
     stock: ClassVar[Any]
+    module_offset: ModuleOffsetStep
+
+    def run(self, *args: Any) -> Any:
+        """Run the pipeline; where no exposure was corrected, its last line says so."""
+        step = self.module_offset
+        step.is_part, step.decisions = True, ()
+        with results_shown_plain():
+            result = super().run(*args)  # type: ignore[misc]
+            step.is_part = False
+            step.conclude(args)
+        return result
 
     @classmethod
     def get_config_reftype(cls) -> str:
         """Name the type of the parameter files in CRDS: those of the stock pipeline."""
         return str(cls.stock.get_config_reftype())
-
-    @staticmethod
-    def get_stpipe_loggers() -> tuple[str, ...]:
-        """Name the loggers that stpipe sets up and records."""
-        return ModuleOffsetStep.get_stpipe_loggers()
 
 
 class ModuleOffsetImage2Pipeline(_OnStockPipeline, Image2Pipeline):

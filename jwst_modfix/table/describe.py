@@ -1,14 +1,12 @@
 """A table in words and columns, at most 78 wide."""
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jwst_modfix.table.table import Gradient, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import contexts_in_words
-from jwst_modfix.text import align
+from jwst_modfix.text import align, count_nouns, wrap
 
-WIDTH = 78
 _FRAMES = {
     "focal_plane": ("V2, V3", "from +V3 toward +V2", "arcsec"),
     "detector": ("x, y", "from +x toward +y of the detector", "pixel"),
@@ -39,20 +37,13 @@ def describe_table(table: OffsetTable, path: str) -> list[str]:
     ]
 
 
-def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
-    """Break a text into lines; names of files stay whole."""
-    indent = " " * len(first) if other is None else other
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False,
-                         break_on_hyphens=False) or [first.rstrip()]  # fmt: skip
-
-
 def describe_value(value: float | None, error: float | None, digits: int = 2) -> str:
     """Write a value in mag as mmag, with its error."""
     if value is None:
         return ""
     if error is None:
-        return f"{1e3 * value:+7.{digits}f}"
-    return f"{1e3 * value:+7.{digits}f} ± {1e3 * error:.{digits}f}"
+        return f"{1e3 * value:+z7.{digits}f}"
+    return f"{1e3 * value:+z7.{digits}f} ± {1e3 * error:.{digits}f}"
 
 
 def describe_band(filter: str, pupil: str) -> str:
@@ -133,7 +124,8 @@ def _section(title: str, lines: list[str] | None) -> list[str]:
 def _describe_derivation(derivation: Mapping[str, Any]) -> Iterator[str]:
     """List the numbers of sources and measurements of a derived table."""
     if "exposures" in derivation and "epochs" in derivation:
-        yield f"{len(derivation['exposures'])} exposures of {len(derivation['epochs'])} epochs"
+        exposures, epochs = (count_nouns(len(derivation[f"{noun}s"]), noun) for noun in ("exposure", "epoch"))
+        yield f"{exposures} of {epochs}"
     for name, other in derivation.get("tables", {}).items():
         yield from (f"{name}: {line}" for line in _describe_derivation(other))
     for band in derivation.get("bands", ()):
@@ -143,7 +135,8 @@ def _describe_derivation(derivation: Mapping[str, Any]) -> Iterator[str]:
         elif "sources" in band:
             scatter = 1e3 * band.get("intrinsic_scatter_mag", 0.0)
             per_dof = band["chi2"] / max(band["degrees_of_freedom"], 1)
+            counts = [count_nouns(band[f"{noun}s"], noun) for noun in ("source", "measurement")]
             yield (
-                f"{name}: {band['sources']} sources, {band['measurements']} measurements; intrinsic scatter "
+                f"{name}: {', '.join(counts)}; intrinsic scatter "
                 f"{scatter:.2f} mmag; chi2 / degrees of freedom {per_dof:.2f}"
             )
