@@ -39,14 +39,18 @@ def main():
     """Print a table of what is recovered, and how often ``auto`` takes order 0 of a flat truth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=30, help="realisations of each case [30]")
+    parser.add_argument("--only", default="", help="words of the cases to measure, such as '0/180/0, 6 dithers, field'")
     parser.add_argument("--flat", type=int, default=100, help="flat sets for field_order=auto [100]")
     given = parser.parse_args()
     warnings.simplefilter("ignore", DegenerateTermWarning)
-    print("| design | truth | zero points | error | rms off | width of pulls | error / forecast | field error | rms off"
-          " | at worst | said |\n|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    head = ("design", "truth", "zero points", "error", "rms off", "width of pulls", "error / forecast")
+    head += ("scatter / forecast", "field error", "rms off", "at worst", "said")
+    print(f"| {' | '.join(head)} |\n" + len(head) * "|---" + "|")
     for design, layout in DESIGNS.items():
         for made, (truth, order) in MAKE.items():
-            print(measure(f"{design}, {made}", Network(**layout, **truth), order, given.number), flush=True)
+            name = f"{design}, {made}"
+            if given.only in name:
+                print(measure(name, Network(**layout, **truth), order, given.number), flush=True)
     if given.flat:
         orders = [choose_flat(number) for number in range(given.flat)]
         print(f"\nauto, flat truth: order 0 in {orders.count(0)} of {len(orders)} sets")
@@ -78,7 +82,9 @@ def measure(name, network, order, number):
     off, errors, missed = np.array(off), np.array(errors), np.array(missed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        cells = [1e3 * np.median(errors), 1e3 * rms(off), rms(off / errors), np.nanmedian(errors / np.array(expected))]
+        expected = np.array(expected)
+        cells = [1e3 * np.median(errors), 1e3 * rms(off), rms(off / errors), np.nanmedian(errors / expected)]
+        cells.append(np.sqrt(np.nanmean((off / expected) ** 2)))
         cells += [1e3 * rms(field_errors), 1e3 * rms(missed), 1e3 * missed.max(initial=0)]
     return f"| {name.replace(', ' + name.rsplit(', ', 1)[1], '')} | {name.rsplit(', ', 1)[1]} | {len(off)} | " + (
         " | ".join(f"{cell:.2f}" for cell in cells) + f" | {'; '.join(sorted(said))} |"

@@ -88,7 +88,7 @@ def make_measurements(columns: dict[str, ArrayLike], meta: dict | None = None) -
         table[name] = np.asarray(columns[name], dtype=kind)
         table[name].unit = unit
         table[name].description = description
-    order = np.lexsort([table["exposure"], table["pupil"], table["filter"], table["source"]])
+    order = np.lexsort([table["exposure"], number_groups(table["filter"], table["pupil"]), table["source"]])
     return table[order]
 
 
@@ -150,9 +150,11 @@ def select_measurements(table: Table, criteria: Criteria | None = None, *, growt
 def number_groups(*columns: ArrayLike) -> np.ndarray:
     """Give each row the number of its combination of values of some columns."""
     code = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        values, number = np.unique(np.asarray(column), return_inverse=True)
-        code = code * len(values) + number
+    for column in map(np.asarray, columns):
+        # To sort a million equal strings takes a second.
+        if len(column) and not (column == column[0]).all():
+            values, number = np.unique(column, return_inverse=True)
+            code = code * len(values) + number
     return np.unique(code, return_inverse=True)[1]
 
 

@@ -23,7 +23,7 @@ from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure
 from jwst_modfix.photometry.background import measure_sky
 from jwst_modfix.photometry.columns import GROWTHS, make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader, Frame, read_frame, shift_on_sky
+from jwst_modfix.photometry.frames import ExposureHeader, Frame, file_state, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
     Detections,
     SourceList,
@@ -68,14 +68,14 @@ class Cache:
         self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
     ) -> dict[str, np.ndarray]:
         """Return the result from the cache, or else a new one, which is stored. A damaged entry counts as absent."""
-        if (state := _state(path)) is None:
+        if (state := file_state(path)) is None:
             return _as_arrays(make())  # the reader's message says what is wrong with the file
         key = _digest([kind, _code(), _digest_file(path, state), *parameters])
         entry = self.folder / f"{kind}-{key}.npz"
         if (known := _read(entry, key)) is not None:
             return _Known(known)
         made = _as_arrays(make())
-        if _state(path) == state:  # otherwise the content is not the one of the key
+        if file_state(path) == state:  # otherwise the content is not the one of the key
             _write(entry, key, made)
         return made
 
@@ -225,7 +225,8 @@ def combine_parts(
 def _digest_file(path, _state):
     """Digest the content of a file; detection and measurement ask for it one after the other."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, functools.partial(hashlib.blake2b, digest_size=16)).hexdigest()
+        # Which processors have instructions for.
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
@@ -243,14 +244,6 @@ def _digest(parts):
         content = part.encode() if isinstance(part, str) else bytes(part)
         digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()
-
-
-def _state(path):
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _as_arrays(result):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,8 @@ def _check(path, exposure):
         )
     if exposure.exp_type not in (None, "NRC_IMAGE"):
         raise ExposureError(f"{path}: EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}")
+    if exposure.resample == "COMPLETE":
+        raise ExposureError(f"{path}: is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of")
     if failed := find_failed(exposure):
         raise ExposureError(f"{path}: {failed}")
     if len(exposure.shape) != 2:
@@ -202,7 +205,7 @@ def read_frame(header: ExposureHeader) -> Frame:
     """Read the pixels and the WCS of an exposure."""
     with open_exposure(header.path) as opened:
         arrays = {name: _read_array(header, opened, name) for name in ("data", "err", "dq", "area")}
-        geometry = _read_geometry(header, opened)
+    geometry = read_geometry(header)
     flags = arrays.pop("dq")
     bad = ~(np.isfinite(arrays["data"]) & (arrays["err"] > 0)) | ((flags & _DO_NOT_USE) != 0)
     if bad.all():
@@ -213,9 +216,17 @@ def read_frame(header: ExposureHeader) -> Frame:
 
 
 def read_geometry(header: ExposureHeader) -> SkyGeometry:
-    """Read the WCS of an exposure, and no pixels."""
-    with open_exposure(header.path) as opened:
-        return _read_geometry(header, opened)
+    """Read the WCS of an exposure, and no pixels; once, as that takes longer than to read the pixels."""
+    return _read_geometry(header, file_state(header.path))
+
+
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """State of a file, which a change of its content changes; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _read_array(header, opened: OpenExposure, name):
@@ -227,8 +238,10 @@ def _read_array(header, opened: OpenExposure, name):
     return array.astype(np.uint32 if name == "dq" else np.float32, copy=False)
 
 
-def _read_geometry(header, opened):
-    wcs = opened.wcs
+@lru_cache(maxsize=256)
+def _read_geometry(header, _state):
+    with open_exposure(header.path) as opened:
+        wcs = opened.wcs
     if wcs is None or "v2v3" not in getattr(wcs, "available_frames", ()):
         raise ExposureError(f"{header.path}: has no gWCS with a v2v3 frame, which assign_wcs writes")
     return SkyGeometry(wcs, header.shape)

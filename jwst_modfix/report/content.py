@@ -75,8 +75,12 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     table = derivation.measurements
     table = table[(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
     source, reason = np.unique(np.asarray(table["source"]), return_inverse=True)[1], np.asarray(table["reason"], str)
-    order = list(dict.fromkeys(["", "reserved", *_REJECTED, *derivation.selection.rejected, *reason.tolist()]))
-    rank = np.array([order.index(rule) for rule in reason], int)
+    order, rank = (
+        list(dict.fromkeys(["", "reserved", *_REJECTED, *derivation.selection.rejected])),
+        np.zeros(len(table), int),
+    )
+    for place, rule in enumerate(order):
+        rank[reason == rule] = place
     best = np.full(int(source.max(initial=-1)) + 1, len(order))
     np.minimum.at(best, source, rank)
     selected = np.asarray(table["selected"])

@@ -167,8 +167,11 @@ def _find_variable(band: str, points: Points) -> Iterator[Finding]:
     twice = np.all([np.bincount(number, m.module == module) >= 2 for module in MODULES], axis=0)
     if not twice.any():
         return
+    order = np.argsort(number, kind="stable")
+    edges = np.searchsorted(number[order], np.arange(len(sources) + 1))
     for i in np.flatnonzero(twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))):
-        mine = [np.flatnonzero((number == i) & (m.module == module)) for module in MODULES]
+        own = order[edges[i] : edges[i + 1]]
+        mine = [own[m.module[own] == module] for module in MODULES]
         sides = [points.residual[rows] for rows in mine]
         step = float(sides[0].mean() - sides[1].mean())
         # A star that varies does so from epoch to epoch: one module must have seen it in two epochs, and each module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER_SIGMA
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
+from jwst_modfix.table.table import ARRAYS, MODULES
 
 _MEDIAN_ERROR = np.sqrt(np.pi / 2)  # error of a median over that of a mean
 _BINS = 6
@@ -48,10 +50,11 @@ class Points:
         """Which measurements are used in the fit."""
         return self.reason == ""
 
-    @property
+    @cached_property
     def detector(self) -> np.ndarray:
         """Name of the detector, such as ``long A``."""
-        return np.char.add(np.char.add(self.m.array, " "), self.m.module)
+        names = np.array([f"{array} {module}" for array in ARRAYS for module in MODULES])
+        return np.asarray(names[self.m.detector])
 
 
 def split_prediction(solution: Solution, m: Measurements) -> tuple[np.ndarray, np.ndarray]:

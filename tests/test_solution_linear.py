@@ -1,0 +1,99 @@
+"""Products of designs that are held as labels, against dense algebra."""
+
+import numpy as np
+import pytest
+
+from jwst_modfix.fitting import linear
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem
+
+
+@pytest.fixture(scope="module", params=["sorted by source", "in any order"])
+def system(request):
+    """Labels of 5 detectors with two values each, and of 100 exposures, of which one has no column; 60 sources."""
+    rng, n = np.random.default_rng(3), 900
+    source = rng.permutation(np.arange(n) % 60)
+    if request.param == "sorted by source":
+        source = np.sort(source)
+    detector, exposure = rng.integers(0, 5, n).astype(np.int8), rng.integers(0, 100, n).astype(np.int32)
+    places = np.append(np.arange(10, 109), -1)
+    blocks = (
+        Block(exposure, places), Block(detector, np.arange(5)),
+        Block(detector, np.array([5, 6, 7, 8, 5]), rng.normal(size=n)), Block(detector, np.full(5, 9), rng.random(n)),
+    )  # fmt: skip
+    return LinearSystem(Design(blocks, 109), source)
+
+
+@pytest.fixture(scope="module")
+def weight(system):
+    """Weights, of which some are 0, and all those of one source."""
+    weight = np.random.default_rng(4).random(len(system.source))
+    return np.where((weight < 0.1) | (system.source == 7), 0.0, weight)
+
+
+@pytest.fixture(scope="module")
+def dense(system):
+    """The same design, entry by entry."""
+    found = np.zeros((len(system.source), system.design.n_terms))
+    for block in system.design.blocks:
+        for row, label in enumerate(block.label):
+            if block.places[label] >= 0:
+                found[row, block.places[label]] += 1.0 if block.value is None else block.value[row]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Pieces of 100 rows: results do not depend on them."""
+    monkeypatch.setattr(linear, "_PIECE", 100)
+
+
+def test_normal_matrix_is_that_of_the_design_without_the_means_of_sources(system, weight, dense):
+    matrix, gram = system.normal_matrix(weight)
+    sums = np.array([weight[system.source == s] @ dense[system.source == s] for s in range(60)])
+    total = np.bincount(system.source, weight)
+    np.testing.assert_allclose(gram, dense.T @ (weight[:, None] * dense), atol=1e-10)
+    taken = sums.T @ (sums / np.where(total > 0, total, np.inf)[:, None])
+    np.testing.assert_allclose(matrix, gram - taken, atol=1e-10)
+
+
+def test_products_with_another_design_are_a_part_of_those_with_both(system, weight):
+    other = Design((Block(system.source % 80, np.arange(80)), Block(system.source % 3, np.arange(3))), 83)
+    joint, n = LinearSystem(system.design.beside(other), system.source), system.design.n_terms
+    factor = np.random.default_rng(5).random(60)
+    np.testing.assert_allclose(system.design.gram(weight, other), joint.design.gram(weight)[:n, n:], atol=1e-10)
+    np.testing.assert_allclose(
+        system.source_products(weight, factor, other), joint.source_products(weight, factor)[:n, n:], atol=1e-10
+    )
+
+
+def test_products_with_vectors(system, weight, dense):
+    rng = np.random.default_rng(6)
+    terms, rows, several = rng.normal(size=109), rng.normal(size=len(dense)), rng.normal(size=(109, 4))
+    np.testing.assert_allclose(system.design @ terms, dense @ terms, atol=1e-12)
+    np.testing.assert_allclose(system.design @ several, dense @ several, atol=1e-12)
+    np.testing.assert_allclose(system.design.pull(rows), dense.T @ rows, atol=1e-12)
+    np.testing.assert_allclose(system.design.toarray(), dense, atol=1e-15)
+    np.testing.assert_allclose(system.apply(weight, several), system.normal_matrix(weight)[0] @ several, atol=1e-9)
+    np.testing.assert_allclose(np.concatenate([*system.source_sums(weight, 150)]), [
+        weight[system.source == s] @ dense[system.source == s] for s in range(60)
+    ], atol=1e-12)  # fmt: skip
+
+
+def test_quadratic_forms_of_rows_and_sources(system, weight, dense):
+    half = np.random.default_rng(7).normal(size=(109, 109))
+    matrix = half @ half.T
+    np.testing.assert_allclose(system.design.quadratic(matrix), np.einsum("ij,jk,ik->i", dense, matrix, dense))
+    pull = dense @ half[:3].T
+    means = np.array([np.average(pull[system.source == s], axis=0, weights=weight[system.source == s] + 1e-300)
+                      for s in range(60)])  # fmt: skip
+    shares = np.zeros((60, 3))
+    np.add.at(shares, system.source, weight[:, None] * (pull - means[system.source]) ** 2)
+    expected = shares.sum(axis=0) ** 2 / (shares**2).sum(axis=0)
+    np.testing.assert_allclose(system.effective_sources(weight, half[:3]), expected, rtol=1e-8)
+
+
+def test_sources_behind_each_term_are_counted(system, weight, dense):
+    seen = np.array([weight[system.source == s] @ dense[system.source == s] for s in range(60)])
+    np.testing.assert_array_equal(
+        system.count_sources(weight)[10:], np.count_nonzero(np.abs(seen) > 1e-12, axis=0)[10:]
+    )
