@@ -13,7 +13,8 @@ nox.options.sessions = ["tests", "oldest", "package"]
 
 ROOT = Path(__file__).parent
 # jwst pins photutils, stdatamodels, stpipe, stcal and gwcs: each version requires its own.
-MATRIX = [("3.11", "1.20.2"), ("3.11", "2.0.1"), ("3.11", "3.0.0"), ("3.13", "3.0.0"), ("3.14", "3.0.0")]
+MATRIX = [("3.11", "1.20.2"), ("3.11", "2.0.1"), ("3.11", "3.0.0"), ("3.12", "3.0.0"), ("3.13", "3.0.0"),
+          ("3.14", "3.0.0")]  # fmt: skip
 ONE_THREAD = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")  # xdist runs one process for each core
 
 
@@ -44,6 +45,14 @@ def oldest(session):
     """Run the whole suite on the lower bound of every dependency."""
     session.install("-e", ".[test]", "-c", "constraints-oldest.txt")
     _pytest(session)
+
+
+@nox.session(python="3.13")
+def development(session):
+    """Run the fast tests on the development head of the pipeline, which shows what its next release will break."""
+    session.install("-e", ".[test]")
+    session.install("--upgrade", "jwst @ git+https://github.com/spacetelescope/jwst@main")
+    _pytest(session, "-m", "not slow or versions")
 
 
 @nox.session(python="3.11")
@@ -86,3 +95,23 @@ def changelog(session):
     """Render the fragments of the changelog, without changing a file."""
     session.install("towncrier>=24")
     session.run("towncrier", "build", "--draft", "--version", "next")
+
+
+@nox.session(python="3.11")
+def release(session):
+    """Rehearse a release in a scratch clone of the last commit: ``nox -s release -- 0.1.0``."""
+    (version,) = session.posargs or ["0.1.0"]
+    session.install("build>=1.2", "towncrier>=24", "twine>=6")
+    clone = Path(tempfile.mkdtemp(dir=session.create_tmp())) / "clone"
+    session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
+    with session.chdir(clone):
+        session.run("towncrier", "build", "--yes", "--version", version)
+        me = ["-c", "user.name=release", "-c", "user.email=release@localhost"]
+        session.run("git", *me, "commit", "--quiet", "--all", f"--message=Release {version}", external=True)
+        session.run("git", *me, "tag", "--annotate", f"v{version}", f"--message={version}", external=True)
+        session.run("python", "-m", "build")
+        session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+        names = {path.name for path in Path("dist").iterdir()}
+    expected = {f"jwst_modfix-{version}-py3-none-any.whl", f"jwst_modfix-{version}.tar.gz"}
+    if names != expected:
+        session.error(f"built {sorted(names)}, and the tag asks for {sorted(expected)}")

@@ -42,7 +42,7 @@ for name, solution in solutions.items():
         offsets.hlines(1e3 * known.offset, place - 0.4, place + 0.4, color="k", linestyle=":")
         pulls.append((row.offset - known.offset) / row.offset_error)
         labels.append(f"{name}\n{row.array}")
-        print(f"{name} {row.array:4}  {1e3 * row.offset:+6.2f} +- {1e3 * row.offset_error:.2f} mmag, "
+        print(f"{name} {row.array:4}  {1e3 * row.offset:+6.2f} ± {1e3 * row.offset_error:.2f} mmag, "
               f"simulated {1e3 * known.offset:+6.2f}")  # fmt: skip
 offsets.set_xticks(range(len(labels)), labels, fontsize=7)
 offsets.set(ylabel="A \N{MINUS SIGN} B [mmag]", title="simulated (dotted) and derived")

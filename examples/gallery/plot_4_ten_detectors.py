@@ -52,7 +52,7 @@ for name, solution in solutions.items():
         axes.errorbar(place, 1e3 * value, 1e3 * error, fmt="o", color="#D55E00", capsize=3)
         axes.hlines(1e3 * known, place - 0.4, place + 0.4, color="k", linestyle=":")
         axes.annotate(f"{name}\n{detector[3:]}", (place, -58), ha="center", fontsize=8)
-        print(f"{name} {detector:8}  {1e3 * value:+6.2f} +- {1e3 * error:.2f} mmag, simulated {1e3 * known:+6.2f}")
+        print(f"{name} {detector:8}  {1e3 * value:+6.2f} ± {1e3 * error:.2f} mmag, simulated {1e3 * known:+6.2f}")
         place += 1
 axes.set(ylabel="zero point [mmag]", xticks=[], ylim=(-60, 60), title="simulated (dotted) and derived")
 axes.axhline(0, color="0.5", lw=0.8)

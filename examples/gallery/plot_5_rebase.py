@@ -57,7 +57,7 @@ for shift, (label, (marker, table)) in enumerate(tables.items()):
     found = [table.row(array, "F200W") for array in "1234"]
     values, errors = 1e3 * np.array([(row.offset, row.offset_error) for row in found]).T
     axes.errorbar(np.arange(4) + 0.12 * (shift - 1), values, errors, fmt=marker, label=label, capsize=3)
-    numbers = [f"{value:+6.1f} +- {error:.1f}" for value, error in zip(values, errors, strict=True)]
+    numbers = [f"{value:+6.1f} ± {error:.1f}" for value, error in zip(values, errors, strict=True)]
     print(f"{label:13}", *numbers, "mmag")
 axes.axhline(0, color="0.5", lw=0.8)
 axes.set(xticks=range(4), xticklabels="1234", xlabel="array", ylabel="A \N{MINUS SIGN} B in F200W [mmag]")

@@ -95,7 +95,7 @@ def _read_truth(folder):
 def _report(results, truths):
     """Print the table; tell whether every number is zero within its error after the correction."""
     _say("\nA - B from aperture photometry of the same sources in both modules; offsets [mmag], slopes [mmag/arcmin]\n")
-    _say(f"{'array':6}{'filter':8}{'':8}{'put in':>8}{'before':>16}{'after':>16}{'sources':>9}  verdict")
+    _say(f"{'array':6}{'filter':8}{'':8}{'injected':>8}{'before':>16}{'after':>16}{'sources':>9}  verdict")
     passed = []
     for array, band in dict.fromkeys(key[1:] for key in results):
         before, after = (results[state, array, band] for state in _SUFFIXES)

@@ -36,30 +36,37 @@ def draw_comparison(path, results, exposures, truths):
     truths : dict
         Delta_AB [mag] and k [mag/arcmin] that were put in, by ``(array, filter)``.
     """
-    figure = plt.figure(figsize=(10, 6.8), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
-    by_array, along_field = top.subplots(1, 2)
-    _draw_arrays(by_array, results, truths)
-    _draw_field(along_field, results["before", "long", "F444W"], results["after", "long", "F444W"], truths)
+    figure = plt.figure(figsize=(10, 7.6), layout="constrained")
+    figure.suptitle("Simulated exposures: what was injected, and what is measured in the images", fontsize=11)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    panels = top.subplot_mosaic([["arrays", "field"], ["errors", "field"]], height_ratios=(2, 1))
+    panels["arrays"].sharex(panels["errors"])
+    _draw_arrays(panels["arrays"], panels["errors"], results, truths)
+    _draw_field(panels["field"], results["before", "long", "F444W"], results["after", "long", "F444W"], truths)
     _draw_differences(bottom, exposures)
     figure.savefig(path, dpi=140)
     plt.close(figure)
 
 
-def _draw_arrays(axes, results, truths):
-    """Draw Delta_AB of each array ID, as the right panel of Fig. 8 does."""
+def _draw_arrays(axes, errors, results, truths):
+    """Draw Delta_AB of each array ID, as the right panel of Fig. 8 does, and below what it is off, with its error."""
     keys = list(dict.fromkeys(key[1:] for key in results))
     _shade(axes)
     for i, key in enumerate(keys):
         axes.hlines(
-            1e3 * truths[key][0], i - 0.3, i + 0.3, color="k", linestyle=":", label="put in" if i == 0 else None
+            1e3 * truths[key][0], i - 0.3, i + 0.3, color="k", linestyle=":", label="injected" if i == 0 else None
         )
     for state, shift in (("before", -0.1), ("after", 0.1)):
         offsets = [results[state, *key].offset for key in keys]
-        values, errors = np.transpose([(1e3 * offset.value, 1e3 * offset.error) for offset in offsets])
-        axes.errorbar(np.arange(len(keys)) + shift, values, errors, label=f"{state} correction", **_STYLES[state])
-    axes.set_xticks(range(len(keys)), [f"{array}\n{band}" for array, band in keys])
-    axes.set(xlabel="array ID", ylabel=_LABEL, ylim=(-62, 62), title="offset of the modules")
+        values, sigma = np.transpose([(1e3 * offset.value, 1e3 * offset.error) for offset in offsets])
+        expected = [1e3 * truths[key][0] if state == "before" else 0.0 for key in keys]
+        axes.errorbar(np.arange(len(keys)) + shift, values, sigma, label=f"{state} correction", **_STYLES[state])
+        errors.errorbar(np.arange(len(keys)) + shift, values - expected, sigma, **_STYLES[state])
+    errors.axhline(0, color="k", linestyle=":", linewidth=1)
+    errors.set_xticks(range(len(keys)), [f"{array}\n{band}" for array, band in keys])
+    errors.set(xlabel="array ID", ylabel="measured \N{MINUS SIGN}\nexpected [mmag]", ylim=(-4.5, 4.5))
+    axes.set(ylabel=_LABEL, ylim=(-62, 62), title="(a) offset of the modules, simulated")
+    axes.tick_params(labelbottom=False)
     axes.legend(frameon=False, loc="upper right", ncols=3, columnspacing=1, handletextpad=0.3)
 
 
@@ -68,13 +75,14 @@ def _draw_field(axes, before, after, truths):
     _shade(axes)
     distance = np.array([0, 2.6])
     offset, slope = truths["long", "F444W"]
-    axes.plot(distance, 1e3 * (offset + slope * distance), "k:", label="put in")
+    axes.plot(distance, 1e3 * (offset + slope * distance), "k:", label="injected")
     for state, comparison in (("before", before), ("after", after)):
-        axes.errorbar(*_bin(comparison.sources), **_STYLES[state])
+        axes.errorbar(*_bin(comparison.sources), label=f"{state} correction", **_STYLES[state])
         line = comparison.offset.value + comparison.slope.value * distance
         axes.plot(distance, 1e3 * line, color=_STYLES[state]["color"], linewidth=1)
     axes.set(xlabel=r"$|d|$ from the midpoint of the modules [arcmin]", ylabel=_LABEL)
-    axes.set(xlim=(0, 2.6), ylim=(-25, 25), title="gradient across the field: long, F444W")
+    axes.set(xlim=(0, 2.6), ylim=(-25, 25), title="(b) gradient across the field, simulated: long, F444W")
+    axes.legend(frameon=False, loc="upper right", ncols=3, columnspacing=1, handletextpad=0.3)
 
 
 def _shade(axes):
@@ -102,7 +110,7 @@ def _bin(sources, count=8):
 def _draw_differences(figure, exposures):
     """Second epoch minus first, before and after, on one scale."""
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, state in zip(panels, ("before", "after"), strict=True):
+    for axes, letter, state in zip(panels, "cd", ("before", "after"), strict=True):
         image = axes.imshow(
             1e3 * _difference(exposures[state]),
             origin="lower",
@@ -113,7 +121,8 @@ def _draw_differences(figure, exposures):
             interpolation="nearest",
         )
         axes.set_facecolor("0.85")
-        axes.set(title=f"epoch 2 \N{MINUS SIGN} epoch 1, F444W, {state} correction", xlabel="along the field [arcmin]")
+        title = f"({letter}) epoch 2 \N{MINUS SIGN} epoch 1, simulated F444W, {state} correction"
+        axes.set(title=title, xlabel="along the field [arcmin]")
     panels[0].set_ylabel("across [arcmin]")
     figure.colorbar(image, ax=panels, orientation="horizontal", shrink=0.5, aspect=40, label="difference [kJy/sr]")
 

@@ -16,7 +16,7 @@ from jwst_modfix.table.describe import describe_band, describe_table, describe_v
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
-from jwst_modfix.text import align, count_nouns, wrap
+from jwst_modfix.text import align, count_nouns, join_problems, wrap
 
 _SHOW_EXAMPLES = """\b
 Examples:
@@ -47,7 +47,7 @@ def show_command(paths):  # numpydoc ignore=PR01
         else:
             click.echo("\n" * (number > 0) + "\n".join(lines))
     if problems:
-        raise ModuleOffsetError("; ".join(problems))
+        raise ModuleOffsetError(join_problems(problems))
 
 
 def _list_folder(path):
@@ -70,12 +70,12 @@ Examples:
   modfix init offsets              in the folder offsets, which is made
 """
 _TABLE_NAME = "my_moduleoffset.asdf"
-_UNSET = f'# override_moduleoffset = "{_TABLE_NAME}"'
+_UNSET = re.compile(rf'# (override_moduleoffset\W+)"{_TABLE_NAME}"')  # in a .cfg or .asdf file
 _PURPOSE = {
-    "modfix.cfg": "parameters of the correction; with the table below",
-    "modfix_derive.cfg": "parameters of the derivation of a table of your own",
-    "calwebb_image3_modfix.cfg": "parameters of calwebb_image3 with the correction in it",
-    _TABLE_NAME: "a copy of the packaged table, to edit as text or by 'modfix set'",
+    ("modfix.cfg", "modfix.asdf"): "parameters of the correction; with the table below",
+    ("modfix_derive.cfg", "modfix_derive.asdf"): "parameters of the derivation of a table of your own",
+    ("calwebb_image3_modfix.cfg", "calwebb_image3_modfix.asdf"): "parameters of calwebb_image3 with the correction",
+    (_TABLE_NAME,): "a copy of the packaged table, to edit as text or by 'modfix set'",
 }
 
 
@@ -85,16 +85,18 @@ def init_command(folder):  # numpydoc ignore=PR01
     """Put parameter files and a table of your own in a folder.
 
     Then 'strun modfix.cfg name_asn.json' corrects the members of an association with that table. Nothing is
-    overwritten.
+    overwritten. The .cfg and .asdf files have the same parameters; releases of the pipeline after 3.0 prefer .asdf.
     """
     folder = Path(folder).expanduser()
-    contents = {name: _read_packaged(name, folder) for name in _PURPOSE}
+    contents = {name: _read_packaged(name, folder) for names in _PURPOSE for name in names}
     if existing := find_existing(folder / name for name in contents):
         raise ModuleOffsetError(f"{', '.join(existing)}: exists already and is not overwritten; nothing was written")
     for name, content in contents.items():
         with written_whole(folder / name) as partial:
             partial.write_text(content, encoding="utf-8", newline="\n")
-        click.echo("\n".join([f"wrote {folder / name}", *wrap(_PURPOSE[name], "      ")]))
+    for names, purpose in _PURPOSE.items():
+        paths = ", ".join(str(folder / name) for name in names)
+        click.echo("\n".join([f"wrote {paths}", *wrap(purpose, "      ")]))
     config, table = (shlex.quote(str(folder / name)) for name in ("modfix.cfg", _TABLE_NAME))
     click.echo(f"\nWhat it would do:  modfix check {table} name_asn.json")
     click.echo(f"To do it:          strun {config} name_asn.json")
@@ -108,7 +110,7 @@ def _read_packaged(name, folder):
     if any(character in table for character in "\"'\n$%"):
         raise ModuleOffsetError(f"{table}: a path with quotes, $ or % cannot be used in a parameter file")
     text = (resources.files("jwst_modfix") / "config" / name).read_text(encoding="utf-8")
-    return text.replace(_UNSET, f'override_moduleoffset = "{table}"')
+    return _UNSET.sub(lambda found: f'{found[1]}"{table}"', text)
 
 
 _SET_EXAMPLES = """\b
@@ -288,10 +290,17 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
     from jwst_modfix.table import formats, lists  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
-    if exports := {kind: names for kind, names in files.items() if names}:
+    exports = {kind: names for kind, names in files.items() if names}
+    is_import = not exports and kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS
+    used = {"--context": is_import, "--recipe-gradient": is_import and kinds[0] not in _YAML,
+            "--drop-slope": "photom" in exports, "--wcs": "flat" in exports}  # fmt: skip
+    given = dict(zip(used, (context, recipe_gradient, drop_slope, wcs), strict=True))
+    if ignored := [name for name, value in given.items() if value and not used[name]]:
+        raise click.UsageError(f"{', '.join(ignored)}: has no effect on this conversion")
+    if exports:
         _export(source, output, exports, {"photom": {"drop_slope": drop_slope}, "flat": {"wcs": wcs}})
         return
-    if kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS:
+    if is_import:
         if kinds[0] in _YAML:
             table = lists.read_yaml_list(source, context)
         else:
@@ -324,4 +333,11 @@ def _describe_import(table):
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))
         verb = "brightened" if row.zero_point >= 0 else "dimmed"
         yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by "
-                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}")  # fmt: skip
+                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}{_describe_photmjsr(row)}")  # fmt: skip
+
+
+def _describe_photmjsr(row):
+    """Say which PHOTMJSR the data of a zero point have, and which is right: a list may mean the opposite."""
+    if row.photmjsr is None:
+        return ""
+    return f", from PHOTMJSR {row.photmjsr:.5g} of the data to {row.photmjsr * 10 ** (0.4 * row.zero_point):.5g}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
@@ -21,7 +21,7 @@ from jwst_modfix.fitting.verdict import (
     describe_excess,
     joint_sigmas,
 )
-from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.table import BASELINES, MODULES, Field, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.separability import Forecast
@@ -64,6 +64,9 @@ class Gauge:
 
 def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
+    if baseline not in (*BASELINES, *DETECTORS):
+        known = ", ".join((*BASELINES, "or a detector such as NRCB1"))
+        raise MeasurementsError(f"baseline must be one of {known}; got {baseline!r}")
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
     determined = find_determined(solution)
