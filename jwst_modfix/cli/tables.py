@@ -47,7 +47,7 @@ def show_command(paths):  # numpydoc ignore=PR01
         else:
             click.echo("\n" * (number > 0) + "\n".join(lines))
     if problems:
-        raise ModuleOffsetError("; ".join(problems))
+        raise ModuleOffsetError(problems=problems)
 
 
 def _list_folder(path):

@@ -294,7 +294,7 @@ def read_members(
     headers = [header for header in found if isinstance(header, ExposureHeader)]
     if problems := [problem for problem in found if isinstance(problem, str)]:
         raise AssociationError(
-            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used: {'; '.join(problems)}"
+            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used", problems
         )
     if copies := find_copies(headers):
         raise AssociationError(

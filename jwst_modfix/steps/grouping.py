@@ -40,9 +40,7 @@ def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
             except ModuleOffsetError as error:
                 problems.append(str(error))
     if problems:
-        raise AssociationError(
-            f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used: {'; '.join(problems)}"
-        )
+        raise AssociationError(f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used", problems)
     others = [f"{file.name} ({reason})" for file, reason in reasons.items() if reason]
     notes = [f"not NIRCam imaging, left out: {', '.join(others)}"] if others else []
     if not headers:

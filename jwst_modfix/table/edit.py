@@ -47,7 +47,7 @@ def edit_row(
         if field in key:
             check(key[field], rule, f"--{field}", problems)
     if problems:
-        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+        raise ReferenceTableError(str(path), problems)
     identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
     if mismatch := find_mismatch(*identity):
         raise ReferenceTableError(

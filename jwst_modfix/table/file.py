@@ -197,9 +197,9 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     try:  # with what could be made of the rest, so that all is said at once
         table = cls(gradient=gradient, name=Path(name).name, **parts)
     except ReferenceTableError as error:
-        problems.append(str(error).removeprefix(f"{Path(name).name}: "))
+        problems += error.problems
     if problems:
-        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(problems)))
+        raise ReferenceTableError(name, problems)
     return table
 
 
