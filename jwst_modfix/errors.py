@@ -39,9 +39,10 @@ class ModuleOffsetError(Exception):
     def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(dict.fromkeys(problems))
+        self.args = (message, self.problems) if self.problems else (message,)  # of which copies are made
 
     def __str__(self) -> str:
-        message, problems = plain_text(super().__str__()), [plain_text(problem) for problem in self.problems]
+        message, *problems = map(plain_text, (str(self.args[0]), *self.problems))
         if len(problems) <= _IN_LINE:
             return ": ".join(filter(None, [message, "; ".join(problems)]))
         more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []

@@ -49,7 +49,7 @@ def test_each_message_that_is_explained_exists(quote):
 def test_many_problems_are_listed_one_a_line_and_the_first_ten_only(count, lines):
     error = ReferenceTableError("list.csv", [f"row {n} is bad" for n in range(1, count + 1)])
     assert str(error).splitlines() == lines
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - of an error from a worker process
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # as workers do
 
 
 def test_a_problem_has_one_line_whatever_it_holds():
