@@ -2,6 +2,7 @@
 #     make demo           simulate two epochs, correct them, and measure A - B before and after
 #     make test           check the style, the docstrings, the type hints and the behaviour
 #     make test-oldest    check the behaviour on the oldest versions that are supported (with Python 3.11 or 3.12)
+#     make test-fast      check the behaviour without the slow tests
 #     make test-mutants   check that the tests notice plausible mistakes in the code
 #     make docs           build the documentation in docs/_build, and run its tutorials and doctests
 # Another interpreter: make test PYTHON=/path/to/python3.12
@@ -28,7 +29,7 @@ PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table
 TYPED := $(PUBLISHED) $(addprefix jwst_modfix/,text.py integration.py apply/factor.py table/calibration.py \
     table/rebase.py cli/calibrations.py)
 
-.PHONY: demo test test-mutants test-oldest docs clean
+.PHONY: demo test test-fast test-mutants test-oldest docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/two_epochs demo
@@ -47,6 +48,10 @@ test-mutants: $(VENV)/installed
 # The slow tests are left out, except those that depend on the version of the stock pipeline.
 test-oldest: $(OLDEST)/installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
+
+# For another interpreter in another environment: make test-fast VENV=.venv-3.12 PYTHON=python3.12
+test-fast: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow or versions"
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 -D nb_execution_mode=off docs docs/_build/doctest
@@ -69,5 +74,5 @@ $(OLDEST)/installed: constraints-oldest.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo $(addprefix docs/,_build gallery jupyter_execute modfix_demo tutorials \
+	rm -rf $(VENV) $(VENV)-3.12 $(OLDEST) demo $(addprefix docs/,_build gallery jupyter_execute modfix_demo tutorials \
 	    $(addprefix images/,architecture.svg deriving.svg photmjsr_change.svg report.png))

@@ -13,7 +13,8 @@ nox.options.sessions = ["tests", "oldest", "package"]
 
 ROOT = Path(__file__).parent
 # jwst pins photutils, stdatamodels, stpipe, stcal and gwcs: each version requires its own.
-MATRIX = [("3.11", "1.20.2"), ("3.11", "2.0.1"), ("3.11", "3.0.0"), ("3.13", "3.0.0"), ("3.14", "3.0.0")]
+MATRIX = [("3.11", "1.20.2"), ("3.11", "2.0.1"), ("3.11", "3.0.0"), ("3.12", "3.0.0"), ("3.13", "3.0.0"),
+          ("3.14", "3.0.0")]  # fmt: skip
 ONE_THREAD = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")  # xdist runs one process for each core
 
 
@@ -44,6 +45,14 @@ def oldest(session):
     """Run the whole suite on the lower bound of every dependency."""
     session.install("-e", ".[test]", "-c", "constraints-oldest.txt")
     _pytest(session)
+
+
+@nox.session(python="3.13")
+def development(session):
+    """Run the fast tests on the development head of the pipeline, which shows what its next release will break."""
+    session.install("-e", ".[test]")
+    session.install("--upgrade", "jwst @ git+https://github.com/spacetelescope/jwst@main")
+    _pytest(session, "-m", "not slow or versions")
 
 
 @nox.session(python="3.11")

@@ -27,6 +27,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "schema_fields",
+    "step_parameters",
 ]
 exclude_patterns = ["_build", "modfix_demo", "gallery/*.ipynb", "tutorials/*.ipynb"]  # those of sphinx-gallery
 html_theme = "pydata_sphinx_theme"

@@ -174,7 +174,7 @@ def _reading(name, problem="", advice=""):
     """Turn whatever a library raises at a damaged file into one line."""
     try:
         yield
-    except ExposureError:
+    except (ExposureError, DeprecationWarning):  # where warnings are errors, one says nothing of the file
         raise
     except MemoryError as error:
         raise ExposureError(f"{name}: there is not enough memory to read it") from error

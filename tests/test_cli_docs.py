@@ -20,6 +20,7 @@ NEED_EXPOSURES = ("strun", "data", "_modfix.fits", "jwst_nircam_photom", "idf_zp
 STEPS = {
     "module_offset": ModuleOffsetStep,
     "modfix.cfg": ModuleOffsetStep,
+    "modfix.asdf": ModuleOffsetStep,
     "module_offset_derive": ModuleOffsetDeriveStep,
     "modfix_derive.cfg": ModuleOffsetDeriveStep,
 }

@@ -1,5 +1,6 @@
 """Files appear whole or not at all; leftovers of processes that died are removed, and nothing else."""
 
+import ast
 import os
 import socket
 import subprocess
@@ -10,7 +11,15 @@ import pytest
 
 from jwst_modfix import files
 from jwst_modfix.errors import OutputError
-from jwst_modfix.files import check_writable, find_existing, identify, part_folder, remove_leftovers, written_whole
+from jwst_modfix.files import (
+    check_writable,
+    find_existing,
+    identify,
+    locate,
+    part_folder,
+    remove_leftovers,
+    written_whole,
+)  # fmt: skip
 
 
 def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path):
@@ -128,6 +137,14 @@ def test_a_link_that_leads_nowhere_exists(tmp_path):
     assert find_existing([tmp_path / name for name in names]) == [str(tmp_path / name) for name in ("link", "file")]
 
 
+def test_a_working_directory_that_was_removed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputError, match="x.fits: is relative to the working directory, .* cannot be found: No such"):
+        locate("x.fits")
+
+
 def test_a_file_is_known_by_device_and_inode(tmp_path):
     (tmp_path / "a").write_text("same")
     (tmp_path / "b").write_text("same")
@@ -138,9 +155,18 @@ def test_a_file_is_known_by_device_and_inode(tmp_path):
     assert identify(tmp_path / "none") is None
 
 
-def test_the_package_needs_no_module_that_windows_lacks():
-    """Import all of it but the steps, which import jwst, without the modules of Unix."""
+UNIX_ONLY = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "posix"}
+
+
+def test_the_package_imports_no_module_that_windows_lacks():
+    """All modules are read; those that need no jwst are imported without the modules of Unix, too."""
+    package = Path(files.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not UNIX_ONLY.intersection(names), path
     code = "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd', 'grp', 'termios')));"
-    code += "import jwst_modfix.files, jwst_modfix.jobs, jwst_modfix.table.table"
-    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])}
+    code += "import jwst_modfix.files, jwst_modfix.jobs, jwst_modfix.table.table, jwst_modfix.cli.tables"
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

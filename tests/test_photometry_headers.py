@@ -45,6 +45,7 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     [
         (lambda m: setattr(m.meta.instrument, "name", "MIRI"), "must be of NIRCam .* got INSTRUME MIRI"),
         (lambda m: setattr(m.meta.instrument, "detector", "NRS1"), "must be of NIRCam .* DETECTOR NRS1"),
+        (lambda m: setattr(m.meta.cal_step, "resample", "COMPLETE"), "is a mosaic .S_RESAMP is COMPLETE.; give the"),
         (lambda m: setattr(m.meta.exposure, "type", "NRC_WFSS"), "EXP_TYPE must be NRC_IMAGE; got NRC_WFSS"),
         (
             lambda m: setattr(m.meta, "bunit_data", "DN/s"),

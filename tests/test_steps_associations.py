@@ -5,12 +5,14 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
 from astropy.io import fits
 from disturbed_runs import correct, visible
 from jwst.associations.asn_from_list import asn_from_list
+from jwst.associations.association import Association as PipelineAssociation
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from jwst.datamodels import ModelContainer, ModelLibrary
 from pair_of_exposures import assert_corrected, models_of, names
@@ -18,6 +20,8 @@ from stdatamodels.jwst import datamodels
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
+from jwst_modfix.photometry.frames import read_header
+from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 
@@ -117,6 +121,17 @@ def test_a_missing_member_that_is_not_science_is_a_warning(asn, pair, caplog):
     path = asn(lambda content: members(content)[0].update(expname="gone_cal.fits"))
     with pytest.raises(AssociationError, match="1 bad members: .*data/gone_cal.fits: no such file"):
         correct("new", path)
+
+
+def test_science_members_may_be_in_a_later_product_only(asn, pair):
+    def split(content):
+        content["products"].append({"name": "second", "members": members(content)[:2]})
+        del members(content)[:2]
+
+    assert_corrected(models_of(correct("out", asn(split))), pair)
+    asn(lambda content: content["products"].pop())
+    with pytest.raises(AssociationError, match="has no member of exptype science"):
+        correct("none", "data/set_asn.json")
 
 
 def test_products_are_named_anew(asn, pair):
@@ -388,3 +403,34 @@ def test_a_changed_record_is_not_the_output_of_its_job(pair_folder, pair, caplog
     correct("out", f"data/{names(pair)[0]}", on_existing="skip").close()
     assert "was changed or saved again since" in caplog.text
     assert fits.getval(output, "MODFOFF") == truth
+
+
+class Deprecated(dict):
+    """An association whose use is deprecated, where warnings are errors."""
+
+    def items(self):
+        raise DeprecationWarning("fmt is deprecated")
+
+
+def test_a_warning_that_is_an_error_is_not_taken_for_a_fault_of_the_association(tmp_path, monkeypatch):
+    with pytest.raises(DeprecationWarning, match="fmt"):
+        read_association(Deprecated(products=[]))
+    monkeypatch.setattr("astropy.io.fits.open", lambda *_, **__: warnings.warn("fmt", DeprecationWarning, stacklevel=2))
+    (tmp_path / "x_cal.fits").write_bytes(b"SIMPLE  =" + bytes(2880))
+    with pytest.raises(DeprecationWarning, match="fmt"):
+        read_header(tmp_path / "x_cal.fits")
+
+
+def test_associations_are_written_without_the_formats_that_the_pipeline_deprecates(modfix, pair_folder, monkeypatch):
+    monkeypatch.setattr(PipelineAssociation, "dump", lambda *_, **__: pytest.fail("its argument fmt is deprecated"))
+    modfix("group", "data", "-o", "data/made_asn.json")
+    assert len(read_association("data/made_asn.json").science) == 2
+    ModelLibrary("data/made_asn.json")  # as the stock pipeline opens it
+
+
+def test_association_objects_and_dicts_are_taken_as_the_stock_steps_take_them(pair_folder, pair, monkeypatch):
+    """Truth: A2 scaled, B2 as it was; members are relative to the working directory."""
+    monkeypatch.chdir("data")
+    made = asn_from_list(names(pair), rule=DMS_Level3_Base, product_name="mosaic")
+    for given in (made, json.loads(json.dumps(made.data, default=dict))):
+        assert_corrected(models_of(ModuleOffsetStep.call(given)), pair)

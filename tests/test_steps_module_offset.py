@@ -14,6 +14,7 @@ from jwst.stpipe import Step
 from one_correction import correct
 from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun
 from stdatamodels.jwst import datamodels
+from stpipe import config_parser
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
 from jwst_modfix.errors import ModuleOffsetError
@@ -253,7 +254,21 @@ def test_cal_ver_and_the_context_stay(pair_folder, pair):
     assert "module_offset" in result.cal_logs.instance
 
 
-@pytest.mark.parametrize("name", ["modfix.cfg", "calwebb_image3_modfix.cfg"])
+@pytest.mark.parametrize("name", ["modfix", "modfix_derive", "calwebb_image3_modfix"])
+def test_the_asdf_file_and_the_cfg_file_state_the_same_parameters(name):
+    """Truth: the steps that stpipe makes of both, with every parameter."""
+    cfg, asdf = (Step.from_config_file(str(CONFIG / f"{name}.{kind}")) for kind in ("cfg", "asdf"))
+    assert type(cfg) is type(asdf)
+    assert cfg.name == asdf.name
+    assert cfg.get_pars() == asdf.get_pars()
+    stated = [config_parser.load_config_file(str(CONFIG / f"{name}.{kind}")) for kind in ("cfg", "asdf")]
+    names = [{**one, **one.get("steps", {}).get("module_offset", {})}.keys() for one in stated]
+    assert names[0] - {"steps"} == names[1] - {"steps"}
+
+
+@pytest.mark.parametrize(
+    "name", [f"{name}.{kind}" for name in ("modfix", "calwebb_image3_modfix") for kind in ("cfg", "asdf")]
+)
 def test_each_config_builds_its_step(name):
     step = Step.from_config_file(str(CONFIG / name))
     assert type(step).__name__ in ("ModuleOffsetStep", "ModuleOffsetImage3Pipeline")

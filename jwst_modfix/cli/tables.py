@@ -70,12 +70,12 @@ Examples:
   modfix init offsets              in the folder offsets, which is made
 """
 _TABLE_NAME = "my_moduleoffset.asdf"
-_UNSET = f'# override_moduleoffset = "{_TABLE_NAME}"'
+_UNSET = re.compile(rf'# (override_moduleoffset\W+)"{_TABLE_NAME}"')  # in a .cfg or .asdf file
 _PURPOSE = {
-    "modfix.cfg": "parameters of the correction; with the table below",
-    "modfix_derive.cfg": "parameters of the derivation of a table of your own",
-    "calwebb_image3_modfix.cfg": "parameters of calwebb_image3 with the correction in it",
-    _TABLE_NAME: "a copy of the packaged table, to edit as text or by 'modfix set'",
+    ("modfix.cfg", "modfix.asdf"): "parameters of the correction; with the table below",
+    ("modfix_derive.cfg", "modfix_derive.asdf"): "parameters of the derivation of a table of your own",
+    ("calwebb_image3_modfix.cfg", "calwebb_image3_modfix.asdf"): "parameters of calwebb_image3 with the correction",
+    (_TABLE_NAME,): "a copy of the packaged table, to edit as text or by 'modfix set'",
 }
 
 
@@ -85,16 +85,18 @@ def init_command(folder):  # numpydoc ignore=PR01
     """Put parameter files and a table of your own in a folder.
 
     Then 'strun modfix.cfg name_asn.json' corrects the members of an association with that table. Nothing is
-    overwritten.
+    overwritten. The .cfg and .asdf files have the same parameters; releases of the pipeline after 3.0 prefer .asdf.
     """
     folder = Path(folder).expanduser()
-    contents = {name: _read_packaged(name, folder) for name in _PURPOSE}
+    contents = {name: _read_packaged(name, folder) for names in _PURPOSE for name in names}
     if existing := find_existing(folder / name for name in contents):
         raise ModuleOffsetError(f"{', '.join(existing)}: exists already and is not overwritten; nothing was written")
     for name, content in contents.items():
         with written_whole(folder / name) as partial:
             partial.write_text(content, encoding="utf-8", newline="\n")
-        click.echo("\n".join([f"wrote {folder / name}", *wrap(_PURPOSE[name], "      ")]))
+    for names, purpose in _PURPOSE.items():
+        paths = ", ".join(str(folder / name) for name in names)
+        click.echo("\n".join([f"wrote {paths}", *wrap(purpose, "      ")]))
     config, table = (shlex.quote(str(folder / name)) for name in ("modfix.cfg", _TABLE_NAME))
     click.echo(f"\nWhat it would do:  modfix check {table} name_asn.json")
     click.echo(f"To do it:          strun {config} name_asn.json")
@@ -108,7 +110,7 @@ def _read_packaged(name, folder):
     if any(character in table for character in "\"'\n$%"):
         raise ModuleOffsetError(f"{table}: a path with quotes, $ or % cannot be used in a parameter file")
     text = (resources.files("jwst_modfix") / "config" / name).read_text(encoding="utf-8")
-    return text.replace(_UNSET, f'override_moduleoffset = "{table}"')
+    return _UNSET.sub(lambda found: f'{found[1]}"{table}"', text)
 
 
 _SET_EXAMPLES = """\b

@@ -82,6 +82,8 @@ def read_measurements(path: Path) -> Table:
         table = Table.read(path, format=_FORMATS[path.suffix], **options)
     except FileNotFoundError:
         raise MeasurementsError(f"{path}: no such file") from None
+    except DeprecationWarning:
+        raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
         raise MeasurementsError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
     if FITS_META in table.meta:

@@ -104,6 +104,8 @@ def _open(path):
             table = Table.read(path, format=_FORMATS[suffix], **_OPTIONS.get(suffix, {}))
     except FileNotFoundError:
         raise PhotometryError(f"{path}: no such file") from None
+    except DeprecationWarning:
+        raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
         raise PhotometryError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
     if suffix == ".csv" and len(table.colnames) == 1:

@@ -1,5 +1,6 @@
 """Simulated exposures and whole data sets on disk, with associations and the truth."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -207,7 +208,7 @@ def _write_association(
     for member, exposure in zip(association["products"][0]["members"], members, strict=True):
         member["epoch"] = exposure.epoch.name
     path = output_dir / f"{'_'.join(part for part in (field, epoch, band) if part)}_image3_asn.json"
-    path.write_text(association.dump()[1] + "\n")
+    path.write_text(json.dumps(association.data, indent=4, default=dict) + "\n")
     return path
 
 

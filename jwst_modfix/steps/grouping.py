@@ -13,7 +13,7 @@ from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, locate, written_whole
 from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
-from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, suffix_of
+from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
 from jwst_modfix.text import count_nouns
 
 
@@ -28,6 +28,8 @@ class Grouping:
 
 def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
     """Find the epochs of exposures by their headers, as the derivation does; folders are searched at any depth."""
+    for path in paths:
+        refuse_empty(path)
     found = {
         file: path.is_dir() for path in map(Path, paths) for file in (list_exposures(path) if path.is_dir() else [path])
     }
@@ -110,7 +112,7 @@ def _association(path, group):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Input association file contains path information")
         association = asn_from_list(names, rule=DMS_Level3_Base, product_name=_product(path))
-        content = json.loads(association.dump()[1])
+        content = json.loads(json.dumps(association.data, default=dict))
     for member, (_, epoch) in zip(content["products"][0]["members"], group, strict=True):
         member["epoch"] = epoch
     return json.dumps(content, indent=4) + "\n"

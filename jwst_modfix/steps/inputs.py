@@ -91,8 +91,7 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     A folder is the list of the exposures in it and below, also as an item of a list.
     """
     if isinstance(given, str | Path):
-        if not str(given).strip():
-            raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
+        refuse_empty(given)
         if is_url(given):
             raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
         path = Path(locate(str(given)))
@@ -120,6 +119,12 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
             raise AssociationError(f"input is a list with {what} in it; give an association alone, not in a list")
         items += found if isinstance(found, list) else [found]
     return items
+
+
+def refuse_empty(name: str | Path) -> None:
+    """Refuse a name that is empty, which would be the working directory."""
+    if not str(name).strip():
+        raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
 
 
 def name_inputs(given: Sequence[Any], otherwise: str) -> str:
@@ -171,6 +176,8 @@ def find_other_kind(path: Path) -> str:
     """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
     try:
         header = fits.getheader(path) if path.is_file() else {"INSTRUME": "NIRCAM"}
+    except DeprecationWarning:
+        raise  # where warnings are errors; it says nothing of the file
     except Exception:  # whatever astropy raises at a damaged file
         return ""
     if header.get("INSTRUME") != "NIRCAM":

@@ -44,7 +44,7 @@ def check_targets(
     if bad:
         raise OutputError("; ".join(bad))
     if problems:
-        raise AssociationError("; ".join(problems) + ": set output_dir or suffix")
+        raise AssociationError(problems=[*problems[:-1], f"{problems[-1]}: set output_dir or suffix"])
     existing = [] if allow_existing else find_existing(targets)
     if existing:
         exist = "exists" if len(existing) == 1 else "exist"
