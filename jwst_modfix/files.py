@@ -134,4 +134,5 @@ def locate(path) -> Path:
     Relative paths between two places of this kind lead to the right file.
     """
     folder, name = os.path.split(path)
-    return Path(os.path.realpath(folder), name)
+    with explained(path, "is relative to the working directory, which cannot be found"):
+        return Path(os.path.realpath(folder), name)

@@ -445,3 +445,122 @@ def test_the_names_in_valid_for_are_those_of_all_photom_files(drifting):
     valid_for = derive(*drifting).table.valid_for
     assert valid_for.photom == tuple(sorted({h.photom for h in drifting[1]}))
     assert valid_for != Validity()
+
+
+# ---- reference files that copies cannot be made of ----
+
+
+def change_photom(path, change):
+    """Rewrite the table of a photom file: the columns are arrays by name, and `change` edits them."""
+    with fits.open(path) as hdulist:
+        columns = {name: np.array(hdulist["PHOTOM"].data[name]) for name in hdulist["PHOTOM"].data.names}
+        change(columns)
+        rows = np.zeros(1, [(name, values.dtype, values.shape[1:]) for name, values in columns.items()])
+        for name, values in columns.items():
+            rows[name] = values
+        hdulist["PHOTOM"] = fits.BinTableHDU(rows, name="PHOTOM")
+        hdulist.writeto(path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("photmjsr", np.array([2], np.int32), "must be one floating number in a row, not scaled: photmjsr is >i4"),
+        ("uncertainty", np.array([1], np.int16), "uncertainty is >i2"),
+        ("photmjsr", np.array([[2.0, 2.0]], np.float32), "must be one floating number in a row"),
+        ("photmjsr", np.array(["2.0"]), "must be one floating number in a row"),
+        ("photmjsr", np.array([np.nan], np.float32), "PHOTMJSR must be positive: filter=F200W, pupil=CLEAR has nan"),
+        ("photmjsr", np.array([0.0], np.float32), "PHOTMJSR must be positive: filter=F200W, pupil=CLEAR has 0"),
+        ("photmjsr", np.array([-2.0], np.float32), "PHOTMJSR must be positive: filter=F200W, pupil=CLEAR has -2"),
+    ],
+)
+def test_a_column_that_cannot_take_the_factor_is_refused(modfix, tmp_path, name, values, words):
+    """2 times 1.028 is 2 where whole numbers are stored."""
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    change_photom(tmp_path / "p.fits", lambda columns: columns.update({name: values}))
+    table_of(point(zero_point=0.03)).write("t.asdf")
+    assert words in modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert not (tmp_path / "new.fits").exists()
+
+
+def test_a_photom_file_with_two_tables_is_refused(modfix, tmp_path):
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    with fits.open(tmp_path / "p.fits", mode="append") as hdulist:
+        hdulist.append(fits.ImageHDU(np.zeros(3), name="PHOTOM"))
+    table_of(point()).write("t.asdf")
+    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert "has several extensions of one name: PHOTOM, PHOTOM" in output
+
+
+@pytest.mark.parametrize(("has_subarrays", "status"), [(False, 1), (True, 0)])
+def test_a_row_of_a_subarray_is_not_lost_in_a_file_that_has_one_row_for_all(modfix, tmp_path, has_subarrays, status):
+    values = {("F200W", "CLEAR", "FULL"): 2.0, ("F200W", "CLEAR", "SUB160"): 2.0} if has_subarrays else {"F200W": 2.0}
+    write_photom(tmp_path / "p.fits", "NRCA2", values)
+    table_of(point(zero_point=0.03), point(zero_point=0.06, subarray="SUB160")).write("t.asdf")
+    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=status)
+    words = "has one row for all subarrays and cannot carry zero point (detector=NRCA2, filter=F200W, pupil=CLEAR, sub"
+    assert (words in output) == (status == 1)
+
+
+def test_a_photom_file_that_the_row_does_not_name_is_refused(modfix, tmp_path):
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    table_of(point(photom="other.fits")).write("t.asdf")
+    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert "zero point (detector=NRCA2, filter=F200W, pupil=CLEAR) was derived with other.fits" in output
+
+
+@pytest.mark.parametrize(
+    ("times", "date", "found"),
+    [
+        (POWERLAW, "2000-01-01", "nan"),  # a negative number to a broken power
+        ({"timecoeff_linear": (0.5,)}, "2030-01-01", "-"),
+    ],
+)
+def test_a_date_at_which_a_loss_is_not_defined_is_refused(modfix, tmp_path, times, date, found):
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0}, times=times)
+    table_of(point(photmjsr=2.0, photmjsr_date=date)).write("t.asdf")
+    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    assert f"pupil=CLEAR) is {found}" in output
+    assert "but the row was derived at 2" in output
+
+
+@pytest.mark.parametrize(
+    ("derivation", "words"),
+    [
+        ({"epochs": "two", "bands": [{}]}, "meta.derivation has no epochs and bands of a derivation"),
+        ({"epochs": [{"number": 0}], "bands": []}, "meta.derivation has no epochs and bands of a derivation"),
+        ({"covariance": [[0.0]]}, "meta.derivation has no epochs and bands of a derivation"),
+        ({"covariance": [[-1e-6]]}, "has no epoch terms; derive it from two or more epochs"),
+        ({"values": None}, "meta.derivation has no epochs and bands of a derivation"),
+        ({"dates": (T0, T0)}, "has no epoch terms; derive it from two or more epochs"),
+    ],
+)
+def test_a_derivation_that_was_edited_gives_no_drift(modfix, tmp_path, derivation, words):
+    """Without a covariance, or with both epochs on one day, no loss a year follows."""
+    dates = derivation.pop("dates", (T0, T0 + 365))
+    epochs = [{"number": k, "first_mjd": day, "last_mjd": day} for k, day in enumerate(dates)]
+    band = {"filter": "F200W", "pupil": "CLEAR", "terms": ["epoch[1]"], "values": [0.01], "covariance": [[1e-6]]}
+    band = {name: value for name, value in (band | derivation).items() if value is not None}
+    made = derivation if "epochs" in derivation else {"epochs": epochs, "bands": [band]}
+    meta = {"description": "t", "derivation": made}
+    OffsetTable(zero_points=(point(),), baseline=None, meta=meta).write("t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
+    assert words in modfix("convert", "t.asdf", "new.fits", "--timecoeff", "p.fits", status=1)
+    assert not (tmp_path / "new.fits").exists()
+
+
+@pytest.mark.parametrize("change", [{"SUBSIZE1": 2048, "SUBSIZE2": 2048}, {"SUBSTRT1": None}])
+def test_a_cut_out_of_a_flat_whose_place_is_not_known_is_refused(modfix, tmp_path, change):
+    """A field would be evaluated at the wrong pixels."""
+    write_flat(tmp_path / "f.fits", "NRCA2", np.ones((64, 48)), corner=(701, 401))
+    with fits.open(tmp_path / "f.fits", mode="update") as hdulist:
+        for name, value in change.items():
+            if value is None:
+                del hdulist[0].header[name]
+            else:
+                hdulist[0].header[name] = value
+    field = Field(order=1, coefficients=((0.0, 0.01), (0.02,)))
+    table_of(point(field=field)).write("t.asdf")
+    output = modfix("convert", "t.asdf", "new.fits", "--flat", "f.fits", status=1)
+    assert "f.fits: SCI has shape (64, 48), but" in output
+    assert "its place on the detector is not known" in output

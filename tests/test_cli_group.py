@@ -119,6 +119,7 @@ def test_nothing_is_overwritten_and_an_empty_folder_is_named(modfix, folder):
     modfix("group", "data", "-o", "field_asn.json")
     assert "field_asn.json: exists, and is not overwritten" in modfix("group", "data", "-o", "field_asn.json", status=1)
     assert "must end in '.json'" in modfix("group", "data", "-o", "field.txt", status=1)
+    assert "the name of an input is empty" in modfix("group", "", status=1), "and not the working directory"
     (folder / "empty").mkdir()
     assert "empty: no file in this folder or below has a name such as *_cal.fits" in modfix("group", "empty", status=1)
 

@@ -93,3 +93,47 @@ def test_files_that_are_no_measurements_are_refused(tmp_path):
         derive_from([tmp_path / "none.ecsv"])
     with pytest.raises(MeasurementsError, match=r"must be a measurement file, .ecsv, .fits, .parquet; got '.txt'"):
         derive_from([tmp_path / "a.txt"])
+
+
+@pytest.mark.parametrize(
+    "rename", [lambda name: name.replace("_cal", "_jhat"), lambda name: f"{name}.gz", None, str.upper]
+)
+def test_one_exposure_under_another_name_is_refused(files, tmp_path, rename):
+    """Joined twice, the same measurements would have errors that are too small by the square root of two."""
+    paths, _ = files
+    names = Table.read(paths[0], format="ascii.ecsv").meta["exposures"]
+    copy = change(paths[0], tmp_path / "copy.ecsv", exposures=[rename(name) for name in names] if rename else None)
+    with pytest.raises(
+        MeasurementsError, match=r"copy.ecsv: .* p1_modfix_measurements.ecsv too; each exposure must be"
+    ):
+        derive_from([paths[0], copy])
+
+
+@pytest.mark.parametrize("calibration", ["none", {"files": {}}, {"files": {"a": "b"}, "contexts": ["c"]}])
+def test_a_calibration_that_is_none_is_refused(files, tmp_path, calibration):
+    path = change(files[0][0], tmp_path / "edited.ecsv", calibration=calibration)
+    with pytest.raises(MeasurementsError, match=r"edited.ecsv does not say how its exposures were calibrated"):
+        derive_from([path])
+
+
+def test_flags_as_text_and_an_empty_list_are_refused(files, tmp_path):
+    table = Table.read(files[0][0], format="ascii.ecsv")
+    table["selected"] = np.asarray(table["selected"]).astype(str)
+    table.write(tmp_path / "text.ecsv", format="ascii.ecsv")
+    with pytest.raises(MeasurementsError, match="selected must be True or False in every row, got <U"):
+        derive_from([tmp_path / "text.ecsv"])
+    with pytest.raises(MeasurementsError, match="no measurement file is given"):
+        derive_from([])
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "status"),
+    [
+        (("-o", "joined.txt"), "the name must end in '.asdf'", 1),
+        (("-o", "new.asdf", "--baseline", "C"), "'C' is not one of 'B', 'A', 'mean'", 2),
+    ],
+)
+def test_wrong_options_are_refused_before_the_solution(files, modfix, words, message, status):
+    output = modfix("derive-from", *files[0], *words, status=status)
+    assert message in output
+    assert "sources" not in output

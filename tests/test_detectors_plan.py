@@ -85,6 +85,10 @@ def test_plan_reaches_an_error_with_the_cheapest_sets(modfix):
         (["--reach", "0.01", "--roll", "0"], "no set of up to 3 rolls and 12 dithers reaches 0.01 mmag"),
         (["--roll", "0", "--field-order", "1"], "--field-order needs --scale detectors"),
         (["a.fits", "--reach", "1"], "--reach needs no exposures"),
+        (["--roll", "nan"], "nan is not a finite number"),
+        (["--roll", "0", "--density", "inf"], "inf is not in the range"),
+        (["--roll", "0", "--scatter", "nan"], "nan is not a finite number"),
+        (["--roll", "0", "--baseline", "NRCA9"], "'NRCA9' is not one of 'B', 'A', 'mean', 'NRCA1'"),
         ([], "give either exposures .* or --roll"),
     ],
 )
@@ -93,3 +97,8 @@ def test_plan_refuses(modfix, words, message):
 
     status = 1 if "reaches" in message else 2
     assert re.search(message, modfix("plan", "--filter", "F444W", *words, status=status))
+
+
+def test_a_filter_that_is_named_twice_is_planned_once(modfix):
+    words = ("plan", "--roll", "0", "--roll", "180", "--dithers", "1", "--density", "5", "--filter", "F444W")
+    assert modfix(*words, "--filter", "F444W") == modfix(*words)

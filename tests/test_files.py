@@ -11,7 +11,15 @@ import pytest
 
 from jwst_modfix import files
 from jwst_modfix.errors import OutputError
-from jwst_modfix.files import check_writable, find_existing, identify, part_folder, remove_leftovers, written_whole
+from jwst_modfix.files import (
+    check_writable,
+    find_existing,
+    identify,
+    locate,
+    part_folder,
+    remove_leftovers,
+    written_whole,
+)  # fmt: skip
 
 
 def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path):
@@ -127,6 +135,14 @@ def test_a_link_that_leads_nowhere_exists(tmp_path):
     (tmp_path / "file").write_text("")
     names = ["link", "nothing", "file"]
     assert find_existing([tmp_path / name for name in names]) == [str(tmp_path / name) for name in ("link", "file")]
+
+
+def test_a_working_directory_that_was_removed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputError, match="x.fits: is relative to the working directory, .* cannot be found: No such"):
+        locate("x.fits")
 
 
 def test_a_file_is_known_by_device_and_inode(tmp_path):

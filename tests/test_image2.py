@@ -5,13 +5,14 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from jwst.datamodels import ModelLibrary
 from jwst.photom import PhotomStep
 from jwst.pipeline import Image3Pipeline
 from pair_of_exposures import FACTOR, assert_corrected, models_of
 from stpipe import Step
 
-from jwst_modfix import ModuleOffsetImage2Pipeline
+from jwst_modfix import ModuleOffsetImage2Pipeline, ModuleOffsetImage3Pipeline, ModuleOffsetStep
 from jwst_modfix.errors import ModuleOffsetError
 
 # The exposures are calibrated: the steps that need files from CRDS are skipped.
@@ -76,6 +77,42 @@ def test_a_pipeline_of_your_own_for_image3(pair, page, monkeypatch):
     monkeypatch.setattr(pipeline.resample, "run", seen.append)
     pipeline.process(ModelLibrary(pair))
     assert_corrected(models_of(seen[0]), before)
+
+
+def run_image3(cls, source, monkeypatch, output_file=None, **steps):
+    """Run a pipeline up to resample: the pipeline, and what resample is given."""
+    skipped, seen = {name: {"skip": True} for name in ("tweakreg", "skymatch", "outlier_detection")}, []
+    pipeline = cls(steps={name: {**skipped.get(name, {}), **steps.get(name, {})} for name in {*skipped, *steps}})
+    pipeline.prefetch_references, pipeline.output_file = False, output_file
+    monkeypatch.setattr(pipeline.resample, "run", seen.append)
+    pipeline.process(source)
+    return pipeline, seen[0]
+
+
+@pytest.mark.parametrize(("moving", "name"), [(False, "tweakreg"), (False, "skymatch"), (True, "skymatch")])
+def test_a_hook_corrects_and_names_the_product_anew(pair_folder, pair, monkeypatch, moving, name):
+    """Tweakreg does not run for a moving target, as the page says: a hook of skymatch does."""
+    if moving:
+        for model in pair:
+            fits.setval(f"data/{model.meta.filename}", "TARGTYPE", value="MOVING")
+        monkeypatch.setattr("jwst.assign_mtwcs.AssignMTWcsStep.run", lambda _, library: library)
+    hook = {name: {"pre_hooks": ["jwst_modfix.ModuleOffsetStep"]}}
+    pipeline, library = run_image3(Image3Pipeline, "data/set_asn.json", monkeypatch, **hook)
+    assert_corrected(models_of(library), pair)
+    assert pipeline.output_file == "mosaic_modfix"
+
+
+def test_a_product_that_the_user_names_keeps_its_name(pair_folder, monkeypatch):
+    hook = {"tweakreg": {"pre_hooks": ["jwst_modfix.ModuleOffsetStep"]}}
+    pipeline, _ = run_image3(Image3Pipeline, "data/set_asn.json", monkeypatch, output_file="mine", **hook)
+    assert pipeline.output_file == "mine"
+
+
+def test_a_step_that_is_skipped_leaves_the_status_of_a_former_correction(pair, monkeypatch):
+    """Else the mosaic of corrected exposures says that it is not corrected."""
+    library = ModelLibrary([ModuleOffsetStep.call(model) for model in pair])
+    _, seen = run_image3(ModuleOffsetImage3Pipeline, library, monkeypatch, module_offset={"skip": True})
+    assert_corrected(models_of(seen), pair)
 
 
 def test_parameter_files_of_a_pipeline_of_your_own(tmp_path, page, monkeypatch):

@@ -60,7 +60,7 @@ def test_uncorrected_mosaic_is_another(data_set, expected):
 @pytest.mark.versions
 def test_hook_gives_the_mosaic_of_corrected_exposures(data_set, expected):
     path = combine(data_set, ASSOCIATION, "hook", HOOK, NO_CATALOG, NO_TWEAK)
-    assert path.name == "hook_i2d.fits"
+    assert path.name == "hook_modfix_i2d.fits", "not to replace the uncorrected mosaic"
     assert_same(read_mosaic(path), expected)
 
 

@@ -1,5 +1,7 @@
 """A user's own photometry. Truth: the numbers that are written, and the SIAF by way of the simulator."""
 
+import io
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -154,6 +156,13 @@ def test_columns_may_have_the_names_of_photutils(read):
         ({"exposure": ["jw02738001001_02101"] * 6}, "row 1, 'jw02738001001_02101', names 2 members"),
         ({"mag": ["bright", "faint"] * 3}, "column mag must hold numbers, in mag"),
         ({"mag": [1, 2] * 3 * u.m}, "column mag must hold numbers, in mag: .* not convertible"),
+        ({"mag": [20.0, 99.0] * 3}, "column mag must be within 50 mag; leave rows out .*; row 2 has 99.0"),
+        ({"mag": [-99.0, 20.0] * 3}, "column mag must be within 50 mag; leave rows out .*; row 1 has -99.0"),
+        ({"x": np.tile(X, 2) * u.arcsec}, "column x must hold numbers, in pix: .* not convertible"),
+        (
+            {"RA": np.full(6, 10.0), "Dec": np.full(6, 2.0)},
+            r"x, y must be pixels of the exposure, where RA, Dec are; those of row 1 are .* arcsec apart in jw",
+        ),
         ({"mag": [-6.0, -5.0] * 3}, "column mag must be in AB mag; its median is -5.6 mag AB"),
         ({"mag": np.full((6, 2), 20.0)}, r"column mag must have one value in a row; it has \(2,\)"),
         ({"source": np.full((6, 3), "a")}, r"column source must have one value in a row; it has \(3,\)"),
@@ -179,6 +188,8 @@ def test_wrong_catalogues_are_refused(read, change, message):
         ("user.ecsv", None, r"user\.ecsv: no such file"),
         ("user.ecsv", "nothing", r"user\.ecsv: cannot be read as a table"),
         ("user.csv", "source,exposure\n", r"user\.csv: must have rows; it has none"),
+        ("user.csv", "source;x\n1;2,5\n2;3,5\n", r"user\.csv: cannot be read as a table: Number of header columns"),
+        ("user.csv", "source;x\n1;2\n", r"user\.csv: columns must be separated by commas; its header is 'source;x'"),
     ],
 )
 def test_files_that_are_no_catalogue_are_refused(headers, tmp_path, name, content, message):
@@ -186,3 +197,11 @@ def test_files_that_are_no_catalogue_are_refused(headers, tmp_path, name, conten
         (tmp_path / name).write_text(content)
     with pytest.raises(PhotometryError, match=message):
         read_catalogues([tmp_path / name], headers, group_epochs([6e4, 6e4], [0, 0]))
+
+
+def test_a_file_of_a_spreadsheet_may_begin_with_a_mark_of_utf_8_and_have_comments(headers, tmp_path):
+    text = io.StringIO()
+    make_table().write(text, format="ascii.csv")
+    (tmp_path / "user.csv").write_text("\ufeff# made by hand\n" + text.getvalue())
+    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    assert_is_truth(read_catalogues([tmp_path / "user.csv"], headers, epochs).measurements)

@@ -50,6 +50,7 @@ def test_a_failed_step_that_leaves_the_flux_scale_is_named_in_a_warning(saved, c
     [
         (lambda m: setattr(m.meta.instrument, "name", "MIRI"), "must be of NIRCam .* got INSTRUME MIRI"),
         (lambda m: setattr(m.meta.instrument, "detector", "NRS1"), "must be of NIRCam .* DETECTOR NRS1"),
+        (lambda m: setattr(m.meta.cal_step, "resample", "COMPLETE"), "is a mosaic .S_RESAMP is COMPLETE.; give the"),
         (lambda m: setattr(m.meta.exposure, "type", "NRC_WFSS"), "EXP_TYPE must be NRC_IMAGE; got NRC_WFSS"),
         (
             lambda m: setattr(m.meta, "bunit_data", "DN/s"),
@@ -91,11 +92,14 @@ def test_files_without_an_extension_are_refused(saved, spoil, message):
         ({"flat": "crds://b.fits"}, "R_FLAT is a.fits (2 exposures), b.fits (1 exposure)"),
         ({"photmjsr": 2.2}, None),  # one photom file: it is corrected for the time of the exposure
         ({"photmjsr": 2.4}, "PHOTMJSR is 2.1 (2 exposures), 2.4 (1 exposure)"),  # more than time can do
+        ({"pixar_sr": 1.03e-13}, "PIXAR_SR is 1e-13 (2 exposures), 1.03e-13 (1 exposure)"),  # of another area file
+        ({"pixar_sr": 1.0000001e-13}, None),
         ({"detector": "NRCA2", "context": "jwst_1489.pmap"}, None),
     ],
 )
 def test_mixed_calibrations_are_listed(change, line):
     known = {"context": "jwst_1130.pmap", "photom": "crds://a.fits", "flat": "crds://a.fits", "photmjsr": 2.1}
+    known["pixar_sr"] = 1e-13
     headers = [make_header(**known), make_header(**known), make_header(**known | change)]
     assert find_mixed(headers) == ([f"NRCA1 F200W CLEAR: {line}"] if line else [])
 

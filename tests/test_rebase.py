@@ -1,5 +1,6 @@
 """Tables carried from one calibration to another, held against pixels that both calibrations have gone through."""
 
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -509,6 +510,8 @@ def test_a_list_may_name_subarrays(modfix):
             "detector,filter,pupil,from,to\nNRCA2,F200W,CLEAR,-2.0,2.0\n",
             "row 1: from must be a positive number, got -2.0",
         ),
+        ("detector;filter;pupil;from;to\nNRCA2;F200W;CLEAR;2,0;2,1\n", "columns must be separated by commas, got"),
+        ("detector,filter,pupil,from,to\n", "list.csv: has no rows"),
         ("detector,filter,pupil,from,to\nNRCA2,F200W,CLEAR,2,x\n", "row 1: to must be a positive number, got x"),
         (
             "detector,filter,pupil,from,to\n" + "NRCA2,F200W,CLEAR,2,2\n" * 2,
@@ -520,3 +523,24 @@ def test_a_list_of_photmjsr_is_refused_by_its_row(modfix, text, words):
     Path("list.csv").write_text(text)
     assert words in modfix("rebase", "packaged", "--photmjsr", "list.csv", "-o", "new.asdf", status=1)
     assert not Path("new.asdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pipe", "pipe: is not a regular file"),
+        ("https://example.org/list.csv", "is not a file on this computer; download it and give its path"),
+        ("none.csv", "none.csv: cannot be read: No such file or directory"),
+    ],
+)
+def test_a_list_of_photmjsr_that_is_no_file_is_refused(modfix, tmp_path, name, words):
+    """A pipe would hang, and a URL ask the network."""
+    os.mkfifo(tmp_path / "pipe")
+    assert words in modfix("rebase", "packaged", "--photmjsr", name, "-o", "new.asdf", status=1)
+
+
+def test_a_list_of_photmjsr_may_begin_with_a_mark_of_utf_8(modfix, tmp_path):
+    table_of(point(value=0.03), baseline=None).write("t.asdf")
+    (tmp_path / "list.csv").write_text("\ufeffdetector,filter,pupil,from,to\r\nNRCA2,F200W,CLEAR,2.0,2.1\r\n")
+    modfix("rebase", "t.asdf", "--photmjsr", "list.csv", "-o", "new.asdf")
+    assert OffsetTable.read("new.asdf").zero_points[0].zero_point == pytest.approx(0.03 + change(2, 2.1), abs=1e-6)

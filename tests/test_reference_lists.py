@@ -3,13 +3,16 @@
 import itertools
 import json
 import math
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from astropy.table import Table
 
 from jwst_modfix import Field, OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.validity import SUBARRAYS
 
 SHORT = [f"NRC{module}{number}" for module in "AB" for number in (1, 2, 3, 4)]
 LONG = ["NRCALONG", "NRCBLONG"]
@@ -126,6 +129,16 @@ GOOD = "NRCA1,F115W,CLEAR,0.05"
         ("zero_point", "NRCA1,F115W,CLEAR,53", "field zero_point: must not be more than 1, got 53"),
         ("zeropoint", GOOD, "unknown columns or entries of its header: zeropoint; known are array, detector"),
         ("zero_point,zero_point_error", "NRCA1,F115W,CLEAR,0.05,-1", "field zero_point_error: must not be less than 0"),
+        (
+            "zero_point,zero_point_error",
+            "NRCA1,F115W,CLEAR,0,05",
+            "field zero_point_error: must not be more than 1, got",
+        ),
+        ("factor,factor_error", "NRCA1,F115W,CLEAR,1.05,1%", "field factor_error: must be a number, got '1%'"),
+        ("factor,factor_error", "NRCA1,F115W,CLEAR,1.05,-0.01", "field factor_error: must not be less than 0, got"),
+        ("zero_point,factor_error", "NRCA1,F115W,CLEAR,0.05,0.01", "has factor_error and a zero_point or its error"),
+        ("factor,factor_error,zero_point_error", "NRCA1,F115W,CLEAR,1.05,0.01,0.5", "give values and errors of one"),
+        ("zero_point,subarray", "NRCA1,F115W,CLEAR,0.05,SUB16O", "NIRCam has no subarray SUB16O: subarray: SUB160"),
     ],
 )
 def test_mistakes_in_a_list_are_named_and_nothing_is_written(modfix, tmp_path, columns, row, words):
@@ -144,6 +157,8 @@ def test_mistakes_in_a_list_are_named_and_nothing_is_written(modfix, tmp_path, c
         ("NRCA1-F115W-CLEAR: 1.05\n", "must be a list [mjsr, scale, pixar_sr], got 1.05"),
         ("NRCA1-F115W-CLEAR: [2, 1.05]\n", "must be a list [mjsr, scale, pixar_sr], got [2, 1.05]"),
         ("NRCA1-F115W-CLEAR: [2, 0, 1.0]\n", "factor must be a number greater than 0, got 0"),
+        ("NRCA1-F115W-CLEAR: [2, yes, 1.0]\n", "factor must be a number greater than 0, got True"),
+        ("NRCA1-F115W-CLEAR: [0, 1.05, 1.0]\n", "field photmjsr: must be greater than 0, got 0"),
         ("NRCA1-F115W-CLEAR: [2, 1.05, x]\n", "NRCA1-F115W-CLEAR pixar_sr: must be a number, got 'x'"),
         ("NRCA5-F444W-CLEAR: [2, 1.05, 1.0]\nNRCA1-F444W-CLEAR: [2, 0, 1.0]\n", "got 'NRCA5'; write NRCALONG"),
         ("- a\n", "must hold a mapping"),
@@ -161,6 +176,15 @@ def test_all_mistakes_of_a_list_are_reported_at_once(modfix, tmp_path):
     output = modfix("convert", "list.csv", "list.asdf", status=1)
     for words in ("zero point 1 ", "NRCALONG", "zero point 3 ", "duplicate zero point"):
         assert words in output
+
+
+def test_of_very_many_mistakes_the_first_are_named_and_the_others_counted(modfix, tmp_path):
+    rows = [f"NRCA1,F{number}W,CLEAR,1.01" for number in range(600, 680)]
+    (tmp_path / "list.csv").write_text("detector,filter,pupil,factor\n" + "\n".join(rows) + "\n")
+    output = modfix("convert", "list.csv", "list.asdf", status=1)
+    assert "F619W" in output
+    assert "F620W" not in output
+    assert "; and 60 more" in output
 
 
 def collapsed(text):
@@ -326,3 +350,148 @@ def test_the_example_of_the_documentation_is_a_table():
     table = OffsetTable.read(Path(__file__).parents[1] / "docs" / "zero_points.asdf")
     assert [row.zero_point for row in table.zero_points] == [0.0, 0.0212, 0.0235]
     assert table.zero_points[1].field.evaluate([0, 2047], [1023.5, 1023.5]).tolist() == [-0.003, 0.003]
+
+
+# ---- units, separators and scales ----
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "unit", "found"),
+    [
+        ("zero_point", [50], "mmag", 0.05),  # integers: 50 mmag is no 0
+        ("zero_point", [50.0], "mmag", 0.05),
+        ("zero_point", [0.02], "dex", "its unit must be mag, got dex"),  # which grows with the flux
+        ("zero_point", [5.0], "%", "its unit must be mag"),
+        ("factor", [105.0], "%", 0.0529732),
+        ("factor", [0.05], "mag", "its unit must be none"),
+        ("factor", [True], None, "factor must be a number greater than 0, got True"),
+    ],
+)
+def test_units_of_columns_are_converted_or_refused(modfix, tmp_path, name, values, unit, found):
+    """Truth: 50 mmag is 0.05 mag, and 105 % a factor of 1.05."""
+    content = Table({"detector": ["NRCA1"], "filter": ["F115W"], "pupil": ["CLEAR"], name: values})
+    content[name].unit = unit
+    content.write(tmp_path / "list.ecsv")
+    output = modfix("convert", "list.ecsv", "list.asdf", status=int(isinstance(found, str)))
+    if isinstance(found, str):
+        assert found in output
+    else:
+        assert OffsetTable.read(tmp_path / "list.asdf").zero_points[0].zero_point == pytest.approx(found, abs=1e-7)
+
+
+def test_the_units_of_an_error_and_of_both_values_of_photmjsr_count(modfix, tmp_path):
+    """Truth: 0.5 % of a factor is 5.2 mmag of 1.05, and the ratio of PHOTMJSR has no unit."""
+    key = {"detector": ["NRCA1"], "filter": ["F115W"], "pupil": ["CLEAR"]}
+    content = Table(key | {"factor": [1.05], "factor_error": [0.5]})
+    content["factor_error"].unit = "%"
+    content.write(tmp_path / "errors.ecsv")
+    modfix("convert", "errors.ecsv", "errors.asdf")
+    assert OffsetTable.read("errors.asdf").zero_points[0].zero_point_error == pytest.approx(0.0051702, abs=1e-6)
+    content = Table(key | {"photmjsr": [2.1], "photmjsr_ref": [2.0e6]})
+    content["photmjsr"].unit, content["photmjsr_ref"].unit = "MJy s / (DN sr)", "Jy s / (DN sr)"
+    content.write(tmp_path / "ratio.ecsv")
+    output = collapsed(modfix("convert", "ratio.ecsv", "ratio.asdf"))
+    table = OffsetTable.read("ratio.asdf")
+    assert (table.zero_points[0].zero_point, table.zero_points[0].photmjsr) == pytest.approx((0.0529732, 2.0), abs=1e-7)
+    assert "brightened by a factor of 1.05, from PHOTMJSR 2 of the data to 2.1" in output
+    assert "photmjsr_ref is taken as that of the data" in table.meta["history"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("detector;filter;zero_point\nNRCA1;F115W;0,05\n", "must be separated by commas, got 'detector;filter;zero"),
+        ("detector\tfilter\tzero_point\nNRCA1\tF115W\t0.05\n", "columns must be separated by commas"),
+        ("detector,filter,zero_point\n", "list.csv: has no rows"),
+        ("", "list.csv: has no rows"),
+        ("detector,filter,zero_point\nNRCA1,F115W,0.05,0.06\n", "list.csv: cannot be read as CSV: Number of header"),
+    ],
+)
+def test_tables_with_other_separators_or_no_rows_are_refused_by_what_they_are(modfix, tmp_path, text, words):
+    (tmp_path / "list.csv").write_text(text)
+    assert words in modfix("convert", "list.csv", "list.asdf", status=1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list.csv", "list.asdf", "--drop-slope"),
+        ("list.csv", "list.asdf", "--wcs", "a.fits"),
+        ("packaged", "list.ecsv", "--context", "jwst_1293.pmap"),
+    ],
+)
+def test_an_option_that_has_no_effect_is_refused(modfix, tmp_path, words):
+    (tmp_path / "list.csv").write_text("detector,filter,zero_point\nNRCA1,F115W,0.05\n")
+    assert f"{words[2]}: has no effect on this conversion" in modfix("convert", *words, status=2)
+
+
+def test_the_context_of_a_table_is_not_replaced_by_an_option_without_a_word(modfix, folder):
+    write("mine", (point(),), baseline=None)
+    modfix("convert", "mine.asdf", "mine.ecsv")
+    words = ("convert", "mine.ecsv", "again.asdf", "--context", "jwst_1293.pmap")
+    assert "--context for lists without a header" in modfix(*words, status=1)
+
+
+FULL, PART = [("NRCA1", 0.03), ("NRCB1", 0.06), ("NRCB2", -0.06)], [("NRCA1", 0.06), ("NRCB2", 0.0)]
+
+
+def test_zero_points_relative_to_other_detectors_have_another_scale(modfix, folder):
+    """The mean of NRCB1 and NRCB2 is not NRCB2: rows differ by 60 mmag, and nothing has changed; NRCA2 is new."""
+    write("one", [point(*row) for row in FULL])
+    write("two", [point(*row) for row in (*PART, ("NRCA2", 0.01))])
+    words = "baseline B is the mean of NRCB1, NRCB2 in one.asdf, and of NRCB2 in two.asdf"
+    assert words in modfix("merge", "one.asdf", "two.asdf", "-o", "m.asdf", "--prefer", "first", status=1)
+    assert words in collapsed(modfix("diff", "one.asdf", "two.asdf"))
+    modfix("merge", "one.asdf", "two.asdf", "-o", "m.asdf", "--prefer", "last", "--baseline", "NRCB2")
+    found = {row.detector: row.zero_point for row in OffsetTable.read("m.asdf").zero_points}
+    assert found == pytest.approx({"NRCA1": 0.06, "NRCA2": 0.01, "NRCB1": 0.12, "NRCB2": 0.0}, abs=1e-15)
+
+
+def test_groups_of_two_tables_are_not_joined_by_their_numbers(modfix, folder):
+    """Group 1 of one table has nothing to do with group 1 of the other."""
+    for name, second in (("one", "NRCA1"), ("two", "NRCA2")):
+        write(name, [point("NRCB1", 0.0, group=0), point(second, 0.03, group=1)])
+    output = modfix("merge", "one.asdf", "two.asdf", "-o", "m.asdf", "--prefer", "first", status=1)
+    assert "one.asdf has group 0 and 1, two.asdf has group 0 and 1, and groups of linked" in output
+    assert "groups of linked detectors have scales of their own" in collapsed(modfix("diff", "one.asdf", "two.asdf"))
+
+
+def test_tables_of_one_name_in_two_folders_are_two_tables(modfix, folder):
+    for name, detector in (("a", "NRCA1"), ("b", "NRCA2")):
+        (folder / name).mkdir()
+        write(f"{name}/t", [point(detector, 0.03)])
+    output = modfix("merge", "a/t.asdf", "b/t.asdf", "-o", "m.asdf", status=1)
+    assert "zero points of t.asdf and t.asdf have no common scale" in output
+
+
+@pytest.mark.parametrize(
+    ("points", "baseline", "words"),
+    [
+        ([("NRCB1", 0.05)], "B", "the baseline is B, but its zero points have a mean of +50.00 mmag"),
+        ([("NRCA1", 0.02), ("NRCB1", 0.05)], "NRCA1", "the baseline is NRCA1, but its zero points have a mean of +20"),
+        ([("NRCB1", 0.9), ("NRCB2", -0.9)], "B", "0.9 ± 0.001 mag is larger than 0.5 mag; is it in mmag, or a factor?"),
+        ([("NRCB1", 0.01), ("NRCB2", -0.01)], "B", None),
+        ([("NRCB1", 0.05)], None, None),
+    ],
+)
+def test_a_table_that_is_doubtful_is_read_with_a_warning(folder, caplog, points, baseline, words):
+    write("mine", [point(*row) for row in points], baseline=baseline)
+    OffsetTable.read("mine.asdf")
+    assert [words] * bool(words) == [words for record in caplog.records if words and words in record.getMessage()][:1]
+    assert bool(caplog.records) == bool(words)
+
+
+def test_a_row_of_a_subarray_that_does_not_exist_can_never_match(modfix, folder, caplog):
+    write("mine", (point(subarray="SUB16O"),), baseline=None)
+    OffsetTable.read("mine.asdf")
+    assert "can never match an exposure: NIRCam has no subarray SUB16O: subarray: SUB160" in caplog.text
+    words = ("set", "mine.asdf", "--detector", "NRCA1", "--filter", "F115W", "--zero-point", "0.1", "--subarray")
+    assert "no exposure can match this row: NIRCam has no subarray SUB999" in modfix(*words, "sub999", status=1)
+
+
+def test_the_subarrays_are_those_of_the_data_models():
+    """Truth: the schema of stdatamodels, whose lists for NIRCam begin with FULLP and MASKA210R."""
+    schema = yaml.safe_load((resources.files("stdatamodels.jwst.datamodels") / "schemas/core.schema.yaml").read_text())
+    lists = schema["properties"]["meta"]["properties"]["subarray"]["properties"]["name"]["anyOf"]
+    known = [names["enum"] for names in lists if {"FULLP", "MASKA210R"} & set(names["enum"])]
+    assert {"FULL", *itertools.chain(*known)} == set(SUBARRAYS)

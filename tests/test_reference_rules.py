@@ -58,6 +58,7 @@ REFUSED = [
     ([*ROW, "offset"], 1.5, "field offset: must not be more than 1, got 1.5"),
     ([*ROW, "offset"], -1.5, "field offset: must not be less than -1, got -1.5"),
     ([*ROW, "offset_error"], -0.001, "field offset_error: must not be less than 0, got -0.001"),
+    ([*ROW, "offset_error"], 5, "field offset_error: must not be more than 1, got 5"),
     ([*SLOPED, "slope"], 1.5, "field slope: must not be more than 1, got 1.5"),
     ([*SLOPED, "slope"], -1.5, "field slope: must not be less than -1, got -1.5"),
     ([*SLOPED, "slope_error"], -1, "field slope_error: must not be less than 0, got -1"),
@@ -70,6 +71,7 @@ REFUSED = [
     ([*ROW, "pupil"], "", "field pupil: must not be empty"),
     ([*ROW, "photmjsr"], {"A": 1.0}, "field photmjsr: missing field B"),
     ([*ROW, "photmjsr"], {"A": 1.0, "B": -1.0}, "field photmjsr.B: must not be less than 0, got -1"),
+    ([*ROW, "photmjsr"], {"A": 1.0, "B": 0}, "field photmjsr.B: must be greater than 0, got 0"),
     ([*ROW, "photmjsr"], {"A": 1.0, "B": 1.0, "C": 1.0}, "field photmjsr: unknown key C; known are A, B"),
     (["offsets"], [], "offsets: must have at least 1 entry, got 0"),
     (["offsets"], {"a": 1}, "offsets: must be a list, got {'a': 1}"),
@@ -90,6 +92,8 @@ REFUSED = [
     ([*POINT, "zero_point"], 1.5, "field zero_point: must not be more than 1, got 1.5"),
     ([*POINT, "zero_point"], -1.5, "field zero_point: must not be less than -1, got -1.5"),
     ([*POINT, "zero_point_error"], -1, "field zero_point_error: must not be less than 0, got -1"),
+    ([*POINT, "field_error"], 1.5, "field field_error: must not be more than 1, got 1.5"),
+    ([*POINT, "photmjsr"], 0.0, "field photmjsr: must be greater than 0, got 0.0"),
     ([*POINT, "subarray"], "full", "field subarray: must match .*, got 'full'"),
     ([*POINT, "photmjsr"], {"A": 1.0, "B": 1.0}, "field photmjsr: must be a number"),
     ([*POINT, "photmjsr_date"], "1 March 2026", "field photmjsr_date: must match .*, got '1 March 2026'"),
@@ -118,6 +122,11 @@ REFUSED = [
     ([*CONTEXT, "first"], "1130", "valid_for.context.first: must match .*, got '1130'"),
     (["valid_for", "photom"], [], "valid_for.photom: must have at least 1 entry, got 0"),
     (["valid_for", "flat"], ["a.fits", 7], "valid_for.flat entry 2: must be text, got 7"),
+    (["valid_for", "photom"], "a.fits, b.fits", "valid_for.photom entry 1: must match .*, got 'a.fits, b.fits'"),
+    (["valid_for", "photom"], ["jwst_nircam_photom_*.fits"], "valid_for.photom entry 1: must match .*, got 'jwst_n"),
+    ([*ROW, "offset"], "\u22120.05", "field offset: must be a number, got '\u22120.05'; write -0.05 without quotes"),
+    ([*ROW, "offset"], "0,05", "field offset: must be a number, got '0,05'; write 0.05 without quotes"),
+    ([*ROW, "offset"], "nan", "field offset: must be a number, got 'nan'$"),
 ]  # fmt: skip
 # Rules that it cannot state: numbers that are not finite, hidden characters, fields that contradict each other.
 REFUSED_BEYOND = [

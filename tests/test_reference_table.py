@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import logging
 import pickle
 import re
@@ -366,3 +367,27 @@ def test_a_model_is_made_of_a_table_and_a_table_of_a_model():
     assert model.table == table
     assert model.table.meta.items() >= table.meta.items()
     assert ModuleOffsetModel("packaged").table == table
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda table: table.row(["1"], "F200W"),
+        lambda table: table.row(1, "F200W"),  # array 1 is '1', and no row was found
+        lambda table: table.row("1", {"filter": "F200W"}),
+        lambda table: table.zero_point("NRCA1", "F200W", "CLEAR", ["SUB160"]),
+        lambda table: table.row_of(["NRCA1"], "F200W", "CLEAR"),
+        lambda table: table.row_of(1, "F200W", "CLEAR"),
+    ],
+)
+def test_a_row_is_asked_for_by_text(ask):
+    with pytest.raises(ReferenceTableError, match=r"rows are found by text such as '1' or 'NRCA1', got (\[|1|\{)"):
+        ask(OffsetTable.read())
+
+
+def test_whole_numbers_of_a_derivation_stay_whole(tmp_path):
+    made = {"sources": 5, "scatter": 2.0, "used": True, "lists": [1, 2.5]}
+    table = OffsetTable(rows=(SHORT,), meta={"description": "d", "derivation": made})
+    table.write(tmp_path / "t.asdf")
+    found = OffsetTable.read(tmp_path / "t.asdf").meta["derivation"]
+    assert json.dumps(dict(found)) == json.dumps(made)

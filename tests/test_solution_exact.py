@@ -9,7 +9,7 @@ from scipy.linalg import fractional_matrix_power
 from scipy.stats import chi2, norm
 from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
-from jwst_modfix.errors import DegenerateTermWarning
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
 from jwst_modfix.fitting.checks import bootstrap_sources, solve, validate
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
@@ -383,3 +383,38 @@ def test_bootstrap_draws_of_an_epoch_term():
     expected = np.sqrt(p.var() / 300 + q.var() / 300) / 2
     assert found.names == ("offset[1]", "epoch[1]")
     assert found.draws.std(axis=0) == pytest.approx(expected, rel=0.04)
+
+
+@pytest.fixture(scope="module")
+def solution():
+    """Long-wavelength arrays only."""
+    rng = np.random.default_rng(2026)
+    return fit(simulate(rng, Truth(offset={"long": 0.01}), Survey(arrays=LW)), fit_slope="none")
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda s: s.zero_points("C"), "baseline must be one of B, A, mean, or a detector such as NRCB1; got 'C'"),
+        (lambda s: s.zero_points("NRCA5"), "baseline must be one of .*; got 'NRCA5'"),
+        (lambda s: s.zero_points(None), "baseline must be one of .*; got None"),
+        (lambda s: s.difference("1"), "array '1' is not part of the solution; long is"),
+        (lambda s: s.difference("5"), "array '5' is not part of the solution; long is"),
+        (lambda s: s.difference("long", (1.0,), (2.0, 3.0)), "place_A and place_B must be V2, V3 in arcsec; got"),
+        (
+            lambda s: s.predict(replace(s.measurements, filter="F150W")),
+            r"measurements in F150W\+CLEAR: the solution is of F200W\+CLEAR",
+        ),
+    ],
+)
+def test_what_a_solution_does_not_hold_is_refused(solution, ask, words):
+    """An unknown baseline was the mean of all, and an array that is not there had a difference of 0."""
+    with pytest.raises(MeasurementsError, match=words):
+        ask(solution)
+
+
+def test_a_term_without_an_error_has_no_correlation(solution):
+    """Truth: measurements without any noise have no errors; 0 / 0 is no correlation."""
+    m = solution.measurements
+    exact = fit(replace(m, mag=m.source % 4 + 20.0), fit_slope="none", scatter=False)
+    assert all(0 <= status.correlation <= 1 for status in exact.status)

@@ -6,6 +6,7 @@ from astropy.table import Column, MaskedColumn, vstack
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements, focal_plane_coordinate
+from jwst_modfix.fitting.solution import fit
 
 
 def table(**changes):
@@ -42,6 +43,7 @@ def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, tow
         ({"V2": [np.inf, 0.0]}, "V2 must be finite; 1 are not, the first in row 0"),
         ({"RA": [10.0, np.nan]}, "RA must be finite"),
         ({"mag_error": [0.01, 0.0]}, "mag_error must be positive; row 1 has 0"),
+        ({"mag": [20.0, 99.0]}, "mag must be from -10 to 50; row 1 has 99: leave rows out that were not measured"),
         ({"array": ["1", "5"]}, "array must be one of 1, 2, 3, 4, long; row 1 has '5'"),
         ({"module": ["A", "C"]}, "module must be one of A, B; row 1 has 'C'"),
         ({"source": [0.5, 1.0]}, "source must be integers; got float64"),
@@ -104,6 +106,11 @@ def test_reads_the_columns_of_the_simulator():
         ({"mag": [[1.0, 2.0], [3.0, 4.0]]}, "mag must have one dimension; got 2"),
         ({"mag": MaskedColumn([1.0, 2.0], mask=[False, True])}, "mag is masked in row 1; leave the row out"),
         ({"filter": ["F200W", "F444W"]}, r"2 values of filter \(F200W, F444W\); choose one with filter="),
+        ({"selected": ["True", "False"]}, "selected must be True or False in every row, got <U5 such as 'True'"),
+        ({"selected": [1.0, np.nan]}, "selected must be True or False in every row, got float64 such as 1.0"),
+        ({"selected": [0, 2]}, "selected must be True or False in every row, got int64 such as 0"),
+        ({"selected": MaskedColumn([True, True], mask=[False, True])}, "selected must be .*, got masked values"),
+        ({"reserved": ["T", "F"]}, "reserved must be True or False in every row, got <U1 such as 'T'"),
         ({"pupil": ["CLEAR", "F162M"]}, r"2 values of pupil \(CLEAR, F162M\); choose one with pupil="),
     ],
 )
@@ -112,3 +119,51 @@ def test_refuses_tables(changes, words):
     made.remove_columns([name for name, values in changes.items() if values is None])
     with pytest.raises(MeasurementsError, match=words):
         Measurements.from_table(made)
+
+
+@pytest.mark.parametrize("flags", [[True, False], [1, 0], np.array([1, 0], np.uint8)])
+def test_flags_are_true_and_false_or_1_and_0(flags):
+    """As text, as a CSV file has them, both would be true."""
+    assert len(Measurements.from_table(astropy_table(selected=flags))) == 1
+
+
+@pytest.mark.parametrize("made", [None, "m.ecsv", {"mag": [20.0]}, np.zeros(2), [1, 2]])
+def test_what_is_no_table_is_refused(made):
+    with pytest.raises(MeasurementsError, match="measurements must be an astropy table, got"):
+        Measurements.from_table(made)
+
+
+@pytest.mark.parametrize("error", [np.nan, -0.001, "0.001", None])
+def test_the_least_error_is_a_number(error):
+    with pytest.raises(MeasurementsError, match="least_error must be a number of at least 0, got"):
+        Measurements.from_table(astropy_table(), least_error=error)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"robust": "no"}, "robust must be True or False; got 'no'"),
+        ({"scatter": "False"}, "scatter must be True or False; got 'False'"),
+        ({"fit_direction": None}, "fit_direction must be True or False; got None"),
+        ({"per_module": 2}, "per_module must be True or False; got 2"),
+        ({"direction": np.nan}, "direction must be a number, and origin two; got nan"),
+        ({"direction": "90"}, "direction must be a number, and origin two; got '90'"),
+        ({"origin": (1.0,)}, r"origin two; got 90.0 and \(1.0,\)"),
+        ({"origin": None}, "origin two; got 90.0 and None"),
+        ({"min_sources": np.nan}, "min_sources must be a number greater than 0; got nan"),
+        ({"min_sources": "10"}, "min_sources must be a number greater than 0; got '10'"),
+        ({"scale": "detectors", "per_module": True}, "fit_direction and per_module need scale='modules'"),
+    ],
+)
+def test_parameters_of_another_type_are_refused(options, words):
+    """Text such as 'no' counts as true in Python, and NaN passes every comparison."""
+    with pytest.raises(MeasurementsError, match=words):
+        fit(table(), **options)
+
+
+@pytest.mark.parametrize("made", [None, astropy_table(), [table()]])
+def test_what_is_no_measurements_is_refused(made):
+    with pytest.raises(
+        MeasurementsError, match="measurements must be Measurements, as Measurements.from_table makes; got"
+    ):
+        fit(made)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from jwst_modfix.table.table import BASELINES
+from jwst_modfix.table.file import check_name, refuse_overwriting
+from jwst_modfix.table.table import BASELINES, DETECTORS
 from jwst_modfix.text import count_nouns
 
 _EXAMPLES = """\b
@@ -25,7 +26,8 @@ Examples:
               help="Terms of exposures in the place of those of epochs.")  # fmt: skip
 @click.option("--fit-slope", type=click.Choice(["long", "all", "none"]), default="long", show_default=True,
               help="Arrays with a slope.")  # fmt: skip
-@click.option("--baseline", default="B", show_default=True, help=f"{', '.join(BASELINES)}, or the name of a detector.")
+@click.option("--baseline", type=click.Choice([*BASELINES, *DETECTORS]), default="B", show_default=True,
+              help="Module or detector whose flux scale is kept.")  # fmt: skip
 @click.option("--allow-mixed", is_flag=True, help="Accept files that were calibrated differently.")
 def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR01
     """Solve the measurement files of several derivations together.
@@ -35,6 +37,8 @@ def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR0
     """
     from jwst_modfix.derivation.joined import derive_from  # late, as all that needs time to import
 
+    check_name(output)
+    refuse_overwriting(output)
     joined = derive_from(measurements, name=Path(output).name, **options)
     for solution in joined.solutions.values():
         click.echo(solution.summary() + "\n")

@@ -1,5 +1,6 @@
 """``modfix check``, ``group`` and ``plan``: exposures, before anything is done to them."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,20 @@ import click
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
 from jwst_modfix.table.describe import describe_band, describe_validity
-from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.table import BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align, annotate, count_nouns, wrap
+
+
+class Finite(click.FloatRange):
+    """A finite number in a range: NaN passes every comparison."""
+
+    def convert(self, value, param, ctx):
+        """Refuse inf and nan."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        return number
+
 
 _CHECK_EXAMPLES = """\b
 Examples:
@@ -154,12 +167,14 @@ Examples:
 
 @click.command("plan", epilog=_PLAN_EXAMPLES)
 @click.argument("asn", metavar="[ASN|FITS]...", nargs=-1)
-@click.option("--roll", "rolls", type=float, multiple=True, help="V3 position angle of an epoch [deg]; one each.")
+@click.option(
+    "--roll", "rolls", type=Finite(-360, 360), multiple=True, help="V3 position angle of an epoch [deg]; one each."
+)
 @click.option("--dithers", type=click.IntRange(1), default=6, show_default=True, help="Exposures per epoch and filter.")
 @click.option("--filter", "filters", multiple=True, default=["F200W", "F444W"], show_default=True, help="With --roll.")
-@click.option("--density", type=click.FloatRange(0.1), default=20.0, show_default=True,
+@click.option("--density", type=Finite(0.1, 1000), default=20.0, show_default=True,
               help="Sources that are good enough, per arcmin^2; 20 reach about 22 AB.")  # fmt: skip
-@click.option("--scatter", type=click.FloatRange(0.01), default=3.0, show_default=True,
+@click.option("--scatter", type=Finite(0.01), default=3.0, show_default=True,
               help="Error of one measurement [mmag], photon noise included.")  # fmt: skip
 @click.option("--fit-slope", type=click.Choice(["long", "all", "none"]), default="long", show_default=True,
               help="Arrays with a slope.")  # fmt: skip
@@ -169,8 +184,9 @@ Examples:
               help="Order of a field over each detector, with --scale detectors.")  # fmt: skip
 @click.option("--exposure-terms", type=click.Choice(["auto", "fit", "zero"]), default="auto", show_default=True,
               help="Terms of exposures in the place of those of epochs.")  # fmt: skip
-@click.option("--baseline", default="B", show_default=True, help="B, A, mean, or the name of a detector.")
-@click.option("--reach", type=click.FloatRange(0.01), metavar="MMAG",
+@click.option("--baseline", type=click.Choice([*BASELINES, *DETECTORS]), default="B", show_default=True,
+              help="Module or detector whose flux scale is kept, with --scale detectors.")  # fmt: skip
+@click.option("--reach", type=Finite(0.01), metavar="MMAG",
               help="List the cheapest sets of rolls and dithers in which every offset or zero point has at most this"
                    " error; with --roll, the fewest dithers.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Places the sources.")
@@ -245,7 +261,7 @@ def _lay_out(rolls, dithers, filters):
     unknown = [name for name in filters if name not in BANDS]
     if unknown:
         raise click.BadParameter(f"known are {', '.join(BANDS)}; got {', '.join(unknown)}", param_hint="--filter")
-    return plan_pointings(rolls, dithers=dithers, filters=filters)
+    return plan_pointings(rolls, dithers=dithers, filters=list(dict.fromkeys(filters)))
 
 
 def _describe_plan(plan):

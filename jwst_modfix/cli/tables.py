@@ -16,7 +16,7 @@ from jwst_modfix.table.describe import describe_band, describe_table, describe_v
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
-from jwst_modfix.text import align, count_nouns, wrap
+from jwst_modfix.text import align, count_nouns, join_problems, wrap
 
 _SHOW_EXAMPLES = """\b
 Examples:
@@ -47,7 +47,7 @@ def show_command(paths):  # numpydoc ignore=PR01
         else:
             click.echo("\n" * (number > 0) + "\n".join(lines))
     if problems:
-        raise ModuleOffsetError("; ".join(problems))
+        raise ModuleOffsetError(join_problems(problems))
 
 
 def _list_folder(path):
@@ -290,10 +290,17 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
     from jwst_modfix.table import formats, lists  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
-    if exports := {kind: names for kind, names in files.items() if names}:
+    exports = {kind: names for kind, names in files.items() if names}
+    is_import = not exports and kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS
+    used = {"--context": is_import, "--recipe-gradient": is_import and kinds[0] not in _YAML,
+            "--drop-slope": "photom" in exports, "--wcs": "flat" in exports}  # fmt: skip
+    given = dict(zip(used, (context, recipe_gradient, drop_slope, wcs), strict=True))
+    if ignored := [name for name, value in given.items() if value and not used[name]]:
+        raise click.UsageError(f"{', '.join(ignored)}: has no effect on this conversion")
+    if exports:
         _export(source, output, exports, {"photom": {"drop_slope": drop_slope}, "flat": {"wcs": wcs}})
         return
-    if kinds[1] == ".asdf" and kinds[0] in _FROM_LISTS:
+    if is_import:
         if kinds[0] in _YAML:
             table = lists.read_yaml_list(source, context)
         else:
@@ -326,4 +333,11 @@ def _describe_import(table):
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))
         verb = "brightened" if row.zero_point >= 0 else "dimmed"
         yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by "
-                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}")  # fmt: skip
+                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}{_describe_photmjsr(row)}")  # fmt: skip
+
+
+def _describe_photmjsr(row):
+    """Say which PHOTMJSR the data of a zero point have, and which is right: a list may mean the opposite."""
+    if row.photmjsr is None:
+        return ""
+    return f", from PHOTMJSR {row.photmjsr:.5g} of the data to {row.photmjsr * 10 ** (0.4 * row.zero_point):.5g}"

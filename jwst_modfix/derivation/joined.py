@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ FITS_META = "MODFIX"
 
 _FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}
 _NUMBERS = ("source", "exposure", "epoch", "time")
+_PRODUCT = re.compile(r"(_(cal|jhat|tweakreg|match|crf|modfix|unmodfix))?\.(fits|asdf)(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,8 @@ def derive_from(
 ) -> Joined:  # fmt: skip
     """Solve measurement files together; sources, exposures and epochs of two files are never the same."""
     files = [Path(path) for path in paths]
+    if not files:
+        raise MeasurementsError("no measurement file is given")
     tables = [read_measurements(path) for path in files]
     calibration = _join_calibrations(files, tables, allow_mixed=allow_mixed)
     bands = sorted({band for table in tables for band in list_bands(table)})
@@ -81,7 +85,7 @@ def read_measurements(path: Path) -> Table:
     except DeprecationWarning:
         raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
-        raise MeasurementsError(f"{path}: cannot be read as a table: {error}") from error
+        raise MeasurementsError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
     if FITS_META in table.meta:
         table.convert_bytestring_to_unicode()
         table.meta = json.loads(table.meta[FITS_META])
@@ -103,16 +107,11 @@ def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
 
 def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_mixed: bool) -> Validity:
     """Refuse files that were calibrated differently, or that have an exposure in common."""
-    problems, seen, known = [], {}, {}
+    problems, seen, known, measured = [], {}, {}, {}
     for path, table in zip(files, tables, strict=True):
-        for exposure in table.meta.get("exposures", ()):
-            if exposure in seen:
-                raise MeasurementsError(
-                    f"{path}: exposure {exposure} is in {seen[exposure]} too; each exposure must be in one file"
-                )
-            seen[exposure] = path.name
+        _refuse_twice(path, table, seen, measured)
         calibration = table.meta.get("calibration")
-        if calibration is None:
+        if not _is_calibration(calibration):
             problems.append(f"{path.name} does not say how its exposures were calibrated")
             continue
         for key, values in calibration["files"].items():
@@ -132,6 +131,46 @@ def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_
     ordered = sorted(set(contexts), key=context_number) or [None]
     names = [tuple(sorted({row[i] for row in rows})) if all(row[i] for row in rows) else () for i in (0, 1)]
     return Validity(context_first=ordered[0], context_last=ordered[-1], photom=names[0], flat=names[1])
+
+
+def _refuse_twice(path: Path, table: Table, seen: dict[str, str], measured: dict[str, np.ndarray]) -> None:
+    """Refuse exposures that another file has: by the stems of their names, and whatever these are, by magnitudes."""
+    names = {_PRODUCT.sub("", str(name)): name for name in np.atleast_1d(table.meta.get("exposures", ()))}
+    if twice := next((stem for stem in names if stem in seen), None):
+        raise MeasurementsError(
+            f"{path}: exposure {names[twice]} is in {seen[twice]} too; each exposure must be in one file"
+        )
+    mine = _number_rows(table)
+    for other, rows in measured.items():
+        if number := len(np.intersect1d(mine, rows)):
+            raise MeasurementsError(
+                f"{path}: {count_nouns(number, 'measurement')} of it, such as those of one exposure, are in {other} "
+                "too; each exposure must be in one file"
+            )
+    seen |= dict.fromkeys(names, path.name)
+    measured[path.name] = mine
+
+
+def _number_rows(table: Table) -> np.ndarray:
+    """Make a number of the magnitude, error and place of each row: no two measurements have the same."""
+    number = np.zeros(len(table), np.uint64)
+    for name in ("mag", "mag_error", "V2", "V3"):
+        if name in table.colnames and table[name].dtype.kind == "f":
+            bits = np.asarray(table[name], np.float64).view(np.uint64)
+            number = (number ^ bits) * np.uint64(0x9E3779B97F4A7C15)  # wraps, which mixes the bits
+            number ^= number >> np.uint64(29)
+    return np.unique(number[np.asarray(table["selected"], bool)])
+
+
+def _is_calibration(value: Any) -> bool:
+    """Whether the header of a measurement file describes a calibration, as `describe_calibration` writes it."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("contexts"), list):
+        return False
+    files = value.get("files")
+    if not isinstance(files, Mapping):
+        return False
+    return all(isinstance(rows, list) and all(isinstance(row, list) and len(row) == 3 for row in rows)
+               for rows in files.values())  # fmt: skip
 
 
 def _words(values: list[list[Any]]) -> str:

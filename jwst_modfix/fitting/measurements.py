@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +38,7 @@ _OPTIONAL = ("x", "y", "RA", "Dec", "time", "colour")
 _ALIASES = {"mag_error": "mag_err", "V2": "v2", "V3": "v3", "RA": "ra", "Dec": "dec"}
 _MAGNITUDES, _ANGLES, _PIXELS = ("mag", "mag(AB)"), ("deg",), ("pix", "pixel")
 _UNITS = {"mag": _MAGNITUDES, "mag_error": _MAGNITUDES, "V2": ("arcsec",), "V3": ("arcsec",)}
+_MAGNITUDE_LIMITS = (-10.0, 50.0)  # catalogues have 99 or -99 where there is no magnitude
 _UNITS |= {"colour": _MAGNITUDES, "x": _PIXELS, "y": _PIXELS, "RA": _ANGLES, "Dec": _ANGLES}
 
 
@@ -134,6 +137,13 @@ class Measurements:
                 raise MeasurementsError(
                     f"{self._place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
                 )
+        low, high = _MAGNITUDE_LIMITS
+        if len(self) and (self.mag.min() < low or self.mag.max() > high):
+            row = int(np.argmax((self.mag < low) | (self.mag > high)))
+            raise MeasurementsError(
+                f"{self._place}: mag must be from {low:g} to {high:g}; row {row} has {self.mag[row]:g}: leave rows out "
+                "that were not measured"
+            )
         if len(self) and self.mag_error.min() <= 0:
             row = int(np.argmin(self.mag_error))
             value = self.mag_error[row]
@@ -189,6 +199,10 @@ class Measurements:
         MeasurementsError
             A column is missing, is masked, or has the wrong unit or shape; or there are several filters.
         """
+        if not hasattr(table, "add_column"):
+            raise MeasurementsError(f"measurements must be an astropy table, got {type(table).__name__}")
+        if not (is_finite(least_error) and least_error >= 0):
+            raise MeasurementsError(f"least_error must be a number of at least 0, got {least_error!r}")
         names = (*_INTEGERS, *_LABELS, *_FLOATS)
         known = {name: (_ALIASES.get(name), name) for name in (*names, *_OPTIONAL)}
         found = {name: alias for name, both in known.items() for alias in both if alias in table.colnames}
@@ -199,7 +213,7 @@ class Measurements:
             )
         keep, band = np.ones(len(table), dtype=bool), {"filter": filter, "pupil": pupil}
         if "selected" in table.colnames:
-            keep &= np.asarray(table["selected"], dtype=bool)
+            keep &= _read_flags(table["selected"], "selected")
         for name, wanted in band.items():
             if name in table.colnames:
                 labels = np.asarray(table[name], dtype=str)
@@ -212,7 +226,7 @@ class Measurements:
         if least_error:
             columns["mag_error"] = np.hypot(columns["mag_error"], least_error)
         if "reserved" in table.colnames:
-            columns["reserved"] = np.asarray(table["reserved"], dtype=bool)[keep]
+            columns["reserved"] = _read_flags(table["reserved"], "reserved")[keep]
         return cls(**columns, filter=band["filter"] or "unknown", pupil=band["pupil"] or "CLEAR")
 
     def to_table(self) -> Table:
@@ -281,6 +295,23 @@ def _only(name: str, there: np.ndarray) -> str | None:
             f"table of measurements: {len(there)} values of {name} ({', '.join(there)}); choose one with {name}="
         )
     return str(there[0]) if len(there) else None
+
+
+def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
+    """Whether a value holds finite numbers of this shape; text and True hold none."""
+    items = np.asarray(value, dtype=object)
+    numbers = [item for item in items.ravel() if isinstance(item, Real) and not isinstance(item, bool)]
+    return items.shape == shape and len(numbers) == items.size and all(map(math.isfinite, numbers))
+
+
+def _read_flags(column: Any, name: str) -> np.ndarray:
+    """Read a column of True and False, or 1 and 0; as text, False would be true."""
+    values = np.ma.asarray(column)
+    is_flag = values.dtype.kind == "b" or (values.dtype.kind in "iu" and np.isin(values.data, (0, 1)).all())
+    if not is_flag or np.ma.getmaskarray(values).any():
+        found = "masked values" if is_flag else f"{values.dtype} such as {values.data[:1].tolist()[0]!r}"
+        raise MeasurementsError(f"table of measurements: {name} must be True or False in every row, got {found}")
+    return np.asarray(values.data, dtype=bool)
 
 
 def _read_column(column: Any, name: str, keep: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.field_choice import choose_order
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
+from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, is_finite
 from jwst_modfix.fitting.missed import Structure, measure_structure
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
@@ -48,6 +48,7 @@ _CHOICES = {
 }
 _ORDERS = ("0", "1", "2", "3", "auto")
 _DRIFTS = ("report", "fit", "no")
+_SWITCHES = ("fit_direction", "per_module", "robust", "scatter")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -233,6 +234,9 @@ class Solution(Forecast, RobustFit):
         MeasurementsError
             An array or epoch is not part of the solution.
         """
+        mine, other = (f"{m.filter}+{m.pupil}" for m in (self.measurements, measurements))
+        if mine != other:
+            raise MeasurementsError(f"measurements in {other}: the solution is of {mine}")
         predicted: np.ndarray = self.model.design(measurements) @ self.values
         return predicted
 
@@ -254,7 +258,14 @@ class Solution(Forecast, RobustFit):
         value, error : float
             The difference and its standard error [mag]; terms that are not determined count as 0.
         """
+        there = {ARRAYS[code // 2] for code in self.model.detectors if code ^ 1 in self.model.detectors}
+        if array not in there:
+            raise MeasurementsError(
+                f"array {array!r} is not part of the solution; {', '.join(sorted(there)) or 'none'} is"
+            )
         places = place_A or self._middle(array, "A"), place_B or self._middle(array, "B")
+        if not is_finite(places, (2, 2)):
+            raise MeasurementsError(f"place_A and place_B must be V2, V3 in arcsec; got {place_A!r} and {place_B!r}")
         weights = self.model.contrast(array, *places) * self.fitted
         return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
 
@@ -475,6 +486,7 @@ def fit(
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
     given, order = dict(locals()), str(field_order)
+    _check_parameters(**given)
     for name, value, known in (("field_order", order, _ORDERS), ("drift", drift, _DRIFTS)):
         if value not in known:
             raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {value!r}")
@@ -511,6 +523,25 @@ def fit(
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
+
+
+def _check_parameters(
+    *, measurements: Any, scale: Any, direction: Any, origin: Any, min_sources: Any, **given: Any
+) -> None:
+    """Refuse values of another type: text such as 'no' counts as true, and NaN passes every comparison."""
+    if not isinstance(measurements, Measurements):
+        raise MeasurementsError(
+            f"measurements must be Measurements, as Measurements.from_table makes; got {type(measurements).__name__}"
+        )
+    for name in _SWITCHES:
+        if not isinstance(given[name], bool | np.bool_):
+            raise MeasurementsError(f"{name} must be True or False; got {given[name]!r}")
+    if not (is_finite(direction) and is_finite(origin, (2,))):
+        raise MeasurementsError(f"direction must be a number, and origin two; got {direction!r} and {origin!r}")
+    if not (is_finite(min_sources) and min_sources > 0):
+        raise MeasurementsError(f"min_sources must be a number greater than 0; got {min_sources!r}")
+    if scale == "detectors" and (given["fit_direction"] or given["per_module"]):
+        raise MeasurementsError("fit_direction and per_module need scale='modules'; got scale='detectors'")
 
 
 def _fit_quietly(measurements: Measurements, options: dict[str, Any], order: int) -> Solution:
@@ -589,7 +620,8 @@ def _correlate(solution: Solution) -> Solution:
     known = np.flatnonzero(solution.fitted)
     covariance = solution.covariance[np.ix_(known, known)]
     error = np.sqrt(np.diag(covariance))
-    size = np.abs(covariance / np.where(error > 0, np.outer(error, error), np.inf))
+    product = np.outer(error, error)
+    size = np.abs(covariance / np.where(product > 0, product, np.inf))  # a term with error 0 correlates with none
     np.fill_diagonal(size, 0.0)
     largest = dict(zip((solution.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
     status = (replace(s, correlation=largest[s.term]) if s.term in largest else s for s in solution.status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
@@ -21,7 +21,7 @@ from jwst_modfix.fitting.verdict import (
     describe_excess,
     joint_sigmas,
 )
-from jwst_modfix.table.table import MODULES, Field, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.table import BASELINES, MODULES, Field, OffsetTable, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.separability import Forecast
@@ -64,6 +64,9 @@ class Gauge:
 
 def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
+    if baseline not in (*BASELINES, *DETECTORS):
+        known = ", ".join((*BASELINES, "or a detector such as NRCB1"))
+        raise MeasurementsError(f"baseline must be one of {known}; got {baseline!r}")
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
     determined = find_determined(solution)
@@ -178,7 +181,11 @@ def _measure(
 def _find_blocking(solution: Solution, weights: np.ndarray) -> list[str]:
     """Describe the terms fixed to 0 that a detector's zero point, or that of the baseline, depends on."""
     parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
-    return [s.words for s in solution.status if parts & set(s.partners)]
+    held = [s.words for s in solution.status if parts & set(s.partners)]
+    if solution.choice.field_order and not solution.field_order:
+        # Sources link detectors at their edges, where a field differs from its mean.
+        held.append("its value holds only if no detector has a field: one was asked for and is not determined")
+    return held
 
 
 @dataclass(frozen=True, kw_only=True)

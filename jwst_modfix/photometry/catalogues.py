@@ -19,6 +19,7 @@ from jwst_modfix.text import is_url
 _FRACTION_PER_MAG = np.log(10) / 2.5
 _FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits", ".parquet": "parquet"}
 _FORMATS |= dict.fromkeys((".txt", ".dat", ".cat"), "ascii")
+_OPTIONS = {".csv": {"encoding": "utf-8-sig", "comment": "#"}}
 # Names that other programs give to our columns, in lower case.
 _SYNONYMS = {
     "source": ("id", "source_id"),
@@ -33,6 +34,8 @@ _SYNONYMS = {
     "flux_error": ("flux_err", "fluxerr"),
 }
 _UNITS = {"flux": "Jy", "flux_error": "Jy", "mag": "mag", "mag_error": "mag", "RA": "deg", "Dec": "deg"}
+_UNITS |= {"x": "pix", "y": "pix"}
+_FAINTEST = 50.0  # AB; catalogues have 99 where there is no magnitude
 # Pixels beyond the array at which a source of it may be: pointing errors are below 1.5", 50 pixels.
 _MARGIN = 64.0
 _SAME_PLACE = 2.0  # arcsec between a source's places in two exposures: pointing errors of both
@@ -77,6 +80,8 @@ def _read_rows(path, headers):
         x, y = given if pixels else geometry.to_pixel(*given)
         _refuse_outside(path, header, rows, x, y)
         ra, dec = geometry.to_sky(x, y) if pixels else given
+        if pixels and {"RA", "Dec"} <= set(table.colnames):
+            _refuse_apart(path, header, rows, (ra, dec), [_numbers(path, table, name)[rows] for name in ("RA", "Dec")])
         found = (x + header.corner[0], y + header.corner[1], ra, dec, *geometry.to_v2v3(x, y))
         for name, values in zip(columns, found, strict=True):
             columns[name][rows] = values
@@ -96,13 +101,15 @@ def _open(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            table = Table.read(path, format=_FORMATS[suffix])
+            table = Table.read(path, format=_FORMATS[suffix], **_OPTIONS.get(suffix, {}))
     except FileNotFoundError:
         raise PhotometryError(f"{path}: no such file") from None
     except DeprecationWarning:
         raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
-        raise PhotometryError(f"{path}: cannot be read as a table: {error}") from error
+        raise PhotometryError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+    if suffix == ".csv" and len(table.colnames) == 1:
+        raise PhotometryError(f"{path}: columns must be separated by commas; its header is {table.colnames[0]!r}")
     if not len(table):
         raise PhotometryError(f"{path}: must have rows; it has none")
     # Names of other programs become those of this package.
@@ -142,8 +149,7 @@ def _numbers(path, table, name):
         factor = 1.0 if column.unit is None or name not in _UNITS else _factor(Unit(column.unit), _UNITS[name])
         values = np.ma.filled(np.ma.masked_array(column, dtype=float), np.nan) * factor
     except (UnitConversionError, TypeError, ValueError) as error:
-        unit = _UNITS.get(name, "pixels")
-        raise PhotometryError(f"{path}: column {name} must hold numbers, in {unit}: {error}") from error
+        raise PhotometryError(f"{path}: column {name} must hold numbers, in {_UNITS[name]}: {error}") from error
     _refuse(path, name, ~np.isfinite(values), "be finite", values)
     return values
 
@@ -220,11 +226,25 @@ def _refuse_outside(path, header, rows, x, y):
         )
 
 
+def _refuse_apart(path, header, rows, found, given):
+    """Refuse pixels that are not those of the RA and Dec of the row: of a mosaic, or of another exposure."""
+    apart = np.hypot(*offsets(*given, *found))
+    if not (apart <= _SAME_PLACE).all():
+        worst = int(np.argmax(~(apart <= _SAME_PLACE)))
+        raise PhotometryError(
+            f"{path}: x, y must be pixels of the exposure, where RA, Dec are; those of row {rows[worst] + 1} are "
+            f"{apart[worst]:.1f} arcsec apart in {header.name}"
+        )
+
+
 def _fluxes(path, table):
     """Fluxes and errors [Jy], from those columns or from magnitudes."""
     name, error = _demand(path, table, ("mag", "mag_error"), ("flux", "flux_error"))
     values, errors = _numbers(path, table, name), _numbers(path, table, error)
     _refuse(path, error, errors <= 0, "be more than 0", errors)
+    if name == "mag":
+        wrong = np.abs(values) > _FAINTEST
+        _refuse(path, name, wrong, f"be within {_FAINTEST:g} mag; leave rows out that were not measured", values)
     flux = values if name == "flux" else to_flux(values)
     typical = np.median(flux)
     if typical > to_flux(_BRIGHTEST):

@@ -107,6 +107,9 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
             known = [value for value in values if value is not None]
             if photom is None or (known and not photmjsr_agrees(max(known), min(known), same_file=True)):
                 lines += _differing(which, "PHOTMJSR", values)
+        areas = [header.pixar_sr for header in members]
+        if not photmjsr_agrees(max(areas), min(areas)):
+            lines += _differing(which, "PIXAR_SR", areas)
     for which, members in arrays.items():
         corrected = [header for header in members if header.status == "COMPLETE"]
         lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])

@@ -123,6 +123,8 @@ def _check(path, exposure):
         )
     if exposure.exp_type not in (None, "NRC_IMAGE"):
         raise ExposureError(f"{path}: EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}")
+    if exposure.resample == "COMPLETE":
+        raise ExposureError(f"{path}: is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of")
     if failed := find_failed(exposure):
         raise ExposureError(f"{path}: {failed}")
     if len(exposure.shape) != 2:

@@ -13,8 +13,8 @@ from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, locate, written_whole
 from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
-from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, suffix_of
-from jwst_modfix.text import count_nouns
+from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
+from jwst_modfix.text import count_nouns, join_problems
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Grouping:
 
 def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
     """Find the epochs of exposures by their headers, as the derivation does; folders are searched at any depth."""
+    for path in paths:
+        refuse_empty(path)
     found = {
         file: path.is_dir() for path in map(Path, paths) for file in (list_exposures(path) if path.is_dir() else [path])
     }
@@ -41,7 +43,7 @@ def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
                 problems.append(str(error))
     if problems:
         raise AssociationError(
-            f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used: {'; '.join(problems)}"
+            f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used: {join_problems(problems)}"
         )
     others = [f"{file.name} ({reason})" for file, reason in reasons.items() if reason]
     notes = [f"not NIRCam imaging, left out: {', '.join(others)}"] if others else []

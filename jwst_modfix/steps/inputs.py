@@ -90,8 +90,7 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
     A folder is the list of the exposures in it and below, also as an item of a list.
     """
     if isinstance(given, str | Path):
-        if not str(given).strip():
-            raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
+        refuse_empty(given)
         if is_url(given):
             raise ModuleOffsetError(f"{given}: is a URL; download the file and give the copy")
         path = Path(locate(str(given)))
@@ -119,6 +118,12 @@ def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
             raise AssociationError(f"input is a list with {what} in it; give an association alone, not in a list")
         items += found if isinstance(found, list) else [found]
     return items
+
+
+def refuse_empty(name: str | Path) -> None:
+    """Refuse a name that is empty, which would be the working directory."""
+    if not str(name).strip():
+        raise ModuleOffsetError("the name of an input is empty: give a file, a folder or an association")
 
 
 def name_inputs(given: Sequence[Any], otherwise: str) -> str:

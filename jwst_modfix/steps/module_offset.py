@@ -26,7 +26,7 @@ from jwst_modfix.apply.decide import (
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
-from jwst_modfix.steps.associations import Association, write_association
+from jwst_modfix.steps.associations import Association, rename_product, write_association
 from jwst_modfix.steps.inputs import (
     PACKED,
     AssociationLibrary,
@@ -82,6 +82,10 @@ class ModuleOffsetStep(OfflineStep):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
+    def run(self, *args: Any) -> Any:  # numpydoc ignore=PR01,RT01
+        """Run the step; skipped in a pipeline, leave the status as a former correction has set it."""
+        return args[0] if self.skip and self.parent else super().run(*args)
+
     def process(self, input_data: Any = None, *more: Any) -> Any:
         """
         Correct the input.
@@ -116,6 +120,8 @@ class ModuleOffsetStep(OfflineStep):
         self._product = ""
         if isinstance(given, Association):
             return self._process_association(given, correction)
+        if isinstance(given, ModelLibrary):
+            self._rename_product(given)
         return self._process_exposures(given, correction)
 
     def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
@@ -147,6 +153,14 @@ class ModuleOffsetStep(OfflineStep):
         """Find where the result for an input of this name is written."""
         name = PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
+
+    def _rename_product(self, library: ModelLibrary) -> None:
+        """Name the product of the pipeline anew, if this is a hook of one of its steps, as the other ways do."""
+        name = library.asn["products"][0].get("name")
+        pipeline: Any = getattr(self.parent, "parent", None)
+        if name and getattr(pipeline, "output_file", None) == name:  # else the user has named it
+            pipeline.output_file = rename_product(name, self._suffix)
+            log.info("The product is named %s, not to replace an uncorrected %s", pipeline.output_file, name)
 
     def _refuse_output_file(self, what: str) -> None:
         if self.save_results and self.output_file:

@@ -16,7 +16,7 @@ from jwst_modfix.errors import ExposureError, ReferenceTableError
 from jwst_modfix.exposure import open_fits
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import refuse_overwriting
-from jwst_modfix.table.table import DETECTORS, OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.table import DETECTORS, OffsetRow, OffsetTable, ZeroPointRow, array_of
 from jwst_modfix.table.validity import base_name, derived_at, photmjsr_agrees
 from jwst_modfix.text import count_nouns, plain_text
 
@@ -36,11 +36,11 @@ def _linear(t: float, lossperyear: float) -> float:
 
 
 def _exponential(t: float, amplitude: float, tau: float, const: float) -> float:
-    return amplitude * float(np.exp(-t / tau)) + const
+    return float(amplitude * np.exp(-t / tau) + const)
 
 
 def _powerlaw(t: float, year1value: float, tsoft: float, alpha: float) -> float:
-    return year1value * float(((t + tsoft) / (_YEAR + tsoft)) ** alpha)
+    return float(year1value * ((t + tsoft) / (_YEAR + tsoft)) ** alpha)
 
 
 # Throughput over that of a first day t0, t days after it, by the columns of the table; jwst.photom.time_dependence.
@@ -67,14 +67,13 @@ class PhotomLine:
         return f"filter={self.filter}, pupil={self.pupil}{subarray}"
 
     def at(self, mjd: float | None) -> float:
-        """PHOTMJSR that the photom step writes for an exposure of this date."""
-        photmjsr = self.photmjsr
-        if mjd is None:
-            return photmjsr
-        for name, coefficients in self.losses:
-            shape = {key: value for key, value in coefficients.items() if key != "t0"}
-            photmjsr /= _THROUGHPUT[name](mjd - coefficients["t0"], **shape)
-        return photmjsr
+        """PHOTMJSR that the photom step writes for an exposure of this date; NaN where the loss is not defined."""
+        photmjsr = np.float64(self.photmjsr)
+        with np.errstate(all="ignore"):
+            for name, coefficients in self.losses if mjd is not None else ():
+                shape = {key: value for key, value in coefficients.items() if key != "t0"}
+                photmjsr /= _THROUGHPUT[name](np.float64(mjd) - coefficients["t0"], **shape)
+        return float(photmjsr)
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,22 @@ def read_photom(path: str | Path) -> Photom:
 
 
 def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
-    tables = {hdu.name: hdu.data for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT}
+    found = [hdu for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT]
+    tables = {hdu.name: hdu.data for hdu in found}
+    if len(tables) < len(found):
+        listed = ", ".join(hdu.name for hdu in found)
+        raise ReferenceTableError(f"{path}: has several extensions of one name: {listed}")
     data = tables.pop("PHOTOM", None)
-    names = () if data is None else [name.lower() for name in data.names]
+    types = {} if data is None else {name.lower(): data.dtype[name] for name in data.names}
+    names = [*types]
     missing = [name for name in ("filter", "pupil", "photmjsr", "uncertainty") if name not in names]
     if missing or "wavelength" in names:
         lacks = f"it has no column {', '.join(missing)} in PHOTOM" if missing else "it is for spectra"
         raise ReferenceTableError(f"{path}: is not {_WORDS['photom']}: {lacks}")
+    if wrong := [f"{name} is {types[name]}" for name in ("photmjsr", "uncertainty") if types[name].kind != "f"]:
+        raise ReferenceTableError(
+            f"{path}: PHOTMJSR and UNCERTAINTY must be one floating number in a row, not scaled: {', '.join(wrong)}"
+        )
     for name, table in tables.items():
         if len(table) != len(data):
             raise ReferenceTableError(
@@ -233,6 +241,16 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Off
         raise ReferenceTableError(
             f"{photom.path}: {table.name} has no row for {photom.detector} in any filter of this file"
         )
+    for_all = {(line.filter, line.pupil) for line in photom.lines if line.subarray is None}
+    mine = (photom.detector, array_of(photom.detector))
+    lost = [row.label for row in table.all_rows if row.subarray and row.key[0] in mine and row.key[1:] in for_all]
+    if lost:
+        raise ReferenceTableError(
+            f"{photom.path}: has one row for all subarrays and cannot carry {', '.join(lost)}; remove the rows, or "
+            "give a photom file with a column subarray"
+        )
+    if wrong := [f"{line.label} has {line.photmjsr:g}" for line, _ in found if not 0 < line.photmjsr < np.inf]:
+        raise ReferenceTableError(f"{photom.path}: PHOTMJSR must be positive: {'; '.join(wrong)}")
     problems = [words for line, row in found if (words := explain_difference(photom, line, row))]
     if problems:
         raise ReferenceTableError(
@@ -246,7 +264,10 @@ def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPo
     """Describe a difference of PHOTMJSR from that of the derivation, part of which the file has in already."""
     derived, name, mjd = derived_at(row, photom.detector)
     found = line.at(mjd)
-    same_file = base_name(name) == photom.path.name and bool(line.losses) and mjd is None
+    is_named = base_name(name) == photom.path.name
+    same_file = is_named and bool(line.losses) and mjd is None
+    if derived is None and name and not is_named:
+        return f"{row.label} was derived with {base_name(name)}"
     if derived is None or photmjsr_agrees(found, derived, same_file=same_file):
         return None
     change = f" ({2500 * np.log10(derived / found):+z.1f} mmag)" if found > 0 else ""
@@ -330,7 +351,18 @@ class Drift:
 
 def find_drifts(table: OffsetTable) -> list[Drift]:
     """Fit a constant loss to the epoch terms of a derived table, weighted by their covariance."""
-    derivation = table.meta.get("derivation", {})
+    try:
+        drifts = _fit_drifts(table.meta.get("derivation", {}))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # an edit by hand
+        raise ReferenceTableError(f"{table.name}: meta.derivation has no epochs and bands of a derivation") from error
+    if not drifts:
+        raise ReferenceTableError(
+            f"{table.name}: has no epoch terms; derive it from two or more epochs, and with time_term=fit"
+        )
+    return drifts
+
+
+def _fit_drifts(derivation: Any) -> list[Drift]:
     epochs = {int(epoch["number"]): (epoch["first_mjd"] + epoch["last_mjd"]) / 2
               for epoch in derivation.get("epochs", ())}  # fmt: skip
     drifts = []
@@ -343,14 +375,10 @@ def find_drifts(table: OffsetTable) -> list[Drift]:
         years = np.array([named[band["terms"][place]] - t0 for place in places]) / _YEAR
         lost = 1 - 10 ** (-0.4 * np.array(band["values"], float)[places])  # t > 0: measured faint
         weight = np.linalg.inv((0.4 * np.log(10)) ** 2 * np.array(band["covariance"], float)[np.ix_(places, places)])
-        normal = years @ weight @ years
-        drifts.append(
-            Drift(band["filter"], band["pupil"], float(years @ weight @ lost / normal), float(normal**-0.5), t0)
-        )
-    if not drifts:
-        raise ReferenceTableError(
-            f"{table.name}: has no epoch terms; derive it from two or more epochs, and with time_term=fit"
-        )
+        normal = float(years @ weight @ years)
+        if normal > 0:  # else all epochs are of one time, or the covariance is none
+            loss = float(years @ weight @ lost) / normal
+            drifts.append(Drift(band["filter"], band["pupil"], loss, normal**-0.5, t0))
     return drifts
 
 
@@ -463,6 +491,12 @@ def read_image(path: str | Path, kind: str) -> Image:
             )
         corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
         ny, nx = hdulist["SCI"].shape
+        sizes = (int(header.get("SUBSIZE1", nx)), int(header.get("SUBSIZE2", ny)))
+        if sizes != (nx, ny) or ((nx, ny) != (_SIDE, _SIDE) and "SUBSTRT1" not in header):
+            raise ReferenceTableError(
+                f"{path}: SCI has shape ({ny}, {nx}), but SUBSTRT1 is {header.get('SUBSTRT1')} and SUBSIZE1, SUBSIZE2 "
+                f"are {sizes[0]}, {sizes[1]}: its place on the detector is not known"
+            )
         if min(corner) < 0 or corner[0] + nx > _SIDE or corner[1] + ny > _SIDE:
             raise ReferenceTableError(
                 f"{path}: SUBSTRT1, SUBSTRT2 = {corner[0] + 1}, {corner[1] + 1} and shape ({ny}, {nx}) are not within "

@@ -10,7 +10,7 @@ from typing import Any
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
-from jwst_modfix.table.validity import contexts_in_words
+from jwst_modfix.table.validity import contexts_in_words, is_kept
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
 
@@ -132,7 +132,7 @@ def in_baseline(table: OffsetTable, baseline: str | None) -> list[ZeroPointRow]:
     kept: dict[tuple[str, str], dict[int | None, list[float]]] = {}
     for row in table.zero_points:
         groups = kept.setdefault(row.key[1:], {})
-        if is_kept(row, baseline) and not row.subarray:
+        if is_kept(row, baseline):
             groups.setdefault(row.group, []).append(row.zero_point)
     if lacking := [f"filter {filter}, pupil {pupil}" for (filter, pupil), groups in kept.items() if not groups]:
         raise ReferenceTableError(
@@ -146,29 +146,39 @@ def in_baseline(table: OffsetTable, baseline: str | None) -> list[ZeroPointRow]:
     ]
 
 
-def is_kept(row: OffsetRow | ZeroPointRow, baseline: str | None) -> bool:
-    """Whether a detector is one of those whose flux scale a baseline keeps."""
-    return baseline == "mean" or baseline in (row.key[0], row.key[0][3:4])
-
-
 def _refuse_mixtures(rows: Iterable[tuple[Any, OffsetTable]], baseline: str | None) -> None:
-    """Refuse a filter and pupil of two kinds of rows, or of zero points of two tables without a common detector."""
-    found: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    """Refuse a filter and pupil of two kinds of rows, or of zero points of two tables on different scales."""
+    found: dict[tuple[str, str], list[tuple[Any, OffsetTable]]] = {}
     for row, table in rows:
-        found.setdefault(row.key[1:], {}).setdefault(table.name, []).append(row)
-    for (filter, pupil), by_table in found.items():
-        if len(by_table) < 2:
+        found.setdefault(row.key[1:], []).append((row, table))
+    for (filter, pupil), members in found.items():
+        tables = list({id(table): table for _, table in members}.values())  # two may have one name
+        if len(tables) < 2:
             continue
-        band, names = f"filter {filter}, pupil {pupil}", " and ".join(by_table)
-        if len({type(row) for rows in by_table.values() for row in rows}) > 1:
+        band, names = f"filter {filter}, pupil {pupil}", " and ".join(table.name for table in tables)
+        if len({type(row) for row, _ in members}) > 1:
             raise ReferenceTableError(
                 f"{band}: offsets and zero points, in {names}; give rows of one kind: remove the others from one table"
             )
-        for name, rows in by_table.items():
-            if isinstance(rows[0], ZeroPointRow) and not any(is_kept(row, baseline) for row in rows):
-                raise ReferenceTableError(
-                    f"{band}: zero points of {names} have no common scale: {name} has none of baseline {baseline}"
-                )
+        if problem := _find_two_scales(tables, (filter, pupil), baseline):
+            raise ReferenceTableError(f"{band}: zero points of {names} have no common scale: {problem}")
+
+
+def _find_two_scales(tables: Sequence[OffsetTable], band: tuple[str, str], baseline: str | None) -> str | None:
+    """Find why zero points of tables are not on one scale: the mean of other detectors, or several groups."""
+    points = [(table.name, [row for row in table.zero_points if row.key[1:] == band]) for table in tables]
+    points = [(name, rows) for name, rows in points if rows]
+    kept = [(name, sorted(row.detector for row in rows if is_kept(row, baseline))) for name, rows in points]
+    if lacking := [name for name, detectors in kept if not detectors]:
+        return f"{lacking[0]} has none of baseline {baseline}"
+    if any(detectors != kept[0][1] for _, detectors in kept):
+        words = ", and of ".join(f"{', '.join(detectors)} in {name}" for name, detectors in kept)
+        return f"baseline {baseline} is the mean of {words}; give a detector of both as the baseline"
+    groups = [(name, sorted({str(row.group) for row in rows})) for name, rows in points]
+    if len({group for _, found in groups for group in found}) > 1:
+        words = ", ".join(f"{name} has group {' and '.join(found)}" for name, found in groups)
+        return f"{words}, and groups of linked detectors have scales of their own"
+    return None
 
 
 def _common_baseline(tables: Sequence[OffsetTable]) -> str | None:
@@ -316,6 +326,9 @@ def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Any, 
     if first.baseline != second.baseline and second.zero_points:
         done = "zero points are not converted" if first.baseline is None else "zero points are converted to the first"
         yield f"baselines {first.baseline} and {second.baseline}: {done}"
+    for filter, pupil in dict.fromkeys(row.key[1:] for row in first.zero_points if first.baseline is not None):
+        if problem := _find_two_scales([first, second], (filter, pupil), first.baseline):
+            yield f"filter {filter}, pupil {pupil}: differences hold a constant that means nothing: {problem}"
     kinds = [{row.key[1:] for row in rows} for table in (first, second) for rows in (table.rows, table.zero_points)]
     for filter, pupil in sorted((kinds[0] & kinds[3]) | (kinds[1] & kinds[2])):
         yield f"filter {filter}, pupil {pupil}: one table has offsets and the other zero points; not compared"

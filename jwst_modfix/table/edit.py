@@ -10,21 +10,23 @@ from typing import Any, ClassVar
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.table.file import (
+    check_name,
     expand,
     locate_table,
     needed_version,
     parse_tree,
-    read_table,
     read_text,
     read_tree,
     refuse_overwriting,
     refuse_packaged,
     table_from_tree,
     to_yaml,
+    warn_of_doubts,
 )  # fmt: skip
 from jwst_modfix.table.rules import check
 from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.table.validity import find_mismatch
+from jwst_modfix.text import join_problems
 
 
 def edit_row(
@@ -38,6 +40,7 @@ def edit_row(
     target = expand(output) if output else path
     refuse_packaged(target)
     if output:
+        check_name(target)
         refuse_overwriting(target)
     name, block = (key["array"], "offsets") if "array" in key else (key["detector"], "zero_points")
     problems: list[str] = []
@@ -45,18 +48,19 @@ def edit_row(
         if field in key:
             check(key[field], rule, f"--{field}", problems)
     if problems:
-        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
-    if mismatch := find_mismatch(name, key["filter"], key["pupil"]):
+        raise ReferenceTableError(f"{path}: " + join_problems(problems))
+    identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
+    if mismatch := find_mismatch(*identity):
         raise ReferenceTableError(
             f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
         )
-    identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
-    row = next((row for row in read_table(path).all_rows if row.identity == identity), None)
+    before = table_from_tree(read_tree(path), str(path))
+    row = next((row for row in before.all_rows if row.identity == identity), None)
     line = _history_line(key, row, changes, path)
     document, expected = TableText(path), read_tree(path)
     _edit(document.tree, block, key, changes, line, document.node, document.add)
     _edit(expected, block, key, changes, line, lambda value: value, _add)
-    return line, document.write(target, expected)
+    return line, warn_of_doubts(document.write(target, expected), target)
 
 
 def _edit(

@@ -22,8 +22,8 @@ from jwst_modfix.table.table import (
     Validity,
     ZeroPointRow,
 )
-from jwst_modfix.table.validity import find_mismatch
-from jwst_modfix.text import is_url, log
+from jwst_modfix.table.validity import find_doubts
+from jwst_modfix.text import is_url, join_problems, log
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
@@ -103,16 +103,15 @@ def refuse_overwriting(path: str | os.PathLike[str]) -> None:
 
 
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
-    """Read a table, and warn of rows that no exposure can match."""
+    """Read a table, and warn of what is doubtful in it."""
     path = locate_table(path)
-    return warn_of_mismatches(table_from_tree(read_tree(path), str(path), cls), path)
+    return warn_of_doubts(table_from_tree(read_tree(path), str(path), cls), path)
 
 
-def warn_of_mismatches(table: OffsetTable, path: Path) -> OffsetTable:
-    """Warn of the rows of a table that no exposure can match."""
-    for row in table.all_rows:
-        if mismatch := find_mismatch(*row.key):
-            log.warning("%s: %s can never match an exposure: %s", path, row.label, mismatch.in_words())
+def warn_of_doubts(table: OffsetTable, path: Path) -> OffsetTable:
+    """Warn of what is doubtful in a table, such as rows that no exposure can match."""
+    for words in find_doubts(table):
+        log.warning("%s: %s", path, words)
     return table
 
 
@@ -200,7 +199,7 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     except ReferenceTableError as error:
         problems.append(str(error).removeprefix(f"{Path(name).name}: "))
     if problems:
-        raise ReferenceTableError(f"{name}: " + "; ".join(dict.fromkeys(problems)))
+        raise ReferenceTableError(f"{name}: " + join_problems(list(dict.fromkeys(problems))))
     return table
 
 
@@ -342,7 +341,7 @@ def _plain_scalar(text: str) -> Any:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    return float(text.replace(".inf", "inf").replace(".nan", "nan").lower()) if _FLOAT.fullmatch(text) else text
+    return float(re.sub(r"\.(?=[in])", "", text.lower())) if _FLOAT.fullmatch(text) else text
 
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
+from astropy.units import Unit
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
@@ -18,7 +19,7 @@ from jwst_modfix.table.file import (
     refuse_overwriting,
     table_from_tree,
     tree_from_table,
-    warn_of_mismatches,
+    warn_of_doubts,
 )
 from jwst_modfix.table.lists import OF_LISTS, table_of_list
 from jwst_modfix.table.table import MODULES, Gradient, OffsetTable
@@ -30,6 +31,10 @@ _UNITS = {
     "photmjsr_A": "MJy s / (DN sr)", "photmjsr_B": "MJy s / (DN sr)", "photmjsr": "MJy s / (DN sr)",
     "photmjsr_date": None, "photom_A": None, "photom_B": None, "photom": None, "group": None,
 }  # fmt: skip
+_COLUMN_UNITS = {name: unit for name, unit in _UNITS.items() if unit}
+_COLUMN_UNITS |= {"factor": "", "factor_error": "", "photmjsr_ref": _COLUMN_UNITS["photmjsr"]}
+_COLUMN_UNITS |= dict.fromkeys(("dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b"), "mag")  # of the recipe's table
+_COLUMN_UNITS["slope_err"] = _COLUMN_UNITS["slope"]
 _NUMBERS = {name for name, unit in _UNITS.items() if unit} | {"group"}
 _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 
@@ -80,9 +85,12 @@ def write_ecsv(table: OffsetTable, path: str | Path) -> None:
 def read_columns(path: str | Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
     """Read a table from ECSV or CSV: one that `write_ecsv` wrote, the recipe's, or a list of zero points."""
     path = expand(path)
-    content = _read(path)
+    content = read_text_table(path, is_ecsv=path.suffix.lower() == ".ecsv")
+    for name in content.colnames:
+        if content[name].unit is not None and name in _COLUMN_UNITS:
+            content[name] = _convert(content[name], Unit(_COLUMN_UNITS[name]), path)
     if _RECIPE_COLUMNS & set(content.colnames) >= {"det", "filt", "dmag_ab"}:
-        return read_recipe(content, path, context, as_recipe=as_recipe)
+        return warn_of_doubts(read_recipe(content, path, context, as_recipe=as_recipe), path)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
     unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - {*_UNITS, *OF_LISTS})
     if unknown:
@@ -90,19 +98,30 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
             f"{path}: unknown columns or entries of its header: {', '.join(unknown)}; known are "
             f"{', '.join([*_UNITS, *OF_LISTS])}"
         )
-    for name in content.colnames:
-        if content[name].unit is None or _UNITS.get(name) is None:
-            continue
-        try:  # offsets in mmag are a thousand times too large as mag
-            content[name].convert_unit_to(_UNITS[name])
-        except (ValueError, TypeError) as error:
-            raise ReferenceTableError(f"{path}: column {name}: {error}; its unit must be {_UNITS[name]}") from error
+    if as_recipe or (blocks and context):
+        raise ReferenceTableError(
+            f"{path}: --recipe-gradient is for the recipe's table only, and --context for lists without a header"
+        )
     rows = [_row(line, path) for line in content]
     if not blocks:
-        return table_of_list(rows, path, context)
+        return warn_of_doubts(table_of_list(rows, path, context), path)
     tree = blocks | {"offsets": [row for row in rows if "detector" not in row] or None,
                      "zero_points": [row for row in rows if "detector" in row] or None}  # fmt: skip
-    return warn_of_mismatches(table_from_tree(plain_tree(tree), str(path)), path)
+    return warn_of_doubts(table_from_tree(plain_tree(tree), str(path)), path)
+
+
+def _convert(column: Any, unit: Any, path: Path) -> Any:
+    """Convert a column to a unit, as float: offsets in mmag are a thousand times too large as mag."""
+    try:
+        factor = Unit(column.unit).to(unit)
+        values = column.astype(float) * factor
+    except (ValueError, TypeError) as error:
+        raise ReferenceTableError(
+            f"{path}: column {column.name}: {error}; its unit must be {str(unit) or 'none'}"
+        ) from error
+    if factor <= 0:  # dex and dB grow with the flux
+        raise ReferenceTableError(f"{path}: column {column.name}: its unit must be {unit}, got {column.unit}")
+    return values
 
 
 def _row(line: Any, path: Path) -> dict[str, Any]:
@@ -130,15 +149,25 @@ def _field(text: str, path: Path) -> dict[str, Any]:
     return {"order": len(coefficients) - 1 if isinstance(coefficients, list) else 0, "coefficients": coefficients}
 
 
-def _read(path: Path) -> Table:
-    is_csv = path.suffix.lower() == ".csv"
+def read_text_table(path: Path, *, is_ecsv: bool = False) -> Table:
+    """Read a small CSV or ECSV file; lines that begin with # are comments."""
+    options: dict[str, Any] = {"format": "ascii.ecsv"} if is_ecsv else {"format": "ascii.csv", "comment": "#"}
     try:
         lines = read_bytes(path).decode("utf-8-sig").splitlines()
-        return Table.read(lines, format="ascii.csv", comment="#") if is_csv else Table.read(lines, format="ascii.ecsv")
+        header = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+        if not (header or is_ecsv):
+            raise ReferenceTableError(f"{path}: has no rows")
+        if not is_ecsv and "," not in header:
+            raise ReferenceTableError(f"{path}: columns must be separated by commas, got {header[:80]!r}")
+        content = Table.read(lines, **options)
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, ReferenceTableError):
             raise
-        raise ReferenceTableError(f"{path}: cannot be read as {'CSV' if is_csv else 'ECSV'}: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise ReferenceTableError(f"{path}: cannot be read as {'ECSV' if is_ecsv else 'CSV'}: {reason}") from error
+    if not len(content):
+        raise ReferenceTableError(f"{path}: has no rows")
+    return content
 
 
 # ---- the released recipe's table (github.com/Jerry-Ma/idf_nircam_cal_recipe) ----

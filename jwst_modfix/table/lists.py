@@ -7,10 +7,11 @@ from typing import Any
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import expand, parse_tree, read_bytes, refuse_overwriting, table_from_tree
+from jwst_modfix.table.file import expand, parse_tree, read_bytes, refuse_overwriting, table_from_tree, warn_of_doubts
 from jwst_modfix.table.rules import Rule, check
 from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.table.validity import find_mismatch
+from jwst_modfix.text import join_problems
 
 OF_LISTS = ("factor", "factor_error", "photmjsr_ref")
 """Columns of lists that tables do not have: fluxes are multiplied by the factor, which is PHOTMJSR over that of the
@@ -28,6 +29,8 @@ def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | 
         named = ", ".join(f"{key}={row[key]}" for key in ("detector", "filter", "pupil") if key in row)
         points.append(_zero_point(row, f"zero point {number} ({named})", problems))
     history = f"Converted from {path.name}; the values are those of the list, relative to no common baseline."
+    if any("photmjsr_ref" in row for row in rows):
+        history += " Zero points are 2.5 log10(photmjsr / photmjsr_ref); photmjsr_ref is taken as that of the data."
     meta: dict[str, Any] = {
         "reftype": "moduleoffset",
         "telescope": "JWST",
@@ -50,7 +53,7 @@ def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | 
     except ReferenceTableError as error:
         problems.append(str(error).removeprefix(f"{path}: "))
     if problems:
-        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
+        raise ReferenceTableError(f"{path}: " + join_problems(problems))
     return table
 
 
@@ -66,21 +69,30 @@ def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict
     if "photmjsr_ref" in row:
         point["photmjsr"] = row["photmjsr_ref"]  # of the data, which the correction brings to that of the list
         ratio = [row.get("photmjsr"), row["photmjsr_ref"]]
-        if not all(isinstance(value, int | float) and value > 0 for value in ratio):
+        if not all(map(_is_positive, ratio)):
             problems.append(f"{place}: photmjsr and photmjsr_ref must be greater than 0, got {ratio[0]} and {ratio[1]}")
             return point
         factor = ratio[0] / ratio[1]
     if "zero_point" not in row:
-        if not (isinstance(factor, int | float) and 0 < factor < math.inf):
+        if not _is_positive(factor):
             problems.append(f"{place}: factor must be a number greater than 0, got {factor}")
             return point
         point["zero_point"] = 2.5 * math.log10(factor)
         if "factor_error" in row:
-            point["zero_point_error"] = _PER_FACTOR * row["factor_error"] / factor
+            error = check(row["factor_error"], Rule(kind="number", low=0), f"{place}, field factor_error", problems)
+            point["zero_point_error"] = _PER_FACTOR * error / factor if isinstance(error, float) else 0.0
+    if "factor_error" in row and {"zero_point", "zero_point_error"} & set(row):
+        problems.append(f"{place}: has factor_error and a zero_point or its error; give values and errors of one kind")
     detector, filter, pupil = (str(row.get(key, "CLEAR")) for key in ("detector", "filter", "pupil"))
-    if (mismatch := find_mismatch(detector, filter, pupil)) and detector[:4] in ("NRCA", "NRCB"):
+    subarray = str(row.get("subarray", ""))
+    if (mismatch := find_mismatch(detector, filter, pupil, subarray)) and detector[:4] in ("NRCA", "NRCB"):
         problems.append(f"{place}: no exposure can match: {mismatch.in_words()}")
     return point
+
+
+def _is_positive(value: Any) -> bool:
+    """Whether a value is a number greater than 0; True is none, which YAML makes of ``yes``."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 # ---- the YAML layout ----
@@ -107,8 +119,8 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
             rows.append(row | {"photmjsr": values[0], "factor": values[1]})
             areas[key] = check(values[2], Rule(kind="number", low=0), f"{key} pixar_sr", problems)
     if problems:
-        raise ReferenceTableError(f"{path}: " + "; ".join(problems))
-    return table_of_list(rows, path, context, pixar_sr=areas)
+        raise ReferenceTableError(f"{path}: " + join_problems(problems))
+    return warn_of_doubts(table_of_list(rows, path, context, pixar_sr=areas), path)
 
 
 def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
@@ -126,6 +138,6 @@ def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
         else:
             lines.append(f"{key}: [{row.photmjsr!r}, {10 ** (0.4 * row.zero_point):.12g}, {areas[key]!r}]\n")
     if problems:
-        raise ReferenceTableError(f"{table.name}: cannot be written as {path.name}: " + "; ".join(problems))
+        raise ReferenceTableError(f"{table.name}: cannot be written as {path.name}: " + join_problems(problems))
     with written_whole(path) as partial:
         partial.write_text("".join(lines), encoding="utf-8")

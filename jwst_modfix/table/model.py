@@ -18,7 +18,7 @@ from jwst_modfix.table.file import (
     read_tree,
     table_from_tree,
     tree_from_table,
-    warn_of_mismatches,
+    warn_of_doubts,
     write_tree,
 )
 from jwst_modfix.table.table import OffsetTable
@@ -54,7 +54,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         if isinstance(init, str | PurePath):
             path = locate_table(init)
             name, init = path.name, read_tree(path)
-            warn_of_mismatches(table_from_tree(init, str(path)), path)
+            warn_of_doubts(table_from_tree(init, str(path)), path)
         elif isinstance(init, OffsetTable):
             name, init = init.name, tree_from_table(init)
         elif not isinstance(init, dict | AsdfObject | ModuleOffsetModel | None):

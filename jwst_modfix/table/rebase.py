@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
 from numpy.polynomial import legendre
 
 from jwst_modfix.errors import ReferenceTableError
@@ -27,9 +26,10 @@ from jwst_modfix.table.calibration import (
     read_image,
     read_photom,
 )
-from jwst_modfix.table.combine import is_kept
+from jwst_modfix.table.file import expand
+from jwst_modfix.table.formats import read_text_table
 from jwst_modfix.table.table import DETECTORS, MODULES, Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
-from jwst_modfix.table.validity import base_name, contexts_in_words, derived_at, mjd_of, photmjsr_agrees
+from jwst_modfix.table.validity import base_name, contexts_in_words, derived_at, is_kept, mjd_of, photmjsr_agrees
 
 LARGEST_REMAINDER = 0.003  # mag rms; what the model of a row cannot hold of a new flat
 _SMALL = 1e-4  # mag; a subarray whose shift differs by more from that of the full frame gets a row of its own
@@ -190,7 +190,8 @@ _COLUMNS = ("detector", "filter", "pupil", "from", "to")
 
 def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
     """Read PHOTMJSR of both calibrations from a CSV file, as what photom files would say."""
-    content = _read_csv(path)
+    path = expand(path)
+    content = read_text_table(path)
     if missing := [name for name in _COLUMNS if name not in content.colnames]:
         raise ReferenceTableError(f"{path}: has no column {', '.join(missing)}; needed are {', '.join(_COLUMNS)}")
     problems: list[str] = []
@@ -220,14 +221,6 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
         for side in ("from", "to")
     )
     return Calibration("from", old, is_list=True), Calibration("to", new, is_list=True)
-
-
-def _read_csv(path: str | Path) -> Table:
-    try:
-        return Table.read(path, format="ascii.csv", comment=r"\s*#")
-    except (OSError, ValueError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ReferenceTableError(f"{path}: cannot be read as CSV: {reason}") from error
 
 
 def _positive(value: Any) -> float | None:
@@ -534,7 +527,7 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
     moved: dict[int, float] = {}
     words = []
     for (filter, pupil, _), members in groups.items():
-        kept = [c for c in members if not c.after.subarray and is_kept(c.after, table.baseline)]
+        kept = [c for c in members if is_kept(c.after, table.baseline)]
         before, after = [c.before.value for c in kept], [c.after.value for c in kept]
         if not kept or abs(np.mean(before)) > _SMALL / 10:
             continue

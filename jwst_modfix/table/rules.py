@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from jwst_modfix.text import has_hidden
@@ -19,6 +19,7 @@ class Rule:
     kind: str  # number, whole number, text, date, list, mapping, data (nested plain values) or any
     low: float = -math.inf  # of a number
     high: float = math.inf
+    may_be_zero: bool = True
     choices: tuple[str, ...] = ()  # of a text
     meant: Mapping[str, str] = field(default_factory=dict)  # choices that are written in another way elsewhere
     pattern: str = ".*"  # of the whole text
@@ -128,17 +129,25 @@ def _problem_of_number(value: Any, rule: Rule) -> str | None:
         return f"must not be less than {rule.low:g}, got {value}"
     if value > rule.high:
         return f"must not be more than {rule.high:g}, got {value}"
+    if not (value or rule.may_be_zero):
+        return f"must be greater than 0, got {value}"
     if rule.kind == "whole number" and value != int(value):
         return f"must be a whole number, got {value}"
     return None
 
 
+_TYPED = str.maketrans("\u2212\u2013,", "--.")  # minus and dash of a word processor, decimal comma
+
+
 def _hint_of_number(value: Any) -> str:
     """Explain how YAML interprets what the user probably meant."""
+    plain = value.translate(_TYPED) if isinstance(value, str) else ""
     try:
-        return f"; YAML reads this as text, write {float(value)!r} without quotes" if isinstance(value, str) else ""
+        number = float(plain)
     except ValueError:
         return ""
+    reading = "YAML reads this as text, " if plain == value else ""
+    return f"; {reading}write {number!r} without quotes" if math.isfinite(number) else ""
 
 
 def _rule_of_data(value: Any) -> Rule:
@@ -147,7 +156,9 @@ def _rule_of_data(value: Any) -> Rule:
         return Rule(kind="mapping", may_be_empty=True)
     if isinstance(value, list | tuple):
         return Rule(kind="list", may_be_empty=True)
-    return Rule(kind="any") if isinstance(value, bool) else ANY_TEXT if isinstance(value, str) else Rule(kind="number")
+    if isinstance(value, bool | str):
+        return Rule(kind="any") if isinstance(value, bool) else ANY_TEXT
+    return Rule(kind="whole number" if isinstance(value, Integral) else "number")
 
 
 def context_number(context: str | None) -> int | None:

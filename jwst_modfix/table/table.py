@@ -39,11 +39,12 @@ FRAMES = ("focal_plane", "detector", "sky")
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
 _LEVEL = Rule(kind="number", low=-1, high=1)  # mag, or mag/arcmin; 10 mmag is 0.01
-_ERROR = Rule(kind="number", low=0)
+_ERROR = Rule(kind="number", low=0, high=1)
+_PHOTMJSR = Rule(kind="number", low=0, may_be_zero=False)
 _ANGLE = Rule(kind="number", low=-360, high=360)
 _WHEEL = Rule(kind="text", pattern="[A-Z][A-Z0-9]+", example="F444W")
 _CONTEXT = Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
-_NAMES = Rule(kind="list", items=TEXT, single=True)
+_NAMES = Rule(kind="list", items=Rule(kind="text", pattern=r"[^,;*?\\]*", example="a.fits"), single=True)
 _BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
 _DATE = Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
@@ -190,7 +191,7 @@ class OffsetRow(_Row):
             "slope": _LEVEL,
             "slope_error": _ERROR,
             "direction": _ANGLE,
-            "photmjsr": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _ERROR), required=MODULES),
+            "photmjsr": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _PHOTMJSR), required=MODULES),
             "photmjsr_date": _DATE,
             "photom": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES),
         },
@@ -351,7 +352,7 @@ class ZeroPointRow(_Row):
             "zero_point_error": _ERROR,
             "field": Rule(kind="any"),  # has rules of its own
             "field_error": _ERROR,
-            "photmjsr": _ERROR,
+            "photmjsr": _PHOTMJSR,
             "photmjsr_date": _DATE,
             "photom": TEXT,
             "group": Rule(kind="whole number", low=0, high=999),
@@ -794,11 +795,13 @@ class OffsetTable:
             The row of the detector, or that of its array ID, or None.
         """
         return self.zero_point(detector, filter, pupil, subarray) or self.row(
-            detector and array_of(detector), filter, pupil, subarray
+            array_of(detector) if detector else None, filter, pupil, subarray
         )
 
     def _find(self, name: str | None, *place: str | None) -> Any:
         """Find the row of an array or detector in a filter, pupil and subarray, else the row for every subarray."""
+        if wrong := [part for part in (name, *place) if not isinstance(part, str | None)]:
+            raise ReferenceTableError(f"{self.name}: rows are found by text such as '1' or 'NRCA1', got {wrong[0]!r}")
         index: Mapping[Any, Any] = self._index
         *band, subarray = place
         return index.get((name, *band, subarray or "")) or index.get((name, *band, ""))

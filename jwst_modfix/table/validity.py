@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointRow
@@ -47,6 +48,22 @@ IN_PUPIL_WHEEL = {
     "F162M": "F150W2", "F164N": "F150W2", "F323N": "F322W2", "F405N": "F444W", "F466N": "F444W", "F470N": "F444W",
 }  # fmt: skip
 """Bands in the pupil wheel, and the filter that is used with each."""
+SUBARRAYS = (
+    "FULL", "FULLP", "SUB640", "SUB320", "SUB160", "SUB400P", "SUB160P", "SUB64P", "SUB32TATS", "SUB32TATSGRISM",
+    "SUB32TA_DHS", "SUB400X256ALWB", "SUB64FP1A", "SUB64FP1B", "SUB64FP6A", "SUB8FP1A", "SUB8FP1B", "SUB8FP6A",
+    "SUB96DHSPILA", "SUB96DHSPILB", "SUBGRISM64", "SUBGRISM128", "SUBGRISM256", "MASK210R", "MASK335R", "MASK430R",
+    "MASKLWB", "MASKSWB", "MASKA210R", "MASKA430R", "MASKBLWB", "MASKBSWB", "SUB320A335R", "SUB320A430R",
+    "SUB320ALWB", "SUB320B335R", "SUB320B430R", "SUB320BLWB", "SUB640A210R", "SUB640ASWB", "SUB640B210R",
+    "SUB640BSWB", "SUBFSA210R", "SUBFSA335R", "SUBFSA430R", "SUBFSALWB", "SUBFSASWB", "SUBNDA210R", "SUBNDA335R",
+    "SUBNDA430R", "SUBNDALWBL", "SUBNDALWBS", "SUBNDASWBL", "SUBNDASWBS", "SUBNDB210R", "SUBNDB335R", "SUBNDB430R",
+    "SUBNDBLWBL", "SUBNDBLWBS", "SUBNDBSWBL", "SUBNDBSWBS", "FULL_SUPSTP008", "FULL_SUPSTP024", "FULL_SUPSTP120",
+    "FULL_SUPSTP510", "FULL_SUPSTP008P", "FULL_SUPSTP024P", "FULL_SUPSTP120P", "FULL_SUPSTP510P", "SUB64P_SUPSTP002",
+    "SUB64P_SUPSTP008", "SUB64P_SUPSTP032", "SUB41STRIPE1_DHS", "SUB82STRIPE2_DHS", "SUB164STRIPE4_DHS",
+    "SUB260STRIPE4_DHS", "SUB160STRIPE4_DHS", "SUB256STRIPE4_DHS", "SUB40STRIPE1_DHS", "SUB80STRIPE2_DHS",
+)  # fmt: skip
+"""NIRCam's subarrays, as stdatamodels 6.0 knows them."""
+_LARGEST = 0.5  # mag; of no calibration of NIRCam: such a value is one in mmag, or a factor
+_SMALL_MEAN = 1e-4  # mag; rounding of rows leaves less
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,8 @@ class Mismatch:
         return self.reason + (f": {fields}" if fields else "")
 
 
-def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
-    """Find why no imaging exposure can have an array or detector, filter and pupil; None where one can."""
+def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mismatch | None:
+    """Find why no exposure can have an array or detector, filter, pupil and subarray; None where one can."""
     is_long, is_array = name.lower().endswith("long"), name.lower() == name
     mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
     if is_array:
@@ -79,10 +96,38 @@ def find_mismatch(name: str, filter: str, pupil: str) -> Mismatch | None:
         return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", there)
     if filter not in mine:
         return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
+    if subarray and subarray not in SUBARRAYS:
+        close = difflib.get_close_matches(subarray, SUBARRAYS, 1)
+        return Mismatch(f"NIRCam has no subarray {subarray}", {"subarray": close[0]} if close else {})
     if pupil == "CLEAR" or pupil in IN_PUPIL_WHEEL:
         return None
     known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
     return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
+
+
+def find_doubts(table: OffsetTable) -> Iterator[str]:
+    """Find rows that no exposure can match, values that may be in mmag, and baselines whose flux scale changes."""
+    for row in table.all_rows:
+        if mismatch := find_mismatch(*row.identity):
+            yield f"{row.label} can never match an exposure: {mismatch.in_words()}"
+        if max(abs(row.value), row.error or 0.0) > _LARGEST:
+            size = f"{row.value:g} ± {row.error or 0.0:g} mag is larger than {_LARGEST} mag"
+            yield f"{row.label}: {size}; is it in mmag, or a factor?"
+    kept: dict[tuple[Any, ...], list[float]] = {}
+    for point in table.zero_points:
+        if is_kept(point, table.baseline):
+            kept.setdefault((*point.key[1:], point.group), []).append(point.zero_point)
+    for (filter, pupil, _), values in kept.items():
+        if abs(mean := math.fsum(values) / len(values)) > _SMALL_MEAN:
+            yield (
+                f"filter={filter}, pupil={pupil}: the baseline is {table.baseline}, but its zero points have a mean of "
+                f"{1e3 * mean:+.2f} mmag: the correction changes its flux scale"
+            )
+
+
+def is_kept(row: OffsetRow | ZeroPointRow, baseline: str | None) -> bool:
+    """Whether a detector is one of those whose flux scale a baseline keeps: the mean of their rows is 0."""
+    return row.subarray is None and baseline in ("mean", row.key[0], row.key[0][3:4])
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -101,7 +146,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
         reason += f", subarray={exposure.subarray}"
     for row in table.all_rows:
-        mismatch = find_mismatch(*row.key)
+        mismatch = find_mismatch(*row.identity)
         if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
