@@ -42,8 +42,9 @@ def test_a_refusal_names_the_exposure(pair, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pair[0].meta.ref_file.crds.context_used = "jwst_0990.pmap"
     pair[0].save("jw_rate.fits")
-    pipeline = ModuleOffsetImage2Pipeline(steps=SKIPPED | {"module_offset": {"on_invalid": "error"}})
-    pipeline.prefetch_references = False
+    options = {"steps": SKIPPED | {"module_offset": {"on_invalid": "error"}}, "save_results": True}
+    pipeline = ModuleOffsetImage2Pipeline(**options)
+    pipeline.prefetch_references, pipeline.suffix = False, pipeline.default_suffix()  # as run does
     with pytest.raises(ModuleOffsetError, match=r"^jw_cal.fits: CRDS_CTX is jwst_0990.pmap"):
         pipeline.process("jw_rate.fits")
 
