@@ -103,18 +103,31 @@ def test_sources_keep_their_place_and_the_light_of_the_psf(detector, name, held,
     assert (box * y)[bright].sum() / box[bright].sum() == pytest.approx(99.8, abs=0.05)
 
 
+def on_fine_steps(wavefront, size, steps=9):
+    """PSF of F200W on steps of a pixel, which filters of scipy smooth as pixels, diffusion and coupling do."""
+    fine = gaussian_filter(uniform_filter(diffract(wavefront, Band.named("F200W"), size / steps), steps), 0.2 * steps)
+    return 0.98 * fine + 0.005 * sum(np.roll(fine, shift, axis) for shift in (-steps, steps) for axis in (0, 1))
+
+
+def test_pixels_have_the_light_that_falls_on_them():
+    wavefront = draw(60.0, 80.0).modules["B"]
+    stamp = DiffractionPSF(wavefront, Band.named("F200W"), 0.0311, 0.0311).stamp(0.0, 0.0, 0.0311, POINT, ROUND)
+    fine, middle = on_fine_steps(wavefront, 0.0311), len(stamp) // 2
+    centres = len(fine) // 2 + 9 * np.arange(-3, 4)
+    expected = 81 * fine[np.ix_(centres, centres)]
+    np.testing.assert_allclose(
+        stamp[middle - 3 : middle + 4, middle - 3 : middle + 4], expected, atol=2e-3 * expected.max()
+    )
+
+
 def test_apertures_lose_more_in_the_module_of_the_larger_error():
-    """In 0.30", from PSFs on fine steps that filters of scipy smooth as pixels, diffusion and coupling do."""
     wavefronts, found, expected = draw(0.0, 150.0), {}, {}
     for module in "AB":
         exposure = one_exposure(f"NRC{module}1", "F200W")
         size = np.sqrt(np.prod(exposure.geometry.pixel_scales))
         image = draw_sources(sources_at(exposure, [1000.2], [900.4]), exposure, wavefronts=wavefronts)
         found[module] = CircularAperture((1000.2, 900.4), 0.30 / size).do_photometry(image)[0][0] / FLUX_20
-        fine = diffract(wavefronts.modules[module], Band.named("F200W"), size / 9)
-        fine = gaussian_filter(uniform_filter(fine, 9), 0.2 * 9)
-        fine = 0.98 * fine + 0.005 * sum(np.roll(fine, shift, axis) for shift in (-9, 9) for axis in (0, 1))
-        expected[module] = encircled(fine, 0.30, size / 9)
+        expected[module] = encircled(on_fine_steps(wavefronts.modules[module], size), 0.30, size / 9)
     assert found == pytest.approx(expected, abs=1e-3)
     assert -2.5 * np.log10(found["A"] / found["B"]) < -0.005
 
