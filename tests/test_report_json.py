@@ -180,17 +180,18 @@ def test_a_reserved_source_that_varies_is_listed():
 
 
 @pytest.mark.parametrize(
-    ("shift", "is_named"),
+    ("shift", "epochs", "is_named"),
     [
-        (lambda t: 0.06 * (t["module"] == "A"), True),
-        (lambda t: np.array([0.070, -0.100, 0.027])[t["epoch"]], False),  # which swaps the modules as well
-        (lambda t: 0.06 * (t["module"] == "A") * (t["epoch"] < 2), False),
+        (lambda t: 0.06 * (t["module"] == "A"), 3, True),
+        (lambda t: np.array([0.070, -0.100, 0.027])[t["epoch"]], 3, False),  # the modules swap with the epochs
+        (lambda t: 0.06 * (t["module"] == "A") * (t["epoch"] < 2), 3, False),
+        (lambda t: 0.06 * (t["module"] == "A"), 2, False),  # or the star varies: each module saw it in one epoch
     ],
-    ids=["saturated in module A", "variable", "changed"],
+    ids=["saturated in module A", "variable", "changed", "two epochs"],
 )
-def test_a_saturated_star_is_told_from_a_variable_one(shift, is_named):
+def test_a_saturated_star_is_told_from_a_variable_one(shift, epochs, is_named):
     """Truth: the brightest star that both modules measured twice is off; only saturation follows the module."""
-    photometry, headers, epochs = simulate_photometry([SHORT], seed=4, outliers=0.0)
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=4, outliers=0.0, epochs=epochs)
     table = photometry.measurements
     twice = [np.bincount(table["source"][table["module"] == m], minlength=10_000) >= 2 for m in "AB"]
     mine = np.all(twice, axis=0)[table["source"]]
