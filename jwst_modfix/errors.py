@@ -1,5 +1,7 @@
 """Errors and warnings of jwst_modfix."""
 
+from collections.abc import Iterable
+
 from jwst_modfix.text import plain_text
 
 __all__ = [
@@ -19,11 +21,33 @@ __all__ = [
 ]
 
 
+_IN_LINE, _LISTED = 5, 10  # problems in one line, and lines of more
+
+
 class ModuleOffsetError(Exception):
-    """Base class of all errors that jwst_modfix raises; the message is one line of plain text."""
+    """
+    Base class of all errors that jwst_modfix raises; the message is plain text.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, or where.
+    problems : iterable of str, optional
+        What is wrong there: in the line of the message or, where there are many, the first ones in lines of their own.
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(dict.fromkeys(problems))
+        self.args = (message, self.problems) if self.problems else (message,)  # of which copies are made
 
     def __str__(self) -> str:
-        return plain_text(super().__str__())
+        message, *problems = map(plain_text, (str(self.args[0]), *self.problems))
+        if len(problems) <= _IN_LINE:
+            return ": ".join(filter(None, [message, "; ".join(problems)]))
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        head = ": ".join(filter(None, [message, f"{len(problems)} problems"]))
+        return "\n  ".join([f"{head}:", *problems[:_LISTED], *more])
 
 
 class ReferenceTableError(ModuleOffsetError, ValueError):

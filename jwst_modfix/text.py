@@ -19,7 +19,6 @@ __all__ = [
     "format_measured",
     "has_hidden",
     "is_url",
-    "join_problems",
     "log",
     "log_result",
     "plain_text",
@@ -34,8 +33,6 @@ Item = TypeVar("Item")
 
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
-
-_MOST_PROBLEMS = 20
 
 
 def has_hidden(text: str, allowed: str = "") -> bool:
@@ -53,12 +50,6 @@ def plain_text(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
-
-
-def join_problems(problems: Sequence[str]) -> str:
-    """Join what is wrong to one line; of more than 20 problems, the first ones and the number of the others."""
-    others = len(problems) - _MOST_PROBLEMS
-    return "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {others} more" if others > 0 else "")
 
 
 def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:

@@ -1,11 +1,14 @@
-"""The page of messages quotes what the package says."""
+"""Messages: lists of problems, and the page of messages quotes what the package says."""
 
 import ast
 import itertools
+import pickle
 import re
 from pathlib import Path
 
 import pytest
+
+from jwst_modfix.errors import ReferenceTableError
 
 ROOT = Path(__file__).parents[1]
 NAMES = r"\b[A-Z]+\b(?:=[A-Z]+)?"  # placeholders for names and numbers; keywords of headers are quoted by the code
@@ -32,3 +35,22 @@ def test_each_message_that_is_explained_exists(quote):
     text = "\n".join(texts())
     parts = [part.strip(" =,") for part in re.split(NAMES, quote)]
     assert [part for part in parts if part not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("count", "lines"),
+    [
+        (1, ["list.csv: row 1 is bad"]),
+        (5, ["list.csv: row 1 is bad; row 2 is bad; row 3 is bad; row 4 is bad; row 5 is bad"]),
+        (6, ["list.csv: 6 problems:", *(f"  row {n} is bad" for n in range(1, 7))]),
+        (80, ["list.csv: 80 problems:", *(f"  row {n} is bad" for n in range(1, 11)), "  and 70 more"]),
+    ],
+)
+def test_many_problems_are_listed_one_a_line_and_the_first_ten_only(count, lines):
+    error = ReferenceTableError("list.csv", [f"row {n} is bad" for n in range(1, count + 1)])
+    assert str(error).splitlines() == lines
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # as workers do
+
+
+def test_a_problem_has_one_line_whatever_it_holds():
+    assert str(ReferenceTableError("a\nb", ["c\x1b[2K\nd"] * 2)) == "a\\nb: c\\x1b[2K\\nd"

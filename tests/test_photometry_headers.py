@@ -40,6 +40,11 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     assert header.jansky == header.pixar_sr * 1e6
 
 
+def test_a_failed_step_that_leaves_the_flux_scale_is_named_in_a_warning(saved, caplog):
+    read_header(saved(lambda m: setattr(m.meta.cal_step, "jump", "FAILED")))
+    assert "jw_cal.fits: an earlier step FAILED (S_JUMP): look at its log" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -53,6 +58,7 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
         ),
         (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", None), "has no PIXAR_SR in its headers; give a"),
         (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", -1.0), "PIXAR_SR must be positive, got -1.0"),
+        (lambda m: setattr(m.meta.cal_step, "photom", "FAILED"), r"FAILED \(S_PHOTOM\): calibrate the exposure again"),
     ],
 )
 def test_wrong_headers_are_refused(saved, change, message):

@@ -32,7 +32,7 @@ from jwst_modfix.table.validity import (
     find_missing,
     find_untrusted,
 )
-from jwst_modfix.text import annotate, count_nouns, join_problems, log, log_result, plain_text
+from jwst_modfix.text import annotate, count_nouns, log, log_result, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -263,10 +263,10 @@ def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str
         except ExposureError as error:
             unreadable.append(str(error))
     if unreadable:
-        count, lines = len(unreadable) + len(refused), join_problems([*unreadable, *refused])
-        raise AssociationError(f"{where}: {count} bad members: {lines}") if where else ExposureError(lines)
+        lines = [*unreadable, *refused]
+        raise AssociationError(f"{where}: {len(lines)} bad members", lines) if where else ExposureError(problems=lines)
     if refused:
-        of_all = f"{len(refused)} of {len(inputs)} exposures refused: " if len(inputs) > 1 else ""
+        of_all = f"{len(refused)} of {len(inputs)} exposures refused" if len(inputs) > 1 else ""
         raise _refusal(refused, done_before, correction, of_all)
     if correction.on_nothing == "error" and all(decision.action == "skip" for decision in decisions):
         reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
@@ -281,10 +281,9 @@ def nothing_changed(decisions: Sequence[Decision], inverse: bool) -> str:
 
 def _refusal(lines: list[str], done_before: list[bool], correction: Correction, of_all: str = "") -> ExposureError:
     """Make the error of exposures that are refused; say how to undo where all were corrected before."""
-    message = of_all + join_problems(lines)
     if all(done_before) and not correction.inverse:
-        return AlreadyCorrectedError(f"{message}. {_HOW_TO_UNDO}")
-    return ExposureError(message)
+        return AlreadyCorrectedError(of_all, [*lines[:-1], f"{lines[-1]}. {_HOW_TO_UNDO}"])
+    return ExposureError(of_all, lines)
 
 
 def correct_file(path: Path, target: Path, correction: Correction, job: str | None = None,

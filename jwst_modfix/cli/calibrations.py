@@ -159,7 +159,7 @@ def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: st
             except ReferenceTableError as error:
                 problems.append(str(error))
         if problems:
-            raise ReferenceTableError("; ".join(problems))
+            raise ReferenceTableError(problems=problems)
     for target, words in lines:
         click.echo("\n".join([*words, f"wrote {target}"]))
 

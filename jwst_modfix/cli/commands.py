@@ -55,7 +55,8 @@ class _LazyGroup(click.Group):
         except BrokenPipeError:
             raise  # click ends quietly where the reader of a pipe has gone
         except (ModuleOffsetError, OSError) as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            lines = [" ".join(line.split()) for line in str(error).splitlines()]
+            raise click.ClickException("\n  ".join(lines)) from error
 
 
 @click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,7 @@ from jwst_modfix.table.describe import describe_band, describe_table, describe_v
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
-from jwst_modfix.text import align, count_nouns, join_problems, wrap
+from jwst_modfix.text import align, count_nouns, wrap
 
 _SHOW_EXAMPLES = """\b
 Examples:
@@ -47,7 +47,7 @@ def show_command(paths):  # numpydoc ignore=PR01
         else:
             click.echo("\n" * (number > 0) + "\n".join(lines))
     if problems:
-        raise ModuleOffsetError(join_problems(problems))
+        raise ModuleOffsetError(problems=problems)
 
 
 def _list_folder(path):

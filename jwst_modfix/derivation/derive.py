@@ -30,7 +30,7 @@ from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_he
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import count_nouns, format_measured, join_problems, log, show_progress
+from jwst_modfix.text import count_nouns, format_measured, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -294,7 +294,7 @@ def read_members(
     headers = [header for header in found if isinstance(header, ExposureHeader)]
     if problems := [problem for problem in found if isinstance(problem, str)]:
         raise AssociationError(
-            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used: {join_problems(problems)}"
+            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used", problems
         )
     if copies := find_copies(headers):
         raise AssociationError(

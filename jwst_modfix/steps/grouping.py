@@ -14,7 +14,7 @@ from jwst_modfix.files import find_existing, locate, written_whole
 from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
-from jwst_modfix.text import count_nouns, join_problems
+from jwst_modfix.text import count_nouns
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,7 @@ def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
             except ModuleOffsetError as error:
                 problems.append(str(error))
     if problems:
-        raise AssociationError(
-            f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used: {join_problems(problems)}"
-        )
+        raise AssociationError(f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used", problems)
     others = [f"{file.name} ({reason})" for file, reason in reasons.items() if reason]
     notes = [f"not NIRCam imaging, left out: {', '.join(others)}"] if others else []
     if not headers:

@@ -56,7 +56,8 @@ class OfflineStep(JwstStep):
                 self._make_folder()
                 result = super().run(*args)
             except ModuleOffsetError as error:
-                log_result(str(error), logging.ERROR)
+                for line in str(error).splitlines():
+                    log_result(line, logging.ERROR)
                 raise _ending(type(error))(*error.args).with_traceback(error.__traceback__) from error.__cause__
             self.conclude(args)
             return result

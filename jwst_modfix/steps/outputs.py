@@ -16,7 +16,7 @@ from jwst_modfix.errors import AssociationError, ExposureError, OutputError
 from jwst_modfix.exposure import JOB_KEYWORD, open_exposure
 from jwst_modfix.files import check_writable, find_existing, identify, remove_leftovers
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.text import join_problems, log
+from jwst_modfix.text import log
 
 _MAX_NAME = 255  # bytes, of most file systems
 _ENDS = (".fits", ".asdf", "_asn.json")
@@ -44,7 +44,7 @@ def check_targets(
     if bad:
         raise OutputError("; ".join(bad))
     if problems:
-        raise AssociationError(join_problems(problems) + ": set output_dir or suffix")
+        raise AssociationError(problems=[*problems[:-1], f"{problems[-1]}: set output_dir or suffix"])
     existing = [] if allow_existing else find_existing(targets)
     if existing:
         exist = "exists" if len(existing) == 1 else "exist"

@@ -26,7 +26,6 @@ from jwst_modfix.table.file import (
 from jwst_modfix.table.rules import check
 from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.table.validity import find_mismatch
-from jwst_modfix.text import join_problems
 
 
 def edit_row(
@@ -48,7 +47,7 @@ def edit_row(
         if field in key:
             check(key[field], rule, f"--{field}", problems)
     if problems:
-        raise ReferenceTableError(f"{path}: " + join_problems(problems))
+        raise ReferenceTableError(str(path), problems)
     identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
     if mismatch := find_mismatch(*identity):
         raise ReferenceTableError(

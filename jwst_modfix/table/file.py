@@ -23,7 +23,7 @@ from jwst_modfix.table.table import (
     ZeroPointRow,
 )
 from jwst_modfix.table.validity import find_doubts
-from jwst_modfix.text import is_url, join_problems, log
+from jwst_modfix.text import is_url, log
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
@@ -197,9 +197,9 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     try:  # with what could be made of the rest, so that all is said at once
         table = cls(gradient=gradient, name=Path(name).name, **parts)
     except ReferenceTableError as error:
-        problems.append(str(error).removeprefix(f"{Path(name).name}: "))
+        problems += error.problems
     if problems:
-        raise ReferenceTableError(f"{name}: " + join_problems(list(dict.fromkeys(problems))))
+        raise ReferenceTableError(name, problems)
     return table
 
 

@@ -11,7 +11,6 @@ from jwst_modfix.table.file import expand, parse_tree, read_bytes, refuse_overwr
 from jwst_modfix.table.rules import Rule, check
 from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.table.validity import find_mismatch
-from jwst_modfix.text import join_problems
 
 OF_LISTS = ("factor", "factor_error", "photmjsr_ref")
 """Columns of lists that tables do not have: fluxes are multiplied by the factor, which is PHOTMJSR over that of the
@@ -51,9 +50,9 @@ def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | 
     try:  # with a 0 for each row that is wrong, so that all is said at once
         table: OffsetTable = table_from_tree(tree, str(path))
     except ReferenceTableError as error:
-        problems.append(str(error).removeprefix(f"{path}: "))
+        problems += error.problems or [str(error).removeprefix(f"{path}: ")]
     if problems:
-        raise ReferenceTableError(f"{path}: " + join_problems(problems))
+        raise ReferenceTableError(str(path), problems)
     return table
 
 
@@ -119,7 +118,7 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
             rows.append(row | {"photmjsr": values[0], "factor": values[1]})
             areas[key] = check(values[2], Rule(kind="number", low=0), f"{key} pixar_sr", problems)
     if problems:
-        raise ReferenceTableError(f"{path}: " + join_problems(problems))
+        raise ReferenceTableError(str(path), problems)
     return warn_of_doubts(table_of_list(rows, path, context, pixar_sr=areas), path)
 
 
@@ -138,6 +137,6 @@ def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
         else:
             lines.append(f"{key}: [{row.photmjsr!r}, {10 ** (0.4 * row.zero_point):.12g}, {areas[key]!r}]\n")
     if problems:
-        raise ReferenceTableError(f"{table.name}: cannot be written as {path.name}: " + join_problems(problems))
+        raise ReferenceTableError(f"{table.name}: cannot be written as {path.name}", problems)
     with written_whole(path) as partial:
         partial.write_text("".join(lines), encoding="utf-8")

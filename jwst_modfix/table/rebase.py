@@ -127,7 +127,7 @@ def rebase_table(
     problems += [words for row in rows for detector in detectors_of(row)
                  for words in _compare_row(row, detector, old, new, date)]  # fmt: skip
     if problems:
-        raise ReferenceTableError(f"{table.name}: " + "; ".join(dict.fromkeys(problems)))
+        raise ReferenceTableError(table.name, problems)
     changes = [_change(row, row, table, old, new, date) for row in rows]
     changes += [change for row in rows for change in _change_subarrays(row, table, old, new, date)]
     if lost := [change for change in changes if (change.remainder or 0.0) > LARGEST_REMAINDER]:
@@ -211,7 +211,7 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
                 problems.append(f"row {number}: {detector}, {line.label} has several rows")
             lines[side, detector].append(line)
     if problems:
-        raise ReferenceTableError(f"{path}: " + "; ".join(dict.fromkeys(problems)))
+        raise ReferenceTableError(str(path), problems)
     old, new = (
         {
             name: Photom(Path(path), name, None, tuple(found), "")

@@ -70,7 +70,7 @@ class _Checked:
         for name, value in self.check(given, self.label, problems).items():
             object.__setattr__(self, name, value)
         if problems:
-            raise ReferenceTableError("; ".join(problems))
+            raise ReferenceTableError(problems=problems)
 
     @classmethod
     def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
@@ -549,7 +549,7 @@ class OffsetTable:
     def __post_init__(self) -> None:
         problems = self._wrong_types()
         if problems:
-            raise ReferenceTableError("; ".join(problems))
+            raise ReferenceTableError(problems=problems)
         object.__setattr__(self, "rows", tuple(self.rows))
         object.__setattr__(self, "zero_points", tuple(self.zero_points))
         object.__setattr__(self, "meta", check(self.meta, META_RULE, "meta", problems))
@@ -568,7 +568,7 @@ class OffsetTable:
             if isinstance(row, OffsetRow) and row.slope is not None and self.gradient is None:
                 problems.append(f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block")
         if problems:
-            raise ReferenceTableError(f"{self.name}: " + "; ".join(dict.fromkeys(problems)))
+            raise ReferenceTableError(self.name, problems)
         object.__setattr__(self, "_index", index)  # names of detectors and arrays differ
 
     def _wrong_types(self) -> list[str]:
