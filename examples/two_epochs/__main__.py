@@ -89,7 +89,7 @@ def _exposures(folder, array, suffix):
 def _read_truth(folder):
     """Delta_AB and k that the simulation put in, by array and filter."""
     rows = yaml.safe_load((folder / "demo_truth.yaml").read_text())["table"]["rows"]
-    return {(row["array"], row["filter"]): (row["offset"], row["slope"]) for row in rows}
+    return {(row["array"], row["filter"]): (row["offset"], row.get("slope")) for row in rows}
 
 
 def _report(results, truths):
