@@ -18,6 +18,7 @@ from astropy.table import Table
 from scale import watch
 
 from jwst_modfix import simulate
+from jwst_modfix.simulate.dataset import DEFAULT_CONTEXT
 from jwst_modfix.simulate.detector import WHOLE
 from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.optics import assign_wcs
@@ -30,7 +31,7 @@ def main():
     """Make the exposures and the catalogue, unless they are there; run the step, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder for the exposures (2.5 GB); made where it does not exist")
-    parser.add_argument("--density", type=float, default=1700.0, help="sources per square arcmin [1700]")
+    parser.add_argument("--density", type=float, default=7100.0, help="sources per square arcmin [7100]")
     parser.add_argument("options", nargs="*", help="parameters of the step, such as scale=detectors")
     given = parser.parse_args()
     if not (given.folder / "all_asn.json").exists():
@@ -65,7 +66,7 @@ def make_set(folder, density):
     table.write(folder / "all.fits", overwrite=True)
     for exposure in exposures:
         model = ImageModel(data=np.zeros((2048, 2048), np.float32))
-        model.update({"meta": exposure_metadata(exposure, simulate.DEFAULT_CONTEXT, WHOLE)})
+        model.update({"meta": exposure_metadata(exposure, DEFAULT_CONTEXT, WHOLE)})
         assign_wcs(model, exposure.geometry)
         model.save(folder / exposure.filename)
     members = [{"expname": name, "exptype": "science"} for name in names.tolist()]

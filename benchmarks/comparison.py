@@ -51,7 +51,7 @@ def main():
             files = {(epoch, m): next(done.glob(f"*{epoch:03d}001_*_00001_nrc{m.lower()}{array}_*.fits"))
                      for epoch in (1, 2) for m in "AB"}  # fmt: skip
             found = fit_comparison(compare_modules(files), with_slope=array == "long")
-            cells += [f"{1e3 * one.value:+.1f} ± {1e3 * one.error:.1f}" for one in (found.offset, found.slope) if one]
+            cells += [f"{1e3 * one.value:+z.1f} ± {1e3 * one.error:.1f}" for one in (found.offset, found.slope) if one]
             change += [change_of_errors(next(raw.glob(f"*002001_*_00001_nrca{array}_cal.fits")), files[2, "A"])]
             shutil.rmtree(done)
         print(f"| {name} | {' | '.join(cells)} | {max(change):.1%} |", flush=True)

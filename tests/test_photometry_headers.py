@@ -40,6 +40,14 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     assert header.jansky == header.pixar_sr * 1e6
 
 
+def test_a_failed_step_is_refused_or_where_it_leaves_the_flux_scale_named_in_a_warning(saved, caplog):
+    with pytest.raises(ExposureError, match=r"FAILED \(S_PHOTOM\): calibrate the exposure again"):
+        read_header(saved(spoil=lambda hdulist: hdulist[0].header.set("S_PHOTOM", "FAILED")))
+    caplog.clear()
+    read_header(saved(spoil=lambda hdulist: hdulist[0].header.set("S_JUMP", "FAILED")))
+    assert "jw_cal.fits: an earlier step FAILED (S_JUMP): look at its log" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from report_page import Page, measured
 
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.report.content import describe_report
 from jwst_modfix.report.points import collect_points, list_outliers
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -176,6 +177,32 @@ def test_a_reserved_source_that_varies_is_listed():
     (row,) = listed[listed["source"] == star]
     assert row["reason"] == "reserved"
     assert len(listed) < 0.1 * len(np.unique(table["source"])), "others are not listed"
+
+
+@pytest.mark.parametrize(
+    ("shift", "epochs", "is_named"),
+    [
+        (lambda t: 0.06 * (t["module"] == "A"), 3, True),
+        (lambda t: np.array([0.070, -0.100, 0.027])[t["epoch"]], 3, False),  # the modules swap with the epochs
+        (lambda t: 0.06 * (t["module"] == "A") * (t["epoch"] < 2), 3, False),
+        (lambda t: 0.06 * (t["module"] == "A"), 2, False),  # or the star varies: each module saw it in one epoch
+    ],
+    ids=["saturated in module A", "variable", "changed", "two epochs"],
+)
+def test_a_saturated_star_is_told_from_a_variable_one(shift, epochs, is_named):
+    """Truth: the brightest star that both modules measured twice is off; only saturation follows the module."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=4, outliers=0.0, epochs=epochs)
+    table = photometry.measurements
+    twice = [np.bincount(table["source"][table["module"] == m], minlength=10_000) >= 2 for m in "AB"]
+    mine = np.all(twice, axis=0)[table["source"]]
+    star = table["source"][mine][np.argmin(table["mag"][mine])]
+    rows = table["source"] == star
+    table["mag"][rows] = (np.asarray(table["mag"]) + shift(table))[rows]
+    found = derive(photometry, headers, epochs)
+    points = {band.name: collect_points(found, band) for band in found.bands}
+    words = [f["words"] for f in describe_report(found, points)["findings"] if f["name"] == "saturated star"]
+    assert bool(words) == is_named
+    assert all(word.startswith(f"source {star}, ") for word in words)
 
 
 def test_findings_name_the_sources_that_vary(content):

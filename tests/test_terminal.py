@@ -132,6 +132,13 @@ def test_every_route_says_that_nothing_was_corrected_or_ends_with_an_error(
         ModuleOffsetStep.call(given, configure_log=False, on_nothing="error")
 
 
+def test_an_exposure_that_only_its_wcs_rules_out_is_found_before_too(small_exposure):
+    model = small_exposure("NRCALONG", "F444W")  # whose row has a slope
+    model.meta.wcs = None
+    with pytest.raises(ExposureError, match="nothing is corrected: 1 exposure left unchanged: it has no WCS"):
+        ModuleOffsetStep.call(model, configure_log=False, on_nothing="error")
+
+
 @pytest.mark.parametrize("name", ROUTES[:4])
 def test_one_exposure_that_is_corrected_is_enough(pair_folder, pair, name, caplog):
     fits.setval(f"data/{names(pair)[1]}", "CRDS_CTX", value="jwst_1293.pmap")

@@ -65,7 +65,8 @@ def _draw_arrays(axes, errors, results, truths):
     errors.axhline(0, color="k", linestyle=":", linewidth=1)
     errors.set_xticks(range(len(keys)), [f"{array}\n{band}" for array, band in keys])
     errors.set(xlabel="array ID", ylabel="measured \N{MINUS SIGN}\nexpected [mmag]", ylim=(-4.5, 4.5))
-    axes.set(ylabel=_LABEL, ylim=(-62, 62), title="(a) offset of the modules, simulated")
+    axes.set(ylabel=_LABEL, ylim=(-62, 62))
+    axes.set_title("(a) offset of the modules, simulated", fontsize=10)
     axes.tick_params(labelbottom=False)
     axes.legend(frameon=False, loc="upper right", ncols=3, columnspacing=1, handletextpad=0.3)
 
@@ -81,7 +82,8 @@ def _draw_field(axes, before, after, truths):
         line = comparison.offset.value + comparison.slope.value * distance
         axes.plot(distance, 1e3 * line, color=_STYLES[state]["color"], linewidth=1)
     axes.set(xlabel=r"$|d|$ from the midpoint of the modules [arcmin]", ylabel=_LABEL)
-    axes.set(xlim=(0, 2.6), ylim=(-25, 25), title="(b) gradient across the field, simulated: long, F444W")
+    axes.set(xlim=(0, 2.6), ylim=(-25, 25))
+    axes.set_title("(b) gradient across the field, simulated: F444W", fontsize=10)
     axes.legend(frameon=False, loc="upper right", ncols=3, columnspacing=1, handletextpad=0.3)
 
 
@@ -121,8 +123,9 @@ def _draw_differences(figure, exposures):
             interpolation="nearest",
         )
         axes.set_facecolor("0.85")
-        title = f"({letter}) epoch 2 \N{MINUS SIGN} epoch 1, simulated F444W, {state} correction"
-        axes.set(title=title, xlabel="along the field [arcmin]")
+        title = f"({letter}) simulated epoch 2 \N{MINUS SIGN} 1, F444W, {state} correction"
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="along the field [arcmin]")
     panels[0].set_ylabel("across [arcmin]")
     figure.colorbar(image, ax=panels, orientation="horizontal", shrink=0.5, aspect=40, label="difference [kJy/sr]")
 

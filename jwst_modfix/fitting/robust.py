@@ -21,7 +21,7 @@ _MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) +
 MAD_TO_SIGMA = 1.4826
 # The leverage of a source that its residuals are corrected for, at most: beyond it one source determines a term.
 _MAX_LEVERAGE = 0.9
-_SMALL_LEVERAGE = 0.02
+_SMALL_LEVERAGE = 0.02  # below which a correction would change an error by less than 1%
 _ELEMENTS = 2_000_000  # of covariances at once
 # Student's t of fewer than 3 degrees of freedom has no standard deviation.
 _LEAST_SOURCES = 4
@@ -168,12 +168,11 @@ def correct_leverage(system, weight, covariance, score):
     """Scores of measurements corrected for the leverage H of their source: W^1/2 (I - H)^-1/2 W^-1/2 (CR2).
 
     Bell & McCaffrey (2002, Survey Methodology 28, 169); with the magnitudes of sources eliminated: Pustejovsky &
-    Tipton (2018, J. Bus. Econ. Stat. 36, 672). Where the trace of H is small, its mean eigenvalue stands for all.
+    Tipton (2018, J. Bus. Econ. Stat. 36, 672). Where the trace of H is small, nothing is corrected.
     """
     # At most: without what the sources' magnitudes take.
     trace = system.per_source(weight * system.design.quadratic(covariance))
-    mean = trace / np.maximum(system.per_source(weight > 0) - system.eliminate, 1)
-    corrected = score / np.sqrt(1 - np.minimum(mean, _SMALL_LEVERAGE))[system.source]
+    corrected = score.copy()
     large, counts = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None)
     for count in np.unique(counts[large]).tolist():
         same = large[counts[large] == count]

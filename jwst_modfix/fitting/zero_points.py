@@ -181,7 +181,11 @@ def _measure(
 def _find_blocking(solution: Solution, weights: np.ndarray) -> list[str]:
     """Describe the terms fixed to 0 that a detector's zero point, or that of the baseline, depends on."""
     parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
-    return [s.words for s in solution.status if parts & set(s.partners)]
+    held = [s.words for s in solution.status if parts & set(s.partners)]
+    if solution.choice.field_order and not solution.field_order:
+        # Sources link detectors at their edges, where a field differs from its mean.
+        held.append("its value holds only if no detector has a field: one was asked for and is not determined")
+    return held
 
 
 @dataclass(frozen=True, kw_only=True)
