@@ -85,7 +85,8 @@ def read_measurements(path: Path) -> Table:
     except DeprecationWarning:
         raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
-        raise MeasurementsError(f"{path}: cannot be read as a table: {str(error).partition('\n')[0]}") from error
+        reason = str(error).partition("\n")[0]
+        raise MeasurementsError(f"{path}: cannot be read as a table: {reason}") from error
     if FITS_META in table.meta:
         table.convert_bytestring_to_unicode()
         try:
