@@ -2,7 +2,6 @@
 
 import ast
 
-from configobj import ConfigObj
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
@@ -16,10 +15,11 @@ class StepParameters(Directive):
 
     def run(self):
         """Build the definition list."""
-        spec = ConfigObj(getattr(jwst_modfix, self.arguments[0]).spec.splitlines(), list_values=False)
+        step = getattr(jwst_modfix, self.arguments[0])
+        spec, own = step.load_spec_file(), [line.partition(" = ")[0].strip() for line in step.spec.strip().splitlines()]
         parameters = nodes.definition_list()
-        for name, check in spec.items():
-            kind, default = read_check(check)
+        for name in own:
+            kind, default = read_check(spec[name])
             item = nodes.definition_list_item()
             item += nodes.term("", "", nodes.literal("", name), nodes.Text(f"  {kind}; default {default}"))
             meaning = spec.inline_comments[name].lstrip("# ")

@@ -405,7 +405,7 @@ class _FitsExposure(OpenExposure):
         if "data" not in self._places:
             raise ExposureError(f"{self.path}: is not a science image: it has no SCI image of EXTVER 1; {advice}")
         kind, shape = self._hdulist[0].header["DATAMODL"], self._places["data"][0].shape
-        if len(shape) != {"ImageModel": 2, "CubeModel": 3}.get(kind, len(shape)):
+        if len(shape) != {"ImageModel": 2, "CubeModel": 3, "RampModel": 4}.get(kind, len(shape)):
             raise ExposureError(f"{self.path}: DATAMODL is {kind}, but SCI has shape {shape}; {advice}")
         if not (self.name.isascii() and self.name.isprintable()):
             raise ExposureError(f"{self.name}: FITS headers hold names of printable ASCII only; rename the file")

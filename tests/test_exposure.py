@@ -223,7 +223,7 @@ def test_a_mask_of_another_shape_is_refused(path):
         describe(path)
 
 
-@pytest.mark.parametrize(("kind", "axes"), [("CubeModel", 2), ("ImageModel", 3), ("ImageModel", 1)])
+@pytest.mark.parametrize(("kind", "axes"), [("CubeModel", 2), ("RampModel", 2), ("ImageModel", 3), ("ImageModel", 1)])
 def test_a_kind_of_model_that_the_pixels_do_not_fit_is_refused(path, kind, axes):
     """Data models would fail on the output, when it is written."""
 

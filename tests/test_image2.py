@@ -38,6 +38,17 @@ def test_the_pipeline_corrects_after_photom_and_before_resample(pair, tmp_path, 
     assert result.meta.cal_step.module_offset == "COMPLETE"
 
 
+def test_a_refusal_names_the_exposure(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pair[0].meta.ref_file.crds.context_used = "jwst_0990.pmap"
+    pair[0].save("jw_rate.fits")
+    options = {"steps": SKIPPED | {"module_offset": {"on_invalid": "error"}}, "save_results": True}
+    pipeline = ModuleOffsetImage2Pipeline(**options)
+    pipeline.prefetch_references, pipeline.suffix = False, pipeline.default_suffix()  # as run does
+    with pytest.raises(ModuleOffsetError, match=r"^jw_cal.fits: CRDS_CTX is jwst_0990.pmap"):
+        pipeline.process("jw_rate.fits")
+
+
 def test_parameters_of_a_hook_are_in_parentheses_and_hooks_are_given_when_the_pipeline_is_made():
     hooks = ["jwst_modfix.ModuleOffsetStep(apply_slope=False)"]
     hook = Image3Pipeline(steps={"tweakreg": {"pre_hooks": hooks}}).tweakreg._pre_hooks[0]

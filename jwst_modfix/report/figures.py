@@ -25,6 +25,7 @@ from jwst_modfix.text import format_measured
 
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
+_MANY_POINTS = 5_000  # more are an image in a PDF file: as shapes they take a minute
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -454,8 +455,9 @@ def _draw_maps(axes: Sequence[Axes], differences: Sequence[_Differences], m: Mea
     for ax, d in zip(axes, differences, strict=True):
         east, north = (offset / 60 for offset in offsets(*middle, np.asarray(d.m.RA), np.asarray(d.m.Dec)))
         points = ax.scatter(
-            east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3
-        )
+            east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
+            rasterized=len(east) > _MANY_POINTS,
+        )  # fmt: skip
         ax.set(xlabel="east [arcmin]", aspect="equal")
     axes[0].invert_xaxis()
     axes[0].set_ylabel("north [arcmin]")
@@ -470,7 +472,8 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
     for code in np.unique(d.m.array_code):
         mine = d.m.array_code == code
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
-        ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label)
+        ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
+                rasterized=np.count_nonzero(mine) > _MANY_POINTS)  # fmt: skip
     limit = _limit(d.before, 98, 1.2)
     ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
            ylim=(-limit, limit))  # fmt: skip

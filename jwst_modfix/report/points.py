@@ -45,7 +45,7 @@ class Points:
         """Residual without the correction, against the corrected mean of the source [mag]."""
         return self.residual + self.system
 
-    @property
+    @cached_property
     def used(self) -> np.ndarray:
         """Which measurements are used in the fit."""
         return self.reason == ""

@@ -49,6 +49,10 @@ class ModuleOffsetImage2Pipeline(_OnStockPipeline, Image2Pipeline):
 
     step_defs: ClassVar = {**Image2Pipeline.step_defs, "module_offset": ModuleOffsetStep}
 
+    def default_suffix(self) -> str:  # numpydoc ignore=RT01
+        """Name an exposure as its result, by which messages name it too."""
+        return "cal"
+
     def process_exposure_product(self, *args: Any, **kwargs: Any) -> Any:
         """
         Calibrate one exposure as the stock pipeline does, corrected between photom and resample.
