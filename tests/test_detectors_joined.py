@@ -137,3 +137,23 @@ def test_wrong_options_are_refused_before_the_solution(files, modfix, words, mes
     output = modfix("derive-from", *files[0], *words, status=status)
     assert message in output
     assert "sources" not in output
+
+
+def test_another_product_of_one_exposure_has_other_magnitudes_and_is_the_same_exposure(files, tmp_path):
+    """A new WCS, as that of _jhat files, changes apertures a little."""
+    table = Table.read(files[0][0], format="ascii.ecsv")
+    table["mag"] += 1e-4
+    table.meta["exposures"] = [name.replace("_cal", "_jhat") for name in table.meta["exposures"]]
+    table.write(tmp_path / "jhat.ecsv", format="ascii.ecsv")
+    with pytest.raises(
+        MeasurementsError, match=r"jhat.ecsv: exposure .*_jhat.fits is in p1_modfix_measurements.ecsv too"
+    ):
+        derive_from([files[0][0], tmp_path / "jhat.ecsv"])
+
+
+def test_a_file_of_measurements_in_fits_whose_header_was_edited_is_refused(tmp_path):
+    Table({"a": [1]}, meta={"MODFIX": "{'epochs': 3"}).write(tmp_path / "edited.fits")
+    with pytest.raises(
+        MeasurementsError, match=r"edited.fits: cannot be read as a table: card MODFIX holds no metadata"
+    ):
+        derive_from([tmp_path / "edited.fits"])

@@ -85,10 +85,14 @@ def read_measurements(path: Path) -> Table:
     except DeprecationWarning:
         raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
-        raise MeasurementsError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0]
+        raise MeasurementsError(f"{path}: cannot be read as a table: {reason}") from error
     if FITS_META in table.meta:
         table.convert_bytestring_to_unicode()
-        table.meta = json.loads(table.meta[FITS_META])
+        try:
+            table.meta = dict(json.loads(table.meta[FITS_META]))
+        except (TypeError, ValueError) as error:
+            raise MeasurementsError(f"{path}: cannot be read as a table: card {FITS_META} holds no metadata") from error
     missing = [name for name in ("filter", "pupil", "selected", "source", "epoch") if name not in table.colnames]
     if missing:
         raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")

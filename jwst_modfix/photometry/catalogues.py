@@ -107,7 +107,8 @@ def _open(path):
     except DeprecationWarning:
         raise  # where warnings are errors; it says nothing of the file
     except Exception as error:  # the readers pass on any error of their parsers
-        raise PhotometryError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0]
+        raise PhotometryError(f"{path}: cannot be read as a table: {reason}") from error
     if suffix == ".csv" and len(table.colnames) == 1:
         raise PhotometryError(f"{path}: columns must be separated by commas; its header is {table.colnames[0]!r}")
     if not len(table):

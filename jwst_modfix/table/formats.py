@@ -163,7 +163,7 @@ def read_text_table(path: Path, *, is_ecsv: bool = False) -> Table:
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, ReferenceTableError):
             raise
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ReferenceTableError(f"{path}: cannot be read as {'ECSV' if is_ecsv else 'CSV'}: {reason}") from error
     if not len(content):
         raise ReferenceTableError(f"{path}: has no rows")
