@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-_IN_LINE, _LISTED = 5, 10  # problems in one line, and lines of more
+_IN_LINE, _LISTED = 5, 10  # problems in one line of a terminal, and in a message
 
 
 class ModuleOffsetError(Exception):
@@ -33,7 +33,7 @@ class ModuleOffsetError(Exception):
     message : str
         What is wrong, or where.
     problems : iterable of str, optional
-        What is wrong there: in the line of the message or, where there are many, the first ones in lines of their own.
+        What is wrong there; of more than ten, the message has the first ones.
     """
 
     def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
@@ -42,12 +42,22 @@ class ModuleOffsetError(Exception):
         self.args = (message, self.problems) if self.problems else (message,)  # of which copies are made
 
     def __str__(self) -> str:
-        message, *problems = map(plain_text, (str(self.args[0]), *self.problems))
-        if len(problems) <= _IN_LINE:
-            return ": ".join(filter(None, [message, "; ".join(problems)]))
-        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        head = ": ".join(filter(None, [message, f"{len(problems)} problems"]))
-        return "\n  ".join([f"{head}:", *problems[:_LISTED], *more])
+        message, *problems = map(plain_text, (str(self.args[0]), *self._listed))
+        return ": ".join(filter(None, [message, "; ".join(problems)]))
+
+    @property
+    def _listed(self) -> tuple[str, ...]:
+        """The first problems, and the number of the others."""
+        more = len(self.problems) - _LISTED
+        return (*self.problems[:_LISTED], f"and {more} more") if more > 0 else self.problems
+
+    @property
+    def lines(self) -> list[str]:
+        """The message in lines, for a terminal: of many problems each has its own."""
+        if len(self.problems) <= _IN_LINE:
+            return [str(self)]
+        head = ": ".join(filter(None, [str(self.args[0]), f"{len(self.problems)} problems:"]))
+        return [plain_text(head), *(f"  {plain_text(problem)}" for problem in self._listed)]
 
 
 class ReferenceTableError(ModuleOffsetError, ValueError):

@@ -55,8 +55,8 @@ class _LazyGroup(click.Group):
         except BrokenPipeError:
             raise  # click ends quietly where the reader of a pipe has gone
         except (ModuleOffsetError, OSError) as error:
-            lines = [" ".join(line.split()) for line in str(error).splitlines()]
-            raise click.ClickException("\n  ".join(lines)) from error
+            lines = error.lines if isinstance(error, ModuleOffsetError) else [str(error)]
+            raise click.ClickException("\n  ".join(" ".join(line.split()) for line in lines)) from error
 
 
 @click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})

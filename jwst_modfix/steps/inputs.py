@@ -56,7 +56,7 @@ class OfflineStep(JwstStep):
                 self._make_folder()
                 result = super().run(*args)
             except ModuleOffsetError as error:
-                for line in str(error).splitlines():
+                for line in error.lines:
                     log_result(line, logging.ERROR)
                 raise _ending(type(error))(*error.args).with_traceback(error.__traceback__) from error.__cause__
             self.conclude(args)
