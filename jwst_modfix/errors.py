@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-_IN_LINE, _LISTED = 5, 10  # problems in one line of a terminal, and in a message
+_IN_LINE = 5  # problems in one line of a terminal
 
 
 class ModuleOffsetError(Exception):
@@ -33,7 +33,7 @@ class ModuleOffsetError(Exception):
     message : str
         What is wrong, or where.
     problems : iterable of str, optional
-        What is wrong there; of more than ten, the message has the first ones.
+        What is wrong there, each once.
     """
 
     def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
@@ -42,14 +42,8 @@ class ModuleOffsetError(Exception):
         self.args = (message, self.problems) if self.problems else (message,)  # of which copies are made
 
     def __str__(self) -> str:
-        message, *problems = map(plain_text, (str(self.args[0]), *self._listed))
+        message, *problems = map(plain_text, (str(self.args[0]), *self.problems))
         return ": ".join(filter(None, [message, "; ".join(problems)]))
-
-    @property
-    def _listed(self) -> tuple[str, ...]:
-        """The first problems, and the number of the others."""
-        more = len(self.problems) - _LISTED
-        return (*self.problems[:_LISTED], f"and {more} more") if more > 0 else self.problems
 
     @property
     def lines(self) -> list[str]:
@@ -57,7 +51,7 @@ class ModuleOffsetError(Exception):
         if len(self.problems) <= _IN_LINE:
             return [str(self)]
         head = ": ".join(filter(None, [str(self.args[0]), f"{len(self.problems)} problems:"]))
-        return [plain_text(head), *(f"  {plain_text(problem)}" for problem in self._listed)]
+        return [plain_text(head), *(f"  {plain_text(problem)}" for problem in self.problems)]
 
 
 class ReferenceTableError(ModuleOffsetError, ValueError):

@@ -43,14 +43,13 @@ def test_each_message_that_is_explained_exists(quote):
         (1, ["list.csv: row 1 is bad"]),
         (5, ["list.csv: row 1 is bad; row 2 is bad; row 3 is bad; row 4 is bad; row 5 is bad"]),
         (6, ["list.csv: 6 problems:", *(f"  row {n} is bad" for n in range(1, 7))]),
-        (80, ["list.csv: 80 problems:", *(f"  row {n} is bad" for n in range(1, 11)), "  and 70 more"]),
+        (80, ["list.csv: 80 problems:", *(f"  row {n} is bad" for n in range(1, 81))]),
     ],
 )
-def test_many_problems_are_listed_one_a_line_and_the_first_ten_only(count, lines):
+def test_many_problems_are_listed_one_a_line(count, lines):
     error = ReferenceTableError("list.csv", [f"row {n} is bad" for n in range(1, count + 1)])
     assert error.lines == lines
-    assert str(error).count("row ") == min(count, 10)
-    assert ("; and 70 more" in str(error)) == (count == 80)
+    assert str(error).count("row ") == count
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # as workers do
 
 
