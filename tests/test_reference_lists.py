@@ -185,7 +185,6 @@ def test_each_of_very_many_mistakes_has_a_line(modfix, tmp_path):
     assert (lines[0], len(lines)) == ("Error: list.csv: 80 problems:", 81)
     for number, line in enumerate(lines[1:], 600):
         assert f"(detector=NRCA1, filter=F{number}W, pupil=CLEAR): no exposure can match" in line
-    assert len(lines) == 81
 
 
 def collapsed(text):

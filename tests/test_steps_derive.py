@@ -387,7 +387,7 @@ def read(monkeypatch):
 
 def test_the_cache_beside_the_association_serves_other_options_and_folders(folder, derived, tmp_path, read, caplog):
     """Truth: what a run without a cache gives; no pixels are read again."""
-    association, options = str(folder / "both_asn.json"), {"faintest": 21.0, "fit_slope": "none", "report": False}
+    association, options = str(folder / "both_asn.json"), {"faintest": 21.8, "fit_slope": "none", "report": False}
     assert not list(derived[0].glob("*_cache")), "not among the products"
     with caplog.at_level("INFO"):
         served = call(association, tmp_path / "one", **options)

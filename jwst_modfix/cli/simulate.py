@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
-from jwst_modfix.text import count_nouns
+from jwst_modfix.text import count_nouns, log
 
 _EXAMPLES = """\b
 Examples:
@@ -260,12 +260,12 @@ def _check_terms(terms, epochs, filters):
 @contextlib.contextmanager
 def _progress():
     """Print a line for each exposure that is written."""
-    logger, handler = logging.getLogger("jwst_modfix.simulate"), logging.StreamHandler()
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    handler = logging.StreamHandler()
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        log.removeHandler(handler)
+        log.setLevel(level)

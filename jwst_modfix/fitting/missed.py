@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jwst_modfix.fitting.design import FULL_FRAME
+from jwst_modfix.fitting.design import FULL_FRAME, legendre, list_powers
 from jwst_modfix.fitting.linear import Block, Design, LinearSystem, generalised_inverse
 from jwst_modfix.table.table import ARRAYS
 
@@ -21,6 +21,7 @@ _LEAST_SHARE = 0.03
 _SAMPLE = 500_000  # measurements in each half of the sources, at most
 # By chance, one detector in 10^4 or fewer has as much.
 _SIGMAS = 4.0
+_SIGMAS_OF_ALL = 2.0  # of the structure of all detectors together, to be carried into the errors
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,53 @@ def measure_structure(solution: Solution) -> dict[int, Structure]:
     return found
 
 
+def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
+    """Find what fields that are not fitted make of the terms: their rms [mag], and the covariance of the terms.
+
+    The fields of the detectors are taken as random, of order 2, with the rms of the structure that is left. They move
+    zero points where sources link the edges of detectors only.
+    """
+    m, p, n = solution.measurements, len(solution.free), 2 * len(ARRAYS)
+    squares, errors = np.array([(s.square, s.error) for s in solution.structure.values()]).reshape(-1, 2).T
+    if not len(squares) or (solution.fitted & solution.model.mask("field")).any():
+        return 0.0, np.zeros((p, p))
+    # The scatter of detectors between exposures is in the errors already; over cells it leaves its mean.
+    scatter = solution.detector_scatter**2 / len(np.unique(m.time))
+    variance = float(np.average(squares, weights=1 / errors**2)) - scatter
+    if variance <= _SIGMAS_OF_ALL * np.sum(1 / errors**2) ** -0.5:
+        return 0.0, np.zeros((p, p))
+    rows, powers = np.flatnonzero(solution.system.source % max(1, len(m) // _SAMPLE) == 0), list_powers(2)
+    columns = legendre(m.x[rows], m.y[rows], powers)
+    blocks = (
+        Block(m.detector[rows], n * k + np.arange(n), column * np.sqrt((2 * i + 1) * (2 * j + 1)))  # of unit rms
+        for k, (column, (i, j)) in enumerate(zip(columns, powers, strict=True))
+    )
+    _, matrix, inverse, terms = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
+    moved = np.zeros((p, n * len(powers)))
+    moved[terms] = inverse @ matrix[terms, p:]
+    return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
+
+
+def _extend(
+    solution: Solution, rows: np.ndarray, columns: Design
+) -> tuple[LinearSystem, np.ndarray, np.ndarray, np.ndarray]:
+    """Put columns beside the terms, for some rows: system, normal matrix, inverse of the free terms, their places."""
+    source = np.unique(solution.system.source[rows], return_inverse=True)[1]
+    system = LinearSystem(solution.system.design.take(rows).beside(columns), source)
+    matrix, gram = system.normal_matrix(solution.weight[rows])
+    terms = np.flatnonzero(solution.free)
+    here = np.ix_(terms, terms)
+    return system, matrix, generalised_inverse(matrix[here], gram[here])[0], terms
+
+
 def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values of the cells and their covariance from some rows; 0 where they do not determine a cell."""
     n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
-    weight, source = solution.weight[rows], np.unique(solution.system.source[rows], return_inverse=True)[1]
-    cells = Design((Block(cell[rows], np.arange(n)),), n)
-    system = LinearSystem(solution.system.design.take(rows).beside(cells), source)
-    matrix, gram = system.normal_matrix(weight)
-    terms, score, before = (
-        np.flatnonzero(solution.free),
-        system.score(weight, solution.residual[rows]),
-        np.diag(gram)[p:],
-    )
-    here, cross = np.ix_(terms, terms), matrix[terms, p:]
-    held = generalised_inverse(matrix[here], gram[here])[0] @ cross
+    weight = solution.weight[rows]
+    system, matrix, inverse, terms = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
+    score, before = system.score(weight, solution.residual[rows]), np.diag(system.normal_matrix(weight)[1])[p:]
+    cross = matrix[terms, p:]
+    held = inverse @ cross
     root = np.sqrt(np.where(before > 0, before, 1.0))
     share, vector = np.linalg.eigh((matrix[p:, p:] - cross.T @ held) / np.outer(root, root))
     kept = share > _LEAST_SHARE

@@ -18,7 +18,7 @@ from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.field_choice import choose_order
 from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, is_finite
-from jwst_modfix.fitting.missed import Structure, measure_structure
+from jwst_modfix.fitting.missed import Structure, carry_fields, measure_structure
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import (
     MIN_SOURCES,
@@ -516,9 +516,9 @@ def fit(
     mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
     solution = _add_detector_scatter(solution) if scatter else solution
+    solution = _add_fields(solution) if scale == "detectors" else solution
     solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
     solution = _mark_insignificant(solution) if time_term == "auto" else solution
-    solution = replace(solution, structure=measure_structure(solution)) if scale == "detectors" else solution
     degenerate = (status.words for status in solution.status if status.is_degenerate)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
@@ -575,6 +575,16 @@ def _add_detector_scatter(solution: Solution) -> Solution:
     found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
     covariance = solution.covariance + found.covariance
     return replace(solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom)
+
+
+def _add_fields(solution: Solution) -> Solution:
+    """Measure the structure that is left in detectors, and add to the covariance what it makes of their zero points."""
+    solution = replace(solution, structure=measure_structure(solution))
+    rms, covariance = carry_fields(solution)
+    if rms == 0:
+        return solution
+    words = f"fields of detectors are not fitted: structure of {1e3 * rms:.1f} mmag rms is carried into the errors"
+    return replace(solution, covariance=solution.covariance + covariance, remarks=(*solution.remarks, words))
 
 
 def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:

@@ -53,8 +53,8 @@ def test_a_full_disk_keeps_what_is_whole_and_says_so(folder, truth, mounted, roo
     message = one_line(caught.value)
     done = len(visible(small))
     assert re.fullmatch(
-        rf".*/jw\d_modfix.fits: cannot be written: No space left on device; \d of {MEMBERS} outputs were finished "
-        "before that, and stay: on_existing='skip' completes them", message
+        rf".*/jw\d_modfix.fits: cannot be written: No space left on device; \d of {MEMBERS} outputs are complete "
+        "and kept: on_existing='skip' completes them", message
     )  # fmt: skip
     assert 0 < done < MEMBERS
     assert_whole(small, truth)
