@@ -112,6 +112,14 @@ def test_check_says_whether_a_table_is_valid(modfix, tmp_path):
     assert "row 1 (array=1, filter=F150W, pupil=CLEAR), field offset" in modfix("check", "bad.asdf", status=1)
 
 
+def test_show_gives_a_gradient_in_lines_of_a_terminal(modfix, small_exposure):
+    """Truth: Table 2, F444W, of which one exposure has half the slope."""
+    ModuleOffsetStep.call(small_exposure("NRCALONG", "F444W")).save("x_modfix.fits")
+    lines = [line.strip() for line in modfix("show", "x_modfix.fits").splitlines()]
+    place = lines.index("gradient +2.165 mmag/arcmin toward 90 deg")
+    assert lines[place + 1] == "in the focal_plane, zero at -1.74, -492.4"
+
+
 def test_show_and_check_take_folders(modfix, asn, tmp_path):
     ModuleOffsetStep.call(str(asn), save_results=True, output_dir="deep/out")
     (tmp_path / "data").mkdir()

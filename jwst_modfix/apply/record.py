@@ -251,10 +251,10 @@ def _describe_record(opened: OpenExposure) -> list[str]:
         f"  taken out: zero-point error {1e3 * record.zero_point:+z.2f} mmag",
     ]
     if record.gradient:
-        lines.append(
-            f"             gradient {1e3 * record.gradient:+z.3f} mmag/arcmin toward {record.direction:g} deg in the "
-            f"{record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}"
-        )
+        lines += [
+            f"             gradient {1e3 * record.gradient:+z.3f} mmag/arcmin toward {record.direction:g} deg",
+            f"             in the {record.frame}, zero at {record.origin_1:g}, {record.origin_2:g}",
+        ]
     if record.field is not None:
         rms = f"{1e3 * record.field.rms:.2f} mmag rms over the detector"
         lines.append(f"             field of order {record.field.order}, {rms}")
