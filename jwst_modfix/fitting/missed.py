@@ -30,6 +30,7 @@ class Structure:
 
     square: float  # mean of the squares, free of noise [mag^2]; of noise alone it is as often negative
     error: float  # of the square, by the noise [mag^2]
+    seen: float  # share of the variance of a field of order 2 that the cells show
 
     @property
     def rms(self) -> float:
@@ -70,11 +71,12 @@ def measure_structure(solution: Solution) -> dict[int, Structure]:
     found = {}
     for code in solution.model.detectors:
         mine = slice(code * _CELLS**2, (code + 1) * _CELLS**2)
-        (one, covariance), (other, also) = ((values[mine], matrix[mine, mine]) for values, matrix in halves)
+        (one, covariance, field), (other, also, again) = ((v[mine], c[mine, mine], f[mine]) for v, c, f in halves)
         known = (np.diag(covariance) > 0) & (np.diag(also) > 0)
         if (n := np.count_nonzero(known)) >= _LEAST_CELLS:
             error = np.sqrt(np.sum((covariance * also)[np.ix_(known, known)])) / n
-            found[code] = Structure(float(np.sum(one[known] * other[known]) / n), float(error))
+            square, seen = (np.sum(a[known] * b[known]) / n for a, b in ((one, other), (field, again)))
+            found[code] = Structure(float(square), float(error), float(seen))
     return found
 
 
@@ -85,24 +87,29 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     zero points where sources link the edges of detectors only.
     """
     m, p, n = solution.measurements, len(solution.free), 2 * len(ARRAYS)
-    squares, errors = np.array([(s.square, s.error) for s in solution.structure.values()]).reshape(-1, 2).T
-    if not len(squares) or (solution.fitted & solution.model.mask("field")).any():
+    known = [(s.square, s.seen, s.error) for s in solution.structure.values()]
+    if not known or (solution.fitted & solution.model.mask("field")).any():
         return 0.0, np.zeros((p, p))
+    squares, seen, errors = np.array(known).T
     # The scatter of detectors between exposures is in the errors already; over cells it leaves its mean.
-    scatter = solution.detector_scatter**2 / len(np.unique(m.time))
-    variance = float(np.average(squares, weights=1 / errors**2)) - scatter
-    if variance <= _SIGMAS_OF_ALL * np.sum(1 / errors**2) ** -0.5:
+    squares -= solution.detector_scatter**2 / len(np.unique(m.time))
+    variance, weight = np.sum(squares * seen / errors**2), np.sum((seen / errors) ** 2)
+    if variance <= _SIGMAS_OF_ALL * np.sqrt(weight):
         return 0.0, np.zeros((p, p))
+    variance /= weight
     rows, powers = np.flatnonzero(solution.system.source % max(1, len(m) // _SAMPLE) == 0), list_powers(2)
-    columns = legendre(m.x[rows], m.y[rows], powers)
-    blocks = (
-        Block(m.detector[rows], n * k + np.arange(n), column * np.sqrt((2 * i + 1) * (2 * j + 1)))  # of unit rms
-        for k, (column, (i, j)) in enumerate(zip(columns, powers, strict=True))
-    )
+    columns = _unit_fields(m.x[rows], m.y[rows])
+    blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
     _, matrix, inverse, terms = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
     moved = np.zeros((p, n * len(powers)))
     moved[terms] = inverse @ matrix[terms, p:]
     return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
+
+
+def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Polynomials of order 2 without a mean, each of rms 1 over the array, shape (n_powers, n)."""
+    powers = list_powers(2)
+    return legendre(x, y, powers) * np.sqrt([[(2 * i + 1) * (2 * j + 1)] for i, j in powers])
 
 
 def _extend(
@@ -117,8 +124,12 @@ def _extend(
     return system, matrix, generalised_inverse(matrix[here], gram[here])[0], terms
 
 
-def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values of the cells and their covariance from some rows; 0 where they do not determine a cell."""
+def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values of the cells from some rows, 0 where these do not determine a cell; their covariance, and what they see.
+
+    The last has a column for each polynomial of each detector, such that the squares of a row add up to the mean square
+    in that cell of fields of unit rms.
+    """
     n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
     weight = solution.weight[rows]
     system, matrix, inverse, terms = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
@@ -126,7 +137,13 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     cross = matrix[terms, p:]
     held = inverse @ cross
     root = np.sqrt(np.where(before > 0, before, 1.0))
-    share, vector = np.linalg.eigh((matrix[p:, p:] - cross.T @ held) / np.outer(root, root))
+    information = matrix[p:, p:] - cross.T @ held
+    share, vector = np.linalg.eigh(information / np.outer(root, root))
     kept = share > _LEAST_SHARE
     covariance = (vector[:, kept] / share[kept]) @ vector[:, kept].T / np.outer(root, root)
-    return covariance @ (score[p:] - held.T @ score[terms]), covariance * (before > 0)
+    row, column = np.divmod(np.arange(_CELLS**2), _CELLS)
+    y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
+    shapes = _unit_fields(x, y).T
+    fields = np.kron(np.eye(2 * len(ARRAYS)), shapes / np.sqrt(shapes.shape[1]))
+    found = covariance @ (score[p:] - held.T @ score[terms])
+    return found, covariance * (before > 0), covariance @ (information @ fields)
