@@ -49,9 +49,9 @@ test-mutants: $(VENV)/installed
 test-oldest: $(OLDEST)/installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/$(PYTEST) -m "not slow or versions"
 
-# For another interpreter in another environment: make test-fast VENV=.venv-3.12 PYTHON=python3.12
+# For another interpreter in another environment: make test-fast VENV=.venv-3.12 PYTHON=python3.12 TESTS=tests/test_apply.py
 test-fast: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow or versions"
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow or versions" $(TESTS)
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -n -b doctest -D sphinx_gallery_conf.plot_gallery=0 -D nb_execution_mode=off docs docs/_build/doctest

@@ -494,4 +494,6 @@ def test_the_subarrays_are_those_of_the_data_models():
     schema = yaml.safe_load((resources.files("stdatamodels.jwst.datamodels") / "schemas/core.schema.yaml").read_text())
     lists = schema["properties"]["meta"]["properties"]["subarray"]["properties"]["name"]["anyOf"]
     known = [names["enum"] for names in lists if {"FULLP", "MASKA210R"} & set(names["enum"])]
-    assert {"FULL", *itertools.chain(*known)} == set(SUBARRAYS)
+    known = {"FULL", *itertools.chain(*known)}
+    assert known <= set(SUBARRAYS)
+    assert {"SUPSTP" in name for name in set(SUBARRAYS) - known} <= {True}, "older schemas lack those of striping only"
