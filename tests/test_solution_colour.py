@@ -10,6 +10,7 @@ from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.checks import solve
+from jwst_modfix.fitting.drift import list_drifts
 from jwst_modfix.simulate import random_stream
 
 TERM = 0.020  # mag per mag, A - B
@@ -43,6 +44,20 @@ def test_term_and_offsets_at_the_stated_colour_are_recovered(arrays, scale):
         pulls.append([(value - TERM) / error, (offset - expected) / offset_error])
     np.testing.assert_allclose(np.mean(pulls, axis=0), 0, atol=4 / 5)
     np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=4 / np.sqrt(50))
+
+
+def test_drifts_do_not_depend_on_what_the_colour_term_takes_up():
+    """Truth: more of the dependence on colour, 0.3 mag per mag, changes the colour term and the zero points only."""
+    found = draw(random_stream(4, "drift"), LW, lambda n: np.random.default_rng(4).normal(0.8, 0.4, n))
+    more = found.mag + 0.3 * np.where(found.module == "A", 0.5, -0.5) * found.colour
+    drifts = [
+        [drift for drift in list_drifts(solve(m, colour_term=True, scale="detectors")) if drift.value is not None]
+        for m in (found, dataclasses.replace(found, mag=more))
+    ]
+    assert len(drifts[0]) == len(drifts[1]) > 0
+    for one, other in zip(*drifts, strict=True):
+        assert other.value == pytest.approx(one.value, abs=1e-5)
+        assert other.error == pytest.approx(one.error, rel=0.01)
 
 
 def test_without_the_option_there_is_no_term():

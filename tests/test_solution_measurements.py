@@ -143,6 +143,7 @@ def test_the_least_error_is_a_number(error):
     ("options", "words"),
     [
         ({"robust": "no"}, "robust must be True or False; got 'no'"),
+        ({"colour_term": "no"}, "colour_term must be True or False; got 'no'"),
         ({"scatter": "False"}, "scatter must be True or False; got 'False'"),
         ({"fit_direction": None}, "fit_direction must be True or False; got None"),
         ({"per_module": 2}, "per_module must be True or False; got 2"),

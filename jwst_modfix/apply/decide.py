@@ -322,8 +322,8 @@ def correct_members(
                 if len(outputs) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; {done} of {len(outputs)} outputs are complete and kept: "
-                    "on_existing='skip' completes them"
+                    f"{error}; {done} of {len(outputs)} outputs are complete and kept; "
+                    "run again with on_existing='skip'"
                 ) from error
             log_result(decision.line, decision.level, is_whole=True)
             done += 1

@@ -97,6 +97,7 @@ def _extend(found: Forecast, m: Measurements) -> _Extended | None:
     model = list_terms(
         m, SLOPE_ARRAYS[choice.fit_slope], choice.direction, choice.origin, choice.fit_direction, choice.per_module,
         scale=choice.scale, field_order=found.field_order, exposures=found.has_exposures, drift=True,
+        colour=choice.colour,
     )  # fmt: skip
     known = dict(zip(found.model.terms, zip(found.free, found.fitted, strict=True), strict=True))
     free, fitted = np.array([known.get(term, (False, False)) for term in model.terms], bool).reshape(-1, 2).T

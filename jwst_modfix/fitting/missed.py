@@ -81,17 +81,17 @@ def measure_structure(solution: Solution) -> dict[int, Structure]:
 
 
 def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
-    """Find what fields that are not fitted make of the terms: their rms [mag], and the covariance of the terms.
+    """Estimate the rms of the fields that are not fitted [mag], and their part in the covariance of the terms.
 
-    The fields of the detectors are taken as random, of order 2, with the rms of the structure that is left. They move
-    zero points where sources link the edges of detectors only.
+    The fields are taken as random, of order 2 and of one rms, which is that of the structure in the residuals. They
+    move zero points most where sources link detectors at their edges only.
     """
     m, p, n = solution.measurements, len(solution.free), 2 * len(ARRAYS)
     known = [(s.square, s.seen, s.error) for s in solution.structure.values()]
     if not known or (solution.fitted & solution.model.mask("field")).any():
         return 0.0, np.zeros((p, p))
     squares, seen, errors = np.array(known).T
-    # The scatter of detectors between exposures is in the errors already; over cells it leaves its mean.
+    # The scatter of detectors between exposures is in the errors already. Its mean over the exposures is left in cells.
     squares -= solution.detector_scatter**2 / len(np.unique(m.time))
     variance, weight = np.sum(squares * seen / errors**2), np.sum((seen / errors) ** 2)
     if variance <= _SIGMAS_OF_ALL * np.sqrt(weight):

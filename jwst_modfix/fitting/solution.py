@@ -48,7 +48,7 @@ _CHOICES = {
 }
 _ORDERS = ("0", "1", "2", "3", "auto")
 _DRIFTS = ("report", "fit", "no")
-_SWITCHES = ("fit_direction", "per_module", "robust", "scatter")
+_SWITCHES = ("fit_direction", "per_module", "colour_term", "robust", "scatter")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.

@@ -28,7 +28,7 @@ _STAMP = 3.5  # standard deviations of a profile that its stamp holds
 
 
 class WavefrontError(ModuleOffsetError, ValueError):
-    """A wavefront error that cannot be."""
+    """A wavefront error that is negative or not finite."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

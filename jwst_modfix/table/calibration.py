@@ -222,7 +222,7 @@ def zero_point(table: OffsetTable, row: OffsetRow | ZeroPointRow, detector: str)
 
 
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
-    """Refuse a file that has offsets in already, or that the table is not valid for."""
+    """Refuse a file that already contains offsets, or that the table is not valid for."""
     if f"{_MARK}: {what}" in given.history:
         raise ReferenceTableError(f"{given.path}: already contains module offsets (see its HISTORY)")
     allowed = [base_name(name) for name in valid]
@@ -261,7 +261,7 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Off
 
 
 def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPointRow) -> str | None:
-    """Describe a difference of PHOTMJSR from that of the derivation, part of which the file has in already."""
+    """Describe how PHOTMJSR differs from that of the derivation: the file already contains this part of the offset."""
     derived, name, mjd = derived_at(row, photom.detector)
     found = line.at(mjd)
     is_named = base_name(name) == photom.path.name

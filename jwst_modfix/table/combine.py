@@ -328,7 +328,7 @@ def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Any, 
         yield f"baselines {first.baseline} and {second.baseline}: {done}"
     for filter, pupil in dict.fromkeys(row.key[1:] for row in first.zero_points if first.baseline is not None):
         if problem := _find_two_scales([first, second], (filter, pupil), first.baseline):
-            yield f"filter {filter}, pupil {pupil}: differences hold a constant that means nothing: {problem}"
+            yield f"filter {filter}, pupil {pupil}: the differences contain an arbitrary constant: {problem}"
     kinds = [{row.key[1:] for row in rows} for table in (first, second) for rows in (table.rows, table.zero_points)]
     for filter, pupil in sorted((kinds[0] & kinds[3]) | (kinds[1] & kinds[2])):
         yield f"filter {filter}, pupil {pupil}: one table has offsets and the other zero points; not compared"

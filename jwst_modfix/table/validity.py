@@ -131,7 +131,7 @@ def is_kept(row: OffsetRow | ZeroPointRow, baseline: str | None) -> bool:
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
-    """Name the row that a table has not got for an exposure; None where it has one."""
+    """Name the row for an exposure that a table lacks; None where it has one."""
     if exposure.instrument != "NIRCAM":
         return f"instrument is {exposure.instrument}, but the table is for NIRCAM"
     if (
