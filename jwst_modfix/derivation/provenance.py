@@ -244,17 +244,19 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
         "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
-        "colour": band.colour
-        and {
-            "band": f"{band.name} - {band.colour.other}",
-            "median_mag": band.colour.median,
-            "words": band.colour_words,
-        },
+        "colour": _describe_colour(band),
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
         "module_slopes": band.module_slopes,
         "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }
+
+
+def _describe_colour(band: BandResult) -> dict[str, Any] | None:
+    if band.colour is None:
+        return None
+    name = f"{band.name} - {band.colour.other}"
+    return {"band": name, "median_mag": band.colour.median, "words": band.colour_words}
 
 
 def plain(value: Any) -> Any:

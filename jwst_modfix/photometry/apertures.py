@@ -1,6 +1,7 @@
 """The flux of one source in an aperture, above its local sky."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from photutils.geometry import elliptical_overlap_grid
@@ -130,34 +131,39 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
         if not circles[i].sum() > 0.99 * np.pi * (factor * aperture.radius) ** 2 / pixel:
             fluxes[i:] = np.nan
     fluxes[fluxes <= 0] = np.nan
-
-    def find_error(*shares):
-        """Error of a sum of shares of the three fluxes: their apertures hold the same pixels and the same sky."""
-        total = area * sum(share * circle for share, circle in zip(shares, circles, strict=True) if share)
-        filled = (total * image)[bad].sum()
-        return np.sqrt(((total * noise) ** 2).sum() + (total.sum() * sky_error) ** 2 + (_FILL_ERROR * filled) ** 2)
-
-    near, far = growth_shares("extrapolated", frame.header.channel)
     growths = np.diff(-2.5 * np.log10(fluxes))
-    sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
-    errors = {
-        f"{name}_error": MAG_PER_FRACTION * find_error(*np.where(shares, shares / fluxes, 0.0))
-        for name, shares in sums.items()
-    }
+    find_error = partial(_find_error, [circle * area for circle in circles], image, noise, bad, sky_error)
     whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
     flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
     flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
     return ApertureFlux(
         flux=flux * frame.header.jansky,
-        flux_error=find_error(1, 0, 0) * frame.header.jansky,
+        flux_error=find_error((1, 0, 0)) * frame.header.jansky,
         sky=sky,
         masked=weight[lost].sum() / weight.sum(),
         compactness=(_overlap(dx, dy, scale, aperture.radius / 2) * area * image).sum() / flux if flux > 0 else np.nan,
         growth=growths[0],
         far_growth=growths[1],
-        **errors,
+        **_find_magnitude_errors(fluxes, find_error, frame.header.channel),
         flags=flags,
     )
+
+
+def _find_error(areas, image, noise, bad, sky_error, shares):
+    """Error of a sum of shares of the fluxes of all apertures, which hold the same pixels and the same sky."""
+    total = sum(share * area for share, area in zip(shares, areas, strict=True) if share)
+    filled = (total * image)[bad].sum()
+    return np.sqrt(((total * noise) ** 2).sum() + (total.sum() * sky_error) ** 2 + (_FILL_ERROR * filled) ** 2)
+
+
+def _find_magnitude_errors(fluxes, find_error, channel):
+    """Errors of the magnitudes that are made of the fluxes in all apertures."""
+    near, far = growth_shares("extrapolated", channel)
+    sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
+    return {
+        f"{name}_error": MAG_PER_FRACTION * find_error(np.where(shares, shares / fluxes, 0.0))
+        for name, shares in sums.items()
+    }
 
 
 def _window(frame, x, y, reach, scale):
