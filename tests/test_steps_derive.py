@@ -328,6 +328,13 @@ def test_parameters_that_cannot_be_are_refused_before_anything_is_read(options, 
         ModuleOffsetDeriveStep.call(["no_such_file.fits"], **options)
 
 
+@pytest.mark.parametrize("value", ["", " ", "yes"])
+def test_a_cache_is_a_folder_or_no(folder, tmp_path, value):
+    with pytest.raises(MeasurementsError, match="cache must be the name of a folder, or 'no'; got "):
+        call(str(folder / "f200w_asn.json"), tmp_path, cache=value)
+    assert not list(tmp_path.glob("*.asdf"))
+
+
 @pytest.mark.parametrize("name", ["photometry", "method", "fit_slope", "time_term", "baseline"])
 def test_an_unknown_choice_is_refused_in_python_too(name):
     with pytest.raises(MeasurementsError, match=rf"{name}: must be one of .*; got 'wrong'"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
-from jwst_modfix.errors import AssociationError
+from jwst_modfix.errors import AssociationError, MeasurementsError
 from jwst_modfix.files import check_writable
 from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.jobs import Workers
@@ -157,6 +157,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
     def _choose_cache(self, members: Members) -> Cache | None:
         """Choose the folder that the user names, or one beside the association, or else among the products."""
         if self.cache is not None:
+            if self.cache.strip().lower() in ("", "yes", "true"):
+                raise MeasurementsError(f"cache must be the name of a folder, or 'no'; got {self.cache!r}")
             return None if self.cache.lower() in ("no", "false") else Cache(expand(self.cache))
         folder = members.folder if members.folder and os.access(members.folder, os.W_OK) else self._folder
         return Cache(folder / f"{members.product}_modfix_cache") if self.save_results or self.output_file else None
