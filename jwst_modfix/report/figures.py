@@ -64,7 +64,7 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     """
     solutions = solution if isinstance(solution, Mapping) else {_name(solution.measurements): solution}
     of_modules = any(one.model.scale == "modules" for one in solutions.values())
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for name, one in solutions.items():
         offsets = {str(term.array): one.value(term.name) for term in one.model.terms if term.kind == "offset"}
         values = offsets if one.model.scale == "modules" else one.zero_points("mean")
