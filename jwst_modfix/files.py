@@ -119,6 +119,18 @@ def find_existing(targets):
     return [str(target) for target in targets if os.path.lexists(target)]
 
 
+def refuse_existing(targets, error=OutputError):
+    """Refuse to write over files."""
+    if existing := find_existing(targets):
+        raise error(f"{', '.join(existing)}: exists already and is not overwritten; give another name or remove it")
+
+
+def write_text(target, text):
+    """Write a file of UTF-8 text with the line ends of Unix, whole or not at all."""
+    with written_whole(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
 def identify(path):
     """Identify a file by device and inode, whatever link or mount leads to it; None where there is none."""
     try:
