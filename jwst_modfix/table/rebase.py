@@ -60,7 +60,8 @@ class Calibration:
 
     def files(self, kind: str) -> tuple[Photom | Image, ...]:
         """Files of one kind."""
-        return {"photom": tuple(self.photom.values()), "flat": self.flat, "area": self.area}[kind]
+        files: tuple[Photom | Image, ...] = tuple(self.photom.values()) if kind == "photom" else getattr(self, kind)
+        return files
 
     def names(self, kind: str, table: OffsetTable) -> set[str]:
         """Names of the photom or flat files of the detectors of a table; a list of values names none."""
@@ -133,7 +134,7 @@ def rebase_table(
     photom, flat = (tuple(sorted(new.names(kind, table))) for kind in ("photom", "flat"))
     rebased = replace(
         table,
-        rows=[change.after for change in changes],
+        rows=tuple(change.after for change in changes),
         valid_for=Validity(
             context_first=context, context_last=context, photom=photom, flat=flat or table.valid_for.flat
         ),
@@ -282,7 +283,7 @@ class _Move:
                 elif _positive(value := line.at(self.mjd(row))) is None:
                     yield f"{place}: PHOTMJSR of {detector}, {line.label} must be positive, got {value:g}"
             if lines[0] is not None and lines[1] is not None:
-                yield from self._compare_derivation(row, detector, *lines)
+                yield from self._compare_derivation(row, detector, lines[0], lines[1])
             yield from self._compare_images(row, detector)
 
     def _compare_derivation(self, row: Row, detector: str, line: PhotomLine, after: PhotomLine) -> Iterator[str]:
@@ -342,12 +343,12 @@ class _Move:
         elif isinstance(row, OffsetRow) and len(maps) == len(row.detectors):
             mean, values, remainder = _project_offset(row, self.table, *maps)
         values[row.kind] = round(row.value + self.net_shift(row) + mean, _DECIMALS)
-        photmjsr = [self.new.line(row, detector).at(self.mjd(row)) for detector in row.detectors]
+        lines = [line for detector in row.detectors if (line := self.new.line(row, detector))]
         names = [self.new.photom[detector].path.name for detector in row.detectors]
         after = replace(
             row,
             **values,
-            photmjsr=row.by_detector([float(f"{value:.7g}") for value in photmjsr]),
+            photmjsr=row.by_detector([float(f"{line.at(self.mjd(row)):.7g}") for line in lines]),
             photmjsr_date=self.date or row.photmjsr_date,
             photom=None if self.new.is_list else row.by_detector(names),
         )

@@ -127,7 +127,6 @@ class _Row(_Checked):
     photmjsr: Any
     photmjsr_date: str | None
     photom: Any
-    group: int | None
     part: ClassVar[str]  # name of the field with the array or detector
     kind: ClassVar[str]  # name of the field with the value
     noun: ClassVar[str]  # of the row in messages
@@ -147,7 +146,7 @@ class _Row(_Checked):
     @property
     def scale(self) -> tuple[str, str, int | None]:
         """Filter, pupil and group of linked detectors, in which zero points have one scale."""
-        return (self.filter, self.pupil, self.group)
+        return (self.filter, self.pupil, getattr(self, "group", None))
 
     @property
     def key(self) -> tuple[str, str, str]:
