@@ -124,9 +124,7 @@ def table_of_results(
         if result.is_usable
     ]
     known = {field: meta.pop(field) for field in ("valid_for", "gradient") if field in meta}
-    known |= {"rows": tuple(row for row in rows if isinstance(row, OffsetRow))}
-    known |= {"zero_points": tuple(row for row in rows if isinstance(row, ZeroPointRow))}
-    return OffsetTable(baseline=baseline, name=name, meta=meta, **known)
+    return OffsetTable(rows=tuple(rows), baseline=baseline, name=name, meta=meta, **known)
 
 
 def _judge(solution, array, significance):
