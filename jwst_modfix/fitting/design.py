@@ -265,7 +265,9 @@ def demand_pixels(measurements):
     """Refuse measurements without the pixels that a field is a function of."""
     if measurements.x is None or measurements.y is None:
         place = f"measurements in {measurements.filter}+{measurements.pupil}"
-        raise MeasurementsError(f"{place}: a field needs the columns x and y")
+        raise MeasurementsError(
+            f"{place}: a field needs the columns x and y; without them set field_order=0 and fit_slope='none'"
+        )
 
 
 def _list_tilts(model, measurements):

@@ -195,6 +195,11 @@ class Choice:
     colour: float | None = None  # at which zero points hold, with a colour term [mag]
     min_sources: int = MIN_SOURCES
 
+    def least_order(self, measurements: Measurements) -> int:
+        """Order of the fields of detectors that a gradient across the field of view needs: 0 or 1."""
+        arrays = {ARRAYS[code // 2] for code in np.unique(measurements.detector)}
+        return int(self.scale == "detectors" and not arrays.isdisjoint(SLOPE_ARRAYS[self.fit_slope]))
+
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
@@ -235,6 +240,7 @@ class Forecast:
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
     """Find what can be determined, from the design and the errors of measurements alone."""
     choice = choice or Choice()
+    choice = replace(choice, field_order=max(choice.field_order, choice.least_order(measurements)))
     links = count_links(measurements)
     check_linked(measurements, links, choice.scale)
     wanted = choice.exposure_terms == "fit" or (choice.exposure_terms == "auto" and choice.time_term != "zero")

@@ -438,7 +438,8 @@ def fit(
     scale : {'modules', 'detectors'}, optional
         What has zero points: the modules (offset, level and slope of each array ID), or each detector.
     fit_slope : {'long', 'all', 'none'}, optional
-        Array IDs that have a slope.
+        Array IDs that have a gradient across the field: a slope, or with ``scale='detectors'`` fields of order 1 at
+        least. Where these are not determined, zero points are not, either.
     time_term : {'auto', 'fit', 'zero'}, optional
         Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
         significant. These keep their value and error: to drop a term because it looks small makes the errors of
@@ -509,16 +510,12 @@ def fit(
     for name, allowed in _CHOICES.items():
         if getattr(choice, name) not in allowed:
             raise MeasurementsError(f"{name} must be one of {', '.join(allowed)}; got {getattr(choice, name)!r}")
+    solve = partial(_fit_choice, measurements, robust=robust, scatter=scatter)
     if order == "auto":
-        options = {name: given[name] for name in given if name not in ("measurements", "field_order")}
-        solve = partial(_fit_quietly, measurements, options)
-        return choose_order(measurements, solve)
-    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
-    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
-    solution = _add_detector_scatter(solution) if scatter else solution
-    solution = _add_fields(solution) if scale == "detectors" else solution
-    solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
-    solution = _mark_insignificant(solution) if time_term == "auto" else solution
+        least = choice.least_order(measurements)
+        solution = choose_order(measurements, lambda order: solve(replace(choice, field_order=order)), least)
+    else:
+        solution = solve(choice)
     degenerate = (status.words for status in solution.status if status.is_degenerate)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
@@ -544,10 +541,14 @@ def _check_parameters(
         raise MeasurementsError("fit_direction and per_module need scale='modules'; got scale='detectors'")
 
 
-def _fit_quietly(measurements: Measurements, options: dict[str, Any], order: int) -> Solution:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
-        return fit(measurements, **options, field_order=str(order))
+def _fit_choice(measurements: Measurements, choice: Choice, *, robust: bool, scatter: bool) -> Solution:
+    """Fit all but the reserved sources, with all that adds to the errors."""
+    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
+    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _add_detector_scatter(solution) if scatter else solution
+    solution = _add_fields(solution) if choice.scale == "detectors" else solution
+    solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))
+    return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
