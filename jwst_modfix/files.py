@@ -7,9 +7,10 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from jwst_modfix.errors import OutputError
+from jwst_modfix.errors import ModuleOffsetError, OutputError
 
 _PREFIX = ".modfix-part"  # then host, process id and a random word: the names of our hidden folders
 _ABANDONED = 7 * 86400  # s; after this time a folder of another host, whose processes cannot be seen, is a leftover
@@ -114,9 +115,21 @@ def check_writable(folder: Path) -> None:
             pass
 
 
-def find_existing(targets):
+def find_existing(targets: Iterable[str | Path]) -> list[str]:
     """Find which of the files to be written exist."""
     return [str(target) for target in targets if os.path.lexists(target)]
+
+
+def refuse_existing(targets: Iterable[str | Path], error: type[ModuleOffsetError] = OutputError) -> None:
+    """Refuse to write over files."""
+    if existing := find_existing(targets):
+        raise error(f"{', '.join(existing)}: exists already and is not overwritten; give another name or remove it")
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write a file of UTF-8 text with the line ends of Unix, whole or not at all."""
+    with written_whole(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def identify(path):

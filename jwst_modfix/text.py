@@ -16,6 +16,7 @@ __all__ = [
     "align",
     "annotate",
     "count_nouns",
+    "describe_band",
     "format_measured",
     "has_hidden",
     "is_url",
@@ -82,6 +83,11 @@ def wrap(text: str, first: str = "", other: str | None = None) -> list[str]:
 def count_nouns(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 epoch``, ``2 epochs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def describe_band(filter: str, pupil: str) -> str:
+    """Name a filter and pupil: ``F444W``, or ``F444W+F405N``."""
+    return filter if pupil == "CLEAR" else f"{filter}+{pupil}"
 
 
 def format_measured(value: float | None, error: float | None, unit: str = "mmag") -> str:

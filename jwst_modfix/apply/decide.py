@@ -22,7 +22,7 @@ from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, Exposure
 from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
-from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.table import OffsetTable, Row
 from jwst_modfix.table.validity import (
     HOW_TO_GET_VALID,
     explain_failed,
@@ -107,9 +107,7 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = exposure.array and self.table.row_of(
-            exposure.detector, exposure.filter, exposure.pupil, exposure.subarray
-        )
+        row = exposure.array and self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None
@@ -152,16 +150,14 @@ class Correction:
         evaluate(opened, decision.record)
         return replace(decision, reason=decision.record.in_words())
 
-    def _record(self, row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> AppliedOffset:
+    def _record(self, row: Row | None, exposure: Exposure) -> AppliedOffset:
         """Make the record of what is taken out of an exposure."""
         table, taken = self.table, {"zero_point": 0.0, "gradient": 0.0}
-        if isinstance(row, ZeroPointRow):
-            taken["zero_point"] = row.zero_point if self.apply_offset else 0.0
-            taken["field"] = row.field if self.apply_slope else None
-        elif row is not None:
-            if self.apply_offset:
-                taken["zero_point"] = table.module_zero_point(row, exposure.detector[3])
-            if self.apply_slope and (gradient := table.exposure_gradient(row)):
+        if row and self.apply_offset:
+            taken["zero_point"] = table.zero_point(row, exposure.detector)
+        if row and self.apply_slope:
+            taken["field"] = row.field
+            if gradient := table.exposure_gradient(row):
                 first, second = table.gradient.origin
                 taken |= {"gradient": gradient, "frame": table.gradient.frame, "direction": table.direction(row)}
                 taken |= {"origin_1": first, "origin_2": second}

@@ -20,9 +20,8 @@ from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.report.points import split_prediction
-from jwst_modfix.table.describe import describe_band
 from jwst_modfix.table.table import ARRAYS
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import describe_band, format_measured
 
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
