@@ -11,7 +11,6 @@ from simulated_network import HARD, LW, SW, Survey, simulate
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.simulate import random_stream
 
-
 # Other cases hold these kinds of data too; benchmarks/pulls.py runs all.
 TWINS = (
     "LW, no epoch terms, 5% variables, 1% outliers",
