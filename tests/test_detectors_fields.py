@@ -88,6 +88,45 @@ def test_thin_links_of_one_roll_give_no_field(number):
     assert not solution.to_table().zero_points
 
 
+def add_gradient(m, truth, gradient):
+    """Add a gradient toward +V2 over the whole focal plane [mag/arcmin]; the truth holds at the detectors' centres."""
+    centres = {"NRCALONG": 85.93, "NRCBLONG": -89.40}  # V2 [arcsec]
+    zero_points = {d: z + gradient * centres[d] / 60 for d, z in truth.zero_points.items()}
+    return replace(m, mag=m.mag + gradient * m.V2 / 60), replace(truth, zero_points=zero_points)
+
+
+@pytest.mark.parametrize("rolls", [(0.0, 180.0, 0.0), (0.0, 90.0)])
+@pytest.mark.parametrize("order", ["0", "auto"])
+def test_long_wavelengths_have_the_gradient_of_the_field(rolls, order):
+    """Truth: 3 mmag/arcmin toward +V2, as in Table 2, which moves zero points that are linked at their edges."""
+    m, truth = draw("gradient", rolls=rolls, filter="F444W")
+    m, truth = add_gradient(replace(m, reserved=m.source % 5 == 0), truth, 0.003)
+    solution, expected = fit(m, scale="detectors", field_order=order), truth.relative("B")
+    a, b = judge_detectors(solution)
+    assert solution.field_order == 1
+    assert abs(a.zero_point - expected["NRCALONG"]) < 4 * a.zero_point_error < 0.006
+    for result, module in ((a, "A"), (b, "B")):
+        mine = m.module == module
+        expected = 0.003 * np.polyfit(2 * m.x[mine] / 2047 - 1, m.V2[mine] / 60, 1)[0]  # of P_1(xi)
+        assert result.field.coefficients[1][0] == pytest.approx(expected, abs=4 * result.field_error)
+    solution = fit(m, scale="detectors", field_order="0", fit_slope="none")
+    assert solution.field_order == 0
+
+
+@pytest.mark.parametrize("order", ["0", "auto"])
+def test_one_roll_gives_no_zero_point_of_a_long_wavelength(order):
+    """Truth: 3 mmag/arcmin, which moves A - B by 7 mmag where edges link the modules, and shows in no residual."""
+    m, truth = draw("one long roll", rolls=(0.0,), dithers=WIDE, filter="F444W", density=60.0)
+    m, truth = add_gradient(replace(m, reserved=m.source % 5 == 0), truth, 0.003)
+    with pytest.warns(DegenerateTermWarning, match="field of order 1: the common linear gradient over the focal plane"):
+        solution = fit(m, scale="detectors", field_order=order)
+    (result,) = (r for r in judge_detectors(solution) if r.detector == "NRCALONG")
+    assert result.verdict == "not determined"
+    assert [row.detector for row in solution.to_table().zero_points] == ["NRCBLONG"]  # which is kept
+    flat = fit(m, scale="detectors", fit_slope="none").zero_points()["NRCALONG"]
+    assert abs(flat[0] - truth.relative("B")["NRCALONG"]) > 4 * flat[1]  # what the refusal prevents
+
+
 @pytest.mark.filterwarnings("ignore::jwst_modfix.errors.DegenerateTermWarning")
 @pytest.mark.parametrize(("rolls", "dithers"), [((0.0,), 6), ((0.0, 2.0), 6), ((0.0, 90.0), 4), ((0.0, 180.0, 0.0), 6)])
 def test_fields_that_are_not_fitted_are_in_the_errors_of_zero_points(rolls, dithers):

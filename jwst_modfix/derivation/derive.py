@@ -64,7 +64,7 @@ class Options:  # numpydoc ignore=PR01
     field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
     exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
     drift: str = "report"  #: terms of detectors in epochs, with ``scale='detectors'``: 'report', 'fit' or 'no'
-    fit_slope: str = "long"  #: array IDs with a gradient: 'long', 'all' or 'none'
+    fit_slope: str = "long"  #: arrays with a gradient, or fields: 'long', 'all' or 'none'
     fit_direction: bool = False  #: fit the direction of each gradient too
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``

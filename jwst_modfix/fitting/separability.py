@@ -219,6 +219,7 @@ class Forecast:
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
     """Find what can be determined, from the design and the errors of measurements alone."""
     choice = choice or Choice()
+    choice = replace(choice, field_order=max(choice.field_order, choice.least_order(measurements)))
     links = count_links(measurements)
     check_linked(measurements, links, choice.scale)
     model = list_terms(measurements, choice)

@@ -7,6 +7,7 @@ import html
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -362,7 +363,8 @@ def fit(
     scale : {'modules', 'detectors'}, optional
         What has zero points: the modules (offset, level and slope of each array ID), or each detector.
     fit_slope : {'long', 'all', 'none'}, optional
-        Array IDs that have a slope.
+        Array IDs that have a gradient across the field: a slope, or with ``scale='detectors'`` fields of order 1 at
+        least. Where these are not determined, zero points are not, either.
     time_term : {'auto', 'fit', 'zero'}, optional
         Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
         significant. These keep their value and error: to drop a term because it looks small makes the errors of
@@ -411,20 +413,17 @@ def fit(
     """
     given = dict(locals()) | {"field_order": str(field_order)}
     _check_parameters(**given)
-    options = {name: given[name] for name in given if name not in ("measurements", "robust", "scatter", "colour_term")}
-    if field_order == "auto":
-        del given["measurements"], given["field_order"]
-        return choose_order(measurements, lambda order: fit_quietly(measurements, **given, field_order=str(order)))
     colour = None
     if colour_term and measurements.colour is not None:
         colour = float(np.median(measurements.colour))
-    options |= {"field_order": int(field_order), "drift": drift == "fit", "colour": colour}
-    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
-    solution = _fit_used(forecast_terms(mine, Choice(**options)), mine, robust=robust, scatter=scatter)
-    solution = _add_detector_scatter(solution) if scatter else solution
-    solution = _add_fields(solution) if scale == "detectors" else solution
-    solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
-    solution = _mark_insignificant(solution) if time_term == "auto" else solution
+    options = {name: given[name] for name in given if name not in ("measurements", "robust", "scatter", "colour_term")}
+    options |= {"field_order": 0 if field_order == "auto" else int(field_order), "drift": drift == "fit"}
+    choice, solve = Choice(**options, colour=colour), partial(_fit_choice, measurements, robust=robust, scatter=scatter)
+    if field_order == "auto":
+        least = choice.least_order(measurements)
+        solution = choose_order(measurements, lambda order: solve(replace(choice, field_order=order)), least)
+    else:
+        solution = solve(choice)
     degenerate = (status.words for status in solution.status if not status.is_fitted)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
@@ -474,6 +473,16 @@ def _check_parameters(*, measurements: Any, **given: Any) -> None:
             f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
             "source minus that in a second filter"
         )
+
+
+def _fit_choice(measurements: Measurements, choice: Choice, *, robust: bool, scatter: bool) -> Solution:
+    """Fit all but the reserved sources, with all that adds to the errors."""
+    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
+    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _add_detector_scatter(solution) if scatter else solution
+    solution = _add_fields(solution) if choice.scale == "detectors" else solution
+    solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))
+    return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
