@@ -41,10 +41,9 @@ from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
-from jwst_modfix.table.describe import describe_band
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import describe_band, format_measured
 
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.
@@ -134,7 +133,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     filter_, pupil = band
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])
     table = photometry.measurements
-    rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
+    rows = np.flatnonzero(selected & _of_band(table, filter_, pupil))
     measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
     measurements = _choose_aperture(measurements, table[rows], options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
@@ -145,7 +144,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
             return replace(result, failure=_NO_COLOUR)
         result = _keep_colours(result)
     result = replace(result, measurements=reserve_sources(result.measurements, rng, options.reserve_share))
-    modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, result)])
+    modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, *band)])
     if len(modules) == 1 and options.scale == "modules":
         return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
     with warnings.catch_warnings(record=True) as caught:
@@ -175,8 +174,8 @@ def _channel(filter_: str) -> str:
     return "LONG" if filter_ in LONG_FILTERS else "SHORT"
 
 
-def _of_band(table: Table, band: BandResult | Measurements) -> np.ndarray:
-    return np.asarray((table["filter"] == band.filter) & (table["pupil"] == band.pupil))
+def _of_band(table: Table, filter_: str, pupil: str) -> np.ndarray:
+    return np.asarray((table["filter"] == filter_) & (table["pupil"] == pupil))
 
 
 def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
@@ -229,7 +228,7 @@ def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
 
 
 def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
-    table = photometry.exposures[_of_band(photometry.exposures, band)]
+    table = photometry.exposures[_of_band(photometry.exposures, band.filter, band.pupil)]
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     with without_warnings():
         return solve_sky(number_times(np.asarray(table["mjd"])), *columns, (band.filter, band.pupil))
@@ -275,14 +274,13 @@ def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult
     """Colours against the band that shares most sources; None where no band shares enough of them."""
     table, best = photometry.measurements, None
     mine = _source_magnitudes(table, band.rows)
-    for filter_, pupil in list_bands(photometry.exposures):
-        if (filter_, pupil) == (band.filter, band.pupil):
+    for other in list_bands(photometry.exposures):
+        if other == (band.filter, band.pupil):
             continue
-        other = BandResult(filter=filter_, pupil=pupil, rows=np.array([]), measurements=band.measurements)
-        magnitudes = mine - _source_magnitudes(table, np.flatnonzero(selected & _of_band(table, other)))
+        magnitudes = mine - _source_magnitudes(table, np.flatnonzero(selected & _of_band(table, *other)))
         count = np.count_nonzero(np.isfinite(magnitudes))
         if count >= _MIN_COLOURS and (best is None or count > best[0]):
-            best = count, Colour(other=other.name, values=magnitudes[np.asarray(table["source"])[band.rows]])
+            best = count, Colour(other=describe_band(*other), values=magnitudes[np.asarray(table["source"])[band.rows]])
     return best and best[1]
 
 
@@ -347,7 +345,8 @@ def _compare_sky(
 
     The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     """
-    table = photometry.exposures[_of_band(photometry.exposures, solution.measurements)]
+    m = solution.measurements
+    table = photometry.exposures[_of_band(photometry.exposures, m.filter, m.pupil)]
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
     centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
@@ -383,7 +382,8 @@ def difference_of_centres(table: Table, solution: Solution, result: ArrayResult)
     """Add the gradient between the middles of the two arrays to an offset, and to its error."""
     if result.offset is None:
         return result
-    mine = _of_band(table, solution.measurements) & np.asarray(table["array"] == result.array)
+    m = solution.measurements
+    mine = _of_band(table, m.filter, m.pupil) & np.asarray(table["array"] == result.array)
     a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.table.table import ARRAYS, MODULES
-from jwst_modfix.text import count_nouns
+from jwst_modfix.text import count_nouns, describe_band
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -246,6 +246,11 @@ class Measurements:
             table[name].unit = units.get(name)
         table["filter"], table["pupil"] = self.filter, self.pupil
         return table
+
+    @property
+    def band(self) -> str:
+        """Name of the filter and pupil, such as ``F444W`` or ``F444W+F405N``."""
+        return describe_band(self.filter, self.pupil)
 
     @property
     def _place(self) -> str:

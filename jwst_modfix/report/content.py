@@ -70,29 +70,27 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     table = table[(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
     steps = [(True, rule) for rule in ("", "reserved", *_REJECTED)]
     steps += [(False, rule) for rule in derivation.selection.rejected]
-    place = {step: i for i, step in enumerate(steps)}
+    place = {step: number for number, step in enumerate(steps)}
     found = [place[step] for step in zip(table["selected"].tolist(), table["reason"].tolist(), strict=True)]
-    source, best = np.unique(table["source"], return_inverse=True)
-    first = np.full(len(source), len(steps))
-    np.minimum.at(first, best, found)
-    counts = [
-        {"sources": int(sources), "measurements": int(measurements)}
-        for sources, measurements in zip(*(np.bincount(p, minlength=len(steps)) for p in (first, found)), strict=True)
+    source = np.unique(table["source"], return_inverse=True)[1]
+    first = np.full(int(source.max(initial=-1)) + 1, len(steps))
+    np.minimum.at(first, source, found)
+    counts = np.stack([np.bincount(np.asarray(part, int), minlength=len(steps)) for part in (first, found)], axis=1)
+
+    def count(numbers: np.ndarray) -> dict[str, int]:
+        return dict(zip(("sources", "measurements"), numbers.tolist(), strict=True))
+
+    used, reserved = counts[:2]
+    lost = [
+        (kept, {"rule": rule} | count(own)) for (kept, rule), own in zip(steps[2:], counts[2:], strict=True) if own[1]
     ]
-
-    def add_up(kept: tuple[bool, ...]) -> dict[str, int]:
-        mine = [count for (selected, _), count in zip(steps, counts, strict=True) if selected in kept]
-        return {name: sum(count[name] for count in mine) for name in ("sources", "measurements")}
-
-    lost = [(step, {"rule": step[1]} | count) for step, count in zip(steps, counts, strict=True)][2:]
-    lost = [(step, count) for step, count in lost if count["measurements"]]
     return {
-        "found": add_up((True, False)),
-        "not_selected": [count for (selected, _), count in lost if not selected],
-        "selected": add_up((True,)),
-        "reserved": counts[1],
-        "rejected": [count for (selected, _), count in lost if selected],
-        "used": counts[0],
+        "found": count(counts.sum(axis=0)),
+        "not_selected": [part for kept, part in lost if not kept],
+        "selected": count(counts[: len(_REJECTED) + 2].sum(axis=0)),
+        "reserved": count(reserved),
+        "rejected": [part for kept, part in lost if kept],
+        "used": count(used),
     }
 
 
@@ -104,7 +102,6 @@ def _describe_solution(derivation: Derivation, band: BandResult, solution: Solut
     centres = {r.array: difference_of_centres(derivation.photometry.measurements, solution, r) for r in band.results}
     return {
         "centres": {array: {"offset_mag": r.offset, "error_mag": r.offset_error} for array, r in centres.items()},
-        "error_scale": solution.error_scale,
         "epoch_terms": [
             {"epoch": e, "name": derivation.epochs.names[e], "term_mag": value, "error_mag": error}
             for e, (value, error) in solution.epoch_terms().items()
@@ -120,16 +117,15 @@ def _describe_solution(derivation: Derivation, band: BandResult, solution: Solut
         },
         "detector_residuals": list(_describe_detectors(points)),
         "exposures": exposures,
-        "trends": {name: list(_describe_trend(used, column)) for name, column in _TRENDS.items()},
+        "trends": {
+            name: list(_describe_trend(used, column)) for name, column in (("magnitude", "mag"), ("colour", "colour"))
+        },
         "pulls": {
             "n": len(pulls), "mean": pulls.mean(), "width": robust_width(pulls),
             "beyond_3_sigma": np.mean(np.abs(pulls) > 3),
         },
         "metrics": list(_measure_quality(points, exposures, pulls)),
     }  # fmt: skip
-
-
-_TRENDS = {"magnitude": "mag", "colour": "colour"}
 
 
 def _describe_median(points: Table) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.report.points import split_prediction
-from jwst_modfix.table.table import ARRAYS
-from jwst_modfix.text import describe_band, format_measured
+from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.text import format_measured
 
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
@@ -61,7 +62,7 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     matplotlib.axes.Axes
         The axes: A - B, or zero points with a mean of 0 [mmag], 1 sigma errors.
     """
-    solutions = solution if isinstance(solution, Mapping) else {_name(solution.measurements): solution}
+    solutions = solution if isinstance(solution, Mapping) else {solution.measurements.band: solution}
     of_modules = any(one.model.scale == "modules" for one in solutions.values())
     found: dict[str, tuple[float, float]] = {}
     for name, one in solutions.items():
@@ -180,7 +181,7 @@ def plot_sky_map(
     """
     m = solution.measurements if measurements is None else measurements
     if m.RA is None or m.Dec is None:
-        raise MeasurementsError(f"{_name(m)}: a map on the sky needs RA and Dec; there are none")
+        raise MeasurementsError(f"{m.band}: a map on the sky needs RA and Dec; there are none")
     return _draw_maps([_axes(ax)], [_subtract(solution, m, epochs)], m)[0]
 
 
@@ -256,13 +257,14 @@ def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
     solution, m, pairs = band.solution, band.measurements, band.pairs
     if solution is None:
         return []
+    both: dict[str, Any] = {"panels": [{"corrected": False}, {"corrected": True}]}
     drawn = [_sky_maps(solution, m, epoch_names)]
     if len(_subtract(solution, m)[0]):
-        drawn.append(_before_after("before_after", (9.0, 3.7), plot_module_differences, solution, measurements=m))
+        drawn += [_picture("before_after", (9.0, 3.7), plot_module_differences, solution, measurements=m, **both)]
     if pairs:
-        drawn.append(_one("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names))
+        drawn += [_picture("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names)]
     drawn += [_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None]
-    drawn.append(_before_after("residuals", (11.0, 3.4), plot_residual_map, solution))
+    drawn += [_picture("residuals", (11.0, 3.4), plot_residual_map, solution, **both)]
     return [picture for picture in drawn if picture is not None]
 
 
@@ -270,7 +272,7 @@ def draw_overview(derivation: Derivation) -> list[Picture]:
     """Draw the figures that hold all filters."""
     width = max(4.5, 1.6 + 0.8 * sum(len(band.results) for band in derivation.bands))
     drawn = [
-        _one("offsets", (width, 4.0), plot_offsets, derivation.solution),
+        _picture("offsets", (width, 4.0), plot_offsets, derivation.solution),
         _astrometry(derivation),
         _shifts(derivation) if derivation.options.photometry == "exposure" else None,
     ]
@@ -360,11 +362,10 @@ def _shifts(derivation: Derivation) -> Picture:
     table, names = derivation.photometry.exposures, derivation.epochs.names
     east, north = (_MILLI * np.asarray(table[name]) for name in ("shift_east", "shift_north"))
     figure, (ax,) = _panels(1, 5.4, 4.6)
-    for number, name in enumerate(names):
-        for module, filled in (("A", "full"), ("B", "none")):
-            mine = (np.asarray(table["epoch"]) == number) & (np.asarray(table["module"]) == module)
-            ax.plot(east[mine], north[mine], _MARKERS[number % len(_MARKERS)], color=_COLORS[number % len(_COLORS)],
-                    fillstyle=filled, ms=6, label=_literal(f"{name}, module {module}"))  # fmt: skip
+    for (number, name), module in itertools.product(enumerate(names), MODULES):
+        mine = (np.asarray(table["epoch"]) == number) & (np.asarray(table["module"]) == module)
+        ax.plot(east[mine], north[mine], _MARKERS[number % len(_MARKERS)], color=_COLORS[number % len(_COLORS)], ms=6,
+                fillstyle="full" if module == "A" else "none", label=_literal(f"{name}, module {module}"))  # fmt: skip
     ax.axhline(0, **_ZERO)
     ax.axvline(0, **_ZERO)
     ax.set(xlabel="east [mas]", ylabel="north [mas]", aspect="equal", adjustable="datalim")
@@ -389,31 +390,22 @@ def _panels(n: int, width: float, height: float, rows: int = 1, **kwargs: Any) -
     return figure, [_axes(ax) for ax in axes.flat]
 
 
-def _one(name: str, size: tuple[float, float], plot: Callable[..., Axes], *args: Any, **kwargs: Any) -> Picture:
-    """Make a picture of one public plot."""
-    figure, (ax,) = _panels(1, *size)
-    plot(*args, ax=ax, **kwargs)
-    return Picture(name, figure)
-
-
-def _before_after(
-    name: str, size: tuple[float, float], plot: Callable[..., Axes], solution: Solution, **kwargs: Any
-) -> Picture:
-    """Make a picture of one public plot, before and after the correction."""
-    figure, axes = _panels(2, *size, sharex=True, sharey=True)
-    for ax, corrected in zip(axes, (False, True), strict=True):
-        plot(solution, corrected=corrected, ax=ax, **kwargs)
-    axes[1].set_ylabel("")
+def _picture(
+    name: str, size: tuple[float, float], plot: Callable[..., Axes], *args: Any,
+    panels: Sequence[dict[str, Any]] = ({},), **kwargs: Any,
+) -> Picture:  # fmt: skip
+    """Make a picture of one public plot, with a panel for each of some arguments."""
+    figure, axes = _panels(len(panels), *size, sharex=True, sharey=True)
+    for ax, own in zip(axes, panels, strict=True):
+        plot(*args, ax=ax, **own, **kwargs)
+    for ax in axes[1:]:
+        ax.set_ylabel("")
     return Picture(name, figure)
 
 
 def _literal(text: str) -> str:
     """Escape what matplotlib would take for mathematics."""
     return text.replace("\\", "/").replace("$", r"\$")
-
-
-def _name(m: Measurements) -> str:
-    return describe_band(m.filter, m.pupil)
 
 
 def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 5.0) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ _LEAST_PIXAR = 0.005  # mag: the sky is not flat to better than that
 _TURN = 1.0, 0.2  # deg, and for each unit of tan Dec: PA_V3 is that at the boresight, 8' from NIRCam
 _SAME = 0.5  # share of equal magnitudes from which two exposures are one
 _BRIGHTEST = 0.05  # share of the sources that both modules measured twice
+_Found = Iterator[tuple[str, str, str]]  # name, words, advice
 
 
 def find_everything(
@@ -29,7 +30,8 @@ def find_everything(
 ) -> Iterator[dict[str, str]]:
     """List probable faults, those that make numbers wrong first: name, where it shows, what was seen, what to do."""
     files = [str(name) for name in derivation.photometry.exposures["file"]]
-    checks = [("headers", _find_mixed(derivation))]
+    mixed = [("mixed calibration", line, "calibrate all exposures with one context") for line in derivation.mixed]
+    checks: list[tuple[str, Iterable[tuple[str, str, str]]]] = [("headers", mixed)]
     for band, mine in points.items():
         checks += [(band, _find_copies(mine, files)), (band, _find_misplaced(derivation, mine, files))]
     for known in content["bands"]:
@@ -41,14 +43,6 @@ def find_everything(
     for where, check in checks:
         for name, words, advice in check:
             yield {"name": name, "where": where, "words": words, "advice": advice}
-
-
-_Found = Iterator[tuple[str, str, str]]  # name, words, advice
-
-
-def _find_mixed(derivation: Derivation) -> _Found:
-    for line in derivation.mixed:
-        yield "mixed calibration", line, "calibrate all exposures with one context"
 
 
 def _find_copies(points: Table, files: list[str]) -> _Found:
