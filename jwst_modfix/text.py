@@ -1,6 +1,7 @@
 """Text for terminals and logs: plain lines, columns, the logger, progress."""
 
 import contextlib
+import html
 import itertools
 import logging
 import math
@@ -19,6 +20,7 @@ __all__ = [
     "describe_band",
     "format_measured",
     "has_hidden",
+    "html_table",
     "is_url",
     "log",
     "log_result",
@@ -96,6 +98,13 @@ def format_measured(value: float | None, error: float | None, unit: str = "mmag"
         return "-"
     decimals = 1 if error >= 5e-4 else 2
     return f"{1e3 * value:+z.{decimals}f} ± {1e3 * error:.{decimals}f} {unit}".rstrip()
+
+
+def html_table(caption: str, rows: Iterable[Sequence[str]]) -> str:
+    """Make a table for a notebook; the first row has the names of the columns."""
+    lines = ["".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+             for tag, row in zip(itertools.chain(["th"], itertools.repeat("td")), rows, strict=False)]  # fmt: skip
+    return f"<table><caption>{html.escape(caption)}</caption><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
 log = logging.getLogger("stpipe.jwst_modfix")

@@ -341,10 +341,8 @@ _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end toget
 def _compare_sky(
     photometry: Photometry, solution: Solution, results: Sequence[ArrayResult]
 ) -> tuple[SkyComparison, ...]:
-    """Compare the offsets between the modules' sky levels with what the sources predict for them.
-
-    The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
-    """
+    """Compare the offsets between the modules' sky levels with what the sources predict for them."""
+    # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     m = solution.measurements
     table = photometry.exposures[_of_band(photometry.exposures, m.filter, m.pupil)]
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]

@@ -32,7 +32,7 @@ from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_he
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import count_nouns, log, show_progress
+from jwst_modfix.text import count_nouns, html_table, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -145,13 +145,9 @@ class Derivation:  # numpydoc ignore=PR01
         return f"<Derivation of {self.product}: {count_nouns(len(self.table.rows), 'row')} from {bands}>"
 
     def _repr_html_(self) -> str:
-        head, *rows = list_results(self)
-        lines = ["".join(f"<th>{name}</th>" for name in head)]
-        lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
         notes = [f"{band.name}: {note}" for band in self.bands for note in (*band.warnings, band.failure) if note]
-        caption = html.escape(f"{self.product}: {self.table.name}, hash {self.table.digest}")
-        body = "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-        return f"<table><caption>{caption}</caption>{body}" + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+        caption = f"{self.product}: {self.table.name}, hash {self.table.digest}"
+        return html_table(caption, list_results(self)) + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
 
     @property
     def solution(self) -> dict[str, Solution]:

@@ -66,10 +66,8 @@ _SHOWN = 5  # sets
 
 
 def reach_error(lay_out, seed, error, rolls=None, **options):
-    """Find the cheapest sets of rolls and dithers in which no offset or zero point has a larger error [mag].
-
-    ``lay_out`` makes pointings of rolls and a number of dithers. Yields rolls, dithers and the plan of each filter.
-    """
+    """Find the cheapest sets of rolls and dithers in which no offset or zero point has a larger error [mag]."""
+    # ``lay_out`` makes pointings of rolls and a number of dithers. Yields rolls, dithers and the plan of each filter.
     sets = [(len(turns) * dithers, turns, dithers) for turns in ([rolls] if rolls else _ROLLS) for dithers in _DITHERS]
     found = 0
     for _, turns, dithers in sorted(sets):

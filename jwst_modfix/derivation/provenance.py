@@ -197,7 +197,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     known["sky_zero_points"] = {n: {"value": v, "error": e} for n, (v, e) in band.sky_points.items()}
     if band.solution is None:
         return known
-    solution, bootstrap = band.solution, band.bootstrap
+    solution, bootstrap, colour = band.solution, band.bootstrap, band.colour
     terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
@@ -223,19 +223,13 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
         "sky": [asdict(comparison) for comparison in band.sky],
         "score_tests": [asdict(test) | {"is_mismatch": test.is_mismatch} for test in band.score_tests],
         "assumptions": [asdict(assumption) | {"words": assumption.words} for assumption in band.assumptions],
-        "colour": _describe_colour(band),
+        "colour": colour and {"band": f"{band.name} - {colour.other}", "median_mag": colour.median,
+                              "words": band.colour_words},
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
         "module_slopes": band.module_slopes,
         "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
-    }
-
-
-def _describe_colour(band: BandResult) -> dict[str, Any] | None:
-    if band.colour is None:
-        return None
-    name = f"{band.name} - {band.colour.other}"
-    return {"band": name, "median_mag": band.colour.median, "words": band.colour_words}
+    }  # fmt: skip
 
 
 def plain(value: Any) -> Any:

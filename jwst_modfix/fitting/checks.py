@@ -133,10 +133,8 @@ class ApertureDifference:
 
 
 def compare_apertures(solution, growth, error):
-    """Fit the growth of the magnitudes from one aperture to another by the model of a solution.
-
-    ``growth`` and ``error`` [mag] are of the measurements fitted; NaN where the larger aperture was not measured.
-    """
+    """Fit the growth of the magnitudes from one aperture to another by the model of a solution."""
+    # ``growth`` and ``error`` [mag] are of the measurements fitted; NaN where the larger aperture was not measured.
     known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
     mine = solution.measurements.select(known)
     mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
@@ -167,11 +165,9 @@ class Bootstrap:
 
 
 def bootstrap_sources(solution, rng, n_draws=200):
-    """Draw sources with replacement and solve again, starting from the solution.
-
-    Each draw gives every source a Poisson(1) number of copies c, and takes one Newton step of the robust equations
-    with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
-    """
+    """Draw sources with replacement and solve again, starting from the solution."""
+    # Each draw gives every source a Poisson(1) number of copies c, and takes one Newton step of the robust equations
+    # with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
     free, shown = solution.free, solution.fitted & ~solution.model.mask("exposure")
     matrices, scores = _resample(solution, free, rng, n_draws)
     inverses = [generalised_inverse(matrix, np.diag(np.diag(matrix)))[0] for matrix in matrices]
@@ -234,11 +230,9 @@ class SkyComparison:
 
 
 def sky_offsets(time, array, module, level, error):
-    """Compare the modules' sky levels exposure by exposure.
-
-    The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
-    the background enter in full: a check, not a measurement to correct by.
-    """
+    """Compare the modules' sky levels exposure by exposure."""
+    # The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
+    # the background enter in full: a check, not a measurement to correct by.
     time, array, module = (np.asarray(column) for column in (time, array, module))
     level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
     lengths = {len(column) for column in (time, array, module, level, error)}
@@ -262,11 +256,9 @@ def sky_offsets(time, array, module, level, error):
 
 
 def compare_sky(offsets, results, by_epoch=None):
-    """Compare the sky's offsets with those of the sources, and with each other between epochs.
-
-    ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
-    3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
-    """
+    """Compare the sky's offsets with those of the sources, and with each other between epochs."""
+    # ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
+    # 3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
     found = []
     for result in results:
         sky = offsets.get(result.array)
@@ -283,7 +275,16 @@ def compare_sky(offsets, results, by_epoch=None):
                 f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        _warn_of_change(found[-1], len(by_epoch or {}))
+        pairs = len(by_epoch or {}) * (len(by_epoch or {}) - 1) // 2
+        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(pairs, 1))
+        epochs, by, by_error = change
+        if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
+            message = (
+                f"array {result.array}: sky of module A over that of B changes by {1e3 * by:+z.1f} ±"
+                f" {1e3 * by_error:.1f} mmag from epoch {epochs[0]} to epoch {epochs[1]};"
+                " a detector may have changed: compare fits without one of them"
+            )
+            warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
     return tuple(found)
 
 
@@ -296,19 +297,6 @@ def _largest_change(offsets):
         if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
             best = (first, second), float(change), error
     return best
-
-
-def _warn_of_change(sky, n_epochs):
-    pairs = max(n_epochs * (n_epochs - 1) // 2, 1)
-    limit = norm.isf(norm.sf(_DISAGREEMENT) / pairs)
-    if sky.epochs is None or abs(sky.change) < max(limit * sky.change_error, _LEAST_CHANGE):
-        return
-    message = (
-        f"array {sky.array}: sky of module A over that of B changes by {1e3 * sky.change:+z.1f} ±"
-        f" {1e3 * sky.change_error:.1f} mmag from epoch {sky.epochs[0]} to epoch {sky.epochs[1]};"
-        " a detector may have changed: compare fits without one of them"
-    )
-    warnings.warn(message, SkyDisagreementWarning, stacklevel=3)
 
 
 def _ratios(time, level, error, mine, module):

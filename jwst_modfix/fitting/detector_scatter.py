@@ -32,12 +32,10 @@ class DetectorScatter:
 def estimate_detector_scatter(
     fit: RobustFit, system: LinearSystem, free: np.ndarray, detector: np.ndarray, time: np.ndarray
 ) -> DetectorScatter:
-    """Estimate the scatter by restricted maximum likelihood (Patterson & Thompson 1971) from the final residuals.
-
-    With Z the columns of the effects, sources and terms projected out by the final weights w, the scores
-    S = Z^T w r have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within
-    the detectors' exposures.
-    """
+    """Estimate the scatter by restricted maximum likelihood (Patterson & Thompson 1971) from the final residuals."""
+    # With Z the columns of the effects, sources and terms projected out by the final weights w, the scores S = Z^T w r
+    # have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within the detectors'
+    # exposures.
     weight, terms = fit.weight, np.flatnonzero(free)
     number = number_labels(time.astype(np.int64) * 16 + detector)[1]
     n = int(number.max()) + 1

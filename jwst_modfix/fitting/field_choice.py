@@ -22,10 +22,8 @@ _SWEEPS = 30
 
 
 def choose_order(measurements: Measurements, solve: Callable[[int], Solution], least: int = 0) -> Solution:
-    """Take the lowest order that the reserved sources cannot tell from any higher order that is determined.
-
-    All higher orders are compared, not only the next: a bowl has no linear term.
-    """
+    """Take the lowest order that the reserved sources cannot tell from any higher order that is determined."""
+    # All higher orders are compared, not only the next: a bowl has no linear term.
     reserved = measurements.select(measurements.reserved)
     if not len(reserved):
         raise MeasurementsError("field_order='auto' needs reserved sources; set reserve_share, or give the order")
@@ -48,11 +46,9 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution], l
 
 
 def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> float:
-    """How many sigmas the reserved sources prefer the prediction of the higher order.
-
-    The residuals of the lower order are regressed on what the higher one adds, with the sources' means and those of
-    each detector in each exposure taken out of both, and errors from the scatter between sources.
-    """
+    """How many sigmas the reserved sources prefer the prediction of the higher order."""
+    # The residuals of the lower order are regressed on what the higher one adds, with the sources' means and those of
+    # each detector in each exposure taken out of both, and errors from the scatter between sources.
     variance = reserved.mag_error**2 + lower.sigma_int**2
     added, left = higher.predict(reserved) - lower.predict(reserved), reserved.mag - lower.predict(reserved)
     source = number_labels(reserved.source)[1]

@@ -55,11 +55,9 @@ class Structure:
 
 
 def measure_structure(solution: Solution) -> dict[int, Structure]:
-    """Measure what is left in each detector, by its number; none without pixels, or with few sources.
-
-    A term of each cell is added to the model, with one half of the sources and then with the other; noise has no part
-    in the mean of the products of the two.
-    """
+    """Measure what is left in each detector, by its number; none without pixels, or with few sources."""
+    # A term of each cell is added to the model, with one half of the sources and then with the other; noise has no part
+    # in the mean of the products of the two.
     m = solution.measurements
     if m.x is None or m.y is None:
         return {}
@@ -81,11 +79,9 @@ def measure_structure(solution: Solution) -> dict[int, Structure]:
 
 
 def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
-    """Estimate the rms of the fields that are not fitted [mag], and their part in the covariance of the terms.
-
-    The fields are taken as random, of order 2 and of one rms, which is that of the structure in the residuals. They
-    move zero points most where sources link detectors at their edges only.
-    """
+    """Estimate the rms of the fields that are not fitted [mag], and their part in the covariance of the terms."""
+    # The fields are taken as random, of order 2 and of one rms, which is that of the structure in the residuals. They
+    # move zero points most where sources link detectors at their edges only.
     m, p, n = solution.measurements, len(solution.free), 2 * len(ARRAYS)
     known = [(s.square, s.seen, s.error) for s in solution.structure.values()]
     if not known or (solution.fitted & solution.model.mask("field")).any():
@@ -125,11 +121,9 @@ def _extend(
 
 
 def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values of the cells from some rows, 0 where these do not determine a cell; their covariance, and what they see.
-
-    The last has a column for each polynomial of each detector, such that the squares of a row add up to the mean square
-    in that cell of fields of unit rms.
-    """
+    """Values of cells from some rows, 0 where these do not determine a cell; their covariance, and what they see."""
+    # The last has a column for each polynomial of each detector, such that the squares of a row add up to the mean
+    # square in that cell of fields of unit rms.
     n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
     weight = solution.weight[rows]
     system, matrix, inverse, terms = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))

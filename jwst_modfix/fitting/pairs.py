@@ -83,12 +83,10 @@ class PairSolution:
 
 
 def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
-    """Solve for each array ID from pairs of epochs, as the paper does.
-
-    Magnitudes are averaged for each source, epoch, array and module. Patch p holds sources seen by B then A, q by A
-    then B. Eq. 7-8 separate Delta_AB and Delta_time by medians; Eq. 9-10 fit ``Delta_p = k d + Delta_AB`` and
-    ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of epochs.
-    """
+    """Solve for each array ID from pairs of epochs, as the paper does."""
+    # Magnitudes are averaged for each source, epoch, array and module. Patch p holds sources seen by B then A, q by A
+    # then B. Eq. 7-8 separate Delta_AB and Delta_time by medians; Eq. 9-10 fit ``Delta_p = k d + Delta_AB`` and
+    # ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of epochs.
     visits = _average(measurements.select(~measurements.reserved))
     place, found = f"measurements in {measurements.filter}+{measurements.pupil}", {}
     for code, array in enumerate(ARRAYS):

@@ -88,11 +88,9 @@ class _Columns:
 
 
 def run_score_tests(solution: Solution, *, colour: np.ndarray | None = None, n_bands: int = 1) -> tuple[ScoreTest, ...]:
-    """Test a solution for what it does not model; tests of terms that it cannot separate are left out.
-
-    ``colour`` is that of the source of each measurement fitted [mag], NaN where it is not known.
-    Probabilities are corrected for all tests of ``n_bands`` solutions (Bonferroni).
-    """
+    """Test a solution for what it does not model; tests of terms that it cannot separate are left out."""
+    # ``colour`` is that of the source of each measurement fitted [mag], NaN where it is not known. Probabilities are
+    # corrected for all tests of ``n_bands`` solutions (Bonferroni).
     found = [
         test for name, columns in _list_tests(solution, colour) if (test := _test(solution, name, columns)) is not None
     ]

@@ -99,12 +99,10 @@ def _shared(source, label):
 def count_weakest_links(
     measurements: Measurements, used: np.ndarray, pairs: Mapping[str, tuple[int, int]] | None = None
 ) -> dict[str, int]:
-    """Count the used sources in the weakest link between two detectors: the minimum cut.
-
-    Two sets of detectors with one of the pair in each are linked by the sources that were measured on both sides. Of
-    all such sets, the one with the fewest sources between limits what is known of the difference. There are at most
-    512. Pairs are the modules of each array unless given.
-    """
+    """Count the used sources in the weakest link between two detectors: the minimum cut."""
+    # Two sets of detectors with one of the pair in each are linked by the sources that were measured on both sides. Of
+    # all such sets, the one with the fewest sources between limits what is known of the difference. There are at most
+    # 512. Pairs are the modules of each array unless given.
     source, detector = number_labels(measurements.source)[1], measurements.detector
     seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
     patterns, counts = np.unique(seen, return_counts=True)
@@ -242,11 +240,9 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
 
 
 def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
-    """Find again what is determined, by the measurements with a weight alone: rejections can break a chain of links.
-
-    No term is admitted that was not before, but those of epochs where exposures lose theirs. NoSolutionError where
-    these measurements determine no zero point.
-    """
+    """Find again what is determined, by the measurements with a weight alone: rejections can break a chain of links."""
+    # No term is admitted that was not before, but those of epochs where exposures lose theirs. NoSolutionError where
+    # these measurements determine no zero point.
     model, had_exposures = forecast.model, forecast.has_exposures
     choice = replace(forecast.choice, exposure_terms="fit" if had_exposures else "zero")
     again = _admit_terms(model, forecast.system, forecast.links, weight, choice)
@@ -281,12 +277,10 @@ def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
 
 
 def _admit_terms(model, system, links, weight, choice):
-    """Admit the terms one by one: zero points, then epoch terms, then slopes; then exposures, all together.
-
-    A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term that
-    is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but left out
-    of the result, so that the others' errors hold. Levels of arrays are always free.
-    """
+    """Admit the terms one by one: zero points, then epoch terms, then slopes; then exposures, all together."""
+    # A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
+    # that is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but
+    # left out of the result, so that the others' errors hold. Levels of arrays are always free.
     matrix, gram = system.normal_matrix(weight)
     references = find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references
@@ -421,10 +415,8 @@ def _statuses(found, weight, refused, counts):
             status.append(TermStatus(term, kind, words, largest, float(error[number]), counts.get(number, 0.0)))
         elif number in refused:
             status.append(refused[number])
-        elif term.kind == "offset":
-            why = f"no chain of common sources links its modules to better than {MAX_OFFSET_ERROR} mag; not fitted"
-            status.append(TermStatus.refuse(term, why))
-        elif term.kind == "zero_point":
-            why = f"no chain of common sources links it to others to better than {MAX_OFFSET_ERROR} mag; not fitted"
+        elif term.kind in ("offset", "zero_point"):
+            what = "its modules" if term.kind == "offset" else "it to others"
+            why = f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag; not fitted"
             status.append(TermStatus.refuse(term, why))
     return tuple(status)

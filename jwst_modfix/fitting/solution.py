@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest
 from jwst_modfix.fitting.verdict import ArrayResult, table_of_results
 from jwst_modfix.fitting.zero_points import DetectorResult, fix_gauge, judge
 from jwst_modfix.table.table import ARRAYS, MODULES, Gradient
-from jwst_modfix.text import align, count_nouns, format_measured, wrap
+from jwst_modfix.text import align, count_nouns, format_measured, html_table, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.table import OffsetTable
@@ -306,10 +305,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         return f"<Solution {self._band}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        head, *rows = ([*row[:3], row[4]] for row in self._cells())
-        lines = [f"<th>{'</th><th>'.join(head)}</th>", *(f"<td>{'</td><td>'.join(row)}</td>" for row in rows)]
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        return f"<table><caption>{html.escape(self._band)}</caption>{body}</table>"
+        return html_table(self._band, ([*row[:3], row[4]] for row in self._cells()))
 
 
 def _milli(value: float | None, error: float | None) -> str:

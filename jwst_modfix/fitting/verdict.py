@@ -97,15 +97,13 @@ class ArrayResult(Result):
 
 
 def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
-    """Give each array ID its verdict.
-
-    Offset and slope are tested together, as they are correlated: ``needed`` where their joint chi-square reaches
-    ``significance`` and the difference between the modules exceeds ``TOLERANCE`` somewhere; ``not needed`` where it
-    does not, and the difference is below ``LARGEST_DIFFERENCE`` at 95% confidence all over the field (a test of
-    equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``. So is an offset that
-    holds only if a term that could not be separated is 0, and one whose slope was asked for and is not determined: the
-    modules differ by its value only in the middle between them.
-    """
+    """Give each array ID its verdict."""
+    # Offset and slope are tested together, as they are correlated: ``needed`` where their joint chi-square reaches
+    # ``significance`` and the difference between the modules exceeds ``TOLERANCE`` somewhere; ``not needed`` where it
+    # does not, and the difference is below ``LARGEST_DIFFERENCE`` at 95% confidence all over the field (a test of
+    # equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``. So is an offset that
+    # holds only if a term that could not be separated is 0, and one whose slope was asked for and is not determined:
+    # the modules differ by its value only in the middle between them.
     arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
     return tuple(_judge(solution, array, significance) for array in arrays)
 
@@ -142,19 +140,12 @@ def _judge(solution, array, significance):
         if own.term.name in s.partners
         or (s.term.array == array and s.term.kind in ("slope", "slope_V2") and not s.is_fitted)
     ]
-    found = conclude("the modules", _joint_sigmas(solution, array), size, error, significance, error.max(), blocking)
-    return ArrayResult(array=array, n_sources=own.effective_sources, **found, **_measured(solution, array))
-
-
-def _joint_sigmas(solution, array):
-    """Significance of offset and slopes together."""
     terms = solution.model.terms
-    mine = [
-        i
-        for i in np.flatnonzero(solution.fitted)
-        if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)
-    ]
-    return joint_sigmas(solution.values[mine], solution.covariance[np.ix_(mine, mine)])
+    mine = [i for i in np.flatnonzero(solution.fitted)
+            if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)]  # fmt: skip
+    sigmas = joint_sigmas(solution.values[mine], solution.covariance[np.ix_(mine, mine)])
+    found = conclude("the modules", sigmas, size, error, significance, error.max(), blocking)
+    return ArrayResult(array=array, n_sources=own.effective_sources, **found, **_measured(solution, array))
 
 
 def joint_sigmas(values, covariance):
@@ -171,10 +162,8 @@ def conclude(
     what: str, sigmas: float, size: np.ndarray, error: np.ndarray, significance: float, largest: float,
     blocking: Sequence[str] = (), remark: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare differences across the field, and their errors [mag], with what is needed; ``largest`` is an error too.
-
-    Returns fields of a result. ``blocking`` are reasons for which the value may be another one.
-    """
+    """Compare differences across the field, and their errors [mag], with what is needed; return fields of a result."""
+    # ``largest`` is the error that decides on the table; ``blocking`` are reasons for which the value may be another.
     words = f"{what} {'differ' if what.endswith('s') else 'is off'} by up to {1e3 * size.max():.1f} mmag"
     verdict, words = NEEDED, f"{words} ({sigmas:.1f} sigma)"
     if sigmas < significance or size.max() <= TOLERANCE:
@@ -208,11 +197,9 @@ def _measured(solution, array):
 
 
 def _fitted_direction(solution, array):
-    """Slope and direction from the components along V2 and V3.
-
-    Where the slope is not significant, its component along the given direction is taken. Where the pointings do not
-    determine the component along V3, that along V2 is taken, where the modules lie.
-    """
+    """Slope and direction from the components along V2 and V3."""
+    # Where the slope is not significant, its component along the given direction is taken. Where the pointings do not
+    # determine the component along V3, that along V2 is taken, where the modules lie.
     names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
     mine = [solution.names.index(name) for name in names]
     if not solution.fitted[mine[0]]:

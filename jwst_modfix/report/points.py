@@ -26,13 +26,10 @@ def split_prediction(solution: Solution, m: Measurements) -> tuple[np.ndarray, n
 
 
 def collect_points(derivation: Derivation, band: BandResult) -> Table:
-    """
-    Collect the selected measurements of a filter that has a solution, reserved ones included.
-
-    ``residual`` [mag] is the magnitude less z + g u + t and the mean of its source, ``before`` the same with z + g u
-    left in, ``pull`` the residual over its error (NaN where it was not fitted). ``reason`` says why a measurement is
-    not used; it ``deviates`` as an outlier, of a variable source, or reserved and as far from the mean of its source.
-    """
+    """Collect the selected measurements of a filter that has a solution, reserved ones included."""
+    # ``residual`` [mag] is the magnitude less z + g u + t and the mean of its source, ``before`` the same with z + g u
+    # left in, ``pull`` the residual over its error (NaN where it was not fitted). ``reason`` says why a measurement is
+    # not used; it ``deviates`` as an outlier, of a variable source, or reserved and as far from the mean of its source.
     m, solution, table = band.measurements, band.solution, derivation.measurements[band.rows]
     if solution is None:
         raise ValueError(f"{band.name} has no solution")
