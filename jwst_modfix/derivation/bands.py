@@ -14,21 +14,7 @@ from jwst_modfix.errors import (
     NoSolutionError,
     SkyDisagreementWarning,
 )
-from jwst_modfix.fitting.checks import (
-    ApertureDifference,
-    Assumption,
-    Bootstrap,
-    Residual,
-    SkyComparison,
-    SkyOffset,
-    bootstrap_sources,
-    compare_apertures,
-    compare_sky,
-    list_assumptions,
-    reserve_sources,
-    sky_offsets,
-    validate,
-)
+from jwst_modfix.fitting import checks
 from jwst_modfix.fitting.drift import Drift, list_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
@@ -82,15 +68,15 @@ class BandResult:
     detectors: tuple[DetectorResult, ...] = ()  # a verdict for each detector, with scale='detectors'
     offsets: OffsetTable | None = None  # the rows that the verdicts admit
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
-    residuals: tuple[Residual, ...] = ()  # of the reserved sources
-    sky: tuple[SkyComparison, ...] = ()
+    residuals: tuple[checks.Residual, ...] = ()  # of the reserved sources
+    sky: tuple[checks.SkyComparison, ...] = ()
     # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
-    bootstrap: Bootstrap | None = None
+    bootstrap: checks.Bootstrap | None = None
     score_tests: tuple[ScoreTest, ...] = ()
     colour: Colour | None = None
-    assumptions: tuple[Assumption, ...] = ()
-    apertures: tuple[ApertureDifference, ...] = ()
+    assumptions: tuple[checks.Assumption, ...] = ()
+    apertures: tuple[checks.ApertureDifference, ...] = ()
     drifts: tuple[Drift, ...] = ()  # of each detector in each epoch after the first
     module_slopes: dict[str, tuple[float, float]] = field(default_factory=dict)  # term: (k, error)
     warnings: tuple[str, ...] = ()
@@ -143,7 +129,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
         if result.colour is None:
             return replace(result, failure=_NO_COLOUR)
         result = _keep_colours(result)
-    result = replace(result, measurements=reserve_sources(result.measurements, rng, options.reserve_share))
+    result = replace(result, measurements=checks.reserve_sources(result.measurements, rng, options.reserve_share))
     modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, *band)])
     if len(modules) == 1 and options.scale == "modules":
         return replace(result, failure=f"all exposures are of module {modules[0]}; an offset needs both modules")
@@ -240,12 +226,12 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
     draws = options.bootstrap if options.method == "network" else 0
     return replace(
         result,
-        residuals=validate(solution, result.measurements),
+        residuals=checks.validate(solution, result.measurements),
         sky=_compare_sky(photometry, solution, result.results),
-        bootstrap=bootstrap_sources(solution, rng, draws) if draws else None,
+        bootstrap=checks.bootstrap_sources(solution, rng, draws) if draws else None,
         module_slopes=_fit_module_slopes(result.measurements, solution, options),
         score_tests=_test_residuals(result, photometry),
-        assumptions=list_assumptions(solution),
+        assumptions=checks.list_assumptions(solution),
         apertures=_compare_apertures(result, photometry),
         drifts=list_drifts(solution) if options.drift == "report" and options.method == "network" else (),
     )
@@ -261,13 +247,14 @@ def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTe
     return tests
 
 
-def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[ApertureDifference, ...]:
+def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[checks.ApertureDifference, ...]:
     """Compare the offsets in two apertures, where both were measured."""
     table = photometry.measurements
     if "growth" not in table.colnames:
         return ()
     fitted = table[result.rows[~result.measurements.reserved]]
-    return tuple(compare_apertures(result.solution, np.asarray(fitted["growth"]), np.asarray(fitted["growth_error"])))
+    growth, error = (np.asarray(fitted[name]) for name in ("growth", "growth_error"))
+    return tuple(checks.compare_apertures(result.solution, growth, error))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
@@ -340,7 +327,7 @@ _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end toget
 
 def _compare_sky(
     photometry: Photometry, solution: Solution, results: Sequence[ArrayResult]
-) -> tuple[SkyComparison, ...]:
+) -> tuple[checks.SkyComparison, ...]:
     """Compare the offsets between the modules' sky levels with what the sources predict for them."""
     # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     m = solution.measurements
@@ -348,13 +335,13 @@ def _compare_sky(
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
     centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
-    return tuple(compare_sky(_sky_offsets(table), centres, levels))
+    return tuple(checks.compare_sky(_sky_offsets(table), centres, levels))
 
 
-def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
+def _sky_offsets(table: Table) -> dict[str, checks.SkyOffset]:
     """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    return _attempt(lambda: sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
+    return _attempt(lambda: checks.sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:

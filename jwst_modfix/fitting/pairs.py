@@ -8,18 +8,10 @@ import numpy as np
 from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
+from jwst_modfix.fitting import robust
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.linear import Design, LinearSystem
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
-from jwst_modfix.fitting.robust import (
-    MAD_TO_SIGMA,
-    HuberProblem,
-    error_of_median,
-    sandwich,
-    solve_huber,
-    start_huber,
-    student_factor,
-)
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
 
@@ -153,7 +145,7 @@ def _patch_pair(array, visits, i, j):
 
 def _median_and_mad(difference):
     n, mad = len(difference), float(median_abs_deviation(difference))
-    error = error_of_median(difference) * float(student_factor(n))
+    error = robust.error_of_median(difference) * float(robust.student_factor(n))
     return {"median": float(np.median(difference)), "mad": mad, "error": error, "n": n}
 
 
@@ -186,9 +178,9 @@ def _fit(array, pairs, columns):
 
     def find_scale(residual, used, n_terms):
         freedom = np.sqrt(n / max(n - n_terms, 1))
-        return 0.0, max(MAD_TO_SIGMA * float(np.median(np.abs(residual))) * freedom, _ROUNDING)
+        return 0.0, max(robust.MAD_TO_SIGMA * float(np.median(np.abs(residual))) * freedom, _ROUNDING)
 
-    problem = HuberProblem(
+    problem = robust.HuberProblem(
         system=system, free=np.ones(p, bool), y=y, error=np.ones(n), find_scale=find_scale, limit=_OUTLIER_SIGMA
     )
     # The medians of Eq. 7-8 are a robust start.
@@ -196,10 +188,11 @@ def _fit(array, pairs, columns):
     medians |= {f"time[{pair.epochs[0]}-{pair.epochs[1]}]": pair.time for pair in pairs}
     start = np.array([medians.get(name, 0.0) for name in columns])
     used = np.ones(n, bool)
-    fit = solve_huber(problem, used, start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1]))
+    first = robust.start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1])
+    fit = robust.solve_huber(problem, used, first)
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
     normal = np.linalg.pinv(system.normal_matrix(fit.derivative)[0])
     effective = system.effective_sources(fit.derivative, normal)
-    factor = student_factor(effective - p + 1)
-    covariance = sandwich(problem, fit) * np.outer(factor, factor)
+    factor = robust.student_factor(effective - p + 1)
+    covariance = robust.sandwich(problem, fit) * np.outer(factor, factor)
     return PairSolution(array, pairs, tuple(columns), fit.values, covariance, len(sources))

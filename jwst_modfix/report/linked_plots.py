@@ -8,17 +8,8 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from bokeh import models
 from bokeh.embed import components
-from bokeh.models import (
-    ColorBar,
-    ColumnDataSource,
-    CustomJS,
-    CustomJSHover,
-    HoverTool,
-    LinearColorMapper,
-    Range1d,
-    TapTool,
-)
 from bokeh.palettes import PuOr11
 from bokeh.plotting import figure
 from bokeh.resources import Resources
@@ -88,9 +79,9 @@ def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]
     source, limit = _fill_source(points)
     texts = {"names": list(names), "states": list(_STATES), "flags": _FLAGS}
     picked = {"source": source, "target": f"picked-{band}", **texts}
-    source.selected.js_on_change("indices", CustomJS(args=picked, code=_SELECT))
+    source.selected.js_on_change("indices", models.CustomJS(args=picked, code=_SELECT))
     formatters = {
-        f"@{column}": CustomJSHover(args={"names": texts[words]}, code="return names[value] || 'none'")
+        f"@{column}": models.CustomJSHover(args={"names": texts[words]}, code="return names[value] || 'none'")
         for column, words in (("exposure", "names"), ("state", "states"), ("flags", "flags"))
     }
     colour = {name: _shade(name, PuOr11[::-1], -most, most) for name, most in limit.items()}
@@ -104,7 +95,7 @@ def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]
     }
     along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
              "time": "time since the first exposure [day]"}  # fmt: skip
-    shown = Range1d(-1.05 * limit["after"], 1.05 * limit["after"])
+    shown = models.Range1d(-1.05 * limit["after"], 1.05 * limit["after"])
     for name, label in along.items():
         if np.isfinite(source.data[name]).any():
             title, labels = f"Residual against {label.partition(' [')[0]}", (label, "residual [mmag]")
@@ -113,7 +104,7 @@ def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]
 
 
 def _draw(
-    source: ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, colour: dict[str, Any],
+    source: models.ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, colour: dict[str, Any],
     labels: tuple[str, str], **kwargs: Any,
 ) -> Any:  # fmt: skip
     """Draw the points of a band over two of their columns; with a colour bar where no axis shows the residual."""
@@ -126,18 +117,18 @@ def _draw(
     plot.scatter(x, y, source=source, size=6, fill_color=colour, line_color=outline, line_width=0.8,
                  nonselection_alpha=0.15)  # fmt: skip
     plot.toolbar.logo = None
-    plot.add_tools(HoverTool(tooltips=_TOOLTIPS, formatters=formatters), TapTool())
+    plot.add_tools(models.HoverTool(tooltips=_TOOLTIPS, formatters=formatters), models.TapTool())
     if y != "shown":
-        plot.add_layout(ColorBar(color_mapper=colour["transform"], width=8, background_fill_color=None), "right")
+        plot.add_layout(models.ColorBar(color_mapper=colour["transform"], width=8, background_fill_color=None), "right")
     return plot
 
 
 def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict[str, Any]:
     """Colours of a column of the points."""
-    return {"field": column, "transform": LinearColorMapper(palette=palette, low=low, high=high)}
+    return {"field": column, "transform": models.LinearColorMapper(palette=palette, low=low, high=high)}
 
 
-def _fill_source(points: Table) -> tuple[ColumnDataSource, dict[str, float]]:
+def _fill_source(points: Table) -> tuple[models.ColumnDataSource, dict[str, float]]:
     """Columns of the points in mmag, and the range of colours; points beyond it are drawn at the border."""
     values = {"after": 1e3 * points["residual"], "before": 1e3 * points["before"]}
     limit = {name: max(5.0, float(np.quantile(np.abs(part[points["used"]]), 0.98))) for name, part in values.items()}
@@ -152,9 +143,10 @@ def _fill_source(points: Table) -> tuple[ColumnDataSource, dict[str, float]]:
     integers = {name: points[name] for name in ("source", "exposure", "flags")}
     integers["state"] = [_STATES.index(reason or "used") for reason in points["reason"].tolist()]
     data = {name: np.asarray(values, np.float32) for name, values in floats.items()}
-    return ColumnDataSource(data | {name: np.asarray(values, np.int32) for name, values in integers.items()}), limit
+    data |= {name: np.asarray(values, np.int32) for name, values in integers.items()}
+    return models.ColumnDataSource(data), limit
 
 
-def _reversed(values: np.ndarray) -> Range1d:
+def _reversed(values: np.ndarray) -> models.Range1d:
     pad = 0.03 * float(np.ptp(values))
-    return Range1d(float(values.max()) + pad, float(values.min()) - pad)
+    return models.Range1d(float(values.max()) + pad, float(values.min()) - pad)
