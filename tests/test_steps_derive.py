@@ -361,10 +361,11 @@ def test_derived_and_applied_offsets_leave_nothing(folder, derived, tmp_path):
 
 @pytest.fixture(scope="module")
 def long_wavelength(tmp_path_factory):
-    """Both long-wavelength arrays, full frame, in two epochs, with Table 2 of Ma et al. (2023)."""
+    """1000 x 1000 pixels of both long-wavelength arrays in two epochs, with Table 2 of Ma et al. (2023)."""
     folder = tmp_path_factory.mktemp("long")
     planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:2], filters=["F444W"], dithers=1)
-    data = simulate.simulate_dataset(folder, planned, 5, field="long")
+    scene = simulate.scene_around(np.random.default_rng(5), planned, CROWD)
+    data = simulate.simulate_dataset(folder, planned, 5, field="long", scene=scene, subarray=SUBARRAY)
     return data.associations[-1]
 
 
