@@ -119,7 +119,9 @@ class BandResult:
         """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
         found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
-        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
+        return found | {
+            one.array: systematic_error(*known, one.difference, one.far_difference) for one in self.apertures
+        }
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
@@ -266,7 +268,8 @@ def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[Aper
     if "growth" not in table.colnames:
         return ()
     fitted = table[result.rows[~result.measurements.reserved]]
-    return tuple(compare_apertures(result.solution, np.asarray(fitted["growth"]), np.asarray(fitted["growth_error"])))
+    growths = (np.asarray(fitted[name]) for name in ("growth", "far_growth", "growth_error"))
+    return tuple(compare_apertures(result.solution, *growths))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:

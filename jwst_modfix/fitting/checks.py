@@ -138,12 +138,13 @@ def _influence(solution, term):
 
 @dataclass(frozen=True, kw_only=True)
 class ApertureDifference:
-    """Change of a term from the aperture to a larger one: how much of it depends on the PSF."""
+    """Change of a term from the aperture to larger ones: how much of it depends on the PSF."""
 
     name: str  # of the term
     array: str  # array ID of an offset, detector of a zero point
     difference: float  # mag
     error: float  # of the difference itself: most noise is common to both apertures
+    far_difference: float  # mag, from the larger aperture to the largest
 
     @property
     def is_significant(self) -> bool:
@@ -151,25 +152,25 @@ class ApertureDifference:
         return abs(self.difference) > max(_DISAGREEMENT * self.error, _LEAST_GROWTH)
 
 
-def compare_apertures(solution, growth, error):
-    """Fit the growth of the magnitudes from one aperture to another by the model of a solution.
+def compare_apertures(solution, growth, far_growth, error):
+    """Fit the growths of the magnitudes, from one aperture to the next and the last, by the model of a solution.
 
-    ``growth`` and ``error`` [mag] are of the measurements fitted; NaN where the larger aperture was not measured.
+    ``error`` [mag] is that of the growth. All are of the measurements fitted; NaN where an aperture was not measured.
     """
-    known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
-    mine = solution.measurements.select(known)
-    mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
+    known = np.isfinite([growth, far_growth, error]).all(axis=0) & (solution.rejected == 0)
+    mine = replace(solution.measurements.select(known), mag_error=np.hypot(error[known], _GROWTH_ERROR))
     asked = {name: getattr(solution.choice, name) for name in ("scale", "fit_slope", "time_term", "exposure_terms")}
     try:
-        again = solve(mine, **asked)
+        near, far = (solve(replace(mine, mag=one[known]), **asked) for one in (growth, far_growth))
     except NoSolutionError:
         return ()
-    terms = [t for t in again.model.terms if t.kind in ("offset", "zero_point")]
-    found = [(term, *again.value(term.name)) for term in terms if np.isfinite(again.value(term.name)[0])]
+    terms = [t for t in near.model.terms if t.kind in ("offset", "zero_point")]
+    found = [(term, *near.value(term.name), far.value(term.name)[0]) for term in terms]
+    found = [one for one in found if np.isfinite(one[1:]).all()]
     places = [str(term.array) if term.kind == "offset" else term.detector for term, *_ in found]
     differences = tuple(
-        ApertureDifference(name=term.name, array=place, difference=value, error=own)
-        for place, (term, value, own) in zip(places, found, strict=True)
+        ApertureDifference(name=term.name, array=place, difference=value, error=own, far_difference=beyond)
+        for place, (term, value, own, beyond) in zip(places, found, strict=True)
     )
     for one, (term, *_) in zip(differences, found, strict=True):
         if one.is_significant:
