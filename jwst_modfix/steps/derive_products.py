@@ -1,4 +1,4 @@
-"""The files that a derivation leaves: the reference file, the measurements and the report."""
+"""Files of a derivation: the reference file, the measurements and the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGE = 200_000  # measurements: as many take seconds to read from text
 def write_products(
     derivation: Derivation, model: ModuleOffsetModel, folder: Path, *, report: bool = True
 ) -> list[Path]:
-    """Write all products to a hidden folder, then move them into place, the reference file last."""
+    """Write all products to a hidden folder, then move them, the reference file last."""
     check_writable(folder)
     reference = folder / derivation.table.name
     remove_leftovers([folder])
