@@ -108,8 +108,7 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
 
     ``scale`` is the matrix from pixels to arcsec on the sky.
     """
-    # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels. The
-    # scatter of the annulus is not in it: wings and neighbours are the same in each exposure of a source, and no noise.
+    # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels.
     pixel = abs(np.linalg.det(scale))  # arcsec^2
     around, dx, dy = _window(frame, x, y, aperture.outer, scale)
     radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
@@ -195,11 +194,15 @@ def _overlap(dx, dy, scale, radius):
 
 
 def _local_sky(values, errors):
-    """Clipped median and its error: from the pixels' own errors, as wings make the annulus scatter without noise."""
+    """Clipped median and its error."""
     kept = clip(values)
     if kept.size < 2:
         return np.nan, np.nan
-    variance = min(kept.var(), np.median(errors) ** 2)
+    # Wings and neighbours make the levels of the pixels spread by more than the noise e of a pixel, and are no noise
+    # themselves. Noise moves only pixels near the median across it, a share e/s of n where levels spread by s, and each
+    # moves it by s/n: the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
+    spread = kept.std()
+    variance = spread * min(spread, np.median(errors))
     return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size)
 
 
