@@ -35,7 +35,8 @@ class Network:
 
 
 @functools.cache
-def _pointings(rolls, dithers, filter):
+def lay_out(rolls, dithers, filter):
+    """Pointings of all detectors of a channel."""
     return plan_pointings(rolls, dithers=dithers, filters=[filter])
 
 
@@ -56,7 +57,7 @@ class Truth:
 
 def simulate(network, rng):
     """Draw sources, a truth and measurements."""
-    pointings = _pointings(network.rolls, network.dithers, network.filter)
+    pointings = lay_out(network.rolls, network.dithers, network.filter)
     m = plan_measurements(pointings, *draw_places(pointings, rng, network.density), network.scatter)
     detectors = [DETECTORS[code] for code in np.unique(m.detector)]
     truth = Truth(

@@ -12,8 +12,8 @@ from jwst_modfix.fitting.design import number_labels
 from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 
-# 95% efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
-HUBER_TUNING = 1.345
+# Huber (1981, Robust Statistics, section 4); the efficiency is for Gaussian errors.
+HUBER_TUNING, HUBER_EFFICIENCY = 1.345, 0.95
 _TAIL = norm.sf(HUBER_TUNING)
 # Expectation of psi(e)^2 for e of a unit Gaussian.
 _MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) + 2 * HUBER_TUNING**2 * _TAIL)
