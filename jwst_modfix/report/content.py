@@ -73,7 +73,8 @@ def _list_calibrations(derivation: Derivation) -> Iterator[tuple[str, list[str]]
 def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     """Count sources and measurements from found to used; the parts add up."""
     table = derivation.measurements
-    table = table[(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
+    mine = (table["filter"] == band.filter) & (table["pupil"] == band.pupil)
+    table = table["source", "reason", "selected"][mine]
     source, reason = np.unique(np.asarray(table["source"]), return_inverse=True)[1], np.asarray(table["reason"], str)
     order, rank = (
         list(dict.fromkeys(["", "reserved", *_REJECTED, *derivation.selection.rejected])),

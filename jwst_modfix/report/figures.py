@@ -26,6 +26,7 @@ from jwst_modfix.text import format_measured
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
 _MANY_POINTS = 5_000  # more are an image in a PDF file: as shapes they take a minute
+_MOST_POINTS = 10_000  # more hide each other, and take seconds: every so many sources are drawn
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -307,7 +308,7 @@ def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -
     _draw_maps(axes, list(found.values()), m)
     for ax, title in zip(axes, found, strict=True):
         ax.set_title(_literal(title))
-    return Picture("sky", figure)
+    return Picture("sky", figure, _say_thinned(max(len(d.m) for d in found.values())))
 
 
 def _before_after(solution: Solution, m: Measurements) -> Picture | None:
@@ -318,7 +319,7 @@ def _before_after(solution: Solution, m: Measurements) -> Picture | None:
     for ax, corrected in zip(axes, (False, True), strict=True):
         _draw_differences(ax, d, corrected)
     axes[1].set_ylabel("")
-    return Picture("before_after", figure)
+    return Picture("before_after", figure, _say_thinned(len(d.m)))
 
 
 def _residual_maps(solution: Solution) -> Picture:
@@ -359,6 +360,7 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
     fit = format_measured(result.slope, result.slope_error, "mmag/arcmin")
     fit += f", offset {format_measured(result.offset, result.offset_error, 'mmag')}"
     words = f"The gradient of array {result.array}: {what}, their medians, and the fit: k = {fit}."
+    words += _say_thinned(len(y))
     return Picture(f"gradient_{result.array}", figure, words)
 
 
@@ -433,6 +435,16 @@ def _one(name: str, size: tuple[float, float], plot: Callable[..., Axes], *args:
     return Picture(name, figure)
 
 
+def _thin(n: int) -> slice:
+    """Choose the points to draw: all, or every so many."""
+    return slice(None, None, max(1, -(-n // _MOST_POINTS)))
+
+
+def _say_thinned(n: int) -> str:
+    """Say for the caption which points are drawn; empty where all are."""
+    return f" One of {_thin(n).step} points is drawn." if n > _MOST_POINTS else ""
+
+
 def _literal(text: str) -> str:
     """Escape what matplotlib would take for mathematics."""
     return text.replace("\\", "/").replace("$", r"\$")
@@ -453,9 +465,11 @@ def _draw_maps(axes: Sequence[Axes], differences: Sequence[_Differences], m: Mea
     middle = ra[0] + np.median((ra - ra[0] + 180) % 360 - 180), np.median(dec)
     limit = max(_limit(d.before, 90) for d in differences)
     for ax, d in zip(axes, differences, strict=True):
-        east, north = (offset / 60 for offset in offsets(*middle, np.asarray(d.m.RA), np.asarray(d.m.Dec)))
+        drawn = _thin(len(d.m))
+        places = (np.asarray(v)[drawn] for v in (d.m.RA, d.m.Dec))
+        east, north = (offset / 60 for offset in offsets(*middle, *places))
         points = ax.scatter(
-            east, north, c=d.before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
+            east, north, c=d.before[drawn], s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
             rasterized=len(east) > _MANY_POINTS,
         )  # fmt: skip
         ax.set(xlabel="east [arcmin]", aspect="equal")
@@ -471,9 +485,10 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
     ax.axhline(0, color="0.3", lw=0.8, zorder=1)
     for code in np.unique(d.m.array_code):
         mine = d.m.array_code == code
+        drawn = np.flatnonzero(mine)[_thin(len(d.m))]
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
-        ax.plot(d.m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
-                rasterized=np.count_nonzero(mine) > _MANY_POINTS)  # fmt: skip
+        ax.plot(d.m.mag[drawn], values[drawn], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
+                rasterized=len(drawn) > _MANY_POINTS)  # fmt: skip
     limit = _limit(d.before, 98, 1.2)
     ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
            ylim=(-limit, limit))  # fmt: skip
@@ -483,7 +498,8 @@ def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
 
 def _draw_medians(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, marker: str, label: str) -> np.ndarray:
     """Draw points, and their medians in bins of equal numbers; return the range of x."""
-    ax.plot(x, y, marker, color=color, ms=3, alpha=0.35)
+    drawn = _thin(len(x))
+    ax.plot(x[drawn], y[drawn], marker, color=color, ms=3, alpha=0.35, rasterized=len(x) > _MANY_POINTS)
     parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(8, len(x) // 5)))
     middle = [[np.median(values[part]) for part in parts] for values in (x, y)]
     scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]

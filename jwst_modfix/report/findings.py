@@ -72,7 +72,7 @@ def _find_copies(derivation: Derivation, band: str, points: Points) -> Iterator[
     same = (np.diff(m.source[order]) == 0) & (np.diff(m.mag[order]) == 0)
     pairs = np.stack([m.exposure[order][:-1][same], m.exposure[order][1:][same]], axis=1)
     for (one, other), count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
-        share = count / min(np.count_nonzero(m.exposure == one), np.count_nonzero(m.exposure == other))
+        share = count / min(len(points.by_exposure[one]), len(points.by_exposure[other]))
         if share > _SAME:
             files = " and ".join(_file(derivation, number) for number in (one, other))
             words = f"{files} have {share:.0%} of their magnitudes in common"
@@ -81,8 +81,7 @@ def _find_copies(derivation: Derivation, band: str, points: Points) -> Iterator[
 
 def _find_misplaced(derivation: Derivation, band: str, points: Points) -> Iterator[Finding]:
     """Find exposures whose place does not fit their module: A is on the side of +V2."""
-    for number in np.unique(points.m.exposure):
-        mine = points.m.exposure == number
+    for number, mine in points.by_exposure.items():
         module, v2 = str(points.m.module[mine][0]), float(np.median(points.m.V2[mine]))
         if (v2 > ORIGIN[0]) != (module == "A"):
             words = f"{_file(derivation, number)} is of module {module}, but its sources are at V2 = {v2:+z.0f} arcsec"
@@ -94,9 +93,8 @@ def _find_turned(derivation: Derivation, band: str, points: Points) -> Iterator[
     m = points.m
     if m.RA is None or m.Dec is None:
         return
-    for number in np.unique(m.exposure):
-        mine = m.exposure == number
-        if np.count_nonzero(mine) < 3:
+    for number, mine in points.by_exposure.items():
+        if len(mine) < 3:
             continue
         east, north = offsets(float(m.RA[mine][0]), float(m.Dec[mine][0]), m.RA[mine], m.Dec[mine])
         sky, plane = (z - z.mean() for z in (east + 1j * north, m.V2[mine] + 1j * m.V3[mine]))

@@ -51,6 +51,13 @@ class Points:
         return self.reason == ""
 
     @cached_property
+    def by_exposure(self) -> dict[int, np.ndarray]:
+        """Rows of each exposure."""
+        order = np.argsort(self.m.exposure, kind="stable")
+        numbers, first = np.unique(self.m.exposure[order], return_index=True)
+        return dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
+
+    @cached_property
     def detector(self) -> np.ndarray:
         """Name of the detector, such as ``long A``."""
         names = np.array([f"{array} {module}" for array in ARRAYS for module in MODULES])
@@ -65,7 +72,8 @@ def split_prediction(solution: Solution, m: Measurements) -> tuple[np.ndarray, n
 
 def collect_points(derivation: Derivation, band: BandResult) -> Points:
     """Collect the points of a filter that has a solution."""
-    m, solution, table = band.measurements, band.solution, derivation.measurements[band.rows]
+    m, solution = band.measurements, band.solution
+    table = derivation.measurements["residual", "reason", "flags", "exposure"][band.rows]
     if solution is None:
         raise ValueError(f"{band.name} has no solution")
     known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
@@ -120,11 +128,11 @@ def describe_detectors(points: Points) -> Iterator[dict[str, Any]]:
 
 def describe_exposures(points: Points, exposures: Table) -> Iterator[dict[str, Any]]:
     """Median residual of each exposure, in order of time."""
-    mine = np.unique(points.m.exposure)
-    for number in mine[np.argsort(np.asarray(exposures["mjd"])[mine], kind="stable")]:
-        row, used = exposures[int(number)], points.used & (points.m.exposure == number)
+    mine = np.array([*points.by_exposure])
+    for number in mine[np.argsort(np.asarray(exposures["mjd"])[mine], kind="stable")].tolist():
+        row, used = exposures[number], points.by_exposure[number][points.used[points.by_exposure[number]]]
         yield {
-            "exposure": str(row["file"]), "number": int(number), "detector": f"{row['array']} {row['module']}",
+            "exposure": str(row["file"]), "number": number, "detector": f"{row['array']} {row['module']}",
             "epoch": int(row["epoch"]), "mjd": float(row["mjd"]), **describe_median(points.residual[used]),
         }  # fmt: skip
 
