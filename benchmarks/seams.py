@@ -59,7 +59,7 @@ def main():
             combine(folder, association, state, *OPTIONS, grid=FIELD_GRID)
     values = truth()
     found = OffsetTable.read(table)
-    off = [found.zero_point(name, "F200W").zero_point - values[name] for name in DETECTORS]
+    off = [found.row(name, "F200W").zero_point - values[name] for name in DETECTORS]
     print(f"zero points: {1e3 * np.std(list(values.values())):.1f} mmag rms put in; {1e3 * np.std(off):.2f} rms off")
     members = json.loads((folder / first).read_text())["products"][0]["members"]
     headers = [read_header(folder / member["expname"]) for member in members]

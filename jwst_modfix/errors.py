@@ -67,11 +67,11 @@ class AlreadyCorrectedError(ExposureError):
 
 
 class AssociationError(ModuleOffsetError, ValueError):
-    """An association is not valid, its members cannot be read, or its outputs would overwrite each other."""
+    """An association or its members cannot be used, or its outputs would collide."""
 
 
 class MeasurementsError(ModuleOffsetError, ValueError):
-    """A table of measurements has columns of unequal length, values that are not finite, or unknown names."""
+    """A table of measurements has bad columns, values or names."""
 
 
 class NoSolutionError(ModuleOffsetError, ValueError):
@@ -79,7 +79,7 @@ class NoSolutionError(ModuleOffsetError, ValueError):
 
 
 class DegenerateTermWarning(UserWarning):
-    """A term of the model is degenerate at these pointings and was fixed or not fitted."""
+    """A term of the model is degenerate at these pointings and is not fitted."""
 
 
 class ModelMismatchWarning(UserWarning):
@@ -87,11 +87,11 @@ class ModelMismatchWarning(UserWarning):
 
 
 class SkyDisagreementWarning(UserWarning):
-    """The offsets from sky levels and from sources differ by more than their errors allow."""
+    """Offsets from sky levels and from sources differ by more than their errors."""
 
 
 class PhotometryError(ModuleOffsetError, ValueError):
-    """The pixels or the user's photometry cannot be converted to a table of measurements."""
+    """Pixels or photometry cannot be converted to a table of measurements."""
 
 
 class OutputError(ModuleOffsetError, OSError):

@@ -42,12 +42,12 @@ _KINDS = {str: "text", Real: "a finite number", Integral: "a whole number", bool
 
 
 def _fact(kind, path, keyword, hdu="PRIMARY"):
-    """Make a field, by its attribute below the data model's meta and by its card, which has precedence there too."""
+    """Make a field from its path below meta, and its card, which has precedence."""
     return field(default=None, metadata={"kind": kind, "path": f"meta.{path}", "keyword": keyword, "hdu": hdu})
 
 
 class DetectorNames:
-    """What the name of one of NIRCam's ten detectors says, for classes with a field `detector`."""
+    """Module, array and channel of a class with a field `detector`."""
 
     detector: str
 
@@ -69,7 +69,7 @@ class DetectorNames:
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """Description of an exposure by its metadata; None where absent. Raises ExposureError for values of wrong type."""
+    """Metadata of an exposure; None where absent. Values of wrong type are refused."""
 
     name: str  # of the file
     path: Path | None = None  # None for a data model
@@ -130,12 +130,12 @@ class Exposure:
 
     @property
     def array(self):
-        """Array ID, ``"1"`` to ``"4"`` or ``"long"``; None where the detector is not one of NIRCam's ten."""
+        """Array ID, ``"1"`` to ``"4"`` or ``"long"``; None for an unknown detector."""
         return _DETECTORS.get(self.detector)
 
     @property
     def group(self):
-        """What the detectors of one exposure share: an identifier, or keywords to make it of; None without."""
+        """Identifier that the detectors of one exposure share, or its keywords, or None."""
         values = operator.attrgetter(*_OBSERVATION)(self)
         return self.group_id or (None if None in values else dict(zip(_OBSERVATION, values, strict=True)))
 
@@ -147,7 +147,7 @@ _PHOTOMETRY = ("photmjsr", "photuja2", "background")  # in units of the data, or
 
 @contextlib.contextmanager
 def open_exposure(source):
-    """Open an exposure: the path of a file, which is never changed, or a data model, which is changed in place."""
+    """Open a file, which never changes, or a data model, which changes in place."""
     if not isinstance(source, str | Path):
         yield _ModelExposure(source)
         return
@@ -171,7 +171,7 @@ def open_fits(path):
 
 @contextlib.contextmanager
 def _reading(name, problem="", advice=""):
-    """Turn whatever a library raises at a damaged file into one line."""
+    """Convert any error of a library at a damaged file into one of ours."""
     try:
         yield
     except (ExposureError, DeprecationWarning):  # where warnings are errors, one says nothing of the file
@@ -187,7 +187,7 @@ def _reading(name, problem="", advice=""):
 
 @contextlib.contextmanager
 def _open_regular(path):
-    """Open a regular file of a size that an exposure can have: others block, or fill the memory."""
+    """Open a regular file that is not too large: others block, or fill the memory."""
     if is_url(path):
         raise ExposureError(f"{path}: is a URL; download the file and give the copy")
     try:
@@ -285,7 +285,7 @@ class OpenExposure:
     _copies: bool  # arrays to be changed, as something else may refer to them
 
     def _describe(self, arrays):
-        """Check the arrays, of which shape and data type are given by name, and read the metadata."""
+        """Check shape and data type of the arrays, given by name, and read the metadata."""
         shape, _ = arrays["data"]
         for name in (*ARRAYS, "dq"):
             array_shape, dtype = arrays.get(name, (shape, np.dtype(float)))
@@ -300,7 +300,7 @@ class OpenExposure:
         self.exposure = Exposure(name=self.name, path=self.path, shape=shape, **facts)
 
     def _find_status(self):
-        """Find COMPLETE, SKIPPED or None; any trace of a correction means COMPLETE, which prevents a second one."""
+        """Find COMPLETE (also for any trace of a correction), SKIPPED or None."""
         status = self.tree.get(STATUS_PATH)
         traces = self.cards if status is None else [*self.cards, (STATUS_KEYWORD, status)]
         if (
@@ -331,7 +331,7 @@ class OpenExposure:
         return replace(exposure, frames=frames, wcs_box=box, wcs_centre=centre)
 
     def array(self, name):
-        """Array of an attribute such as ``"dq"``, in native byte order; None where it is absent."""
+        """Read an array such as ``"dq"``, in native byte order; None where it is absent."""
         if name not in self._places:
             return None
         with _reading(self.path or self.name):
@@ -339,7 +339,7 @@ class OpenExposure:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def take(self):
-        """Arrays that a correction changes, by name, in 32 bits as in the data model; nothing else refers to them."""
+        """Take the arrays that a correction changes, by name, as 32-bit floats."""
         arrays = {}
         for name in ARRAYS:
             if name in self._places:
@@ -369,7 +369,7 @@ class OpenExposure:
 
 
 class _FitsExposure(OpenExposure):
-    """An open FITS file, changed in memory and written to another file; HDUs that do not change are copied."""
+    """An open FITS file; HDUs that do not change are copied to the output."""
 
     _copies = False
 
@@ -467,7 +467,7 @@ class _FitsExposure(OpenExposure):
             header.append(card, end=True)
 
     def save(self, path, log_line=None, sign=None):
-        """Write the exposure to another file; ``sign`` makes a card of its primary header, in a FITS file only."""
+        """Write the exposure to a file; in FITS, ``sign`` makes a card of its header."""
         if path.suffix == ".asdf":
             with self.to_model(log_line) as model:
                 model.save(str(path))
@@ -488,7 +488,7 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(f"{self.name}: cannot be written again: {type(error).__name__}: {error}") from error
 
     def _read_again(self):
-        """Blame the input if it cannot be read to its end any more."""
+        """Raise an error that names the input, if it cannot be read any more."""
         with _reading(self.path), self.path.open("rb") as file:
             if sum(map(len, iter(lambda: file.read(1 << 24), b""))) != self._size:
                 raise ValueError("its size has changed")
@@ -588,7 +588,7 @@ class _ModelExposure(OpenExposure):
 
 
 def is_ours(keyword: str) -> bool:
-    """Test whether a keyword belongs to the record of a correction; that of the job only signs a file."""
+    """Test whether a keyword is of a correction's record; that of the job is not."""
     keyword = str(keyword).upper()
     return keyword in (STATUS_KEYWORD, "R_MODOFF") or (keyword.startswith("MODF") and keyword != JOB_KEYWORD)
 
@@ -628,7 +628,7 @@ _BLOCK_HEADER = struct.Struct(">4sH I4sQQQ")  # magic, size of the rest; flags, 
 
 
 class AsdfTree:
-    """An ASDF file without the asdf library's conversions: entries are read and replaced, all tags and blocks stay."""
+    """An ASDF file whose entries are read and replaced; all tags and blocks stay."""
 
     def __init__(self, content):
         end = content.index(_END) + len(_END)
@@ -679,7 +679,7 @@ class AsdfTree:
         return self._head + text + self._blocks
 
     def _refuse_elsewhere(self):
-        """Find the arrays of the tree: in HDUs of this file, and none that asdf would fetch from a file or URL."""
+        """Find the HDUs that hold arrays; refuse arrays in another file or at a URL."""
         seen, nodes = set(), [self._root]
         while nodes:
             node = nodes.pop()
@@ -699,7 +699,7 @@ class AsdfTree:
                 self.hdus.add(source.value.removeprefix("fits:").replace(" ", "").upper())
 
     def _refuse_large(self):
-        """Read the headers of the binary blocks: a compressed one says how large it becomes."""
+        """Refuse binary blocks that are too large when unpacked."""
         start = self._blocks.find(_BLOCK_MAGIC)
         while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
             magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever ends the process that writes them."""
+"""Files that appear whole or not at all, however their process ends."""
 
 import contextlib
 import os
@@ -7,9 +7,10 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from jwst_modfix.errors import OutputError
+from jwst_modfix.errors import ModuleOffsetError, OutputError
 
 _PREFIX = ".modfix-part"  # then host, process id and a random word: the names of our hidden folders
 _ABANDONED = 7 * 86400  # s; after this time a folder of another host, whose processes cannot be seen, is a leftover
@@ -17,7 +18,7 @@ _ABANDONED = 7 * 86400  # s; after this time a folder of another host, whose pro
 
 @contextlib.contextmanager
 def explained(target, rule="cannot be written"):
-    """Turn an error of the operating system into one line that names the file."""
+    """Convert an error of the operating system into one that names the file."""
     try:
         yield
     except OSError as error:
@@ -46,7 +47,7 @@ def _reason(error, folder):
 
 @contextlib.contextmanager
 def written_whole(target):
-    """Write a file in a hidden folder beside its place, and move it there when it is complete.
+    """Write a file in a hidden folder, and move it to its place when complete.
 
     A process that is killed leaves ``target`` as it was, or complete. The move is not forced to the disk: a power
     failure can undo the last seconds of writing, as with any copied file.
@@ -63,7 +64,7 @@ def written_whole(target):
 
 @contextlib.contextmanager
 def part_folder(folder):
-    """Make a hidden folder for files that are not complete; it is named by this process and removed at the end."""
+    """Make a hidden folder, named by this process, for files that are not complete."""
     prefix = f"{_PREFIX}-{socket.gethostname()}-{os.getpid()}-"
     path = Path(tempfile.mkdtemp(dir=folder, prefix=prefix))
     try:
@@ -114,13 +115,25 @@ def check_writable(folder: Path) -> None:
             pass
 
 
-def find_existing(targets):
+def find_existing(targets: Iterable[str | Path]) -> list[str]:
     """Find which of the files to be written exist."""
     return [str(target) for target in targets if os.path.lexists(target)]
 
 
+def refuse_existing(targets: Iterable[str | Path], error: type[ModuleOffsetError] = OutputError) -> None:
+    """Refuse to write over files."""
+    if existing := find_existing(targets):
+        raise error(f"{', '.join(existing)}: exists already and is not overwritten; give another name or remove it")
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write a file of UTF-8 text with the line ends of Unix, whole or not at all."""
+    with written_whole(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
 def identify(path):
-    """Identify a file by device and inode, whatever link or mount leads to it; None where there is none."""
+    """Identify a file by device and inode; None where there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - of text too
     except (OSError, ValueError):
@@ -129,7 +142,7 @@ def identify(path):
 
 
 def locate(path) -> Path:
-    """Absolute path in which links of folders are followed, as ``..`` leads out of their targets; a file's own is kept.
+    """Absolute path; links of folders are followed, that of the file is kept.
 
     Relative paths between two places of this kind lead to the right file.
     """

@@ -1,4 +1,4 @@
-"""Entry points for stpipe and asdf: names and paths only, so that neither imports jwst."""
+"""Entry points for stpipe and asdf, which do not import jwst."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs, one for each exposure, done by this process, by processes of this machine or by a Dask cluster."""
+"""Jobs, one for each exposure, in this process, in others or on a Dask cluster."""
 
 import contextlib
 import functools
@@ -57,7 +57,7 @@ class Workers:
         return self.count or cores
 
     def map(self, function: Any, jobs: Any, names: Any) -> Any:
-        """Do jobs, tuples of arguments, and yield their results in order; ``names`` are for messages."""
+        """Do jobs, tuples of arguments, and yield results in order; messages use names."""
         if self.scheduler:
             results = _do_on_cluster(self.scheduler, function, jobs, names)
         elif min(self.processes, len(jobs)) > 1:
@@ -112,7 +112,7 @@ def _submit(pool, function, jobs):
 
 @contextlib.contextmanager
 def _interrupt_held_back():
-    """Let Ctrl-C take effect after the block: inside of the pool's locks it would leave the pool waiting forever."""
+    """Delay Ctrl-C to the end of the block: in the pool's locks it blocks forever."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
@@ -131,7 +131,7 @@ _MAIN_LOCK = threading.Lock()
 
 @contextlib.contextmanager
 def _hidden_main():
-    """Hide the user's script from new processes: without a ``__main__`` guard, each would run it again."""
+    """Hide the user's script from new processes, which would run it again."""
     with _MAIN_LOCK:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
@@ -142,7 +142,7 @@ def _hidden_main():
 
 
 def _prepare_process():
-    """Leave Ctrl-C to the parent, and end when the parent ends, even when it is killed."""
+    """Leave Ctrl-C to the parent, and end when the parent ends or is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -153,7 +153,7 @@ def _end_with_parent():
 
 
 def _task(function):
-    """Wrap a function for another process, which checks its version and returns the log records with the result."""
+    """Wrap a function for another process: it checks the version and returns its log."""
     return functools.partial(_record, _VERSION, function)
 
 
@@ -174,7 +174,7 @@ def _record(version, function, *job):
 
 
 def _do_on_cluster(address, function, jobs, names):
-    """Yield results and log records from a Dask cluster, whose scheduler repeats the jobs of a worker that died."""
+    """Yield results and log records from a Dask cluster, which repeats lost jobs."""
     with _connect(address) as client:
         from distributed import KilledWorker
 

@@ -1,4 +1,4 @@
-"""Text for terminals and logs: plain lines, aligned columns, the logger and progress."""
+"""Text for terminals and logs: plain lines, columns, the logger, progress."""
 
 import contextlib
 import itertools
@@ -16,6 +16,7 @@ __all__ = [
     "align",
     "annotate",
     "count_nouns",
+    "describe_band",
     "format_measured",
     "has_hidden",
     "is_url",
@@ -36,24 +37,24 @@ HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def has_hidden(text: str, allowed: str = "") -> bool:
-    """Test whether a text holds characters that a terminal interprets instead of showing."""
+    """Test whether a text has characters that a terminal interprets."""
     return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
 
 
 def is_url(name: object) -> bool:
-    """Test whether a name is a URL or URI, such as ``s3://bucket/name``; a ``Path`` of one has a single slash."""
+    """Test whether a name is a URL; a ``Path`` of one has a single slash."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) is not None  # and not C:/, a drive
 
 
 def plain_text(text: str) -> str:
-    """Escape the characters that a terminal interprets, such as line breaks and colour codes."""
+    """Escape characters that a terminal interprets, such as line breaks."""
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if has_hidden(c) else c for c in text)
 
 
 def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
-    """Pad cells so that columns are aligned; the columns whose numbers are in `right` are right-aligned."""
+    """Align columns; those whose numbers are in `right` to the right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     formats = [f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths)]
@@ -61,7 +62,7 @@ def align(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> list
 
 
 def annotate(rows: Iterable[Sequence[str]], *, right: Collection[int] = (), indent: str = "") -> list[str]:
-    """Align a table whose last cells are long: each different one is a numbered note below the rows."""
+    """Align a table whose last cells, which are long, are numbered notes below it."""
     rows = list(rows)
     lines = [indent + line for line in align([cells for *cells, _ in rows], right=right)]
     width = max(map(len, lines))
@@ -84,8 +85,13 @@ def count_nouns(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def describe_band(filter: str, pupil: str) -> str:
+    """Name a filter and pupil: ``F444W``, or ``F444W+F405N``."""
+    return filter if pupil == "CLEAR" else f"{filter}+{pupil}"
+
+
 def format_measured(value: float | None, error: float | None, unit: str = "mmag") -> str:
-    """Write a value and its error in thousandths: ``-52.3 ± 0.6 mmag``; a dash where there is none."""
+    """Write a value and its error in thousandths, ``-52.3 ± 0.6 mmag``, or a dash."""
     if value is None or error is None or not math.isfinite(value):
         return "-"
     decimals = 1 if error >= 5e-4 else 2
@@ -106,7 +112,7 @@ log.addFilter(_make_plain)
 
 
 def log_result(text: str, level: int = logging.INFO, *, is_whole: bool = False) -> None:
-    """Log a line of a result, which a terminal shows without time and logger; a whole one, to be copied, unbroken."""
+    """Log a line of a result, without prefix; a whole one is not broken."""
     log.log(level, "%s", text, extra={"is_result": True, "is_whole": is_whole})
 
 
@@ -131,7 +137,7 @@ class _ResultFormatter(logging.Formatter):
 
 @contextlib.contextmanager
 def results_shown_plain() -> Iterator[None]:
-    """Show lines of results without prefix where stpipe shows its log; files of a log keep the prefix.
+    """Show lines of results without prefix where stpipe shows its log.
 
     A terminal gets long lines broken; in a pipe a record is one line.
     """
@@ -161,7 +167,7 @@ class _Bar:
 def show_progress(
     items: Iterable[Item], stage: str, what: str = "exposure", *, total: int | None = None, has_lines: bool = True
 ) -> Iterator[Item]:
-    """Iterate over items and show the progress: a bar with the time left on a terminal, at most ten lines elsewhere."""
+    """Show progress over items: a bar on a terminal, at most ten lines elsewhere."""
     if total is None:
         items = list(items)
         total = len(items)

@@ -114,7 +114,7 @@ def test_a_file_that_is_no_photom_file_is_refused_by_what_it_is(tmp_path, damage
 
 
 def table_of(*zero_points, rows=(), **more):
-    return OffsetTable(rows=rows, zero_points=zero_points, meta={"description": "d"}, **more)
+    return OffsetTable(rows=[*rows, *zero_points], meta={"description": "d"}, **more)
 
 
 def point(detector="NRCA2", zero_point=0.05, filter="F200W", **more):
@@ -543,7 +543,7 @@ def test_a_derivation_that_was_edited_gives_no_drift(modfix, tmp_path, derivatio
     band = {name: value for name, value in (band | derivation).items() if value is not None}
     made = derivation if "epochs" in derivation else {"epochs": epochs, "bands": [band]}
     meta = {"description": "t", "derivation": made}
-    OffsetTable(zero_points=(point(),), baseline=None, meta=meta).write("t.asdf")
+    OffsetTable(rows=(point(),), baseline=None, meta=meta).write("t.asdf")
     write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
     assert words in modfix("convert", "t.asdf", "new.fits", "--timecoeff", "p.fits", status=1)
     assert not (tmp_path / "new.fits").exists()

@@ -250,7 +250,7 @@ def test_the_baseline_is_that_of_the_options(photometry, baseline, scale):
     table = derive(*photometry, baseline=baseline).table
     row = table.row(*SHORT.key)
     expected = (0.0, -row.offset) if baseline == "A" else tuple(share * row.offset for share in scale)
-    assert tuple(table.module_zero_point(row, module) for module in "AB") == pytest.approx(expected)
+    assert tuple(table.zero_point(row, module) for module in "AB") == pytest.approx(expected)
 
 
 def test_options_reach_the_fit(photometry):

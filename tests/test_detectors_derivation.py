@@ -31,7 +31,7 @@ def test_table_has_the_zero_points_that_were_put_in(derivation):
     """Truth: module B is the baseline of what was put in, so that z_B = 0 and z_A is the offset."""
     rows = {row.detector: row for row in derivation.table.zero_points}
     assert len(rows) == 8
-    assert not derivation.table.rows
+    assert not derivation.table.offsets
     for array, offset in OFFSETS.items():
         assert rows[f"NRCA{array}"].zero_point == pytest.approx(offset, abs=5 * rows[f"NRCA{array}"].zero_point_error)
         assert rows[f"NRCB{array}"].zero_point == pytest.approx(0.0, abs=5 * rows[f"NRCB{array}"].zero_point_error)

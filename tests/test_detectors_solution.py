@@ -62,7 +62,7 @@ def test_rows_have_the_values_as_measured_whatever_the_verdict():
     results, table = judge_detectors(solution), solution.to_table(name="made")
     assert {result.verdict for result in results} == {"not needed"}
     assert [row.detector for row in table.zero_points] == [result.detector for result in results]
-    assert not table.rows
+    assert not table.offsets
     for row, result in zip(table.zero_points, results, strict=True):
         assert (row.zero_point, row.zero_point_error) == (result.zero_point, result.zero_point_error)
         assert row.zero_point != 0

@@ -34,8 +34,7 @@ def point(detector="NRCA2", value=0.03, error=0.001, **more):
 
 
 def table_of(*rows, **more):
-    offsets, zero_points = ([row for row in rows if isinstance(row, kind)] for kind in (OffsetRow, ZeroPointRow))
-    return OffsetTable(rows=offsets, zero_points=zero_points, meta={"description": "d"}, name="t.asdf", **more)
+    return OffsetTable(rows=rows, meta={"description": "d"}, name="t.asdf", **more)
 
 
 def change(old, new):

@@ -32,8 +32,8 @@ def make_table(**changes):
 @pytest.mark.parametrize(("baseline", "z_a", "z_b"), [("B", -0.016, 0.0), ("A", 0.0, 0.016), ("mean", -0.008, 0.008)])
 def test_zero_points_differ_by_the_offset_and_the_baseline_keeps_its_scale(baseline, z_a, z_b):
     table = make_table(baseline=baseline)
-    assert table.module_zero_point(LONG, "A") == pytest.approx(z_a, abs=1e-15)
-    assert table.module_zero_point(LONG, "B") == pytest.approx(z_b, abs=1e-15)
+    assert table.zero_point(LONG, "A") == pytest.approx(z_a, abs=1e-15)
+    assert table.zero_point(LONG, "B") == pytest.approx(z_b, abs=1e-15)
 
 
 def test_one_exposure_carries_its_share_of_the_slope():
@@ -54,13 +54,14 @@ def zero_point(detector="NRCA1", z=0.05, **more):
 
 def test_a_row_of_the_subarray_comes_before_the_row_of_every_subarray():
     of_all, own = zero_point(), zero_point(z=0.06, subarray="SUB160")
-    table = make_table(rows=(LONG, dataclasses.replace(LONG, subarray="SUB64P")), zero_points=(own, of_all))
-    assert table.zero_point("NRCA1", "F115W", "CLEAR", "SUB160") is own
-    assert table.zero_point("NRCA1", "F115W", "CLEAR", "FULL") is table.zero_point("NRCA1", "F115W") is of_all
-    assert table.zero_point("NRCB1", "F115W") is None
+    table = make_table(rows=(LONG, dataclasses.replace(LONG, subarray="SUB64P"), own, of_all))
+    assert table.row("NRCA1", "F115W", "CLEAR", "SUB160") is own
+    assert table.row("NRCA1", "F115W", "CLEAR", "FULL") is table.row("NRCA1", "F115W") is of_all
+    assert table.row("NRCB1", "F115W") is None
     assert table.row("long", "F444W", "CLEAR", "SUB64P") is table.rows[1]
     assert table.row("long", "F444W", "CLEAR", "SUB160") is table.row("long", "F444W") is LONG
-    assert OffsetTable(zero_points=(own,)).zero_point("NRCA1", "F115W", "CLEAR", "FULL") is None
+    assert OffsetTable(rows=(own,)).row("NRCA1", "F115W", "CLEAR", "FULL") is None
+    assert table.row("NRCBLONG", "F444W", "CLEAR", "SUB64P") is table.rows[1], "a detector has the offset of its array"
 
 
 def test_a_field_is_a_sum_of_legendre_polynomials_over_the_full_frame():
@@ -80,10 +81,10 @@ def test_zero_points_are_written_and_read_back_in_schema_2(tmp_path):
     """Tables without zero points and the new fields of rows are written as schema 1.0.0, which older versions read."""
     points = (zero_point(field=Field(order=1, coefficients=((0, 0.01), (0.02,))), field_error=0.001, group=2),
               zero_point("NRCB1", -0.05, subarray="SUB160", photmjsr=2.0, photmjsr_date="2026-03-01"))  # fmt: skip
-    table = OffsetTable(zero_points=points, baseline="NRCB1", meta={"description": "d"})
+    table = OffsetTable(rows=points, baseline="NRCB1", meta={"description": "d"})
     for name, item, version in (
         ("points", table, "2.0.0"),
-        ("both", make_table(zero_points=points, meta={"description": "d"}), "2.0.0"),
+        ("both", make_table(rows=(LONG, *points), meta={"description": "d"}), "2.0.0"),
         ("subarray", make_table(rows=(dataclasses.replace(SHORT, subarray="FULL"),), meta=table.meta), "2.0.0"),
         ("offsets", make_table(meta={"description": "d", "schema_version": "2.0.0"}), "1.0.0"),
         ("published", dataclasses.replace(table, baseline=None), "2.0.0"),
@@ -115,7 +116,7 @@ def test_a_row_can_have_its_own_direction():
         {"gradient": dataclasses.replace(GRADIENT, direction=91.0)},
         {"valid_for": Validity(photom="a.fits")},
         {"rows": (dataclasses.replace(LONG, subarray="FULL"), SHORT)},
-        {"zero_points": (ZeroPointRow(detector="NRCA1", filter="F115W", zero_point=0),)},
+        {"rows": (LONG, SHORT, ZeroPointRow(detector="NRCA1", filter="F115W", zero_point=0))},
     ],
 )
 def test_tables_are_equal_by_value(changes):
@@ -187,14 +188,13 @@ def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkey
         (lambda: make_table(meta={"description": "d"}).write(5), "a table must be a path or the word packaged, got 5"),
         (lambda: ModuleOffsetModel(5), "a table must be a path, a tree or a model, got int"),
         (lambda: ModuleOffsetModel({}), "top level: must have at least 1 entry, got 0"),
-        (lambda: OffsetTable(rows=LONG), "rows must be a list of OffsetRow, got OffsetRow"),
-        (lambda: OffsetTable(rows=[{"array": "1"}]), "rows must be a list of OffsetRow, got "),
-        (lambda: OffsetTable(zero_points=[LONG]), "zero_points must be a list of ZeroPointRow, got "),
+        (lambda: OffsetTable(rows=LONG), "rows must be a list of OffsetRow or ZeroPointRow, got OffsetRow"),
+        (lambda: OffsetTable(rows=[{"array": "1"}]), "rows must be a list of OffsetRow or ZeroPointRow, got "),
         (lambda: make_table(gradient={}), "gradient must be a Gradient or None, got {}"),
         (lambda: make_table(valid_for=None), "valid_for must be a Validity, got None"),
         (lambda: make_table(name=None), "name must be text, got None"),
         (lambda: make_table(baseline=5), "baseline: must be text, got 5"),
-        (lambda: make_table().module_zero_point(LONG, "C"), "no module C in baseline B"),
+        (lambda: make_table().zero_point(LONG, "C"), "no module C in baseline B"),
         (
             lambda: zero_point(photmjsr=1, photmjsr_date="2026-02-30"),
             "photmjsr_date: must be a date such as 2026-03-01",
@@ -375,9 +375,8 @@ def test_a_model_is_made_of_a_table_and_a_table_of_a_model():
         lambda table: table.row(["1"], "F200W"),
         lambda table: table.row(1, "F200W"),  # array 1 is '1', and no row was found
         lambda table: table.row("1", {"filter": "F200W"}),
-        lambda table: table.zero_point("NRCA1", "F200W", "CLEAR", ["SUB160"]),
-        lambda table: table.row_of(["NRCA1"], "F200W", "CLEAR"),
-        lambda table: table.row_of(1, "F200W", "CLEAR"),
+        lambda table: table.row("NRCA1", "F200W", "CLEAR", ["SUB160"]),
+        lambda table: table.row(["NRCA1"], "F200W", "CLEAR"),
     ],
 )
 def test_a_row_is_asked_for_by_text(ask):

@@ -71,7 +71,7 @@ def test_a_good_exposure_has_no_reason():
         ({"wcs_box": None}, "the bounding box of the WCS is None"),
         ({"wcs_box": ((-0.5, 99.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((-0.5, 99.5), (-0.5, 2047.5))"),
         ({"wcs_box": ((float("nan"), 2047.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((nan, 2047.5)"),
-        ({"wcs_centre": (-89.4, -491.4)}, "V2, V3 = (-89.4, -491.4) arcsec, and that of NRCALONG is (85.9, -493.5)"),
+        ({"wcs_centre": (-89.4, -491.4)}, "V2, V3 = (-89.4, -491.4) arcsec, and that of NRCALONG is (85.9, -493.6)"),
         ({"xsize": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (1, 1, None, 2048)"),
         ({"unit": "DN/s"}, "BUNIT is DN/s"),
         ({"shape": (100, 100)}, r"shape (100, 100) and the subarray keywords SUBSIZE2, SUBSIZE1 say (2048, 2048)"),
@@ -160,7 +160,7 @@ def test_units_are_compared_as_units(unit, is_valid):
 
 def test_a_missing_zero_point_is_named_by_its_detector():
     points = [ZeroPointRow(detector="NRCBLONG", filter="F444W", zero_point=0.1, subarray="SUB160")]
-    table = OffsetTable(zero_points=points, name="mine.asdf")
+    table = OffsetTable(rows=points, name="mine.asdf")
     exposure = dataclasses.replace(GOOD, detector="NRCBLONG", module="B", subarray="SUB160")
     assert find_missing(table, exposure) is None
     for changes, words in (({"subarray": "FULL"}, "detector=NRCBLONG, filter=F444W, pupil=CLEAR, subarray=FULL"),

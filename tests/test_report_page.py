@@ -96,10 +96,10 @@ def test_points_are_thinned_by_whole_sources_and_outliers_stay(derivation):
     everything = points[band.name]
     rows = choose_points(points, most=120)[band.name]
     assert 100 < len(rows) <= 120
-    shown = np.unique(everything.m.source[rows])
-    assert len(rows) == np.count_nonzero(np.isin(everything.m.source, shown))
-    assert set(everything.m.source[np.isin(everything.reason, ("outlier", "variable"))]) <= set(shown)
-    assert len(choose_points(points)[band.name]) == len(everything.m)
+    shown = np.unique(everything["source"][rows])
+    assert len(rows) == np.count_nonzero(np.isin(everything["source"], shown))
+    assert set(everything["source"][np.isin(everything["reason"], ("outlier", "variable"))]) <= set(shown)
+    assert len(choose_points(points)[band.name]) == len(everything)
 
 
 def test_correlations_and_errors_are_those_of_the_covariance(page, derivation):

@@ -30,7 +30,7 @@ def table_of(detectors=None, band="F200W", zero_point=0.031, field=None, **optio
         detectors = [name for name in DETECTORS if name.endswith("LONG") == (band == "F444W")]
     field = field and Field(len(field) - 1, field)
     rows = [ZeroPointRow(detector=d, filter=band, zero_point=zero_point, field=field, **options) for d in detectors]
-    return OffsetTable(zero_points=rows, name="zp.asdf")
+    return OffsetTable(rows=rows, name="zp.asdf")
 
 
 def truth(shape, zero_point, coefficients, corner=(0, 0)):
@@ -136,7 +136,7 @@ def test_zero_point_and_field_can_be_applied_alone(small_exposure, options, z, f
 def test_a_detector_without_a_row_is_skipped_with_words(small_exposure):
     """Nine detectors have rows in their bands; a member of the tenth is passed on as it is."""
     nine = [row for band in ("F200W", "F444W") for row in table_of(band=band).zero_points if row.detector != "NRCB3"]
-    nine = OffsetTable(zero_points=nine, name="zp.asdf")
+    nine = OffsetTable(rows=nine, name="zp.asdf")
     before = small_exposure("NRCB3", "F200W")
     model, decision = correct(before.copy(), table=nine)
     assert decision.line.endswith("SKIPPED: zp.asdf has no row for detector=NRCB3, filter=F200W, pupil=CLEAR")
@@ -152,9 +152,9 @@ def test_a_row_of_a_subarray_is_for_it_alone(small_exposure):
     name = model.meta.subarray.name
     rows = [ZeroPointRow(detector="NRCA1", filter="F200W", zero_point=z, subarray=s)
             for s, z in (("SUB999", 0.2), (None, 0.1), (name, 0.05))]  # fmt: skip
-    assert applied(correct(model.copy(), table=OffsetTable(zero_points=rows))[0]).zero_point == 0.05
-    assert applied(correct(model.copy(), table=OffsetTable(zero_points=rows[:2]))[0]).zero_point == 0.1
-    _, decision = correct(model, table=OffsetTable(zero_points=rows[:1]))
+    assert applied(correct(model.copy(), table=OffsetTable(rows=rows))[0]).zero_point == 0.05
+    assert applied(correct(model.copy(), table=OffsetTable(rows=rows[:2]))[0]).zero_point == 0.1
+    _, decision = correct(model, table=OffsetTable(rows=rows[:1]))
     assert (decision.action, f"subarray={name}" in decision.reason) == ("skip", True)
 
 
@@ -230,9 +230,9 @@ def test_photmjsr_that_is_not_that_of_the_row_is_warned_of(small_exposure, caplo
 def test_groups_without_a_common_scale_are_warned_of(small_exposure, caplog):
     row = {"filter": "F200W", "zero_point": 0.01}
     rows = [ZeroPointRow(detector=d, group=g, **row) for d, g in (("NRCA1", 1), ("NRCA2", 1), ("NRCB1", 2))]
-    correct(small_exposure("NRCA1", "F200W"), table=OffsetTable(zero_points=rows[:2]))
+    correct(small_exposure("NRCA1", "F200W"), table=OffsetTable(rows=rows[:2]))
     assert "common scale" not in caplog.text
-    correct(small_exposure("NRCA1", "F200W"), table=OffsetTable(zero_points=rows))
+    correct(small_exposure("NRCA1", "F200W"), table=OffsetTable(rows=rows))
     assert "is of group 1, and other detectors are of group 2: nothing links the groups" in caplog.text
 
 
@@ -244,6 +244,6 @@ def test_another_table_of_the_same_name_is_another_job():
     row = table.zero_points[0]
     coefficients = ((0.0, 0.003, -0.002), (0.006, 0.0015), (-0.0044,))
     other = dataclasses.replace(row, field=Field(2, coefficients))
-    changed = dataclasses.replace(table, zero_points=(other, *table.zero_points[1:]))
+    changed = dataclasses.replace(table, rows=(other, *table.rows[1:]))
     assert Correction(table=table).identity == Correction(table=dataclasses.replace(table)).identity
     assert Correction(table=table).identity != Correction(table=changed).identity

@@ -1,4 +1,4 @@
-"""Apply, skip, refuse or undo: the decision on each exposure, its correction, and the log of both."""
+"""Decide on each exposure: apply, skip, refuse or undo; correct it, and log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, Exposure
 from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
-from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.table import OffsetTable, Row
 from jwst_modfix.table.validity import (
     HOW_TO_GET_VALID,
     explain_failed,
@@ -75,7 +75,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """The correction that a user has asked for, to be applied to one exposure after the other."""
+    """The correction that a user asks for, applied to each exposure."""
 
     table: OffsetTable | None  # None for the inverse
     apply_offset: bool = True
@@ -87,13 +87,13 @@ class Correction:
 
     @functools.cached_property
     def identity(self) -> str:
-        """Hash of what an output depends on beside its input: table, parameters and our version."""
+        """Hash of table, parameters and version, on which an output depends."""
         table = self.table and [self.table.name, self.table.digest]
         content = [table, self.apply_offset, self.apply_slope, self.inverse, _VERSION]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
     def decide(self, opened: OpenExposure, *, headers_only: bool = False) -> Decision:
-        """Decide what to do with an exposure; its WCS is read where the slope needs it, unless only headers count."""
+        """Decide what to do with an exposure; a slope needs its WCS, if not headers_only."""
         status = opened.exposure.status
         if self.inverse:
             if status == "COMPLETE":
@@ -107,9 +107,7 @@ class Correction:
         exposure = opened.exposure
         if missing := find_missing(self.table, exposure):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = exposure.array and self.table.row_of(
-            exposure.detector, exposure.filter, exposure.pupil, exposure.subarray
-        )
+        row = exposure.array and self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None
@@ -152,16 +150,14 @@ class Correction:
         evaluate(opened, decision.record)
         return replace(decision, reason=decision.record.in_words())
 
-    def _record(self, row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> AppliedOffset:
+    def _record(self, row: Row | None, exposure: Exposure) -> AppliedOffset:
         """Make the record of what is taken out of an exposure."""
         table, taken = self.table, {"zero_point": 0.0, "gradient": 0.0}
-        if isinstance(row, ZeroPointRow):
-            taken["zero_point"] = row.zero_point if self.apply_offset else 0.0
-            taken["field"] = row.field if self.apply_slope else None
-        elif row is not None:
-            if self.apply_offset:
-                taken["zero_point"] = table.module_zero_point(row, exposure.detector[3])
-            if self.apply_slope and (gradient := table.exposure_gradient(row)):
+        if row and self.apply_offset:
+            taken["zero_point"] = table.zero_point(row, exposure.detector)
+        if row and self.apply_slope:
+            taken["field"] = row.field
+            if gradient := table.exposure_gradient(row):
                 first, second = table.gradient.origin
                 taken |= {"gradient": gradient, "frame": table.gradient.frame, "direction": table.direction(row)}
                 taken |= {"origin_1": first, "origin_2": second}
@@ -190,7 +186,7 @@ class Correction:
 
 
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
-    """Evaluate the factor 10**(0.4 m_sys) over the pixels of an exposure: m_sys = z + g u, or z + F(x, y)."""
+    """Evaluate 10**(0.4 m_sys) over an exposure: m_sys = z + g u, or z + F(x, y)."""
     exposure = opened.exposure
     if record.field is None and record.gradient == 0:
         return FactorMap.constant(record.zero_point, exposure.shape)
@@ -218,7 +214,7 @@ def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
 
 
 def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: FactorMap) -> FactorMap:
-    """Read the factor that was applied, and compare it with the one that the record gives with the present WCS."""
+    """Read the factor that was applied; refuse it where record and WCS give another."""
     node = opened.tree.get(FACTOR_PATH)
     try:
         coefficients, shape = np.array(node["factor"], dtype=float), tuple(node["shape"])
@@ -241,14 +237,14 @@ def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: Facto
 
 
 def _scale(opened: OpenExposure, factor_map: FactorMap, *, undo: bool = False) -> None:
-    """Scale data and errors by the factor, variances by its square, and PHOTMJSR by the factor at the centre."""
+    """Scale data and errors by the factor, variances by its square, and PHOTMJSR."""
     arrays = opened.take()
     apply_factor(factor_map, arrays, undo=undo)
     opened.put(arrays, 1 / factor_map.centre if undo else factor_map.centre)
 
 
 def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str = "") -> None:
-    """Refuse, in one error, all inputs that cannot be read or must not be corrected, before anything is written."""
+    """Refuse in one error all inputs that cannot be read or must not be corrected."""
     inputs, unreadable, refused, done_before, decisions = list(inputs), [], [], [], []
     # The WCS is read where its lack would be an error.
     headers_only = "error" not in (correction.on_invalid, correction.on_nothing)
@@ -280,7 +276,7 @@ def nothing_changed(decisions: Sequence[Decision], inverse: bool) -> str:
 
 
 def _refusal(lines: list[str], done_before: list[bool], correction: Correction, of_all: str = "") -> ExposureError:
-    """Make the error of exposures that are refused; say how to undo where all were corrected before."""
+    """Make the error of refused exposures; say how to undo a former correction."""
     if all(done_before) and not correction.inverse:
         return AlreadyCorrectedError(of_all, [*lines[:-1], f"{lines[-1]}. {_HOW_TO_UNDO}"])
     return ExposureError(of_all, lines)
@@ -288,7 +284,7 @@ def _refusal(lines: list[str], done_before: list[bool], correction: Correction, 
 
 def correct_file(path: Path, target: Path, correction: Correction, job: str | None = None,
                  product: Path | None = None) -> tuple[Decision, Any]:  # fmt: skip
-    """Correct a FITS file into another, which is whole or not there; withdraw the association of former outputs."""
+    """Correct a file into another; remove the association of former outputs."""
     with open_exposure(path) as opened:
         decision = correction.run(opened)
         with written_whole(target) as partial:
@@ -360,7 +356,7 @@ _SKIPPED = "Skipped exposures are unchanged (S_MODOFF = SKIPPED); on_invalid, on
 
 
 def summarize(decisions: Sequence[Decision]) -> None:
-    """Log the numbers of exposures that were corrected and left unchanged, by array, filter and reason."""
+    """Log how many exposures were corrected and left unchanged, and why."""
     counts = Counter(decision.action for decision in decisions)
     level = logging.WARNING if counts["skip"] else logging.INFO
     verb, done = ("undone", counts["undo"]) if counts["undo"] else ("corrected", counts["apply"])
@@ -374,7 +370,7 @@ def summarize(decisions: Sequence[Decision]) -> None:
 
 
 def _count(decisions: Sequence[Decision]) -> list[str]:
-    """Count exposures by what was done, filter, array and reason, as the lines of a table."""
+    """Count exposures by action, filter, array and reason, as lines of a table."""
     groups = Counter(
         (_WHAT[item.action], item.filter or "-", item.array or "-", item.reason if item.action == "skip" else "")
         for item in decisions
@@ -384,7 +380,7 @@ def _count(decisions: Sequence[Decision]) -> list[str]:
 
 
 def factor_of(table: OffsetTable, source: Any) -> FactorMap:
-    """Evaluate the factor that a table gives for an exposure; refuse one that it is not meant for."""
+    """Evaluate a table's factor for an exposure; refuse one that it does not fit."""
     correction = Correction(table=table, on_invalid="error", on_missing="error")
     with open_exposure(source) as opened:
         decision = correction.decide(opened)

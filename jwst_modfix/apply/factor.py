@@ -1,4 +1,4 @@
-"""The coordinate u along the gradient, and the factor 10**(0.4 m_sys), a smooth surface over an array."""
+"""The coordinate u along the gradient, and the factor 10**(0.4 m_sys)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def count_nodes(field: Field) -> int:
 
 
 def node_pixels(shape: tuple[int, ...], count: int = _NODES) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels x, y at which a smooth zero-point error is evaluated, shape (count, count) each."""
+    """Pixels x, y where a smooth zero-point error is evaluated: (count, count) each."""
     nodes = (chebyshev.chebpts1(count) + 1) / 2
     x, y = np.meshgrid(nodes * (shape[1] - 1), nodes * (shape[0] - 1))
     return x, y
@@ -69,7 +69,7 @@ def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) 
 
 
 def along_sky(ra: Any, dec: Any, origin: Pair, direction: float) -> np.ndarray:
-    """Coordinate along a position angle of the sky, in the tangent plane of the origin."""
+    """Coordinate along a position angle, in the tangent plane of the origin."""
     angle = np.radians(direction)
     east, north = project(ra, dec, origin)
     return np.asarray((east * np.sin(angle) + north * np.cos(angle)) * 60)
@@ -87,7 +87,7 @@ def project(ra: Any, dec: Any, origin: Pair) -> tuple[np.ndarray, np.ndarray]:
 def gradient_coordinate(
     wcs: Any, frame: str, origin: Pair, direction: float, corner: tuple[int, int], x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Evaluate u at pixels of an array, whose first one is at ``corner`` of the full frame, 0-indexed [arcmin]."""
+    """Evaluate u [arcmin] at pixels; ``corner`` is the array's in the full frame."""
     transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
     if frame == "detector":
         x0, y0 = corner
@@ -109,7 +109,7 @@ def _pixel_scale(to_v2v3: Any, x: float, y: float) -> Pair:
 @dataclass(frozen=True, eq=False)
 class FactorMap:
     """
-    Factor 10**(0.4 m_sys) over an array, as a product of Chebyshev series in y and x.
+    Factor 10**(0.4 m_sys) over an array, as a Chebyshev series in y and x.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class FactorMap:
 
     @classmethod
     def interpolate(cls, m_sys: np.ndarray, shape: tuple[int, ...]) -> FactorMap:
-        """Interpolate the factor of a smooth zero-point error from its values at `node_pixels`."""
+        """Interpolate the factor from the zero-point error at `node_pixels`."""
         nodes = chebyshev.chebpts1(len(m_sys))
         to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, len(m_sys) - 1))
         return cls(to_coefficients @ 10 ** (0.4 * m_sys) @ to_coefficients.T, (shape[0], shape[1]))
@@ -163,7 +163,7 @@ class FactorMap:
 
 
 def apply_factor(factor_map: FactorMap, arrays: Mapping[str, np.ndarray], *, undo: bool = False) -> None:
-    """Multiply arrays by the factor, in place; those whose names begin with ``var_`` by its square."""
+    """Multiply arrays by the factor, in place, and ``var_`` arrays by its square."""
     scale = np.divide if undo else np.multiply
     for rows, factor in factor_map.blocks():
         for name, array in arrays.items():
@@ -171,6 +171,6 @@ def apply_factor(factor_map: FactorMap, arrays: Mapping[str, np.ndarray], *, und
 
 
 def _basis(size: int, count: int) -> np.ndarray:
-    """Chebyshev polynomials at the pixels of an axis, scaled to [-1, 1]; shape (size, count)."""
+    """Chebyshev polynomials at the pixels of an axis, shape (size, count)."""
     scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
     return np.asarray(chebyshev.chebvander(scaled, count - 1))

@@ -1,4 +1,4 @@
-"""What was taken out of an exposure: the record in its cards, and reading it back."""
+"""What was taken out of an exposure: its record in FITS cards, written and read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/
 @dataclass(frozen=True, kw_only=True)
 class AppliedOffset:
     """
-    The zero-point error m_sys = z + g u, or z + F(x, y), that was taken out of an exposure.
+    Zero-point error z + g u, or z + F(x, y), that was taken out of an exposure.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class AppliedOffset:
         return [*cards, (_SEAL, _seal(values, exposure, photmjsr), "Digest of record, detector and PHOTMJSR")]
 
     def in_words(self) -> str:
-        """Describe what is removed."""
+        """Describe what was taken out."""
         varying = f", gradient {1e3 * self.gradient:+z.3f} mmag/arcmin" if self.gradient else ""
         if self.field is not None:
             varying = f", field of order {self.field.order}, {1e3 * self.field.rms:.2f} mmag rms"
@@ -129,7 +129,7 @@ class AppliedOffset:
 
 
 def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None) -> str:
-    """Digest of a record and its exposure but for the date, with those digits of numbers that every tool keeps."""
+    """Digest of a record without its date, and of its exposure; 6 digits of numbers."""
     place = {"DETECTOR": exposure.detector, "FILTER": exposure.filter, "PUPIL": exposure.pupil, "PHOTMJSR": photmjsr}
     kept = {key: value for key, value in values.items() if key not in (_SEAL, STATUS_KEYWORD, "MODFDATE")} | place
     lines = [f"{key}={value:.6g}" if isinstance(value, Real) else f"{key}={value}" for key, value in kept.items()]
@@ -142,7 +142,7 @@ def _field_cards(order: int) -> list[tuple[str, int, int]]:
 
 
 def read_record(opened: OpenExposure) -> AppliedOffset:
-    """Read the record of a corrected exposure. Raises ExposureError where a card is missing, doubled or not valid."""
+    """Read the record of a corrected exposure; refuse one with a bad card."""
     values = dict(opened.cards)
     doubled = sorted({key for key, value in opened.cards if repr(value) != repr(values[key])})
     if doubled:
@@ -222,7 +222,7 @@ def applied(source: Any) -> AppliedOffset | None:
 
 
 def describe_applied(path: Path) -> list[str]:
-    """Describe what was applied to an exposure, by which table, when and by which version."""
+    """Describe what was applied to an exposure, from which table, when, and by whom."""
     with open_exposure(path) as opened:
         exposure = opened.exposure
         optics = " ".join(value for value in (exposure.detector, exposure.filter, exposure.pupil) if value)
@@ -262,7 +262,7 @@ def _describe_record(opened: OpenExposure) -> list[str]:
 
 
 def job_card(job: str, header: Any) -> tuple[str, str, str]:
-    """Sign an output, so that a later run knows it as its own: its job, its date and the whole record.
+    """Sign an output by its job, date and record, so that a later run recognises it.
 
     The first word of a job identifies the correction and stays readable, for those who know it alone.
     """

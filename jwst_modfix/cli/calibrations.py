@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jwst_modfix.errors import OutputError, ReferenceTableError
-from jwst_modfix.files import check_writable, explained, part_folder
-from jwst_modfix.table.describe import describe_band, describe_validity, describe_value
-from jwst_modfix.table.file import refuse_overwriting
+from jwst_modfix.files import check_writable, explained, part_folder, refuse_existing
+from jwst_modfix.table.describe import describe_validity, describe_value
 from jwst_modfix.table.table import OffsetTable, ZeroPointRow
-from jwst_modfix.text import align, wrap
+from jwst_modfix.text import align, describe_band, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.calibration import Image
@@ -93,7 +92,7 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
 
     if bool(photmjsr) == any(files.values()):
         raise click.UsageError("give either --from-photom and --to-photom, or --photmjsr")
-    refuse_overwriting(output)
+    refuse_existing([output], ReferenceTableError)
     old, new = read_values(photmjsr) if photmjsr else (
         read_calibration(side, *(list_files(files[f"{side}_{kind}"], kind) for kind in ("photom", "flat", "area")))
         for side in ("from", "to")
@@ -148,8 +147,7 @@ def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: st
     targets = [Path(output) if single else Path(output) / f"{path.stem}_modfix.fits" for path in paths]
     if twice := [name for name, count in Counter(target.name for target in targets).items() if count > 1]:
         raise OutputError(f"{output}: {', '.join(twice)} would be written for several files; rename them")
-    for target in targets:
-        refuse_overwriting(target)
+    refuse_existing(targets, ReferenceTableError)
     export, problems, lines = _EXPORTS[kind], [], []
     folder = targets[0].parent
     with written_together(folder, targets) as hidden:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from jwst_modfix.table.file import check_name, refuse_overwriting
+from jwst_modfix.table.file import check_target
 from jwst_modfix.table.table import BASELINES, DETECTORS
 from jwst_modfix.text import count_nouns
 
@@ -37,12 +37,11 @@ def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR0
     """
     from jwst_modfix.derivation.joined import derive_from  # late, as all that needs time to import
 
-    check_name(output)
-    refuse_overwriting(output)
+    check_target(output)
     joined = derive_from(measurements, name=Path(output).name, **options)
     for solution in joined.solutions.values():
         click.echo(solution.summary() + "\n")
     for band, why in joined.failures.items():
         click.echo(f"{band} gets no row: {why}")
     joined.table.write(output)
-    click.echo(f"wrote {output}: {count_nouns(len(joined.table.all_rows), 'row')}, hash {joined.table.digest}")
+    click.echo(f"wrote {output}: {count_nouns(len(joined.table.rows), 'row')}, hash {joined.table.digest}")

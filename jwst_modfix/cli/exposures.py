@@ -8,9 +8,9 @@ import click
 
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
-from jwst_modfix.table.describe import describe_band, describe_validity
+from jwst_modfix.table.describe import describe_validity
 from jwst_modfix.table.table import BASELINES, DETECTORS, OffsetTable
-from jwst_modfix.text import align, annotate, count_nouns, wrap
+from jwst_modfix.text import align, annotate, count_nouns, describe_band, wrap
 
 
 class Finite(click.FloatRange):
@@ -51,7 +51,7 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
     table = OffsetTable.read(table)
-    summary = f"{table.name} is valid: {count_nouns(len(table.all_rows), 'row')}, hash {table.digest}; "
+    summary = f"{table.name} is valid: {count_nouns(len(table.rows), 'row')}, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
         options = {"on_invalid": on_invalid, "on_missing": on_missing}

@@ -12,11 +12,11 @@ from jwst_modfix.cli.calibrations import FILES, ManyFiles, export_files
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import find_existing, written_whole
 from jwst_modfix.table.combine import compare_tables, merge_tables
-from jwst_modfix.table.describe import describe_band, describe_table, describe_validity, describe_value
+from jwst_modfix.table.describe import describe_table, describe_validity, describe_value
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
-from jwst_modfix.text import align, count_nouns, wrap
+from jwst_modfix.text import align, count_nouns, describe_band, wrap
 
 _SHOW_EXAMPLES = """\b
 Examples:
@@ -243,7 +243,7 @@ def merge_command(tables, output, prefer, baseline, validity):  # numpydoc ignor
     merged = merge_tables([OffsetTable.read(name) for name in tables], **options, name=output)
     merged.write(output)
     click.echo(
-        f"wrote {output}: {count_nouns(len(merged.all_rows), 'row')}, hash {merged.digest}; "
+        f"wrote {output}: {count_nouns(len(merged.rows), 'row')}, hash {merged.digest}; "
         f"{describe_validity(merged.valid_for)}"
     )
     if validity == "union":
@@ -328,7 +328,7 @@ def _export(source, output, exports, options):
 
 def _describe_import(table):
     """Say what became of the rows, with one as an example of the sign."""
-    yield f"{count_nouns(len(table.all_rows), 'row')}, hash {table.digest}"
+    yield f"{count_nouns(len(table.rows), 'row')}, hash {table.digest}"
     if table.zero_points:
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))
         verb = "brightened" if row.zero_point >= 0 else "dimmed"

@@ -146,7 +146,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     def __repr__(self) -> str:
         bands = ", ".join(band.name for band in self.bands)
-        return f"<Derivation of {self.product}: {count_nouns(len(self.table.all_rows), 'row')} from {bands}>"
+        return f"<Derivation of {self.product}: {count_nouns(len(self.table.rows), 'row')} from {bands}>"
 
     def _repr_html_(self) -> str:
         head, *rows = list_results(self)
@@ -361,7 +361,7 @@ def solve_photometry(
     """Solve every filter and pupil of a set of measurements."""
     selection = select_measurements(photometry.measurements, options.criteria, growth=options.aperture != "r")
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
-    if not any(band.offsets is not None and (band.offsets.rows or band.offsets.zero_points) for band in bands):
+    if not any(band.offsets is not None and band.offsets.rows for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
         reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]

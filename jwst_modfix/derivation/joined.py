@@ -62,12 +62,12 @@ def derive_from(
             solutions[label] = solution
         except NoSolutionError as error:
             failures[label] = str(error)
-    if not any(part.rows or part.zero_points for part in parts):
+    if not any(part.rows for part in parts):
         reasons = "; ".join(f"{label}: {why}" for label, why in failures.items())
         raise NoSolutionError(f"{', '.join(path.name for path in files)}: no row can be derived: {reasons or 'errors'}")
     table = OffsetTable(
         rows=tuple(row for part in parts for row in part.rows), baseline=baseline, gradient=parts[0].gradient,
-        zero_points=tuple(row for part in parts for row in part.zero_points), valid_for=calibration, name=name,
+        valid_for=calibration, name=name,
         meta={"description": f"Derived from the measurements of {count_nouns(len(files), 'derivation')}"},
     )  # fmt: skip
     return Joined(table, solutions, failures, tuple(path.name for path in files))

@@ -20,7 +20,7 @@ from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.table import Field, OffsetTable, Row, Validity
 from jwst_modfix.table.validity import mjd_of
 from jwst_modfix.text import count_nouns
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg], far below any error; meta.derivation has all digits
 _LARGEST_BEND = 1e-3  # of PHOTMJSR against time, relative: what differs by more is another calibration
-_ROUNDED = ("offset", "offset_error", "slope", "slope_error", "direction")
+_ROUNDED = (
+    "offset", "offset_error", "slope", "slope_error", "direction", "zero_point", "zero_point_error", "field_error"
+)  # fmt: skip
 _SOFTWARE = ("jwst-modfix", "jwst", "photutils", "numpy", "scipy", "astropy")
 
 
@@ -39,15 +41,14 @@ def make_table(
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
-    zero_points = tuple(_complete_detector(row, headers) for table in solved for row in table.zero_points)
     gradient, valid_for = solved[0].gradient, _find_validity(headers)
-    what = "Zero points of detectors" if zero_points else "Module A/B flux offsets"
+    what = "Zero points of detectors" if options.scale == "detectors" else "Module A/B flux offsets"
     if options.method == "sky":
         what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
     filters = ", ".join(band.name for band in bands if band.offsets is not None)
     meta = {"description": f"{what} in {filters}, derived from {count_nouns(len(headers), 'exposure')}"}
     known = {"baseline": options.baseline, "gradient": gradient, "valid_for": valid_for, "name": name, "meta": meta}
-    return OffsetTable(rows=rows, zero_points=zero_points, **known)
+    return OffsetTable(rows=rows, **known)
 
 
 def make_model(derivation: Derivation) -> ModuleOffsetModel:
@@ -68,24 +69,19 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
     return model
 
 
-def _complete(row: OffsetRow, headers: Sequence[ExposureHeader]) -> OffsetRow:
+def _complete(row: Row, headers: Sequence[ExposureHeader]) -> Row:
     """Round a row to digits that a person can read and edit, and add the calibration that it was derived on."""
-    numbers = {name: getattr(row, name) for name in _ROUNDED}
-    numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
-    mine = [header for header in headers if (header.array, *header.band) == row.key]
-    return replace(row, **numbers, **_find_calibration(mine))
-
-
-def _find_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
-    """Find the photom file of each module, and PHOTMJSR on the mean date: a photom file may correct it for time."""
-    date = _mean_date(headers)
-    known: dict[str, dict[str, Any]] = {"photmjsr": {}, "photom": {}}
-    for module in MODULES:
-        mine = [header for header in headers if header.module == module]
-        for name, value in _calibration_of(mine, date).items():
-            known[name][module] = value
-    complete: dict[str, Any] = {name: values for name, values in known.items() if len(values) == len(MODULES)}
-    return complete | ({"photmjsr_date": date} if "photmjsr" in complete else {})
+    values = {name: getattr(row, name, None) for name in _ROUNDED}
+    known: dict[str, Any] = {name: round(value, _DECIMALS) for name, value in values.items() if value is not None}
+    if row.field is not None:
+        known["field"] = Field.from_matrix(row.field.matrix.round(_DECIMALS))
+    mine = [header for header in headers if header.detector in row.detectors and header.band == row.band]
+    date = _mean_date(mine)  # on which PHOTMJSR is stated, as a photom file may correct it for time
+    found = [_calibration_of([h for h in mine if h.detector == detector], date) for detector in row.detectors]
+    for name in ("photom", "photmjsr"):
+        if all(name in one for one in found):
+            known[name] = row.by_detector([one[name] for one in found])
+    return replace(row, **known, **({"photmjsr_date": date} if "photmjsr" in known else {}))
 
 
 def _mean_date(headers: Sequence[ExposureHeader]) -> str:
@@ -114,21 +110,6 @@ def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: boo
     if np.abs(line(days) - values).max() > _LARGEST_BEND * values[0]:
         return None
     return float(f"{line(0.0):.7g}")
-
-
-def _complete_detector(row: ZeroPointRow, headers: Sequence[ExposureHeader]) -> ZeroPointRow:
-    """Round a row, and add PHOTMJSR where the detector has one value."""
-    numbers = {name: getattr(row, name) for name in ("zero_point", "zero_point_error", "field_error")}
-    numbers = {name: None if value is None else round(value, _DECIMALS) for name, value in numbers.items()}
-    field = row.field
-    if field is not None:
-        rounded = tuple(tuple(round(c, _DECIMALS) for c in line) for line in field.coefficients)
-        field = replace(field, coefficients=rounded)
-    mine = [header for header in headers if (header.detector, *header.band) == (row.detector, row.filter, row.pupil)]
-    date = _mean_date(mine)
-    known = _calibration_of(mine, date)
-    dated = {"photmjsr_date": date} if "photmjsr" in known else {}
-    return replace(row, **numbers, field=field, **known, **dated)
 
 
 def _find_validity(headers: Sequence[ExposureHeader]) -> Validity:

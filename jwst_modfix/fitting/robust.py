@@ -57,6 +57,16 @@ def student_factor(effective_sources: ArrayLike) -> np.ndarray:
     return np.asarray(np.sqrt(freedom / (freedom - 2)))
 
 
+def robust_width(values: np.ndarray) -> float:
+    """Estimate the standard deviation from the median absolute deviation; NaN without values."""
+    return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if len(values) else np.nan
+
+
+def error_of_median(values: np.ndarray) -> float:
+    """Estimate the error of the median of normal values, sqrt(pi / 2) times that of their mean; NaN without values."""
+    return float(np.sqrt(np.pi / 2 / max(len(values), 1)) * robust_width(values))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HuberProblem:
     """What stays the same through one robust fit."""

@@ -30,16 +30,27 @@ _LEAST_SHARE = 0.01
 _ALIAS = 0.98
 _CONTAMINATED = 22.0  # mag at which a column for a constant flux is 1
 
-_ADVICE = {
-    "detector x epoch": "look at this detector in this epoch; leave the epoch out if the detector changed",
-    "exposure": "fit a term for each exposure (exposure_terms), or look at this exposure",
-    "exposure x detector": "look at this file; where many differ, errors without their scatter are too small",
-    "magnitude x module": "look at linearity and sky subtraction; compare fits of bright and of faint sources",
-    "colour x module": "the offsets hold at the median colour only; fit a term (colour_term)",
-    "position on detector": "fit a field (field_order), or look at the flat of this detector",
-    "position x module": "look at the flats; fit a field (field_order)",
-    "pixel phase": "look at the centroids; use a larger aperture",
+# By the name of the test: what a failure is mostly a sign of, and what to do.
+_REMEDIES = {
+    "detector x epoch": (
+        "drift of a detector",
+        "look at this detector in this epoch; leave the epoch out if the detector changed",
+    ),
+    "exposure": ("deviating exposure", "fit a term for each exposure (exposure_terms), or look at this exposure"),
+    "exposure x detector": (
+        "jitter of exposures",
+        "look at this file; where many differ, errors without their scatter are too small",
+    ),
+    "magnitude x module": (
+        "contamination, sky bias or linearity",
+        "look at linearity and sky subtraction; compare fits of bright and of faint sources",
+    ),
+    "colour x module": ("colour term", "the offsets hold at the median colour only; fit a term (colour_term)"),
+    "position on detector": ("flat field", "fit a field (field_order), or look at the flat of this detector"),
+    "position x module": ("flat field", "look at the flats; fit a field (field_order)"),
+    "pixel phase": ("pixel phase", "look at the centroids; use a larger aperture"),
 }
+CAUSES = {name: cause for name, (cause, _) in _REMEDIES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +218,7 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
     return ScoreTest(
         name=name, n_terms=k, probability=probability, effect=float(effect[best]),
         effect_error=float(abs(effect[best] / strength[best])) if strength[best] else 0.0,
-        where=" or ".join(str(columns.words[kept[alone[i]]]) for i in places), advice=_ADVICE[name],
+        where=" or ".join(str(columns.words[kept[alone[i]]]) for i in places), advice=_REMEDIES[name][1],
     )  # fmt: skip
 
 

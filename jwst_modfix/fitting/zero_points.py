@@ -124,7 +124,7 @@ def table_of_results(
         for result in found if result.is_usable
     )  # fmt: skip
     valid_for = meta.pop("valid_for", Validity())
-    return OffsetTable(zero_points=rows, baseline=baseline, valid_for=valid_for, name=name, meta=meta)
+    return OffsetTable(rows=rows, baseline=baseline, valid_for=valid_for, name=name, meta=meta)
 
 
 def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) -> DetectorResult:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, difference_of_centres
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.derivation.provenance import describe_derivation, plain
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.fitting.robust import error_of_median, robust_width
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.report.findings import find_everything
-from jwst_modfix.report.points import (
-    Points,
-    describe_detectors,
-    describe_exposures,
-    describe_trend,
-    robust_width,
-)
+from jwst_modfix.report.points import split_exposures
 from jwst_modfix.table.combine import compare_tables
-from jwst_modfix.table.table import OffsetRow, OffsetTable
+from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable
 
 SCHEMA_VERSION = "1.0.0"
 _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status"))
-# From used to the first rule of the selection: a source is counted by the best of its measurements.
+# Why the fit does not use a selected measurement: a source is counted by the first of these of its measurements.
 _REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
+_BINS = 6  # of equal numbers, of a trend
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
 # Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
 # and PF1. Uniformity: the least error that a measurement is given.
@@ -40,15 +37,15 @@ _METRICS = {
 }
 
 
-def describe_report(derivation: Derivation, points: Mapping[str, Points]) -> dict[str, Any]:
+def describe_report(derivation: Derivation, points: Mapping[str, Table]) -> dict[str, Any]:
     """Describe a derivation with its checks by plain numbers, text, lists and dicts; ``points`` by filter."""
-    described, table = describe_derivation(derivation), derivation.table
-    for known, band in zip(described["bands"], derivation.bands, strict=True):
+    content, table = describe_derivation(derivation), derivation.table
+    for known, band in zip(content["bands"], derivation.bands, strict=True):
         known |= {"name": band.name, "funnel": _count_funnel(derivation, band)}
         known |= {name: known.get(name, []) for name in ("results", "detectors")}
         if band.solution is not None:
             known |= _describe_solution(derivation, band, band.solution, points[band.name])
-    content = described | {
+    content |= {
         "schema_version": SCHEMA_VERSION,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "table": {
@@ -58,63 +55,55 @@ def describe_report(derivation: Derivation, points: Mapping[str, Points]) -> dic
         "corrected": derivation.corrected,
         "mixed": derivation.mixed,
         "catalogs": derivation.options.catalogs,
-        "calibrations": dict(_list_calibrations(derivation)),
+        "calibrations": {
+            keyword: sorted({str(getattr(header, field) or "not given") for header in derivation.headers})
+            for keyword, field in _CALIBRATION
+        },
         "comparisons": [_compare(table, other) for other in derivation.options.others],
     }  # fmt: skip
-    content["findings"] = [asdict(finding) for finding in find_everything(derivation, points, content)]
+    content["findings"] = list(find_everything(derivation, points, content))
     return dict(plain(content))
 
 
-def _list_calibrations(derivation: Derivation) -> Iterator[tuple[str, list[str]]]:
-    for keyword, field in _CALIBRATION:
-        yield keyword, sorted({str(getattr(header, field) or "not given") for header in derivation.headers})
-
-
 def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
-    """Count sources and measurements from found to used; the parts add up."""
+    """Count sources and measurements from found to used; a source counts for the first step of its measurements."""
     table = derivation.measurements
-    mine = (table["filter"] == band.filter) & (table["pupil"] == band.pupil)
-    table = table["source", "reason", "selected"][mine]
-    source, reason = np.unique(np.asarray(table["source"]), return_inverse=True)[1], np.asarray(table["reason"], str)
-    order, rank = (
-        list(dict.fromkeys(["", "reserved", *_REJECTED, *derivation.selection.rejected])),
-        np.zeros(len(table), int),
-    )
-    for place, rule in enumerate(order):
-        rank[reason == rule] = place
-    best = np.full(int(source.max(initial=-1)) + 1, len(order))
-    np.minimum.at(best, source, rank)
-    selected = np.asarray(table["selected"])
+    table = table["source", "selected", "reason"][(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
+    steps = [(True, rule) for rule in ("", "reserved", *_REJECTED)]
+    steps += [(False, rule) for rule in derivation.selection.rejected]
+    rules = [(table["selected"] == selected) & (table["reason"] == rule) for selected, rule in steps]
+    found = np.select(rules, np.arange(len(steps)))
+    source, best = np.unique(table["source"], return_inverse=True)
+    first = np.full(len(source), len(steps))
+    np.minimum.at(first, best, found)
+    counts = [
+        {"sources": int(sources), "measurements": int(measurements)}
+        for sources, measurements in zip(*(np.bincount(p, minlength=len(steps)) for p in (first, found)), strict=True)
+    ]
 
-    def count(rows: np.ndarray, stages: np.ndarray) -> dict[str, int]:
-        return {"sources": int(np.count_nonzero(stages)), "measurements": int(np.count_nonzero(rows))}
+    def add_up(kept: tuple[bool, ...]) -> dict[str, int]:
+        mine = [count for (selected, _), count in zip(steps, counts, strict=True) if selected in kept]
+        return {name: sum(count[name] for count in mine) for name in ("sources", "measurements")}
 
-    def count_rules(of: np.ndarray) -> list[dict[str, Any]]:
-        mine = np.isin(np.arange(len(best)), source[selected]) == (of is selected)
-        return [
-            {"rule": rule, **count(rows, mine & (best == rank))}
-            for rank, rule in enumerate(order)
-            if rank > 1 and (rows := of & (reason == rule)).any()
-        ]
-
-    everything = np.ones(len(table), bool)
+    lost = [(step, {"rule": step[1]} | count) for step, count in zip(steps, counts, strict=True)][2:]
+    lost = [(step, count) for step, count in lost if count["measurements"]]
     return {
-        "found": count(everything, best >= 0),
-        "not_selected": count_rules(~selected),
-        "selected": count(selected, np.unique(source[selected]) >= 0),
-        "reserved": count(reason == "reserved", best == 1),
-        "rejected": count_rules(selected),
-        "used": count(reason == "", best == 0),
+        "found": add_up((True, False)),
+        "not_selected": [count for (selected, _), count in lost if not selected],
+        "selected": add_up((True,)),
+        "reserved": counts[1],
+        "rejected": [count for (selected, _), count in lost if selected],
+        "used": counts[0],
     }
 
 
-def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Points) -> dict[str, Any]:
+def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Table) -> dict[str, Any]:
     """Describe what the reference file has no place for."""
-    exposures = list(describe_exposures(points, derivation.photometry.exposures))
-    pulls = points.pull[np.isfinite(points.pull)]
-    centres = {r.array: difference_of_centres(derivation.photometry.measurements, solution, r) for r in band.results}
+    used = points["module", "residual", *_TRENDS.values()][points["used"]]
     links = solution.links
-    trends = {"magnitude": points.m.mag, "colour": points.colour}
+    exposures = list(_describe_exposures(points, derivation.photometry.exposures))
+    pulls = np.asarray(points["pull"][np.isfinite(points["pull"])])
+    centres = {r.array: difference_of_centres(derivation.photometry.measurements, solution, r) for r in band.results}
     return {
         "centres": {array: {"offset_mag": r.offset, "error_mag": r.offset_error} for array, r in centres.items()},
         "error_scale": solution.error_scale,
@@ -131,9 +120,9 @@ def _describe_solution(derivation: Derivation, band: BandResult, solution: Solut
             "detectors": links.detectors, "shared_sources": links.shared, "group": links.detector_group,
             "sentences": links.sentences(),
         },
-        "detector_residuals": list(describe_detectors(points)),
+        "detector_residuals": list(_describe_detectors(points)),
         "exposures": exposures,
-        "trends": {name: list(describe_trend(points, values)) for name, values in trends.items()},
+        "trends": {name: list(_describe_trend(used, column)) for name, column in _TRENDS.items()},
         "pulls": {
             "n": len(pulls), "mean": pulls.mean(), "width": robust_width(pulls),
             "beyond_3_sigma": np.mean(np.abs(pulls) > 3),
@@ -142,22 +131,65 @@ def _describe_solution(derivation: Derivation, band: BandResult, solution: Solut
     }  # fmt: skip
 
 
+_TRENDS = {"magnitude": "mag", "colour": "colour"}
+
+
+def _describe_median(points: Table) -> dict[str, Any]:
+    """Describe residuals [mag] by their number, median and its standard error."""
+    values = np.asarray(points["residual"])
+    median = float(np.median(values)) if len(values) else np.nan
+    return {"n": len(values), "median_mag": median, "error_mag": error_of_median(values)}
+
+
+def _describe_detectors(points: Table) -> Iterator[dict[str, Any]]:
+    """Median and rms of each detector's residuals, before and after the correction."""
+    for name in np.unique(points["detector"]):
+        mine = points["before", "residual"][points["used"] & (points["detector"] == name)]
+        found = {"detector": str(name), "n": len(mine)}
+        for which, column in (("before", "before"), ("after", "residual")) if len(mine) else ():
+            values = np.asarray(mine[column])
+            found |= {f"{which}_median_mag": np.median(values), f"{which}_rms_mag": np.sqrt(np.mean(values**2))}
+        yield found
+
+
+def _describe_exposures(points: Table, exposures: Table) -> Iterator[dict[str, Any]]:
+    """Median residual of each exposure, in order of time."""
+    rows, residuals = split_exposures(points), points["residual", "used"]
+    for number in sorted(rows, key=lambda number: exposures["mjd"][number]):
+        row, used = exposures[number], residuals[rows[number]]
+        used = used[used["used"]]
+        yield {
+            "exposure": str(row["file"]), "number": number, "detector": f"{row['array']} {row['module']}",
+            "epoch": int(row["epoch"]), "mjd": float(row["mjd"]), **_describe_median(used),
+        }  # fmt: skip
+
+
+def _describe_trend(used: Table, column: str) -> Iterator[dict[str, Any]]:
+    """Median residuals of each module in bins of equal numbers along a column."""
+    used = used[np.isfinite(used[column])]
+    values = np.asarray(used[column])
+    edges = np.quantile(values, np.linspace(0, 1, _BINS + 1)) if len(values) else np.zeros(0)
+    for low, high in itertools.pairwise(edges.tolist()):
+        inside = (values >= low) & ((values < high) | (high == edges[-1]))
+        for module in MODULES:
+            mine = used[inside & (used["module"] == module)]
+            yield {"module": module, "from": low, "to": high, **_describe_median(mine)}
+
+
 def _measure_quality(
-    points: Points, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray
+    points: Table, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Measure the repeatability, the outliers and the uniformity, each with its threshold."""
-    source, n, square = (part[points.used] for part in (points.m.source, np.ones(len(points.m)), points.residual**2))
-    number = np.unique(source, return_inverse=True)[1]
-    n, square = np.bincount(number, n), np.bincount(number, square)
-    mag = np.bincount(number, points.m.mag[points.used]) / n
+    used = points["source", "residual", "mag"][points["used"]]
+    number = np.unique(used["source"], return_inverse=True)[1]
+    n, square = np.bincount(number), np.bincount(number, used["residual"] ** 2)
+    mag = np.bincount(number, used["mag"]) / n
     bright = (n > 1) & (mag <= np.quantile(mag, _BRIGHT))
-    rms = np.sqrt(square[bright] / (n[bright] - 1))
-    fitted = ~points.m.reserved
     medians = np.array([[e["median_mag"], e["error_mag"]] for e in exposures if e["n"] > 1]).reshape(-1, 2)
     excess = float(np.mean(medians[:, 0] ** 2 - medians[:, 1] ** 2)) if len(medians) else np.nan
     values = {
-        "repeatability": np.median(rms),
-        "outlier_fraction": np.isin(points.reason[fitted], ("outlier", "variable")).mean(),
+        "repeatability": np.median(np.sqrt(square[bright] / (n[bright] - 1))),
+        "outlier_fraction": np.isin(points["reason"][~points["reserved"]], ("outlier", "variable")).mean(),
         "uniformity": np.sqrt(max(excess, 0.0)),
         "pull_width": robust_width(pulls),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.pairs import PairSolution
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER
+from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER, error_of_median
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.photometry.frames import offsets
 from jwst_modfix.report.points import split_prediction
 from jwst_modfix.table.table import ARRAYS
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import describe_band, format_measured
 
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
@@ -32,6 +32,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", "-.", ":")
 _MILLI = 1e3  # figures are in mmag and mas
+_ZERO: dict[str, Any] = {"color": "0.4", "lw": 0.8}  # a line at 0
 _SHADES = ((50, "0.92"), (20, "0.82"))  # mmag, grey
 _MOST_PANELS = 3
 
@@ -61,23 +62,18 @@ def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None
     matplotlib.axes.Axes
         The axes: A - B, or zero points with a mean of 0 [mmag], 1 sigma errors.
     """
-    solutions = solution if isinstance(solution, Mapping) else {_band_name(solution.measurements): solution}
-    found = {
-        f"{name}\n{term.array}": one.value(term.name)
-        for name, one in solutions.items() for term in one.model.terms if term.kind == "offset"
-    }  # fmt: skip
-    found |= {
-        f"{name}\n{detector}": value
-        for name, one in solutions.items() if one.model.scale == "detectors"
-        for detector, value in one.zero_points("mean").items()
-    }  # fmt: skip
-    values = {name: value for name, value in found.items() if np.isfinite(value[0])}
-    ax, (y, error) = _axes(ax), _MILLI * np.reshape(list(values.values()), (-1, 2)).T
-    ax.errorbar(np.arange(len(values)), y, error, fmt="o", color=_COLORS[0], capsize=3)
-    ax.axhline(0, color="0.4", lw=0.8)
-    ax.set_xticks(range(len(values)), list(values), fontsize=8)
+    solutions = solution if isinstance(solution, Mapping) else {_name(solution.measurements): solution}
     of_modules = any(one.model.scale == "modules" for one in solutions.values())
-    ax.set(ylabel="A - B [mmag]" if of_modules else "zero point [mmag]", xlim=(-0.6, len(values) - 0.4))
+    found: dict[str, tuple[float, float]] = {}
+    for name, one in solutions.items():
+        offsets = {str(term.array): one.value(term.name) for term in one.model.terms if term.kind == "offset"}
+        values = offsets if one.model.scale == "modules" else one.zero_points("mean")
+        found |= {f"{name}\n{part}": value for part, value in values.items() if np.isfinite(value[0])}
+    ax, (y, error) = _axes(ax), _MILLI * np.reshape(list(found.values()), (-1, 2)).T
+    ax.errorbar(np.arange(len(found)), y, error, fmt="o", color=_COLORS[0], capsize=3)
+    ax.axhline(0, **_ZERO)
+    ax.set_xticks(range(len(found)), list(found), fontsize=8)
+    ax.set(ylabel="A - B [mmag]" if of_modules else "zero point [mmag]", xlim=(-0.6, len(found) - 0.4))
     return ax
 
 
@@ -123,11 +119,7 @@ def plot_residual_map(
 
 
 def plot_module_differences(
-    solution: Solution,
-    *,
-    corrected: bool = False,
-    measurements: Measurements | None = None,
-    ax: Axes | None = None,
+    solution: Solution, *, corrected: bool = False, measurements: Measurements | None = None, ax: Axes | None = None
 ) -> Axes:
     """
     Plot A - B of each source against its magnitude (Fig. 8 of Ma et al. 2023).
@@ -148,16 +140,35 @@ def plot_module_differences(
     matplotlib.axes.Axes
         The axes: magnitude [AB] and A - B [mmag]; epoch terms are subtracted, 20 and 50 mmag are shaded.
     """
-    return _draw_differences(_axes(ax), _subtract(solution, measurements), corrected)
+    return _draw_differences(_subtract(solution, measurements), corrected=corrected, ax=ax)
+
+
+def _draw_differences(
+    differences: tuple[Measurements, np.ndarray, np.ndarray], *, corrected: bool, ax: Axes | None
+) -> Axes:
+    m, before, after = differences
+    ax, values = _axes(ax), after if corrected else before
+    for size, grey in _SHADES:
+        ax.axhspan(-size, size, color=grey, zorder=0)
+    ax.axhline(0, color="0.3", lw=0.8, zorder=1)
+    for code in np.unique(m.array_code):
+        mine = m.array_code == code
+        label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
+        drawn = np.flatnonzero(mine)[_thin(len(m))]
+        ax.plot(m.mag[drawn], values[drawn], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
+                rasterized=len(drawn) > _MANY_POINTS)  # fmt: skip
+    limit = _limit(before, 98, 1.2)
+    ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
+           ylim=(-limit, limit))  # fmt: skip
+    if len(m):
+        ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
+    return ax
 
 
 def plot_sky_map(
-    solution: Solution,
-    epochs: tuple[int, int] | None = None,
-    *,
-    measurements: Measurements | None = None,
+    solution: Solution, epochs: tuple[int, int] | None = None, *, measurements: Measurements | None = None,
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """
     Plot differences of magnitude on the sky, before the correction (Fig. 5 of Ma et al. 2023).
 
@@ -184,10 +195,8 @@ def plot_sky_map(
     """
     m = solution.measurements if measurements is None else measurements
     if m.RA is None or m.Dec is None:
-        raise MeasurementsError(f"{_band_name(m)}: a map on the sky needs RA and Dec; there are none")
-    ax = _axes(ax)
-    _draw_maps([ax], [_subtract(solution, m, epochs)], m)
-    return ax
+        raise MeasurementsError(f"{_name(m)}: a map on the sky needs RA and Dec; there are none")
+    return _draw_maps([_axes(ax)], [_subtract(solution, m, epochs)], m)[0]
 
 
 def plot_patches(
@@ -229,21 +238,12 @@ def plot_patches(
     return ax
 
 
-@dataclass(frozen=True, eq=False)
-class _Differences:
-    """Differences between two groups of measurements of each source, as measured and corrected [mmag]."""
-
-    m: Measurements  # the first of each source
-    before: np.ndarray
-    after: np.ndarray
-
-
 def _subtract(
     solution: Solution, measurements: Measurements | None, epochs: tuple[int, int] | None = None
-) -> _Differences:
-    """Subtract weighted means of each source: module A - B of one array, or second - first epoch.
+) -> tuple[Measurements, np.ndarray, np.ndarray]:
+    """Subtract means of each source, without outliers and epoch terms: module A - B of one array, or epoch j - i.
 
-    Outliers are left out, epoch terms are subtracted.
+    Returns one measurement of each source, and the differences as measured and corrected [mmag].
     """
     m = solution.measurements if measurements is None else measurements
     rejected = np.zeros(len(m), int)
@@ -263,21 +263,23 @@ def _subtract(
         means = [np.bincount(key, weight * values * side, len(first))[both] for side in (one, other)]
         return np.asarray(_MILLI * (means[0] / sums[0][both] - means[1] / sums[1][both]))
 
-    return _Differences(m.select(first[both]), subtract(m.mag - t), subtract(m.mag - t - system))
+    return m.select(first[both]), subtract(m.mag - t), subtract(m.mag - t - system)
 
 
 def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
     """Draw all figures of a filter that its measurements allow."""
-    solution, pairs = band.solution, band.pairs
+    solution, m, pairs = band.solution, band.measurements, band.pairs
     if solution is None:
         return []
-    drawn = [
-        _sky_maps(solution, band.measurements, epoch_names),
-        _before_after(solution, band.measurements),
-        _one("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names) if pairs else None,
-        *(_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None),
-        _residual_maps(solution),
-    ]
+    drawn = [_sky_maps(solution, m, epoch_names)]
+    differences = _subtract(solution, m)
+    if n := len(differences[0]):
+        picture = _before_after("before_after", (9.0, 3.7), _draw_differences, differences)
+        drawn.append(replace(picture, words=_say_thinned(n)))
+    if pairs:
+        drawn.append(_one("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names))
+    drawn += [_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None]
+    drawn.append(_before_after("residuals", (11.0, 3.4), plot_residual_map, solution))
     return [picture for picture in drawn if picture is not None]
 
 
@@ -297,37 +299,16 @@ def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -
     if m.RA is None or m.Dec is None:
         return None
     first, *later = (int(epoch) for epoch in solution.model.epochs)
-    pairs: dict[str, tuple[int, int] | None] = {f"{epoch_names[j]} - {epoch_names[first]}": (first, j)
-                                                for j in later[:_MOST_PANELS]}  # fmt: skip
-    pairs = pairs or {"module A - module B": None}
-    found = {title: _subtract(solution, m, epochs) for title, epochs in pairs.items()}
-    found = {title: differences for title, differences in found.items() if len(differences.m)}
+    titles = {f"{epoch_names[j]} - {epoch_names[first]}": (first, j) for j in later[:_MOST_PANELS]}
+    found = {title: _subtract(solution, m, epochs) for title, epochs in titles.items()}
+    found = found or {"module A - module B": _subtract(solution, m)}
+    found = {title: differences for title, differences in found.items() if len(differences[0])}
     if not found:
         return None
     figure, axes = _panels(len(found), 1.2 + 4.2 * len(found), 3.9, sharex=True, sharey=True)
-    _draw_maps(axes, list(found.values()), m)
-    for ax, title in zip(axes, found, strict=True):
+    for ax, title in zip(_draw_maps(axes, list(found.values()), m), found, strict=True):
         ax.set_title(_literal(title))
-    return Picture("sky", figure, _say_thinned(max(len(d.m) for d in found.values())))
-
-
-def _before_after(solution: Solution, m: Measurements) -> Picture | None:
-    d = _subtract(solution, m)
-    if not len(d.m):
-        return None
-    figure, axes = _panels(2, 9.0, 3.7, sharex=True, sharey=True)
-    for ax, corrected in zip(axes, (False, True), strict=True):
-        _draw_differences(ax, d, corrected)
-    axes[1].set_ylabel("")
-    return Picture("before_after", figure, _say_thinned(len(d.m)))
-
-
-def _residual_maps(solution: Solution) -> Picture:
-    figure, axes = _panels(2, 11.0, 3.4, sharex=True, sharey=True)
-    for ax, corrected in zip(axes, (False, True), strict=True):
-        plot_residual_map(solution, corrected=corrected, ax=ax)
-    axes[1].set_ylabel("")
-    return Picture("residuals", figure)
+    return Picture("sky", figure, _say_thinned(max(len(own) for own, *_ in found.values())))
 
 
 def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResult) -> Picture:
@@ -354,7 +335,7 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
         ax.plot(line, g * line, color=_COLORS[1], lw=1.8, label="fit")
         ax.set(xlabel="u [arcmin]", ylabel="gradient + residual [mmag]")
     limit = _limit(y, 75, 3.0)
-    ax.axhline(0, color="0.4", lw=0.8)
+    ax.axhline(0, **_ZERO)
     ax.set_ylim(-limit, limit)
     ax.legend(fontsize=8, frameon=False)
     fit = format_measured(result.slope, result.slope_error, "mmag/arcmin")
@@ -404,8 +385,8 @@ def _shifts(derivation: Derivation) -> Picture:
             mine = (np.asarray(table["epoch"]) == number) & (np.asarray(table["module"]) == module)
             ax.plot(east[mine], north[mine], _MARKERS[number % len(_MARKERS)], color=_COLORS[number % len(_COLORS)],
                     fillstyle=filled, ms=6, label=_literal(f"{name}, module {module}"))  # fmt: skip
-    ax.axhline(0, color="0.6", lw=0.8)
-    ax.axvline(0, color="0.6", lw=0.8)
+    ax.axhline(0, **_ZERO)
+    ax.axvline(0, **_ZERO)
     ax.set(xlabel="east [mas]", ylabel="north [mas]", aspect="equal", adjustable="datalim")
     if len(names) <= 8:
         ax.legend(fontsize=7.5, framealpha=0.85)
@@ -435,6 +416,15 @@ def _one(name: str, size: tuple[float, float], plot: Callable[..., Axes], *args:
     return Picture(name, figure)
 
 
+def _before_after(name: str, size: tuple[float, float], plot: Callable[..., Axes], what: Any, **kwargs: Any) -> Picture:
+    """Make a picture of one plot, before and after the correction."""
+    figure, axes = _panels(2, *size, sharex=True, sharey=True)
+    for ax, corrected in zip(axes, (False, True), strict=True):
+        plot(what, corrected=corrected, ax=ax, **kwargs)
+    axes[1].set_ylabel("")
+    return Picture(name, figure)
+
+
 def _thin(n: int) -> slice:
     """Choose the points to draw: all, or every so many."""
     return slice(None, None, max(1, -(-n // _MOST_POINTS)))
@@ -450,8 +440,8 @@ def _literal(text: str) -> str:
     return text.replace("\\", "/").replace("$", r"\$")
 
 
-def _band_name(measurements: Measurements) -> str:
-    return measurements.filter if measurements.pupil == "CLEAR" else f"{measurements.filter}+{measurements.pupil}"
+def _name(m: Measurements) -> str:
+    return describe_band(m.filter, m.pupil)
 
 
 def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 5.0) -> float:
@@ -459,41 +449,26 @@ def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: fl
     return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
 
 
-def _draw_maps(axes: Sequence[Axes], differences: Sequence[_Differences], m: Measurements) -> None:
+def _draw_maps(
+    axes: Sequence[Axes], differences: Sequence[tuple[Measurements, np.ndarray, np.ndarray]], m: Measurements
+) -> Sequence[Axes]:
     """Draw differences east and north of the middle of all measurements, with one scale of colours."""
     ra, dec = np.asarray(m.RA), np.asarray(m.Dec)
     middle = ra[0] + np.median((ra - ra[0] + 180) % 360 - 180), np.median(dec)
-    limit = max(_limit(d.before, 90) for d in differences)
-    for ax, d in zip(axes, differences, strict=True):
-        drawn = _thin(len(d.m))
-        places = (np.asarray(v)[drawn] for v in (d.m.RA, d.m.Dec))
+    limit = max(_limit(before, 90) for _, before, _ in differences)
+    for ax, (own, before, _) in zip(axes, differences, strict=True):
+        drawn = _thin(len(own))
+        places = (np.asarray(v)[drawn] for v in (own.RA, own.Dec))
         east, north = (offset / 60 for offset in offsets(*middle, *places))
         points = ax.scatter(
-            east, north, c=d.before[drawn], s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
+            east, north, c=before[drawn], s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
             rasterized=len(east) > _MANY_POINTS,
         )  # fmt: skip
         ax.set(xlabel="east [arcmin]", aspect="equal")
     axes[0].invert_xaxis()
     axes[0].set_ylabel("north [arcmin]")
     axes[0].figure.colorbar(points, ax=axes if len(axes) > 1 else ax, label="difference before correction [mmag]")
-
-
-def _draw_differences(ax: Axes, d: _Differences, corrected: bool) -> Axes:
-    values = d.after if corrected else d.before
-    for size, grey in _SHADES:
-        ax.axhspan(-size, size, color=grey, zorder=0)
-    ax.axhline(0, color="0.3", lw=0.8, zorder=1)
-    for code in np.unique(d.m.array_code):
-        mine = d.m.array_code == code
-        drawn = np.flatnonzero(mine)[_thin(len(d.m))]
-        label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
-        ax.plot(d.m.mag[drawn], values[drawn], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
-                rasterized=len(drawn) > _MANY_POINTS)  # fmt: skip
-    limit = _limit(d.before, 98, 1.2)
-    ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
-           ylim=(-limit, limit))  # fmt: skip
-    ax.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
-    return ax
+    return axes
 
 
 def _draw_medians(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, marker: str, label: str) -> np.ndarray:
@@ -502,8 +477,7 @@ def _draw_medians(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, marker: st
     ax.plot(x[drawn], y[drawn], marker, color=color, ms=3, alpha=0.35, rasterized=len(x) > _MANY_POINTS)
     parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(8, len(x) // 5)))
     middle = [[np.median(values[part]) for part in parts] for values in (x, y)]
-    scatter = [MAD_TO_SIGMA * np.median(np.abs(y[part] - np.median(y[part]))) for part in parts]
-    error = [s * np.sqrt(np.pi / 2 / len(part)) for s, part in zip(scatter, parts, strict=True)]
+    error = [error_of_median(y[part]) for part in parts]
     ax.errorbar(middle[0], middle[1], error, fmt=marker, color=color, ms=7, mec="k", capsize=2, label=label)
     return np.array([x.min(), x.max()])
 
@@ -517,6 +491,6 @@ def _draw_histograms(ax: Axes, values: np.ndarray, parts: Iterable[tuple[str, An
         bins = np.linspace(-reach, reach, 32)
         share = np.histogram(own.clip(-reach, reach), bins)[0] / own.size
         ax.stairs(share, bins, lw=1.4, label=label, color=_COLORS[number], ls=_LINES[number % len(_LINES)])
-    ax.axvline(0, color="0.6", lw=0.8)
+    ax.axvline(0, **_ZERO)
     ax.set(xlim=(-reach, reach), ylim=(0, 1.55 * ax.get_ylim()[1]))
     ax.legend(fontsize=7.5, frameon=False, loc="upper left")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from bokeh.embed import components
 from bokeh.models import (
     ColorBar,
@@ -24,7 +25,6 @@ from bokeh.resources import Resources
 
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.frames import offsets
-from jwst_modfix.report.points import Points
 
 MOST_POINTS = 20_000  # of all filters: more make the page slow and larger than 6 MB
 _STATES = ("used", "reserved", "outlier", "variable", "single", "no solution")
@@ -54,70 +54,67 @@ rows.replaceChildren(...all.map(i => {
 """
 
 
-def choose_points(points: Mapping[str, Points], most: int = MOST_POINTS) -> dict[str, np.ndarray]:
+def choose_points(points: Mapping[str, Table], most: int = MOST_POINTS) -> dict[str, np.ndarray]:
     """Choose the measurements to show: all, or those of as many whole sources, drawn at random, and of all outliers."""
     share = most // max(len(points), 1)
     return {name: _thin(mine, share) for name, mine in points.items()}
 
 
-def _thin(points: Points, most: int) -> np.ndarray:
-    m, rng = points.m, np.random.default_rng(1)
-    source = np.unique(m.source, return_inverse=True)[1]
-    first = np.zeros(int(source.max(initial=-1)) + 1, bool)
-    first[source[points.deviates]] = True
-    order = rng.permutation(len(first))
-    order = order[np.argsort(~first[order], kind="stable")]
-    size = np.cumsum(np.bincount(source, minlength=len(first))[order])
-    keep = np.zeros(len(first), bool)
-    keep[order[size <= most]] = True
+def _thin(points: Table, most: int) -> np.ndarray:
+    source = np.unique(points["source"], return_inverse=True)[1]
+    deviates = np.bincount(source, points["deviates"]) > 0
+    order = np.random.default_rng(1).permutation(len(deviates))
+    order = order[np.argsort(~deviates[order], kind="stable")]
+    keep = np.zeros(len(deviates), bool)
+    keep[order[np.cumsum(np.bincount(source)[order]) <= most]] = True
     return np.flatnonzero(keep[source])
 
 
-def draw_linked(points: Mapping[str, Points], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+def draw_linked(points: Mapping[str, Table], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
     """Draw the plots of each filter: scripts for the page, and the place of each plot by filter and name."""
-    drawn = {band: _draw_band(band, mine, chosen[band], names) for band, mine in points.items()}
+    drawn = {(band, name): plot for band, mine in points.items()
+             for name, plot in _draw_band(band, mine[chosen[band]], names).items()}  # fmt: skip
     if not drawn:
         return {"library": "", "script": "", "places": {}}
-    flat = {f"{band}/{name}": plot for band, plots in drawn.items() for name, plot in plots.items()}
-    script, places = components(flat)
+    script, found = components(tuple(drawn.values()))
+    places: dict[str, dict[str, str]] = {}
+    for (band, name), place in zip(drawn, found, strict=True):
+        places.setdefault(band, {})[name] = place
     library = Resources(mode="inline", components=["bokeh"]).render_js()
-    found = {band: {name: places[f"{band}/{name}"] for name in plots} for band, plots in drawn.items()}
-    return {"library": library, "script": script, "places": found}
+    return {"library": library, "script": script, "places": places}
 
 
-def _draw_band(band: str, points: Points, rows: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    source, limit = _fill_source(points, rows)
+def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]:
+    source, limit = _fill_source(points)
     texts = {"names": list(names), "states": list(_STATES), "flags": _FLAGS}
-    source.selected.js_on_change(
-        "indices", CustomJS(args={"source": source, "target": f"picked-{band}", **texts}, code=_SELECT)
-    )
+    picked = {"source": source, "target": f"picked-{band}", **texts}
+    source.selected.js_on_change("indices", CustomJS(args=picked, code=_SELECT))
     formatters = {
         f"@{column}": CustomJSHover(args={"names": texts[words]}, code="return names[value] || 'none'")
         for column, words in (("exposure", "names"), ("state", "states"), ("flags", "flags"))
     }
     colour = {name: _shade(name, PuOr11[::-1], -most, most) for name, most in limit.items()}
     draw = partial(_draw, source, formatters)
-    plane, sky = ("V2 [arcsec]", "V3 [arcsec]"), ("east [arcmin]", "north [arcmin]")
-    flipped = {"match_aspect": True, "x_range": _reversed(source.data["V2"])}
-    shown = {"y_range": Range1d(-1.05 * limit["after"], 1.05 * limit["after"])}
-    east = _reversed(source.data["east"])
+    plane = {"labels": ("V2 [arcsec]", "V3 [arcsec]"), "match_aspect": True, "x_range": _reversed(source.data["V2"])}
+    sky = {"labels": ("east [arcmin]", "north [arcmin]"), "x_range": _reversed(source.data["east"])}
     drawn = {
-        "before": draw("Before the correction [mmag]", "V2", "V3", plane, colour["before"], **flipped),
-        "after": draw("Residual after the correction [mmag]", "V2", "V3", plane, colour["after"], **flipped),
-        "sky": draw("Residual on the sky [mmag]", "east", "north", sky, colour["after"], x_range=east),
+        "before": draw("Before the correction [mmag]", "V2", "V3", colour["before"], **plane),
+        "after": draw("Residual after the correction [mmag]", "V2", "V3", colour["after"], **plane),
+        "sky": draw("Residual on the sky [mmag]", "east", "north", colour["after"], **sky),
     }
     along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
              "time": "time since the first exposure [day]"}  # fmt: skip
+    shown = Range1d(-1.05 * limit["after"], 1.05 * limit["after"])
     for name, label in along.items():
         if np.isfinite(source.data[name]).any():
-            title = f"Residual against {label.partition(' [')[0]}"
-            drawn[name] = draw(title, name, "shown", (label, "residual [mmag]"), colour["after"], **shown)
+            title, labels = f"Residual against {label.partition(' [')[0]}", (label, "residual [mmag]")
+            drawn[name] = draw(title, name, "shown", colour["after"], labels, y_range=shown)
     return drawn
 
 
 def _draw(
-    source: ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, labels: tuple[str, str],
-    colour: dict[str, Any], **kwargs: Any,
+    source: ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, colour: dict[str, Any],
+    labels: tuple[str, str], **kwargs: Any,
 ) -> Any:  # fmt: skip
     """Draw the points of a band over two of their columns; with a colour bar where no axis shows the residual."""
     plot = figure(
@@ -131,8 +128,7 @@ def _draw(
     plot.toolbar.logo = None
     plot.add_tools(HoverTool(tooltips=_TOOLTIPS, formatters=formatters), TapTool())
     if y != "shown":
-        bar = ColorBar(color_mapper=colour["transform"], width=8, background_fill_color=None)
-        plot.add_layout(bar, "right")
+        plot.add_layout(ColorBar(color_mapper=colour["transform"], width=8, background_fill_color=None), "right")
     return plot
 
 
@@ -141,20 +137,20 @@ def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict
     return {"field": column, "transform": LinearColorMapper(palette=palette, low=low, high=high)}
 
 
-def _fill_source(points: Points, rows: np.ndarray) -> tuple[ColumnDataSource, dict[str, float]]:
+def _fill_source(points: Table) -> tuple[ColumnDataSource, dict[str, float]]:
     """Columns of the points in mmag, and the range of colours; points beyond it are drawn at the border."""
-    m, values = points.m.select(rows), {"after": 1e3 * points.residual[rows], "before": 1e3 * points.before[rows]}
-    limit = {name: max(5.0, float(np.quantile(np.abs(part[points.used[rows]]), 0.98))) for name, part in values.items()}
-    east, north = (v / 60 for v in offsets(float(m.RA[0]), float(np.median(m.Dec)), m.RA, m.Dec))
-    exposures = m.exposure[np.argsort(points.mjd[rows], kind="stable")]
+    values = {"after": 1e3 * points["residual"], "before": 1e3 * points["before"]}
+    limit = {name: max(5.0, float(np.quantile(np.abs(part[points["used"]]), 0.98))) for name, part in values.items()}
+    ra, dec = np.asarray(points["RA"]), np.asarray(points["Dec"])
+    east, north = (v / 60 for v in offsets(float(ra[0]), float(np.median(dec)), ra, dec))
+    exposures = points["exposure"][np.argsort(points["mjd"], kind="stable")]
     order = {number: place for place, number in enumerate(dict.fromkeys(exposures.tolist()))}
-    floats = {
-        "V2": m.V2, "V3": m.V3, "east": east, "north": north, "mag": m.mag, "colour": points.colour[rows], **values,
-        "shown": np.clip(values["after"], -limit["after"], limit["after"]), "time": points.mjd[rows] - points.mjd.min(),
-        "order": [order[number] for number in m.exposure.tolist()],
+    floats = {name: points[name] for name in ("V2", "V3", "mag", "colour")} | values | {
+        "east": east, "north": north, "shown": np.clip(values["after"], -limit["after"], limit["after"]),
+        "time": points["mjd"] - points.meta["first_mjd"], "order": [order[n] for n in points["exposure"].tolist()],
     }  # fmt: skip
-    state = [_STATES.index(reason or "used") for reason in points.reason[rows].tolist()]
-    integers = {"source": m.source, "exposure": m.exposure, "state": state, "flags": points.flags[rows]}
+    integers = {name: points[name] for name in ("source", "exposure", "flags")}
+    integers["state"] = [_STATES.index(reason or "used") for reason in points["reason"].tolist()]
     data = {name: np.asarray(values, np.float32) for name, values in floats.items()}
     return ColumnDataSource(data | {name: np.asarray(values, np.int32) for name, values in integers.items()}), limit
 

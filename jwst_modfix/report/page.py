@@ -30,7 +30,7 @@ def write_report(derivation: Derivation, page: Path) -> list[Path]:
     names = [str(name) for name in derivation.photometry.exposures["file"]]
     content = describe_report(derivation, points)
     chosen = choose_points(points)
-    shown = {band: (len(chosen[band]), len(mine.m)) for band, mine in points.items()}
+    shown = {band: (len(chosen[band]), len(mine)) for band, mine in points.items()}
     drawn = {"": draw_overview(derivation)}
     drawn |= {b.name: draw_band(b, derivation.epochs.names) for b in derivation.bands if b.solution is not None}
     figures: dict[str, list[dict[str, Any]]] = {}

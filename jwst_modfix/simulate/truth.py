@@ -45,7 +45,7 @@ class CalibrationTruth:
         row = self.table.row(geometry.array, band.filter, band.pupil)
         if row is None:
             return constant
-        constant += self.table.module_zero_point(row, geometry.module)
+        constant += self.table.zero_point(row, geometry.module)
         slope = self.table.exposure_gradient(row)
         if slope == 0:
             return constant

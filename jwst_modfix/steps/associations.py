@@ -54,7 +54,7 @@ class Association:
         return locate(self.folder / name)
 
     def move(self, value: Any, change: Callable[[Path, bool], Any], key: str = "", is_exposure: bool = False) -> Any:
-        """Copy members, with each name of a file in them replaced by ``change(path, is it a science exposure)``."""
+        """Copy members; replace names of files by ``change(path, is_science_exposure)``."""
         if isinstance(value, dict):
             return {name: self.move(item, change, name, is_science(value)) for name, item in value.items()}
         if isinstance(value, list):
@@ -106,7 +106,7 @@ def rename_product(name: str, suffix: str) -> str:
 
 
 def read_association(source: Any) -> Association:
-    """Read an association: a JSON file, or a mapping such as an Association object of the pipeline."""
+    """Read an association: a JSON file, or a mapping such as the pipeline's object."""
     if isinstance(source, Mapping):
         content, path, folder = _plain_mapping(source), None, Path.cwd()
         name = content.get("table_name") or "association"

@@ -1,4 +1,4 @@
-"""The files that a derivation leaves: the reference file, the measurements and the report."""
+"""Files of a derivation: the reference file, the measurements and the report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = 2880  # bytes, of a FITS file
 def write_products(
     derivation: Derivation, model: ModuleOffsetModel, folder: Path, *, report: bool = True
 ) -> list[Path]:
-    """Write all products to a hidden folder, then move them into place, the reference file last."""
+    """Write all products to a hidden folder, then move them, the reference file last."""
     check_writable(folder)
     reference = folder / derivation.table.name
     remove_leftovers([folder])

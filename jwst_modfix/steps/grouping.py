@@ -27,7 +27,7 @@ class Grouping:
 
 
 def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
-    """Find the epochs of exposures by their headers, as the derivation does; folders are searched at any depth."""
+    """Find the epochs of exposures by their headers; search folders at any depth."""
     for path in paths:
         refuse_empty(path)
     found = {

@@ -1,4 +1,4 @@
-"""Steps that work offline, and what their inputs name: files, folders, associations, or what is in memory."""
+"""Steps that work offline; inputs: files, folders, associations, models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PACKED = re.compile(r"(\.fits|\.asdf)(\.\w+)?$", re.IGNORECASE)
 
 @functools.cache
 def _ending(kind: type[ModuleOffsetError]) -> type[ModuleOffsetError]:
-    """Make the class of errors that strun ends with by a status, without a traceback; they are of `kind` as well."""
+    """Make a subclass of an error, with which strun ends without a traceback."""
 
     def as_kind(error: ModuleOffsetError) -> Any:
         return kind, error.args
@@ -47,10 +47,10 @@ def _ending(kind: type[ModuleOffsetError]) -> type[ModuleOffsetError]:
 
 
 class OfflineStep(JwstStep):
-    """A step that does not use CRDS, whose results are shown without prefix and whose errors are one line."""
+    """A step that works offline; results have no prefix, and errors are one line."""
 
     def run(self, *args: Any) -> Any:
-        """Run the step, and end with its last lines, or with an error of ours as the last line of the log."""
+        """Run the step; its last lines, or an error of ours, end the log."""
         with results_shown_plain():
             try:
                 self._make_folder()
@@ -73,7 +73,7 @@ class OfflineStep(JwstStep):
 
     @classmethod
     def get_config_from_reference(cls, *_args: Any, **_kwargs: Any) -> config_parser.ConfigObj:
-        """Take no parameters from CRDS, which has none for this step, so that it starts with no network."""
+        """Take no parameters from CRDS, which has none, so that no network is needed."""
         return config_parser.ConfigObj()
 
     @classmethod
@@ -82,11 +82,11 @@ class OfflineStep(JwstStep):
         return super().build_config(None, **kwargs)
 
     def _set_input_dir(self, *_args: Any, **_kwargs: Any) -> None:
-        """Leave `input_dir` as the user gives it: the folder of the first input is not that of the others."""
+        """Leave `input_dir` as the user gives it: inputs may be in several folders."""
 
 
 def read_input(given: Any, locate: Callable[[str], str | Path] = Path) -> Any:
-    """Find what an input names: an association, a file, a model, a container, a library, or a list of files and models.
+    """Find what an input names: an association, a file, a model, or several of these.
 
     A folder is the list of the exposures in it and below, also as an item of a list.
     """
@@ -128,7 +128,7 @@ def refuse_empty(name: str | Path) -> None:
 
 
 def name_inputs(given: Sequence[Any], otherwise: str) -> str:
-    """Name the input of a run as in a command; another word where it is not one file or folder."""
+    """Name the input of a run as in a command, or by another word if it is not one."""
     is_named = len(given) == 1 and isinstance(given[0], str | Path)
     return shlex.quote(str(given[0])) if is_named else otherwise
 
@@ -140,7 +140,7 @@ def shorten(path: Path) -> str:
 
 
 def find_exposures(folder: Path) -> list[Path]:
-    """Find the NIRCam images in a folder and below, those of the first suffix; name in a line what is left out."""
+    """Find NIRCam images of one suffix in a folder and below; log what is left out."""
     found = list_exposures(folder)
     suffix = min((suffix_of(path) for path in found), key=SUFFIXES.index)
     others = {path: find_other_kind(path) for path in found if suffix_of(path) == suffix}
@@ -155,7 +155,7 @@ def find_exposures(folder: Path) -> list[Path]:
 
 
 def list_exposures(folder: Path) -> list[Path]:
-    """List the files in a folder and those below that are named as exposures; hidden ones are left out."""
+    """List files in a folder and below that are named as exposures and not hidden."""
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -173,7 +173,7 @@ def suffix_of(path: Path) -> str | None:
 
 
 def find_other_kind(path: Path) -> str:
-    """Describe a file that is not NIRCam imaging; files that cannot be read are reported elsewhere."""
+    """Describe a file that is not NIRCam imaging; one that cannot be read is not."""
     try:
         header = fits.getheader(path) if path.is_file() else {"INSTRUME": "NIRCAM"}
     except DeprecationWarning:
@@ -187,7 +187,7 @@ def find_other_kind(path: Path) -> str:
 
 
 def each(members: Any, *, of_science: bool = False, modify: bool = True) -> Iterator[Any]:
-    """Give one member after the other, or each science member; those of a library are borrowed, and given back."""
+    """Yield each member, or science member; those of a library are borrowed."""
     if not isinstance(members, ModelLibrary):
         for item in members:
             is_free = not of_science or not isinstance(members, ModelContainer)
@@ -205,7 +205,7 @@ def each(members: Any, *, of_science: bool = False, modify: bool = True) -> Iter
 
 
 def copy_members(members: Any, suffix: str) -> Any:
-    """Copy a list, container or library, so that the caller's models are left alone; files need no copy."""
+    """Copy a list, container or library, so that the caller's models do not change."""
     if isinstance(members, ModelLibrary):
         return LibraryCopy(members, suffix)
     if isinstance(members, ModelContainer):

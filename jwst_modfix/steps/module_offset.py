@@ -83,7 +83,7 @@ class ModuleOffsetStep(OfflineStep):
     """  # noqa: E501
 
     def run(self, *args: Any) -> Any:  # numpydoc ignore=PR01,RT01
-        """Run the step; skipped in a pipeline, leave the status as a former correction has set it."""
+        """Run the step; if it is skipped in a pipeline, leave the status as it is."""
         return args[0] if self.skip and self.parent else super().run(*args)
 
     def process(self, input_data: Any = None, *more: Any) -> Any:
@@ -125,7 +125,7 @@ class ModuleOffsetStep(OfflineStep):
         return self._process_exposures(given, correction)
 
     def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
-        """Record the step's log; leave CAL_VER, which says how the exposure was calibrated."""
+        """Record the step's log; leave CAL_VER, the version of the calibration."""
         meta = result.meta
         version, revision = meta.calibration_software_version, meta.calibration_software_revision
         super().finalize_result(result, *args)
@@ -138,7 +138,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def save_model(self, model: Any, suffix: Any = None, idx: Any = None, output_file: Any = None, force: bool = False,
                    **components: Any) -> Any:  # numpydoc ignore=PR01,RT01 # fmt: skip
-        """Save results as stpipe does, each whole or not at all; what is written is not written again."""
+        """Save results as stpipe does, each whole or not at all, and only once."""
         if id(model) in self._written:
             return self._written[id(model)]
         output_file = output_file or self.output_file
@@ -155,7 +155,7 @@ class ModuleOffsetStep(OfflineStep):
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
     def _rename_product(self, library: ModelLibrary) -> None:
-        """Name the product of the pipeline anew, if this is a hook of one of its steps, as the other ways do."""
+        """Rename the product of the pipeline in which this step is a hook."""
         name = library.asn["products"][0].get("name")
         pipeline: Any = getattr(self.parent, "parent", None)
         if name and getattr(pipeline, "output_file", None) == name:  # else the user has named it
@@ -219,7 +219,7 @@ class ModuleOffsetStep(OfflineStep):
         return results[0] if is_one else results
 
     def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
-        """Correct and write one member after the other; without output files, correct a library of the members."""
+        """Correct and write each member; without output files, correct a library."""
         association.warn_of_missing()
         if not self.in_memory:
             check_writable(Path.cwd())  # where a library on disk keeps its files
@@ -247,7 +247,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def _correct(self, members: Iterable[Any], correction: Correction, total: int,
                  outputs: Mapping[Path, Output] | None = None, product: Path | None = None) -> list[Any]:  # fmt: skip
-        """Correct members one after the other; log what was done, and return their results."""
+        """Correct each member, log what was done, and return the results."""
         workers = {"workers": self.workers, "scheduler": self.scheduler}
         corrected = correct_members(members, correction, outputs, product=product, **workers)
         shown = show_progress(corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False)
@@ -258,7 +258,7 @@ class ModuleOffsetStep(OfflineStep):
         return [result for _, result in done]
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
-        """Log where the association is, or as the last line that nothing was corrected, and what to do next."""
+        """Log where the association is, or that nothing was corrected and what to do."""
         if self._product:
             log_result(self._product, is_whole=True)
         if self.is_part or not self.decisions or any(decision.is_changed for decision in self.decisions):

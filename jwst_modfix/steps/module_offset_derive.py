@@ -1,4 +1,4 @@
-"""Derive the table of module offsets from exposures: the function `derive`, and the step."""
+"""Derive the table of module offsets from exposures: a function and a step."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def derive(
 
 class ModuleOffsetDeriveStep(OfflineStep):
     """
-    Derive the offsets between NIRCam's modules, and gradients, from exposures that overlap on the sky.
+    Derive offsets and gradients of NIRCam's modules from overlapping exposures.
 
     Input is an association of ``_cal`` files, or a list of them, of one epoch or more; output is the reference file
     that `~jwst_modfix.ModuleOffsetStep` applies, a table of the measurements and a report.
@@ -155,7 +155,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
         return self._derivation.model
 
     def _choose_cache(self, members: Members) -> Cache | None:
-        """Choose the folder that the user names, or one beside the association, or else among the products."""
+        """Choose the user's folder, or one beside the association or the products."""
         if self.cache is not None:
             if self.cache.strip().lower() in ("", "yes", "true"):
                 raise MeasurementsError(f"cache must be the name of a folder, or 'no'; got {self.cache!r}")
@@ -164,7 +164,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
         return Cache(folder / f"{members.product}_modfix_cache") if self.save_results or self.output_file else None
 
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
-        """Leave the reference file as it is: it has no place for the metadata of an exposure."""
+        """Leave the reference file as it is: it has no metadata of an exposure."""
 
     def save_model(
         self,
@@ -231,7 +231,7 @@ def _summarize(derivation: Derivation) -> None:
 
 
 def find_members(given: Any, locate: Callable[[str], str | Path] = Path) -> Members:
-    """Find the files that an input names: an association, a file, a folder, or a list of files and folders."""
+    """Find the files that an input names: an association, files or folders."""
     found = read_input(given, locate)
     if isinstance(found, Association):
         epochs = {found.path(m["expname"]): m.get("epoch") for m in found.members if is_science(m)}

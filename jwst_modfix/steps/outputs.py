@@ -1,4 +1,4 @@
-"""Where results go: names that can be written, never over an input, and what a former run has finished."""
+"""Outputs: names that can be written, never an input's, and what is finished."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDS = (".fits", ".asdf", "_asn.json")
 def check_targets(
     targets: Collection[Path], inputs: Iterable[Any], *, ends: tuple[str, ...] = ("",), allow_existing: bool = True
 ) -> None:
-    """Refuse outputs that cannot be written, or that would overwrite each other or an input."""
+    """Refuse outputs that cannot be written, or would overwrite each other or inputs."""
     protected, bad, problems = set(map(identify, inputs)) - {None}, [], []
     # Two names that differ in case only are one file on some systems.
     counts = Counter((target.parent, target.name.lower()) for target in targets)
@@ -59,7 +59,7 @@ def plan_outputs(
     on_existing: str,
     product: Path | None = None,
 ) -> dict[Path, Output]:
-    """Find which outputs of files are finished, and prepare the folder of the others; refuse what cannot be written.
+    """Find which outputs are finished; prepare the folders of the others.
 
     ``sources`` are files, or None for models in memory; ``product`` is the association of the outputs.
     """
@@ -89,7 +89,7 @@ def plan_outputs(
 
 
 def _find_unfinished(target: Path, job: str | None) -> str:
-    """Find why an existing file is not the finished output of a job; empty where it is."""
+    """Find why a file is not the finished output of a job; empty where it is."""
     if job is None:
         return "an exposure in memory does not say what file it is"
     if target.suffix != ".fits":
@@ -118,7 +118,7 @@ def _read_header(target: Path) -> fits.Header:
 
 
 def refuse_replaced(outputs: Iterable[Output]) -> None:
-    """Refuse outputs that another run has replaced by those of another table, other parameters or another input."""
+    """Refuse outputs that another run has replaced by others."""
     replaced = [
         str(out.path) for out in outputs if out.path.suffix == ".fits" and _find_foreign(out.path, str(out.job))
     ]
@@ -130,7 +130,7 @@ def refuse_replaced(outputs: Iterable[Output]) -> None:
 
 
 def _refuse_mixtures(folder: Path, names: Collection[str], correction: str, product: Path | None) -> None:
-    """Refuse to replace outputs that an association in their folder names beside those of another correction."""
+    """Refuse to mix outputs of two corrections in one association of the folder."""
     for path in sorted(folder.iterdir()):
         # The own one is withdrawn with the first output that is replaced, and written again at the end.
         if path.suffix.lower() != ".json" or path == product:

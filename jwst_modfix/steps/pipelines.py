@@ -1,4 +1,4 @@
-"""The stock pipelines calwebb_image2 and calwebb_image3 with the module offsets taken out on the way."""
+"""The stock pipelines calwebb_image2 and calwebb_image3 with ModuleOffsetStep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ModuleOffsetImage2Pipeline", "ModuleOffsetImage3Pipeline"]
 
 
 class _OnStockPipeline:
-    """What both pipelines take from the stock ones and from the step."""
+    """Parts that both pipelines share."""
 
     stock: ClassVar[Any]
     module_offset: ModuleOffsetStep
@@ -50,12 +50,12 @@ class ModuleOffsetImage2Pipeline(_OnStockPipeline, Image2Pipeline):
     step_defs: ClassVar = {**Image2Pipeline.step_defs, "module_offset": ModuleOffsetStep}
 
     def default_suffix(self) -> str:  # numpydoc ignore=RT01
-        """Name an exposure as its result, by which messages name it too."""
+        """Name an exposure by its result, as messages do."""
         return "cal"
 
     def process_exposure_product(self, *args: Any, **kwargs: Any) -> Any:
         """
-        Calibrate one exposure as the stock pipeline does, corrected between photom and resample.
+        Calibrate one exposure; correct it between photom and resample.
 
         Parameters
         ----------

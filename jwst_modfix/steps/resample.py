@@ -1,4 +1,4 @@
-"""Mosaics of one epoch, array, module and filter each, on one grid per filter, by jwst's resample step."""
+"""Mosaics of each epoch, detector and filter, by jwst's resample step."""
 
 from dataclasses import replace
 

@@ -14,10 +14,9 @@ from astropy.io import fits
 
 from jwst_modfix.errors import ExposureError, ReferenceTableError
 from jwst_modfix.exposure import open_fits
-from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import refuse_overwriting
-from jwst_modfix.table.table import DETECTORS, OffsetRow, OffsetTable, ZeroPointRow, array_of
-from jwst_modfix.table.validity import base_name, derived_at, photmjsr_agrees
+from jwst_modfix.files import refuse_existing, written_whole
+from jwst_modfix.table.table import DETECTORS, FULL_FRAME, OffsetTable, Row, array_of
+from jwst_modfix.table.validity import base_name, mjd_of, photmjsr_agrees
 from jwst_modfix.text import count_nouns, plain_text
 
 _MARK = "jwst_modfix"
@@ -180,7 +179,7 @@ class Export:
     """What was written into a photom file: rows with their z [mag], and rows of which a part was left out."""
 
     changed: tuple[tuple[PhotomLine, float], ...]
-    dropped: tuple[OffsetRow | ZeroPointRow, ...]
+    dropped: tuple[Row, ...]
 
 
 def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *, drop_slope: bool = False) -> Export:
@@ -188,16 +187,16 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
 
     PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
     """
-    refuse_overwriting(output)
+    refuse_existing([output], ReferenceTableError)
     with _open(photom, "photom") as hdulist:
         found = _find_rows(_parse_photom(hdulist, photom), table)
-        dropped = tuple(dict.fromkeys(row for _, row in found if varies(row)))
+        dropped = tuple(dict.fromkeys(row for _, row in found if row.varies))
         if dropped and not drop_slope:
             raise ReferenceTableError(
                 f"{table.name}: a photom file cannot carry the {'; the '.join(map(_variation, dropped))}; drop it to "
                 "export the constant alone, or write it into flat files with 'modfix convert --flat'"
             )
-        changed = tuple((line, zero_point(table, row, hdulist[0].header["DETECTOR"])) for line, row in found)
+        changed = tuple((line, table.zero_point(row, hdulist[0].header["DETECTOR"])) for line, row in found)
         data = hdulist["PHOTOM"].data
         for line, z in changed:
             for column in ("photmjsr", "uncertainty"):
@@ -207,18 +206,8 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
     return Export(changed, dropped)
 
 
-def varies(row: OffsetRow | ZeroPointRow) -> bool:
-    """Whether the zero-point error of a row changes over the detector."""
-    return bool(row.field if isinstance(row, ZeroPointRow) else row.slope)
-
-
-def _variation(row: OffsetRow | ZeroPointRow) -> str:
-    return f"{'field' if isinstance(row, ZeroPointRow) else 'slope'} of {row.label}"
-
-
-def zero_point(table: OffsetTable, row: OffsetRow | ZeroPointRow, detector: str) -> float:
-    """Zero-point error z of one detector by a row [mag]."""
-    return row.zero_point if isinstance(row, ZeroPointRow) else table.module_zero_point(row, detector[3])
+def _variation(row: Row) -> str:
+    return f"{row.variation} of {row.label}"
 
 
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
@@ -232,10 +221,10 @@ def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid:
         )
 
 
-def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, OffsetRow | ZeroPointRow]]:
+def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row]]:
     """Find the lines of a photom file that the table has a row for, and check that both are of one calibration."""
     _check_validity(table, photom, "PHOTMJSR", table.valid_for.photom)
-    pairs = [(line, table.row_of(photom.detector, line.filter, line.pupil, line.subarray)) for line in photom.lines]
+    pairs = [(line, table.row(photom.detector, line.filter, line.pupil, line.subarray)) for line in photom.lines]
     found = [(line, row) for line, row in pairs if row is not None]
     if not found:
         raise ReferenceTableError(
@@ -243,7 +232,7 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Off
         )
     for_all = {(line.filter, line.pupil) for line in photom.lines if line.subarray is None}
     mine = (photom.detector, array_of(photom.detector))
-    lost = [row.label for row in table.all_rows if row.subarray and row.key[0] in mine and row.key[1:] in for_all]
+    lost = [row.label for row in table.rows if row.subarray and row.name in mine and row.band in for_all]
     if lost:
         raise ReferenceTableError(
             f"{photom.path}: has one row for all subarrays and cannot carry {', '.join(lost)}; remove the rows, or "
@@ -260,14 +249,15 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Off
     return found
 
 
-def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPointRow) -> str | None:
+def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None:
     """Describe how PHOTMJSR differs from that of the derivation: the file already contains this part of the offset."""
-    derived, name, mjd = derived_at(row, photom.detector)
+    derived, name = row.of_detector("photmjsr", photom.detector), base_name(row.of_detector("photom", photom.detector))
+    mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
     found = line.at(mjd)
-    is_named = base_name(name) == photom.path.name
+    is_named = name == photom.path.name
     same_file = is_named and bool(line.losses) and mjd is None
     if derived is None and name and not is_named:
-        return f"{row.label} was derived with {base_name(name)}"
+        return f"{row.label} was derived with {name}"
     if derived is None or photmjsr_agrees(found, derived, same_file=same_file):
         return None
     change = f" ({2500 * np.log10(derived / found):+z.1f} mmag)" if found > 0 else ""
@@ -279,15 +269,15 @@ def explain_difference(photom: Photom, line: PhotomLine, row: OffsetRow | ZeroPo
 
 def export_flat(
     table: OffsetTable, flat: str | Path, output: str | Path, factor: Callable[[Image], np.ndarray] | None = None
-) -> OffsetRow | ZeroPointRow:
+) -> Row:
     """Write a copy of a flat over the factor 10**(0.4 m_sys), so that the flat step gives corrected pixels.
 
     ``factor`` evaluates the correction of a slope over the pixels of the flat, which needs a WCS. The row is returned.
     """
-    refuse_overwriting(output)
+    refuse_existing([output], ReferenceTableError)
     image = read_image(flat, "flat")
     row = _row_of_flat(table, image)
-    if isinstance(row, OffsetRow) and row.slope:
+    if row.slope:
         if table.gradient is not None and table.gradient.frame == "sky":
             raise ReferenceTableError(
                 f"{flat}: a flat is fixed to the detector and the slope of {row.label} to the sky (gradient.frame), so "
@@ -302,13 +292,13 @@ def export_flat(
         correction = _evaluate(table, row, image)
     with _open(flat, "flat") as hdulist:
         for name in ("SCI", "ERR"):  # the error too: VAR_FLAT goes with the square of (data * ERR / SCI)
-            if name in [hdu.name for hdu in hdulist] and hdulist[name].data is not None:
+            if name in hdulist and hdulist[name].data is not None:
                 hdulist[name].data = (hdulist[name].data / correction).astype(np.float32)
         _save(hdulist, output, [f"{_MARK}: flat {PurePath(flat).name} over 10**(0.4 m_sys),", f"m_sys of {_of(table)}"])
     return row
 
 
-def _row_of_flat(table: OffsetTable, image: Image) -> OffsetRow | ZeroPointRow:
+def _row_of_flat(table: OffsetTable, image: Image) -> Row:
     """Find the row that a flat is for, and check that both are of one calibration."""
     _check_validity(table, image, "flat", table.valid_for.flat)
     if len(image.filters) != 1 or len(image.pupils) != 1:
@@ -317,20 +307,20 @@ def _row_of_flat(table: OffsetTable, image: Image) -> OffsetRow | ZeroPointRow:
             f"PUPIL {', '.join(image.pupils) or 'ANY'}"
         )
     band = (image.filters[0], image.pupils[0])
-    row = table.row_of(image.detector, *band)
+    row = table.row(image.detector, *band)
     if row is None:
         raise ReferenceTableError(f"{image.path}: {table.name} has no row for {image.detector}, {'+'.join(band)}")
-    if parts := [other.label for other in table.all_rows if other.key == row.key and other.subarray]:
+    if parts := [other.label for other in table.rows if other.key == row.key and other.subarray]:
         raise ReferenceTableError(f"{image.path}: one flat is for all subarrays and cannot carry {', '.join(parts)}")
     return row
 
 
-def _evaluate(table: OffsetTable, row: OffsetRow | ZeroPointRow, image: Image) -> np.ndarray:
+def _evaluate(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
     """Factor over the pixels of an image, shape (ny, nx)."""
     ny, nx = image.shape
     x, y = np.meshgrid(np.arange(nx) + image.corner[0], np.arange(ny) + image.corner[1])
-    m_sys = np.full((ny, nx), zero_point(table, row, image.detector))
-    if isinstance(row, ZeroPointRow) and row.field is not None:
+    m_sys = np.full((ny, nx), table.zero_point(row, image.detector))
+    if row.field is not None:
         m_sys += row.field.evaluate(x, y)
     return np.asarray(10 ** (0.4 * m_sys))
 
@@ -384,7 +374,7 @@ def _fit_drifts(derivation: Any) -> list[Drift]:
 
 def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path) -> list[Drift]:
     """Write a copy of a photom file whose TIMECOEFF_LINEAR carries the drift that the epoch terms of a table show."""
-    refuse_overwriting(output)
+    refuse_existing([output], ReferenceTableError)
     drifts = {(drift.filter, drift.pupil): drift for drift in find_drifts(table)}
     with _open(photom, "photom") as hdulist:
         file = _parse_photom(hdulist, photom)
@@ -403,11 +393,10 @@ def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path)
         for line in file.lines:
             rows["t0"][line.place], rows["lossperyear"][line.place] = _join(line, drifts.get((line.filter, line.pupil)))
         table_hdu = fits.BinTableHDU(rows, name="TIMECOEFF_LINEAR")
-        names = [hdu.name for hdu in hdulist]
-        if "TIMECOEFF_LINEAR" in names:
+        if "TIMECOEFF_LINEAR" in hdulist:
             hdulist["TIMECOEFF_LINEAR"] = table_hdu
         else:
-            hdulist.insert(names.index("PHOTOM") + 1, table_hdu)
+            hdulist.insert(hdulist.index_of("PHOTOM") + 1, table_hdu)
         _save(hdulist, output, [f"{_MARK}: TIMECOEFF_LINEAR of {PurePath(photom).name} and the epoch terms",
                                 f"of {_of(table)}"])  # fmt: skip
     return used
@@ -445,7 +434,6 @@ def _save(hdulist: fits.HDUList, output: str | Path, history: list[str]) -> None
 
 _ANY = ("ANY", "N/A", "GENERIC", "")
 _BAD_FLAT = {"DO_NOT_USE": 1 << 0, "NO_FLAT_FIELD": 1 << 18, "UNRELIABLE_FLAT": 1 << 25}  # bits of the jwst package
-_SIDE = 2048  # pixels of the full frame
 
 
 @dataclass(frozen=True)
@@ -469,7 +457,7 @@ class Image:
 
     def read(self) -> np.ndarray:
         """Read the pixels, float64, shape (2048, 2048); NaN where they are bad, or the file has none."""
-        full = np.full((_SIDE, _SIDE), np.nan)
+        full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
         with _open(self.path, self.kind) as hdulist:
             data = hdulist["SCI"].data.astype(float)
             dq = _find_bad(hdulist) if self.kind == "flat" else np.zeros(data.shape, bool)
@@ -484,23 +472,22 @@ def read_image(path: str | Path, kind: str) -> Image:
     """Read the header of a flat or area file."""
     with _open(path, kind) as hdulist:
         header = hdulist[0].header
-        names = [hdu.name for hdu in hdulist]
-        if "SCI" not in names or len(hdulist["SCI"].shape) != 2:
+        if "SCI" not in hdulist or len(hdulist["SCI"].shape) != 2:
             raise ReferenceTableError(
                 f"{path}: is not a {kind} file of NIRCam imaging: it has no image SCI of two axes"
             )
         corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
         ny, nx = hdulist["SCI"].shape
         sizes = (int(header.get("SUBSIZE1", nx)), int(header.get("SUBSIZE2", ny)))
-        if sizes != (nx, ny) or ((nx, ny) != (_SIDE, _SIDE) and "SUBSTRT1" not in header):
+        if sizes != (nx, ny) or ((nx, ny) != (FULL_FRAME, FULL_FRAME) and "SUBSTRT1" not in header):
             raise ReferenceTableError(
                 f"{path}: SCI has shape ({ny}, {nx}), but SUBSTRT1 is {header.get('SUBSTRT1')} and SUBSIZE1, SUBSIZE2 "
                 f"are {sizes[0]}, {sizes[1]}: its place on the detector is not known"
             )
-        if min(corner) < 0 or corner[0] + nx > _SIDE or corner[1] + ny > _SIDE:
+        if min(corner) < 0 or corner[0] + nx > FULL_FRAME or corner[1] + ny > FULL_FRAME:
             raise ReferenceTableError(
                 f"{path}: SUBSTRT1, SUBSTRT2 = {corner[0] + 1}, {corner[1] + 1} and shape ({ny}, {nx}) are not within "
-                f"the {_SIDE} x {_SIDE} pixels of the detector"
+                f"the {FULL_FRAME} x {FULL_FRAME} pixels of the detector"
             )
         filters, pupils = (_names(header, *keys) for keys in (("FILTER", "P_FILTE"), ("PUPIL", "P_PUPIL")))
         return Image(Path(path), kind, header["DETECTOR"], filters, pupils, corner, (ny, nx), header.get("PIXAR_SR"),
@@ -515,11 +502,10 @@ def _names(header: fits.Header, keyword: str, pattern: str) -> tuple[str, ...]:
 
 def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
     """Find the pixels that DQ marks as bad, by the meaning that DQ_DEF gives to its bits, if there is one."""
-    names = [hdu.name for hdu in hdulist]
     shape = hdulist["SCI"].shape
-    if "DQ" not in names or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
+    if "DQ" not in hdulist or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
         return np.zeros(shape, bool)
     bits = sum(_BAD_FLAT.values())
-    if "DQ_DEF" in names and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
+    if "DQ_DEF" in hdulist and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
         bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
     return np.asarray((hdulist["DQ"].data.astype(np.int64) & bits) != 0)

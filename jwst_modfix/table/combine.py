@@ -1,16 +1,18 @@
 """Tables merged and compared."""
 
-import datetime
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.table.file import today
 from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
-from jwst_modfix.table.validity import contexts_in_words, is_kept
+from jwst_modfix.table.table import Field, Gradient, OffsetTable, Row, Validity, legendre_rms
+from jwst_modfix.table.validity import contexts_in_words, find_means, is_kept
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
 
@@ -18,10 +20,10 @@ _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error o
 # ---- conventions of the gradient ----
 
 
-def _convert_row(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) -> OffsetRow:
+def _convert_row(row: Row, table: OffsetTable, gradient: Gradient | None) -> Row:
     """Express a row's slope in the frame and share of another gradient. Offsets are z_A - z_B in every baseline."""
     own = table.gradient
-    if row.slope is None or row.slope_error is None or own is None or gradient is None:
+    if row.slope is None or row.slope_error is None or own is None or gradient is None:  # so, too, a zero point
         return row
     if own.frame != gradient.frame:
         raise ReferenceTableError(
@@ -37,7 +39,7 @@ def _convert_row(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) 
     return replace(row, slope=factor * row.slope, slope_error=factor * row.slope_error, direction=own_direction)
 
 
-def _turn_row(row: OffsetRow, own: float, direction: float) -> OffsetRow:
+def _turn_row(row: Row, own: float, direction: float) -> Row:
     """Express a row's slope along another direction, which may be the opposite."""
     sign = {0.0: 1.0, 180.0: -1.0}.get(round(own - direction, 6) % 360)
     if sign is None:
@@ -48,7 +50,7 @@ def _turn_row(row: OffsetRow, own: float, direction: float) -> OffsetRow:
     return replace(row, slope=None if row.slope is None else sign * row.slope, direction=direction)
 
 
-def _origin_shift(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) -> float:
+def _origin_shift(row: Row, table: OffsetTable, gradient: Gradient | None) -> float:
     """Largest shift of m_sys [mag], the same in both modules, that another origin of the gradient makes."""
     own = table.gradient
     if row.slope is None or own is None or gradient is None or own.origin == gradient.origin:
@@ -71,10 +73,10 @@ def merge_tables(
 ) -> OffsetTable:
     """Join the rows and the metadata of tables."""
     gradient = next((table.gradient for table in tables if table.gradient is not None), None)
-    rows: dict[tuple[str, ...], tuple[Any, OffsetTable]] = {}
+    rows: dict[tuple[str, ...], tuple[Row, OffsetTable]] = {}
     baseline = baseline or _common_baseline(tables)
     for table in tables:
-        for row in [*table.rows, *in_baseline(table, baseline)]:
+        for row in in_baseline(table, baseline):
             if row.identity in rows and prefer is None:
                 other = rows[row.identity][1].name
                 raise ReferenceTableError(
@@ -86,8 +88,7 @@ def merge_tables(
     options = {"prefer": prefer, "baseline": baseline, "validity": validity}
     chosen = "".join(f"; {option} {value}" for option, value in options.items() if value)
     return OffsetTable(
-        rows=tuple(_with_gradient(row, of, gradient) for row, of in rows.values() if isinstance(row, OffsetRow)),
-        zero_points=tuple(row for row, _ in rows.values() if isinstance(row, ZeroPointRow)),
+        rows=[_with_gradient(row, table, gradient) for row, table in rows.values()],
         baseline=baseline,
         gradient=gradient,
         valid_for=_merge_validity(tables, validity),
@@ -99,7 +100,7 @@ def merge_tables(
 def _merge_meta(tables: Sequence[OffsetTable], chosen: str) -> dict[str, Any]:
     sources = ", ".join(f"{table.name} (hash {table.digest})" for table in tables)
     history = [f"{table.name}: {line}" for table in tables for line in table.meta.get("history", ())]
-    history.append(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}: merged of {sources}{chosen}.")
+    history.append(f"{today()}: merged of {sources}{chosen}.")
     meta: dict[str, Any] = {"description": f"Rows of {', '.join(table.name for table in tables)}"}
     for name in ("author", "pedigree"):
         if found := dict.fromkeys(table.meta[name] for table in tables if name in table.meta):
@@ -112,7 +113,7 @@ def _merge_meta(tables: Sequence[OffsetTable], chosen: str) -> dict[str, Any]:
     return meta
 
 
-def _with_gradient(row: OffsetRow, table: OffsetTable, gradient: Gradient | None) -> OffsetRow:
+def _with_gradient(row: Row, table: OffsetTable, gradient: Gradient | None) -> Row:
     converted = _convert_row(row, table, gradient)
     if gradient and table.gradient and _origin_shift(row, table, gradient) > _SMALL_SHIFT:
         raise ReferenceTableError(
@@ -122,41 +123,36 @@ def _with_gradient(row: OffsetRow, table: OffsetTable, gradient: Gradient | None
     return converted
 
 
-def in_baseline(table: OffsetTable, baseline: str | None) -> list[ZeroPointRow]:
+def in_baseline(table: OffsetTable, baseline: str | None) -> list[Row]:
     """Express zero points relative to a baseline: the mean of its detectors is 0 in each filter, pupil and group.
 
-    A group without a detector of the baseline has a scale of its own, which stays. Errors stay, too.
+    A group without a detector of the baseline has a scale of its own, which stays. Errors and offsets stay, too.
     """
     if baseline in (table.baseline, None):
-        return list(table.zero_points)
-    kept: dict[tuple[str, str], dict[int | None, list[float]]] = {}
-    for row in table.zero_points:
-        groups = kept.setdefault(row.key[1:], {})
-        if is_kept(row, baseline):
-            groups.setdefault(row.group, []).append(row.zero_point)
-    if lacking := [f"filter {filter}, pupil {pupil}" for (filter, pupil), groups in kept.items() if not groups]:
+        return list(table.rows)
+    means = find_means(table.rows, baseline)
+    known = {(filter, pupil) for filter, pupil, _ in means}
+    if lacking := dict.fromkeys(row.band for row in table.zero_points if row.band not in known):
+        words = "; ".join(f"filter {filter}, pupil {pupil}" for filter, pupil in lacking)
         raise ReferenceTableError(
-            f"{table.name}: {'; '.join(lacking)}: no zero point of baseline {baseline}, so they cannot be converted "
-            f"from baseline {table.baseline}"
+            f"{table.name}: {words}: no zero point of baseline {baseline}, so they cannot be converted from baseline "
+            f"{table.baseline}"
         )
-    shifts = {(*band, group): math.fsum(z) / len(z) for band, groups in kept.items() for group, z in groups.items()}
-    return [
-        replace(row, zero_point=row.zero_point - shifts.get((*row.key[1:], row.group), 0.0))
-        for row in table.zero_points
-    ]
+    moved = [replace(row, zero_point=row.zero_point - means.get(row.scale, 0.0)) for row in table.zero_points]
+    return [*table.offsets, *moved]
 
 
-def _refuse_mixtures(rows: Iterable[tuple[Any, OffsetTable]], baseline: str | None) -> None:
+def _refuse_mixtures(rows: Iterable[tuple[Row, OffsetTable]], baseline: str | None) -> None:
     """Refuse a filter and pupil of two kinds of rows, or of zero points of two tables on different scales."""
-    found: dict[tuple[str, str], list[tuple[Any, OffsetTable]]] = {}
+    found: dict[tuple[str, str], list[tuple[Row, OffsetTable]]] = {}
     for row, table in rows:
-        found.setdefault(row.key[1:], []).append((row, table))
+        found.setdefault(row.band, []).append((row, table))
     for (filter, pupil), members in found.items():
         tables = list({id(table): table for _, table in members}.values())  # two may have one name
         if len(tables) < 2:
             continue
         band, names = f"filter {filter}, pupil {pupil}", " and ".join(table.name for table in tables)
-        if len({type(row) for row, _ in members}) > 1:
+        if len({row.kind for row, _ in members}) > 1:
             raise ReferenceTableError(
                 f"{band}: offsets and zero points, in {names}; give rows of one kind: remove the others from one table"
             )
@@ -166,7 +162,7 @@ def _refuse_mixtures(rows: Iterable[tuple[Any, OffsetTable]], baseline: str | No
 
 def _find_two_scales(tables: Sequence[OffsetTable], band: tuple[str, str], baseline: str | None) -> str | None:
     """Find why zero points of tables are not on one scale: the mean of other detectors, or several groups."""
-    points = [(table.name, [row for row in table.zero_points if row.key[1:] == band]) for table in tables]
+    points = [(table.name, [row for row in table.zero_points if row.band == band]) for table in tables]
     points = [(name, rows) for name, rows in points if rows]
     kept = [(name, sorted(row.detector for row in rows if is_kept(row, baseline))) for name, rows in points]
     if lacking := [name for name, detectors in kept if not detectors]:
@@ -262,8 +258,8 @@ class Difference:
 class RowPair:
     """Rows of one key in both tables, the second in the conventions of the first table."""
 
-    first: OffsetRow | ZeroPointRow
-    second: OffsetRow | ZeroPointRow
+    first: Row
+    second: Row
     value: Difference  # mag
     slope: Difference | None = None  # mag/arcmin; None where not both rows have one
     field: float = 0.0  # mag, rms over the detector of the difference of the fields
@@ -274,62 +270,55 @@ class Comparison:
     """Rows that both tables have, rows that one has, and notes on conversions."""
 
     pairs: tuple[RowPair, ...]
-    only_first: tuple[OffsetRow | ZeroPointRow, ...]
-    only_second: tuple[OffsetRow | ZeroPointRow, ...]
+    only_first: tuple[Row, ...]
+    only_second: tuple[Row, ...]
     notes: tuple[str, ...]
 
 
 def compare_tables(first: OffsetTable, second: OffsetTable) -> Comparison:
     """Compare two tables row by row."""
-    bands = {row.key[1:] for row in first.zero_points}
-    shared = tuple(row for row in second.zero_points if row.key[1:] in bands)
-    others = [row for row in second.zero_points if row.key[1:] not in bands]
-    converted = in_baseline(replace(second, zero_points=shared), first.baseline)
-    second = replace(second, zero_points=(*converted, *others))
-    mine, theirs = ({row.identity: row for row in table.all_rows} for table in (first, second))
+    bands = {row.band for row in first.zero_points}
+    shared, others = ([row for row in second.rows if (row.band in bands) == is_in] for is_in in (True, False))
+    second = replace(second, rows=[*others, *in_baseline(replace(second, rows=shared), first.baseline)])
+    mine, theirs = ({row.identity: row for row in table.rows} for table in (first, second))
     pairs = [(mine[key], theirs[key]) for key in mine if key in theirs]
     return Comparison(
         pairs=tuple(_compare(first, one, second, other) for one, other in pairs),
         only_first=tuple(row for key, row in mine.items() if key not in theirs),
         only_second=tuple(row for key, row in theirs.items() if key not in mine),
-        notes=tuple(_notes(first, second, [pair for pair in pairs if isinstance(pair[0], OffsetRow)])),
+        notes=tuple(_notes(first, second, [pair for pair in pairs if pair[0].kind == "offset"])),
     )
 
 
-def _compare(first: OffsetTable, one: Any, second: OffsetTable, other: Any) -> RowPair:
-    if isinstance(one, ZeroPointRow):
-        values = [(row.zero_point, row.zero_point_error) for row in (one, other)]
-        return RowPair(one, other, Difference.of(*values), field=_field_difference(one.field, other.field))
-    value = Difference.of((one.offset, one.offset_error), (other.offset, other.offset_error))
-    slope = None
+def _compare(first: OffsetTable, one: Row, second: OffsetTable, other: Row) -> RowPair:
+    value, slope = Difference.of((one.value, one.error), (other.value, other.error)), None
     if one.slope is not None and other.slope is not None:
         converted = _convert_row(other, second, first.gradient)
         other = _turn_row(converted, second.direction(other), first.direction(one))
         slope = Difference.of((one.slope, one.slope_error), (other.slope, other.slope_error))
-    return RowPair(one, other, value, slope)
+    return RowPair(one, other, value, slope, _field_difference(one.field, other.field))
 
 
 def _field_difference(one: Field | None, other: Field | None) -> float:
     """Root mean square over the detector of the difference of two fields [mag]."""
-    order = max(field.order for field in (one, other, Field(0, ((0.0,),))) if field)
-    coefficients = [[0.0] * (order + 1 - i) for i in range(order + 1)]
+    order = max((field.order for field in (one, other) if field), default=0)
+    difference = np.zeros((order + 1, order + 1))
     for field, sign in ((one, -1), (other, 1)):
-        for i, row in enumerate(field.coefficients if field else ()):
-            for j, value in enumerate(row):
-                coefficients[i][j] += sign * value / 2  # half, as a coefficient may be as large as 1 mag
-    return 2 * Field(order, tuple(map(tuple, coefficients))).rms
+        if field is not None:
+            difference[: field.order + 1, : field.order + 1] += sign * field.matrix
+    return legendre_rms(difference)
 
 
-def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Any, Any]]) -> Iterator[str]:
+def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Row, Row]]) -> Iterator[str]:
     if first.baseline != second.baseline and shared:
         yield f"baselines {first.baseline} and {second.baseline}: an offset is z_A - z_B in both, not converted"
     if first.baseline != second.baseline and second.zero_points:
         done = "zero points are not converted" if first.baseline is None else "zero points are converted to the first"
         yield f"baselines {first.baseline} and {second.baseline}: {done}"
-    for filter, pupil in dict.fromkeys(row.key[1:] for row in first.zero_points if first.baseline is not None):
+    for filter, pupil in dict.fromkeys(row.band for row in first.zero_points if first.baseline is not None):
         if problem := _find_two_scales([first, second], (filter, pupil), first.baseline):
             yield f"filter {filter}, pupil {pupil}: the differences contain an arbitrary constant: {problem}"
-    kinds = [{row.key[1:] for row in rows} for table in (first, second) for rows in (table.rows, table.zero_points)]
+    kinds = [{row.band for row in rows} for table in (first, second) for rows in (table.offsets, table.zero_points)]
     for filter, pupil in sorted((kinds[0] & kinds[3]) | (kinds[1] & kinds[2])):
         yield f"filter {filter}, pupil {pupil}: one table has offsets and the other zero points; not compared"
     both = [(one, other) for one, other in shared if one.slope is not None and other.slope is not None]

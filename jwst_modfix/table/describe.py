@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jwst_modfix.table.table import Gradient, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Row, Validity
 from jwst_modfix.table.validity import contexts_in_words
-from jwst_modfix.text import align, count_nouns, wrap
+from jwst_modfix.text import align, count_nouns, describe_band, wrap
 
 _FRAMES = {
     "focal_plane": ("V2, V3", "from +V3 toward +V2", "arcsec"),
@@ -39,22 +39,14 @@ def describe_table(table: OffsetTable, path: str) -> list[str]:
 
 def describe_value(value: float | None, error: float | None, digits: int = 2) -> str:
     """Write a value in mag as mmag, with its error."""
-    if value is None:
-        return ""
-    if error is None:
-        return f"{1e3 * value:+z7.{digits}f}"
-    return f"{1e3 * value:+z7.{digits}f} ± {1e3 * error:.{digits}f}"
-
-
-def describe_band(filter: str, pupil: str) -> str:
-    """Name a filter and pupil: ``F444W``, or ``F444W+F405N``."""
-    return filter if pupil == "CLEAR" else f"{filter}+{pupil}"
+    known = "" if error is None else f" ± {1e3 * error:.{digits}f}"
+    return "" if value is None else f"{1e3 * value:+z7.{digits}f}{known}"
 
 
 def describe_validity(validity: Validity) -> str:
     """Describe the calibration that a table is valid for."""
     parts = [
-        f"CRDS context {contexts_in_words(validity)}" if validity.context_first or validity.context_last else "",
+        contexts_in_words(validity) and f"CRDS context {contexts_in_words(validity)}",
         validity.photom and f"photom {', '.join(validity.photom)}",
         validity.flat and f"flat {', '.join(validity.flat)}",
     ]
@@ -82,39 +74,31 @@ def _describe_gradient(gradient: Gradient | None) -> Iterator[tuple[str, str]]:
     yield ("", f"zero at {names} = {first:g}, {second:g} {unit}; one exposure has {gradient.exposure_share:g} of slope")
 
 
+_HEADERS = {
+    "offset": ["array", "filter", "pupil", "subarray", "offset A - B [mmag]", "slope [mmag/arcmin]", "direction"],
+    "zero_point": ["detector", "filter", "pupil", "subarray", "zero point [mmag]", "field [mmag rms]", "group"],
+}
+
+
 def _describe_rows(table: OffsetTable) -> list[str]:
-    """List the rows in columns; a column that no row fills is left out."""
-    blocks = []
-    if table.rows or not table.zero_points:
-        rows = [["array", "filter", "pupil", "subarray", "offset A - B [mmag]", "slope [mmag/arcmin]", "direction"]]
-        for row in table.rows:
-            direction = "" if row.slope is None else f"{table.direction(row):g} deg"
-            cells = [
-                describe_value(row.offset, row.offset_error),
-                describe_value(row.slope, row.slope_error),
-                direction,
-            ]
-            rows.append([*row.key, row.subarray or "", *cells])
-        blocks.append(rows)
-    if table.zero_points:
-        rows = [["detector", "filter", "pupil", "subarray", "zero point [mmag]", "field [mmag rms]", "group"]]
-        for point in table.zero_points:
-            group = "" if point.group is None else str(point.group)
-            cells = [describe_value(point.zero_point, point.zero_point_error), _describe_field(point), group]
-            rows.append([*point.key, point.subarray or "", *cells])
-        blocks.append(rows)
+    """List the rows of each kind in columns; a column that no row fills is left out."""
     lines: list[str] = []
-    for rows in blocks:
+    for kind in dict.fromkeys(row.kind for row in table.rows) or ["offset"]:
+        rows = [_HEADERS[kind], *(list(_cells(table, row)) for row in table.rows if row.kind == kind)]
         columns = [column for column in zip(*rows, strict=True) if any(column[1:]) or len(rows) == 1]
         lines += [*([""] if lines else []), *align(list(zip(*columns, strict=True)))]
     return lines
 
 
-def _describe_field(row: ZeroPointRow) -> str:
-    if row.field is None:
-        return ""
-    error = "" if row.field_error is None else f" ± {1e3 * row.field_error:.1f}"
-    return f"order {row.field.order}, {1e3 * row.field.rms:.1f}{error}"
+def _cells(table: OffsetTable, row: Row) -> Iterator[str]:
+    yield from (*row.key, row.subarray or "", describe_value(row.value, row.error))
+    if isinstance(row, OffsetRow):
+        yield describe_value(row.slope, row.slope_error)
+        yield "" if row.slope is None else f"{table.direction(row):g} deg"
+    else:
+        error = "" if row.field_error is None else f" ± {1e3 * row.field_error:.1f}"
+        yield "" if row.field is None else f"order {row.field.order}, {1e3 * row.field.rms:.1f}{error}"
+        yield "" if row.group is None else str(row.group)
 
 
 def _section(title: str, lines: list[str] | None) -> list[str]:

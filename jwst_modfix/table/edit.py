@@ -1,30 +1,17 @@
 """Rows changed in the text of a table; comments, order and layout are kept."""
 
-import datetime
+import copy
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import (
-    check_name,
-    expand,
-    locate_table,
-    needed_version,
-    parse_tree,
-    read_text,
-    read_tree,
-    refuse_overwriting,
-    refuse_packaged,
-    table_from_tree,
-    to_yaml,
-    warn_of_doubts,
-)  # fmt: skip
+from jwst_modfix.table import file
 from jwst_modfix.table.rules import check
-from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.table.table import OffsetRow, OffsetTable, Row, ZeroPointRow
 from jwst_modfix.table.validity import find_mismatch
 
 
@@ -35,71 +22,47 @@ def edit_row(
 
     The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
     """
-    path = locate_table(path)
-    target = expand(output) if output else path
-    refuse_packaged(target)
-    if output:
-        check_name(target)
-        refuse_overwriting(target)
-    name, block = (key["array"], "offsets") if "array" in key else (key["detector"], "zero_points")
+    path = file.locate_table(path)
+    target = file.check_target(output) if output else path
+    file.refuse_packaged(target)
+    kind = OffsetRow if "array" in key else ZeroPointRow
     problems: list[str] = []
-    for field, rule in (OffsetRow if block == "offsets" else ZeroPointRow).rule.keys.items():
+    for field, rule in kind.rule().keys.items():
         if field in key:
             check(key[field], rule, f"--{field}", problems)
     if problems:
         raise ReferenceTableError(str(path), problems)
-    identity = (name, key["filter"], key["pupil"], key.get("subarray", ""))
+    identity = (key[kind.part], key["filter"], key["pupil"], key.get("subarray", ""))
     if mismatch := find_mismatch(*identity):
         raise ReferenceTableError(
             f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
         )
-    before = table_from_tree(read_tree(path), str(path))
-    row = next((row for row in before.all_rows if row.identity == identity), None)
-    line = _history_line(key, row, changes, path)
-    document, expected = TableText(path), read_tree(path)
-    _edit(document.tree, block, key, changes, line, document.node, document.add)
-    _edit(expected, block, key, changes, line, lambda value: value, _add)
-    return line, warn_of_doubts(document.write(target, expected), target)
+    before = file.read_tree(path)
+    rows = file.table_from_tree(before, str(path)).rows
+    line = _history_line(key, next((row for row in rows if row.identity == identity), None), changes, path)
+    after = _edit(before, f"{kind.kind}s", key, changes, line)
+    document = TableText(path)
+    document.update(document.tree, before, after)
+    return line, document.write(target, after)
 
 
-def _edit(
-    tree: Any, block: str, key: Mapping[str, str], changes: Mapping[str, float], line: str, node: Any, add: Any
-) -> None:
-    """Make the edit in a document or in a tree of plain values."""
-    if block not in tree:
-        add(tree, [{**key, **changes}], block)
-        changes = {}
+def _edit(tree: Any, block: str, key: Mapping[str, str], changes: Mapping[str, float], line: str) -> Any:
+    """Make the edit in a copy of a tree of plain values."""
+    tree = copy.deepcopy(tree)
+    rows, meta = tree.setdefault(block, []), tree["meta"]
     place = {"pupil": "CLEAR", "subarray": None, **key}
-    row = next(
-        (row for row in tree[block] if {"pupil": "CLEAR", "subarray": None, **row}.items() >= place.items()), None
-    )
+    row = next((row for row in rows if {"pupil": "CLEAR", "subarray": None, **row}.items() >= place.items()), None)
     if row is None:
-        add(tree[block], {**key, **changes})
-        changes = {}
-    for name, value in changes.items():
-        if name in row:
-            row[name] = node(value)
-        else:
-            add(row, value, name)
-    meta = tree["meta"]
-    if "history" in meta:
-        add(meta["history"], line)
+        rows.append({**key, **changes})
     else:
-        add(meta, [line], "history")
-    if "schema_version" in meta and (version := needed_version(tree)) != "1.0.0":
-        meta["schema_version"] = node(version)
+        row.update(changes)
+    meta.setdefault("history", []).append(line)
+    if "schema_version" in meta and (version := file.needed_version(tree)) != "1.0.0":
+        meta["schema_version"] = version
+    return tree
 
 
-def _add(parent: Any, value: Any, key: str | None = None) -> None:
-    if key is None:
-        parent.append(value)
-    else:
-        parent[key] = value
-
-
-def _history_line(
-    key: Mapping[str, str], row: OffsetRow | ZeroPointRow | None, changes: Mapping[str, float], path: Path
-) -> str:
+def _history_line(key: Mapping[str, str], row: Row | None, changes: Mapping[str, float], path: Path) -> str:
     units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
     new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
     if not new:
@@ -110,7 +73,7 @@ def _history_line(
     )
     verb = "changed" if row else "added"
     label = ", ".join(f"{name}={value}" for name, value in key.items())
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, by hand: {verb} row ({label}), {words}."
+    return f"{file.today()}, by hand: {verb} row ({label}), {words}."
 
 
 class TableText:
@@ -124,7 +87,7 @@ class TableText:
         class Verbatim(VersionedResolver):
             versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
 
-        text, self._newline = read_text(path)
+        text, self._newline = file.read_text(path)
         start = re.search(r"^---.*\n", text, re.MULTILINE)
         begin = start.end() if start else 0
         self._header, body = text[:begin], text[begin:].removesuffix("...")
@@ -134,11 +97,22 @@ class TableText:
         self._yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
         self.tree = self._yaml.load(body)
 
-    def node(self, value: Any) -> Any:
-        """Make a node of the document from a plain value."""
-        return self._yaml.load(to_yaml([value], width=100_000))[0]
+    def update(self, node: Any, before: Any, after: Any) -> None:
+        """Make what was added and changed between two trees in the node of the first one."""
+        known = dict(_items(before))
+        for key, value in _items(after):
+            if key not in known:
+                self._add(node, key, value)
+            elif isinstance(value, dict | list):
+                self.update(node[key], known[key], value)
+            elif value != known[key]:
+                node[key] = self._node(value)
 
-    def add(self, parent: Any, value: Any, key: str | None = None) -> None:
+    def _node(self, value: Any) -> Any:
+        """Make a node of the document from a plain value."""
+        return self._yaml.load(file.to_yaml([value], width=100_000))[0]
+
+    def _add(self, parent: Any, key: Any, value: Any) -> None:
         """Append a value to a list, or with its key to a mapping; comments that follow go behind it."""
         from ruamel.yaml.tokens import CommentToken
 
@@ -146,10 +120,10 @@ class TableText:
         if parent and not parent.fa.flow_style():
             owner, last, slot = _last_comment(parent)
             token = owner.ca.items.get(last, [None] * 4)[slot]
-        if key is None:
-            parent.append(self.node(value))
+        if isinstance(parent, list):
+            parent.append(self._node(value))
         else:
-            parent[key] = self.node(value)
+            parent[key] = self._node(value)
         if token is None or "\n" not in token.value[:-1]:
             return
         own, _, following = token.value.partition("\n")  # the comment of the line itself, and the lines below it
@@ -165,13 +139,17 @@ class TableText:
         stream = io.StringIO()
         self._yaml.dump(self.tree, stream)
         text = f"{self._header}{stream.getvalue()}...\n"
-        tree = parse_tree(text, output)
-        table: OffsetTable = table_from_tree(tree, str(output))
+        tree = file.parse_tree(text, output)
+        table: OffsetTable = file.table_of_file(tree, output)
         if tree != expected:
             raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
         with written_whole(output) as partial:
             partial.write_bytes(text.replace("\n", self._newline).encode())
         return table
+
+
+def _items(block: Any) -> Iterable[tuple[Any, Any]]:
+    return block.items() if isinstance(block, dict) else enumerate(block)
 
 
 def _last_comment(node: Any) -> tuple[Any, Any, int]:

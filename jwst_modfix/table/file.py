@@ -1,5 +1,6 @@
 """The coefficient table as an ASDF file: strict reading to plain values, and writing."""
 
+import datetime
 import os
 import re
 import stat
@@ -13,15 +14,9 @@ import numpy as np
 import yaml
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import find_existing, written_whole
+from jwst_modfix.files import refuse_existing, write_text
 from jwst_modfix.table.rules import Rule, check
-from jwst_modfix.table.table import (
-    Gradient,
-    OffsetRow,
-    OffsetTable,
-    Validity,
-    ZeroPointRow,
-)
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import find_doubts
 from jwst_modfix.text import is_url, log
 
@@ -32,7 +27,7 @@ SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
 
 _MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
 _MAX_DEPTH = 32  # a table is five levels deep; deeper text only exhausts the parser
-_META_DEFAULTS = {  # in the order of a file
+META_DEFAULTS = {  # in the order of a file
     "reftype": "moduleoffset", "schema_version": "1.0.0", "telescope": "JWST", "instrument": {"name": "NIRCAM"},
     "description": None, "author": "unknown", "pedigree": "unknown", "useafter": "1900-01-01T00:00:00",
 }  # fmt: skip
@@ -47,6 +42,14 @@ _HEADER = """\
 # slope [mag/arcmin] = k of Ma et al. (2023), Eq. 9; direction [deg]; origin as the frame says; zero_point [mag] of a
 # detector (positive: the detector measures faint and is brightened).
 """
+
+
+def today() -> str:
+    """Date of an entry in a history."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+
+
+# ---- names of files ----
 
 
 def expand(name: str | os.PathLike[str]) -> Path:
@@ -69,6 +72,33 @@ def locate_table(name: str | os.PathLike[str]) -> Path:
     return PACKAGED_TABLE if str(name) == "packaged" and not path.exists() else path
 
 
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that the file of a table cannot have."""
+    if Path(path).suffix != ".asdf":
+        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
+
+
+def check_target(name: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Expand the name of a table to be written; refuse a name that no table has, a packaged and an existing file."""
+    path = expand(name)
+    check_name(path)
+    refuse_packaged(path)
+    if not overwrite:
+        refuse_existing([path], ReferenceTableError)
+    return path
+
+
+def refuse_packaged(path: Path) -> None:
+    """Refuse to change a file of the package itself."""
+    if path.resolve().parent == PACKAGED_TABLE.resolve().parent:
+        raise ReferenceTableError(
+            f"{path}: belongs to the package and is not changed; give another name, or get a copy by 'modfix init'"
+        )
+
+
+# ---- tables ----
+
+
 def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     """Choose the user's own table, else the environment's, else the packaged one: the table, and where it is from."""
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
@@ -82,30 +112,15 @@ def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     return read_table(PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
 
 
-def refuse_packaged(path: Path) -> None:
-    """Refuse to change a file of the package itself."""
-    if path.resolve().parent == PACKAGED_TABLE.resolve().parent:
-        raise ReferenceTableError(
-            f"{path}: belongs to the package and is not changed; give another name, or get a copy by 'modfix init'"
-        )
-
-
-def check_name(path: str | os.PathLike[str]) -> None:
-    """Refuse a name that the file of a table cannot have."""
-    if Path(path).suffix != ".asdf":
-        raise ReferenceTableError(f"{path}: a module-offset table is an ASDF file: the name must end in '.asdf'")
-
-
-def refuse_overwriting(path: str | os.PathLike[str]) -> None:
-    """Refuse to write over a file."""
-    if find_existing([path]):
-        raise ReferenceTableError(f"{path}: exists already and is not overwritten; give another name or remove it")
-
-
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
     """Read a table, and warn of what is doubtful in it."""
     path = locate_table(path)
-    return warn_of_doubts(table_from_tree(read_tree(path), str(path), cls), path)
+    return table_of_file(read_tree(path), path, cls)
+
+
+def table_of_file(tree: Mapping[str, Any], path: Path, cls: type = OffsetTable) -> Any:
+    """Make the table that the tree of a file describes, and warn of what is doubtful in it."""
+    return warn_of_doubts(table_from_tree(tree, str(path), cls), path)
 
 
 def warn_of_doubts(table: OffsetTable, path: Path) -> OffsetTable:
@@ -117,15 +132,10 @@ def warn_of_doubts(table: OffsetTable, path: Path) -> OffsetTable:
 
 def write_table(table: OffsetTable, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a table to a new file, whole or not at all."""
-    path = expand(path)
-    check_name(path)
-    refuse_packaged(path)
-    if not overwrite:
-        refuse_overwriting(path)
+    path = check_target(path, overwrite=overwrite)
     tree = tree_from_table(table)
     table_from_tree(tree, str(path))
-    with written_whole(path) as partial:
-        write_tree(tree, partial)
+    write_tree(tree, path)
 
 
 # ---- dataclasses and trees of plain values ----
@@ -151,7 +161,7 @@ def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
     context = {"first": validity.context_first, "last": validity.context_last}
     tree: dict[str, Any] = plain_tree(
         {
-            "meta": {**_META_DEFAULTS, **table.meta, **meta},
+            "meta": {**META_DEFAULTS, **table.meta, **meta},
             "baseline": table.baseline,
             "gradient": table.gradient and asdict(table.gradient),
             "valid_for": {
@@ -159,7 +169,7 @@ def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
                 "photom": validity.photom or None,
                 "flat": validity.flat or None,
             },
-            "offsets": [asdict(row) for row in table.rows] or (None if table.zero_points else []),
+            "offsets": [asdict(row) for row in table.offsets] or (None if table.rows else []),
             "zero_points": [asdict(row) for row in table.zero_points] or None,
         }
     )
@@ -174,6 +184,26 @@ def needed_version(tree: Mapping[str, Any]) -> str:
     return SCHEMA_VERSION if needs_2 else "1.0.0"
 
 
+_ANY = Rule(kind="any")
+_ROWS = Rule(kind="list", items=_ANY)
+_REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
+_CONTEXT = Rule(kind="mapping", keys={"first": _ANY, "last": _ANY})
+# The classes hold the blocks and rows themselves to their own rules.
+_TREE = Rule(
+    kind="mapping",
+    required=("meta", "valid_for"),
+    needs={"offsets": "baseline"},
+    keys={
+        "meta": Rule(kind="mapping", items=_ANY, required=_REQUIRED_META),
+        "baseline": _ANY,
+        "gradient": _ANY,
+        "valid_for": Rule(kind="mapping", may_be_empty=True, keys={"context": _CONTEXT, "photom": _ANY, "flat": _ANY}),
+        "offsets": _ROWS,
+        "zero_points": _ROWS,
+    },
+)
+
+
 def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable) -> Any:
     """Make the table that a plain tree describes; report all that is wrong at once, each with its place."""
     _check_version(tree, name)
@@ -183,19 +213,16 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     for end, context in valid_for.pop("context", {}).items():
         valid_for[f"context_{end}"] = context
     gradient = Gradient.collect(blocks["gradient"], "gradient", problems) if "gradient" in blocks else None
-    parts = {
-        "rows": _collect(OffsetRow, "row", "array", blocks.get("offsets", ()), problems),
-        "zero_points": _collect(ZeroPointRow, "zero point", "detector", blocks.get("zero_points", ()), problems),
-        "valid_for": Validity.collect(valid_for, "valid_for", problems) or Validity(),
-        "meta": blocks.get("meta", {}),
-        "baseline": blocks.get("baseline"),
-    }
+    offsets = list(_collect(OffsetRow, blocks.get("offsets", ()), problems))
+    zero_points = list(_collect(ZeroPointRow, blocks.get("zero_points", ()), problems))
     if gradient is None and "gradient" in blocks:
-        parts["rows"] = []  # whose slopes would be said to have no gradient
+        offsets = []  # whose slopes would be said to have no gradient
     if not tree.keys() & {"offsets", "zero_points"}:
         problems.append("top level: missing field offsets or zero_points")
+    valid_for = Validity.collect(valid_for, "valid_for", problems) or Validity()
     try:  # with what could be made of the rest, so that all is said at once
-        table = cls(gradient=gradient, name=Path(name).name, **parts)
+        table = cls(rows=[*offsets, *zero_points], gradient=gradient, valid_for=valid_for, name=Path(name).name,
+                    meta=blocks.get("meta", {}), baseline=blocks.get("baseline"))  # fmt: skip
     except ReferenceTableError as error:
         problems += error.problems
     if problems:
@@ -203,61 +230,29 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     return table
 
 
-def _collect(kind: Any, word: str, key: str, entries: Any, problems: list[str]) -> list[Any]:
+def _collect(kind: Any, entries: Any, problems: list[str]) -> Any:
     """Make the rows of a block that break no rule."""
-    rows = []
     for number, entry in enumerate(entries, 1):
         found = "no mapping"
         if isinstance(entry, dict):
-            first, band = entry.get(key, "missing"), entry.get("filter", "missing")
-            found = f"{key}={first}, filter={band}, pupil={entry.get('pupil', 'CLEAR')}"
-            found += f", subarray={entry['subarray']}" if "subarray" in entry else ""
-        if row := kind.collect(entry, f"{word} {number} ({found})", problems):
-            rows.append(row)
-    return rows
+            known = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR"} | entry
+            shown = (kind.part, "filter", "pupil", "subarray")
+            found = ", ".join(f"{key}={known[key]}" for key in shown if key in known)
+        if row := kind.collect(entry, f"{kind.noun} {number} ({found})", problems):
+            yield row
 
 
 def _check_version(tree: Mapping[str, Any], name: str) -> None:
     """Refuse a table of a later schema before judging its keys by today's."""
     meta = tree.get("meta")
     version = meta.get("schema_version") if isinstance(meta, dict) else None
-    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", str(version), re.ASCII)
-    newest = re.fullmatch(r"(\d)\.(\d)\.(\d)", SCHEMA_VERSION)
-    if found and newest and list(map(int, found.groups())) > list(map(int, newest.groups())):
+    numbers = [re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", str(v), re.ASCII) for v in (version, SCHEMA_VERSION)]
+    found, newest = (number and tuple(map(int, number.groups())) for number in numbers)
+    if found and newest and found > newest:
         raise ReferenceTableError(
             f"{name}: meta.schema_version is {version}, newer than {SCHEMA_VERSION}, the newest that this version of "
             "jwst_modfix reads; update jwst_modfix"
         )
-
-
-_ANY = Rule(kind="any")
-_ROWS = Rule(kind="list", items=_ANY)
-_TREE = Rule(
-    kind="mapping",
-    required=("meta", "valid_for"),
-    needs={"offsets": "baseline"},
-    keys={
-        # The classes hold blocks and rows to their own rules.
-        "meta": Rule(
-            kind="mapping",
-            items=_ANY,
-            required=("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter"),
-        ),
-        "baseline": _ANY,
-        "gradient": _ANY,
-        "valid_for": Rule(
-            kind="mapping",
-            may_be_empty=True,
-            keys={
-                "context": Rule(kind="mapping", keys={"first": _ANY, "last": _ANY}),
-                "photom": _ANY,
-                "flat": _ANY,
-            },
-        ),
-        "offsets": _ROWS,
-        "zero_points": _ROWS,
-    },
-)
 
 
 # ---- text and trees of plain values ----
@@ -273,67 +268,57 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-def parse_yaml(text: str) -> Any:
-    """Parse YAML 1.1 as plain dicts, lists and scalars, without what asdf writes about itself.
+class _Loader(yaml.SafeLoader):
+    """Nodes of a document, without what is unsafe or misread; what asdf writes about itself is not judged."""
 
-    ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
-    """
-    root: list[Any] = []
-    stack: list[Any] = [root]  # the open lists and mappings
-    keys: list[Any] = [None]  # of each of them; None where the next scalar is a key
-    skipped = 0  # depth in a block that is left out
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        is_start = isinstance(event, yaml.CollectionStartEvent)
-        is_end = isinstance(event, yaml.CollectionEndEvent)
-        if skipped or (len(stack) == 2 and keys[-1] in _OF_ASDF and not is_end):
-            skipped += is_start - is_end
-            keys[-1] = None
-        elif is_end:
-            stack.pop()
-            keys.pop()
-        elif isinstance(event, yaml.NodeEvent):
-            key, parent = keys[-1], stack[-1]
-            value = _value_of(event, parent, key)
-            if isinstance(parent, list):
-                parent.append(value)
-            elif key is None:
-                keys[-1] = value
-            else:
-                parent[key], keys[-1] = value, None
-            if is_start:
-                stack.append(value)
-                keys.append(None)
-        if len(stack) > _MAX_DEPTH or len(root) > 1:
-            problem = "nested too deeply" if len(stack) > _MAX_DEPTH else "expected a single document"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-    return root[0] if root else None
+    depth = 0
+    is_free = False
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event, was_free = self.peek_event(), self.is_free
+        self.depth += 1
+        self.is_free |= self.depth == 2 and getattr(index, "value", None) in _OF_ASDF
+        problem = None if self.is_free else _find_unsafe(event)
+        _refuse(event, "nested too deeply" if self.depth > _MAX_DEPTH else problem)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        self.is_free = was_free
+        return node
 
 
-def _value_of(event: Any, parent: Any, key: str | None) -> Any:
-    """Plain value of a node, which is a key of its parent where that is a mapping and has no open key."""
-    value: Any = None
-    problem = None
-    is_quoted = getattr(event, "style", None) in ("'", '"', "|", ">")
-    if isinstance(event, yaml.AliasEvent):
-        problem = "aliases (*) are not allowed"
-    elif isinstance(event, yaml.CollectionStartEvent):
-        value = [] if isinstance(event, yaml.SequenceStartEvent) else {}
-        if event.tag and not event.tag.startswith("tag:stsci.edu:"):
-            problem = f"the tag {event.tag!r} is not allowed"
-    else:
-        value = event.value if is_quoted else _plain_scalar(event.value)
-        if event.tag and not (event.tag == "!" and is_quoted):  # asdf writes `! 'text'` for a date
-            problem = f"the tag {event.tag!r} is not allowed"
-    if problem is None and isinstance(parent, dict):
-        if key is None and not (isinstance(value, str) and (is_quoted or value not in ("<<", "="))):
-            problem = "a key must be plain text"
-        elif key is None and value in parent:
-            problem = f"duplicate key {value!r}"
-        elif key is not None and value is None:
-            problem = f"key {key!r} has no value (is a colon missing, or a comma in a number?)"
+def _refuse(mark: Any, problem: str | None) -> None:
     if problem:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-    return value
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark.start_mark)
+
+
+def _find_unsafe(event: Any) -> str | None:
+    if isinstance(event, yaml.AliasEvent):
+        return "aliases (*) are not allowed"
+    if isinstance(event, yaml.ScalarEvent):
+        is_allowed = event.tag is None or (event.tag == "!" and event.style)  # asdf writes `! 'text'` for a date
+    else:
+        is_allowed = event.tag is None or event.tag.startswith("tag:stsci.edu:")
+    return None if is_allowed else f"the tag {event.tag!r} is not allowed"
+
+
+def _value_of(node: Any, skipped: tuple[str, ...] = ()) -> Any:
+    """Make plain values of a node; duplicate keys and keys without a value are refused."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_value_of(item) for item in node.value]
+    if isinstance(node, yaml.ScalarNode):
+        return node.value if node.style else _plain_scalar(node.value)
+    tree: dict[str, Any] = {}
+    for name, item in node.value:
+        key = _value_of(name)
+        if not isinstance(key, str) or (not name.style and key in ("<<", "=")):
+            _refuse(name, "a key must be plain text")
+        if key in skipped:
+            continue
+        _refuse(name, f"duplicate key {key!r}" if key in tree else None)
+        tree[key] = _value_of(item)
+        if tree[key] is None:
+            _refuse(item, f"key {key!r} has no value (is a colon missing, or a comma in a number?)")
+    return tree
 
 
 def _plain_scalar(text: str) -> Any:
@@ -350,8 +335,8 @@ def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_tree(tree: Mapping[str, Any], path: Path) -> None:
-    """Write a plain tree as an ASDF file without binary blocks."""
-    path.write_text(f"{_HEADER}{to_yaml(tree, width=160)}...\n", encoding="utf-8", newline="\n")
+    """Write a plain tree as an ASDF file without binary blocks, whole or not at all."""
+    write_text(path, f"{_HEADER}{to_yaml(tree, width=160)}...\n")
 
 
 def to_yaml(value: Any, width: float) -> str:
@@ -360,9 +345,13 @@ def to_yaml(value: Any, width: float) -> str:
 
 
 def parse_tree(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Parse the text of a file to its tree."""
+    """Parse YAML 1.1 to plain dicts, lists and scalars, without what asdf writes about itself.
+
+    ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
+    """
     try:
-        tree = parse_yaml(text)
+        root = yaml.compose(text, Loader=_Loader)
+        tree = None if root is None else _value_of(root, skipped=_OF_ASDF)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -390,6 +379,14 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
+def decode(content: bytes, path: Path) -> str:
+    """Decode the text of a file."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
+
+
 def read_text(path: Path) -> tuple[str, str]:
     """Take the YAML document out of an ASDF file, from its header to its end marker; and its ends of lines."""
     content = read_bytes(path)
@@ -401,7 +398,4 @@ def read_text(path: Path) -> tuple[str, str]:
         raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
     if tail.strip():
         raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
-    try:
-        return head.removesuffix(b"\n...").decode("utf-8") + "\n...", newline
-    except UnicodeDecodeError as error:
-        raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
+    return decode(head.removesuffix(b"\n..."), path) + "\n...", newline

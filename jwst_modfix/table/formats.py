@@ -11,16 +11,8 @@ from astropy.table import MaskedColumn, Table
 from astropy.units import Unit
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import (
-    expand,
-    plain_tree,
-    read_bytes,
-    refuse_overwriting,
-    table_from_tree,
-    tree_from_table,
-    warn_of_doubts,
-)
+from jwst_modfix.files import refuse_existing, written_whole
+from jwst_modfix.table import file
 from jwst_modfix.table.lists import OF_LISTS, table_of_list
 from jwst_modfix.table.table import MODULES, Gradient, OffsetTable
 
@@ -44,16 +36,16 @@ _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 
 def to_astropy(table: OffsetTable) -> Table:
     """Give the rows of both kinds as an astropy table with units; the rest of the table is in its ``meta``."""
-    tree = tree_from_table(table)
+    tree = file.tree_from_table(table)
     rows = [_flat(row) for row in [*tree.get("offsets", ()), *tree.get("zero_points", ())]]
-    keys = {"array", "offset", "offset_error"} if table.rows or not table.zero_points else set()
+    keys = {"array", "offset", "offset_error"} if "offsets" in tree else set()
     found = {"filter", "pupil"}.union(keys, *rows)
     result = Table(meta={key: tree[key] for key in _BLOCKS if key in tree})
     for name in _UNITS:
         if name in found:
             values = [row.get(name) for row in rows]
             absent = [value is None for value in values]
-            kind: Any = {True: float, False: str}[name in _NUMBERS] if name != "group" else int
+            kind: Any = int if name == "group" else float if name in _NUMBERS else str
             filled = np.array([kind() if value is None else value for value in values], dtype=kind)
             result[name] = MaskedColumn(filled, mask=absent) if any(absent) else filled
             result[name].unit = _UNITS[name]
@@ -75,8 +67,8 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_ecsv(table: OffsetTable, path: str | Path) -> None:
     """Write a table as ECSV, with all that its file holds but the comments."""
-    path = expand(path)
-    refuse_overwriting(path)
+    path = file.expand(path)
+    refuse_existing([path], ReferenceTableError)
     content = to_astropy(table)
     with written_whole(path) as partial:
         content.write(partial, format="ascii.ecsv")
@@ -84,13 +76,13 @@ def write_ecsv(table: OffsetTable, path: str | Path) -> None:
 
 def read_columns(path: str | Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
     """Read a table from ECSV or CSV: one that `write_ecsv` wrote, the recipe's, or a list of zero points."""
-    path = expand(path)
+    path = file.expand(path)
     content = read_text_table(path, is_ecsv=path.suffix.lower() == ".ecsv")
     for name in content.colnames:
         if content[name].unit is not None and name in _COLUMN_UNITS:
             content[name] = _convert(content[name], Unit(_COLUMN_UNITS[name]), path)
     if _RECIPE_COLUMNS & set(content.colnames) >= {"det", "filt", "dmag_ab"}:
-        return warn_of_doubts(read_recipe(content, path, context, as_recipe=as_recipe), path)
+        return read_recipe(content, path, context, as_recipe=as_recipe)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
     unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - {*_UNITS, *OF_LISTS})
     if unknown:
@@ -104,10 +96,11 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
         )
     rows = [_row(line, path) for line in content]
     if not blocks:
-        return warn_of_doubts(table_of_list(rows, path, context), path)
+        return table_of_list(rows, path, context)
     tree = blocks | {"offsets": [row for row in rows if "detector" not in row] or None,
                      "zero_points": [row for row in rows if "detector" in row] or None}  # fmt: skip
-    return warn_of_doubts(table_from_tree(plain_tree(tree), str(path)), path)
+    table: OffsetTable = file.table_of_file(file.plain_tree(tree), path)
+    return table
 
 
 def _convert(column: Any, unit: Any, path: Path) -> Any:
@@ -130,7 +123,7 @@ def _row(line: Any, path: Path) -> dict[str, Any]:
     for name in line.colnames:
         if np.ma.is_masked(line[name]):
             continue
-        value = plain_tree(line[name]) if name in _NUMBERS or name in OF_LISTS else str(line[name])
+        value = file.plain_tree(line[name]) if name in _NUMBERS or name in OF_LISTS else str(line[name])
         stem, _, module = name.rpartition("_")
         if name == "field":
             row[name] = _field(value, path)
@@ -153,7 +146,7 @@ def read_text_table(path: Path, *, is_ecsv: bool = False) -> Table:
     """Read a small CSV or ECSV file; lines that begin with # are comments."""
     options: dict[str, Any] = {"format": "ascii.ecsv"} if is_ecsv else {"format": "ascii.csv", "comment": "#"}
     try:
-        lines = read_bytes(path).decode("utf-8-sig").splitlines()
+        lines = file.read_bytes(path).decode("utf-8-sig").splitlines()
         header = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
         if not (header or is_ecsv):
             raise ReferenceTableError(f"{path}: has no rows")
@@ -189,14 +182,14 @@ def read_recipe(content: Table, path: Path, context: str | None = None, *, as_re
                     "For its first epoch use apply_slope = False."]  # fmt: skip
     else:
         history += packaged.meta["history"][-1:]
-    tree = tree_from_table(packaged, history=history) | {
+    tree = file.tree_from_table(packaged, history=history) | {
         "baseline": _recipe_baseline(content, path),
         "valid_for": {"context": dict.fromkeys(("first", "last"), context or _context(path))},
         "offsets": [_recipe_row(line) for line in content],
     }
     if as_recipe:
-        tree["gradient"] = plain_tree(vars(RECIPE_GRADIENT))
-    table: OffsetTable = table_from_tree(tree, str(path))
+        tree["gradient"] = file.plain_tree(vars(RECIPE_GRADIENT))
+    table: OffsetTable = file.table_of_file(tree, path)
     return table
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import expand, parse_tree, read_bytes, refuse_overwriting, table_from_tree, warn_of_doubts
+from jwst_modfix.files import refuse_existing, write_text
+from jwst_modfix.table import file
 from jwst_modfix.table.rules import Rule, check
 from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.table.validity import find_mismatch
@@ -30,30 +30,19 @@ def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | 
     history = f"Converted from {path.name}; the values are those of the list, relative to no common baseline."
     if any("photmjsr_ref" in row for row in rows):
         history += " Zero points are 2.5 log10(photmjsr / photmjsr_ref); photmjsr_ref is taken as that of the data."
-    meta: dict[str, Any] = {
-        "reftype": "moduleoffset",
-        "telescope": "JWST",
-        "instrument": {"name": "NIRCAM"},
-        "description": f"Zero points of detectors, as in {path.name}",
-        "author": "unknown",
-        "pedigree": "unknown",
-        "useafter": "1900-01-01T00:00:00",
-        "history": [history],
-    }
-    if derivation:
-        meta["derivation"] = derivation
+    described = {"description": f"Zero points of detectors, as in {path.name}", "history": [history]}
     tree = {
-        "meta": meta,
+        "meta": file.META_DEFAULTS | described | ({"derivation": derivation} if derivation else {}),
         "valid_for": {"context": {"first": context, "last": context}} if context else {},
         "zero_points": points,
     }
     try:  # with a 0 for each row that is wrong, so that all is said at once
-        table: OffsetTable = table_from_tree(tree, str(path))
+        table: OffsetTable = file.table_from_tree(tree, str(path))
     except ReferenceTableError as error:
         problems += error.problems or [str(error).removeprefix(f"{path}: ")]
     if problems:
         raise ReferenceTableError(str(path), problems)
-    return table
+    return file.warn_of_doubts(table, path)
 
 
 def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
@@ -99,14 +88,10 @@ def _is_positive(value: Any) -> bool:
 
 def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
     """Read entries ``DETECTOR-FILTER-PUPIL: [mjsr, scale, pixar_sr]``, whose scale multiplies fluxes."""
-    path = expand(path)
-    try:
-        text = read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
+    path = file.expand(path)
     problems: list[str] = []
     rows, areas = [], {}
-    for key, values in parse_tree(text, path).items():
+    for key, values in file.parse_tree(file.decode(file.read_bytes(path), path), path).items():
         names = key.split("-")
         if len(names) != 3:
             problems.append(f"{key}: must be DETECTOR-FILTER-PUPIL")
@@ -119,15 +104,15 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
             areas[key] = check(values[2], Rule(kind="number", low=0), f"{key} pixar_sr", problems)
     if problems:
         raise ReferenceTableError(str(path), problems)
-    return warn_of_doubts(table_of_list(rows, path, context, pixar_sr=areas), path)
+    return table_of_list(rows, path, context, pixar_sr=areas)
 
 
 def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
     """Write the zero points of a table in the YAML layout, which has no place for errors, fields and subarrays."""
-    path = expand(path)
-    refuse_overwriting(path)
+    path = file.expand(path)
+    refuse_existing([path], ReferenceTableError)
     areas = table.meta.get("derivation", {}).get("pixar_sr", {})
-    lines, problems = [_HEADER], [f"{row.label}: is an offset" for row in table.rows]
+    lines, problems = [_HEADER], [f"{row.label}: is an offset" for row in table.offsets]
     for row in table.zero_points:
         key = "-".join(row.key)
         if row.field or row.subarray:
@@ -138,5 +123,4 @@ def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
             lines.append(f"{key}: [{row.photmjsr!r}, {10 ** (0.4 * row.zero_point):.12g}, {areas[key]!r}]\n")
     if problems:
         raise ReferenceTableError(f"{table.name}: cannot be written as {path.name}", problems)
-    with written_whole(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))

@@ -9,18 +9,7 @@ from asdf.tags.core import AsdfObject
 from stdatamodels.jwst.datamodels import ReferenceFileModel
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import written_whole
-from jwst_modfix.table.file import (
-    SCHEMA_URI,
-    check_name,
-    locate_table,
-    own_tree,
-    read_tree,
-    table_from_tree,
-    tree_from_table,
-    warn_of_doubts,
-    write_tree,
-)
+from jwst_modfix.table import file
 from jwst_modfix.table.table import OffsetTable
 
 __all__ = ["ModuleOffsetModel"]
@@ -47,29 +36,32 @@ class ModuleOffsetModel(ReferenceFileModel):
         The file cannot be read, or breaks a rule; names the file, the row (array, filter, pupil) and the field.
     """
 
-    schema_url = SCHEMA_URI
+    schema_url = file.SCHEMA_URI
 
     def __init__(self, init: Any = None, **kwargs: Any) -> None:
         name = None
         if isinstance(init, str | PurePath):
-            path = locate_table(init)
-            name, init = path.name, read_tree(path)
-            warn_of_doubts(table_from_tree(init, str(path)), path)
+            path = file.locate_table(init)
+            name, init = path.name, file.read_tree(path)
+            file.table_of_file(init, path)
         elif isinstance(init, OffsetTable):
-            name, init = init.name, tree_from_table(init)
-        elif not isinstance(init, dict | AsdfObject | ModuleOffsetModel | None):
+            name, init = init.name, file.tree_from_table(init)
+        elif not isinstance(init, dict | ModuleOffsetModel | None):
             raise ReferenceTableError(f"a table must be a path, a tree or a model, got {type(init).__name__}")
-        if isinstance(init, dict):
-            init = AsdfObject(own_tree(init))
-            table_from_tree(init, name or "table")
-        super().__init__(init, **kwargs)
+        elif isinstance(init, dict):
+            init = file.own_tree(init)
+            file.table_from_tree(init, "table")
+        super().__init__(AsdfObject(init) if isinstance(init, dict) else init, **kwargs)
         if name is not None:
             self.meta.filename = name
 
     @property
     def table(self) -> OffsetTable:
         """The table in memory, checked and named after the file."""
-        table: OffsetTable = table_from_tree(own_tree(self._instance), self.override_handle)
+        return self._check(self.override_handle)
+
+    def _check(self, name: str) -> OffsetTable:
+        table: OffsetTable = file.table_from_tree(file.own_tree(self._instance), name)
         return table
 
     @property
@@ -80,19 +72,15 @@ class ModuleOffsetModel(ReferenceFileModel):
     def validate(self) -> None:
         """Check the model against the rules of a table; a `ReferenceTableError` lists every place that breaks one."""
         if {"offsets", "zero_points"} & set(self._instance):
-            table_from_tree(own_tree(self._instance), self.override_handle)
+            self._check(self.override_handle)
 
     def to_asdf(self, init: Any, *_: Any, **__: Any) -> None:  # numpydoc ignore=PR01
-        """Write the file as text, with the keys in the order in which a person reads them."""
+        """Write the file as text, whole or not at all, with the keys in the order in which a person reads them."""
+        self._check(Path(init).name)
         self.on_save(init)
-        self.validate()
-        write_tree(own_tree(self._instance), Path(init))
+        file.write_tree(file.own_tree(self._instance), Path(init))
 
     def save(self, path: Any, dir_path: Any = None, *args: Any, **kwargs: Any) -> str:  # numpydoc ignore=PR01,RT01
         """Write the file, whole or not at all; its name must end in ``.asdf`` and the table break no rule."""
-        target = Path(dir_path or Path(path).parent) / Path(path).name
-        check_name(target)
-        table_from_tree(own_tree(self._instance), target.name)
-        with written_whole(target) as partial:
-            super().save(str(partial), None, *args, **kwargs)
-        return str(target)
+        file.check_name(path)
+        return str(super().save(path, dir_path, *args, **kwargs))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import html
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.rules import ANY_TEXT, FREE_TEXT, TEXT, Rule, check, context_number
@@ -17,7 +21,6 @@ from jwst_modfix.text import count_nouns
 if TYPE_CHECKING:
     import os
 
-    import numpy as np
     from astropy.table import Table
 
     from jwst_modfix.apply.factor import FactorMap
@@ -35,19 +38,23 @@ DETECTORS = (
 )  # fmt: skip
 BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
+FULL_FRAME = 2048  # pixels of a detector along each axis
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
-_LEVEL = Rule(kind="number", low=-1, high=1)  # mag, or mag/arcmin; 10 mmag is 0.01
-_ERROR = Rule(kind="number", low=0, high=1)
-_PHOTMJSR = Rule(kind="number", low=0, may_be_zero=False)
-_ANGLE = Rule(kind="number", low=-360, high=360)
-_WHEEL = Rule(kind="text", pattern="[A-Z][A-Z0-9]+", example="F444W")
-_CONTEXT = Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")
-_NAMES = Rule(kind="list", items=Rule(kind="text", pattern=r"[^,;*?\\]*", example="a.fits"), single=True)
-_BAND = {"filter": _WHEEL, "pupil": _WHEEL, "subarray": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
-_DATE = Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")
+
+# The rules of fields, as their metadata.
+_LEVEL = {"rule": Rule(kind="number", low=-1, high=1)}  # mag, or mag/arcmin; 10 mmag is 0.01
+_ERROR = {"rule": Rule(kind="number", low=0, high=1)}
+_ANGLE = {"rule": Rule(kind="number", low=-360, high=360)}
+_POSITIVE = Rule(kind="number", low=0, may_be_zero=False)
+_PHOTMJSR = {"rule": _POSITIVE}
+_WHEEL = {"rule": Rule(kind="text", pattern="[A-Z][A-Z0-9]+", example="F444W")}
+_SUBARRAY = {"rule": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
+_DATE = {"rule": Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")}
+_CONTEXT = {"rule": Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")}
+_NAMES = {"rule": Rule(kind="list", items=Rule(kind="text", pattern=r"[^,;*?\\]*", example="a.fits"), single=True)}
 
 
 def array_of(detector: str) -> str:
@@ -56,16 +63,23 @@ def array_of(detector: str) -> str:
 
 
 class _Checked:
-    """Base of dataclasses that hold each field to a rule when they are made."""
+    """Base of dataclasses that hold each field to the rule in its metadata when they are made."""
 
-    rule: ClassVar[Rule]
+    needs: ClassVar[Mapping[str, str]] = {}  # fields that make another one necessary
+
+    @classmethod
+    @functools.cache
+    def rule(cls) -> Rule:
+        """Rule of the whole block: a field without a default is required."""
+        items = dataclasses.fields(cls)  # type: ignore[arg-type]
+        required = tuple(item.name for item in items if item.default is dataclasses.MISSING)
+        keys = {item.name: item.metadata["rule"] for item in items}
+        return Rule(kind="mapping", keys=keys, required=required, needs=cls.needs, may_be_empty=not required)
 
     def __post_init__(self) -> None:
-        given = {}
-        for item in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if value is not item.default:
-                given[item.name] = value
+        items = dataclasses.fields(self)  # type: ignore[arg-type]
+        given = {item.name: getattr(self, item.name) for item in items}
+        given = {item.name: given[item.name] for item in items if given[item.name] is not item.default}
         problems: list[str] = []
         for name, value in self.check(given, self.label, problems).items():
             object.__setattr__(self, name, value)
@@ -76,10 +90,10 @@ class _Checked:
     def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules: the clean values; what is wrong joins the problems."""
         before = len(problems)
-        clean = check(block, cls.rule, place, problems)
+        clean: dict[str, Any] = check(block, cls.rule(), place, problems)
         if len(problems) == before and (problem := cls.contradiction(clean)):
             problems.append(f"{place}{problem}")
-        return dict(clean)
+        return clean
 
     @classmethod
     def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
@@ -89,7 +103,7 @@ class _Checked:
         if len(problems) > before:
             return None
         made = object.__new__(cls)  # without __init__, which would check the values again
-        for item in fields(cls):  # type: ignore[arg-type]
+        for item in dataclasses.fields(cls):  # type: ignore[arg-type]
             object.__setattr__(made, item.name, clean.get(item.name, item.default))
         return made
 
@@ -105,11 +119,39 @@ class _Checked:
 
 
 class _Row(_Checked):
-    """Base of both kinds of rows."""
+    """What both kinds of rows have: a part of the instrument, a filter, a pupil, and the value with its error."""
 
-    key: tuple[str, str, str]
+    filter: str
+    pupil: str
     subarray: str | None
-    _value: ClassVar[str]  # name of the field with the offset or zero point
+    photmjsr: Any
+    photmjsr_date: str | None
+    photom: Any
+    part: ClassVar[str]  # name of the field with the array or detector
+    kind: ClassVar[str]  # name of the field with the value
+    noun: ClassVar[str]  # of the row in messages
+    variation: ClassVar[str]  # name of the field that makes the zero-point error change over a detector
+
+    @property
+    def name(self) -> str:
+        """The array or detector."""
+        name: str = getattr(self, self.part)
+        return name
+
+    @property
+    def band(self) -> tuple[str, str]:
+        """Filter and pupil."""
+        return (self.filter, self.pupil)
+
+    @property
+    def scale(self) -> tuple[str, str, int | None]:
+        """Filter, pupil and group of linked detectors, in which zero points have one scale."""
+        return (self.filter, self.pupil, getattr(self, "group", None))
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Array or detector, filter and pupil; with the subarray, unique in a table."""
+        return (self.name, self.filter, self.pupil)
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
@@ -117,15 +159,40 @@ class _Row(_Checked):
         return (*self.key, self.subarray or "")
 
     @property
+    def label(self) -> str:
+        """Name of the row in messages."""
+        subarray = f", subarray={self.subarray}" if self.subarray else ""
+        return f"{self.noun} ({self.part}={self.name}, filter={self.filter}, pupil={self.pupil}{subarray})"
+
+    @property
     def value(self) -> float:
         """The offset or zero point [mag]."""
-        return float(getattr(self, self._value))
+        return float(getattr(self, self.kind))
 
     @property
     def error(self) -> float | None:
         """Its standard error [mag]."""
-        error: float | None = getattr(self, f"{self._value}_error")
+        error: float | None = getattr(self, f"{self.kind}_error")
         return error
+
+    @property
+    def varies(self) -> bool:
+        """Whether the zero-point error changes over a detector."""
+        return bool(getattr(self, self.variation))
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Detectors whose flux the row compares."""
+        raise NotImplementedError
+
+    def of_detector(self, name: str, detector: str) -> Any:
+        """PHOTMJSR or photom file of a detector where the row was derived."""
+        value = getattr(self, name)
+        return value.get(detector[3]) if isinstance(value, Mapping) else value
+
+    def by_detector(self, values: Sequence[Any]) -> Any:
+        """Arrange values, one for each of the detectors, as the row stores them."""
+        return dict(zip(MODULES, values, strict=True)) if len(values) > 1 else values[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +206,8 @@ class OffsetRow(_Row):
         Array ID that the two modules share: ``"1"`` to ``"4"`` or ``"long"``.
     filter, pupil : str
         Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
+    subarray : str, optional
+        Name of the subarray, as in ``SUBARRAY``; without it, the row is for every subarray that has no own row.
     offset : float
         Delta_AB = z_A - z_B [mag]; positive: module A measures fainter than B. Between -1 and 1.
     offset_error : float
@@ -155,9 +224,6 @@ class OffsetRow(_Row):
         ISO date at which the photom file gives `photmjsr`, as it may depend on time.
     photom : dict, optional
         Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
-    subarray : str, optional
-        Name of the subarray, as in ``SUBARRAY``, that the row is for; without it, the row is for every subarray that
-        has no row of its own.
 
     Raises
     ------
@@ -165,51 +231,37 @@ class OffsetRow(_Row):
         A value breaks a rule.
     """
 
-    array: str
-    filter: str
-    pupil: str = "CLEAR"
-    offset: float
-    offset_error: float
-    slope: float | None = None
-    slope_error: float | None = None
-    direction: float | None = None
-    photmjsr: Mapping[str, float] | None = None
-    photmjsr_date: str | None = None
-    photom: Mapping[str, str] | None = None
-    subarray: str | None = None
-
-    _value: ClassVar[str] = "offset"
-    rule: ClassVar[Rule] = Rule(
-        kind="mapping",
-        required=("array", "filter", "offset", "offset_error"),
-        needs={"slope": "slope_error", "slope_error": "slope", "direction": "slope", "photmjsr_date": "photmjsr"},
-        keys={
-            "array": Rule(kind="text", choices=ARRAYS),
-            **_BAND,
-            "offset": _LEVEL,
-            "offset_error": _ERROR,
-            "slope": _LEVEL,
-            "slope_error": _ERROR,
-            "direction": _ANGLE,
-            "photmjsr": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _PHOTMJSR), required=MODULES),
-            "photmjsr_date": _DATE,
-            "photom": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES),
-        },
+    array: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=ARRAYS)})
+    filter: str = dataclasses.field(metadata=_WHEEL)
+    pupil: str = dataclasses.field(default="CLEAR", metadata=_WHEEL)
+    subarray: str | None = dataclasses.field(default=None, metadata=_SUBARRAY)
+    offset: float = dataclasses.field(metadata=_LEVEL)
+    offset_error: float = dataclasses.field(metadata=_ERROR)
+    slope: float | None = dataclasses.field(default=None, metadata=_LEVEL)
+    slope_error: float | None = dataclasses.field(default=None, metadata=_ERROR)
+    direction: float | None = dataclasses.field(default=None, metadata=_ANGLE)
+    photmjsr: Mapping[str, float] | None = dataclasses.field(
+        default=None, metadata={"rule": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _POSITIVE), required=MODULES)}
     )
+    photmjsr_date: str | None = dataclasses.field(default=None, metadata=_DATE)
+    photom: Mapping[str, str] | None = dataclasses.field(
+        default=None, metadata={"rule": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES)}
+    )
+
+    part, kind, noun, variation = "array", "offset", "row", "slope"
+    field: ClassVar[None] = None  # only zero points have one
+    group: ClassVar[None] = None
+    needs: ClassVar[Mapping[str, str]] = {
+        "slope": "slope_error", "slope_error": "slope", "direction": "slope", "photmjsr_date": "photmjsr"
+    }  # fmt: skip
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     @property
-    def key(self) -> tuple[str, str, str]:  # type: ignore[override]
-        """``(array, filter, pupil)``; with the subarray, unique in a table."""
-        return (self.array, self.filter, self.pupil)
-
-    @property
-    def label(self) -> str:
-        """Name of the row in messages."""
-        subarray = f", subarray={self.subarray}" if self.subarray else ""
-        return f"row (array={self.array}, filter={self.filter}, pupil={self.pupil}{subarray})"
+    def detectors(self) -> tuple[str, ...]:
+        """The detectors of the array, of module A and of B."""
+        return tuple(f"NRC{module}{self.array.upper()}" for module in MODULES)
 
 
 @dataclass(frozen=True)
@@ -234,17 +286,11 @@ class Field(_Checked):
         A value breaks a rule.
     """
 
-    order: int
-    coefficients: tuple[tuple[float, ...], ...]
-
-    rule: ClassVar[Rule] = Rule(
-        kind="mapping",
-        required=("order", "coefficients"),
-        keys={
-            "order": Rule(kind="whole number", low=0, high=9),
-            "coefficients": Rule(kind="list", items=Rule(kind="list", items=_LEVEL)),
-        },
+    order: int = dataclasses.field(metadata={"rule": Rule(kind="whole number", low=0, high=9)})
+    coefficients: tuple[tuple[float, ...], ...] = dataclasses.field(
+        metadata={"rule": Rule(kind="list", items=Rule(kind="list", items=_LEVEL["rule"]))}
     )
+
     label = "field"
 
     @staticmethod
@@ -258,14 +304,24 @@ class Field(_Checked):
             return f".coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
         return None
 
+    @classmethod
+    def from_matrix(cls, matrix: np.ndarray) -> Self:
+        """Make a field of a square matrix of coefficients; those of higher order than its side are left out."""
+        side = len(matrix)
+        return cls(side - 1, tuple(tuple(matrix[i, : side - i].tolist()) for i in range(side)))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The coefficients as a square matrix [mag], shape (order + 1, order + 1)."""
+        matrix = np.zeros((self.order + 1, self.order + 1))
+        for i, row in enumerate(self.coefficients):
+            matrix[i, : len(row)] = row
+        return matrix
+
     @property
     def rms(self) -> float:
         """Root mean square over the detector [mag]."""
-        squares = 0.0
-        for i, row in enumerate(self.coefficients):
-            for j, value in enumerate(row):
-                squares += value**2 / (2 * i + 1) / (2 * j + 1)  # the mean of P_i^2 is 1 / (2 i + 1)
-        return math.sqrt(squares)
+        return legendre_rms(self.matrix)
 
     def evaluate(self, x: Any, y: Any) -> np.ndarray:
         """
@@ -281,13 +337,18 @@ class Field(_Checked):
         numpy.ndarray
             The field [mag], of the shape of x and y.
         """
-        import numpy as np
+        return np.asarray(np.polynomial.legendre.legval2d(scale_pixels(x), scale_pixels(y), self.matrix))
 
-        matrix = np.zeros((self.order + 1, self.order + 1))
-        for i, row in enumerate(self.coefficients):
-            matrix[i, : len(row)] = row
-        xi, eta = (2 * np.asarray(pixel, float) / 2047 - 1 for pixel in (x, y))
-        return np.asarray(np.polynomial.legendre.legval2d(xi, eta, matrix))
+
+def scale_pixels(pixel: Any) -> np.ndarray:
+    """Scale 0-indexed pixels of the full frame to -1 to 1, as the polynomials of a field take them."""
+    return 2 * np.asarray(pixel, float) / (FULL_FRAME - 1) - 1
+
+
+def legendre_rms(matrix: np.ndarray) -> float:
+    """Root mean square over a detector of a sum of P_i(xi) P_j(eta)."""
+    mean_square = 1 / (2 * np.arange(len(matrix)) + 1)  # of each P_i
+    return math.sqrt(mean_square @ matrix**2 @ mean_square)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,8 +363,7 @@ class ZeroPointRow(_Row):
     filter, pupil : str
         Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
     subarray : str, optional
-        Name of the subarray, as in ``SUBARRAY``, that the row is for; without it, the row is for every subarray that
-        has no row of its own.
+        Name of the subarray, as in ``SUBARRAY``; without it, the row is for every subarray that has no own row.
     zero_point : float
         z [mag], between -1 and 1; positive: the detector measures faint.
     zero_point_error : float, optional
@@ -327,37 +387,25 @@ class ZeroPointRow(_Row):
         A value breaks a rule.
     """
 
-    detector: str
-    filter: str
-    pupil: str = "CLEAR"
-    subarray: str | None = None
-    zero_point: float
-    zero_point_error: float | None = None
-    field: Field | None = None
-    field_error: float | None = None
-    photmjsr: float | None = None
-    photmjsr_date: str | None = None
-    photom: str | None = None
-    group: int | None = None
-
-    _value: ClassVar[str] = "zero_point"
-    rule: ClassVar[Rule] = Rule(
-        kind="mapping",
-        required=("detector", "filter", "zero_point"),
-        needs={"field_error": "field", "photmjsr_date": "photmjsr"},
-        keys={
-            "detector": Rule(kind="text", choices=DETECTORS, meant={"NRCA5": "NRCALONG", "NRCB5": "NRCBLONG"}),
-            **_BAND,
-            "zero_point": _LEVEL,
-            "zero_point_error": _ERROR,
-            "field": Rule(kind="any"),  # has rules of its own
-            "field_error": _ERROR,
-            "photmjsr": _PHOTMJSR,
-            "photmjsr_date": _DATE,
-            "photom": TEXT,
-            "group": Rule(kind="whole number", low=0, high=999),
-        },
+    detector: str = dataclasses.field(
+        metadata={"rule": Rule(kind="text", choices=DETECTORS, meant={"NRCA5": "NRCALONG", "NRCB5": "NRCBLONG"})}
     )
+    filter: str = dataclasses.field(metadata=_WHEEL)
+    pupil: str = dataclasses.field(default="CLEAR", metadata=_WHEEL)
+    subarray: str | None = dataclasses.field(default=None, metadata=_SUBARRAY)
+    zero_point: float = dataclasses.field(metadata=_LEVEL)
+    zero_point_error: float | None = dataclasses.field(default=None, metadata=_ERROR)
+    field: Field | None = dataclasses.field(default=None, metadata={"rule": Rule(kind="any")})  # has rules of its own
+    field_error: float | None = dataclasses.field(default=None, metadata=_ERROR)
+    photmjsr: float | None = dataclasses.field(default=None, metadata=_PHOTMJSR)
+    photmjsr_date: str | None = dataclasses.field(default=None, metadata=_DATE)
+    photom: str | None = dataclasses.field(default=None, metadata={"rule": TEXT})
+    group: int | None = dataclasses.field(default=None, metadata={"rule": Rule(kind="whole number", low=0, high=999)})
+
+    part, kind, noun, variation = "detector", "zero_point", "zero point", "field"
+    slope: ClassVar[None] = None  # only offsets have one
+    slope_error: ClassVar[None] = None
+    needs: ClassVar[Mapping[str, str]] = {"field_error": "field", "photmjsr_date": "photmjsr"}
 
     @classmethod
     def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
@@ -373,15 +421,12 @@ class ZeroPointRow(_Row):
         return array_of(self.detector)
 
     @property
-    def key(self) -> tuple[str, str, str]:  # type: ignore[override]
-        """``(detector, filter, pupil)``; with the subarray, unique in a table."""
-        return (self.detector, self.filter, self.pupil)
+    def detectors(self) -> tuple[str, ...]:
+        """The detector."""
+        return (self.detector,)
 
-    @property
-    def label(self) -> str:
-        """Name of the row in messages."""
-        subarray = f", subarray={self.subarray}" if self.subarray else ""
-        return f"zero point (detector={self.detector}, filter={self.filter}, pupil={self.pupil}{subarray})"
+
+Row = OffsetRow | ZeroPointRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,21 +452,13 @@ class Gradient(_Checked):
         A value breaks a rule.
     """
 
-    frame: str
-    direction: float
-    origin: tuple[float, float]
-    exposure_share: float
-
-    rule: ClassVar[Rule] = Rule(
-        kind="mapping",
-        required=("frame", "direction", "origin", "exposure_share"),
-        keys={
-            "frame": Rule(kind="text", choices=FRAMES),
-            "direction": _ANGLE,
-            "origin": Rule(kind="list", items=Rule(kind="number"), length=2),
-            "exposure_share": Rule(kind="number", low=0, high=1),
-        },
+    frame: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=FRAMES)})
+    direction: float = dataclasses.field(metadata=_ANGLE)
+    origin: tuple[float, float] = dataclasses.field(
+        metadata={"rule": Rule(kind="list", items=Rule(kind="number"), length=2)}
     )
+    exposure_share: float = dataclasses.field(metadata={"rule": Rule(kind="number", low=0, high=1)})
+
     label = "gradient"
 
     @staticmethod
@@ -451,16 +488,11 @@ class Validity(_Checked):
         A value breaks a rule.
     """
 
-    context_first: str | None = None
-    context_last: str | None = None
-    photom: tuple[str, ...] = ()
-    flat: tuple[str, ...] = ()
+    context_first: str | None = dataclasses.field(default=None, metadata=_CONTEXT)
+    context_last: str | None = dataclasses.field(default=None, metadata=_CONTEXT)
+    photom: tuple[str, ...] = dataclasses.field(default=(), metadata=_NAMES)
+    flat: tuple[str, ...] = dataclasses.field(default=(), metadata=_NAMES)
 
-    rule: ClassVar[Rule] = Rule(
-        kind="mapping",
-        may_be_empty=True,
-        keys={"context_first": _CONTEXT, "context_last": _CONTEXT, "photom": _NAMES, "flat": _NAMES},
-    )
     label = "valid_for"
 
     @staticmethod
@@ -476,6 +508,13 @@ class Validity(_Checked):
         """Whether nothing is known of the calibration."""
         return not (self.context_first or self.context_last or self.photom or self.flat)
 
+    def covers(self, context: str | None) -> bool:
+        """Whether a context is one of those; without one, every context is."""
+        first, last, number = map(context_number, (self.context_first, self.context_last, context))
+        if first is None and last is None:
+            return True
+        return number is not None and (first is None or first <= number) and (last is None or number <= last)
+
 
 META_RULE = Rule(
     kind="mapping",
@@ -489,10 +528,7 @@ META_RULE = Rule(
             keys={"name": Rule(kind="text", choices=("NIRCAM",)), "detector": ANY_TEXT},
             required=("name",),
         ),
-        "description": FREE_TEXT,
-        "author": FREE_TEXT,
-        "pedigree": FREE_TEXT,
-        "useafter": FREE_TEXT,
+        **dict.fromkeys(("description", "author", "pedigree", "useafter"), FREE_TEXT),
         "history": Rule(kind="list", items=ANY_TEXT, may_be_empty=True),
         "derivation": Rule(kind="mapping", may_be_empty=True),
         # Fields that other reference files have, and that data models write; not used.
@@ -512,11 +548,9 @@ class OffsetTable:
 
     Parameters
     ----------
-    rows : sequence of OffsetRow
-        Offsets between the modules: one row for each array ID, filter, pupil and, where it matters, subarray.
-    zero_points : sequence of ZeroPointRow
-        Zero points of detectors: one row for each detector, filter, pupil and, where it matters, subarray. A filter
-        and pupil has rows of one kind only.
+    rows : sequence of OffsetRow or ZeroPointRow
+        One row for each array ID or detector, filter, pupil and, where it matters, subarray. A filter and pupil has
+        rows of one kind only.
     baseline : str, optional
         The flux scale that is kept. For offsets ``'B'`` or ``'A'``, or ``'mean'``, which splits each offset in equal
         halves. For zero points the mean of module B's, module A's or all detectors of the filter and pupil (and of
@@ -537,46 +571,42 @@ class OffsetTable:
         breaks a rule.
     """
 
-    rows: tuple[OffsetRow, ...] = ()
-    zero_points: tuple[ZeroPointRow, ...] = ()
+    rows: tuple[Row, ...] = ()
     baseline: str | None = "B"
     gradient: Gradient | None = None
-    valid_for: Validity = field(default_factory=Validity)
+    valid_for: Validity = dataclasses.field(default_factory=Validity)
     name: str = "table"
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    _index: ClassVar[Mapping[tuple[str, ...], OffsetRow | ZeroPointRow]] = {}  # of each table its own
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _index: ClassVar[Mapping[tuple[str, ...], Row]] = {}  # of each table its own
 
     def __post_init__(self) -> None:
         problems = self._wrong_types()
         if problems:
             raise ReferenceTableError(problems=problems)
         object.__setattr__(self, "rows", tuple(self.rows))
-        object.__setattr__(self, "zero_points", tuple(self.zero_points))
         object.__setattr__(self, "meta", check(self.meta, META_RULE, "meta", problems))
-        if self.baseline is not None or self.rows:
-            allowed = BASELINES if self.rows else (*BASELINES, *DETECTORS)
+        if self.baseline is not None or self.offsets:
+            allowed = BASELINES if self.offsets else (*BASELINES, *DETECTORS)
             check(self.baseline, Rule(kind="text", choices=allowed), "baseline", problems)
-        index: dict[tuple[str, ...], OffsetRow | ZeroPointRow] = {}
-        kinds: dict[tuple[str, str], type] = {}
-        for row in self.all_rows:
-            band = row.key[1:]
-            if (key := row.identity) in index:
+        index: dict[tuple[str, ...], Row] = {}
+        kinds: dict[tuple[str, str], str] = {}
+        for row in self.rows:
+            if row.identity in index:
                 problems.append(f"duplicate {row.label}; give one row for each array or detector, filter and pupil")
-            index[key] = row
-            if kinds.setdefault(band, type(row)) is not type(row):
+            index[row.identity] = row  # names of detectors and arrays differ
+            if kinds.setdefault(row.band, row.kind) != row.kind:
                 problems.append(f"{row.label}: this filter and pupil has offsets, too; give rows of one kind only")
-            if isinstance(row, OffsetRow) and row.slope is not None and self.gradient is None:
+            if row.slope is not None and self.gradient is None:
                 problems.append(f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block")
         if problems:
             raise ReferenceTableError(self.name, problems)
-        object.__setattr__(self, "_index", index)  # names of detectors and arrays differ
+        object.__setattr__(self, "_index", index)
 
     def _wrong_types(self) -> list[str]:
         problems = []
-        for name, kind in (("rows", OffsetRow), ("zero_points", ZeroPointRow)):
-            rows: Any = getattr(self, name)
-            if not isinstance(rows, list | tuple) or not set(map(type, rows)) <= {kind}:
-                problems.append(f"{name} must be a list of {kind.__name__}, got {rows!r}")
+        rows: Any = self.rows
+        if not isinstance(rows, list | tuple) or not set(map(type, rows)) <= {OffsetRow, ZeroPointRow}:
+            problems.append(f"rows must be a list of OffsetRow or ZeroPointRow, got {rows!r}")
         if not isinstance(self.gradient, Gradient | None):
             problems.append(f"gradient must be a Gradient or None, got {self.gradient!r}")
         if not isinstance(self.valid_for, Validity):
@@ -586,9 +616,14 @@ class OffsetTable:
         return problems
 
     @property
-    def all_rows(self) -> tuple[OffsetRow | ZeroPointRow, ...]:
-        """Offsets and zero points."""
-        return (*self.rows, *self.zero_points)
+    def offsets(self) -> tuple[OffsetRow, ...]:
+        """The rows that are offsets between the modules."""
+        return tuple(row for row in self.rows if isinstance(row, OffsetRow))
+
+    @property
+    def zero_points(self) -> tuple[ZeroPointRow, ...]:
+        """The rows that are zero points of detectors."""
+        return tuple(row for row in self.rows if isinstance(row, ZeroPointRow))
 
     def __eq__(self, other: object) -> bool:
         return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
@@ -597,10 +632,8 @@ class OffsetTable:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        rows = count_nouns(len(self.rows), "row") if self.rows or not self.zero_points else ""
-        both = ", ".join(
-            [rows] * bool(rows) + [count_nouns(len(self.zero_points), "zero point")] * bool(self.zero_points)
-        )
+        counts = [(len(self.offsets), "row"), (len(self.zero_points), "zero point")]
+        both = ", ".join(count_nouns(number, noun) for number, noun in counts if number) or "0 rows"
         return f"<OffsetTable {self.name!r}: {both}, baseline {self.baseline}, hash {self.digest}>"
 
     def _repr_html_(self) -> str:
@@ -716,14 +749,9 @@ class OffsetTable:
 
     def _content(self) -> dict[str, Any]:
         """Collect what counts for equality and the digest; an absent field of schema 2 leaves a digest as it was."""
-        rows = []
-        for key in sorted(self._index):
-            rows.append(values := asdict(self._index[key]))
-            for name in [*values]:
-                if values[name] is None and name not in _SCHEMA_1:
-                    del values[name]
+        rows = [asdict(self._index[key]) for key in sorted(self._index)]
         return {
-            "rows": rows,  # of both kinds
+            "rows": [{n: v for n, v in row.items() if v is not None or n in _SCHEMA_1} for row in rows],
             "baseline": self.baseline,
             "gradient": self.gradient and asdict(self.gradient),
             "valid_for": asdict(self.valid_for),
@@ -735,104 +763,62 @@ class OffsetTable:
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
 
     def row(
-        self, array: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
-    ) -> OffsetRow | None:
+        self, name: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
+    ) -> Row | None:
         """
-        Find the offset of an array ID, filter and pupil.
+        Find the row of an array or a detector.
 
         Parameters
         ----------
-        array, filter, pupil : str
-            The key of the row.
-        subarray : str, optional
-            A row of this subarray comes first, then one for every subarray.
-
-        Returns
-        -------
-        OffsetRow or None
-            The row, or None.
-        """
-        row: OffsetRow | None = self._find(array, filter, pupil, subarray)
-        return row
-
-    def zero_point(
-        self, detector: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None
-    ) -> ZeroPointRow | None:
-        """
-        Find the zero point of a detector, filter and pupil.
-
-        Parameters
-        ----------
-        detector, filter, pupil : str
-            The key of the row.
-        subarray : str, optional
-            A row of this subarray comes first, then one for every subarray.
-
-        Returns
-        -------
-        ZeroPointRow or None
-            The row, or None.
-        """
-        row: ZeroPointRow | None = self._find(detector, filter, pupil, subarray)
-        return row
-
-    def row_of(
-        self, detector: str | None, filter: str | None, pupil: str | None, subarray: str | None = None
-    ) -> OffsetRow | ZeroPointRow | None:
-        """
-        Find the row of a detector, of either kind.
-
-        Parameters
-        ----------
-        detector, filter, pupil : str or None
-            As in the headers of an exposure.
+        name, filter, pupil : str or None
+            An array ID or a detector, and the names in the wheels. A detector has its zero point, else the offset of
+            its array.
         subarray : str, optional
             A row of this subarray comes first, then one for every subarray.
 
         Returns
         -------
         OffsetRow, ZeroPointRow or None
-            The row of the detector, or that of its array ID, or None.
+            The row, or None.
         """
-        return self.zero_point(detector, filter, pupil, subarray) or self.row(
-            array_of(detector) if detector else None, filter, pupil, subarray
-        )
-
-    def _find(self, name: str | None, *place: str | None) -> Any:
-        """Find the row of an array or detector in a filter, pupil and subarray, else the row for every subarray."""
-        if wrong := [part for part in (name, *place) if not isinstance(part, str | None)]:
+        given = (name, filter, pupil, subarray)
+        if wrong := [part for part in given if not isinstance(part, str | None)]:
             raise ReferenceTableError(f"{self.name}: rows are found by text such as '1' or 'NRCA1', got {wrong[0]!r}")
-        index: Mapping[Any, Any] = self._index
-        *band, subarray = place
-        return index.get((name, *band, subarray or "")) or index.get((name, *band, ""))
+        index: Mapping[Any, Row] = self._index
+        places = [(part, own) for part in (name, array_of(name or "")) for own in (subarray or "", "")]
+        found = (index.get((part, filter, pupil, own)) for part, own in places)
+        return next((row for row in found if row is not None), None)
 
-    def module_zero_point(self, row: OffsetRow, module: str) -> float:
+    def zero_point(self, row: Row, detector: str) -> float:
         """
-        Zero-point error z of one module's array: the offset in the table's gauge.
+        Zero-point error z of one detector: that of its row, or its share of an offset in the table's gauge.
 
         Parameters
         ----------
-        row : OffsetRow
+        row : OffsetRow or ZeroPointRow
             A row of the table.
-        module : {'A', 'B'}
-            The module.
+        detector : str
+            The detector, or its module, ``'A'`` or ``'B'``.
 
         Returns
         -------
         float
-            z [mag], with z_A - z_B = ``row.offset`` and the baseline's z = 0.
+            z [mag]; of an offset z_A - z_B = ``row.offset``, and the baseline's z = 0.
         """
+        if isinstance(row, ZeroPointRow):
+            return row.zero_point
+        module = detector[3:4] or detector
         if module not in MODULES or self.baseline not in _GAUGE:
             raise ReferenceTableError(f"{self.name}: no module {module} in baseline {self.baseline}")
         return _GAUGE[self.baseline][module] * row.offset + 0.0  # and no negative zero
 
-    def exposure_gradient(self, row: OffsetRow) -> float:
+    def exposure_gradient(self, row: Row) -> float:
         """
         Gradient g of one exposure; both modules of the array ID carry it.
 
         Parameters
         ----------
-        row : OffsetRow
+        row : OffsetRow or ZeroPointRow
             A row of the table.
 
         Returns

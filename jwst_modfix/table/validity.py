@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
@@ -28,13 +27,20 @@ HOW_TO_GET_VALID = (
 _MJD_0 = datetime.datetime(1858, 11, 17)  # dates of a table are UTC, without a zone
 
 _ESSENTIAL = ("S_PHOTOM", "S_FLAT", "S_WCS", "photom", "flat_field", "assign_wcs")  # in a file, in a model
-_SIDE = 2048  # pixels of a detector along each axis
-# V2, V3 [arcsec] of the centres of the detectors: reference points of NRCA1_FULL to NRCB5_FULL in the SIAF.
-_CENTRES = {
-    "NRCA1": (120.58, -527.50), "NRCA2": (119.74, -459.78), "NRCA3": (51.95, -527.93), "NRCA4": (52.36, -459.90),
-    "NRCALONG": (85.93, -493.50), "NRCB1": (-122.43, -457.71), "NRCB2": (-122.68, -525.42),
-    "NRCB3": (-54.61, -457.70), "NRCB4": (-54.39, -525.63), "NRCBLONG": (-89.40, -491.36),
-}  # fmt: skip
+# V2, V3 [arcsec] of the centre of each detector, and their derivatives along x and y [arcsec/pixel]: linear fits to the
+# full SCI frame of pysiaf 0.29.0 (PRDOPSSOC-075). They leave 0.3 arcsec in SW and 0.9 in LW, 0.04 mmag of any slope.
+FOCAL_PLANE = {
+    "NRCA1": ((120.59, -527.53), (-0.03114, -0.00027), (-0.00030, 0.03133)),
+    "NRCA2": ((119.75, -459.78), (-0.03074, -0.00015), (-0.00011, 0.03084)),
+    "NRCA3": ((51.93, -527.96), (-0.03129, 0.00002), (0.00016, 0.03146)),
+    "NRCA4": ((52.34, -459.90), (-0.03088, 0.00003), (0.00005, 0.03097)),
+    "NRCALONG": ((85.92, -493.55), (-0.06286, -0.00017), (-0.00007, 0.06317)),
+    "NRCB1": ((-122.44, -457.70), (-0.03071, 0.00023), (0.00019, 0.03080)),
+    "NRCB2": ((-122.70, -525.45), (-0.03111, 0.00042), (0.00046, 0.03130)),
+    "NRCB3": ((-54.59, -457.70), (-0.03084, -0.00022), (-0.00024, 0.03093)),
+    "NRCB4": ((-54.37, -525.66), (-0.03125, -0.00005), (-0.00019, 0.03143)),
+    "NRCBLONG": ((-89.40, -491.41), (-0.06297, 0.00011), (0.00002, 0.06326)),
+}
 _LARGEST_SHIFT = 5.0  # arcsec; versions of the SIAF and of distortion files differ by less
 
 # NIRCam's wheels in imaging.
@@ -107,47 +113,49 @@ def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mis
 
 def find_doubts(table: OffsetTable) -> Iterator[str]:
     """Find rows that no exposure can match, values that may be in mmag, and baselines whose flux scale changes."""
-    for row in table.all_rows:
+    for row in table.rows:
         if mismatch := find_mismatch(*row.identity):
             yield f"{row.label} can never match an exposure: {mismatch.in_words()}"
         if max(abs(row.value), row.error or 0.0) > _LARGEST:
             size = f"{row.value:g} ± {row.error or 0.0:g} mag is larger than {_LARGEST} mag"
             yield f"{row.label}: {size}; is it in mmag, or a factor?"
-    kept: dict[tuple[Any, ...], list[float]] = {}
-    for point in table.zero_points:
-        if is_kept(point, table.baseline):
-            kept.setdefault((*point.key[1:], point.group), []).append(point.zero_point)
-    for (filter, pupil, _), values in kept.items():
-        if abs(mean := math.fsum(values) / len(values)) > _SMALL_MEAN:
+    for (filter, pupil, _), mean in find_means(table.rows, table.baseline).items():
+        if abs(mean) > _SMALL_MEAN:
             yield (
                 f"filter={filter}, pupil={pupil}: the baseline is {table.baseline}, but its zero points have a mean of "
                 f"{1e3 * mean:+.2f} mmag: the correction changes its flux scale"
             )
 
 
-def is_kept(row: OffsetRow | ZeroPointRow, baseline: str | None) -> bool:
+def is_kept(row: Row, baseline: str | None) -> bool:
     """Whether a detector is one of those whose flux scale a baseline keeps: the mean of their rows is 0."""
-    return row.subarray is None and baseline in ("mean", row.key[0], row.key[0][3:4])
+    return row.subarray is None and baseline in ("mean", row.name, row.name[3:4])
+
+
+def find_means(rows: Iterable[Row], baseline: str | None) -> dict[tuple[str, str, int | None], float]:
+    """Mean zero point of the detectors of a baseline [mag], by filter, pupil and group; of the groups that have one."""
+    kept: dict[tuple[str, str, int | None], list[float]] = {}
+    for row in rows:
+        if isinstance(row, ZeroPointRow) and is_kept(row, baseline):
+            kept.setdefault(row.scale, []).append(row.zero_point)
+    return {scale: math.fsum(values) / len(values) for scale, values in kept.items()}
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     """Name the row for an exposure that a table lacks; None where it has one."""
     if exposure.instrument != "NIRCAM":
         return f"instrument is {exposure.instrument}, but the table is for NIRCAM"
-    if (
-        not exposure.array
-        or table.row_of(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray) is not None
-    ):
-        return None
     band = (exposure.filter, exposure.pupil)
-    is_by_detector = any(row.key[1:] == band for row in table.zero_points) or not table.rows
+    if not exposure.array or table.row(exposure.detector, *band, exposure.subarray) is not None:
+        return None
+    is_by_detector = any(row.band == band for row in table.zero_points) or not table.offsets
     place = f"detector={exposure.detector}" if is_by_detector else f"array={exposure.array}"
     reason = f"{table.name} has no row for {place}, filter={exposure.filter}, pupil={exposure.pupil}"
-    if exposure.subarray and any(row.key[1:] == band and row.subarray for row in table.all_rows):
+    if exposure.subarray and any(row.band == band and row.subarray for row in table.rows):
         reason += f", subarray={exposure.subarray}"
-    for row in table.all_rows:
+    for row in table.rows:
         mismatch = find_mismatch(*row.identity)
-        if mismatch and {row.filter, row.pupil} & {exposure.filter, exposure.pupil} - {"CLEAR"}:
+        if mismatch and set(row.band) & set(band) - {"CLEAR"}:
             return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
     return reason
 
@@ -162,20 +170,11 @@ def mjd_of(date: str) -> float:
     return (datetime.datetime.fromisoformat(date) - _MJD_0) / datetime.timedelta(days=1)
 
 
-def derived_at(row: OffsetRow | ZeroPointRow, detector: str) -> tuple[float | None, str | None, float | None]:
-    """PHOTMJSR of a detector that a row was derived at, its photom file, and the date of the value [MJD]."""
-    mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
-    if isinstance(row, ZeroPointRow):
-        return row.photmjsr, row.photom, mjd
-    module = detector[3]
-    return (row.photmjsr or {}).get(module), (row.photom or {}).get(module), mjd
-
-
-def explain_photmjsr(row: OffsetRow | ZeroPointRow | None, exposure: Exposure) -> str | None:
+def explain_photmjsr(row: Row | None, exposure: Exposure) -> str | None:
     """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
     if row is None or not exposure.detector or not exposure.photmjsr:
         return None
-    derived, photom, _ = derived_at(row, exposure.detector)
+    derived, photom = (row.of_detector(name, exposure.detector) for name in ("photmjsr", "photom"))
     same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
     if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
         return None
@@ -198,12 +197,10 @@ def find_failed(exposure: Exposure) -> str | None:
     return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
 
 
-def explain_groups(table: OffsetTable, row: OffsetRow | ZeroPointRow | None) -> str | None:
+def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
     """Describe that detectors of the filter and pupil have no common scale; None where they have one."""
-    if not isinstance(row, ZeroPointRow):
-        return None
-    others = {other.group for other in table.zero_points if other.key[1:] == row.key[1:]} - {row.group}
-    if not others:
+    others = {other.group for other in table.rows if row and other.band == row.band and other.group != row.group}
+    if row is None or not others:
         return None
     groups = ", ".join(map(str, sorted(others, key=str)))
     return (
@@ -264,10 +261,7 @@ def _is_surface_brightness(unit: str | None) -> bool:
 
 def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
     validity = table.valid_for
-    first, last = context_number(validity.context_first), context_number(validity.context_last)
-    number = context_number(exposure.context)
-    is_within = number is not None and (first is None or first <= number) and (last is None or number <= last)
-    if not (first is None and last is None) and not is_within:
+    if not validity.covers(exposure.context):
         yield f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}"
     for keyword, name, allowed in (
         ("R_PHOTOM", base_name(exposure.photom), validity.photom),
@@ -281,9 +275,9 @@ def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
 
 
 def contexts_in_words(validity: Validity) -> str:
-    """Name the CRDS contexts that a table is valid for."""
+    """Name the CRDS contexts that a table is valid for; empty where it names none."""
     first, last = validity.context_first, validity.context_last
-    return str(first) if first == last else f"{first or 'any'} to {last or 'any'}"
+    return first or "" if first == last else f"{first or 'any'} to {last or 'any'}"
 
 
 def base_name(name: str | None) -> str:
@@ -309,13 +303,13 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
             "cutout, whose WCS cannot be trusted for the slope; set the keywords and the WCS right, or set "
             "--apply_slope=false"
         )
-    elif min(first) < 1 or max(first[0] + size[0], first[1] + size[1]) > _SIDE + 1:
+    elif min(first) < 1 or max(first[0] + size[0], first[1] + size[1]) > FULL_FRAME + 1:
         yield (
-            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's {_SIDE} "
-            "pixels; set the keywords right, or set --apply_slope=false"
+            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's "
+            f"{FULL_FRAME} pixels; set the keywords right, or set --apply_slope=false"
         )
-    if exposure.wcs_centre and exposure.detector in _CENTRES:
-        expected = _CENTRES[exposure.detector]
+    if exposure.wcs_centre and exposure.detector in FOCAL_PLANE:
+        expected = FOCAL_PLANE[exposure.detector][0]
         if math.dist(exposure.wcs_centre, expected) > _LARGEST_SHIFT:
             yield (
                 f"its WCS puts the centre of the detector at V2, V3 = {_pair(exposure.wcs_centre)} arcsec, and that of "
