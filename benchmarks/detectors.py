@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning
-from jwst_modfix.fitting.separability import Choice, forecast_terms
+from jwst_modfix.fitting.design import Choice
+from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
 

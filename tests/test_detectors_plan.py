@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from simulated_detectors import Network, simulate
 
+from jwst_modfix.fitting.design import Choice
 from jwst_modfix.fitting.drift import forecast_drifts, list_drifts
-from jwst_modfix.fitting.separability import Choice, forecast_terms
+from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
 

@@ -28,7 +28,6 @@ from jwst_modfix.fitting.checks import (
     list_assumptions,
     reserve_sources,
     sky_offsets,
-    solve,
     validate,
 )
 from jwst_modfix.fitting.drift import Drift, list_drifts
@@ -37,12 +36,13 @@ from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky_points import judge_sky, solve_sky
-from jwst_modfix.fitting.solution import Solution, fit
-from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
-from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, table_of_results
+from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
+from jwst_modfix.fitting.verdict import ArrayResult, Result, judge_arrays, table_of_results
+from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.table.describe import describe_band
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
 from jwst_modfix.text import format_measured
@@ -103,7 +103,12 @@ class BandResult:
     @property
     def name(self) -> str:
         """Name of the band, such as ``F444W`` or ``F444W+F405N``."""
-        return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
+        return describe_band(self.filter, self.pupil)
+
+    @property
+    def verdicts(self) -> tuple[Result, ...]:
+        """Results of the array IDs, or of the detectors."""
+        return (*self.results, *self.detectors)
 
     @property
     def colour_words(self) -> str:
@@ -187,7 +192,7 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
         return _solve_detectors(result, photometry, choices, options)
     if options.method == "pairs":
-        solution = solve(measurements, **choices)  # for levels, epoch terms and links
+        solution = fit_quietly(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
         solution = _replace_by_pairs(solution, pairs)
     else:
@@ -195,7 +200,7 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         pairs = _compare_pairs(measurements, options)
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
-        offsets=offset_table(solution),
+        offsets=solution.to_table(),
     )  # fmt: skip
 
 
@@ -231,8 +236,7 @@ def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
 def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
     table = photometry.exposures[_of_band(photometry.exposures, band)]
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
+    with without_warnings():
         return solve_sky(number_times(np.asarray(table["mjd"])), *columns, (band.filter, band.pupil))
 
 
@@ -306,7 +310,7 @@ def _fit_module_slopes(measurements: Measurements, solution: Solution, options: 
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
     choices = _choices(options)
-    again = solve(measurements, **choices, per_module=True)
+    again = fit_quietly(measurements, **choices, per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -318,8 +322,7 @@ def _solve_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolu
 
 def _compare_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     """Solve by pairs too, where that is possible, for the comparison in the report."""
-    with contextlib.suppress(NoSolutionError), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
+    with contextlib.suppress(NoSolutionError), without_warnings():
         return _solve_pairs(measurements, options)
     return {}
 

@@ -20,6 +20,8 @@ from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffset
 from jwst_modfix.fitting.design import DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
+from jwst_modfix.fitting.verdict import ArrayResult
+from jwst_modfix.fitting.zero_points import DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues
@@ -30,7 +32,7 @@ from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import count_nouns, format_measured, log, show_progress
+from jwst_modfix.text import count_nouns, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -239,18 +241,9 @@ class Derivation:  # numpydoc ignore=PR01
 
 def list_results(derivation: Derivation) -> list[list[str]]:
     """List the results in words, a row for each array or detector; the first row has the names of the columns."""
-    rows = [["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]]
-    if derivation.options.scale == "detectors":
-        rows = [["filter", "detector", "zero point [mmag]", "field rms [mmag]", *rows[0][4:]]]
-    for band in derivation.bands:
-        found: list[tuple[Any, ...]]
-        found = [(r, r.array, (r.offset, r.offset_error), (r.slope, r.slope_error)) for r in band.results]
-        found += [(d, d.detector, (d.zero_point, d.zero_point_error), (d.field_rms, d.field_error))
-                  for d in band.detectors]  # fmt: skip
-        for result, name, *numbers in found:
-            words = [format_measured(value, error, "") for value, error in numbers]
-            rows.append([band.name, name, *words, f"{result.n_sources:.0f}", result.verdict, result.words])
-    return rows
+    heads = (DetectorResult if derivation.options.scale == "detectors" else ArrayResult).heads
+    rows = [["filter", *heads, "effective sources", "correction", "reason"]]
+    return rows + [[band.name, *result.cells()] for band in derivation.bands for result in band.verdicts]
 
 
 @dataclass(frozen=True)
@@ -363,8 +356,7 @@ def solve_photometry(
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
     if not any(band.offsets is not None and band.offsets.rows for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
-        reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
-        reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]
+        reasons += [f"{band.name}, {r.title}: {r.words}" for band in bands for r in band.verdicts]
         reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]
         what = "offset" if options.scale == "modules" else "zero point"
         failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)

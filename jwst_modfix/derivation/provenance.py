@@ -142,11 +142,8 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
         yield from (f"{band.name}: {warning}" for warning in band.warnings)
         if band.failure:
             yield f"{band.name}: no solution: {band.failure}"
-        for result in band.results:
-            yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
+        yield from (f"{band.name}, {r.title}: correction {r.verdict}: {r.words}." for r in band.verdicts)
         yield from (f"{band.name}: {sentence}." for sentence in describe_drifts(band.drifts))
-        for detector in band.detectors:
-            yield f"{band.name}, {detector.detector}: correction {detector.verdict}: {detector.words}."
 
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
