@@ -155,7 +155,9 @@ def test_fields_that_are_not_fitted_are_in_the_errors_of_zero_points(rolls, dith
 
 def test_no_structure_is_carried_where_there_is_none():
     """Truth: flat detectors; chance alone gives structure of 2 sigma in 1 of 40 sets."""
-    remarks = [words for number in range(20) for words in fit(draw("flat", number)[0], scale="detectors").remarks]
+    remarks = [
+        words for number in range(20) for words in fit(draw("flat", number, shared=True)[0], scale="detectors").remarks
+    ]
     assert len([words for words in remarks if "are not fitted: structure" in words]) <= 3
 
 
@@ -289,6 +291,6 @@ def test_structure_that_a_field_does_not_hold_is_stated(name):
 def test_without_structure_none_is_stated():
     """Truth: fields of order 2 and noise, in 80 detectors."""
     for number in range(10):
-        m, _ = draw("no pattern", number, field_rms=0.005)
+        m, _ = draw("no pattern", number, field_rms=0.005, shared=True)
         results = judge_detectors(fit(m, scale="detectors", field_order="2"))
         assert not [r.words for r in results if "structure" in r.words]
