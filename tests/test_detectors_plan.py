@@ -16,7 +16,7 @@ NUMBER = 24
 @pytest.fixture(scope="module")
 def sets():
     """Independent sets of rolls 0 and 150 with four dithers, and fields of order 1."""
-    network = Network(rolls=(0.0, 150.0), dithers=4, field_rms=0.004, field_order=1)
+    network = Network(rolls=(0.0, 150.0), dithers=4, field_rms=0.004, field_order=1, shared=True)
     return [simulate(network, network.seeds("plan", number)) for number in range(NUMBER)]
 
 

@@ -177,7 +177,7 @@ Examples:
 @click.option("--scatter", type=Finite(0.01), default=3.0, show_default=True,
               help="Error of one measurement [mmag], photon noise included.")  # fmt: skip
 @click.option("--fit-slope", type=click.Choice(["long", "all", "none"]), default="long", show_default=True,
-              help="Arrays with a slope.")  # fmt: skip
+              help="Arrays with a slope; or with --scale detectors, with fields of order 1 or more.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["modules", "detectors"]), default="modules", show_default=True,
               help="What gets a zero point.")  # fmt: skip
 @click.option("--field-order", type=click.IntRange(0, 3), default=0, show_default=True,

@@ -1,6 +1,5 @@
 """One filter and pupil: its measurements, its solution and the checks of it."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,8 +49,6 @@ from jwst_modfix.text import format_measured
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.
 LEAST_ERROR = 0.0007
-
-
 # Fewer sources with a colour do not say whether residuals depend on it.
 _MIN_COLOURS = 20
 _NO_COLOUR = (
@@ -197,7 +194,8 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         solution = _replace_by_pairs(solution, pairs)
     else:
         solution = fit(measurements, **choices, fit_direction=options.fit_direction)
-        pairs = _compare_pairs(measurements, options)
+        with without_warnings():  # for the comparison in the report, where that is possible
+            pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
         offsets=solution.to_table(),
@@ -309,8 +307,7 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    choices = _choices(options)
-    again = fit_quietly(measurements, **choices, per_module=True)
+    again = fit_quietly(measurements, **_choices(options), per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -318,13 +315,6 @@ def _fit_module_slopes(measurements: Measurements, solution: Solution, options: 
 def _solve_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     time_term = "zero" if options.time_term == "zero" else "fit"
     return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
-
-
-def _compare_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
-    """Solve by pairs too, where that is possible, for the comparison in the report."""
-    with contextlib.suppress(NoSolutionError), without_warnings():
-        return _solve_pairs(measurements, options)
-    return {}
 
 
 def _replace_by_pairs(solution: Solution, pairs: dict[str, PairSolution]) -> Solution:
@@ -371,10 +361,7 @@ def _compare_sky(
 def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
     """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    try:
-        return dict(sky_offsets(number_times(np.asarray(table["mjd"])), *columns))
-    except NoSolutionError:
-        return {}
+    return _attempt(lambda: sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:

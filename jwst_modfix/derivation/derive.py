@@ -17,7 +17,7 @@ from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, sol
 from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
-from jwst_modfix.fitting.design import DETECTORS
+from jwst_modfix.fitting.design import CHOICES, DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
@@ -40,15 +40,9 @@ __all__ = ["Derivation", "Options"]
 # measurements of a source alike.
 _MARGIN = 1.0  # mag
 
-_CHOICES = {
+_CHOICES = CHOICES | {
     "photometry": ("exposure", "mosaic", "catalog"),
     "method": ("network", "pairs", "sky"),
-    "scale": ("modules", "detectors"),
-    "field_order": ("0", "1", "2", "3", "auto"),
-    "exposure_terms": ("auto", "fit", "zero"),
-    "drift": ("report", "fit", "no"),
-    "fit_slope": ("long", "all", "none"),
-    "time_term": ("auto", "fit", "zero"),
     "aperture": APERTURES,
 }
 
@@ -64,7 +58,7 @@ class Options:  # numpydoc ignore=PR01
     field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
     exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
     drift: str = "report"  #: terms of detectors in epochs, with ``scale='detectors'``: 'report', 'fit' or 'no'
-    fit_slope: str = "long"  #: array IDs with a gradient: 'long', 'all' or 'none'
+    fit_slope: str = "long"  #: arrays with a gradient, or fields: 'long', 'all' or 'none'
     fit_direction: bool = False  #: fit the direction of each gradient too
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``

@@ -127,6 +127,11 @@ class Choice:
         """Whether terms of exposures are wanted."""
         return self.exposure_terms == "fit" or (self.exposure_terms == "auto" and self.time_term != "zero")
 
+    def least_order(self, measurements: Measurements) -> int:
+        """Order of the fields of detectors that a gradient across the field of view needs: 0 or 1."""
+        arrays = {ARRAYS[code // 2] for code in np.unique(measurements.detector)}
+        return int(self.scale == "detectors" and not arrays.isdisjoint(SLOPE_ARRAYS[self.fit_slope]))
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -302,7 +307,9 @@ def demand_pixels(measurements):
     """Refuse measurements without the pixels that a field is a function of."""
     if measurements.x is None or measurements.y is None:
         place = f"measurements in {measurements.filter}+{measurements.pupil}"
-        raise MeasurementsError(f"{place}: a field needs the columns x and y")
+        raise MeasurementsError(
+            f"{place}: a field needs the columns x and y; without them set field_order=0 and fit_slope='none'"
+        )
 
 
 def _list_tilts(model, measurements):

@@ -91,15 +91,15 @@ class HuberProblem:
 class HuberFit:
     """State of the iteration."""
 
-    values: np.ndarray  # (n_terms,), mag or mag/arcmin; 0 where fixed
-    residual: np.ndarray  # (n,), measurement minus model, mag
-    weight: np.ndarray  # (n,), psi(e) / e over the variance, 1/mag^2; 0 where rejected
-    derivative: np.ndarray  # (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
-    base: np.ndarray  # (n,), one over the variance, 0 where not used
-    sigma_int: float = 0.0  # intrinsic scatter of one measurement, mag
-    error_scale: float = 1.0  # less where the given errors are too large by that factor
-    scale: float = 1.0  # typical error of a measurement, mag
-    iterations: int = 0
+    values: np.ndarray  #: (n_terms,), mag or mag/arcmin; 0 where fixed
+    residual: np.ndarray  #: (n,), measurement minus model, mag
+    weight: np.ndarray  #: (n,), psi(e) / e over the variance, 1/mag^2; 0 where rejected
+    derivative: np.ndarray  #: (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
+    base: np.ndarray  #: (n,), one over the variance, 0 where not used
+    sigma_int: float = 0.0  #: intrinsic scatter of one measurement, mag
+    error_scale: float = 1.0  #: less where the given errors are too large by that factor
+    scale: float = 1.0  #: typical error of a measurement, mag
+    iterations: int = 0  #: number of re-weightings
 
 
 def start_huber(problem, used, values=None, error_scale=1.0):
@@ -205,9 +205,9 @@ def correct_leverage(system, weight, covariance, score):
 class RobustFit(HuberFit):
     """A solution of the terms with everything that its covariance needs."""
 
-    covariance: np.ndarray  # (n_terms, n_terms), by sandwich over sources; 0 where fixed
-    rejected: np.ndarray  # (n,), USED, SINGLE (the source's only measurement), OUTLIER or VARIABLE
-    chi2: float  # sum of squared residuals over variances, of the measurements used
+    covariance: np.ndarray  #: (n_terms, n_terms), by sandwich over sources; 0 where fixed
+    rejected: np.ndarray  #: (n,), USED, SINGLE (the source's only measurement), OUTLIER or VARIABLE
+    chi2: float  #: sum of squared residuals over variances, of the measurements used
 
 
 def fit_robust(

@@ -174,15 +174,15 @@ class TermStatus:
 class Forecast:
     """What a fit of one filter and pupil will determine."""
 
-    model: Model  # all terms that were asked for
-    system: LinearSystem
-    links: LinkReport
-    status: tuple[TermStatus, ...]  # of each term but levels and exposures: its expected error, or why there is none
-    free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
-    fitted: np.ndarray  # (n_terms,), terms that are determined
-    choice: Choice
-    remarks: tuple[str, ...] = ()  # what was chosen, and why
-    refusals: tuple[str, ...] = ()  # what was asked for and is not determined
+    model: Model  #: all terms that were asked for
+    system: LinearSystem  #: design of the measurements
+    links: LinkReport  #: sources that detectors and epochs share
+    status: tuple[TermStatus, ...]  #: of each term but levels and exposures: its expected error, or why there is none
+    free: np.ndarray  #: (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
+    fitted: np.ndarray  #: (n_terms,), terms that are determined
+    choice: Choice  #: what was asked of the fit
+    remarks: tuple[str, ...] = ()  #: what was chosen, and why
+    refusals: tuple[str, ...] = ()  #: what was asked for and is not determined
 
     @property
     def has_exposures(self) -> bool:
@@ -219,6 +219,7 @@ class Forecast:
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
     """Find what can be determined, from the design and the errors of measurements alone."""
     choice = choice or Choice()
+    choice = replace(choice, field_order=max(choice.field_order, choice.least_order(measurements)))
     links = count_links(measurements)
     check_linked(measurements, links, choice.scale)
     model = list_terms(measurements, choice)

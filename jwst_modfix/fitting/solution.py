@@ -7,6 +7,7 @@ import html
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,11 +65,6 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         -------
         dict
             Detector to (z, error) [mag]; NaN for both where z is not determined within its group.
-
-        Raises
-        ------
-        NoSolutionError
-            The detector of the baseline has no zero point.
         """
         values, covariance = self.zero_point_covariance(baseline)
         return {
@@ -78,7 +74,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def zero_point_covariance(self, baseline: str = "B") -> tuple[dict[str, float], np.ndarray]:
         """
-        Zero points of all detectors with their covariance; parameters as for `zero_points`.
+        Find the zero points of all detectors and their covariance.
 
         Parameters
         ----------
@@ -87,7 +83,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
         Returns
         -------
-        values, covariance : dict, numpy.ndarray of shape (n_detectors, n_detectors)
+        dict, numpy.ndarray of shape (n_detectors, n_detectors)
             Zero points [mag], NaN where not determined, and their covariance [mag^2].
         """
         gauge = fix_gauge(self, baseline)
@@ -123,7 +119,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def value(self, name: str) -> tuple[float, float]:
         """
-        Look up one term by its name.
+        Look up one term by its name; KeyError if there is none.
 
         Parameters
         ----------
@@ -132,13 +128,8 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
         Returns
         -------
-        value, error : float
+        tuple of float
             Value and standard error [mag or mag/arcmin]; NaN for both where the term was not determined.
-
-        Raises
-        ------
-        KeyError
-            No term has that name.
         """
         if name not in self.names:
             raise KeyError(f"no term {name!r}; there are {', '.join(self.names)}")
@@ -164,22 +155,17 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def predict(self, measurements: Measurements) -> np.ndarray:
         """
-        Systematic error z + g u + t of any measurements of this filter, with the baseline ``'mean'``.
+        Predict the systematic error z + g u + t of measurements, with the baseline ``'mean'``.
 
         Parameters
         ----------
         measurements : Measurements
-            Measurements by detectors and in epochs of this solution.
+            Measurements of this filter; MeasurementsError if a detector or epoch is not part of the solution.
 
         Returns
         -------
         numpy.ndarray, shape (n,)
             What to subtract from the magnitudes [mag]; an array's own level included.
-
-        Raises
-        ------
-        MeasurementsError
-            An array or epoch is not part of the solution.
         """
         mine, other = (f"{m.filter}+{m.pupil}" for m in (self.measurements, measurements))
         if mine != other:
@@ -202,7 +188,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
         Returns
         -------
-        value, error : float
+        tuple of float
             The difference and its standard error [mag]; terms that are not determined count as 0.
         """
         there = {ARRAYS[code // 2] for code in self.model.detectors if code ^ 1 in self.model.detectors}
@@ -362,11 +348,10 @@ def fit(
     scale : {'modules', 'detectors'}, optional
         What has zero points: the modules (offset, level and slope of each array ID), or each detector.
     fit_slope : {'long', 'all', 'none'}, optional
-        Array IDs that have a slope.
+        Array IDs that have a gradient across the field: a slope, or with ``scale='detectors'`` fields of order 1 at
+        least. Where these are not determined, zero points are not, either.
     time_term : {'auto', 'fit', 'zero'}, optional
-        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
-        significant. These keep their value and error: to drop a term because it looks small makes the errors of
-        the others too small (Leeb & Poetscher 2005, Econometric Theory 21, 21).
+        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which are not significant.
     exposure_terms : {'auto', 'fit', 'zero'}, optional
         Whether exposures, each of all detectors, have terms in the place of their epoch's: ``'auto'`` where these
         multiply no error by more than 3, ``'fit'`` where they are separable.
@@ -374,19 +359,15 @@ def fit(
         With ``scale='detectors'``: order of the field of each detector, in the place of slopes; ``'auto'`` takes the
         lowest that the reserved sources cannot tell from any higher one.
     drift : {'report', 'fit', 'no'}, optional
-        ``'fit'``: with ``scale='detectors'``, a term for each detector in each epoch after the first, less the mean
-        of all, where these are separable. The others fit none.
+        ``'fit'``: with ``scale='detectors'``, a term for each detector in each later epoch, where these are separable.
     direction : float, optional
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
         (V2, V3) where u = 0 [arcsec].
-    fit_direction : bool, optional
-        Fit two components of each slope, along V2 and V3.
-    per_module : bool, optional
-        Fit one slope for each module, as a diagnostic.
+    fit_direction, per_module : bool, optional
+        Fit two components of each slope, along V2 and V3; one slope for each module, as a diagnostic.
     colour_term : bool, optional
-        Fit the dependence of A - B on the colour of sources [mag per mag], the term ``"colour"``. The measurements need
-        the column ``colour``; zero points hold at its median.
+        Fit A - B against the column ``colour`` [mag per mag]; zero points hold at its median.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
@@ -401,8 +382,6 @@ def fit(
     ------
     NoSolutionError
         No sources, one module only, one epoch without dithers, or no overlap between the modules.
-    MeasurementsError
-        An option is not known.
 
     Warns
     -----
@@ -411,20 +390,17 @@ def fit(
     """
     given = dict(locals()) | {"field_order": str(field_order)}
     _check_parameters(**given)
-    options = {name: given[name] for name in given if name not in ("measurements", "robust", "scatter", "colour_term")}
-    if field_order == "auto":
-        del given["measurements"], given["field_order"]
-        return choose_order(measurements, lambda order: fit_quietly(measurements, **given, field_order=str(order)))
     colour = None
     if colour_term and measurements.colour is not None:
         colour = float(np.median(measurements.colour))
-    options |= {"field_order": int(field_order), "drift": drift == "fit", "colour": colour}
-    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
-    solution = _fit_used(forecast_terms(mine, Choice(**options)), mine, robust=robust, scatter=scatter)
-    solution = _add_detector_scatter(solution) if scatter else solution
-    solution = _add_fields(solution) if scale == "detectors" else solution
-    solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
-    solution = _mark_insignificant(solution) if time_term == "auto" else solution
+    options = {name: given[name] for name in given if name not in ("measurements", "robust", "scatter", "colour_term")}
+    options |= {"field_order": 0 if field_order == "auto" else int(field_order), "drift": drift == "fit"}
+    choice, solve = Choice(**options, colour=colour), partial(_fit_choice, measurements, robust=robust, scatter=scatter)
+    if field_order == "auto":
+        least = choice.least_order(measurements)
+        solution = choose_order(measurements, lambda order: solve(replace(choice, field_order=order)), least)
+    else:
+        solution = solve(choice)
     degenerate = (status.words for status in solution.status if not status.is_fitted)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
@@ -474,6 +450,16 @@ def _check_parameters(*, measurements: Any, **given: Any) -> None:
             f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
             "source minus that in a second filter"
         )
+
+
+def _fit_choice(measurements: Measurements, choice: Choice, *, robust: bool, scatter: bool) -> Solution:
+    """Fit all but the reserved sources, with all that adds to the errors."""
+    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
+    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _add_detector_scatter(solution) if scatter else solution
+    solution = _add_fields(solution) if choice.scale == "detectors" else solution
+    solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))
+    return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
@@ -565,7 +551,9 @@ def _correlate(solution: Solution) -> Solution:
 
 
 def _mark_insignificant(solution: Solution) -> Solution:
-    """Mark the epoch terms that are compatible with 0, each by its own chi-square; values and errors stay."""
+    """Mark the epoch terms that are compatible with 0, each by its own chi-square."""
+    # Values and errors stay: to drop a term because it looks small makes the errors of the others too small (Leeb &
+    # Poetscher 2005, Econometric Theory 21, 21).
     least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
     status = []
     for found in solution.status:

@@ -152,13 +152,16 @@ def _measure(
     return powers, rows @ solution.values, rows @ solution.covariance @ rows.T
 
 
-def _find_blocking(solution: Solution, weights: np.ndarray) -> list[str]:
+def _find_blocking(solution: Solution | Forecast, weights: np.ndarray) -> list[str]:
     """Describe the terms fixed to 0 that a detector's zero point, or that of the baseline, depends on."""
     parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
     held = [s.words for s in solution.status if parts & set(s.partners)]
     if solution.choice.field_order and not solution.field_order:
         # Sources link detectors at their edges, where a field differs from its mean.
-        held.append("its value holds only if no detector has a field: one was asked for and is not determined")
+        held.append(
+            f"its value holds only if no detector has a field, and that of order {solution.choice.field_order} is not"
+            " determined"
+        )
     return held
 
 
@@ -185,6 +188,8 @@ def forecast_detectors(
         gauge.codes, gauge.weights, gauge.determined, gauge.group.tolist(), strict=True
     ):
         words = describe_link(measurements, gauge, group) if group else "" if determined else status.get((code,), "")
+        if determined and (blocking := _find_blocking(forecast, weights)):
+            determined, words = False, "; ".join([*blocking, *filter(None, [words])])
         found.append(DetectorForecast(
             detector=DETECTORS[code], group=group, words=words,
             error=float(np.sqrt(max(weights @ covariance @ weights, 0.0))) if determined else None,

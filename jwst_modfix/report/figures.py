@@ -81,15 +81,14 @@ def plot_residual_map(
     solution: Solution, *, corrected: bool = True, gridsize: int = 30, ax: Axes | None = None
 ) -> Axes:
     """
-    Plot the median residual of the measurements used, over the focal plane.
+    Plot the median residual of the measurements used, over the focal plane, against the corrected mean of the source.
 
     Parameters
     ----------
     solution : Solution
         The solution of one filter.
     corrected : bool, optional
-        Plot the residuals after the correction by the solution, the default, or before it: both are against the
-        corrected mean of the source.
+        Plot the residuals after the correction by the solution, the default, or before it.
     gridsize : int, optional
         Number of hexagonal bins along V2.
     ax : matplotlib.axes.Axes, optional
@@ -98,8 +97,7 @@ def plot_residual_map(
     Returns
     -------
     matplotlib.axes.Axes
-        The axes: V2 and V3 [arcsec], the colour is the median of measured minus fitted magnitude [mmag]; the title
-        has the rms of the single measurements.
+        The axes: V2 and V3 [arcsec]; colour: median of measured minus fitted magnitude [mmag]; title: the rms.
     """
     ax = _axes(ax)
     used = solution.rejected == 0
@@ -187,11 +185,6 @@ def plot_sky_map(
     -------
     matplotlib.axes.Axes
         The axes: offsets from the middle of the sources [arcmin], the colour is the difference [mmag].
-
-    Raises
-    ------
-    MeasurementsError
-        The measurements have no RA and Dec.
     """
     m = solution.measurements if measurements is None else measurements
     if m.RA is None or m.Dec is None:
@@ -369,11 +362,9 @@ def _astrometry(derivation: Derivation) -> Picture | None:
 
 def _from_the_others(values: np.ndarray, source: Any) -> np.ndarray:
     """Each value minus the mean of its source's other values; NaN where it is the only one."""
-    left, known = np.full(len(values), np.nan), np.isfinite(values)
-    own, source = values[known], source[known]
-    n, sums = np.bincount(source)[source], np.bincount(source, own)[source]
-    left[known] = np.where(n > 1, own - (sums - own) / np.maximum(n - 1, 1), np.nan)
-    return left
+    known = np.isfinite(values)
+    n, sums = (np.bincount(source, part)[source] for part in (known, np.where(known, values, 0.0)))
+    return np.where(known & (n > 1), values - (sums - values) / np.maximum(n - 1, 1), np.nan)
 
 
 def _shifts(derivation: Derivation) -> Picture:
