@@ -20,7 +20,7 @@ from simulated_detectors import Network, lay_out, simulate
 
 from jwst_modfix.derivation.forecast import plan_bands
 from jwst_modfix.errors import DegenerateTermWarning
-from jwst_modfix.fitting.separability import Choice
+from jwst_modfix.fitting.design import Choice
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import judge_detectors
 

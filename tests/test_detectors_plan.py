@@ -5,8 +5,9 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.derivation.forecast import draw_places, plan_bands, plan_measurements
+from jwst_modfix.fitting.design import Choice
 from jwst_modfix.fitting.drift import forecast_drifts, list_drifts
-from jwst_modfix.fitting.separability import Choice, forecast_terms
+from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
 from jwst_modfix.simulate.magnitudes import plan_pointings
@@ -17,7 +18,7 @@ NUMBER = 24
 @pytest.fixture(scope="module")
 def sets():
     """Independent sets of rolls 0 and 150 with four dithers, and fields of order 1."""
-    network = Network(rolls=(0.0, 150.0), dithers=4, field_rms=0.004, field_order=1)
+    network = Network(rolls=(0.0, 150.0), dithers=4, field_rms=0.004, field_order=1, shared=True)
     return [simulate(network, network.seeds("plan", number)) for number in range(NUMBER)]
 
 

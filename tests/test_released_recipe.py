@@ -12,7 +12,7 @@ from jwst_modfix import ModuleOffsetStep, OffsetTable
 from jwst_modfix.table.formats import RECIPE_GRADIENT
 
 RECIPE_TABLE = dataclasses.replace(OffsetTable.read("packaged"), gradient=RECIPE_GRADIENT)
-PUBLISHED = {
+PUBLISHED = {  # by detector, filter
     ("NRCA2", "F200W"): (-0.05267, 0.0),
     ("NRCB4", "F200W"): (0.0, 0.0),
     ("NRCALONG", "F356W"): (0.00874, 0.00300),

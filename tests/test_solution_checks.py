@@ -11,7 +11,7 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.checks import SkyOffset, compare_sky, reserve_sources, sky_offsets, validate
 from jwst_modfix.fitting.separability import too_few_sources
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays, offset_table
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays
 
 
 def test_reserves_whole_sources():
@@ -84,7 +84,7 @@ def test_a_slope_along_v2_is_not_lost_where_that_along_v3_is_not_determined():
     survey = Survey(rolls=(0.0,), arrays=LW, dithers=((0.0, 0.0), (60.0, 0.0), (-60.0, 0.0), (90.0, 0.0)))
     with pytest.warns(DegenerateTermWarning, match="slope of array long along V3: no source moves"):
         solution = fit(simulate(np.random.default_rng(7), truth, survey), fit_direction=True)
-    (row,) = offset_table(solution).rows
+    (row,) = solution.to_table().rows
     assert abs(row.slope - 0.02) < 4 * row.slope_error < 0.004
     assert row.direction == 90.0
 

@@ -177,7 +177,7 @@ Examples:
 @click.option("--scatter", type=Finite(0.01), default=3.0, show_default=True,
               help="Error of one measurement [mmag], photon noise included.")  # fmt: skip
 @click.option("--fit-slope", type=click.Choice(["long", "all", "none"]), default="long", show_default=True,
-              help="Arrays with a slope.")  # fmt: skip
+              help="Arrays with a slope; or with --scale detectors, with fields of order 1 or more.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["modules", "detectors"]), default="modules", show_default=True,
               help="What gets a zero point.")  # fmt: skip
 @click.option("--field-order", type=click.IntRange(0, 3), default=0, show_default=True,
@@ -209,7 +209,7 @@ def plan_command(
     import numpy as np  # late, as all that needs time to import
 
     from jwst_modfix.derivation.forecast import plan_bands
-    from jwst_modfix.fitting.separability import Choice
+    from jwst_modfix.fitting.design import Choice
 
     options = {"density": density, "scatter": 1e-3 * scatter, "choice": Choice(**terms), "baseline": baseline}
     if reach is not None:
@@ -280,7 +280,7 @@ def _describe_plan(plan):
     if plan.forecast.model.scale == "detectors":
         rows = [*_list_detectors(plan), *rows]
     yield from align(rows)
-    yield from (f"  not determined: {s.words}" for s in plan.forecast.status if s.is_degenerate)
+    yield from (f"  not determined: {s.words}" for s in plan.forecast.status if not s.is_fitted)
     yield from (f"  not determined: {words}" for words in plan.forecast.refusals)
     yield from (f"  note: {sentence}" for sentence in plan.forecast.links.sentences())
     yield from (f"  note: {sentence}" for sentence in (*plan.forecast.remarks, *describe_drifts(plan.drifts)))
