@@ -1,6 +1,5 @@
 """One filter and pupil: its measurements, its solution and the checks of it."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,8 +49,6 @@ from jwst_modfix.text import format_measured
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.
 LEAST_ERROR = 0.0007
-
-
 # Fewer sources with a colour do not say whether residuals depend on it.
 _MIN_COLOURS = 20
 _NO_COLOUR = (
@@ -124,7 +121,9 @@ class BandResult:
         """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
         found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
-        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
+        return found | {
+            one.array: systematic_error(*known, one.difference, one.far_difference) for one in self.apertures
+        }
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
@@ -138,8 +137,10 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])
     table = photometry.measurements
     rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
-    measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
-    measurements = _choose_aperture(measurements, table[rows], options.aperture)
+    chosen = Table(table, copy=False)
+    chosen["selected"] = selected
+    measurements = Measurements.from_table(chosen, filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+    measurements = _choose_aperture(measurements, table, rows, options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     result = replace(result, colour=_find_colours(photometry, selected, result))
@@ -165,13 +166,14 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     return replace(result, warnings=words)
 
 
-def _choose_aperture(measurements: Measurements, table: Table, aperture: str) -> Measurements:
+def _choose_aperture(measurements: Measurements, table: Table, rows: np.ndarray, aperture: str) -> Measurements:
     """Add shares of the growths to magnitudes, and take the errors of these sums."""
     if aperture == "r":
         return measurements
     near, far = growth_shares(aperture, _channel(measurements.filter))
-    mag = measurements.mag + near * np.asarray(table["growth"]) + far * np.asarray(table["far_growth"])
-    return replace(measurements, mag=mag, mag_error=np.hypot(np.asarray(table[f"{aperture}_error"]), LEAST_ERROR))
+    growth, farther, error = (np.asarray(table[n])[rows] for n in ("growth", "far_growth", f"{aperture}_error"))
+    mag = measurements.mag + near * growth + far * farther
+    return replace(measurements, mag=mag, mag_error=np.hypot(error, LEAST_ERROR))
 
 
 def _channel(filter_: str) -> str:
@@ -194,7 +196,8 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         solution = _replace_by_pairs(solution, pairs)
     else:
         solution = fit(measurements, **choices, fit_direction=options.fit_direction)
-        pairs = _compare_pairs(measurements, options)
+        with without_warnings():  # for the comparison in the report, where that is possible
+            pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
         offsets=solution.to_table(),
@@ -269,8 +272,9 @@ def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[Aper
     table = photometry.measurements
     if "growth" not in table.colnames:
         return ()
-    fitted = table[result.rows[~result.measurements.reserved]]
-    return tuple(compare_apertures(result.solution, np.asarray(fitted["growth"]), np.asarray(fitted["growth_error"])))
+    fitted = result.rows[~result.measurements.reserved]
+    growths = (np.asarray(table[name])[fitted] for name in ("growth", "far_growth", "growth_error"))
+    return tuple(compare_apertures(result.solution, *growths))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
@@ -305,8 +309,7 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    choices = _choices(options)
-    again = fit_quietly(measurements, **choices, per_module=True)
+    again = fit_quietly(measurements, **_choices(options), per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -314,13 +317,6 @@ def _fit_module_slopes(measurements: Measurements, solution: Solution, options: 
 def _solve_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     time_term = "zero" if options.time_term == "zero" else "fit"
     return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
-
-
-def _compare_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
-    """Solve by pairs too, where that is possible, for the comparison in the report."""
-    with contextlib.suppress(NoSolutionError), without_warnings():
-        return _solve_pairs(measurements, options)
-    return {}
 
 
 def _replace_by_pairs(solution: Solution, pairs: dict[str, PairSolution]) -> Solution:
@@ -367,10 +363,7 @@ def _compare_sky(
 def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
     """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    try:
-        return dict(sky_offsets(number_times(np.asarray(table["mjd"])), *columns))
-    except NoSolutionError:
-        return {}
+    return _attempt(lambda: sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:
@@ -397,12 +390,13 @@ def difference_of_centres(table: Table, solution: Solution, result: ArrayResult)
     if result.offset is None:
         return result
     mine = _of_band(table, solution.measurements) & np.asarray(table["array"] == result.array)
-    a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
+    places = np.stack([table["V2"], table["V3"]])
+    a, b = (_middle(places[:, mine & np.asarray(table["module"] == module)]) for module in MODULES)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)
 
 
-def _middle(table: Table) -> tuple[float, float]:
+def _middle(places: np.ndarray) -> tuple[float, float]:
     """Middle (V2, V3) of the area where sources were measured [arcsec]: their mean follows how they cluster."""
-    v2, v3 = ((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
-    return v2, v3
+    v2, v3 = (places.min(axis=1) + places.max(axis=1)) / 2
+    return float(v2), float(v3)

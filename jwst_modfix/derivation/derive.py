@@ -17,7 +17,7 @@ from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, sol
 from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
-from jwst_modfix.fitting.design import DETECTORS
+from jwst_modfix.fitting.design import CHOICES, DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
@@ -28,7 +28,7 @@ from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
-from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
+from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
@@ -40,15 +40,9 @@ __all__ = ["Derivation", "Options"]
 # measurements of a source alike.
 _MARGIN = 1.0  # mag
 
-_CHOICES = {
+_CHOICES = CHOICES | {
     "photometry": ("exposure", "mosaic", "catalog"),
     "method": ("network", "pairs", "sky"),
-    "scale": ("modules", "detectors"),
-    "field_order": ("0", "1", "2", "3", "auto"),
-    "exposure_terms": ("auto", "fit", "zero"),
-    "drift": ("report", "fit", "no"),
-    "fit_slope": ("long", "all", "none"),
-    "time_term": ("auto", "fit", "zero"),
     "aperture": APERTURES,
 }
 
@@ -172,7 +166,7 @@ class Derivation:  # numpydoc ignore=PR01
     @cached_property
     def measurements(self) -> Table:
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
-        table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
+        table, n = Table(self.photometry.measurements, copy=False), len(self.selection.mask)
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         # A colour term leaves out selected measurements of sources without a colour.
         reason = np.where(self.selection.mask, "no colour", self.selection.reason).astype("U16")
@@ -316,11 +310,9 @@ def read_members(
 def _inspect(path: Path) -> ExposureHeader | str:
     """Read one member's headers and WCS; return the headers, or what is wrong with it."""
     try:
-        header = read_header(path)
-        read_geometry(header)
+        return read_header(path, with_geometry=True)
     except ModuleOffsetError as error:
         return str(error)
-    return header
 
 
 def _measure(

@@ -13,11 +13,11 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, list_bands
+from jwst_modfix.derivation.provenance import find_validity
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
 from jwst_modfix.table.describe import describe_band
-from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns
 
@@ -129,11 +129,7 @@ def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_
         return Validity()
     rows = [row for values, _ in known.values() for row in values]
     contexts = [c for table in tables for c in table.meta["calibration"]["contexts"]]
-    if any(context_number(context) is None for context in contexts):
-        contexts = []
-    ordered = sorted(set(contexts), key=context_number) or [None]
-    names = [tuple(sorted({row[i] for row in rows})) if all(row[i] for row in rows) else () for i in (0, 1)]
-    return Validity(context_first=ordered[0], context_last=ordered[-1], photom=names[0], flat=names[1])
+    return find_validity(contexts, *([row[i] or None for row in rows] for i in (0, 1)))
 
 
 def _refuse_twice(path: Path, table: Table, seen: dict[str, str], measured: dict[str, np.ndarray]) -> None:

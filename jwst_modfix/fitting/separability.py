@@ -174,15 +174,15 @@ class TermStatus:
 class Forecast:
     """What a fit of one filter and pupil will determine."""
 
-    model: Model  # all terms that were asked for
-    system: LinearSystem
-    links: LinkReport
-    status: tuple[TermStatus, ...]  # of each term but levels and exposures: its expected error, or why there is none
-    free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
-    fitted: np.ndarray  # (n_terms,), terms that are determined
-    choice: Choice
-    remarks: tuple[str, ...] = ()  # what was chosen, and why
-    refusals: tuple[str, ...] = ()  # what was asked for and is not determined
+    model: Model  #: all terms that were asked for
+    system: LinearSystem  #: design of the measurements
+    links: LinkReport  #: sources that detectors and epochs share
+    status: tuple[TermStatus, ...]  #: of each term but levels and exposures: its expected error, or why there is none
+    free: np.ndarray  #: (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
+    fitted: np.ndarray  #: (n_terms,), terms that are determined
+    choice: Choice  #: what was asked of the fit
+    remarks: tuple[str, ...] = ()  #: what was chosen, and why
+    refusals: tuple[str, ...] = ()  #: what was asked for and is not determined
 
     @property
     def has_exposures(self) -> bool:

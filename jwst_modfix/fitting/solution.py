@@ -65,11 +65,6 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         -------
         dict
             Detector to (z, error) [mag]; NaN for both where z is not determined within its group.
-
-        Raises
-        ------
-        NoSolutionError
-            The detector of the baseline has no zero point.
         """
         values, covariance = self.zero_point_covariance(baseline)
         return {
@@ -79,7 +74,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def zero_point_covariance(self, baseline: str = "B") -> tuple[dict[str, float], np.ndarray]:
         """
-        Zero points of all detectors with their covariance; parameters as for `zero_points`.
+        Find the zero points of all detectors and their covariance.
 
         Parameters
         ----------
@@ -88,7 +83,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
         Returns
         -------
-        values, covariance : dict, numpy.ndarray of shape (n_detectors, n_detectors)
+        dict, numpy.ndarray of shape (n_detectors, n_detectors)
             Zero points [mag], NaN where not determined, and their covariance [mag^2].
         """
         gauge = fix_gauge(self, baseline)
@@ -124,7 +119,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def value(self, name: str) -> tuple[float, float]:
         """
-        Look up one term by its name.
+        Look up one term by its name; KeyError if there is none.
 
         Parameters
         ----------
@@ -133,13 +128,8 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
         Returns
         -------
-        value, error : float
+        tuple of float
             Value and standard error [mag or mag/arcmin]; NaN for both where the term was not determined.
-
-        Raises
-        ------
-        KeyError
-            No term has that name.
         """
         if name not in self.names:
             raise KeyError(f"no term {name!r}; there are {', '.join(self.names)}")
@@ -165,22 +155,17 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def predict(self, measurements: Measurements) -> np.ndarray:
         """
-        Systematic error z + g u + t of any measurements of this filter, with the baseline ``'mean'``.
+        Predict the systematic error z + g u + t of measurements, with the baseline ``'mean'``.
 
         Parameters
         ----------
         measurements : Measurements
-            Measurements by detectors and in epochs of this solution.
+            Measurements of this filter; MeasurementsError if a detector or epoch is not part of the solution.
 
         Returns
         -------
         numpy.ndarray, shape (n,)
             What to subtract from the magnitudes [mag]; an array's own level included.
-
-        Raises
-        ------
-        MeasurementsError
-            An array or epoch is not part of the solution.
         """
         mine, other = (f"{m.filter}+{m.pupil}" for m in (self.measurements, measurements))
         if mine != other:
@@ -203,7 +188,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
         Returns
         -------
-        value, error : float
+        tuple of float
             The difference and its standard error [mag]; terms that are not determined count as 0.
         """
         there = {ARRAYS[code // 2] for code in self.model.detectors if code ^ 1 in self.model.detectors}
@@ -366,9 +351,7 @@ def fit(
         Array IDs that have a gradient across the field: a slope, or with ``scale='detectors'`` fields of order 1 at
         least. Where these are not determined, zero points are not, either.
     time_term : {'auto', 'fit', 'zero'}, optional
-        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
-        significant. These keep their value and error: to drop a term because it looks small makes the errors of
-        the others too small (Leeb & Poetscher 2005, Econometric Theory 21, 21).
+        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which are not significant.
     exposure_terms : {'auto', 'fit', 'zero'}, optional
         Whether exposures, each of all detectors, have terms in the place of their epoch's: ``'auto'`` where these
         multiply no error by more than 3, ``'fit'`` where they are separable.
@@ -376,19 +359,15 @@ def fit(
         With ``scale='detectors'``: order of the field of each detector, in the place of slopes; ``'auto'`` takes the
         lowest that the reserved sources cannot tell from any higher one.
     drift : {'report', 'fit', 'no'}, optional
-        ``'fit'``: with ``scale='detectors'``, a term for each detector in each epoch after the first, less the mean
-        of all, where these are separable. The others fit none.
+        ``'fit'``: with ``scale='detectors'``, a term for each detector in each later epoch, where these are separable.
     direction : float, optional
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
         (V2, V3) where u = 0 [arcsec].
-    fit_direction : bool, optional
-        Fit two components of each slope, along V2 and V3.
-    per_module : bool, optional
-        Fit one slope for each module, as a diagnostic.
+    fit_direction, per_module : bool, optional
+        Fit two components of each slope, along V2 and V3; one slope for each module, as a diagnostic.
     colour_term : bool, optional
-        Fit the dependence of A - B on the colour of sources [mag per mag], the term ``"colour"``. The measurements need
-        the column ``colour``; zero points hold at its median.
+        Fit A - B against the column ``colour`` [mag per mag]; zero points hold at its median.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
@@ -403,8 +382,6 @@ def fit(
     ------
     NoSolutionError
         No sources, one module only, one epoch without dithers, or no overlap between the modules.
-    MeasurementsError
-        An option is not known.
 
     Warns
     -----
@@ -574,7 +551,9 @@ def _correlate(solution: Solution) -> Solution:
 
 
 def _mark_insignificant(solution: Solution) -> Solution:
-    """Mark the epoch terms that are compatible with 0, each by its own chi-square; values and errors stay."""
+    """Mark the epoch terms that are compatible with 0, each by its own chi-square."""
+    # Values and errors stay: to drop a term because it looks small makes the errors of the others too small (Leeb &
+    # Poetscher 2005, Econometric Theory 21, 21).
     least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
     status = []
     for found in solution.status:
