@@ -1,6 +1,8 @@
 """Simulated exposures with the real SIAF geometry, and the command `modfix`, for all tests."""
 
 import functools
+import gc
+import shutil
 
 import numpy as np
 import pytest
@@ -14,12 +16,26 @@ from jwst_modfix.cli import main
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 # Each file runs in one process: those that take minutes begin first, or a core would wait for them at the end.
-LONGEST = ("test_end_to_end", "test_image3", "test_steps_derive", "test_solution_pulls")
+LONGEST = (
+    "test_solution_pulls",
+    "test_end_to_end",
+    "test_steps_derive",
+    "test_steps_associations",
+    "test_image3",
+    "test_kills",
+)
+
+PAIR = ("NRCA2", "NRCB2")
 
 
 def pytest_collection_modifyitems(items):
     """Sort the longest files before all others."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish():
+    """Keep what is imported out of the garbage collector, which stpipe runs after each step: 0.13 s a time."""
+    gc.freeze()
 
 
 @functools.cache
@@ -52,20 +68,27 @@ def small_exposure(make_exposure):
 @pytest.fixture
 def pair(small_exposure):
     """Two new models: NRCA2, which is scaled, and NRCB2, which is the baseline."""
-    return [small_exposure(detector, "F200W") for detector in ("NRCA2", "NRCB2")]
+    return [small_exposure(detector, "F200W") for detector in PAIR]
+
+
+@pytest.fixture(scope="session")
+def pair_files(small_exposure, tmp_path_factory):
+    """Folder with the files of a pair and an association with a third, non-science member."""
+    data = tmp_path_factory.mktemp("pair")
+    models = [small_exposure(detector, "F200W") for detector in PAIR]
+    for model in models:
+        model.save(str(data / model.meta.filename))
+    (data / "sources.ecsv").write_text("# not opened by us\n")
+    asn = asn_from_list([model.meta.filename for model in models], rule=DMS_Level3_Base, product_name="mosaic")
+    asn["products"][0]["members"].append(Member({"expname": "sources.ecsv", "exptype": "sourcecat"}))
+    (data / "set_asn.json").write_text(asn.dump()[1])
+    return data
 
 
 @pytest.fixture
-def pair_folder(pair, tmp_path, monkeypatch):
-    """A working directory with data/, two files and an association with a third, non-science member."""
-    data = tmp_path / "data"
-    data.mkdir()
-    for model in pair:
-        model.save(str(data / model.meta.filename))
-    (data / "sources.ecsv").write_text("# not opened by us\n")
-    asn = asn_from_list([str(model.meta.filename) for model in pair], rule=DMS_Level3_Base, product_name="mosaic")
-    asn["products"][0]["members"].append(Member({"expname": "sources.ecsv", "exptype": "sourcecat"}))
-    (data / "set_asn.json").write_text(asn.dump()[1])
+def pair_folder(pair_files, tmp_path, monkeypatch):
+    """A working directory with a copy of them in data/."""
+    shutil.copytree(pair_files, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

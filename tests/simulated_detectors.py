@@ -27,6 +27,7 @@ class Network:
     field_order: int = 2
     exposure_scatter: float = 0.0  # of the terms of exposures [mag]
     jitter: float = 0.0  # of each detector in each exposure [mag]
+    shared: bool = False  # sources at the places of one of four skies: to find their pixels takes the most time
     drifts: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))  # (detector, epoch): mag
 
     def seeds(self, name, number=0):
@@ -35,8 +36,19 @@ class Network:
 
 
 @functools.cache
-def _pointings(rolls, dithers, filter):
+def lay_out(rolls, dithers, filter):
+    """Pointings of all detectors of a channel."""
     return plan_pointings(rolls, dithers=dithers, filters=[filter])
+
+
+def _see_sky(network, rng):
+    pointings = lay_out(network.rolls, network.dithers, network.filter)
+    return plan_measurements(pointings, *draw_places(pointings, rng, network.density), network.scatter)
+
+
+@functools.cache
+def _see_shared_sky(network, number):
+    return _see_sky(network, np.random.default_rng(number))
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,7 @@ class Truth:
 
 def simulate(network, rng):
     """Draw sources, a truth and measurements."""
-    pointings = _pointings(network.rolls, network.dithers, network.filter)
-    m = plan_measurements(pointings, *draw_places(pointings, rng, network.density), network.scatter)
+    m = _see_shared_sky(replace(network, drifts=None), rng.integers(4)) if network.shared else _see_sky(network, rng)
     detectors = [DETECTORS[code] for code in np.unique(m.detector)]
     truth = Truth(
         dict(zip(detectors, rng.normal(0, network.spread, len(detectors)), strict=True)),

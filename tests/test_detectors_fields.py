@@ -7,10 +7,11 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.design import legendre, list_powers
+from jwst_modfix.fitting.design import Choice, legendre, list_powers
 from jwst_modfix.fitting.drift import Drift, describe_drifts, list_drifts
-from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.zero_points import judge_detectors
+from jwst_modfix.fitting.separability import forecast_terms
+from jwst_modfix.fitting.solution import fit, fit_quietly
+from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
 
 SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules
 WIDE = ((0, 0), (50, 10), (-50, -10), (90, 0), (0, 60), (130, 60))
@@ -45,7 +46,7 @@ def test_fields_and_zero_points_are_recovered(rolls, dithers, limit):
     assert 0.6 < np.sqrt(np.mean((misses / errors) ** 2)) < 1.5
     for result in results:
         assert abs(result.zero_point - true[result.detector]) < 5 * result.zero_point_error < 0.005
-        assert result.field_rms == pytest.approx(0.005, abs=0.003)
+        assert result.field.rms == pytest.approx(0.005, abs=0.003)
 
 
 def test_a_field_is_judged_with_its_zero_point():
@@ -88,6 +89,48 @@ def test_thin_links_of_one_roll_give_no_field(number):
     assert not solution.to_table().zero_points
 
 
+def add_gradient(m, truth, gradient):
+    """Add a gradient toward +V2 over the whole focal plane [mag/arcmin]; the truth holds at the detectors' centres."""
+    centres = {"NRCALONG": 85.93, "NRCBLONG": -89.40}  # V2 [arcsec]
+    zero_points = {d: z + gradient * centres[d] / 60 for d, z in truth.zero_points.items()}
+    return replace(m, mag=m.mag + gradient * m.V2 / 60), replace(truth, zero_points=zero_points)
+
+
+@pytest.mark.parametrize("rolls", [(0.0, 180.0, 0.0), (0.0, 90.0)])
+@pytest.mark.parametrize("order", ["0", "auto"])
+def test_long_wavelengths_have_the_gradient_of_the_field(rolls, order):
+    """Truth: 3 mmag/arcmin toward +V2, as in Table 2, which moves zero points that are linked at their edges."""
+    m, truth = draw("gradient", rolls=rolls, filter="F444W")
+    m, truth = add_gradient(replace(m, reserved=m.source % 5 == 0), truth, 0.003)
+    solution, expected = fit(m, scale="detectors", field_order=order), truth.relative("B")
+    a, b = judge_detectors(solution)
+    assert solution.field_order == 1
+    assert abs(a.zero_point - expected["NRCALONG"]) < 4 * a.zero_point_error < 0.006
+    for result, module in ((a, "A"), (b, "B")):
+        mine = m.module == module
+        expected = 0.003 * np.polyfit(2 * m.x[mine] / 2047 - 1, m.V2[mine] / 60, 1)[0]  # of P_1(xi)
+        assert result.field.coefficients[1][0] == pytest.approx(expected, abs=4 * result.field_error)
+    solution = fit(m, scale="detectors", field_order="0", fit_slope="none")
+    assert solution.field_order == 0
+
+
+@pytest.mark.parametrize("order", ["0", "auto"])
+def test_one_roll_gives_no_zero_point_of_a_long_wavelength(order):
+    """Truth: 3 mmag/arcmin, which moves A - B by 7 mmag where edges link the modules, and shows in no residual."""
+    m, truth = draw("one long roll", rolls=(0.0,), dithers=WIDE, filter="F444W", density=60.0)
+    m, truth = add_gradient(replace(m, reserved=m.source % 5 == 0), truth, 0.003)
+    with pytest.warns(DegenerateTermWarning, match="field of order 1: the common linear gradient over the focal plane"):
+        solution = fit(m, scale="detectors", field_order=order)
+    (result,) = (r for r in judge_detectors(solution) if r.detector == "NRCALONG")
+    assert result.verdict == "not determined"
+    assert [row.detector for row in solution.to_table().zero_points] == ["NRCBLONG"]  # which is kept
+    forecast = forecast_detectors(forecast_terms(m, Choice(scale="detectors")), m)[0]
+    assert forecast.error is None
+    assert "holds only if no detector has a field, and that of order 1 is not determined" in forecast.words
+    flat = fit(m, scale="detectors", fit_slope="none").zero_points()["NRCALONG"]
+    assert abs(flat[0] - truth.relative("B")["NRCALONG"]) > 4 * flat[1]  # what the refusal prevents
+
+
 @pytest.mark.filterwarnings("ignore::jwst_modfix.errors.DegenerateTermWarning")
 @pytest.mark.parametrize(("rolls", "dithers"), [((0.0,), 6), ((0.0, 2.0), 6), ((0.0, 90.0), 4), ((0.0, 180.0, 0.0), 6)])
 def test_fields_that_are_not_fitted_are_in_the_errors_of_zero_points(rolls, dithers):
@@ -112,7 +155,9 @@ def test_fields_that_are_not_fitted_are_in_the_errors_of_zero_points(rolls, dith
 
 def test_no_structure_is_carried_where_there_is_none():
     """Truth: flat detectors; chance alone gives structure of 2 sigma in 1 of 40 sets."""
-    remarks = [words for number in range(20) for words in fit(draw("flat", number)[0], scale="detectors").remarks]
+    remarks = [
+        words for number in range(20) for words in fit(draw("flat", number, shared=True)[0], scale="detectors").remarks
+    ]
     assert len([words for words in remarks if "are not fitted: structure" in words]) <= 3
 
 
@@ -193,6 +238,15 @@ def test_a_drift_in_the_turned_epoch_is_not_told():
         fit(m, scale="detectors", drift="fit")
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_drifts_are_asked_for_in_vain_where_there_is_one_epoch(number):
+    """Truth: so few sources determine no zero point in one roll; then there is nothing that drifts either."""
+    m, _ = draw("one epoch", number, rolls=(0.0,), dithers=4, density=10)
+    solution = fit_quietly(m, scale="detectors", drift="fit")
+    assert not np.isfinite([value for value, _ in solution.zero_points().values()]).any()
+    assert not solution.model.mask("drift").any()
+
+
 def test_fitted_drifts_free_the_zero_points_of_them():
     """Truth: rolls 0 and 150; without drifts the zero point of NRCA1 is off by some of the 10 mmag."""
     m, truth = draw("fitted", rolls=(0.0, 150.0), dithers=4, drifts={("NRCA1", 1): DRIFT})
@@ -237,6 +291,6 @@ def test_structure_that_a_field_does_not_hold_is_stated(name):
 def test_without_structure_none_is_stated():
     """Truth: fields of order 2 and noise, in 80 detectors."""
     for number in range(10):
-        m, _ = draw("no pattern", number, field_rms=0.005)
+        m, _ = draw("no pattern", number, field_rms=0.005, shared=True)
         results = judge_detectors(fit(m, scale="detectors", field_order="2"))
         assert not [r.words for r in results if "structure" in r.words]

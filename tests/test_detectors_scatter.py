@@ -16,7 +16,7 @@ def draw(name, number, **network):
 @pytest.fixture(scope="module", params=[0.001, 0.003], ids=["1 mmag", "3 mmag"])
 def sets(request):
     """25 independent sets of three epochs and two dithers, with offsets solved."""
-    found = [draw("jitter", number, dithers=2, jitter=request.param) for number in range(25)]
+    found = [draw("jitter", number, dithers=2, jitter=request.param, shared=True) for number in range(25)]
     return request.param, [(fit(m), truth) for m, truth in found]
 
 
@@ -41,7 +41,7 @@ def test_size_of_the_scatter(sets):
 
 def test_no_scatter_where_there_is_none():
     """Truth: no jitter; the estimate is 0 in half of all sets, and small in the others."""
-    found = [fit(draw("clean", number, dithers=2)[0]).detector_scatter for number in range(8)]
+    found = [fit(draw("clean", number, dithers=2, shared=True)[0]).detector_scatter for number in range(8)]
     assert np.median(found) < 0.0003
     assert max(found) < 0.0008
 
@@ -49,7 +49,7 @@ def test_no_scatter_where_there_is_none():
 def test_zero_points_of_detectors_hold_the_scatter():
     pulls = []
     for number in range(36):
-        m, truth = draw("detectors", number, jitter=0.003)
+        m, truth = draw("detectors", number, dithers=4, jitter=0.003, shared=True)
         found, true = fit(m, scale="detectors").zero_points("B"), truth.relative("B")
         pulls += [(value - true[d]) / error for d, (value, error) in found.items()]
     assert len(pulls) == 288

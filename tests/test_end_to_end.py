@@ -12,13 +12,15 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
-from commands import FIELD_GRID, combine, correct, simulate
+from commands import FIELD_GRID
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture, aperture_photometry
 from stdatamodels.jwst.datamodels import ImageModel
+from strun import combine, correct, simulated
 
 from jwst_modfix.simulate import MODULE_MIDPOINT, Attitude, detector_geometry
 
-pytestmark = pytest.mark.slow
+# Warnings of the stock steps are not ours.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 OFFSET = -0.01654  # Table 2, long, F444W: Delta_AB [mag]
 SLOPE = 0.00433  # and k [mag/arcmin]
@@ -32,19 +34,20 @@ RADIUS, ANNULUS = 8, (15, 25)  # pixels of 0.06 arcsec
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory):
     """Both long-wavelength arrays at each of two epochs, sources constant."""
-    folder = tmp_path_factory.mktemp("two_epochs")
-    simulate(folder, "--epochs", "2", "--dithers", "1", "--filter", "F444W", "--variable-fraction", "0", "--seed", "7")
-    return folder
+    options = ["--epochs=2", "--dithers=1", "--filter=F444W", "--variable-fraction=0", "--seed=7"]
+    with simulated(tmp_path_factory.mktemp("two_epochs"), *options) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def mosaics(data_set):
     """Mosaics of each epoch on one grid, before and after the correction."""
+    options = [*SKIPPED, *UNREAD, *(f"--steps.resample.{name}={value}" for name, value in FIELD_GRID.items())]
     paths = {}
     for epoch in (1, 2):
         raw = f"demo_ep{epoch}_F444W_image3_asn.json"
-        for state, association in (("before", raw), ("after", correct(data_set, raw))):
-            paths[state, epoch] = combine(data_set, association, f"{state}{epoch}", *SKIPPED, *UNREAD, grid=FIELD_GRID)
+        for state, association in (("before", raw), ("after", correct(raw))):
+            paths[state, epoch] = combine(association, f"{state}{epoch}", *options)
     return paths
 
 

@@ -1,6 +1,7 @@
 """Messages: lists of problems, and the page of messages quotes what the package says."""
 
 import ast
+import functools
 import itertools
 import pickle
 import re
@@ -14,8 +15,13 @@ ROOT = Path(__file__).parents[1]
 NAMES = r"\b[A-Z]+\b(?:=[A-Z]+)?"  # placeholders for names and numbers; keywords of headers are quoted by the code
 
 
+@functools.cache
 def texts():
     """All string literals of the package, f-strings with a gap for each value, as one text."""
+    return "\n".join(_literals())
+
+
+def _literals():
     for path in sorted((ROOT / "jwst_modfix").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -32,9 +38,8 @@ def quotes():
 
 @pytest.mark.parametrize("quote", quotes())
 def test_each_message_that_is_explained_exists(quote):
-    text = "\n".join(texts())
     parts = [part.strip(" =,") for part in re.split(NAMES, quote)]
-    assert [part for part in parts if part not in text] == []
+    assert [part for part in parts if part not in texts()] == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.checks import SkyOffset, compare_sky, reserve_sources, sky_offsets, validate
 from jwst_modfix.fitting.separability import too_few_sources
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays, offset_table
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays
 
 
 def test_reserves_whole_sources():
@@ -84,7 +84,7 @@ def test_a_slope_along_v2_is_not_lost_where_that_along_v3_is_not_determined():
     survey = Survey(rolls=(0.0,), arrays=LW, dithers=((0.0, 0.0), (60.0, 0.0), (-60.0, 0.0), (90.0, 0.0)))
     with pytest.warns(DegenerateTermWarning, match="slope of array long along V3: no source moves"):
         solution = fit(simulate(np.random.default_rng(7), truth, survey), fit_direction=True)
-    (row,) = offset_table(solution).rows
+    (row,) = solution.to_table().rows
     assert abs(row.slope - 0.02) < 4 * row.slope_error < 0.004
     assert row.direction == 90.0
 
@@ -162,7 +162,7 @@ def test_offset_and_slope_are_tested_together():
     result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001)
     assert result.significance == pytest.approx(norm.isf(np.exp(-4) / 2), abs=1e-6)
     assert result.correlation == 0.0
-    result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001, correlation=0.5)
+    result, _ = judge(0.0002, 0.0001, slope=0.0004, slope_error=0.0002, correlation=0.5)
     assert result.significance == pytest.approx(norm.isf(np.exp(-8 / 3) / 2), abs=1e-6)
     assert result.correlation == pytest.approx(0.5)
 
@@ -199,5 +199,8 @@ def test_errors_of_length_and_direction_of_a_gradient():
     assert result.direction_error == pytest.approx(np.degrees(np.hypot(0.6 * 0.0001, 0.8 * 0.0003) / 0.010))
     (row,) = changed.to_table().rows
     assert (row.slope, row.direction) == pytest.approx((result.slope, result.direction), abs=1e-6)
-    (result,) = judge_arrays(replace(changed, values=values / 100))
-    assert result.direction is None, "of no gradient"
+    # Three sigma of two components are a chi-square of 11.83: the direction is known at 12, and not at 11.5.
+    for chi_square, is_known in ((12.0, True), (11.5, False)):
+        values[numbers] = np.sqrt(chi_square / 2) * np.array([0.0001, 0.0003])
+        (result,) = judge_arrays(replace(changed, values=values))
+        assert (result.direction is not None) == is_known

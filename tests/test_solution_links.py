@@ -7,9 +7,9 @@ import pytest
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, chain, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning
-from jwst_modfix.fitting.checks import solve
 from jwst_modfix.fitting.separability import count_links, count_weakest_links
 from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge_arrays
 
 NO_DITHER = ((0.0, 0.0),)

@@ -8,11 +8,20 @@ import pytest
 from pull_cases import CASES, Case, collect, draw_truth
 from simulated_network import HARD, LW, SW, Survey, simulate
 
-from jwst_modfix.fitting.checks import solve
+from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.simulate import random_stream
 
+# Other cases hold these kinds of data too; benchmarks/pulls.py runs all.
+TWINS = (
+    "LW, no epoch terms, 5% variables, 1% outliers",
+    "LW, epoch terms",
+    "SW, 94 deg",
+    "LW, 174 and 184 deg",
+    "LW, one epoch with linking dithers",
+)
 
-@pytest.mark.parametrize(("number", "name"), list(enumerate(CASES)))
+
+@pytest.mark.parametrize(("number", "name"), [item for item in enumerate(CASES) if item[1] not in TWINS])
 def test_pulls(number, name):
     """Terms of one kind are taken together: their mean is then known to 0.07 and their width to 0.05."""
     case = CASES[name]

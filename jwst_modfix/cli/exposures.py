@@ -166,7 +166,7 @@ def plan_command(
     import numpy as np  # late, as all that needs time to import
 
     from jwst_modfix.derivation.forecast import plan_bands
-    from jwst_modfix.fitting.separability import Choice
+    from jwst_modfix.fitting.design import Choice
 
     options = {"density": density, "scatter": 1e-3 * scatter, "choice": Choice(**terms), "baseline": baseline}
     if reach is not None:
@@ -237,7 +237,7 @@ def _describe_plan(plan):
     if plan.forecast.model.scale == "detectors":
         rows = [*_list_detectors(plan), *rows]
     yield from align(rows)
-    yield from (f"  not determined: {s.words}" for s in plan.forecast.status if s.is_degenerate)
+    yield from (f"  not determined: {s.words}" for s in plan.forecast.status if not s.is_fitted)
     yield from (f"  not determined: {words}" for words in plan.forecast.refusals)
     yield from (f"  note: {sentence}" for sentence in plan.forecast.links.sentences())
     yield from (f"  note: {sentence}" for sentence in (*plan.forecast.remarks, *describe_drifts(plan.drifts)))

@@ -18,7 +18,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, help: str = "", **more: Any) -> None:
         words, _, examples = inspect.cleandoc(help).partition("For example:\n")
-        super().__init__(*args, help=words, epilog=f"\b\nExamples:\n{examples}", **more)
+        super().__init__(*args, **more, help=words, epilog=f"\b\nExamples:\n{examples}")
 
 
 class ManyFiles(Command):
@@ -85,7 +85,11 @@ def several(*options: Any) -> Callable[[Any], Any]:
 
 new_table = click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")
 model_options = several(
-    chosen("--fit-slope", "long all none", "Arrays with a slope."),
+    chosen(
+        "--fit-slope",
+        "long all none",
+        "Arrays with a slope; or with --scale detectors, with fields of order 1 or more.",
+    ),
     chosen("--scale", "modules detectors", "What gets a zero point."),
     chosen("--exposure-terms", "auto fit zero", "Terms of exposures in the place of those of epochs."),
     chosen("--baseline", " ".join([*BASELINES, *DETECTORS]), "Module or detector whose flux scale is kept."),

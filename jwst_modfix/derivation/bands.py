@@ -1,6 +1,5 @@
 """One filter and pupil: its measurements, its solution and the checks of it."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,6 @@ from jwst_modfix.fitting.checks import (
     list_assumptions,
     reserve_sources,
     sky_offsets,
-    solve,
     validate,
 )
 from jwst_modfix.fitting.drift import Drift, list_drifts
@@ -37,21 +35,19 @@ from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky_points import judge_sky, solve_sky
-from jwst_modfix.fitting.solution import Solution, fit
-from jwst_modfix.fitting.verdict import ArrayResult, judge_arrays, offset_table
-from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors, table_of_results
+from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
+from jwst_modfix.fitting.verdict import ArrayResult, Result, judge_arrays, table_of_results
+from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import describe_band, format_measured
 
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.
 LEAST_ERROR = 0.0007
-
-
 # Fewer sources with a colour do not say whether residuals depend on it.
 _MIN_COLOURS = 20
 _NO_COLOUR = (
@@ -103,7 +99,12 @@ class BandResult:
     @property
     def name(self) -> str:
         """Name of the band, such as ``F444W`` or ``F444W+F405N``."""
-        return self.filter if self.pupil == "CLEAR" else f"{self.filter}+{self.pupil}"
+        return describe_band(self.filter, self.pupil)
+
+    @property
+    def verdicts(self) -> tuple[Result, ...]:
+        """Results of the array IDs, or of the detectors."""
+        return (*self.results, *self.detectors)
 
     @property
     def colour_words(self) -> str:
@@ -119,7 +120,9 @@ class BandResult:
         """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
         found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
-        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
+        return found | {
+            one.array: systematic_error(*known, one.difference, one.far_difference) for one in self.apertures
+        }
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
@@ -133,8 +136,10 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])
     table = photometry.measurements
     rows = np.flatnonzero(selected & (table["filter"] == filter_) & (table["pupil"] == pupil))
-    measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
-    measurements = _choose_aperture(measurements, table[rows], options.aperture)
+    chosen = Table(table, copy=False)
+    chosen["selected"] = selected
+    measurements = Measurements.from_table(chosen, filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+    measurements = _choose_aperture(measurements, table, rows, options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     result = replace(result, colour=_find_colours(photometry, selected, result))
@@ -160,13 +165,14 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     return replace(result, warnings=words)
 
 
-def _choose_aperture(measurements: Measurements, table: Table, aperture: str) -> Measurements:
+def _choose_aperture(measurements: Measurements, table: Table, rows: np.ndarray, aperture: str) -> Measurements:
     """Add shares of the growths to magnitudes, and take the errors of these sums."""
     if aperture == "r":
         return measurements
     near, far = growth_shares(aperture, _channel(measurements.filter))
-    mag = measurements.mag + near * np.asarray(table["growth"]) + far * np.asarray(table["far_growth"])
-    return replace(measurements, mag=mag, mag_error=np.hypot(np.asarray(table[f"{aperture}_error"]), LEAST_ERROR))
+    growth, farther, error = (np.asarray(table[n])[rows] for n in ("growth", "far_growth", f"{aperture}_error"))
+    mag = measurements.mag + near * growth + far * farther
+    return replace(measurements, mag=mag, mag_error=np.hypot(error, LEAST_ERROR))
 
 
 def _channel(filter_: str) -> str:
@@ -184,15 +190,16 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
         return _solve_detectors(result, photometry, choices, options)
     if options.method == "pairs":
-        solution = solve(measurements, **choices)  # for levels, epoch terms and links
+        solution = fit_quietly(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
         solution = _replace_by_pairs(solution, pairs)
     else:
         solution = fit(measurements, **choices, fit_direction=options.fit_direction)
-        pairs = _compare_pairs(measurements, options)
+        with without_warnings():  # for the comparison in the report, where that is possible
+            pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
     return replace(
         result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
-        offsets=offset_table(solution),
+        offsets=solution.to_table(),
     )  # fmt: skip
 
 
@@ -228,8 +235,7 @@ def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
 def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
     table = photometry.exposures[_of_band(photometry.exposures, band)]
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
+    with without_warnings():
         return solve_sky(number_times(np.asarray(table["mjd"])), *columns, (band.filter, band.pupil))
 
 
@@ -265,8 +271,9 @@ def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[Aper
     table = photometry.measurements
     if "growth" not in table.colnames:
         return ()
-    fitted = table[result.rows[~result.measurements.reserved]]
-    return tuple(compare_apertures(result.solution, np.asarray(fitted["growth"]), np.asarray(fitted["growth_error"])))
+    fitted = result.rows[~result.measurements.reserved]
+    growths = (np.asarray(table[name])[fitted] for name in ("growth", "far_growth", "growth_error"))
+    return tuple(compare_apertures(result.solution, *growths))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
@@ -301,8 +308,7 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
 def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
     if not solution.fitted[solution.model.mask("slope")].any():
         return {}
-    choices = _choices(options)
-    again = solve(measurements, **choices, per_module=True)
+    again = fit_quietly(measurements, **_choices(options), per_module=True)
     found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
     return {name: value for name, value in found.items() if np.isfinite(value[0])}
 
@@ -310,14 +316,6 @@ def _fit_module_slopes(measurements: Measurements, solution: Solution, options: 
 def _solve_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     time_term = "zero" if options.time_term == "zero" else "fit"
     return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
-
-
-def _compare_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
-    """Solve by pairs too, where that is possible, for the comparison in the report."""
-    with contextlib.suppress(NoSolutionError), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
-        return _solve_pairs(measurements, options)
-    return {}
 
 
 def _replace_by_pairs(solution: Solution, pairs: dict[str, PairSolution]) -> Solution:
@@ -364,10 +362,7 @@ def _compare_sky(
 def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
     """Offsets of the sky levels in these exposures; none where no two were taken together."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    try:
-        return dict(sky_offsets(number_times(np.asarray(table["mjd"])), *columns))
-    except NoSolutionError:
-        return {}
+    return _attempt(lambda: sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:
@@ -394,12 +389,13 @@ def difference_of_centres(table: Table, solution: Solution, result: ArrayResult)
     if result.offset is None:
         return result
     mine = _of_band(table, solution.measurements) & np.asarray(table["array"] == result.array)
-    a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
+    places = np.stack([table["V2"], table["V3"]])
+    a, b = (_middle(places[:, mine & np.asarray(table["module"] == module)]) for module in MODULES)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)
 
 
-def _middle(table: Table) -> tuple[float, float]:
+def _middle(places: np.ndarray) -> tuple[float, float]:
     """Middle (V2, V3) of the area where sources were measured [arcsec]: their mean follows how they cluster."""
-    v2, v3 = ((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
-    return v2, v3
+    v2, v3 = (places.min(axis=1) + places.max(axis=1)) / 2
+    return float(v2), float(v3)

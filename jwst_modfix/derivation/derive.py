@@ -17,20 +17,22 @@ from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, sol
 from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
-from jwst_modfix.fitting.design import DETECTORS
+from jwst_modfix.fitting.design import CHOICES, DETECTORS
 from jwst_modfix.fitting.sky_points import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
+from jwst_modfix.fitting.verdict import ArrayResult
+from jwst_modfix.fitting.zero_points import DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
-from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
+from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import count_nouns, format_measured, log, show_progress
+from jwst_modfix.text import count_nouns, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -38,15 +40,9 @@ __all__ = ["Derivation", "Options"]
 # measurements of a source alike.
 _MARGIN = 1.0  # mag
 
-_CHOICES = {
+_CHOICES = CHOICES | {
     "photometry": ("exposure", "mosaic", "catalog"),
     "method": ("network", "pairs", "sky"),
-    "scale": ("modules", "detectors"),
-    "field_order": ("0", "1", "2", "3", "auto"),
-    "exposure_terms": ("auto", "fit", "zero"),
-    "drift": ("report", "fit", "no"),
-    "fit_slope": ("long", "all", "none"),
-    "time_term": ("auto", "fit", "zero"),
     "aperture": APERTURES,
 }
 
@@ -62,7 +58,7 @@ class Options:  # numpydoc ignore=PR01
     field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
     exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
     drift: str = "report"  #: terms of detectors in epochs, with ``scale='detectors'``: 'report', 'fit' or 'no'
-    fit_slope: str = "long"  #: array IDs with a gradient: 'long', 'all' or 'none'
+    fit_slope: str = "long"  #: arrays with a gradient, or fields: 'long', 'all' or 'none'
     fit_direction: bool = False  #: fit the direction of each gradient too
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``
@@ -170,7 +166,7 @@ class Derivation:  # numpydoc ignore=PR01
     @cached_property
     def measurements(self) -> Table:
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
-        table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
+        table, n = Table(self.photometry.measurements, copy=False), len(self.selection.mask)
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         # A colour term leaves out selected measurements of sources without a colour.
         reason = np.where(self.selection.mask, "no colour", self.selection.reason).astype("U16")
@@ -239,18 +235,9 @@ class Derivation:  # numpydoc ignore=PR01
 
 def list_results(derivation: Derivation) -> list[list[str]]:
     """List the results in words, a row for each array or detector; the first row has the names of the columns."""
-    rows = [["filter", "array", "offset [mmag]", "slope [mmag/arcmin]", "effective sources", "correction", "reason"]]
-    if derivation.options.scale == "detectors":
-        rows = [["filter", "detector", "zero point [mmag]", "field rms [mmag]", *rows[0][4:]]]
-    for band in derivation.bands:
-        found: list[tuple[Any, ...]]
-        found = [(r, r.array, (r.offset, r.offset_error), (r.slope, r.slope_error)) for r in band.results]
-        found += [(d, d.detector, (d.zero_point, d.zero_point_error), (d.field_rms, d.field_error))
-                  for d in band.detectors]  # fmt: skip
-        for result, name, *numbers in found:
-            words = [format_measured(value, error, "") for value, error in numbers]
-            rows.append([band.name, name, *words, f"{result.n_sources:.0f}", result.verdict, result.words])
-    return rows
+    heads = (DetectorResult if derivation.options.scale == "detectors" else ArrayResult).heads
+    rows = [["filter", *heads, "effective sources", "correction", "reason"]]
+    return rows + [[band.name, *result.cells()] for band in derivation.bands for result in band.verdicts]
 
 
 @dataclass(frozen=True)
@@ -323,11 +310,9 @@ def read_members(
 def _inspect(path: Path) -> ExposureHeader | str:
     """Read one member's headers and WCS; return the headers, or what is wrong with it."""
     try:
-        header = read_header(path)
-        read_geometry(header)
+        return read_header(path, with_geometry=True)
     except ModuleOffsetError as error:
         return str(error)
-    return header
 
 
 def _measure(
@@ -365,8 +350,7 @@ def solve_photometry(
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
     if not any(band.offsets is not None and band.offsets.rows for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
-        reasons += [f"{band.name}, array {r.array}: {r.words}" for band in bands for r in band.results]
-        reasons += [f"{band.name}, {r.detector}: {r.words}" for band in bands for r in band.detectors]
+        reasons += [f"{band.name}, {r.title}: {r.words}" for band in bands for r in band.verdicts]
         reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]
         what = "offset" if options.scale == "modules" else "zero point"
         failed = ", ".join(f"{count} {rule}" for rule, count in selection.rejected.items() if count)

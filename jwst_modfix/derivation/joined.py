@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, list_bands
-from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
+from jwst_modfix.derivation.provenance import find_validity
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
-from jwst_modfix.fitting.solution import Solution, fit
-from jwst_modfix.table.rules import context_number
+from jwst_modfix.fitting.solution import Solution, fit_quietly
 from jwst_modfix.table.table import OffsetTable, Validity
-from jwst_modfix.text import count_nouns
+from jwst_modfix.text import count_nouns, describe_band
 
 FITS_META = "MODFIX"
 """Card of a file of measurements in FITS that holds its metadata as JSON."""
@@ -52,16 +51,15 @@ def derive_from(
     bands = sorted({band for table in tables for band in list_bands(table)})
     solutions, failures, parts = {}, {}, []
     for filter_, pupil in bands:
-        label = filter_ if pupil == "CLEAR" else f"{filter_}+{pupil}"
+        label = describe_band(filter_, pupil)
         try:
-            with warnings.catch_warnings():
-                # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
-                warnings.simplefilter("ignore", DegenerateTermWarning)
-                solution = fit(_join(tables, filter_, pupil), **options)
-                parts.append(solution.to_table(baseline=baseline))
-            solutions[label] = solution
+            # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
+            solution = fit_quietly(_join(tables, filter_, pupil), **options)
+            parts.append(solution.to_table(baseline=baseline))
         except NoSolutionError as error:
             failures[label] = str(error)
+        else:
+            solutions[label] = solution
     if not any(part.rows for part in parts):
         reasons = "; ".join(f"{label}: {why}" for label, why in failures.items())
         raise NoSolutionError(f"{', '.join(path.name for path in files)}: no row can be derived: {reasons or 'errors'}")
@@ -130,11 +128,7 @@ def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_
         return Validity()
     rows = [row for values, _ in known.values() for row in values]
     contexts = [c for table in tables for c in table.meta["calibration"]["contexts"]]
-    if any(context_number(context) is None for context in contexts):
-        contexts = []
-    ordered = sorted(set(contexts), key=context_number) or [None]
-    names = [tuple(sorted({row[i] for row in rows})) if all(row[i] for row in rows) else () for i in (0, 1)]
-    return Validity(context_first=ordered[0], context_last=ordered[-1], photom=names[0], flat=names[1])
+    return find_validity(contexts, *([row[i] or None for row in rows] for i in (0, 1)))
 
 
 def _refuse_twice(path: Path, table: Table, seen: dict[str, str], measured: dict[str, np.ndarray]) -> None:

@@ -41,14 +41,14 @@ def make_table(
     """Join the rows of all filters."""
     solved = [band.offsets for band in bands if band.offsets is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
-    gradient, valid_for = solved[0].gradient, _find_validity(headers)
+    valid_for = find_validity(*([getattr(h, name) for h in headers] for name in ("context", "photom", "flat")))
     what = "Zero points of detectors" if options.scale == "detectors" else "Module A/B flux offsets"
     if options.method == "sky":
         what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
     filters = ", ".join(band.name for band in bands if band.offsets is not None)
     meta = {"description": f"{what} in {filters}, derived from {count_nouns(len(headers), 'exposure')}"}
-    known = {"baseline": options.baseline, "gradient": gradient, "valid_for": valid_for, "name": name, "meta": meta}
-    return OffsetTable(rows=rows, **known)
+    known = {"baseline": options.baseline, "gradient": solved[0].gradient, "valid_for": valid_for}
+    return OffsetTable(rows=rows, name=name, meta=meta, **known)
 
 
 def make_model(derivation: Derivation) -> ModuleOffsetModel:
@@ -112,13 +112,14 @@ def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: boo
     return float(f"{line(0.0):.7g}")
 
 
-def _find_validity(headers: Sequence[ExposureHeader]) -> Validity:
-    contexts, photom, flat = (_find_names([getattr(header, field) for header in headers])
-                              for field in ("context", "photom", "flat"))  # fmt: skip
-    if any(context_number(context) is None for context in contexts):
-        contexts = ()
-    ordered = sorted(contexts, key=context_number) or [None]
-    return Validity(context_first=ordered[0], context_last=ordered[-1], photom=photom, flat=flat)
+def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], flat: Sequence[str | None]) -> Validity:
+    """Find the calibration that a table is valid for, from the context and the files of each exposure."""
+    names = _find_names(contexts)
+    if any(context_number(context) is None for context in names):
+        names = ()
+    ordered = sorted(names, key=context_number) or [None]
+    files = {"photom": _find_names(photom), "flat": _find_names(flat)}
+    return Validity(context_first=ordered[0], context_last=ordered[-1], **files)
 
 
 def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:
@@ -142,11 +143,8 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
         yield from (f"{band.name}: {warning}" for warning in band.warnings)
         if band.failure:
             yield f"{band.name}: no solution: {band.failure}"
-        for result in band.results:
-            yield f"{band.name}, array {result.array}: correction {result.verdict}: {result.words}."
+        yield from (f"{band.name}, {r.title}: correction {r.verdict}: {r.words}." for r in band.verdicts)
         yield from (f"{band.name}: {sentence}." for sentence in describe_drifts(band.drifts))
-        for detector in band.detectors:
-            yield f"{band.name}, {detector.detector}: correction {detector.verdict}: {detector.words}."
 
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def admit_drifts(found, information, choice):
     inverse, null = information.invert(trial.free)
     wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
     if not information.touches(wanted, null).any():
-        error = np.sqrt(_square(wanted, inverse).max())
+        error = np.sqrt(_square(wanted, inverse).max(initial=0.0))
         if error <= MAX_DRIFT_ERROR:
             return trial
         why = f"an expected error of {1e3 * error:.1f} mmag exceeds the limit of {1e3 * MAX_DRIFT_ERROR:.0f} mmag"

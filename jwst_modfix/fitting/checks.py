@@ -2,28 +2,24 @@
 
 import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
 
-from jwst_modfix.errors import (
-    DegenerateTermWarning,
-    MeasurementsError,
-    ModelMismatchWarning,
-    NoSolutionError,
-    SkyDisagreementWarning,
-)
+from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.linear import Design, LinearSystem, generalised_inverse
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, solve_huber, start_huber, student_factor
-from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
+from jwst_modfix.fitting.sky_points import sky_magnitudes
+from jwst_modfix.fitting.solution import Solution, fit_quietly
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
 # Elements of the per-measurement outer products in memory at once [8 bytes each].
 _CHUNK_ELEMENTS = 4_000_000
-_RESULTS = ("offset", "zero_point")
 _DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two epochs
 # Stray light moves the ratio of the modules' sky levels by some 0.3%, about the same in each epoch of a field: the
 # level is a check of blunders, and its change one of detectors [mag].
@@ -42,11 +38,11 @@ class Residual:
     sigmas: float  # residual over its error and that of the correction of these sources, in quadrature
 
 
-def solve(measurements, **options):
-    """Fit without warnings; the status of the solution has what `fit` warns of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
-        return fit(measurements, **options)
+def _list_results(solution: Solution) -> Iterator[tuple[Term, float, float]]:
+    """List the offsets or zero points that are determined, with their values and errors [mag]."""
+    for term in solution.model.terms:
+        if term.kind in ("offset", "zero_point") and np.isfinite(solution.value(term.name)[0]):
+            yield term, *solution.value(term.name)
 
 
 def reserve_sources(measurements, rng, share=0.2):
@@ -66,24 +62,24 @@ def validate(solution, measurements):
     reserved = reserved.select(known)
     corrected = reserved.mag - solution.predict(reserved)
     left = replace(reserved, mag=corrected, reserved=np.zeros(len(reserved), dtype=bool))
+    options = {"fit_slope": "none", "time_term": "zero", "min_sources": _MIN_SOURCES}
     try:
-        again = solve(left, scale=solution.model.scale, fit_slope="none", time_term="zero", min_sources=_MIN_SOURCES)
+        again = fit_quietly(left, scale=solution.model.scale, **options)
     except NoSolutionError:
         return ()
-    found = [_residual(solution, again, term) for term in again.model.terms if term.kind in _RESULTS]
-    return tuple(residual for residual in found if np.isfinite(residual.sigmas))
+    found = []
+    for term, value, error in _list_results(again):
+        if term.name in solution.names and np.isfinite(solution.value(term.name)[1]):
+            # The part of each term of the correction in this value: the errors of the correction enter through it.
+            part = solution.model.design(again.measurements).pull(_influence(again, term))
+            sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
+            found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
+    return tuple(found)
 
 
-def _residual(solution, again, term):
-    value, error = again.value(term.name)
-    if term.name not in solution.names or not np.isfinite(solution.value(term.name)[1]):
-        error = np.nan
-    influence = _influence(again, term)
-    # The part of each term of the correction in this offset: the errors of the correction enter through it.
-    part = solution.model.design(again.measurements).pull(influence)
-    total = np.hypot(error, np.sqrt(part @ solution.covariance @ part))
-    name = term.detector if term.kind == "zero_point" else term.array
-    return Residual(array=name, residual=value, residual_error=error, sigmas=float(value / total))
+def _influence(solution: Solution, term: Term) -> np.ndarray:
+    """Change of a term, as reported, with each of the magnitudes."""
+    return solution.influence(solution.derivative, solution.report()[[solution.names.index(term.name)]])[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,42 +104,28 @@ class Assumption:
 def list_assumptions(solution):
     """Find for each offset which detector, if it changed alone in one epoch, would move it most."""
     m, found = solution.measurements, []
-    # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
-    seen = {d: len(np.unique(m.epoch[m.detector == d])) for d in np.unique(m.detector)}
     epochs, epoch = np.unique(m.epoch, return_inverse=True)
-    for term in solution.model.terms:
-        if term.kind != "offset" or not np.isfinite(solution.value(term.name)[0]):
-            continue
-        shares = np.bincount(
-            m.detector * len(epochs) + epoch, _influence(solution, term), len(epochs) * 2 * len(ARRAYS)
-        )
-        shares = shares.reshape(-1, len(epochs))
-        shares[[d for d in range(len(shares)) if seen.get(d, 0) < 2]] = 0.0
-        d, e = np.unravel_index(np.argmax(np.abs(shares)), shares.shape)
+    cell, shape = m.detector * len(epochs) + epoch, (2 * len(ARRAYS), len(epochs))
+    # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
+    seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
+    for term, *_ in _list_results(solution) if solution.model.scale == "modules" else ():
+        shares = np.bincount(cell, _influence(solution, term), np.prod(shape)).reshape(shape) * (seen > 1)[:, None]
+        d, e = np.unravel_index(np.argmax(np.abs(shares)), shape)
         if shares[d, e]:
-            detector = f"{ARRAYS[d // 2]} {MODULES[d % 2]}"
-            found.append(
-                Assumption(array=term.array, detector=detector, epoch=int(epochs[e]), share=float(shares[d, e]))
-            )
+            known = {"detector": f"{ARRAYS[d // 2]} {MODULES[d % 2]}", "epoch": int(epochs[e])}
+            found.append(Assumption(array=term.array, share=float(shares[d, e]), **known))
     return tuple(found)
-
-
-def _influence(solution, term):
-    """Change of a term, as reported, with each of the magnitudes."""
-    free, weight, row = solution.free, solution.derivative, np.zeros(len(solution.values))
-    shown = solution.report()[solution.names.index(term.name), free]
-    row[free] = shown @ solution.system.invert(weight, free)[0]
-    return -weight * solution.system.residual(weight, 0.0, row)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApertureDifference:
-    """Change of a term from the aperture to a larger one: how much of it depends on the PSF."""
+    """Change of a term from the aperture to larger ones: how much of it depends on the PSF."""
 
     name: str  # of the term
     array: str  # array ID of an offset, detector of a zero point
     difference: float  # mag
     error: float  # of the difference itself: most noise is common to both apertures
+    far_difference: float  # mag, from the larger aperture to the largest
 
     @property
     def is_significant(self) -> bool:
@@ -151,34 +133,29 @@ class ApertureDifference:
         return abs(self.difference) > max(_DISAGREEMENT * self.error, _LEAST_GROWTH)
 
 
-def compare_apertures(solution, growth, error):
-    """Fit the growth of the magnitudes from one aperture to another by the model of a solution.
+def compare_apertures(solution, growth, far_growth, error):
+    """Fit the growths of the magnitudes, from one aperture to the next and the last, by the model of a solution.
 
-    ``growth`` and ``error`` [mag] are of the measurements fitted; NaN where the larger aperture was not measured.
+    ``error`` [mag] is that of the growth. All are of the measurements fitted; NaN where an aperture was not measured.
     """
-    known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
-    mine = solution.measurements.select(known)
-    mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
+    known = np.isfinite([growth, far_growth, error]).all(axis=0) & (solution.rejected == 0)
+    mine = replace(solution.measurements.select(known), mag_error=np.hypot(error[known], _GROWTH_ERROR))
     asked = {name: getattr(solution.choice, name) for name in ("scale", "fit_slope", "time_term", "exposure_terms")}
     try:
-        again = solve(mine, **asked)
+        near, far = (fit_quietly(replace(mine, mag=one[known]), **asked) for one in (growth, far_growth))
     except NoSolutionError:
         return ()
-    terms = [t for t in again.model.terms if t.kind in ("offset", "zero_point")]
-    found = [(term, *again.value(term.name)) for term in terms if np.isfinite(again.value(term.name)[0])]
-    places = [str(term.array) if term.kind == "offset" else term.detector for term, *_ in found]
-    differences = tuple(
-        ApertureDifference(name=term.name, array=place, difference=value, error=own)
-        for place, (term, value, own) in zip(places, found, strict=True)
-    )
-    for one, (term, *_) in zip(differences, found, strict=True):
-        if one.is_significant:
+    found, beyond = [], {term.name: value for term, value, _ in _list_results(far)}
+    for term, value, error in (one for one in _list_results(near) if one[0].name in beyond):
+        names = {"name": term.name, "array": term.part}
+        found.append(ApertureDifference(**names, difference=value, error=error, far_difference=beyond[term.name]))
+        if found[-1].is_significant:
             message = (
-                f"{term.words}: {1e3 * one.difference:+z.1f} ± {1e3 * one.error:.1f} mmag more in 1.5 times the "
-                "aperture; the PSFs of the modules differ; use aperture='extrapolated', or add it to the error"
+                f"{term.words}: {1e3 * value:+z.1f} ± {1e3 * error:.1f} mmag more in 1.5 times the aperture; the PSFs"
+                " of the modules differ; use aperture='extrapolated', or add it to the error"
             )
             warnings.warn(message, ModelMismatchWarning, stacklevel=2)
-    return differences
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -340,14 +317,13 @@ def _ratios(time, level, error, mine, module):
     side = [np.flatnonzero(mine & (module == name)) for name in ("A", "B")]
     _, a, b = np.intersect1d(time[side[0]], time[side[1]], return_indices=True)
     a, b = side[0][a], side[1][b]
-    relative = np.hypot(error[a] / level[a], error[b] / level[b])
-    return -2.5 * np.log10(level[a] / level[b]), 2.5 / np.log(10) * relative
+    (mag_a, error_a), (mag_b, error_b) = (sky_magnitudes(level[rows], error[rows]) for rows in (a, b))
+    return mag_a - mag_b, np.hypot(error_a, error_b)
 
 
 def _robust_mean(values, errors):
     """Huber mean in units of the scatter or the errors, whichever is larger, and its standard error."""
-    n, median = len(values), np.median(values)
-    scatter = MAD_TO_SIGMA * np.median(np.abs(values - median))
+    n, median, scatter = len(values), np.median(values), robust_width(values)
     problem = HuberProblem(
         system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),
         free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),

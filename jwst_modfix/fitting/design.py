@@ -7,7 +7,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.linear import Block, Design
-from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
+from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, Measurements, focal_plane_coordinate
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
@@ -42,6 +42,11 @@ class Term:
     def detector(self) -> str:
         """Name of the detector."""
         return f"NRC{self.module}{str(self.array).upper()}"
+
+    @property
+    def part(self) -> str:
+        """Array ID or name of the detector."""
+        return self.detector if self.is_of_detector else str(self.array)
 
     @property
     def codes(self) -> tuple[int, ...]:
@@ -87,6 +92,45 @@ class Term:
     def is_slope(self) -> bool:
         """Whether the term is a slope or a component of one."""
         return self.kind in _SLOPES
+
+
+CHOICES = {
+    "scale": ("modules", "detectors"),
+    "fit_slope": tuple(SLOPE_ARRAYS),
+    "time_term": ("auto", "fit", "zero"),
+    "exposure_terms": ("auto", "fit", "zero"),
+    "field_order": ("0", "1", "2", "3", "auto"),
+    "drift": ("report", "fit", "no"),
+}
+"""Values of the parameters of a fit that have a few."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is asked of a fit: the parameters of `jwst_modfix.fitting.solution.fit`."""
+
+    scale: str = "modules"
+    fit_slope: str = "long"
+    time_term: str = "auto"
+    exposure_terms: str = "auto"
+    field_order: int = 0
+    drift: bool = False
+    direction: float = DIRECTION
+    origin: tuple[float, float] = ORIGIN
+    fit_direction: bool = False
+    per_module: bool = False
+    colour: float | None = None  # at which zero points hold, with a colour term [mag]
+    min_sources: int = 10  # the scatter of fewer gives no reliable error, and one that varies looks like an offset
+
+    @property
+    def has_exposures(self) -> bool:
+        """Whether terms of exposures are wanted."""
+        return self.exposure_terms == "fit" or (self.exposure_terms == "auto" and self.time_term != "zero")
+
+    def least_order(self, measurements: Measurements) -> int:
+        """Order of the fields of detectors that a gradient across the field of view needs: 0 or 1."""
+        arrays = {ARRAYS[code // 2] for code in np.unique(measurements.detector)}
+        return int(self.scale == "detectors" and not arrays.isdisjoint(SLOPE_ARRAYS[self.fit_slope]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,23 +265,21 @@ def list_powers(order: int) -> tuple[tuple[int, int], ...]:
     return tuple((total - j, j) for total in range(1, order + 1) for j in range(total + 1))
 
 
-def list_terms(
-    measurements, slope_arrays, direction, origin, fit_direction, per_module,
-    *, scale="modules", field_order=0, exposures=False, drift=False, colour=None,
-):  # fmt: skip
+def list_terms(measurements, choice):
     """List the terms of these measurements: zero points, slopes, terms of epochs and exposures, fields, drifts."""
     there = [(ARRAYS[code // 2], MODULES[code % 2]) for code in np.unique(measurements.detector)]
     arrays = list(dict.fromkeys(array for array, _ in there))
     terms = []
-    for array in arrays if scale == "modules" else ():
+    for array in arrays if choice.scale == "modules" else ():
         modules = [module for other, module in there if other == array]
         if len(modules) == len(MODULES):
             terms.append(Term("offset", array))
         terms.append(Term("level", array, None if len(modules) == len(MODULES) else modules[0]))
-    if scale == "detectors":
+    slope_arrays = SLOPE_ARRAYS[choice.fit_slope]
+    if choice.scale == "detectors":
         terms, slope_arrays = [Term("zero_point", *detector) for detector in there], ()
-    for kind in _SLOPES[1:] if fit_direction else _SLOPES[:1]:
-        if per_module:
+    for kind in _SLOPES[1:] if choice.fit_direction else _SLOPES[:1]:
+        if choice.per_module:
             terms += [Term(kind, array, module) for array, module in there if array in slope_arrays]
         else:
             terms += [Term(kind, array) for array in arrays if array in slope_arrays]
@@ -247,17 +289,17 @@ def list_terms(
     epoch_of_time = np.zeros(len(times), dtype=int)
     epoch_of_time[time] = epoch
     shared = np.bincount(epoch_of_time, minlength=len(epochs)) > 1
-    if exposures:
+    if choice.has_exposures:
         # An epoch of one exposure keeps its own term.
         terms += [Term("exposure", time=int(times[i])) for i in np.flatnonzero(shared[epoch_of_time])]
-    if drift:
+    if choice.drift:
         seen = np.unique(np.stack([measurements.detector, epoch]), axis=1).T
         terms += [
             Term("drift", ARRAYS[d // 2], MODULES[d % 2], int(epochs[e])) for d, e in seen if e > 0
         ]  # fmt: skip
-    terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(field_order)]
-    terms += [Term("colour")] if colour is not None else []
-    model = Model(tuple(terms), epochs, direction, origin, times, epoch_of_time, colour=colour)
+    terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(choice.field_order)]
+    terms += [Term("colour")] if choice.colour is not None else []
+    model = Model(tuple(terms), epochs, choice.direction, choice.origin, times, epoch_of_time, colour=choice.colour)
     return replace(model, tilts=_list_tilts(model, measurements)) if model.powers else model
 
 
@@ -265,7 +307,9 @@ def demand_pixels(measurements):
     """Refuse measurements without the pixels that a field is a function of."""
     if measurements.x is None or measurements.y is None:
         place = f"measurements in {measurements.filter}+{measurements.pupil}"
-        raise MeasurementsError(f"{place}: a field needs the columns x and y")
+        raise MeasurementsError(
+            f"{place}: a field needs the columns x and y; without them set field_order=0 and fit_slope='none'"
+        )
 
 
 def _list_tilts(model, measurements):

@@ -21,7 +21,7 @@ _CLIP = 5.0  # sigmas beyond which a residual is an outlier
 _SWEEPS = 30
 
 
-def choose_order(measurements: Measurements, solve: Callable[[int], Solution]) -> Solution:
+def choose_order(measurements: Measurements, solve: Callable[[int], Solution], least: int = 0) -> Solution:
     """Take the lowest order that the reserved sources cannot tell from any higher order that is determined.
 
     All higher orders are compared, not only the next: a bowl has no linear term.
@@ -30,11 +30,13 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution]) -
     if not len(reserved):
         raise MeasurementsError("field_order='auto' needs reserved sources; set reserve_share, or give the order")
     solutions = []
-    for order in range(HIGHEST + 1):
+    for order in range(least, HIGHEST + 1):
         found = solve(order)
-        if found.field_order < order:
+        if found.field_order < order and solutions:
             break
         solutions.append(found)
+        if found.field_order < order:
+            break
     known = np.isin(reserved.epoch, solutions[0].model.epochs) & np.isin(
         reserved.detector, solutions[0].model.detectors
     )

@@ -11,11 +11,18 @@ from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting.design import SLOPE_ARRAYS, number_labels
 from jwst_modfix.fitting.linear import Design, LinearSystem
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, HuberProblem, sandwich, solve_huber, start_huber, student_factor
+from jwst_modfix.fitting.robust import (
+    MAD_TO_SIGMA,
+    HuberProblem,
+    error_of_median,
+    sandwich,
+    solve_huber,
+    start_huber,
+    student_factor,
+)
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
 
-_MEDIAN_ERROR = np.sqrt(np.pi / 2)  # error of a median over that of a mean
 # Differences farther than this from the fit have no weight (variable sources, blunders).
 _OUTLIER_SIGMA = 5.0
 # A patch of fewer sources gives no reliable error: one variable source of five looks like an offset.
@@ -148,8 +155,8 @@ def _patch_pair(array, visits, i, j):
 
 def _median_and_mad(difference):
     n, mad = len(difference), float(median_abs_deviation(difference))
-    error = _MEDIAN_ERROR * MAD_TO_SIGMA * mad / np.sqrt(n) * student_factor(n)
-    return {"median": float(np.median(difference)), "mad": mad, "error": float(error), "n": n}
+    error = error_of_median(difference) * float(student_factor(n))
+    return {"median": float(np.median(difference)), "mad": mad, "error": error, "n": n}
 
 
 def _list_columns(pairs, sloped, timed):

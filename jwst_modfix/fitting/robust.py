@@ -1,7 +1,7 @@
 """Huber's estimator, and the robust fit of a network: scatter of the measurements, outliers, variable sources."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +12,8 @@ from jwst_modfix.fitting.design import number_labels
 from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 
-# 95% efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
-HUBER_TUNING = 1.345
+# Huber (1981, Robust Statistics, section 4); the efficiency is for Gaussian errors.
+HUBER_TUNING, HUBER_EFFICIENCY = 1.345, 0.95
 _TAIL = norm.sf(HUBER_TUNING)
 # Expectation of psi(e)^2 for e of a unit Gaussian.
 _MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) + 2 * HUBER_TUNING**2 * _TAIL)
@@ -91,15 +91,15 @@ class HuberProblem:
 class HuberFit:
     """State of the iteration."""
 
-    values: np.ndarray  # (n_terms,), mag or mag/arcmin; 0 where fixed
-    residual: np.ndarray  # (n,), measurement minus model, mag
-    weight: np.ndarray  # (n,), psi(e) / e over the variance, 1/mag^2; 0 where rejected
-    derivative: np.ndarray  # (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
-    base: np.ndarray  # (n,), one over the variance, 0 where not used
-    sigma_int: float = 0.0  # intrinsic scatter of one measurement, mag
-    error_scale: float = 1.0  # less where the given errors are too large by that factor
-    scale: float = 1.0  # typical error of a measurement, mag
-    iterations: int = 0
+    values: np.ndarray  #: (n_terms,), mag or mag/arcmin; 0 where fixed
+    residual: np.ndarray  #: (n,), measurement minus model, mag
+    weight: np.ndarray  #: (n,), psi(e) / e over the variance, 1/mag^2; 0 where rejected
+    derivative: np.ndarray  #: (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
+    base: np.ndarray  #: (n,), one over the variance, 0 where not used
+    sigma_int: float = 0.0  #: intrinsic scatter of one measurement, mag
+    error_scale: float = 1.0  #: less where the given errors are too large by that factor
+    scale: float = 1.0  #: typical error of a measurement, mag
+    iterations: int = 0  #: number of re-weightings
 
 
 def start_huber(problem, used, values=None, error_scale=1.0):
@@ -118,7 +118,7 @@ def solve_huber(problem, used, fit):
     """
     system = problem.system
     # The first residuals of a start from 0 hold the terms themselves: no weights from them.
-    robust = problem.robust and fit.values.any()
+    robust = problem.robust and (fit.values.any() or fit.iterations > 0)
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
@@ -205,15 +205,16 @@ def correct_leverage(system, weight, covariance, score):
 class RobustFit(HuberFit):
     """A solution of the terms with everything that its covariance needs."""
 
-    covariance: np.ndarray  # (n_terms, n_terms), by sandwich over sources; 0 where fixed
-    rejected: np.ndarray  # (n,), USED, SINGLE (the source's only measurement), OUTLIER or VARIABLE
-    chi2: float  # sum of squared residuals over variances, of the measurements used
+    covariance: np.ndarray  #: (n_terms, n_terms), by sandwich over sources; 0 where fixed
+    rejected: np.ndarray  #: (n,), USED, SINGLE (the source's only measurement), OUTLIER or VARIABLE
+    chi2: float  #: sum of squared residuals over variances, of the measurements used
 
 
 def fit_robust(
-    system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True
-) -> RobustFit:
-    """Solve for the free terms by Huber's estimator.
+    system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True,
+    start: RobustFit | None = None,
+) -> RobustFit:  # fmt: skip
+    """Solve for the free terms by Huber's estimator; ``start``, of the same rows, has weights to begin with.
 
     The scatter sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement
     beyond 5 sigma; a whole source with two such measurements (and more than a tenth of all), or whose epochs scatter
@@ -233,7 +234,11 @@ def fit_robust(
     )  # fmt: skip
     # A source measured once has no information on the terms.
     rejected = np.where(system.per_source(None)[system.source] < 2, SINGLE, USED).astype(np.int8)
-    fit = solve_huber(problem, rejected == USED, start_huber(problem, rejected == USED))
+    fit = start_huber(problem, rejected == USED)
+    if start is not None:
+        known = {field.name: getattr(start, field.name) for field in fields(HuberFit)}
+        rejected, fit = start.rejected, HuberFit(**known | {"values": fit.values})
+    fit = solve_huber(problem, rejected == USED, fit)
     for _ in range(_MAX_ROUNDS if robust else 0):
         found = _reject(problem, fit, rejected, measurements.epoch)
         if np.count_nonzero(found != rejected) <= _UNDECIDED * len(found):

@@ -18,18 +18,15 @@ from jwst_modfix.fitting.blocks import (
     find_references,
     report_terms,
 )
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, Model, Term, list_terms, number_labels
+from jwst_modfix.fitting.design import Choice, Model, Term, list_terms, number_labels
 from jwst_modfix.fitting.linear import NULL_SHARE, LinearSystem, generalised_inverse
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements
+from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # a result with an expected error of that size (four times it for slopes) has no use.
 MAX_OFFSET_ERROR = 0.05
 MAX_SLOPE_ERROR = 0.02
-# The scatter of fewer sources gives no reliable error (of ten, it is known to a quarter), and one variable
-# source among them looks like an offset.
-MIN_SOURCES = 10
 # Beyond this many epochs, count the sources behind each term by the links alone: the exact count costs a pass each.
 _COUNTED_EPOCHS = 30
 
@@ -168,47 +165,24 @@ class TermStatus:
         return cls(term, "no information", f"{term.words}: {why}", **numbers)
 
     @property
-    def is_degenerate(self) -> bool:
-        """Whether these pointings do not determine the term."""
-        return self.status in ("not separable", "no information")
-
-    @property
     def is_fitted(self) -> bool:
         """Whether the term was solved for and determined."""
-        return not self.is_degenerate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What is asked of a fit: the parameters of `jwst_modfix.fitting.solution.fit`."""
-
-    scale: str = "modules"
-    fit_slope: str = "long"
-    time_term: str = "auto"
-    exposure_terms: str = "auto"
-    field_order: int = 0
-    drift: bool = False
-    direction: float = DIRECTION
-    origin: tuple[float, float] = ORIGIN
-    fit_direction: bool = False
-    per_module: bool = False
-    colour: float | None = None  # at which zero points hold, with a colour term [mag]
-    min_sources: int = MIN_SOURCES
+        return self.status not in ("not separable", "no information")
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """What a fit of one filter and pupil will determine."""
 
-    model: Model  # all terms that were asked for
-    system: LinearSystem
-    links: LinkReport
-    status: tuple[TermStatus, ...]  # of each term but levels and exposures: its expected error, or why there is none
-    free: np.ndarray  # (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
-    fitted: np.ndarray  # (n_terms,), terms that are determined
-    choice: Choice
-    remarks: tuple[str, ...] = ()  # what was chosen, and why
-    refusals: tuple[str, ...] = ()  # what was asked for and is not determined
+    model: Model  #: all terms that were asked for
+    system: LinearSystem  #: design of the measurements
+    links: LinkReport  #: sources that detectors and epochs share
+    status: tuple[TermStatus, ...]  #: of each term but levels and exposures: its expected error, or why there is none
+    free: np.ndarray  #: (n_terms,), terms to solve for: also levels, and terms that are not determined but matter
+    fitted: np.ndarray  #: (n_terms,), terms that are determined
+    choice: Choice  #: what was asked of the fit
+    remarks: tuple[str, ...] = ()  #: what was chosen, and why
+    refusals: tuple[str, ...] = ()  #: what was asked for and is not determined
 
     @property
     def has_exposures(self) -> bool:
@@ -221,11 +195,21 @@ class Forecast:
         powers = (term.power for term, fitted in zip(self.model.terms, self.fitted, strict=True) if fitted)
         return max((sum(power) for power in powers if power), default=0)
 
-    def expect(self, weight: np.ndarray) -> np.ndarray:
-        """Predict the covariance of the terms as reported from the inverse variances of the measurements."""
+    def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inverse of the information by these inverse variances, and which terms, as reported, it determines."""
         information = Information(self.model, self.links, *self.system.normal_matrix(weight))
+        inverse, null = information.invert(self.free)
+        return inverse, ~information.touches(self.report(), null)
+
+    def expect(self, weight: np.ndarray) -> np.ndarray:
+        """Predict the covariance of the terms as reported from inverse variances of the measurements."""
         report = self.report()
-        return report @ information.invert(self.free)[0] @ report.T
+        return report @ self.invert(weight)[0] @ report.T
+
+    def influence(self, weight: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
+        """Change of combinations of terms as solved, shape (n, n_terms), with each of the magnitudes."""
+        rows = contrasts @ self.invert(weight)[0]
+        return np.array([-weight * self.system.residual(weight, 0.0, row) for row in rows])
 
     def report(self) -> np.ndarray:
         """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
@@ -235,14 +219,10 @@ class Forecast:
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
     """Find what can be determined, from the design and the errors of measurements alone."""
     choice = choice or Choice()
+    choice = replace(choice, field_order=max(choice.field_order, choice.least_order(measurements)))
     links = count_links(measurements)
     check_linked(measurements, links, choice.scale)
-    wanted = choice.exposure_terms == "fit" or (choice.exposure_terms == "auto" and choice.time_term != "zero")
-    model = list_terms(
-        measurements, SLOPE_ARRAYS[choice.fit_slope], choice.direction, choice.origin, choice.fit_direction,
-        choice.per_module, scale=choice.scale, field_order=choice.field_order, exposures=wanted, drift=choice.drift,
-        colour=choice.colour,
-    )  # fmt: skip
+    model = list_terms(measurements, choice)
     system = LinearSystem(model.design(measurements), number_labels(measurements.source)[1])
     return _admit_terms(model, system, links, 1 / measurements.mag_error**2, choice)
 
@@ -250,17 +230,14 @@ def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> 
 def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int, float]:
     """Count the effective sources of the terms that are fitted; 0 where these weights do not determine the term."""
     model, links = forecast.model, forecast.links
-    information = Information(model, links, *forecast.system.normal_matrix(weight))
-    inverse, null = information.invert(forecast.free)
-    report = forecast.report()
-    undetermined = information.touches(report, null)
+    inverse, determined = forecast.invert(weight)
     counted = forecast.fitted & ~model.mask("level", "exposure", "field", "drift")
     counts = dict.fromkeys(np.flatnonzero(counted).tolist(), 0.0)
     epochs = model.mask("epoch") if len(model.epochs) > _COUNTED_EPOCHS else np.zeros_like(counted)
-    for number in np.flatnonzero(counted & epochs & ~undetermined):
+    for number in np.flatnonzero(counted & epochs & determined):
         counts[int(number)] = float(links.shared_epochs[links.epochs.index(model.terms[number].epoch)].max())
-    exact = np.flatnonzero(counted & ~epochs & ~undetermined)
-    found = forecast.system.effective_sources(weight, report[exact] @ inverse)
+    exact = np.flatnonzero(counted & ~epochs & determined)
+    found = forecast.system.effective_sources(weight, forecast.report()[exact] @ inverse)
     return counts | dict(zip(exact.tolist(), found.tolist(), strict=True))
 
 
@@ -297,7 +274,9 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
     """Status of a term that is constrained by too few sources."""
-    why = f"constrained by only {count:.1f} effective sources (minimum {needed}); not fitted"
+    # Rounded down where the nearest number is the minimum.
+    shown = f"{count:.1f}" if round(count, 1) < needed else f"{np.floor(100 * count) / 100:.2f}"
+    why = f"constrained by only {shown} effective sources (minimum {needed}); not fitted"
     return TermStatus.refuse(term, why, effective_sources=count)
 
 
@@ -337,7 +316,7 @@ def _admit_terms(model, system, links, weight, choice):
     for admit in (admit_exposures, admit_field, admit_drifts):
         found = admit(found, information, choice)
     counts = count_effective_sources(found, weight)
-    return replace(found, status=_statuses(found, information, refused, counts))
+    return replace(found, status=_statuses(found, weight, refused, counts))
 
 
 def _undetermined_offsets(matrix, gram, found, levels):
@@ -426,10 +405,9 @@ def _find_unsupported(terms, covariance, admitted, counts, min_sources):
     return None
 
 
-def _statuses(found, information, refused, counts):
+def _statuses(found, weight, refused, counts):
     """Status of every term but levels and exposures, with errors and correlations of the whole fit."""
-    model, links, report = found.model, found.links, found.report()
-    covariance = report @ information.invert(found.free)[0] @ report.T
+    model, links, covariance = found.model, found.links, found.expect(weight)
     error = np.sqrt(np.maximum(np.diag(covariance), 0))
     fitted, status = np.flatnonzero(found.fitted & ~model.mask("level", "exposure")), []
     for number, term in enumerate(model.terms):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit
-from jwst_modfix.fitting.verdict import compare
+from jwst_modfix.fitting.verdict import conclude
 from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
 
 SKY_FLOOR = 0.015
@@ -18,18 +18,23 @@ SKY_FLOOR = 0.015
 _MIN_EXPOSURES = 4
 
 
+def sky_magnitudes(level: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes of sky levels and their errors [mag]."""
+    return -2.5 * np.log10(level), 2.5 / np.log(10) * error / level
+
+
 def solve_sky(
     time: np.ndarray, array: np.ndarray, module: np.ndarray, level: np.ndarray, error: np.ndarray, band: tuple[str, str]
 ) -> Solution:
     """Solve -2.5 log10(level) = S(time) + z: the sky of one time takes the place of a source."""
     good = np.isfinite(level) & (level > 0) & (error > 0)
-    level, error, n = level[good], error[good], np.count_nonzero(good)
+    (mag, mag_error), n = sky_magnitudes(level[good], error[good]), np.count_nonzero(good)
     m = Measurements(
         source=time[good], exposure=time[good], epoch=np.zeros(n, int), array=array[good], module=module[good],
-        mag=-2.5 * np.log10(level), mag_error=2.5 / np.log(10) * error / level, V2=np.zeros(n), V3=np.zeros(n),
-        filter=band[0], pupil=band[1],
+        mag=mag, mag_error=mag_error, V2=np.zeros(n), V3=np.zeros(n), filter=band[0], pupil=band[1],
     )  # fmt: skip
-    return fit(m, scale="detectors", time_term="zero", exposure_terms="zero", min_sources=_MIN_EXPOSURES)
+    options = {"time_term": "zero", "exposure_terms": "zero", "fit_slope": "none"}  # a level has no place
+    return fit(m, scale="detectors", min_sources=_MIN_EXPOSURES, **options)
 
 
 def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[DetectorResult, ...]:
@@ -40,10 +45,10 @@ def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[D
             words = "no exposure links its sky level to those of the baseline's detectors"
             found.append(replace(result, words=words, is_usable=False))
             continue
-        error = float(np.hypot(result.zero_point_error, SKY_FLOOR))
-        size = np.array([abs(result.zero_point)])
-        verdict, words = compare("the detector", size[0] / error, size, np.array([error]), significance)
-        words += f"; from sky levels, with a floor of {1e3 * SKY_FLOOR:.0f} mmag"
-        changed = {"zero_point_error": error, "verdict": verdict, "words": words, "significance": size[0] / error}
-        found.append(replace(result, **changed, is_usable=True))
+        error, size = float(np.hypot(result.zero_point_error, SKY_FLOOR)), np.array([abs(result.zero_point)])
+        remark = f"from sky levels, with a floor of {1e3 * SKY_FLOOR:.0f} mmag"
+        changed = conclude(
+            "the detector", float(size[0] / error), size, np.array([error]), significance, 0.0, remark=remark
+        )
+        found.append(replace(result, **changed, zero_point_error=error))
     return tuple(found)

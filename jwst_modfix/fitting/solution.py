@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
-import textwrap
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,95 +15,42 @@ from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import find_companions, find_references
-from jwst_modfix.fitting.design import DETECTORS, SLOPE_ARRAYS, number_labels
+from jwst_modfix.fitting.design import CHOICES, DETECTORS, Choice, number_labels
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.field_choice import choose_order
-from jwst_modfix.fitting.measurements import DIRECTION, ORIGIN, Measurements, is_finite
+from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, Measurements, is_finite
 from jwst_modfix.fitting.missed import Structure, carry_fields, measure_structure
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
-from jwst_modfix.fitting.separability import (
-    MIN_SOURCES,
-    Choice,
-    Forecast,
-    TermStatus,
-    count_weakest_links,
-    forecast_terms,
-    readmit_terms,
-)
-from jwst_modfix.fitting.verdict import judge_arrays, offset_table
-from jwst_modfix.fitting.zero_points import fix_gauge, judge_detectors, zero_point_table
-from jwst_modfix.table.table import ARRAYS, MODULES
-from jwst_modfix.text import count_nouns, format_measured
+from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
+from jwst_modfix.fitting.verdict import ArrayResult, table_of_results
+from jwst_modfix.fitting.zero_points import DetectorResult, fix_gauge, judge
+from jwst_modfix.table.table import ARRAYS, MODULES, Gradient
+from jwst_modfix.text import align, count_nouns, format_measured, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.table import OffsetTable
 
 __all__ = ["Solution", "fit"]
 
-
-_CHOICES = {
-    "scale": ("modules", "detectors"),
-    "fit_slope": tuple(SLOPE_ARRAYS),
-    "time_term": ("auto", "fit", "zero"),
-    "exposure_terms": ("auto", "fit", "zero"),
-}
-_ORDERS = ("0", "1", "2", "3", "auto")
-_DRIFTS = ("report", "fit", "no")
 _SWITCHES = ("fit_direction", "per_module", "colour_term", "robust", "scatter")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
 _WEAKEST_LINK = 5
-_WIDTH = 78  # characters of a line of the summary
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Solution(Forecast, RobustFit):
-    """
-    Zero points, gradients and epoch terms of one filter and pupil.
+class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
+    """Zero points, gradients and epoch terms of one filter and pupil."""
 
-    Parameters
-    ----------
-    values, covariance : numpy.ndarray, shapes (n_terms,) and (n_terms, n_terms)
-        All terms [mag or mag/arcmin] and their covariance; 0 where fixed.
-    residual : numpy.ndarray, shape (n,)
-        Measurements less the model [mag].
-    base, weight, derivative : numpy.ndarray, shape (n,)
-        Inverse variances, weights in the fit and weights in its covariance [1/mag^2]; 0 where rejected.
-    rejected : numpy.ndarray of int, shape (n,)
-        Reason code of each measurement fitted: 0 used, 1 single, 2 outlier, 3 variable source.
-    sigma_int, scale : float
-        Intrinsic scatter of one measurement, and its typical error [mag].
-    error_scale : float
-        Factor of the given errors: 1, or less where they are too large.
-    chi2 : float
-        Sum of squared residuals over variances, sigma_int included.
-    iterations : int
-        Number of re-weightings.
-    measurements : Measurements
-        The measurements that were fitted: all that are not reserved.
-    model, system : Model, LinearSystem
-        All terms that were asked for, and the design of the measurements.
-    links : LinkReport
-        Sources that detectors and epochs share.
-    free, fitted : numpy.ndarray of bool, shape (n_terms,)
-        Terms that were solved for, and those of them that are determined.
-    status : tuple of TermStatus
-        Whether each offset, slope and epoch term is determined, and why not.
-    level_group : dict
-        For each array ID, the number of the group of linked arrays whose levels have a sum of 0.
-    structure : dict
-        By the number of a detector, with ``scale='detectors'``: what is left in the residuals over its pixels.
-    detector_scatter, scatter_freedom : float, int
-        Random scatter of a detector from exposure to exposure [mag], which the covariance includes, and the degrees
-        of freedom that it was estimated from.
-    """
-
-    measurements: Measurements
+    measurements: Measurements  #: the measurements that were fitted: all that are not reserved
+    #: by array ID: number of the group of linked arrays, whose levels have a sum of 0
     level_group: dict[str, int] = field(default_factory=dict)
+    #: by number of a detector, with ``scale='detectors'``: what is left in the residuals over its pixels
     structure: dict[int, Structure] = field(default_factory=dict)
+    #: scatter of a detector from exposure to exposure [mag], which the covariance includes
     detector_scatter: float = 0.0
-    scatter_freedom: int = 0
+    scatter_freedom: int = 0  #: degrees of freedom that it was estimated from
 
     def zero_points(self, baseline: str = "B") -> dict[str, tuple[float, float]]:
         """
@@ -117,11 +65,6 @@ class Solution(Forecast, RobustFit):
         -------
         dict
             Detector to (z, error) [mag]; NaN for both where z is not determined within its group.
-
-        Raises
-        ------
-        NoSolutionError
-            The detector of the baseline has no zero point.
         """
         values, covariance = self.zero_point_covariance(baseline)
         return {
@@ -131,7 +74,7 @@ class Solution(Forecast, RobustFit):
 
     def zero_point_covariance(self, baseline: str = "B") -> tuple[dict[str, float], np.ndarray]:
         """
-        Zero points of all detectors with their covariance; parameters as for `zero_points`.
+        Find the zero points of all detectors and their covariance.
 
         Parameters
         ----------
@@ -140,7 +83,7 @@ class Solution(Forecast, RobustFit):
 
         Returns
         -------
-        values, covariance : dict, numpy.ndarray of shape (n_detectors, n_detectors)
+        dict, numpy.ndarray of shape (n_detectors, n_detectors)
             Zero points [mag], NaN where not determined, and their covariance [mag^2].
         """
         gauge = fix_gauge(self, baseline)
@@ -176,7 +119,7 @@ class Solution(Forecast, RobustFit):
 
     def value(self, name: str) -> tuple[float, float]:
         """
-        Look up one term by its name.
+        Look up one term by its name; KeyError if there is none.
 
         Parameters
         ----------
@@ -185,13 +128,8 @@ class Solution(Forecast, RobustFit):
 
         Returns
         -------
-        value, error : float
+        tuple of float
             Value and standard error [mag or mag/arcmin]; NaN for both where the term was not determined.
-
-        Raises
-        ------
-        KeyError
-            No term has that name.
         """
         if name not in self.names:
             raise KeyError(f"no term {name!r}; there are {', '.join(self.names)}")
@@ -217,22 +155,17 @@ class Solution(Forecast, RobustFit):
 
     def predict(self, measurements: Measurements) -> np.ndarray:
         """
-        Systematic error z + g u + t of any measurements of this filter, with the baseline ``'mean'``.
+        Predict the systematic error z + g u + t of measurements, with the baseline ``'mean'``.
 
         Parameters
         ----------
         measurements : Measurements
-            Measurements by detectors and in epochs of this solution.
+            Measurements of this filter; MeasurementsError if a detector or epoch is not part of the solution.
 
         Returns
         -------
         numpy.ndarray, shape (n,)
             What to subtract from the magnitudes [mag]; an array's own level included.
-
-        Raises
-        ------
-        MeasurementsError
-            An array or epoch is not part of the solution.
         """
         mine, other = (f"{m.filter}+{m.pupil}" for m in (self.measurements, measurements))
         if mine != other:
@@ -255,7 +188,7 @@ class Solution(Forecast, RobustFit):
 
         Returns
         -------
-        value, error : float
+        tuple of float
             The difference and its standard error [mag]; terms that are not determined count as 0.
         """
         there = {ARRAYS[code // 2] for code in self.model.detectors if code ^ 1 in self.model.detectors}
@@ -297,7 +230,9 @@ class Solution(Forecast, RobustFit):
 
     def to_table(self, description: str | None = None, *, baseline: str = "B", **meta: Any) -> OffsetTable:
         """
-        Make a coefficient table of the arrays or detectors that are determined.
+        Make a coefficient table of the arrays or detectors that are determined, as measured, whatever the verdict.
+
+        Left out are values that hold only under an assumption, or whose error exceeds 3 mmag somewhere in the field.
 
         Parameters
         ----------
@@ -313,10 +248,12 @@ class Solution(Forecast, RobustFit):
         OffsetTable
             The table.
         """
-        if description is not None:
-            meta["description"] = description
-        make = offset_table if self.model.scale == "modules" else zero_point_table
-        return make(self, baseline, **meta)
+        m, model = self.measurements, self.model
+        meta |= {} if description is None else {"description": description}
+        if model.scale == "modules":
+            origin, kept = (float(model.origin[0]), float(model.origin[1])), {"exposure_share": EXPOSURE_SHARE}
+            meta["gradient"] = Gradient(frame="focal_plane", direction=model.direction, origin=origin, **kept)
+        return table_of_results(judge(self, baseline=baseline), m.filter, m.pupil, baseline, **meta)
 
     def summary(self) -> str:
         """
@@ -328,6 +265,8 @@ class Solution(Forecast, RobustFit):
             Counts, offsets and slopes with a verdict for each array, epoch terms, and what is not determined.
         """
         single, outliers, variable = (int(count) for count in np.bincount(self.rejected, minlength=4)[1:])
+        rows, results = self._cells(), judge(self)
+        levels = [term for term in self.model.terms if term.kind == "level"]
         lines = [
             f"{self._band}: {count_nouns(self.n_measurements, 'measurement')} of"
             f" {count_nouns(self.n_sources, 'source')} in {count_nouns(len(self.model.epochs), 'epoch')}",
@@ -337,69 +276,40 @@ class Solution(Forecast, RobustFit):
             f"chi2 {self.chi2:.0f} for {self.dof} degrees of freedom;"
             f" {self.chi2_as_given:.0f} with the errors as given",
             "",
-        ]
-        rows, remarks = self._describe_detectors() if self.model.scale == "detectors" else self._describe_arrays()
-        lines += rows
-        lines += [f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0]
+            *align([row[:-1] for row in rows], right=(1, 2, 3)),
+            *(f"level of array {term.array}: {_milli(*level)} mmag" for term in levels
+              if np.isfinite((level := self.value(term.name))[0])),
+            *(f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0),
+        ]  # fmt: skip
         if "colour" in self.names:
-            lines.append(
-                f"colour term A - B: {_milli(*self.value('colour'))} mmag per mag, 0 at {self.model.colour:.2f} mag"
-            )
-        remarks += [status.words for status in self.status if status.words]
-        remarks += [*self.remarks, *self.refusals]
-        for remark in dict.fromkeys(remarks):
-            lines += textwrap.wrap(remark, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-        return "\n".join(lines)
+            colour = _milli(*self.value("colour"))
+            lines.append(f"colour term A - B: {colour} mmag per mag, 0 at {self.model.colour:.2f} mag")
+        reasons = " ".join(result.words for result in results)
+        remarks = [status.words for status in self.status if status.words] + [*self.remarks, *self.refusals]
+        remarks = [remark for remark in remarks if remark not in reasons]
+        remarks = [*(f"{result.title}: {result.words}" for result in results), *dict.fromkeys(remarks)]
+        return "\n".join([*lines, *(line for remark in remarks for line in wrap(remark, "- "))])
 
-    def _describe_arrays(self) -> tuple[list[str], list[str]]:
-        """Rows of the summary and remarks, for modules."""
-        results = judge_arrays(self)
-        lines = [f"{'array':6}{'offset A - B [mmag]':>20}{'slope [mmag/arcmin]':>21}{'sources':>9}  verdict"]
-        lines += [
-            f"{r.array:6}{_milli(r.offset, r.offset_error):>20}{_milli(r.slope, r.slope_error):>21}"
-            f"{r.n_sources:>9.0f}  {r.verdict}"
-            for r in results
-        ]
-        levels = [term for term in self.model.terms if term.kind == "level"]
-        known = [(term.array, *self.value(term.name)) for term in levels if np.isfinite(self.value(term.name)[0])]
-        lines += [f"level of array {array}: {_milli(*level)} mmag" for array, *level in known]
-        return lines, [f"array {r.array}: {r.words}" for r in results]
-
-    def _describe_detectors(self) -> tuple[list[str], list[str]]:
-        """Rows of the summary and remarks, for detectors."""
-        results = judge_detectors(self)
-        lines = [f"{'detector':9}{'zero point [mmag]':>20}{'field rms [mmag]':>19}{'sources':>9}  verdict"]
-        lines += [
-            f"{r.detector:9}{_milli(r.zero_point, r.zero_point_error):>20}"
-            f"{_milli(r.field_rms, r.field_error):>19}{r.n_sources:>9.0f}  {r.verdict}"
-            for r in results
-        ]
-        return lines, [f"{r.detector}: {r.words}" for r in results]
+    def _cells(self) -> list[list[str]]:
+        """Results in words, a row for each array or detector; the first row has the names of the columns."""
+        kind = ArrayResult if self.model.scale == "modules" else DetectorResult
+        heads = [head.replace("offset", "offset A - B") for head in kind.heads]
+        return [[*heads, "sources", "verdict", "reason"], *(result.cells() for result in judge(self))]
 
     @property
     def _band(self) -> str:
         return f"{self.measurements.filter}+{self.measurements.pupil}"
 
     def __repr__(self) -> str:
-        found = [(r.detector, r.zero_point, r.zero_point_error, r.verdict) for r in judge_detectors(self)]
-        if self.model.scale == "modules":
-            found = [(r.array, r.offset, r.offset_error, r.verdict) for r in judge_arrays(self)]
-        parts = (f"{n}: {verdict}" if v is None else f"{n}: {_milli(v, e)} mmag" for n, v, e, verdict in found)
+        found = [(*result.cells(), result.verdict) for result in judge(self)]
+        parts = (f"{name}: {verdict if value == '-' else value + ' mmag'}" for name, value, *_, verdict in found)
         return f"<Solution {self._band}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        if self.model.scale == "modules":
-            heads = ["array", "offset A - B [mmag]", "slope [mmag/arcmin]", "verdict"]
-            cells = [(r.array, (r.offset, r.offset_error), (r.slope, r.slope_error), r.verdict)
-                     for r in judge_arrays(self)]  # fmt: skip
-        else:
-            heads = ["detector", "zero point [mmag]", "field rms [mmag]", "verdict"]
-            cells = [(r.detector, (r.zero_point, r.zero_point_error), (r.field_rms, r.field_error), r.verdict)
-                     for r in judge_detectors(self)]  # fmt: skip
-        lines = [(name, _milli(*one), _milli(*other), verdict) for name, one, other, verdict in cells]
-        rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
-        head = "<tr>" + "".join(f"<th>{name}</th>" for name in heads) + "</tr>"
-        return f"<table><caption>{html.escape(self._band)}</caption>{head}{rows}</table>"
+        head, *rows = ([*row[:3], row[4]] for row in self._cells())
+        lines = [f"<th>{'</th><th>'.join(head)}</th>", *(f"<td>{'</td><td>'.join(row)}</td>" for row in rows)]
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"<table><caption>{html.escape(self._band)}</caption>{body}</table>"
 
 
 def _milli(value: float | None, error: float | None) -> str:
@@ -422,7 +332,7 @@ def fit(
     colour_term: bool = False,
     robust: bool = True,
     scatter: bool = True,
-    min_sources: int = MIN_SOURCES,
+    min_sources: int = Choice.min_sources,
 ) -> Solution:
     """
     Solve m = M_source + z + g u + t for one filter and pupil (the general form of Ma et al. 2023, Eq. 3-10).
@@ -438,11 +348,10 @@ def fit(
     scale : {'modules', 'detectors'}, optional
         What has zero points: the modules (offset, level and slope of each array ID), or each detector.
     fit_slope : {'long', 'all', 'none'}, optional
-        Array IDs that have a slope.
+        Array IDs that have a gradient across the field: a slope, or with ``scale='detectors'`` fields of order 1 at
+        least. Where these are not determined, zero points are not, either.
     time_term : {'auto', 'fit', 'zero'}, optional
-        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which terms are not
-        significant. These keep their value and error: to drop a term because it looks small makes the errors of
-        the others too small (Leeb & Poetscher 2005, Econometric Theory 21, 21).
+        Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which are not significant.
     exposure_terms : {'auto', 'fit', 'zero'}, optional
         Whether exposures, each of all detectors, have terms in the place of their epoch's: ``'auto'`` where these
         multiply no error by more than 3, ``'fit'`` where they are separable.
@@ -450,19 +359,15 @@ def fit(
         With ``scale='detectors'``: order of the field of each detector, in the place of slopes; ``'auto'`` takes the
         lowest that the reserved sources cannot tell from any higher one.
     drift : {'report', 'fit', 'no'}, optional
-        ``'fit'``: with ``scale='detectors'``, a term for each detector in each epoch after the first, less the mean
-        of all, where these are separable. The others fit none.
+        ``'fit'``: with ``scale='detectors'``, a term for each detector in each later epoch, where these are separable.
     direction : float, optional
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
         (V2, V3) where u = 0 [arcsec].
-    fit_direction : bool, optional
-        Fit two components of each slope, along V2 and V3.
-    per_module : bool, optional
-        Fit one slope for each module, as a diagnostic.
+    fit_direction, per_module : bool, optional
+        Fit two components of each slope, along V2 and V3; one slope for each module, as a diagnostic.
     colour_term : bool, optional
-        Fit the dependence of A - B on the colour of sources [mag per mag], the term ``"colour"``. The measurements need
-        the column ``colour``; zero points hold at its median.
+        Fit A - B against the column ``colour`` [mag per mag]; zero points hold at its median.
     robust, scatter : bool, optional
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
@@ -477,57 +382,46 @@ def fit(
     ------
     NoSolutionError
         No sources, one module only, one epoch without dithers, or no overlap between the modules.
-    MeasurementsError
-        An option is not known.
 
     Warns
     -----
     DegenerateTermWarning
         A term is not determined by these measurements: it is fixed to 0 or left out.
     """
-    given, order = dict(locals()), str(field_order)
+    given = dict(locals()) | {"field_order": str(field_order)}
     _check_parameters(**given)
-    for name, value, known in (("field_order", order, _ORDERS), ("drift", drift, _DRIFTS)):
-        if value not in known:
-            raise MeasurementsError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-    if scale == "modules" and (order != "0" or drift == "fit"):
-        raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
-    if drift == "fit" and time_term == "zero":
-        raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
-    colour = None if measurements.colour is None else float(np.median(measurements.colour))
-    if colour_term and colour is None:
-        raise MeasurementsError(
-            f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
-            "source minus that in a second filter"
-        )
-    choice = Choice(
-        scale=scale, fit_slope=fit_slope, time_term=time_term, exposure_terms=exposure_terms, direction=direction,
-        origin=origin, fit_direction=fit_direction, per_module=per_module, min_sources=min_sources,
-        field_order=0 if order == "auto" else int(order), drift=drift == "fit",
-        colour=colour if colour_term else None,
-    )  # fmt: skip
-    for name, allowed in _CHOICES.items():
-        if getattr(choice, name) not in allowed:
-            raise MeasurementsError(f"{name} must be one of {', '.join(allowed)}; got {getattr(choice, name)!r}")
-    if order == "auto":
-        options = {name: given[name] for name in given if name not in ("measurements", "field_order")}
-        solve = partial(_fit_quietly, measurements, options)
-        return choose_order(measurements, solve)
-    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
-    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
-    solution = _add_detector_scatter(solution) if scatter else solution
-    solution = _add_fields(solution) if scale == "detectors" else solution
-    solution = _correlate(_take_gauge(*_correct_for_few(solution, min_sources)))
-    solution = _mark_insignificant(solution) if time_term == "auto" else solution
-    degenerate = (status.words for status in solution.status if status.is_degenerate)
+    colour = None
+    if colour_term and measurements.colour is not None:
+        colour = float(np.median(measurements.colour))
+    options = {name: given[name] for name in given if name not in ("measurements", "robust", "scatter", "colour_term")}
+    options |= {"field_order": 0 if field_order == "auto" else int(field_order), "drift": drift == "fit"}
+    choice, solve = Choice(**options, colour=colour), partial(_fit_choice, measurements, robust=robust, scatter=scatter)
+    if field_order == "auto":
+        least = choice.least_order(measurements)
+        solution = choose_order(measurements, lambda order: solve(replace(choice, field_order=order)), least)
+    else:
+        solution = solve(choice)
+    degenerate = (status.words for status in solution.status if not status.is_fitted)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
 
 
-def _check_parameters(
-    *, measurements: Any, scale: Any, direction: Any, origin: Any, min_sources: Any, **given: Any
-) -> None:
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore what `fit` warns of; the status of the solution says it too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        yield
+
+
+def fit_quietly(measurements: Measurements, **options: Any) -> Solution:
+    """Fit without warnings."""
+    with without_warnings():
+        return fit(measurements, **options)
+
+
+def _check_parameters(*, measurements: Any, **given: Any) -> None:
     """Refuse values of another type: text such as 'no' counts as true, and NaN passes every comparison."""
     if not isinstance(measurements, Measurements):
         raise MeasurementsError(
@@ -536,18 +430,36 @@ def _check_parameters(
     for name in _SWITCHES:
         if not isinstance(given[name], bool | np.bool_):
             raise MeasurementsError(f"{name} must be True or False; got {given[name]!r}")
+    direction, origin, min_sources = (given[name] for name in ("direction", "origin", "min_sources"))
     if not (is_finite(direction) and is_finite(origin, (2,))):
         raise MeasurementsError(f"direction must be a number, and origin two; got {direction!r} and {origin!r}")
     if not (is_finite(min_sources) and min_sources > 0):
         raise MeasurementsError(f"min_sources must be a number greater than 0; got {min_sources!r}")
-    if scale == "detectors" and (given["fit_direction"] or given["per_module"]):
+    for name, allowed in CHOICES.items():
+        if given[name] not in allowed:
+            raise MeasurementsError(f"{name} must be one of {', '.join(allowed)}; got {given[name]!r}")
+    is_modules = given["scale"] == "modules"
+    if not is_modules and (given["fit_direction"] or given["per_module"]):
         raise MeasurementsError("fit_direction and per_module need scale='modules'; got scale='detectors'")
+    if is_modules and (given["field_order"] != "0" or given["drift"] == "fit"):
+        raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
+    if given["drift"] == "fit" and given["time_term"] == "zero":
+        raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
+    if given["colour_term"] and measurements.colour is None:
+        raise MeasurementsError(
+            f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
+            "source minus that in a second filter"
+        )
 
 
-def _fit_quietly(measurements: Measurements, options: dict[str, Any], order: int) -> Solution:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateTermWarning)
-        return fit(measurements, **options, field_order=str(order))
+def _fit_choice(measurements: Measurements, choice: Choice, *, robust: bool, scatter: bool) -> Solution:
+    """Fit all but the reserved sources, with all that adds to the errors."""
+    mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
+    solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = _add_detector_scatter(solution) if scatter else solution
+    solution = _add_fields(solution) if choice.scale == "detectors" else solution
+    solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))
+    return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
@@ -639,7 +551,9 @@ def _correlate(solution: Solution) -> Solution:
 
 
 def _mark_insignificant(solution: Solution) -> Solution:
-    """Mark the epoch terms that are compatible with 0, each by its own chi-square; values and errors stay."""
+    """Mark the epoch terms that are compatible with 0, each by its own chi-square."""
+    # Values and errors stay: to drop a term because it looks small makes the errors of the others too small (Leeb &
+    # Poetscher 2005, Econometric Theory 21, 21).
     least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
     status = []
     for found in solution.status:

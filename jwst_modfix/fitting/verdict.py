@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fitting.measurements import EXPOSURE_SHARE
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.text import format_measured
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.solution import Solution
@@ -34,13 +35,42 @@ _DIRECTION_SIGMAS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Verdict on one array ID or detector."""
+    """Verdict on one array ID or detector: a value, something that belongs to it, and their errors."""
 
     verdict: str  # 'needed', 'not needed' or 'not determined'
     words: str  # why
     significance: float = 0.0  # of all its terms together, as Gaussian sigmas
     n_sources: float = 0.0  # effective number behind the offset or zero point
     is_usable: bool = False  # whether the value goes into a table
+
+    heads: ClassVar[tuple[str, str, str]]  # of the name and the two values
+    row: ClassVar[type[OffsetRow] | type[ZeroPointRow]]
+    columns: ClassVar[tuple[str, ...]]  # of the row; the first three are the name, the value and its error
+
+    @property
+    def name(self) -> str:
+        """Array ID or name of the detector."""
+        return str(getattr(self, self.columns[0]))
+
+    @property
+    def title(self) -> str:
+        """The array or detector in words."""
+        return f"array {self.name}" if self.columns[0] == "array" else self.name
+
+    @property
+    def value(self) -> tuple[float | None, float | None]:
+        """Value in the table, and its error [mag]."""
+        return getattr(self, self.columns[1]), getattr(self, self.columns[2])
+
+    @property
+    def second(self) -> tuple[float | None, float | None]:
+        """What belongs to the value, and its error: a slope [mag/arcmin], or the rms of a field [mag]."""
+        raise NotImplementedError
+
+    def cells(self) -> list[str]:
+        """Name, both values [mmag], effective sources, verdict and reason in words."""
+        numbers = [format_measured(*number, "") for number in (self.value, self.second)]
+        return [self.name, *numbers, f"{self.n_sources:.0f}", self.verdict, self.words]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +85,15 @@ class ArrayResult(Result):
     direction: float | None = None  # of the gradient [deg], where fitted and significant
     direction_error: float | None = None
     correlation: float = 0.0  # of offset and slope
+
+    heads = ("array", "offset [mmag]", "slope [mmag/arcmin]")
+    row = OffsetRow
+    columns = ("array", "offset", "offset_error", "slope", "slope_error", "direction")
+
+    @property
+    def second(self) -> tuple[float | None, float | None]:
+        """Slope k and its error [mag/arcmin]."""
+        return self.slope, self.slope_error
 
 
 def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
@@ -71,63 +110,40 @@ def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayRe
     return tuple(_judge(solution, array, significance) for array in arrays)
 
 
-def offset_table(solution: Solution, baseline: str = "B", name: str = "solution", **meta: Any) -> OffsetTable:
-    """Turn a solution into a coefficient table.
-
-    Rows have the values as measured, whatever the verdict. Left out are values that hold only under an assumption, and
-    those whose error exceeds ``LARGEST_ERROR`` somewhere in the field.
-    """
-    m, model = solution.measurements, solution.model
-    columns = ("array", "offset", "offset_error", "slope", "slope_error", "direction")
-    rows = tuple(
-        OffsetRow(filter=m.filter, pupil=m.pupil, **{column: getattr(result, column) for column in columns})
-        for result in judge_arrays(solution)
+def table_of_results(
+    results: Sequence[Result], filter: str, pupil: str, baseline: str = "B", name: str = "solution", **meta: Any
+) -> OffsetTable:
+    """Make a table of the results that are usable, as measured, whatever the verdict."""
+    # Detectors in the table are of group 0; the number is given if there are several.
+    group = {"group": 0} if len({getattr(result, "group", 0) for result in results}) > 1 else {}
+    rows = [
+        result.row(
+            filter=filter, pupil=pupil, **group, **{column: getattr(result, column) for column in result.columns}
+        )
+        for result in results
         if result.is_usable
-    )
-    gradient = Gradient(
-        frame="focal_plane", direction=model.direction, origin=tuple(model.origin), exposure_share=EXPOSURE_SHARE
-    )
-    valid_for = meta.pop("valid_for", Validity())
-    return OffsetTable(rows=rows, baseline=baseline, gradient=gradient, valid_for=valid_for, name=name, meta=meta)
+    ]
+    known = {field: meta.pop(field) for field in ("valid_for", "gradient") if field in meta}
+    return OffsetTable(rows=tuple(rows), baseline=baseline, name=name, meta=meta, **known)
 
 
 def _judge(solution, array, significance):
     (own,) = (status for status in solution.status if status.term.name == f"offset[{array}]")
     if not own.is_fitted:
         return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
-    sigmas = _joint_sigmas(solution, array)
     # Places in module A and B, mirrored about the origin along V2, where the modules lie.
     V2, V3 = solution.model.origin
     found = [solution.difference(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) for d in _ACROSS]
     size, error = np.abs([value for value, _ in found]), np.array([error for _, error in found])
-    verdict, words = compare("the modules", sigmas, size, error, significance)
     # A term that this one is not separable from, or a slope that was asked for and may be part of the offset.
     blocking = [
         s.words
         for s in solution.status
         if own.term.name in s.partners
-        or (s.term.array == array and s.term.kind in ("slope", "slope_V2") and s.is_degenerate)
+        or (s.term.array == array and s.term.kind in ("slope", "slope_V2") and not s.is_fitted)
     ]
-    if blocking:
-        verdict, words = NOT_DETERMINED, "; ".join(blocking)
-    words += describe_excess(error.max())
-    return ArrayResult(
-        array=array,
-        verdict=verdict,
-        words=words,
-        significance=sigmas,
-        n_sources=own.effective_sources,
-        is_usable=not blocking and float(error.max()) <= LARGEST_ERROR,
-        **_measured(solution, array),
-    )
-
-
-def describe_excess(error):
-    """Say that a value is in no table, as its error is too large; empty where it is not [mag]."""
-    limit = f"{1e3 * LARGEST_ERROR:.0f} mmag"
-    return (
-        f"; its error of {1e3 * error:.1f} mmag exceeds {limit}, so it is in no table" if error > LARGEST_ERROR else ""
-    )
+    found = conclude("the modules", _joint_sigmas(solution, array), size, error, significance, error.max(), blocking)
+    return ArrayResult(array=array, n_sources=own.effective_sources, **found, **_measured(solution, array))
 
 
 def _joint_sigmas(solution, array):
@@ -151,18 +167,29 @@ def joint_sigmas(values, covariance):
     return float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
 
 
-def compare(what, sigmas, size, error, significance):
-    """Compare the differences across the field [mag], and their errors, with what is needed."""
-    verb = "differ" if what.endswith("s") else "is off"
-    words = f"{what} {verb} by up to {1e3 * size.max():.1f} mmag ({sigmas:.1f} sigma)"
-    if sigmas >= significance and size.max() > TOLERANCE:
-        return NEEDED, words
-    words += f", with errors of at most {1e3 * error.max():.1f} mmag"
-    limit = (size + _CONFIDENCE * error).max()
-    if limit < LARGEST_DIFFERENCE:
-        return NOT_NEEDED, words
-    limits = f"{1e3 * LARGEST_DIFFERENCE:.0f} mmag at 95% confidence (up to {1e3 * limit:.1f} mmag)"
-    return NOT_DETERMINED, f"{words}: not significant, and not below {limits}"
+def conclude(
+    what: str, sigmas: float, size: np.ndarray, error: np.ndarray, significance: float, largest: float,
+    blocking: Sequence[str] = (), remark: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Compare differences across the field, and their errors [mag], with what is needed; ``largest`` is an error too.
+
+    Returns fields of a result. ``blocking`` are reasons for which the value may be another one.
+    """
+    words = f"{what} {'differ' if what.endswith('s') else 'is off'} by up to {1e3 * size.max():.1f} mmag"
+    verdict, words = NEEDED, f"{words} ({sigmas:.1f} sigma)"
+    if sigmas < significance or size.max() <= TOLERANCE:
+        words += f", with errors of at most {1e3 * error.max():.1f} mmag"
+        limit = (size + _CONFIDENCE * error).max()
+        verdict = NOT_NEEDED if limit < LARGEST_DIFFERENCE else NOT_DETERMINED
+        limits = f"{1e3 * LARGEST_DIFFERENCE:.0f} mmag at 95% confidence (up to {1e3 * limit:.1f} mmag)"
+        words += f": not significant, and not below {limits}" if verdict == NOT_DETERMINED else ""
+    if blocking:
+        verdict, words = NOT_DETERMINED, "; ".join(blocking)
+    words += f"; {remark}" if remark else ""
+    if largest > LARGEST_ERROR:
+        words += f"; its error of {1e3 * largest:.1f} mmag exceeds {1e3 * LARGEST_ERROR:.0f} mmag, so it is in no table"
+    is_usable = not blocking and bool(largest <= LARGEST_ERROR)
+    return {"verdict": verdict, "words": words, "significance": sigmas, "is_usable": is_usable}
 
 
 def _measured(solution, array):

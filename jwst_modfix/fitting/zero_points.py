@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +11,8 @@ from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import field_error
 from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
-from jwst_modfix.fitting.verdict import (
-    LARGEST_ERROR,
-    NOT_DETERMINED,
-    NOT_NEEDED,
-    Result,
-    compare,
-    describe_excess,
-    joint_sigmas,
-)
-from jwst_modfix.table.table import BASELINES, MODULES, Field, OffsetTable, Validity, ZeroPointRow
+from jwst_modfix.fitting.verdict import NOT_DETERMINED, NOT_NEEDED, Result, conclude, joint_sigmas, judge_arrays
+from jwst_modfix.table.table import BASELINES, MODULES, Field, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.separability import Forecast
@@ -46,10 +37,14 @@ class DetectorResult(Result):
     missed: float | None = None  # structure left in the residuals, rms over the array, mag; None where not measured
     group: int = 0  # number of the group of linked detectors; 0 holds the baseline
 
+    heads = ("detector", "zero point [mmag]", "field rms [mmag]")
+    row = ZeroPointRow
+    columns = ("detector", "zero_point", "zero_point_error", "field", "field_error")
+
     @property
-    def field_rms(self) -> float | None:
-        """Field, rms over the array [mag]."""
-        return self.field and self.field.rms
+    def second(self) -> tuple[float | None, float | None]:
+        """Field, rms over the array, and its error [mag]."""
+        return self.field and self.field.rms, self.field_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,33 +93,17 @@ def find_determined(solution: Forecast) -> np.ndarray:
     return np.array([code in found for code in model.detectors])
 
 
+def judge(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[Result, ...]:
+    """Give each array ID, or each detector, its verdict."""
+    if solution.model.scale == "modules":
+        return judge_arrays(solution, significance)
+    return judge_detectors(solution, significance, baseline)
+
+
 def judge_detectors(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[DetectorResult, ...]:
     """Give each detector its verdict, by the rules of `judge_arrays`."""
     gauge = fix_gauge(solution, baseline)
     return tuple(_judge(solution, gauge, place, significance) for place in range(len(gauge.codes)))
-
-
-def zero_point_table(solution: Solution, baseline: str = "B", name: str = "solution", **meta: Any) -> OffsetTable:
-    """Turn a solution into a table of zero points: those of the baseline's group, as measured, whatever the verdict."""
-    m = solution.measurements
-    return table_of_results(judge_detectors(solution, baseline=baseline), m.filter, m.pupil, baseline, name, **meta)
-
-
-def table_of_results(
-    found: Sequence[DetectorResult], filter: str, pupil: str, baseline: str, name: str = "solution", **meta: Any
-) -> OffsetTable:
-    """Make a table of the results that are usable; rows have the number of their group if there are several."""
-    several = len({result.group for result in found}) > 1
-    columns = ("detector", "zero_point", "zero_point_error", "field", "field_error")
-    rows = tuple(
-        ZeroPointRow(
-            filter=filter, pupil=pupil, group=result.group if several else None,
-            **{column: getattr(result, column) for column in columns},
-        )
-        for result in found if result.is_usable
-    )  # fmt: skip
-    valid_for = meta.pop("valid_for", Validity())
-    return OffsetTable(rows=rows, baseline=baseline, valid_for=valid_for, name=name, meta=meta)
 
 
 def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) -> DetectorResult:
@@ -152,17 +131,12 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
         return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
     shapes = np.vstack([np.ones(_GRID.shape[1]), *(legendre(*_GRID, powers) if powers else ())])
     errors = np.sqrt(np.einsum("ji,jk,ki->i", shapes, covariance, shapes))
-    sigmas = joint_sigmas(values, covariance)
-    verdict, words = compare("the detector", sigmas, np.abs(values @ shapes), errors, significance)
-    blocking = _find_blocking(solution, gauge.weights[place])
-    if blocking or group:
-        verdict, words = NOT_DETERMINED, "; ".join([*blocking, *filter(None, [link])])
-    largest = max(error, known.get("field_error", 0.0))
-    words = "; ".join(filter(None, [words, left.words if left is not None else ""]))
-    return DetectorResult(
-        verdict=verdict, words=words + describe_excess(largest), significance=sigmas,
-        is_usable=not blocking and not group and largest <= LARGEST_ERROR, **known,
+    blocking = [*_find_blocking(solution, gauge.weights[place]), *filter(None, [link])]
+    found = conclude(
+        "the detector", joint_sigmas(values, covariance), np.abs(values @ shapes), errors, significance,
+        max(error, known.get("field_error", 0.0)), blocking, left.words if left is not None else "",
     )  # fmt: skip
+    return DetectorResult(**found, **known)
 
 
 def _measure(
@@ -178,13 +152,16 @@ def _measure(
     return powers, rows @ solution.values, rows @ solution.covariance @ rows.T
 
 
-def _find_blocking(solution: Solution, weights: np.ndarray) -> list[str]:
+def _find_blocking(solution: Solution | Forecast, weights: np.ndarray) -> list[str]:
     """Describe the terms fixed to 0 that a detector's zero point, or that of the baseline, depends on."""
     parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
     held = [s.words for s in solution.status if parts & set(s.partners)]
     if solution.choice.field_order and not solution.field_order:
         # Sources link detectors at their edges, where a field differs from its mean.
-        held.append("its value holds only if no detector has a field: one was asked for and is not determined")
+        held.append(
+            f"its value holds only if no detector has a field, and that of order {solution.choice.field_order} is not"
+            " determined"
+        )
     return held
 
 
@@ -211,6 +188,8 @@ def forecast_detectors(
         gauge.codes, gauge.weights, gauge.determined, gauge.group.tolist(), strict=True
     ):
         words = describe_link(measurements, gauge, group) if group else "" if determined else status.get((code,), "")
+        if determined and (blocking := _find_blocking(forecast, weights)):
+            determined, words = False, "; ".join([*blocking, *filter(None, [words])])
         found.append(DetectorForecast(
             detector=DETECTORS[code], group=group, words=words,
             error=float(np.sqrt(max(weights @ covariance @ weights, 0.0))) if determined else None,

@@ -92,7 +92,7 @@ class ModuleOffsetDeriveStep(OfflineStep):
     field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest that reserved sources cannot tell from higher ones
     exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure in the place of its epoch's: where it costs nothing; where it is separable; zero
     drift = option('report', 'fit', 'no', default='report')  # Changes of single detectors between epochs: reported; fitted, with scale=detectors; or not
-    fit_slope = option('long', 'all', 'none', default='long')  # Arrays with a gradient across the field: long wavelength, all, none
+    fit_slope = option('long', 'all', 'none', default='long')  # Arrays with a gradient across the field: long wavelength, all, none; with scale='detectors' their field_order is 1 or more
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2
     time_term = option('auto', 'fit', 'zero', default='auto')  # A term for each epoch: fitted, and reported where the data do not require it; fitted; zero
     baseline = option('B', 'A', 'mean', 'NRCA1', 'NRCA2', 'NRCA3', 'NRCA4', 'NRCALONG', 'NRCB1', 'NRCB2', 'NRCB3', 'NRCB4', 'NRCBLONG', default='B')  # Whose flux scale is kept: a module's, the mean, or with scale='detectors' that of one detector

@@ -1,0 +1,35 @@
+"""strun in this process: what a user's commands do, without another three seconds for the imports."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from jwst.stpipe import Step
+
+from jwst_modfix.cli import main
+
+
+@contextmanager
+def simulated(folder, *options):
+    """Simulate exposures of a field named demo, and work in their folder without a network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+        patch.chdir(folder)
+        main(["simulate", ".", "--field=demo", *options], standalone_mode=False)
+        yield folder
+
+
+def correct(association):
+    """Correct the members of an association; give the name of that of the outputs."""
+    Step.from_cmdline(["module_offset", association])
+    return association.replace("_asn", "_modfix_asn")
+
+
+def combine(association, product, *options, pipeline="calwebb_image3"):
+    """Make a mosaic with this name."""
+    content = json.loads(Path(association).read_text())
+    content["products"][0]["name"] = product
+    Path(f"{product}_asn.json").write_text(json.dumps(content))
+    Step.from_cmdline([pipeline, f"{product}_asn.json", *options])
+    return f"{product}_i2d.fits"
