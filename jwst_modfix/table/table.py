@@ -1,4 +1,7 @@
-"""The coefficient table in memory: rows, lookups and the gauge. Every value is checked when it is given."""
+"""The coefficient table in memory: rows, lookups and the gauge.
+
+Every value is checked when it is given: one that breaks a rule raises `~jwst_modfix.errors.ReferenceTableError`.
+"""
 
 from __future__ import annotations
 
@@ -224,11 +227,6 @@ class OffsetRow(_Row):
         ISO date at which the photom file gives `photmjsr`, as it may depend on time.
     photom : dict, optional
         Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     array: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=ARRAYS)})
@@ -279,11 +277,6 @@ class Field(_Checked):
     coefficients : sequence of sequences of float
         ``order + 1`` sequences; ``coefficients[i]`` has ``order + 1 - i`` numbers [mag]. ``coefficients[0][0]`` is 0,
         so that the zero point of the row is the mean over the detector.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     order: int = dataclasses.field(metadata={"rule": Rule(kind="whole number", low=0, high=9)})
@@ -380,11 +373,6 @@ class ZeroPointRow(_Row):
         Name of the photom file.
     group : int, optional
         Number of the group of linked detectors; zero points of two groups have no common scale.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     detector: str = dataclasses.field(
@@ -445,11 +433,6 @@ class Gradient(_Checked):
         Where u = 0: ``[V2, V3]`` [arcsec], ``[x, y]`` [0-indexed full-frame pixels] or ``[RA, Dec]`` [deg].
     exposure_share : float
         The share of a row's slope that one exposure carries, 0 to 1: g = exposure_share * k.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     frame: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=FRAMES)})
@@ -481,11 +464,6 @@ class Validity(_Checked):
         First and last CRDS context, such as ``"jwst_1130.pmap"``, both inclusive.
     photom, flat : str or tuple of str, optional
         Names of the photom and flat reference files.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     context_first: str | None = dataclasses.field(default=None, metadata=_CONTEXT)
