@@ -32,7 +32,7 @@ Examples:
 def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR01
     """Solve the measurement files of several derivations together.
 
-    The files are those that module_offset_derive writes, ECSV or FITS. Sources, exposures and epochs of two files
+    The files are those that module_offset_derive writes, ECSV or FITS, or the same as parquet. Sources, exposures and epochs of two files
     are never the same; the detectors are. What was selected and reserved stays so.
     """
     from jwst_modfix.derivation.joined import derive_from  # late, as all that needs time to import
