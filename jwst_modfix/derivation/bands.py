@@ -41,10 +41,9 @@ from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
-from jwst_modfix.table.describe import describe_band
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import describe_band, format_measured
 
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.
@@ -121,7 +120,9 @@ class BandResult:
         """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
         found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
-        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
+        return found | {
+            one.array: systematic_error(*known, one.difference, one.far_difference) for one in self.apertures
+        }
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
@@ -271,8 +272,8 @@ def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[Aper
     if "growth" not in table.colnames:
         return ()
     fitted = result.rows[~result.measurements.reserved]
-    growth, error = (np.asarray(table[name])[fitted] for name in ("growth", "growth_error"))
-    return tuple(compare_apertures(result.solution, growth, error))
+    growths = (np.asarray(table[name])[fitted] for name in ("growth", "far_growth", "growth_error"))
+    return tuple(compare_apertures(result.solution, *growths))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:

@@ -19,9 +19,8 @@ from jwst_modfix.derivation.streams import draw_samples, open_streams, read_rest
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
-from jwst_modfix.table.describe import describe_band
 from jwst_modfix.table.table import OffsetTable, Validity
-from jwst_modfix.text import count_nouns
+from jwst_modfix.text import count_nouns, describe_band
 
 FITS_META = "MODFIX"
 """Card of a file of measurements in FITS that holds its metadata as JSON."""
@@ -161,15 +160,18 @@ def _refuse_twice(
     measured[path.name] = mine
 
 
-def _number_rows(table: Table) -> np.ndarray:
-    """Make a number of the magnitude, error and place of each row: no two measurements have the same."""
+def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
+    """Make a number of the magnitude, error and place of each row, which no two measurements share.
+
+    Of the numbers, those are given that ``thin`` divides.
+    """
     number = np.zeros(len(table), np.uint64)
     for name in ("mag", "mag_error", "V2", "V3"):
         if name in table.colnames and table[name].dtype.kind == "f":
             bits = np.asarray(table[name], np.float64).view(np.uint64)
             number = (number ^ bits) * np.uint64(0x9E3779B97F4A7C15)  # wraps, which mixes the bits
             number ^= number >> np.uint64(29)
-    return np.unique(number[np.asarray(table["selected"], bool)])
+    return np.unique(number[np.asarray(table["selected"], bool) & (number % np.uint64(thin) == 0)])
 
 
 def _is_calibration(value: Any) -> bool:

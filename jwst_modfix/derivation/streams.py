@@ -86,14 +86,14 @@ def open_streams(paths: Sequence[Path]) -> list[Stream]:
 
 
 def draw_samples(
-    streams: Sequence[Stream], number_rows: Callable[[Table], np.ndarray]
+    streams: Sequence[Stream], number_rows: Callable[[Table, int], np.ndarray]
 ) -> tuple[list[Stream], list[Table], list[np.ndarray]]:
     """Draw sources of all files: streams with the shifts of their numbers, tables, and the numbers of some rows.
 
     These rows are chosen by their content, so that a measurement that is in two files is chosen in both.
     """
     shifted, tables, numbers, free = [], [], [], dict.fromkeys(_NUMBERS, 0)
-    thin = np.uint64(max(1, sum(stream.file.metadata.num_rows for stream in streams) // _COMPARED))
+    thin = max(1, sum(stream.file.metadata.num_rows for stream in streams) // _COMPARED)
     for stream in streams:
         parts, rows = [], []
         low, high = dict.fromkeys(_NUMBERS, np.inf), dict.fromkeys(_NUMBERS, -np.inf)
@@ -102,8 +102,7 @@ def draw_samples(
                 if table[name].dtype.kind not in "iu":
                     raise MeasurementsError(f"{stream.path}: column {name} must hold integers, to be read in pieces")
                 low[name], high[name] = min(low[name], table[name].min()), max(high[name], table[name].max())
-            found = number_rows(table)
-            rows.append(found[found % thin == 0])
+            rows.append(number_rows(table, thin))
             parts.append(table[stream.is_sampled(table)])
         shift = {name: int(free[name] - low[name]) for name in _NUMBERS}
         free = {name: int(high[name] + shift[name]) + 1 for name in _NUMBERS}

@@ -12,8 +12,8 @@ from jwst_modfix.fitting.design import number_labels
 from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 
-# 95% efficiency for Gaussian errors (Huber 1981, Robust Statistics, section 4).
-HUBER_TUNING = 1.345
+# Huber (1981, Robust Statistics, section 4); the efficiency is for Gaussian errors.
+HUBER_TUNING, HUBER_EFFICIENCY = 1.345, 0.95
 _TAIL = norm.sf(HUBER_TUNING)
 # Expectation of psi(e)^2 for e of a unit Gaussian.
 _MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) + 2 * HUBER_TUNING**2 * _TAIL)
@@ -179,9 +179,7 @@ def sandwich(problem, fit, as_given=False):
     return covariance
 
 
-def correct_leverage(
-    system: LinearSystem, weight: np.ndarray, covariance: np.ndarray, score: np.ndarray
-) -> np.ndarray:
+def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Scores of measurements corrected for the leverage H of their source: W^1/2 (I - H)^-1/2 W^-1/2 (CR2).
 
     Bell & McCaffrey (2002, Survey Methodology 28, 169); with the magnitudes of sources eliminated: Pustejovsky &
