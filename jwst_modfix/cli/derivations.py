@@ -21,6 +21,10 @@ def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR0
     The files are those that module_offset_derive writes, ECSV or FITS, or the same as parquet, which is read in pieces
     where it holds more than 5 million measurements. Sources, exposures and epochs of two files are never the same; the
     detectors are. What was selected and reserved stays so.
+
+    For example:
+      modfix derive-from program1_modfix_measurements.ecsv program2_modfix_measurements.ecsv -o joined_moduleoffset.asdf
+      modfix derive-from *_measurements.ecsv --scale detectors --field-order 1 -o joined_moduleoffset.asdf
     """
     from jwst_modfix.derivation.joined import derive_from  # late, as all that needs time to import
 
