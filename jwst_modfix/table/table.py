@@ -42,6 +42,7 @@ DETECTORS = (
 BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
 FULL_FRAME = 2048  # pixels of a detector along each axis
+MAG_PER_FRACTION = 2.5 / math.log(10)  # of a small relative change of a flux
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
