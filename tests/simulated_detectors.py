@@ -36,12 +36,13 @@ class Network:
 
 
 @functools.cache
-def _pointings(rolls, dithers, filter):
+def lay_out(rolls, dithers, filter):
+    """Pointings of all detectors of a channel."""
     return plan_pointings(rolls, dithers=dithers, filters=[filter])
 
 
 def _see_sky(network, rng):
-    pointings = _pointings(network.rolls, network.dithers, network.filter)
+    pointings = lay_out(network.rolls, network.dithers, network.filter)
     return plan_measurements(pointings, *draw_places(pointings, rng, network.density), network.scatter)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from apertures import draw_offsets
 from derivation_of_magnitudes import derive, simulate_photometry
 from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_frame
 
@@ -11,6 +12,7 @@ from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.photometry.apertures import growth_shares, measure_source, systematic_error
+from jwst_modfix.simulate import BANDS
 
 
 def enclosed(radius, sigma):
@@ -52,7 +54,11 @@ def test_growth_over_the_edge_is_not_measured():
     assert known == [(True, False, False), (True, True, False), (True, True, True)]
 
 
-LOSS = {"r": 0.004, "large": 0.0012}  # mag of module A in F200W, and what is left of it in 1.5 r; 0.0007 in 2 r
+LOSS = {"r": 0.004, "large": 0.0012}  # mag of module A in F200W, and what is left of it in 1.5 r
+FARTHEST = 0.0007  # mag, what is left in 2 r
+LEFT = (
+    LOSS["r"] + 1.33 * (LOSS["large"] - LOSS["r"]) + 2.31 * (FARTHEST - LOSS["large"])
+)  # in the extrapolation: -0.9 mmag
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def measured():
     table, rng = photometry.measurements.copy(), np.random.default_rng(1)
     wide = (table["module"] == "A") & (table["filter"] == "F200W")
     table["mag"] = np.asarray(table["mag"]) + LOSS["r"] * wide
-    for name, change in (("growth", LOSS["large"] - LOSS["r"]), ("far_growth", 0.0007 - LOSS["large"])):
+    for name, change in (("growth", LOSS["large"] - LOSS["r"]), ("far_growth", FARTHEST - LOSS["large"])):
         table[name] = -0.03 + change * wide + rng.normal(0, 0.001, len(table))
     table["growth_error"] = 0.001
     for name, share in (("large", (1, 0)), ("extrapolated", growth_shares("extrapolated", "SHORT"))):
@@ -80,16 +86,26 @@ def test_an_offset_that_depends_on_the_aperture_is_a_warning(measured):
     assert warning.startswith("ModelMismatchWarning: offset of array 2: -2.")
     assert "use aperture='extrapolated'" in warning
     assert not [w for w in long.warnings if "aperture" in w]
-    assert short.systematic_floors("r") == {"2": pytest.approx(3 * abs(one.difference))}
+    assert one.far_difference == pytest.approx(FARTHEST - LOSS["large"], abs=4 * one.error)
     (other,) = long.apertures
     assert abs(other.difference) < 4 * other.error, "truth: 0"
-    assert long.systematic_floors("r") == {"long": pytest.approx(max(0.0008, 3 * abs(other.difference)))}
+    assert abs(other.far_difference) < 4 * other.error, "truth: 0"
+    assert long.systematic_floors("r")["long"] == pytest.approx(0.0008, abs=0.0009)
+
+
+@pytest.mark.parametrize("aperture", ["r", "large", "extrapolated"])
+def test_the_floor_holds_what_an_aperture_loses(measured, aperture):
+    """Truth: the light that module A loses in the aperture, and the filter's floor, with the noise of the growths."""
+    lost = LOSS.get(aperture, LEFT) - LEFT
+    floors = derive(*measured).bands[0].systematic_floors(aperture)
+    assert floors == {"2": pytest.approx(abs(lost) + 0.0015, abs=6e-4)}
+    assert floors["2"] > abs(LOSS.get(aperture, LEFT)), "the truth is within"
 
 
 @pytest.mark.parametrize("aperture", ["r", "large", "extrapolated"])
 def test_the_aperture_can_be_chosen(measured, aperture):
     """Truth: what each aperture loses; an extrapolation by 1.33 and 2.31 times the growths loses -0.9 mmag."""
-    left = LOSS.get(aperture, LOSS["r"] + 1.33 * (LOSS["large"] - LOSS["r"]) + 2.31 * (0.0007 - LOSS["large"]))
+    left = LOSS.get(aperture, LEFT)
     found = derive(*measured, aperture=aperture)
     row = found.table.row("2", "F200W", "CLEAR")
     assert row.offset == pytest.approx(-0.05 + left, abs=3 * row.offset_error)
@@ -99,8 +115,7 @@ def test_the_aperture_can_be_chosen(measured, aperture):
     described = describe_derivation(found)
     assert described["aperture"]["choice"] == aperture
     assert described["aperture"]["radius_arcsec"] == {"LONG": 0.45, "SHORT": 0.30}
-    floor = max(0.0015, {"r": 3.0, "large": 1.75, "extrapolated": 0.5}[aperture] * 0.0028)
-    assert described["systematic_floor_mag"] == pytest.approx(floor, abs=9e-4)
+    assert described["systematic_floor_mag"] == pytest.approx(abs(left - LEFT) + 0.0015, abs=9e-4)
     assert described["bands"][0]["apertures"][0]["is_significant"]
 
 
@@ -127,8 +142,24 @@ def test_floors_by_filter():
     """Truth: 1.5 to 2 mmag at short and 0.8 mmag at long wavelengths."""
     floors = [systematic_error("r", *band) for band in (("SHORT", "F115W"), ("SHORT", "F200W"), ("LONG", "F444W"))]
     assert floors == [0.002, 0.0015, 0.0008]
-    assert systematic_error("r", "LONG", "F444W", -0.003) == pytest.approx(0.009)
+    assert systematic_error("r", "LONG", "F444W", -0.003, 0.001) == pytest.approx(1.26 * 0.002 + 0.0015)
+    assert systematic_error("large", "LONG", "F444W", -0.003, 0.001) == pytest.approx(
+        1.26 * 0.001 - 0.26 * 0.003 + 0.0015
+    )
+    assert systematic_error("extrapolated", "LONG", "F444W", -0.003, 0.001) == 0.0015
     assert growth_shares("r", "LONG") == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("filter_", "trials"), [("F444W", (1001, 1007, 1010, 1017, 1027, 1031)), ("F200W", (1032,))])
+def test_floors_hold_where_the_change_to_the_larger_aperture_is_small(filter_, trials):
+    """Truth: 0 for PSFs of wavefronts of 100 and 130 nm, of pairs in which 1.5 r still loses most of what r loses."""
+    band = BANDS[filter_]
+    for trial in trials:
+        offset = 1e-3 * draw_offsets(band, (100.0, 130.0), trial)
+        near, far = np.diff(offset)
+        assert 3 * abs(near) < abs(offset[0]), "a multiple of the change would not do"
+        for aperture, value in zip(("r", "large"), offset[:2], strict=True):
+            assert abs(value) < systematic_error(aperture, band.channel, filter_, near, far)
 
 
 def test_zero_points_of_detectors_are_compared_too(measured):

@@ -84,6 +84,18 @@ def test_parameters_that_contradict_are_refused(photometry, options, words):
         derive(*photometry, **options)
 
 
+def test_a_long_wavelength_has_its_gradient_as_a_field():
+    """Truth: offset 10 mmag and slope 7.2 mmag/arcmin: over 2.92 arcmin between the centres A - B is 20.5 mmag."""
+    row = OffsetRow(array="long", filter="F444W", offset=0.010, offset_error=0.0, slope=0.0072, slope_error=0.0)
+    found = derive(*simulate_photometry([row], density=40.0), scale="detectors")
+    point = next(row for row in found.table.zero_points if row.detector == "NRCALONG")
+    assert point.zero_point == pytest.approx(0.0205, abs=4 * point.zero_point_error)
+    assert point.zero_point_error < 0.001
+    assert point.field.rms == pytest.approx(0.0022, abs=0.0006)  # 3.6 mmag/arcmin along a side of 2.15 arcmin
+    assert not found.bands[0].warnings
+    assert found.bands[0].sky_points["NRCALONG"][0] == pytest.approx(0.0205, abs=0.001)
+
+
 def test_sky_levels_stand_beside_the_sources(derivation):
     """Truth: a sky as bright over all detectors, measured with the zero points put in."""
     (band,) = derivation.bands

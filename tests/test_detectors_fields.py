@@ -7,10 +7,11 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.design import legendre, list_powers
+from jwst_modfix.fitting.design import Choice, legendre, list_powers
 from jwst_modfix.fitting.drift import Drift, describe_drifts, list_drifts
+from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
-from jwst_modfix.fitting.zero_points import judge_detectors
+from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
 
 SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules
 WIDE = ((0, 0), (50, 10), (-50, -10), (90, 0), (0, 60), (130, 60))
@@ -123,6 +124,9 @@ def test_one_roll_gives_no_zero_point_of_a_long_wavelength(order):
     (result,) = (r for r in judge_detectors(solution) if r.detector == "NRCALONG")
     assert result.verdict == "not determined"
     assert [row.detector for row in solution.to_table().zero_points] == ["NRCBLONG"]  # which is kept
+    forecast = forecast_detectors(forecast_terms(m, Choice(scale="detectors")), m)[0]
+    assert forecast.error is None
+    assert "holds only if no detector has a field, and that of order 1 is not determined" in forecast.words
     flat = fit(m, scale="detectors", fit_slope="none").zero_points()["NRCALONG"]
     assert abs(flat[0] - truth.relative("B")["NRCALONG"]) > 4 * flat[1]  # what the refusal prevents
 

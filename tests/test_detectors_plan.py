@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from simulated_detectors import Network, simulate
 
+from jwst_modfix.derivation.forecast import draw_places, plan_bands, plan_measurements
 from jwst_modfix.fitting.design import Choice
 from jwst_modfix.fitting.drift import forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
+from jwst_modfix.simulate.magnitudes import plan_pointings
 
 NUMBER = 24
 
@@ -103,3 +105,15 @@ def test_plan_refuses(modfix, words, message):
 def test_a_filter_that_is_named_twice_is_planned_once(modfix):
     words = ("plan", "--roll", "0", "--roll", "180", "--dithers", "1", "--density", "5", "--filter", "F444W")
     assert modfix(*words, "--filter", "F444W") == modfix(*words)
+
+
+def test_a_forecast_has_no_luck_of_the_draw():
+    """Truth: sources spread evenly, so that the seed changes nothing; and the efficiency of Huber's estimator, 95%."""
+    pointings = plan_pointings((0.0, 180.0), dithers=1, filters=["F444W"])
+    options = {"density": 10.0, "scatter": 0.003, "choice": Choice(fit_slope="none"), "reserve_share": 0.0}
+    errors = [plan_bands(pointings, np.random.default_rng(seed), **options)[0].largest_error() for seed in range(1, 7)]
+    assert np.std(errors) < 0.02 * np.mean(errors)
+    # Of N sources, half tell t - Delta and half t + Delta (Eq. 7 and 8), each to sqrt(2) 3 mmag.
+    m = plan_measurements(pointings, *draw_places(pointings, np.random.default_rng(1), 10.0, even=True), 0.003)
+    shared = np.unique(m.source, return_counts=True)[1] == 2
+    assert errors[0] == pytest.approx(0.003 * np.sqrt(2 / np.sum(shared) / 0.95), rel=0.012)

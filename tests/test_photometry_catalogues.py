@@ -67,6 +67,21 @@ def test_magnitudes_at_pixels(read):
     assert_is_truth(read(make_table()))
 
 
+@pytest.mark.parametrize(("given", "expected"), [(["b", "c", "a"], ["a", "b", "c"]), ([70, 5, 9], [5, 9, 70])])
+def test_sources_keep_the_names_of_the_user(read, given, expected):
+    """Truth: rows are sorted by name, each source is in two exposures; names are text or numbers as in the input."""
+    found = read(make_table(source=np.tile(given, 2)))
+    assert found["name"].tolist() == np.repeat(expected, 2).tolist()
+
+
+@pytest.mark.parametrize("row", [0, 3, 4])
+def test_a_message_names_the_row_whatever_the_order_of_exposures(read, row):
+    names = np.array([NAMES[0], NAMES[0], NAMES[0], NAMES[1], NAMES[1], NAMES[1]], "U40")
+    names[row] = "elsewhere_cal.fits"
+    with pytest.raises(PhotometryError, match=rf"row {row + 1}, 'elsewhere_cal.fits', names no member"):
+        read(make_table(exposure=names))
+
+
 def test_fluxes_on_the_sky(read):
     at_pixels = read(make_table())
     order = np.lexsort([at_pixels["source"], at_pixels["exposure"]])

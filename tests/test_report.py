@@ -262,6 +262,19 @@ def test_the_map_on_the_sky_shows_what_the_turn_does(derivation, figures):
         plot_sky_map(replace(derivation.solution["F200W"], measurements=without), ax=Figure().subplots())
 
 
+def test_of_many_points_some_are_drawn_and_the_caption_says_so(derivation, monkeypatch):
+    """Truth: of n sources every k-th is drawn, with the smallest k that leaves at most the limit."""
+
+    def draw():
+        (sky,) = [p for p in draw_band(derivation.bands[0], derivation.epochs.names) if p.name == "sky"]
+        return sky.words, len(sky.figure.axes[0].collections[0].get_offsets())
+
+    words, n = draw()
+    assert words == ""
+    monkeypatch.setattr("jwst_modfix.report.figures._MOST_POINTS", n - 1)
+    assert draw() == (" One of 2 points is drawn.", -(-n // 2))
+
+
 def test_patches_are_where_eq_7_and_8_put_them(derivation, figures):
     """Truth: p = t + Delta_AB and q = t - Delta_AB, with the epochs' difference t."""
     drawn = {c.get_label(): c for c in figures["F200W", "patches"].figure.axes[0].containers}

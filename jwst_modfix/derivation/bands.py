@@ -106,7 +106,9 @@ class BandResult:
         """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
         found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
-        return found | {one.array: systematic_error(*known, one.difference) for one in self.apertures}
+        return found | {
+            one.array: systematic_error(*known, one.difference, one.far_difference) for one in self.apertures
+        }
 
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
@@ -120,8 +122,10 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     rng = np.random.default_rng([options.seed, *f"{filter_}+{pupil}".encode()])
     table = photometry.measurements
     rows = np.flatnonzero(selected & _of_band(table, filter_, pupil))
-    measurements = Measurements.from_table(table[rows], filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
-    measurements = _choose_aperture(measurements, table[rows], options.aperture)
+    chosen = Table(table, copy=False)
+    chosen["selected"] = selected
+    measurements = Measurements.from_table(chosen, filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+    measurements = _choose_aperture(measurements, table, rows, options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
     result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
     result = replace(result, colour=_find_colours(photometry, selected, result))
@@ -147,13 +151,14 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     return replace(result, warnings=words)
 
 
-def _choose_aperture(measurements: Measurements, table: Table, aperture: str) -> Measurements:
+def _choose_aperture(measurements: Measurements, table: Table, rows: np.ndarray, aperture: str) -> Measurements:
     """Add shares of the growths to magnitudes, and take the errors of these sums."""
     if aperture == "r":
         return measurements
     near, far = growth_shares(aperture, _channel(measurements.filter))
-    mag = measurements.mag + near * np.asarray(table["growth"]) + far * np.asarray(table["far_growth"])
-    return replace(measurements, mag=mag, mag_error=np.hypot(np.asarray(table[f"{aperture}_error"]), LEAST_ERROR))
+    growth, farther, error = (np.asarray(table[n])[rows] for n in ("growth", "far_growth", f"{aperture}_error"))
+    mag = measurements.mag + near * growth + far * farther
+    return replace(measurements, mag=mag, mag_error=np.hypot(error, LEAST_ERROR))
 
 
 def _channel(filter_: str) -> str:
@@ -252,9 +257,9 @@ def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[chec
     table = photometry.measurements
     if "growth" not in table.colnames:
         return ()
-    fitted = table[result.rows[~result.measurements.reserved]]
-    growth, error = (np.asarray(fitted[name]) for name in ("growth", "growth_error"))
-    return tuple(checks.compare_apertures(result.solution, growth, error))
+    fitted = result.rows[~result.measurements.reserved]
+    growths = (np.asarray(table[name])[fitted] for name in ("growth", "far_growth", "growth_error"))
+    return tuple(checks.compare_apertures(result.solution, *growths))
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
@@ -369,12 +374,13 @@ def difference_of_centres(table: Table, solution: Solution, result: ArrayResult)
         return result
     m = solution.measurements
     mine = _of_band(table, m.filter, m.pupil) & np.asarray(table["array"] == result.array)
-    a, b = (_middle(table[mine & (table["module"] == module)]) for module in MODULES)
+    places = np.stack([table["V2"], table["V3"]])
+    a, b = (_middle(places[:, mine & np.asarray(table["module"] == module)]) for module in MODULES)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)
 
 
-def _middle(table: Table) -> tuple[float, float]:
+def _middle(places: np.ndarray) -> tuple[float, float]:
     """Middle (V2, V3) of the area where sources were measured [arcsec]: their mean follows how they cluster."""
-    v2, v3 = ((table[name].min() + table[name].max()) / 2 for name in ("V2", "V3"))
-    return v2, v3
+    v2, v3 = (places.min(axis=1) + places.max(axis=1)) / 2
+    return float(v2), float(v3)

@@ -28,7 +28,7 @@ from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
-from jwst_modfix.photometry.frames import ExposureHeader, read_geometry, read_header
+from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
@@ -162,7 +162,7 @@ class Derivation:  # numpydoc ignore=PR01
     @cached_property
     def measurements(self) -> Table:
         """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
-        table, n = Table(self.photometry.measurements, copy=True), len(self.selection.mask)
+        table, n = Table(self.photometry.measurements, copy=False), len(self.selection.mask)
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         # A colour term leaves out selected measurements of sources without a colour.
         reason = np.where(self.selection.mask, "no colour", self.selection.reason).astype("U16")
@@ -306,11 +306,9 @@ def read_members(
 def _inspect(path: Path) -> ExposureHeader | str:
     """Read one member's headers and WCS; return the headers, or what is wrong with it."""
     try:
-        header = read_header(path)
-        read_geometry(header)
+        return read_header(path, with_geometry=True)
     except ModuleOffsetError as error:
         return str(error)
-    return header
 
 
 def _measure(

@@ -1,14 +1,16 @@
-"""What exposures would give, if sources were spread at random over what they see."""
+"""What exposures would give, if sources were spread evenly over what they see."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats.qmc import Halton
 
 from jwst_modfix.derivation.bands import number_times
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.drift import Drift, forecast_drifts
 from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.robust import HUBER_EFFICIENCY
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
 from jwst_modfix.fitting.zero_points import DetectorForecast, forecast_detectors
 from jwst_modfix.photometry.frames import offsets
@@ -81,7 +83,8 @@ def reach_error(lay_out, seed, error, rolls=None, **options):
 
 def plan_bands(pointings, rng, *, density=20.0, scatter=0.003, choice=None, reserve_share=0.2, baseline="B"):
     """Forecast what a derivation from exposures would give in each filter and pupil."""
-    ra, dec = draw_places(pointings, rng, density * (1 - reserve_share))
+    ra, dec = draw_places(pointings, rng, density * (1 - reserve_share), even=True)
+    scatter /= np.sqrt(HUBER_EFFICIENCY)
     plans = []
     for band in sorted({(pointing.filter, pointing.pupil) for pointing in pointings}):
         mine = [pointing for pointing in pointings if (pointing.filter, pointing.pupil) == band]
@@ -138,13 +141,16 @@ def _pointing(header, geometry, epoch, time):
     return Pointing(header.filter, header.pupil, header.array, header.module, epoch, centre, radius, locate, time)
 
 
-def draw_places(pointings, rng, density):
-    """Draw places over the box that holds all exposures."""
+def draw_places(pointings, rng, density, *, even=False):
+    """Draw places over the box that holds all exposures; spread evenly, a forecast does not depend on the draw."""
     first = pointings[0].centre
     east, north = offsets(*first, *np.transpose([pointing.centre for pointing in pointings]))
     radius = np.array([pointing.radius for pointing in pointings])
     low = np.array([(east - radius).min(), (north - radius).min()])
     high = np.array([(east + radius).max(), (north + radius).max()])
-    number = rng.poisson(density * np.prod(high - low) / _ARCMIN2)
-    x, y = rng.uniform(low[:, None], high[:, None], (2, number))
+    expected = density * np.prod(high - low) / _ARCMIN2
+    share = rng.uniform(size=(2, 1 if even else rng.poisson(expected)))
+    if even:
+        share = (share + Halton(2, scramble=False).random(round(expected)).T) % 1
+    x, y = low[:, None] + share * (high - low)[:, None]
     return first[0] + x / 3600 / np.cos(np.deg2rad(first[1])), first[1] + y / 3600

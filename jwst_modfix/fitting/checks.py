@@ -119,12 +119,13 @@ def list_assumptions(solution):
 
 @dataclass(frozen=True, kw_only=True)
 class ApertureDifference:
-    """Change of a term from the aperture to a larger one: how much of it depends on the PSF."""
+    """Change of a term from the aperture to larger ones: how much of it depends on the PSF."""
 
     name: str  # of the term
     array: str  # array ID of an offset, detector of a zero point
     difference: float  # mag
     error: float  # of the difference itself: most noise is common to both apertures
+    far_difference: float  # mag, from the larger aperture to the largest
 
     @property
     def is_significant(self) -> bool:
@@ -132,20 +133,20 @@ class ApertureDifference:
         return abs(self.difference) > max(_DISAGREEMENT * self.error, _LEAST_GROWTH)
 
 
-def compare_apertures(solution, growth, error):
-    """Fit the growth of the magnitudes from one aperture to another by the model of a solution."""
-    # ``growth`` and ``error`` [mag] are of the measurements fitted; NaN where the larger aperture was not measured.
-    known = np.isfinite(growth) & np.isfinite(error) & (solution.rejected == 0)
-    mine = solution.measurements.select(known)
-    mine = replace(mine, mag=growth[known], mag_error=np.hypot(error[known], _GROWTH_ERROR))
+def compare_apertures(solution, growth, far_growth, error):
+    """Fit the growths of the magnitudes, from one aperture to the next and the last, by the model of a solution."""
+    # ``error`` [mag] is that of the growth. All are of the measurements fitted; NaN where an aperture was not measured.
+    known = np.isfinite([growth, far_growth, error]).all(axis=0) & (solution.rejected == 0)
+    mine = replace(solution.measurements.select(known), mag_error=np.hypot(error[known], _GROWTH_ERROR))
     asked = {name: getattr(solution.choice, name) for name in ("scale", "fit_slope", "time_term", "exposure_terms")}
     try:
-        again = fit_quietly(mine, **asked)
+        near, far = (fit_quietly(replace(mine, mag=one[known]), **asked) for one in (growth, far_growth))
     except NoSolutionError:
         return ()
-    found = []
-    for term, value, error in _list_results(again):
-        found.append(ApertureDifference(name=term.name, array=term.part, difference=value, error=error))
+    found, beyond = [], {term.name: value for term, value, _ in _list_results(far)}
+    for term, value, error in (one for one in _list_results(near) if one[0].name in beyond):
+        names = {"name": term.name, "array": term.part}
+        found.append(ApertureDifference(**names, difference=value, error=error, far_difference=beyond[term.name]))
         if found[-1].is_significant:
             message = (
                 f"{term.words}: {1e3 * value:+z.1f} ± {1e3 * error:.1f} mmag more in 1.5 times the aperture; the PSFs"

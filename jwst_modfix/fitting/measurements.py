@@ -289,6 +289,8 @@ class Measurements:
         Measurements
             Those measurements, in the order asked for.
         """
+        if keep.dtype == bool and keep.all():
+            return self
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in self._columns()}
         return replace(self, **columns)
 

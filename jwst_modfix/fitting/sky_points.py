@@ -33,7 +33,8 @@ def solve_sky(
         source=time[good], exposure=time[good], epoch=np.zeros(n, int), array=array[good], module=module[good],
         mag=mag, mag_error=mag_error, V2=np.zeros(n), V3=np.zeros(n), filter=band[0], pupil=band[1],
     )  # fmt: skip
-    return fit(m, scale="detectors", time_term="zero", exposure_terms="zero", min_sources=_MIN_EXPOSURES)
+    options = {"time_term": "zero", "exposure_terms": "zero", "fit_slope": "none"}  # a level has no place
+    return fit(m, scale="detectors", min_sources=_MIN_EXPOSURES, **options)
 
 
 def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[DetectorResult, ...]:

@@ -39,16 +39,22 @@ _SHORTEST = 1.5  # micron: below, PSFs differ more
 _SHORT_FLOOR = 0.002
 
 
-def systematic_error(aperture: str, channel: str, filter_: str, difference: float = 0.0) -> float:
-    """Estimate the systematic error of an offset [mag]: the larger of a floor and a multiple of its growth."""
+def systematic_error(aperture: str, channel: str, filter_: str, near: float = 0.0, far: float = 0.0) -> float:
+    """Estimate the systematic error of an offset [mag] from its changes from r to 1.5 r and from there to 2 r.
+
+    It is what the aperture loses by the curve of growth, which the extrapolation would add, and the error of the
+    extrapolation: the larger of a floor for the filter and a half of the change to 1.5 r.
+    """
+    # The truth differs from an offset by no more than the sum of the two (triangle inequality).
     digits = "".join(c for c in filter_[1:4] if c.isdigit())
     least = _SHORT_FLOOR if digits and int(digits) / 100 < _SHORTEST else _FLOORS[channel]
-    return max(least, _FLOOR_SHARES[aperture] * abs(difference))
+    shares, mine = growth_shares("extrapolated", channel), growth_shares(aperture, channel)
+    lost = abs((shares[0] - mine[0]) * near + (shares[1] - mine[1]) * far)
+    return lost + max(least, _EXTRAPOLATION_ERROR * abs(near))
 
 
-# Systematic error over the difference of an offset in 1.5 r and in r: it holds for 90% of pairs of wavefronts, with 60
-# and 80 nm as with 100 and 130 nm (80% and more in the large aperture).
-_FLOOR_SHARES = {"r": 3.0, "large": 1.75, "extrapolated": 0.5}
+# Error of an extrapolated offset over its change from r to 1.5 r: no pair of wavefronts has more than this and a floor.
+_EXTRAPOLATION_ERROR = 0.5
 
 
 def growth_shares(aperture: str, channel: str) -> tuple[float, float]:
@@ -102,8 +108,7 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
 
     ``scale`` is the matrix from pixels to arcsec on the sky.
     """
-    # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels. The
-    # scatter of the annulus is not in it: wings and neighbours are the same in each exposure of a source, and no noise.
+    # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels.
     pixel = abs(np.linalg.det(scale))  # arcsec^2
     around, dx, dy = _window(frame, x, y, aperture.outer, scale)
     radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
@@ -189,11 +194,15 @@ def _overlap(dx, dy, scale, radius):
 
 
 def _local_sky(values, errors):
-    """Clipped median and its error: from the pixels' own errors, as wings make the annulus scatter without noise."""
+    """Clipped median and its error."""
     kept = clip(values)
     if kept.size < 2:
         return np.nan, np.nan
-    variance = min(kept.var(), np.median(errors) ** 2)
+    # Wings and neighbours make the levels of the pixels spread by more than the noise e of a pixel, and are no noise
+    # themselves. Noise moves only pixels near the median across it, a share e/s of n where levels spread by s, and each
+    # moves it by s/n: the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
+    spread = kept.std()
+    variance = spread * min(spread, np.median(errors))
     return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size)
 
 

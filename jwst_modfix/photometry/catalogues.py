@@ -11,7 +11,7 @@ from astropy.units import AB, Unit, UnitConversionError
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import Flag, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import Photometry, combine_parts
+from jwst_modfix.photometry.forced import Photometry, combine_parts, join_columns
 from jwst_modfix.photometry.frames import ExposureHeader, offsets, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
 from jwst_modfix.text import is_url
@@ -54,16 +54,20 @@ def read_catalogues(paths: Iterable[str | Path], headers: Sequence[ExposureHeade
     parts = [_read_rows(Path(path), headers) for path in paths]
     if len({part["source"].dtype.kind in "iu" for part in parts}) > 1:
         parts = [part | {"source": part["source"].astype(str)} for part in parts]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = join_columns(parts)
     names, columns["source"] = np.unique(columns["source"], return_inverse=True)
-    names = names.astype(str)
     _check_sources(columns, names, headers, ", ".join(str(path) for path in paths))
     _unify_places(columns)
     unknown = np.full(len(columns["source"]), np.nan)
     columns |= {"sky": unknown, "compactness": unknown, "masked": np.zeros(len(unknown))}
     columns["flags"] = np.where(columns["flux"] > 0, 0, int(Flag.NEGATIVE))
     absent = np.full((len(headers), 2), np.nan)
-    return combine_parts([columns], headers, epochs, absent, absent, sources=names.tolist())
+    found = combine_parts([columns], headers, epochs, absent, absent)
+    # Text as bytes, a quarter of the memory.
+    names = names.astype("S") if names.dtype.kind == "U" else names
+    found.measurements["name"] = names[found.measurements["source"]]
+    found.measurements["name"].description = "Name or number of the source in your photometry"
+    return found
 
 
 def _read_rows(path, headers):
@@ -89,7 +93,8 @@ def _read_rows(path, headers):
     # Numbers sort ten times faster than their names.
     source = table["source"]
     numbers = source.dtype.kind in "iu" and source.ndim == 1 and not np.ma.is_masked(source)
-    return columns | {"exposure": exposure, "source": np.asarray(source) if numbers else _texts(path, table, "source")}
+    source = np.asarray(source) if numbers else np.repeat(*_texts(path, table, "source"))
+    return columns | {"exposure": exposure, "source": source}
 
 
 def _open(path):
@@ -163,20 +168,28 @@ def _factor(unit, ours):
 
 
 def _texts(path, table, name):
-    """Read a column of names or numbers as text; ASCII, which every file that we write can hold."""
+    """Read a column of names or numbers as text, and how often each is repeated in the rows that follow.
+
+    ASCII, which every file that we write can hold.
+    """
     column = np.ma.asarray(_column(path, table, name))
     absent, values = np.ma.getmaskarray(column), np.ma.getdata(column)
+    # A million strings take seconds.
+    rows = np.flatnonzero(np.append(True, (values[1:] != values[:-1]) | (absent[1:] != absent[:-1])))
+    absent, values, count = absent[rows], values[rows], np.diff(rows, append=len(values))
     values = np.char.decode(values, "latin-1") if values.dtype.kind == "S" else np.ascontiguousarray(values, dtype=str)
-    _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values))
-    # Characters as numbers: a million Python strings would take a second.
-    _refuse(path, name, (values.view(np.uint32).reshape(len(values), -1) > 127).any(axis=1), "be ASCII", values)
-    return values
+    _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values), rows)
+    # Characters as numbers.
+    wide = (values.view(np.uint32).reshape(len(values), -1) > 127).any(axis=1)
+    _refuse(path, name, wide, "be ASCII", values, rows)
+    return values, count
 
 
-def _refuse(path, name, wrong, rule, values):
+def _refuse(path, name, wrong, rule, values, rows=None):
     if wrong.any():
-        row = int(np.argmax(wrong))
-        raise PhotometryError(f"{path}: column {name} must {rule}; row {row + 1} has {values[row]}")
+        place = int(np.argmax(wrong))
+        row = place if rows is None else rows[place]
+        raise PhotometryError(f"{path}: column {name} must {rule}; row {row + 1} has {values[place]}")
 
 
 def _find_exposures(path, table, headers):
@@ -190,8 +203,8 @@ def _find_exposures(path, table, headers):
             f"it has {', '.join(table.colnames)}"
         )
     places = {}
-    names = _texts(path, table, "exposure").tolist()
-    for i, name in enumerate(names):
+    names, count = _texts(path, table, "exposure")
+    for name, row in zip(names.tolist(), np.cumsum(count) - count + 1, strict=True):
         if name in places:
             continue
         stem = _stem(Path(name).name)
@@ -199,9 +212,9 @@ def _find_exposures(path, table, headers):
         found = exact or [k for k, header in enumerate(headers) if header.name.startswith(f"{stem}_")]
         if len(found) != 1:
             what = f"{len(found)} members" if found else "no member"
-            raise PhotometryError(f"{path}: column exposure must name one member; row {i + 1}, {name!r}, names {what}")
+            raise PhotometryError(f"{path}: column exposure must name one member; row {row}, {name!r}, names {what}")
         places[name] = found[0]
-    return np.array([places[name] for name in names])
+    return np.repeat([places[name] for name in names.tolist()], count)
 
 
 def _stem(name):

@@ -5,7 +5,7 @@ from enum import IntFlag
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import Column, Table
 from numpy.typing import ArrayLike
 from scipy.ndimage import median
 
@@ -83,13 +83,12 @@ def make_measurements(columns: dict[str, ArrayLike], meta: dict | None = None) -
     unknown = np.full(len(columns["source"]), np.nan)
     columns = dict.fromkeys(("off_east", "off_north", "source_mag", *GROWTHS), unknown) | columns
     columns["mag"], columns["mag_error"] = to_magnitudes(columns["flux"], columns["flux_error"])
+    order = np.lexsort([columns["exposure"], number_groups(columns["filter"], columns["pupil"]), columns["source"]])
     table = Table(meta=meta)
     for name, kind, unit, description in COLUMNS:
-        table[name] = np.asarray(columns[name], dtype=kind)
-        table[name].unit = unit
-        table[name].description = description
-    order = np.lexsort([table["exposure"], number_groups(table["filter"], table["pupil"]), table["source"]])
-    return table[order]
+        values = np.asarray(columns[name], dtype=kind)[order]
+        table.add_column(Column(values, name=name, unit=unit, description=description, copy=False), copy=False)
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,12 @@ class Selection:
 
     mask: np.ndarray  # bool, shape (n,)
     rejected: dict[str, int]  # how many fail each rule; one that fails several counts for each
-    reason: np.ndarray  # str, shape (n,): the first rule that each fails; empty where it is selected
+    rule: np.ndarray  # int, shape (n,): number of the first rule that each fails; 0 where it is selected
+
+    @property
+    def reason(self) -> np.ndarray:
+        """The first rule that each fails, shape (n,); empty where it is selected."""
+        return np.array(["", *self.rejected])[self.rule]
 
 
 def select_measurements(table: Table, criteria: Criteria | None = None, *, growth: bool = False) -> Selection:
@@ -143,7 +147,7 @@ def select_measurements(table: Table, criteria: Criteria | None = None, *, growt
     return Selection(
         mask=good & ~fails["single"],
         rejected={name: int(failed.sum()) for name, failed in fails.items()},
-        reason=np.select(list(fails.values()), list(fails), ""),
+        rule=np.select(list(fails.values()), np.arange(1, len(fails) + 1, dtype=np.int8), np.int8(0)),
     )
 
 

@@ -188,19 +188,24 @@ def _find_pointing_error(frame, image, sources):
     return -east, -north
 
 
+def join_columns(parts: Sequence[dict]) -> dict[str, np.ndarray]:
+    """Join columns by name; those of one part are not copied."""
+    return {name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
+            for name in parts[0]}  # fmt: skip
+
+
 def combine_parts(
     parts: Sequence[dict],
     headers: Sequence[ExposureHeader],
     epochs: Epochs,
     skies: ArrayLike,
     shifts: ArrayLike,
-    **meta,
 ) -> Photometry:
     """Combine columns of measurements; refuse exposures that share no source: nothing can be compared.
 
     The column ``exposure`` is the place among the headers; what is the same for a whole exposure is added.
     """
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = join_columns(parts)
     known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
     known["epoch"] = epochs.number
     columns |= {name: values[columns["exposure"]] for name, values in known.items()}
@@ -217,7 +222,7 @@ def combine_parts(
     exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
     exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
     exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg
-    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names} | meta)
+    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names})
     return Photometry(measurements=measurements, exposures=exposures)
 
 

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ _REQUIRED = (("filter", "FILTER"), ("pupil", "PUPIL"), ("pixar_sr", "PIXAR_SR"),
 _JANSKY_PER_MJY = 1e6
 _CELL = 4.0  # arcsec
 _SAMPLES = 64  # along each side of a footprint
+_MOST_GEOMETRIES = 256  # in memory, 0.7 MB each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +88,18 @@ class ExposureHeader(DetectorNames):
         return set(zip(row.tolist(), np.floor(ra % 360 / width).astype(int).tolist(), strict=True))
 
 
-def read_header(path: str | Path) -> ExposureHeader:
-    """Read the headers of an exposure, without loading pixels."""
+def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHeader:
+    """Read the headers of an exposure, and check its WCS where that is asked for, without loading pixels."""
     path = Path(path)
+    state = file_state(path)
     with open_exposure(path) as opened:
-        exposure = opened.exposure
+        header = _make_header(path, opened.exposure)
+        if with_geometry:
+            _keep_geometry(header, state, opened)
+    return header
+
+
+def _make_header(path, exposure):
     _check(path, exposure)
     if failed := explain_failed(exposure):
         log.warning("%s: %s", path.name, failed)
@@ -217,7 +224,23 @@ def read_frame(header: ExposureHeader) -> Frame:
 
 def read_geometry(header: ExposureHeader) -> SkyGeometry:
     """Read the WCS of an exposure, and no pixels; once, as that takes longer than to read the pixels."""
-    return _read_geometry(header, file_state(header.path))
+    state = file_state(header.path)
+    if (header, state) not in _geometries:
+        with open_exposure(header.path) as opened:
+            _keep_geometry(header, state, opened)
+    return _geometries[header, state]
+
+
+_geometries: dict[tuple, SkyGeometry] = {}  # of the last files, by header and state
+
+
+def _keep_geometry(header, state, opened):
+    wcs = opened.wcs
+    if wcs is None or "v2v3" not in getattr(wcs, "available_frames", ()):
+        raise ExposureError(f"{header.path}: has no gWCS with a v2v3 frame, which assign_wcs writes")
+    if len(_geometries) >= _MOST_GEOMETRIES:
+        _geometries.pop(next(iter(_geometries)))
+    _geometries[header, state] = SkyGeometry(wcs, header.shape)
 
 
 def file_state(path: Path) -> tuple[int, ...] | None:
@@ -236,12 +259,3 @@ def _read_array(header, opened: OpenExposure, name):
     if array.shape != header.shape:
         raise ExposureError(f"{header.path}: {name.upper()} must have the shape of SCI, {header.shape}")
     return array.astype(np.uint32 if name == "dq" else np.float32, copy=False)
-
-
-@lru_cache(maxsize=256)
-def _read_geometry(header, _state):
-    with open_exposure(header.path) as opened:
-        wcs = opened.wcs
-    if wcs is None or "v2v3" not in getattr(wcs, "available_frames", ()):
-        raise ExposureError(f"{header.path}: has no gWCS with a v2v3 frame, which assign_wcs writes")
-    return SkyGeometry(wcs, header.shape)

@@ -17,6 +17,7 @@ from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.fitting.robust import error_of_median, robust_width
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.report.findings import find_everything
+from jwst_modfix.report.points import split_exposures
 from jwst_modfix.table.combine import compare_tables
 from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable
 
@@ -67,15 +68,15 @@ def describe_report(derivation: Derivation, points: Mapping[str, Table]) -> dict
 def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     """Count sources and measurements from found to used; a source counts for the first step of its measurements."""
     table = derivation.measurements
-    table = table[(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
+    table = table["source", "selected", "reason"][(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
     steps = [(True, rule) for rule in ("", "reserved", *_REJECTED)]
     steps += [(False, rule) for rule in derivation.selection.rejected]
-    place = {step: number for number, step in enumerate(steps)}
-    found = [place[step] for step in zip(table["selected"].tolist(), table["reason"].tolist(), strict=True)]
+    rules = [(table["selected"] == selected) & (table["reason"] == rule) for selected, rule in steps]
+    found = np.select(rules, np.arange(len(steps)))
     source = np.unique(table["source"], return_inverse=True)[1]
     first = np.full(int(source.max(initial=-1)) + 1, len(steps))
     np.minimum.at(first, source, found)
-    counts = np.stack([np.bincount(np.asarray(part, int), minlength=len(steps)) for part in (first, found)], axis=1)
+    counts = np.stack([np.bincount(part, minlength=len(steps)) for part in (first, found)], axis=1)
 
     def count(numbers: np.ndarray) -> dict[str, int]:
         return dict(zip(("sources", "measurements"), numbers.tolist(), strict=True))
@@ -96,7 +97,8 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
 
 def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Table) -> dict[str, Any]:
     """Describe what the reference file has no place for."""
-    used, links = points[points["used"]], solution.links
+    used = points["module", "residual", "mag", "colour"][points["used"]]
+    links = solution.links
     exposures = list(_describe_exposures(points, derivation.photometry.exposures))
     pulls = np.asarray(points["pull"][np.isfinite(points["pull"])])
     centres = {r.array: difference_of_centres(derivation.photometry.measurements, solution, r) for r in band.results}
@@ -138,7 +140,7 @@ def _describe_median(points: Table) -> dict[str, Any]:
 def _describe_detectors(points: Table) -> Iterator[dict[str, Any]]:
     """Median and rms of each detector's residuals, before and after the correction."""
     for name in np.unique(points["detector"]):
-        mine = points[points["used"] & (points["detector"] == name)]
+        mine = points["before", "residual"][points["used"] & (points["detector"] == name)]
         found = {"detector": str(name), "n": len(mine)}
         for which, column in (("before", "before"), ("after", "residual")) if len(mine) else ():
             values = np.asarray(mine[column])
@@ -148,9 +150,10 @@ def _describe_detectors(points: Table) -> Iterator[dict[str, Any]]:
 
 def _describe_exposures(points: Table, exposures: Table) -> Iterator[dict[str, Any]]:
     """Median residual of each exposure, in order of time."""
-    mine = np.unique(points["exposure"])
-    for number in mine[np.argsort(np.asarray(exposures["mjd"])[mine], kind="stable")].tolist():
-        row, used = exposures[number], points[points["used"] & (points["exposure"] == number)]
+    rows, residuals = split_exposures(points), points["residual", "used"]
+    for number in sorted(rows, key=lambda number: exposures["mjd"][number]):
+        row, used = exposures[number], residuals[rows[number]]
+        used = used[used["used"]]
         yield {
             "exposure": str(row["file"]), "number": number, "detector": f"{row['array']} {row['module']}",
             "epoch": int(row["epoch"]), "mjd": float(row["mjd"]), **_describe_median(used),
@@ -173,7 +176,7 @@ def _measure_quality(
     points: Table, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Measure the repeatability, the outliers and the uniformity, each with its threshold."""
-    used = points[points["used"]]
+    used = points["source", "residual", "mag"][points["used"]]
     number = np.unique(used["source"], return_inverse=True)[1]
     n, square = np.bincount(number), np.bincount(number, used["residual"] ** 2)
     mag = np.bincount(number, used["mag"]) / n

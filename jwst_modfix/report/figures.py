@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from jwst_modfix.text import format_measured
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
 _MANY_POINTS = 5_000  # more are an image in a PDF file: as shapes they take a minute
+_MOST_POINTS = 10_000  # more hide each other, and take seconds: every so many sources are drawn
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -138,7 +139,13 @@ def plot_module_differences(
     matplotlib.axes.Axes
         The axes: magnitude [AB] and A - B [mmag]; epoch terms are subtracted, 20 and 50 mmag are shaded.
     """
-    m, before, after = _subtract(solution, measurements)
+    return _draw_differences(_subtract(solution, measurements), corrected=corrected, ax=ax)
+
+
+def _draw_differences(
+    differences: tuple[Measurements, np.ndarray, np.ndarray], *, corrected: bool, ax: Axes | None
+) -> Axes:
+    m, before, after = differences
     ax, values = _axes(ax), after if corrected else before
     for size, grey in _SHADES:
         ax.axhspan(-size, size, color=grey, zorder=0)
@@ -146,8 +153,9 @@ def plot_module_differences(
     for code in np.unique(m.array_code):
         mine = m.array_code == code
         label = f"array {ARRAYS[code]}: median {np.median(values[mine]):+z.1f} mmag"
-        ax.plot(m.mag[mine], values[mine], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
-                rasterized=np.count_nonzero(mine) > _MANY_POINTS)  # fmt: skip
+        drawn = np.flatnonzero(mine)[_thin(len(m))]
+        ax.plot(m.mag[drawn], values[drawn], _MARKERS[code], color=_COLORS[code], ms=4, alpha=0.8, label=label,
+                rasterized=len(drawn) > _MANY_POINTS)  # fmt: skip
     limit = _limit(before, 98, 1.2)
     ax.set(title="after" if corrected else "before", xlabel="magnitude [AB]", ylabel="A - B [mmag]",
            ylim=(-limit, limit))  # fmt: skip
@@ -259,8 +267,10 @@ def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
         return []
     both: dict[str, Any] = {"panels": [{"corrected": False}, {"corrected": True}]}
     drawn = [_sky_maps(solution, m, epoch_names)]
-    if len(_subtract(solution, m)[0]):
-        drawn += [_picture("before_after", (9.0, 3.7), plot_module_differences, solution, measurements=m, **both)]
+    differences = _subtract(solution, m)
+    if n := len(differences[0]):
+        picture = _picture("before_after", (9.0, 3.7), _draw_differences, differences, **both)
+        drawn.append(replace(picture, words=_say_thinned(n)))
     if pairs:
         drawn += [_picture("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names)]
     drawn += [_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None]
@@ -293,7 +303,7 @@ def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -
     figure, axes = _panels(len(found), 1.2 + 4.2 * len(found), 3.9, sharex=True, sharey=True)
     for ax, title in zip(_draw_maps(axes, list(found.values()), m), found, strict=True):
         ax.set_title(_literal(title))
-    return Picture("sky", figure)
+    return Picture("sky", figure, _say_thinned(max(len(own) for own, *_ in found.values())))
 
 
 def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResult) -> Picture:
@@ -326,6 +336,7 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
     fit = format_measured(result.slope, result.slope_error, "mmag/arcmin")
     fit += f", offset {format_measured(result.offset, result.offset_error, 'mmag')}"
     words = f"The gradient of array {result.array}: {what}, their medians, and the fit: k = {fit}."
+    words += _say_thinned(len(y))
     return Picture(f"gradient_{result.array}", figure, words)
 
 
@@ -403,6 +414,16 @@ def _picture(
     return Picture(name, figure)
 
 
+def _thin(n: int) -> slice:
+    """Choose the points to draw: all, or every so many."""
+    return slice(None, None, max(1, -(-n // _MOST_POINTS)))
+
+
+def _say_thinned(n: int) -> str:
+    """Say for the caption which points are drawn; empty where all are."""
+    return f" One of {_thin(n).step} points is drawn." if n > _MOST_POINTS else ""
+
+
 def _literal(text: str) -> str:
     """Escape what matplotlib would take for mathematics."""
     return text.replace("\\", "/").replace("$", r"\$")
@@ -421,9 +442,11 @@ def _draw_maps(
     middle = ra[0] + np.median((ra - ra[0] + 180) % 360 - 180), np.median(dec)
     limit = max(_limit(before, 90) for _, before, _ in differences)
     for ax, (own, before, _) in zip(axes, differences, strict=True):
-        east, north = (offset / 60 for offset in offsets(*middle, np.asarray(own.RA), np.asarray(own.Dec)))
+        drawn = _thin(len(own))
+        places = (np.asarray(v)[drawn] for v in (own.RA, own.Dec))
+        east, north = (offset / 60 for offset in offsets(*middle, *places))
         points = ax.scatter(
-            east, north, c=before, s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
+            east, north, c=before[drawn], s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
             rasterized=len(east) > _MANY_POINTS,
         )  # fmt: skip
         ax.set(xlabel="east [arcmin]", aspect="equal")
@@ -435,7 +458,8 @@ def _draw_maps(
 
 def _draw_medians(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, marker: str, label: str) -> np.ndarray:
     """Draw points, and their medians in bins of equal numbers; return the range of x."""
-    ax.plot(x, y, marker, color=color, ms=3, alpha=0.35)
+    drawn = _thin(len(x))
+    ax.plot(x[drawn], y[drawn], marker, color=color, ms=3, alpha=0.35, rasterized=len(x) > _MANY_POINTS)
     parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(8, len(x) // 5)))
     middle = [[np.median(values[part]) for part in parts] for values in (x, y)]
     error = [error_of_median(y[part]) for part in parts]

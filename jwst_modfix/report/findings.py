@@ -12,6 +12,7 @@ from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.fitting.measurements import ORIGIN
 from jwst_modfix.fitting.score_tests import CAUSES
 from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.report.points import split_exposures
 from jwst_modfix.table.table import MODULES
 from jwst_modfix.text import count_nouns, format_measured
 
@@ -60,8 +61,9 @@ def _find_copies(points: Table, files: list[str]) -> _Found:
 
 def _find_misplaced(derivation: Derivation, points: Table, files: list[str]) -> _Found:
     """Find exposures whose place does not fit their module, as A is on the side of +V2, or not the header's roll."""
-    for number in np.unique(points["exposure"]).tolist():
-        m = points[points["exposure"] == number]
+    places = points["module", "V2", "V3", "RA", "Dec"]
+    for number, rows in split_exposures(points).items():
+        m = places[rows]
         V2, V3, ra, dec = (np.asarray(m[name]) for name in ("V2", "V3", "RA", "Dec"))
         module, middle = str(m["module"][0]), float(np.median(V2))
         if (middle > ORIGIN[0]) != (module == "A"):

@@ -14,8 +14,10 @@ from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import OUTLIER_SIGMA
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
+from jwst_modfix.table.table import ARRAYS, MODULES
 
 _TIMES = ("epoch", "exposure", "drift")  # kinds of terms that are no part of the correction
+_DETECTORS = np.array([f"{array} {module}" for array in ARRAYS for module in MODULES])
 _COLUMNS = ("source", "exposure", "epoch", "array", "module", "mag", "mag_error", "V2", "V3", "RA", "Dec", "reserved")
 
 
@@ -30,7 +32,8 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     # ``residual`` [mag] is the magnitude less z + g u + t and the mean of its source, ``before`` the same with z + g u
     # left in, ``pull`` the residual over its error (NaN where it was not fitted). ``reason`` says why a measurement is
     # not used; it ``deviates`` as an outlier, of a variable source, or reserved and as far from the mean of its source.
-    m, solution, table = band.measurements, band.solution, derivation.measurements[band.rows]
+    m, solution = band.measurements, band.solution
+    table = derivation.measurements["residual", "reason", "flags"][band.rows]
     if solution is None:
         raise ValueError(f"{band.name} has no solution")
     known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
@@ -46,11 +49,18 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     pull[~m.reserved] = np.where(solution.rejected == 0, solution.residual * np.sqrt(solution.base) / share, np.nan)
     columns = {name: getattr(m, name) for name in _COLUMNS}
     columns |= {"residual": residual, "before": residual + system, "pull": pull, "reason": reason, "used": reason == ""}
-    columns |= {"detector": np.char.add(np.char.add(m.array, " "), m.module), "deviates": deviates}
+    columns |= {"detector": _DETECTORS[m.detector], "deviates": deviates}
     mjd = np.asarray(derivation.photometry.exposures["mjd"])[m.exposure]
     columns["colour"] = np.full(len(m), np.nan) if band.colour is None else band.colour.values
     columns |= {"mjd": mjd, "flags": np.asarray(table["flags"])}
-    return Table(columns, meta={"filter": m.filter, "pupil": m.pupil, "first_mjd": mjd.min(initial=np.inf)})
+    return Table(columns, copy=False, meta={"filter": m.filter, "pupil": m.pupil, "first_mjd": mjd.min(initial=np.inf)})
+
+
+def split_exposures(points: Table) -> dict[int, np.ndarray]:
+    """Rows of each exposure."""
+    order = np.argsort(points["exposure"], kind="stable")
+    numbers, first = np.unique(points["exposure"][order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
 
 
 def _against_mean(values: np.ndarray, m: Measurements, scatter: float) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +79,7 @@ def list_outliers(points: Table, files: Sequence[str]) -> Table:
     order = np.lexsort([-size, number])  # the worst measurement of each source first
     worst = order[np.flatnonzero(np.diff(number[order], prepend=-1))]
     worst = worst[deviates[worst]]
-    m, which = points[worst], number[worst]
+    m, which = points["source", "RA", "Dec", "reason", "residual", "exposure"][worst], number[worst]
     table = Table({"source": m["source"], "RA": m["RA"] * u.deg, "Dec": m["Dec"] * u.deg})
     table["filter"], table["pupil"] = (np.full(len(m), points.meta[name]) for name in ("filter", "pupil"))
     table["reason"] = m["reason"]

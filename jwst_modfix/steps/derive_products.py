@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from pathlib import Path
 
+from astropy.io import fits
 from astropy.table import Table
 
 from jwst_modfix.derivation.derive import Derivation
@@ -15,6 +17,8 @@ from jwst_modfix.steps.outputs import check_targets
 from jwst_modfix.table.model import ModuleOffsetModel
 
 _LARGE = 200_000  # measurements: as many take seconds to read from text
+_PIECE = 100_000  # rows written at once: astropy makes several copies of what it writes
+_BLOCK = 2880  # bytes, of a FITS file
 
 
 def write_products(
@@ -49,9 +53,21 @@ def _write_measurements(table: Table, stem: Path) -> Path:
         with path.open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
             table.write(stream, format="ascii.ecsv")
         return path
-    path = stem.with_name(stem.name + ".fits")
-    table = table.copy(copy_data=False)
+    path, n = stem.with_name(stem.name + ".fits"), len(table)
     # A header has no place for lists and dicts.
-    table.meta = {FITS_META: json.dumps(table.meta)}
-    table.write(path, format="fits")
+    meta, table, size = {FITS_META: json.dumps(table.meta)}, Table(table, copy=False, meta={}), 0
+    with path.open("wb") as stream:
+        for first in range(0, n, _PIECE):
+            piece, buffer = table[first : first + _PIECE], io.BytesIO()
+            piece.meta = {} if first else meta
+            hdu = fits.table_to_hdu(piece, character_as_bytes=True)
+            fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
+            start, rows = _BLOCK + len(hdu.header.tostring()), len(piece) * hdu.header["NAXIS1"]
+            if not first:
+                hdu.header["NAXIS2"] = n
+                stream.write(buffer.getbuffer()[:_BLOCK])
+                stream.write(hdu.header.tostring().encode("ascii"))
+            stream.write(buffer.getbuffer()[start : start + rows])
+            size += rows
+        stream.write(bytes(-size % _BLOCK))
     return path
