@@ -16,6 +16,7 @@ __all__ = [
     "OutputError",
     "PhotometryError",
     "ReferenceTableError",
+    "SimulationError",
     "SkyDisagreementWarning",
     "WorkerError",
 ]
@@ -92,6 +93,10 @@ class SkyDisagreementWarning(UserWarning):
 
 class PhotometryError(ModuleOffsetError, ValueError):
     """Pixels or photometry cannot be converted to a table of measurements."""
+
+
+class SimulationError(ModuleOffsetError, ValueError):
+    """A simulation is asked for with a band, subarray, population or wavefront that cannot be."""
 
 
 class OutputError(ModuleOffsetError, OSError):

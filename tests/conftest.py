@@ -16,7 +16,14 @@ from jwst_modfix.cli import main
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 # Each file runs in one process: those that take minutes begin first, or a core would wait for them at the end.
-LONGEST = ("test_end_to_end", "test_image3", "test_steps_derive", "test_solution_pulls")
+LONGEST = (
+    "test_solution_pulls",
+    "test_end_to_end",
+    "test_steps_derive",
+    "test_steps_associations",
+    "test_image3",
+    "test_kills",
+)
 
 PAIR = ("NRCA2", "NRCB2")
 

@@ -323,6 +323,7 @@ def test_the_undo_is_exact_whatever_table_is_in_use(small_exposure, frame, is_al
         ("MODFOFF", float("inf"), "the card MODFOFF of the correction is inf"),
         ("MODFOFF", "much", "the card MODFOFF of the correction is 'much'"),
         ("MODFOFF", 3.0, "the card MODFOFF of the correction is 3.0"),
+        ("MODFOFF", -3.0, "the card MODFOFF of the correction is -3.0"),
         ("MODFOFF", None, "the card MODFOFF of the correction is missing"),
         ("MODFGRAD", float("nan"), "the card MODFGRAD of the correction is nan"),
         ("MODFGRAD", True, "the card MODFGRAD of the correction is True"),

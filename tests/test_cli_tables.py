@@ -11,7 +11,7 @@ from reference_files import write_photom
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.combine import compare_tables, merge_tables
 from jwst_modfix.table.file import PACKAGED_TABLE, read_table
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity
+from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 GRADIENT = Gradient(frame="focal_plane", direction=90.0, origin=(-1.74, -492.4), exposure_share=0.5)
 RECIPE = """\
@@ -49,6 +49,25 @@ def test_differences_are_second_minus_first_with_errors_in_quadrature():
     assert pair.value.sigmas == pytest.approx(2.0)
     assert [r.array for r in comparison.only_first + comparison.only_second] == ["2", "1"]
     assert "an offset is z_A - z_B in both" in comparison.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "rms"),
+    [
+        (((0.0, 0.006), (0.0,)), 0.0),
+        (((0.0, -0.003), (0.0,)), 0.009 / np.sqrt(3)),
+        (((0.0, 0.006, 0.0), (0.0, 0.009), (0.0,)), 0.009 / 3),
+        (None, 0.006 / np.sqrt(3)),
+    ],
+)
+def test_fields_differ_by_the_rms_of_their_difference(coefficients, rms):
+    """Truth: the rms over the detector is 1/sqrt(3) of P1 and 1/3 of P1 P1; no field is one of 0."""
+    tables = [
+        OffsetTable(rows=(ZeroPointRow(detector="NRCA1", filter="F200W", zero_point=0.01, zero_point_error=0.001,
+                                       field=found and Field(len(found) - 1, found)),))
+        for found in (((0.0, 0.006), (0.0,)), coefficients)
+    ]  # fmt: skip
+    assert compare_tables(*tables).pairs[0].field == pytest.approx(rms, abs=1e-12)
 
 
 @pytest.mark.parametrize(

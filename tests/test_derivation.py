@@ -97,6 +97,8 @@ def test_photmjsr_that_differs_between_exposures_is_not_written(photometry):
     table = derive(made, headers, epochs).table
     assert table.row(*LONG.key).photmjsr is None
     assert table.row(*SHORT.key).photmjsr == PHOTMJSR
+    at_once = [replace(header, mjd=headers[0].mjd) for header in headers]
+    assert derive(made, at_once, epochs).table.row(*LONG.key).photmjsr is None, "no line in time goes through them"
 
 
 def test_the_reference_file_says_when_and_of_what_it_was_made(described, photometry):

@@ -39,6 +39,22 @@ def test_pairs_have_no_bootstrap_of_the_network(photometry):
     assert band.results[0].offset == band.pairs["long"].value("offset")[0]
 
 
+@pytest.mark.parametrize(("time_term", "has_time"), [("auto", True), ("fit", True), ("zero", False)])
+def test_pairs_have_a_term_of_time_unless_it_is_zero(photometry, time_term, has_time):
+    (pair,) = derive(*photometry, method="pairs", time_term=time_term).bands[0].pairs.values()
+    assert any(name.startswith("time") for name in pair.names) == has_time
+
+
+def test_colours_are_against_the_filter_that_shares_most_sources():
+    """Truth: F150W, the first by name, has a third of the sources."""
+    rows = [replace(ROWS["F200W"], filter="F150W"), *ROWS.values()]
+    made, headers, epochs = simulate_photometry(rows, epochs=2, density=60.0)
+    table = made.measurements
+    table = table[(table["filter"] != "F150W") | (table["source"] % 3 == 0)]
+    bands = derive(replace(made, measurements=table), headers, epochs).bands
+    assert {band.filter: band.colour.other for band in bands} == {"F150W": "F200W", "F200W": "F444W", "F444W": "F200W"}
+
+
 @pytest.mark.parametrize("context", ["my_calibration.pmap", "jwst.pmap"])
 def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photometry, context):
     made, headers, epochs = photometry

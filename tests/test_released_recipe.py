@@ -31,8 +31,17 @@ def recipe(path, dmag, slope, epoch):
     return data
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize(("detector", "band"), PUBLISHED)
+@pytest.mark.parametrize(
+    ("detector", "band", "epoch"),
+    [
+        ("NRCA2", "F200W", 1),
+        ("NRCB4", "F200W", 1),
+        ("NRCALONG", "F356W", 2),
+        ("NRCALONG", "F444W", 1),
+        ("NRCALONG", "F444W", 2),
+        ("NRCBLONG", "F444W", 2),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")  # MJD keywords that repeat the dates
 def test_the_recipe_is_reproduced(make_exposure, tmp_path, detector, band, epoch):
     path = tmp_path / "jw_cal.fits"

@@ -120,10 +120,34 @@ def test_metrics_are_those_of_the_noise(band):
     metrics = {metric["name"]: metric for metric in band["metrics"]}
     assert metrics["repeatability"]["value"] == pytest.approx(0.002, abs=0.0005)
     assert metrics["uniformity"]["value"] < 0.001
+    medians, errors = np.array([[e["median_mag"], e["error_mag"]] for e in band["exposures"]]).T
+    assert metrics["uniformity"]["value"] == pytest.approx(np.sqrt(max(np.mean(medians**2 - errors**2), 0)), abs=1e-7)
     fitted = band["funnel"]["selected"]["measurements"] - band["funnel"]["reserved"]["measurements"]
     assert metrics["outlier_fraction"]["value"] == pytest.approx(1 - band["measurements"] / fitted)
     assert all(metric["passes"] == (metric["value"] <= metric["threshold"]) for metric in metrics.values())
     assert band["pulls"]["width"] == pytest.approx(1.0, abs=0.15)
+
+
+def test_repeatability_is_the_scatter_of_single_measurements_of_bright_sources(planted, band):
+    """Truth: by hand, from the table of measurements: n residuals of a source have n - 1 degrees of freedom."""
+    derivation = derive(*planted[:3], reserve_share=0.1, seed=SEED)
+    used = derivation.measurements[derivation.measurements["used"] & (derivation.measurements["filter"] == "F200W")]
+    mine = [used[used["source"] == source] for source in np.unique(used["source"])]
+    mags = np.array([np.mean(rows["mag"]) for rows in mine])
+    bright = [rows for rows, mag in zip(mine, mags, strict=True) if mag <= np.quantile(mags, 0.25) and len(rows) > 1]
+    expected = np.median([np.sqrt(np.sum(rows["residual"] ** 2) / (len(rows) - 1)) for rows in bright])
+    metrics = {metric["name"]: metric["value"] for metric in band["metrics"]}
+    assert metrics["repeatability"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_pulls_are_counted_on_both_sides(planted, band):
+    """Truth: by hand, where there are pulls below -3."""
+    derivation = derive(*planted[:3], reserve_share=0.1, seed=SEED)
+    pulls = np.asarray(collect_points(derivation, derivation.bands[0])["pull"])
+    pulls = pulls[np.isfinite(pulls)]
+    assert np.sum(pulls < -3) > 0
+    assert band["pulls"]["n"] == len(pulls)
+    assert band["pulls"]["beyond_3_sigma"] == pytest.approx((np.sum(pulls < -3) + np.sum(pulls > 3)) / len(pulls))
 
 
 def test_comparisons_are_this_table_minus_the_other(content):
@@ -162,20 +186,26 @@ def test_outliers_are_listed_with_coordinates(report, planted, band):
     assert line.startswith(f'circle({rows["variable"]["RA"]:.7f},{rows["variable"]["Dec"]:.7f},1.0") # color=magenta')
 
 
-def test_a_reserved_source_that_varies_is_listed():
-    """Truth: a reserved source is fainter by 0.1 mag in the second epoch."""
+@pytest.mark.parametrize(("shift", "is_listed"), [(0.1, True), (7.5, True), (6.0, False)])
+def test_a_reserved_source_that_varies_is_listed(shift, is_listed):
+    """Truth: a reserved source is fainter in the second epoch, by 0.1 mag or as many of its errors, without noise.
+
+    Two of its six measurements are then off their mean by 2/3 of it, and the limit is 5 sqrt(5/6) errors.
+    """
     photometry, headers, epochs = simulate_photometry([SHORT], seed=3, outliers=0.0)
-    table = derive(photometry, headers, epochs).measurements
+    found, measured = derive(photometry, headers, epochs), photometry.measurements
+    table = found.measurements
     reserved = table[np.asarray(table["reserved"])]
     star = Counter(reserved["source"].tolist()).most_common(1)[0][0]
-    mine = np.asarray(photometry.measurements["source"] == star)
-    assert len(set(photometry.measurements["epoch"][mine])) > 1
-    photometry.measurements["mag"][mine & np.asarray(photometry.measurements["epoch"] == 1)] += 0.1
+    mine = np.asarray(measured["source"] == star)
+    assert np.bincount(measured["epoch"][mine]).tolist() == [2, 2, 2]
+    points = collect_points(found, found.bands[0])
+    measured["mag"][mine] -= points["residual"][points["source"] == star]
+    error = np.median(np.hypot(measured["mag_error"][mine], found.bands[0].solution.sigma_int))
+    measured["mag"][mine & np.asarray(measured["epoch"] == 1)] += shift if shift < 1 else shift * error
     found = derive(photometry, headers, epochs)
-    files = found.photometry.exposures["file"]
-    listed = list_outliers(collect_points(found, found.bands[0]), files)
-    (row,) = listed[listed["source"] == star]
-    assert row["reason"] == "reserved"
+    listed = list_outliers(collect_points(found, found.bands[0]), found.photometry.exposures["file"])
+    assert listed["reason"][listed["source"] == star].tolist() == ["reserved"] * is_listed
     assert len(listed) < 0.1 * len(np.unique(table["source"])), "others are not listed"
 
 

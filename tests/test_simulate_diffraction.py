@@ -8,8 +8,9 @@ from photutils.aperture import ApertureStats, CircularAperture
 from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.special import j1
 
+from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate import Band, Wavefronts
-from jwst_modfix.simulate.diffraction import DIAMETER, DiffractionPSF, WavefrontError, diffract, pupil
+from jwst_modfix.simulate.diffraction import DIAMETER, DiffractionPSF, diffract, pupil
 from jwst_modfix.simulate.render import draw_sources
 from jwst_modfix.simulate.scene import Mixture
 
@@ -143,5 +144,5 @@ def test_command_writes_the_wavefronts_and_refuses_them_without_diffraction(modf
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
 def test_wavefront_that_cannot_be_is_refused(value):
-    with pytest.raises(WavefrontError, match=f"wavefront of module B: must be finite, 0 nm or more; got {value:g} nm"):
+    with pytest.raises(SimulationError, match=f"wavefront of module B: must be finite, 0 nm or more; got {value:g} nm"):
         draw(60.0, value)

@@ -17,6 +17,7 @@ from jwst_modfix.simulate import (
     Effects,
     Population,
     Subarray,
+    calibration_factor,
     named_subarray,
     scene_around,
     simulate_exposure,
@@ -24,7 +25,7 @@ from jwst_modfix.simulate import (
 from jwst_modfix.simulate.optics import read_aperture
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
+from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, ZeroPointRow
 
 PERFECT = CalibrationTruth(table=OffsetTable(rows=()))
 SKY_ONLY = Effects(noise=False, bad_pixels=False, saturation=False)
@@ -92,6 +93,17 @@ def test_step_takes_out_what_was_put_in(frame, direction, origin, own):
     for names, tolerance in ((("data", "err"), 2e-6), (("var_poisson", "var_rnoise", "var_flat"), 5e-6)):
         for name in names:
             np.testing.assert_allclose(getattr(corrected, name), getattr(right, name), rtol=tolerance)
+
+
+def test_zero_points_and_fields_of_detectors_are_put_in():
+    """Truth by hand: z = 0.03, and -0.02 P_1 along y, which is the same at every x and 0 in the middle."""
+    field = Field(order=1, coefficients=[[0, -0.02], [0]])
+    row = ZeroPointRow(detector="NRCA4", filter="F150W", zero_point=0.03, field=field)
+    strip = Subarray(xstart=1, ystart=1, xsize=3, ysize=2048)
+    truth = CalibrationTruth(table=OffsetTable(rows=(row,)))
+    found = -2.5 * np.log10(calibration_factor(one_exposure("NRCA4", "F150W"), truth, strip))
+    np.testing.assert_allclose(found, np.tile(0.03 - 0.02 * np.linspace(-1, 1, 2048)[:, None], 3), atol=1e-12)
+    np.testing.assert_allclose(calibration_factor(one_exposure("NRCB4", "F150W"), truth, strip), 1)
 
 
 def test_noise_has_the_size_that_err_says(sky):

@@ -162,7 +162,7 @@ def test_offset_and_slope_are_tested_together():
     result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001)
     assert result.significance == pytest.approx(norm.isf(np.exp(-4) / 2), abs=1e-6)
     assert result.correlation == 0.0
-    result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001, correlation=0.5)
+    result, _ = judge(0.0002, 0.0001, slope=0.0004, slope_error=0.0002, correlation=0.5)
     assert result.significance == pytest.approx(norm.isf(np.exp(-8 / 3) / 2), abs=1e-6)
     assert result.correlation == pytest.approx(0.5)
 
@@ -199,5 +199,8 @@ def test_errors_of_length_and_direction_of_a_gradient():
     assert result.direction_error == pytest.approx(np.degrees(np.hypot(0.6 * 0.0001, 0.8 * 0.0003) / 0.010))
     (row,) = changed.to_table().rows
     assert (row.slope, row.direction) == pytest.approx((result.slope, result.direction), abs=1e-6)
-    (result,) = judge_arrays(replace(changed, values=values / 100))
-    assert result.direction is None, "of no gradient"
+    # Three sigma of two components are a chi-square of 11.83: the direction is known at 12, and not at 11.5.
+    for chi_square, is_known in ((12.0, True), (11.5, False)):
+        values[numbers] = np.sqrt(chi_square / 2) * np.array([0.0001, 0.0003])
+        (result,) = judge_arrays(replace(changed, values=values))
+        assert (result.direction is not None) == is_known

@@ -361,10 +361,12 @@ def test_derived_and_applied_offsets_leave_nothing(folder, derived, tmp_path):
 
 @pytest.fixture(scope="module")
 def long_wavelength(tmp_path_factory):
-    """Both long-wavelength arrays, full frame, in two epochs, with Table 2 of Ma et al. (2023)."""
+    """1400 x 1400 pixels of both long-wavelength arrays in two epochs, with Table 2 of Ma et al. (2023)."""
     folder = tmp_path_factory.mktemp("long")
     planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:2], filters=["F444W"], dithers=1)
-    data = simulate.simulate_dataset(folder, planned, 5, field="long")
+    subarray = simulate.Subarray(xstart=325, ystart=325, xsize=1400, ysize=1400)
+    scene = simulate.scene_around(np.random.default_rng(5), planned, replace(CROWD, density=70.0, faintest=22.0))
+    data = simulate.simulate_dataset(folder, planned, 5, field="long", scene=scene, subarray=subarray)
     return data.associations[-1]
 
 

@@ -9,33 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jwst_modfix.cli.options import FILES, ManyFiles, new_table
 from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder, refuse_existing
 from jwst_modfix.table.describe import describe_validity, describe_value
-from jwst_modfix.table.table import OffsetTable, ZeroPointRow
+from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.text import align, describe_band, wrap
 
 if TYPE_CHECKING:
     from jwst_modfix.table.calibration import Image
     from jwst_modfix.table.rebase import Change
-
-
-class ManyFiles(click.Command):
-    """A command whose options of several files take all words up to the next option, as the shell expands them."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each of its words."""
-        many = {name for option in self.params if isinstance(option, click.Option) and option.multiple
-                for name in option.opts}  # fmt: skip
-        words: list[str] = []
-        current = None
-        for word in args:
-            if word.startswith("-"):
-                current = word if word in many else None
-                words += [] if current else [word]
-            else:
-                words += [current, word] if current else [word]
-        return super().parse_args(ctx, words)
 
 
 def list_files(names: Sequence[str], kind: str) -> list[Path]:
@@ -55,21 +38,9 @@ def list_files(names: Sequence[str], kind: str) -> list[Path]:
     return found
 
 
-_REBASE_EXAMPLES = """\b
-Examples:
-  modfix rebase my_moduleoffset.asdf --from-photom old/*photom*.fits --to-photom new/*photom*.fits -o new.asdf
-  modfix rebase my_moduleoffset.asdf --from-photom old/*photom*.fits --to-photom new/*photom*.fits
-      --from-flat old/*flat*.fits --to-flat new/*flat*.fits --date 2026-03-01 -o new.asdf
-  modfix rebase packaged --photmjsr photmjsr.csv -o new.asdf
-"""
-FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}
-
-
-@click.command("rebase", cls=ManyFiles, epilog=_REBASE_EXAMPLES)
+@click.command("rebase", cls=ManyFiles)
 @click.argument("table")
-@click.option(
-    "--from-photom", **FILES, help="Photom files that TABLE was derived on, one of each detector, or a folder."
-)
+@click.option("--from-photom", **FILES, help="Photom files of the derivation, one of each detector, or a folder.")
 @click.option("--to-photom", **FILES, help="Photom files of the new calibration.")
 @click.option("--from-flat", **FILES, help="Flats of the old calibration, if they changed.")
 @click.option("--to-flat", **FILES, help="Flats of the new calibration.")
@@ -79,7 +50,7 @@ FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}
 @click.option("--date", metavar="DATE", help="Date at which PHOTMJSR that depends on time is compared, as 2026-03-01.")
 @click.option("--context", metavar="PMAP", help="CRDS context of the new calibration, which files do not name.")
 @click.option("--drop-missing", is_flag=True, help="Leave out rows that the files or the CSV file have no values for.")
-@click.option("-o", "--output", metavar="NEW", required=True, help="The table to write; never overwritten.")
+@new_table
 def rebase_command(table: str, output: str, photmjsr: str | None, date: str | None, context: str | None,
                    drop_missing: bool, **files: tuple[str, ...]) -> None:  # numpydoc ignore=PR01  # fmt: skip
     """Carry a table from one calibration to another.
@@ -87,6 +58,12 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
     The flux of a detector changes by PHOTMJSR x PIXAR_SR / flat, new over old. Give
     your own files of CRDS, one of each detector that the table is for. Errors are kept. Nothing is changed where a file
     does not fit the table.
+
+    For example:
+      modfix rebase my_moduleoffset.asdf --from-photom old/*photom*.fits --to-photom new/*photom*.fits -o new.asdf
+      modfix rebase my_moduleoffset.asdf --from-photom old/*photom*.fits --to-photom new/*photom*.fits
+          --from-flat old/*flat*.fits --to-flat new/*flat*.fits --date 2026-03-01 -o new.asdf
+      modfix rebase packaged --photmjsr photmjsr.csv -o new.asdf
     """
     from jwst_modfix.table.rebase import read_calibration, read_values, rebase_table
 
@@ -172,7 +149,7 @@ def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope
         rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+z.2f} mmag", factor])
     yield from align(rows)
     for row in export.dropped:
-        part = "field" if isinstance(row, ZeroPointRow) else f"slope, {1e3 * (row.slope or 0.0):+z.2f} mmag/arcmin,"
+        part = "field" if row.slope is None else f"slope, {1e3 * row.slope:+z.2f} mmag/arcmin,"
         click.echo(f"warning: {row.label}: its {part} is left out", err=True)
     if not table.valid_for.photom:
         note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"

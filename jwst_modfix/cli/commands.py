@@ -33,6 +33,9 @@ Examples:
 """
 
 
+_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}  # of the subcommands, too
+
+
 class _LazyGroup(click.Group):
     """Commands by name; an error that we raise on purpose is one line, and no traceback."""
 
@@ -59,7 +62,7 @@ class _LazyGroup(click.Group):
             raise click.ClickException("\n  ".join(" ".join(line.split()) for line in lines)) from error
 
 
-@click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings=_SETTINGS)
 @click.version_option(package_name="jwst-modfix", prog_name="modfix")
 def main():
     """Look at, edit and plan the flux offsets between NIRCam's modules A and B.

@@ -1,52 +1,36 @@
 """``modfix check``, ``group`` and ``plan``: exposures, before anything is done to them."""
 
-import math
 from collections import Counter
 from pathlib import Path
 
 import click
 
+from jwst_modfix.cli.options import Command, Finite, chosen, epoch_options, model_options
 from jwst_modfix.errors import ExposureError, ModuleOffsetError
 from jwst_modfix.files import locate
 from jwst_modfix.table.describe import describe_validity
-from jwst_modfix.table.table import BASELINES, DETECTORS, OffsetTable
+from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.text import align, annotate, count_nouns, describe_band, wrap
 
 
-class Finite(click.FloatRange):
-    """A finite number in a range: NaN passes every comparison."""
-
-    def convert(self, value, param, ctx):
-        """Refuse inf and nan."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{number} is not a finite number", param, ctx)
-        return number
-
-
-_CHECK_EXAMPLES = """\b
-Examples:
-  modfix check my_moduleoffset.asdf                     is the table valid?
-  modfix check packaged name_asn.json                   the table that comes with the package
-  modfix check my_moduleoffset.asdf *_cal.fits --on-invalid error
-"""
-
-
-@click.command("check", epilog=_CHECK_EXAMPLES)
+@click.command("check", cls=Command)
 @click.argument("table")
 @click.argument("inputs", metavar="[FITS|ASN]...", nargs=-1)
-@click.option("--on-invalid", type=click.Choice(["skip", "warn", "error"]), default="skip", show_default=True,
-              help="What the step does with exposures that the table is not meant for.")  # fmt: skip
-@click.option("--on-missing", type=click.Choice(["skip", "error"]), default="skip", show_default=True,
-              help="What the step does where the table has no row.")  # fmt: skip
+@chosen("--on-invalid", "skip warn error", "What the step does with exposures that the table is not meant for.")
+@chosen("--on-missing", "skip error", "What the step does where the table has no row.")
 @click.option("--no-offset", is_flag=True, help="As the step with apply_offset = False.")
 @click.option("--no-slope", is_flag=True, help="As the step with apply_slope = False.")
-def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  # numpydoc ignore=PR01
+def check_command(table, inputs, no_offset, no_slope, **options):  # numpydoc ignore=PR01
     """Show what the correction would do with exposures.
 
     TABLE is a file, or the word 'packaged'. Each exposure, or member of an association, is judged by its headers,
     as the step judges it, and without loading pixels: applied, skipped (passed on unchanged) or refused (the step
     would end with an error). The exit status is 1 where the table is not valid or one exposure is refused.
+
+    For example:
+      modfix check my_moduleoffset.asdf                     is the table valid?
+      modfix check packaged name_asn.json                   the table that comes with the package
+      modfix check my_moduleoffset.asdf *_cal.fits --on-invalid error
     """
     if no_offset and no_slope:
         raise click.UsageError("--no-offset and --no-slope together leave nothing to apply")
@@ -54,7 +38,6 @@ def check_command(table, inputs, on_invalid, on_missing, no_offset, no_slope):  
     summary = f"{table.name} is valid: {count_nouns(len(table.rows), 'row')}, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
     if inputs:
-        options = {"on_invalid": on_invalid, "on_missing": on_missing}
         _check(inputs, table, apply_offset=not no_offset, apply_slope=not no_slope, **options)
 
 
@@ -106,34 +89,22 @@ def _preview(path, correction):
         return Decision("refuse", str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")), None
 
 
-def _epoch_options(command):
-    """Add the options that tell epochs apart, as the derivation does."""
-    gap = click.option("--gap-days", type=float, default=30.0, show_default=True,
-              help="Longest time between exposures of one epoch [day].")  # fmt: skip
-    tolerance = click.option("--roll-tolerance", type=float, default=5.0, show_default=True,
-              help="Largest difference of roll within one epoch [deg].")  # fmt: skip
-    return gap(tolerance(command))
-
-
-_GROUP_EXAMPLES = """\b
-Examples:
-  modfix group data -o field_asn.json                 the exposures in the folder data and below
-  modfix group ep1/*_cal.fits ep2/*_cal.fits -o field_asn.json
-  modfix group data -o field_asn.json --by-filter     field_f200w_asn.json, field_f444w_asn.json, ...
-"""
-
-
-@click.command("group", epilog=_GROUP_EXAMPLES)
+@click.command("group", cls=Command)
 @click.argument("files", metavar="FILES|DIR...", nargs=-1, required=True)
-@click.option("-o", "--output", default="modfix_asn.json", show_default=True, help="Its name gives the product's.")
+@click.option("-o", "--output", default="modfix_asn.json", help="Its name gives the product's.")
 @click.option("--by-filter", is_flag=True, help="One association for each filter and pupil, not one for all.")
-@_epoch_options
+@epoch_options
 def group_command(files, output, by_filter, gap_days, roll_tolerance):  # numpydoc ignore=PR01
     """Make an association of exposures of several epochs.
 
     Each member gets its epoch, found by time and roll as the derivation finds it. In a folder and those below,
     files named *_cal, *_jhat, *_tweakreg, *_match or *_crf (.fits or .fits.gz) are taken, one of each exposure, in
     this order of preference. Files that are not NIRCam imaging are left out, and named. Nothing is overwritten.
+
+    For example:
+      modfix group data -o field_asn.json                 the exposures in the folder data and below
+      modfix group ep1/*_cal.fits ep2/*_cal.fits -o field_asn.json
+      modfix group data -o field_asn.json --by-filter     field_f200w_asn.json, field_f444w_asn.json, ...
     """
     from jwst_modfix.steps.grouping import group_exposures, write_groups  # imports jwst
 
@@ -156,41 +127,21 @@ def _describe_epoch(headers):
     return [roll, modules, " ".join(sorted(bands))]
 
 
-_PLAN_EXAMPLES = """\b
-Examples:
-  modfix plan name_asn.json                                 exposures that there are
-  modfix plan --roll 161 --roll 341 --dithers 6             two epochs that turn the field by 180 deg
-  modfix plan --roll 30 --roll 95 --dithers 4 --filter F444W --density 5
-  modfix plan --scale detectors --field-order 2 --reach 1 --filter F200W        cheapest rolls and dithers
-"""
-
-
-@click.command("plan", epilog=_PLAN_EXAMPLES)
+@click.command("plan", cls=Command)
 @click.argument("asn", metavar="[ASN|FITS]...", nargs=-1)
-@click.option(
-    "--roll", "rolls", type=Finite(-360, 360), multiple=True, help="V3 position angle of an epoch [deg]; one each."
-)
-@click.option("--dithers", type=click.IntRange(1), default=6, show_default=True, help="Exposures per epoch and filter.")
-@click.option("--filter", "filters", multiple=True, default=["F200W", "F444W"], show_default=True, help="With --roll.")
-@click.option("--density", type=Finite(0.1, 1000), default=20.0, show_default=True,
+@click.option("--roll", "rolls", type=Finite(-360, 360), multiple=True, help="V3 angle of an epoch [deg]; one each.")
+@click.option("--dithers", type=click.IntRange(1), default=6, help="Exposures per epoch and filter.")
+@click.option("--filter", "filters", multiple=True, default=["F200W", "F444W"], help="With --roll.")
+@click.option("--density", type=Finite(0.1, 1000), default=20.0,
               help="Sources that are good enough, per arcmin^2; 20 reach about 22 AB.")  # fmt: skip
-@click.option("--scatter", type=Finite(0.01), default=3.0, show_default=True,
-              help="Error of one measurement [mmag], photon noise included.")  # fmt: skip
-@click.option("--fit-slope", type=click.Choice(["long", "all", "none"]), default="long", show_default=True,
-              help="Arrays with a slope; or with --scale detectors, with fields of order 1 or more.")  # fmt: skip
-@click.option("--scale", type=click.Choice(["modules", "detectors"]), default="modules", show_default=True,
-              help="What gets a zero point.")  # fmt: skip
-@click.option("--field-order", type=click.IntRange(0, 3), default=0, show_default=True,
-              help="Order of a field over each detector, with --scale detectors.")  # fmt: skip
-@click.option("--exposure-terms", type=click.Choice(["auto", "fit", "zero"]), default="auto", show_default=True,
-              help="Terms of exposures in the place of those of epochs.")  # fmt: skip
-@click.option("--baseline", type=click.Choice([*BASELINES, *DETECTORS]), default="B", show_default=True,
-              help="Module or detector whose flux scale is kept, with --scale detectors.")  # fmt: skip
+@click.option("--scatter", type=Finite(0.01), default=3.0, help="Error of a measurement [mmag], with photon noise.")
+@model_options
+@click.option("--field-order", type=click.IntRange(0, 3), default=0, help="Of each detector, with --scale detectors.")
 @click.option("--reach", type=Finite(0.01), metavar="MMAG",
               help="List the cheapest sets of rolls and dithers in which every offset or zero point has at most this"
                    " error; with --roll, the fewest dithers.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Places the sources.")
-@_epoch_options
+@click.option("--seed", type=click.IntRange(0), default=1, help="Places the sources.")
+@epoch_options
 def plan_command(
     asn, rolls, dithers, filters, density, scatter, reach, baseline, seed, gap_days, roll_tolerance, **terms
 ):  # numpydoc ignore=PR01
@@ -199,6 +150,12 @@ def plan_command(
     The exposures are those of an association, by their headers, or those that roll angles and dithers would make.
     Sources are spread over them at random. The pointings determine how well offsets and slopes can be separated. The
     fifth of the sources that the derivation keeps for validation is left out.
+
+    For example:
+      modfix plan name_asn.json                                 exposures that there are
+      modfix plan --roll 161 --roll 341 --dithers 6             two epochs that turn the field by 180 deg
+      modfix plan --roll 30 --roll 95 --dithers 4 --filter F444W --density 5
+      modfix plan --scale detectors --field-order 2 --reach 1 --filter F200W        cheapest rolls and dithers
     """
     if terms["field_order"] and terms["scale"] == "modules":
         raise click.UsageError("--field-order needs --scale detectors")

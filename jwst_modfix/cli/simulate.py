@@ -2,36 +2,12 @@
 
 import contextlib
 import logging
-from dataclasses import replace
 
 import click
 
+from jwst_modfix.cli.options import Command, Text, chosen
 from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
 from jwst_modfix.text import count_nouns, log
-
-_EXAMPLES = """\b
-Examples:
-  modfix simulate data --filter F444W                 the JWIDF's three epochs, Table 2; 36 exposures, 4 GB
-  modfix simulate data --filter F444W --table my_moduleoffset.asdf
-  modfix simulate data --filter F150W --array 2 --offset 2:F150W:0.05 --no-noise --no-bad-pixels
-  modfix simulate data --filter F200W --dithers 1 --epoch-term ep2:0.01 \\
-      --date 2023-01-06 --roll 30 --date 2023-04-10 --roll 95
-"""
-
-
-class _Text(click.ParamType):
-    """A value that a function reads; its ValueError says the rule."""
-
-    name = "text"
-
-    def __init__(self, read):
-        self.read = read
-
-    def convert(self, value, param, ctx):
-        try:
-            return self.read(value)
-        except (ValueError, TypeError) as error:
-            self.fail(f"{error}; got {value!r}", param, ctx)
 
 
 def _read_band(text):
@@ -55,27 +31,33 @@ def _read_offset(text):
     from jwst_modfix.simulate import Band
 
     rule = f"must be ARRAY:FILTER:MAG[:SLOPE], such as long:F444W:-0.0165:0.0043, with an array of {', '.join(ARRAYS)}"
-    array, name, *numbers = _split(text, rule, 3, 4)
-    if array not in ARRAYS:
-        raise ValueError(rule)
-    band, (offset, *slope) = Band.named(_read_band(name)), _floats(numbers, rule)
-    row = OffsetRow(array=array, filter=band.filter, pupil=band.pupil, offset=offset, offset_error=0.0)
-    return replace(row, slope=slope[0], slope_error=0.0) if slope else row
+    (array, name), (offset, *slope) = _split(text, rule, 2, (3, 4), ARRAYS)
+    band = Band.named(_read_band(name))
+    known = {"slope": slope[0], "slope_error": 0.0} if slope else {}
+    return OffsetRow(array=array, filter=band.filter, pupil=band.pupil, offset=offset, offset_error=0.0, **known)
 
 
 def _read_gradient(text):
     rule = f"must be FRAME:DIRECTION:X:Y:SHARE, with a frame of {', '.join(FRAMES)}"
-    frame, *numbers = _split(text, rule, 5, 5)
-    direction, x, y, share = _floats(numbers, rule)
-    if frame not in FRAMES:
-        raise ValueError(rule)
+    (frame,), (direction, x, y, share) = _split(text, rule, 1, (5,), FRAMES)
     return Gradient(frame=frame, direction=direction, origin=(x, y), exposure_share=share)
 
 
 def _read_epoch_term(text):
     rule = "must be EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01"
-    epoch, *name, term = _split(text, rule, 2, 3)
-    return (epoch, _read_band(name[0])) if name else epoch, _floats([term], rule)[0]
+    (epoch, *name), (term,) = _split(text, rule, -1, (2, 3))
+    return (epoch, _read_band(name[0])) if name else epoch, term
+
+
+def _split(text, rule, names, sizes, choices=None):
+    """Split a text into so many names, the first of which may be one of some choices, and numbers."""
+    parts = text.split(":")
+    if len(parts) not in sizes or (choices and parts[0] not in choices):
+        raise ValueError(rule)
+    try:
+        return parts[:names], [float(part) for part in parts[names:]]
+    except ValueError:
+        raise ValueError(rule) from None
 
 
 def _read_subarray(text):
@@ -89,110 +71,102 @@ def _read_subarray(text):
     return Subarray(**dict(zip(("xstart", "ystart", "xsize", "ysize"), map(int, parts), strict=True)))
 
 
-def _split(text, rule, least, most):
-    parts = text.split(":")
-    if not least <= len(parts) <= most:
-        raise ValueError(rule)
-    return parts
-
-
-def _floats(parts, rule):
-    try:
-        return [float(part) for part in parts]
-    except ValueError:
-        raise ValueError(rule) from None
-
-
 _FRACTION = click.FloatRange(0, 1)
 _POSITIVE = click.FloatRange(0, min_open=True)
 
 
-@click.command("simulate", epilog=_EXAMPLES)
+@click.command("simulate", cls=Command)
 @click.argument("output", metavar="OUT")
-@click.option("--field", default="field", show_default=True, help="Name of the field, for names of files.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="With the field: sources and noise.")
+@click.option("--field", default="field", help="Name of the field, for names of files.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="With the field: sources and noise.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--epochs", type=click.IntRange(1), help="Number of epochs, half a year apart.  [default: 3]")
-@click.option("--date", "dates", type=_Text(_read_date), multiple=True, metavar="DATE ...", help="Start of each epoch.")
+@click.option("--date", "dates", type=Text(_read_date), multiple=True, metavar="DATE ...", help="Start of each epoch.")
 @click.option("--roll", "rolls", type=float, multiple=True, metavar="DEG ...",
               help="Position angle of V3 in each epoch.  [default: 161, 341, 161, ...]")  # fmt: skip
-@click.option("--ra", type=click.FloatRange(0, 360), default=265.035, show_default=True, help="Centre of the field.")
-@click.option("--dec", type=click.FloatRange(-90, 90), default=68.974, show_default=True, help="Centre of the field.")
-@click.option("--filter", "filters", type=_Text(_read_band), multiple=True, show_default=True, metavar="FILTER ...",
+@click.option("--ra", type=click.FloatRange(0, 360), default=265.035, help="Centre of the field.")
+@click.option("--dec", type=click.FloatRange(-90, 90), default=68.974, help="Centre of the field.")
+@click.option("--filter", "filters", type=Text(_read_band), multiple=True, metavar="FILTER ...",
               default=["F150W", "F200W", "F356W", "F444W"], help="F405N and its like by their own names.")  # fmt: skip
 @click.option("--array", "arrays", multiple=True, metavar="ARRAY ...",
               help="1 to 4 or long, of both modules, or a detector such as nrca1.  [default: all]")  # fmt: skip
-@click.option("--dithers", type=click.IntRange(1), default=6, show_default=True, help="Exposures per epoch and filter.")
-@click.option("--exposure-time", type=click.FloatRange(1), default=526.1, show_default=True, help="Of each [s].")
+@click.option("--dithers", type=click.IntRange(1), default=6, help="Exposures per epoch and filter.")
+@click.option("--exposure-time", type=click.FloatRange(1), default=526.1, help="Of each [s].")
 @click.option(
-    "--subarray", type=_Text(_read_subarray), help="Such as SUB640, or XSTART,YSTART,XSIZE,YSIZE.  [default: FULL]"
+    "--subarray", type=Text(_read_subarray), help="Such as SUB640, or XSTART,YSTART,XSIZE,YSIZE.  [default: FULL]"
 )
-@click.option("--context", default="jwst_1130.pmap", show_default=True, help="CRDS context to write in the files.")
-@click.option("--density", type=_POSITIVE, default=20.0, show_default=True, help="Sources to 22 AB per arcmin^2.")
-@click.option("--faintest", type=float, default=25.5, show_default=True, help="Faintest sources [AB].")
-@click.option("--star-fraction", type=_FRACTION, default=0.25, show_default=True, help="Of the sources.")
-@click.option("--variable-fraction", type=_FRACTION, default=0.03, show_default=True, help="Of the sources.")
-@click.option("--variable-amplitude", type=click.FloatRange(0), default=0.2, show_default=True, help="Rms [mag].")
+@click.option("--context", default="jwst_1130.pmap", help="CRDS context to write in the files.")
+@click.option("--density", type=_POSITIVE, default=20.0, help="Sources to 22 AB per arcmin^2.")
+@click.option("--faintest", type=float, default=25.5, help="Faintest sources [AB].")
+@click.option("--star-fraction", type=_FRACTION, default=0.25, help="Of the sources.")
+@click.option("--variable-fraction", type=_FRACTION, default=0.03, help="Of the sources.")
+@click.option("--variable-amplitude", type=click.FloatRange(0), default=0.2, help="Rms [mag].")
 @click.option("--table", metavar="TABLE", help="Table of offsets.  [default: packaged]")
-@click.option("--offset", "offsets", type=_Text(_read_offset), multiple=True, metavar="ARRAY:FILTER:MAG[:SLOPE] ...",
+@click.option("--offset", "offsets", type=Text(_read_offset), multiple=True, metavar="ARRAY:FILTER:MAG[:SLOPE] ...",
               help="Delta_AB [mag] and k [mag/arcmin] of an array, instead of a table.")  # fmt: skip
-@click.option("--gradient", type=_Text(_read_gradient), metavar="FRAME:DIRECTION:X:Y:SHARE",
+@click.option("--gradient", type=Text(_read_gradient), metavar="FRAME:DIRECTION:X:Y:SHARE",
               help="For --offset: frame (focal_plane, detector or sky), direction [deg], origin, share of an exposure. "
               " [default: that of the packaged table]")  # fmt: skip
 @click.option("--no-offsets", is_flag=True, help="A perfect calibration, except for --epoch-term.")
-@click.option("--epoch-term", "terms", type=_Text(_read_epoch_term), multiple=True, metavar="EPOCH[:FILTER]:MAG ...",
+@click.option("--epoch-term", "terms", type=Text(_read_epoch_term), multiple=True, metavar="EPOCH[:FILTER]:MAG ...",
               help="Term t of an epoch, ep1, ep2, ..., in one filter or in all.")  # fmt: skip
-@click.option("--psf", type=click.Choice(["gaussian", "diffraction"]), default="gaussian", show_default=True,
-              help="Round Gaussians, or the pupil of the telescope with wavefront errors.")  # fmt: skip
+@chosen("--psf", "gaussian diffraction", "Round Gaussians, or the pupil of the telescope with wavefront errors.")
 @click.option("--wavefront", type=click.FloatRange(0), nargs=2, metavar="A B",
               help="With --psf diffraction: wavefront errors of the modules [nm rms].  [default: 60 80]")  # fmt: skip
 @click.option("--noise/--no-noise", default=True, help="Poisson, read and flat-field noise.")
 @click.option("--sky/--no-sky", default=True, help="Surface brightness of the sky.")
 @click.option("--bad-pixels/--no-bad-pixels", default=True, help="Dead, hot and reference pixels.")
 @click.option("--saturation/--no-saturation", default=True, help="Of bright cores.")
-@click.option("--cosmic-rays", type=click.IntRange(0), default=0, show_default=True, help="Unflagged, per exposure.")
-def simulate_command(output, quiet, field, seed, context, subarray, **given):  # numpydoc ignore=PR01
+@click.option("--cosmic-rays", type=click.IntRange(0), default=0, help="Unflagged, per exposure.")
+def simulate_command(output, quiet, field, seed, context, subarray, psf, wavefront, **given):  # numpydoc ignore=PR01
     """Simulate multi-epoch NIRCam exposures whose flux calibration is wrong in a known way.
 
     Writes calibrated exposures (_cal.fits), level-3 associations for calwebb_image3, the catalogue of true sources
     (FIELD_sources.ecsv) and the injected error with the epochs and pointings (FIELD_truth.yaml). Options with
     "..." may be repeated. Needs the extra 'sim' (pysiaf).
+
+    For example:
+      modfix simulate data --filter F444W                 the JWIDF's three epochs, Table 2; 36 exposures, 4 GB
+      modfix simulate data --filter F444W --table my_moduleoffset.asdf
+      modfix simulate data --filter F150W --array 2 --offset 2:F150W:0.05 --no-noise --no-bad-pixels
+      modfix simulate data --filter F200W --dithers 1 --epoch-term ep2:0.01
+          --date 2023-01-06 --roll 30 --date 2023-04-10 --roll 95
     """
     from jwst_modfix import simulate  # late: imports jwst
 
-    epochs = _plan_epochs(**{name: given[name] for name in ("epochs", "dates", "rolls", "ra", "dec")})
-    exposures = _plan_exposures(epochs, **{name: given[name] for name in ("filters", "arrays", "dithers")},
-                                duration=given["exposure_time"])  # fmt: skip
+    def options(*names):
+        return {name: given[name] for name in names}
+
+    epochs = _plan_epochs(**options("epochs", "dates", "rolls", "ra", "dec"))
+    exposures = _plan_exposures(epochs, **options("filters", "arrays", "dithers"), duration=given["exposure_time"])
     if isinstance(subarray, str):
         for detector in dict.fromkeys(exposure.geometry.detector for exposure in exposures):
             simulate.named_subarray(subarray, detector)
-    sources = ("density", "faintest", "star_fraction", "variable_fraction", "variable_amplitude")
-    effects = ("noise", "sky", "bad_pixels", "saturation", "cosmic_rays")
-    if given["wavefront"] and given["psf"] != "diffraction":
+    if wavefront and psf != "diffraction":
         raise click.UsageError("--wavefront: only together with --psf diffraction")
-    rms = dict(zip("AB", given["wavefront"] or (60.0, 80.0), strict=True))
+    rms = dict(zip("AB", wavefront or (60.0, 80.0), strict=True))
     rng = simulate.random_stream(seed, field, "wavefronts")
     table = _choose_table(given["table"], given["offsets"], given["gradient"], given["no_offsets"])
     _check_terms(given["terms"], epochs, given["filters"])
+    kinds = options("density", "faintest", "star_fraction", "variable_fraction", "variable_amplitude")
+    effects = options("noise", "sky", "bad_pixels", "saturation", "cosmic_rays")
     with contextlib.nullcontext() if quiet else _progress():
         data = simulate.simulate_dataset(
             output,
             exposures,
             seed,
             field=field,
-            population=simulate.Population(**{name: given[name] for name in sources}),
+            population=simulate.Population(**kinds),
             truth=simulate.CalibrationTruth(table=table, epoch_terms=dict(given["terms"])),
-            effects=simulate.Effects(**{name: given[name] for name in effects}),
+            effects=simulate.Effects(**effects),
             context=context,
             subarray=subarray,
-            wavefronts=simulate.Wavefronts.draw(rng, rms) if given["psf"] == "diffraction" else None,
+            wavefronts=simulate.Wavefronts.draw(rng, rms) if psf == "diffraction" else None,
         )
     if not quiet:
-        click.echo(
-            f"wrote {count_nouns(len(data.exposures), 'exposure')} and "
-            f"{count_nouns(len(data.associations), 'association')} in {output}; "
-            f"the truth is in {data.truth.name} and {data.sources.name}"
-        )
+        counts = count_nouns(len(data.exposures), "exposure"), count_nouns(len(data.associations), "association")
+        names = f"{data.truth.name} and {data.sources.name}"
+        click.echo(f"wrote {' and '.join(counts)} in {output}; the truth is in {names}")
 
 
 def _plan_epochs(epochs, dates, rolls, ra, dec):
@@ -207,13 +181,13 @@ def _plan_epochs(epochs, dates, rolls, ra, dec):
         dates = [(Time("2022-07-08") + i * half_year).isot[:10] for i in range(epochs or 3)]
     rolls = rolls or [(161.0, 341.0)[i % 2] for i in range(len(dates))]
     if len(rolls) != len(dates):
-        raise click.BadParameter(
-            f"one angle for each of the {len(dates)} epochs; got {len(rolls)}", param_hint="--roll"
-        )
-    return [
-        Epoch(name=f"ep{number}", date=date, roll=roll, ra=ra, dec=dec)
-        for number, (date, roll) in enumerate(zip(dates, rolls, strict=True), 1)
-    ]
+        _refuse("--roll", f"one angle for each of the {len(dates)} epochs", len(rolls))
+    pairs = enumerate(zip(dates, rolls, strict=True), 1)
+    return [Epoch(name=f"ep{number}", date=date, roll=roll, ra=ra, dec=dec) for number, (date, roll) in pairs]
+
+
+def _refuse(option, rule, found):
+    raise click.BadParameter(f"{rule}; got {found}", param_hint=option)
 
 
 def _plan_exposures(epochs, filters, arrays, dithers, duration):
@@ -223,11 +197,11 @@ def _plan_exposures(epochs, filters, arrays, dithers, duration):
     chosen = [name for name, names in zip(DETECTORS, named, strict=True) if names & {a.lower() for a in arrays}]
     if unknown := {array.lower() for array in arrays}.difference(*named):
         rule = f"of 1, 2, 3, 4, long and {', '.join(DETECTORS).lower()}"
-        raise click.BadParameter(f"{rule}; got {' '.join(sorted(unknown))}", param_hint="--array")
+        _refuse("--array", rule, " ".join(sorted(unknown)))
     planned = plan_exposures(epochs, filters=filters, detectors=chosen or None, dithers=dithers, duration=duration)
     if not planned:
         rule = f"at least one that sees {' '.join(filters)} (1 to 4 are short-wavelength, long is long-wavelength)"
-        raise click.BadParameter(f"{rule}; got {' '.join(arrays)}", param_hint="--array")
+        _refuse("--array", rule, " ".join(arrays))
     return planned
 
 
@@ -252,9 +226,9 @@ def _check_terms(terms, epochs, filters):
     for key, _ in terms:
         epoch, *band = key if isinstance(key, tuple) else (key,)
         if epoch not in names:
-            raise click.BadParameter(f"an epoch of {', '.join(names)}; got {epoch}", param_hint="--epoch-term")
+            _refuse("--epoch-term", f"an epoch of {', '.join(names)}", epoch)
         if not set(band) <= set(filters):
-            raise click.BadParameter(f"a filter of {', '.join(filters)}; got {band[0]}", param_hint="--epoch-term")
+            _refuse("--epoch-term", f"a filter of {', '.join(filters)}", band[0])
 
 
 @contextlib.contextmanager

@@ -8,33 +8,33 @@ from pathlib import Path
 
 import click
 
-from jwst_modfix.cli.calibrations import FILES, ManyFiles, export_files
+from jwst_modfix.cli.calibrations import export_files
+from jwst_modfix.cli.options import FILES, Command, ManyFiles, chosen, new_table
 from jwst_modfix.errors import ModuleOffsetError
-from jwst_modfix.files import find_existing, written_whole
+from jwst_modfix.files import refuse_existing, write_text
 from jwst_modfix.table.combine import compare_tables, merge_tables
 from jwst_modfix.table.describe import describe_table, describe_validity, describe_value
 from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
-from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetRow, OffsetTable
+from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align, count_nouns, describe_band, wrap
 
-_SHOW_EXAMPLES = """\b
-Examples:
-  modfix show                          the table that the correction uses by default
-  modfix show my_moduleoffset.asdf
-  modfix show *_modfix.fits            what was done to exposures
-  modfix show corrected                what was done to those in a folder and below
-"""
 _EXPOSURE = re.compile(r"\.fits(\.\w+)?$|_(cal|jhat|tweakreg|match|crf|(un)?modfix)\.asdf$", re.IGNORECASE)
 
 
-@click.command("show", epilog=_SHOW_EXAMPLES)
+@click.command("show", cls=Command)
 @click.argument("paths", metavar="[TABLE|FITS|DIR]...", nargs=-1)
 def show_command(paths):  # numpydoc ignore=PR01
     """Print a table, or what was done to exposures.
 
     Of a table: offsets, slopes and their errors, the calibration that it is valid for, and how it was made.
     Of a FITS file: which table was applied to it, when, and what it took out.
+
+    For example:
+      modfix show                          the table that the correction uses by default
+      modfix show my_moduleoffset.asdf
+      modfix show *_modfix.fits            what was done to exposures
+      modfix show corrected                what was done to those in a folder and below
     """
     problems, named = [], []
     for path in paths or [os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"]:
@@ -64,11 +64,6 @@ def _describe(path):
     return describe_applied(Path(path))
 
 
-_INIT_EXAMPLES = """\b
-Examples:
-  modfix init                      in this folder
-  modfix init offsets              in the folder offsets, which is made
-"""
 _TABLE_NAME = "my_moduleoffset.asdf"
 _UNSET = re.compile(rf'# (override_moduleoffset\W+)"{_TABLE_NAME}"')  # in a .cfg or .asdf file
 _PURPOSE = {
@@ -79,21 +74,23 @@ _PURPOSE = {
 }
 
 
-@click.command("init", epilog=_INIT_EXAMPLES)
+@click.command("init", cls=Command)
 @click.argument("folder", metavar="[DIR]", default=".")
 def init_command(folder):  # numpydoc ignore=PR01
     """Put parameter files and a table of your own in a folder.
 
     Then 'strun modfix.cfg name_asn.json' corrects the members of an association with that table. Nothing is
     overwritten. The .cfg and .asdf files have the same parameters; releases of the pipeline after 3.0 prefer .asdf.
+
+    For example:
+      modfix init                      in this folder
+      modfix init offsets              in the folder offsets, which is made
     """
     folder = Path(folder).expanduser()
     contents = {name: _read_packaged(name, folder) for names in _PURPOSE for name in names}
-    if existing := find_existing(folder / name for name in contents):
-        raise ModuleOffsetError(f"{', '.join(existing)}: exists already and is not overwritten; nothing was written")
+    refuse_existing(folder / name for name in contents)
     for name, content in contents.items():
-        with written_whole(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8", newline="\n")
+        write_text(folder / name, content)
     for names, purpose in _PURPOSE.items():
         paths = ", ".join(str(folder / name) for name in names)
         click.echo("\n".join([f"wrote {paths}", *wrap(purpose, "      ")]))
@@ -113,23 +110,15 @@ def _read_packaged(name, folder):
     return _UNSET.sub(lambda found: f'{found[1]}"{table}"', text)
 
 
-_SET_EXAMPLES = """\b
-Examples:
-  modfix set my_moduleoffset.asdf --array long --filter F444W --offset -0.0165
-  modfix set my_moduleoffset.asdf --array long --filter F444W --slope 0.004 --slope-error 0.001
-  modfix set my_moduleoffset.asdf --array long --filter F444W --pupil F405N --offset 0.01 --offset-error 0.002
-  modfix set my_moduleoffset.asdf --detector NRCA1 --filter F115W --zero-point 0.02 --zero-point-error 0.002
-  modfix set packaged --array 1 --filter F150W --offset 0.013 -o my_moduleoffset.asdf
-"""
 _OF_OFFSETS = ("offset", "offset_error", "slope", "slope_error", "direction")
 
 
-@click.command("set", epilog=_SET_EXAMPLES)
+@click.command("set", cls=Command)
 @click.argument("table")
 @click.option("--array", type=click.Choice(ARRAYS), help="Array ID of an offset between the modules.")
 @click.option("--detector", help="Detector of a zero point, as in the DETECTOR keyword.")
 @click.option("--filter", required=True, help="As in the FILTER keyword.")
-@click.option("--pupil", default="CLEAR", show_default=True, help="As in the PUPIL keyword.")
+@click.option("--pupil", default="CLEAR", help="As in the PUPIL keyword.")
 @click.option("--subarray", help="As in the SUBARRAY keyword.  [default: every subarray without a row of its own]")
 @click.option("--offset", type=float, help="z_A - z_B [mag]; positive where A measures fainter than B.")
 @click.option("--offset-error", type=float, help="[mag]")
@@ -145,6 +134,13 @@ def set_command(table, array, detector, filter, pupil, subarray, output, **value
     The rest of the file is kept, comments included, and a line is added to its history. A new offset needs --array,
     --offset and --offset-error; a new zero point needs --detector and --zero-point. A value that breaks a rule is
     refused, as is a filter that the array does not have, and the file is left unchanged.
+
+    For example:
+      modfix set my_moduleoffset.asdf --array long --filter F444W --offset -0.0165
+      modfix set my_moduleoffset.asdf --array long --filter F444W --slope 0.004 --slope-error 0.001
+      modfix set my_moduleoffset.asdf --array long --filter F444W --pupil F405N --offset 0.01 --offset-error 0.002
+      modfix set my_moduleoffset.asdf --detector NRCA1 --filter F115W --zero-point 0.02 --zero-point-error 0.002
+      modfix set packaged --array 1 --filter F150W --offset 0.013 -o my_moduleoffset.asdf
     """
     if (array is None) == (detector is None):
         raise click.UsageError("give either --array, for an offset, or --detector, for a zero point")
@@ -161,14 +157,7 @@ def set_command(table, array, detector, filter, pupil, subarray, output, **value
     click.echo(f"{line}\nwrote {output or table} (hash {changed.digest})")
 
 
-_DIFF_EXAMPLES = """\b
-Examples:
-  modfix diff packaged field_moduleoffset.asdf        the published table and one of your own
-  modfix diff old_moduleoffset.asdf new_moduleoffset.asdf
-"""
-
-
-@click.command("diff", epilog=_DIFF_EXAMPLES)
+@click.command("diff", cls=Command)
 @click.argument("first", metavar="T1")
 @click.argument("second", metavar="T2")
 def diff_command(first, second):  # numpydoc ignore=PR01
@@ -176,33 +165,41 @@ def diff_command(first, second):  # numpydoc ignore=PR01
 
     Differences are T2 - T1, in mmag (offsets and zero points), mmag/arcmin (slopes) and in sigmas. Baselines and
     conventions of the gradient are converted to those of T1, or refused where they cannot be.
+
+    For example:
+      modfix diff packaged field_moduleoffset.asdf        the published table and one of your own
+      modfix diff old_moduleoffset.asdf new_moduleoffset.asdf
     """
     one, other = OffsetTable.read(first), OffsetTable.read(second)
     comparison = compare_tables(one, other)
     click.echo(f"T1  {one.name} (hash {one.digest})\nT2  {other.name} (hash {other.digest})")
-    offsets = [pair for pair in comparison.pairs if isinstance(pair.first, OffsetRow)]
-    points = [pair for pair in comparison.pairs if not isinstance(pair.first, OffsetRow)]
+    points, offsets = ([pair for pair in comparison.pairs if (pair.first.kind == "zero_point") == is_point]
+                       for is_point in (True, False))  # fmt: skip
     sloped = [pair for pair in offsets if (pair.first.slope, pair.second.slope) != (None, None)]
+    head = ["filter", "T1", "T2", "T2 - T1", "sigmas"]
     for name, unit, pairs in (("offset", "mmag", offsets), ("slope", "mmag/arcmin", sloped),
                               ("zero_point", "mmag", points)):  # fmt: skip
-        if pairs:
-            header = ["detector" if pairs is points else "array", "filter", "T1", "T2", "T2 - T1", "sigmas"]
-            lines = align([header, *(_line(pair, name) for pair in pairs)])
-            click.echo("\n".join([f"\n{name.replace('_', ' ')} [{unit}]", *lines]))
-    if fields := [pair for pair in points if pair.first.field or pair.second.field]:
-        rows = [[*_name(pair.first), f"{1e3 * pair.field:.2f}"] for pair in fields]
-        click.echo("\n".join(["\nfield, T2 - T1 [mmag rms over the detector]", *align(rows)]))
+        rows = [[pairs[0].first.part, *head], *(_line(pair, name) for pair in pairs)] if pairs else []
+        _print(f"{name.replace('_', ' ')} [{unit}]", rows)
+    fields = [pair for pair in points if pair.first.field or pair.second.field]
+    rows = [[*_name(pair.first), f"{1e3 * pair.field:.2f}"] for pair in fields]
+    _print("field, T2 - T1 [mmag rms over the detector]", rows)
     for name, rows in (("T1", comparison.only_first), ("T2", comparison.only_second)):
-        if rows:
-            cells = [["", *_name(row), describe_value(row.value, row.error)] for row in rows]
-            kinds = dict.fromkeys("offset" if isinstance(row, OffsetRow) else "zero point" for row in rows)
-            click.echo("\n".join([f"\nonly in {name}, {' and '.join(kinds)} [mmag]", *align(cells)]))
+        kinds = dict.fromkeys(row.kind.replace("_", " ") for row in rows)
+        cells = [["", *_name(row), describe_value(row.value, row.error)] for row in rows]
+        _print(f"only in {name}, {' and '.join(kinds)} [mmag]", cells)
     click.echo("\n" + "\n".join(line for note in comparison.notes for line in wrap(note, "note: ")))
 
 
+def _print(title, rows):
+    """Print a title and aligned rows, if there are any."""
+    if rows:
+        click.echo("\n".join([f"\n{title}", *align(rows)]))
+
+
 def _name(row):
-    band = describe_band(row.filter, row.pupil)
-    return [row.key[0], f"{band} {row.subarray}" if row.subarray else band]
+    band = describe_band(*row.band)
+    return [row.name, f"{band} {row.subarray}" if row.subarray else band]
 
 
 def _line(pair, name):
@@ -216,63 +213,44 @@ def _line(pair, name):
     return cells
 
 
-_MERGE_EXAMPLES = """\b
-Examples:
-  modfix merge f200w_moduleoffset.asdf f444w_moduleoffset.asdf -o field_moduleoffset.asdf
-  modfix merge packaged f444w_moduleoffset.asdf -o new.asdf --prefer last     the second table's row, if in both
-"""
-
-
-@click.command("merge", epilog=_MERGE_EXAMPLES)
+@click.command("merge", cls=Command)
 @click.argument("tables", metavar="T1 T2...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")
-@click.option("--prefer", type=click.Choice(["first", "last"]),
-              help="Which row to take where two tables have one.  [default: refuse]")  # fmt: skip
-@click.option("--baseline", type=click.Choice([*BASELINES, *DETECTORS]),
-              help="Module or detector whose flux scale is kept; needed where the tables differ.")  # fmt: skip
+@new_table
+@chosen("--prefer", "first last", "Which row to take where two tables have one.  [default: refuse]", default=None)
+@chosen("--baseline", " ".join([*BASELINES, *DETECTORS]),
+        "Module or detector whose flux scale is kept; needed where the tables differ.", default=None)  # fmt: skip
 @click.option("--valid-for", "validity", type=click.Choice(["intersection", "union"]), default="intersection",
-              show_default=True, help="Calibrations that all tables allow, or that any does.")  # fmt: skip
-def merge_command(tables, output, prefer, baseline, validity):  # numpydoc ignore=PR01
+              help="Calibrations that all tables allow, or that any does.")  # fmt: skip
+def merge_command(tables, output, **options):  # numpydoc ignore=PR01
     """Join the rows of several tables.
 
     Tables that contradict each other (in rows, baseline, gradient or validity) are refused, with the reason.
+
+    For example:
+      modfix merge f200w_moduleoffset.asdf f444w_moduleoffset.asdf -o field_moduleoffset.asdf
+      modfix merge packaged f444w_moduleoffset.asdf -o new.asdf --prefer last     the second table's row, if in both
     """
     if len(tables) < 2:
         raise click.UsageError("give at least two tables")
-    options = {"prefer": prefer, "baseline": baseline, "validity": validity}
     merged = merge_tables([OffsetTable.read(name) for name in tables], **options, name=output)
     merged.write(output)
     click.echo(
         f"wrote {output}: {count_nouns(len(merged.rows), 'row')}, hash {merged.digest}; "
         f"{describe_validity(merged.valid_for)}"
     )
-    if validity == "union":
+    if options["validity"] == "union":
         click.echo("note: every row is now valid for the calibrations of all tables: check that this is meant")
 
 
 _YAML = (".yaml", ".yml")
 _FROM_LISTS = (".ecsv", ".csv", *_YAML)
-_CONVERT_EXAMPLES = """\b
-Examples:
-  modfix convert packaged table2.ecsv                     ASDF to ECSV
-  modfix convert table2.ecsv table2_moduleoffset.asdf     and back
-  modfix convert idf_zpcor_1130_pmap.ecsv recipe.asdf     the released recipe's table
-  modfix convert zero_points.csv mine_moduleoffset.asdf   columns detector, filter, pupil, and zero_point or factor
-  modfix convert zero_points.yaml mine_moduleoffset.asdf  lines NRCA1-F115W-CLEAR: [mjsr, scale, pixar_sr]
-  modfix convert packaged photom_nrca1.fits --photom jwst_nircam_photom_0155.fits
-  strun calwebb_image2 name_rate.fits --steps.photom.override_photom=photom_nrca1.fits
-  modfix convert mine.asdf new --photom old/*photom*.fits all detectors, to new/*_modfix.fits
-  modfix convert mine.asdf new --flat old/*flat*.fits     for --steps.flat_field.override_flat
-"""
 
 
-@click.command("convert", cls=ManyFiles, epilog=_CONVERT_EXAMPLES)
+@click.command("convert", cls=ManyFiles)
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
 @click.option("--photom", **FILES, help="Photom files, one of each detector: write them with the zero points in.")
-@click.option(
-    "--flat", **FILES, help="Flat files: write them over the factor of the correction, fields and slopes too."
-)
+@click.option("--flat", **FILES, help="Flat files: write them over the factor, with fields and slopes.")
 @click.option("--timecoeff", **FILES, help="Photom files: write them with the drift of the epoch terms of the table.")
 @click.option("--wcs", **FILES, help="With --flat: an exposure of each detector with a slope, for its WCS.")
 @click.option("--drop-slope", is_flag=True, help="With --photom: leave slopes and fields out, which it cannot carry.")
@@ -286,6 +264,17 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
     factor, with photmjsr_ref that of the data. With --photom, --flat or --timecoeff, OUT is a copy of
     a reference file for the stock steps (--steps.photom.override_photom, --steps.flat_field.override_flat), or the
     folder of the copies: no plugin is needed, and the correction must not be applied again.
+
+    For example:
+      modfix convert packaged table2.ecsv                     ASDF to ECSV
+      modfix convert table2.ecsv table2_moduleoffset.asdf     and back
+      modfix convert idf_zpcor_1130_pmap.ecsv recipe.asdf     the released recipe's table
+      modfix convert zero_points.csv mine_moduleoffset.asdf   columns detector, filter, pupil, and zero_point or factor
+      modfix convert zero_points.yaml mine_moduleoffset.asdf  lines NRCA1-F115W-CLEAR: [mjsr, scale, pixar_sr]
+      modfix convert packaged photom_nrca1.fits --photom jwst_nircam_photom_0155.fits
+      strun calwebb_image2 name_rate.fits --steps.photom.override_photom=photom_nrca1.fits
+      modfix convert mine.asdf new --photom old/*photom*.fits all detectors, to new/*_modfix.fits
+      modfix convert mine.asdf new --flat old/*flat*.fits     for --steps.flat_field.override_flat
     """
     from jwst_modfix.table import formats, lists  # late, as it imports astropy
 
@@ -297,8 +286,11 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
     given = dict(zip(used, (context, recipe_gradient, drop_slope, wcs), strict=True))
     if ignored := [name for name, value in given.items() if value and not used[name]]:
         raise click.UsageError(f"{', '.join(ignored)}: has no effect on this conversion")
-    if exports:
-        _export(source, output, exports, {"photom": {"drop_slope": drop_slope}, "flat": {"wcs": wcs}})
+    if len(exports) > 1:
+        raise click.UsageError(f"give one of {', '.join(f'--{kind}' for kind in exports)} at a time")
+    for kind, names in exports.items():
+        options = {"photom": {"drop_slope": drop_slope}, "flat": {"wcs": wcs}}.get(kind, {})
+        export_files(kind, OffsetTable.read(source), names, output, **options)
         return
     if is_import:
         if kinds[0] in _YAML:
@@ -319,25 +311,14 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
     click.echo(f"wrote {output}")
 
 
-def _export(source, output, exports, options):
-    if len(exports) > 1:
-        raise click.UsageError(f"give one of {', '.join(f'--{kind}' for kind in exports)} at a time")
-    for kind, names in exports.items():
-        export_files(kind, OffsetTable.read(source), names, output, **options.get(kind, {}))
-
-
 def _describe_import(table):
-    """Say what became of the rows, with one as an example of the sign."""
+    """Say what became of the rows, with one as an example of the sign, as a list may mean the opposite."""
     yield f"{count_nouns(len(table.rows), 'row')}, hash {table.digest}"
     if table.zero_points:
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))
-        verb = "brightened" if row.zero_point >= 0 else "dimmed"
-        yield from wrap(f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by "
-                        f"a factor of {10 ** (0.4 * row.zero_point):.5g}{_describe_photmjsr(row)}")  # fmt: skip
-
-
-def _describe_photmjsr(row):
-    """Say which PHOTMJSR the data of a zero point have, and which is right: a list may mean the opposite."""
-    if row.photmjsr is None:
-        return ""
-    return f", from PHOTMJSR {row.photmjsr:.5g} of the data to {row.photmjsr * 10 ** (0.4 * row.zero_point):.5g}"
+        verb, factor = "brightened" if row.zero_point >= 0 else "dimmed", 10 ** (0.4 * row.zero_point)
+        words = f"for example {row.label}: {1e3 * row.zero_point:+z.2f} mmag, its pixels are {verb} by a factor of "
+        words += f"{factor:.5g}"
+        if row.photmjsr is not None:
+            words += f", from PHOTMJSR {row.photmjsr:.5g} of the data to {row.photmjsr * factor:.5g}"
+        yield from wrap(words)

@@ -41,10 +41,9 @@ from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
-from jwst_modfix.table.describe import describe_band
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
-from jwst_modfix.text import format_measured
+from jwst_modfix.text import describe_band, format_measured
 
 # Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
 # to beyond that is the intrinsic scatter, which the fit finds.

@@ -13,7 +13,7 @@ from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 from stdatamodels.jwst.datamodels import ImageModel
 
-from jwst_modfix.simulate.detector import WHOLE, Effects, Pixels, Subarray, detect, named_subarray
+from jwst_modfix.simulate.detector import WHOLE, Effects, Subarray, detect, named_subarray
 from jwst_modfix.simulate.diffraction import Wavefronts
 from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.observation import Exposure
@@ -24,8 +24,6 @@ from jwst_modfix.simulate.streams import random_stream
 from jwst_modfix.simulate.truth import CalibrationTruth
 from jwst_modfix.table.file import plain_tree
 from jwst_modfix.text import log
-
-__all__ = ["DEFAULT_CONTEXT", "Dataset", "calibration_factor", "simulate_dataset", "simulate_exposure"]
 
 DEFAULT_CONTEXT = "jwst_1130.pmap"
 """The CRDS context that Table 2 of Ma et al. (2023) was derived on."""
@@ -76,8 +74,11 @@ def simulate_exposure(
     if effects.sky:
         brightness += exposure.band.sky
     pixels = detect(brightness, exposure, rng, effects, part)
+    dq = pixels.pop("dq")
     factor = calibration_factor(exposure, truth or CalibrationTruth(), part)
-    model = _assemble(pixels, area, factor)
+    # Variances grow as the square of the values.
+    scaled = {name: np.float32(array * factor ** (1 + name.startswith("var_"))) for name, array in pixels.items()}
+    model = ImageModel(area=np.float32(area), dq=dq, **scaled)
     model.update({"meta": exposure_metadata(exposure, context, part)})
     assign_wcs(model, geometry)
     return model
@@ -91,27 +92,14 @@ def calibration_factor(exposure: Exposure, truth: CalibrationTruth, subarray: Su
     return 10 ** (-0.4 * error)
 
 
-def _assemble(pixels: Pixels, area: Array, factor: Array | float) -> ImageModel:
-    """Scale the pixels by the error, once for values and twice for variances."""
-    return ImageModel(
-        data=np.float32(pixels.data * factor),
-        err=np.float32(pixels.err * factor),
-        dq=pixels.dq,
-        var_poisson=np.float32(pixels.var_poisson * factor**2),
-        var_rnoise=np.float32(pixels.var_rnoise * factor**2),
-        var_flat=np.float32(pixels.var_flat * factor**2),
-        area=np.float32(area),
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """The paths of what was written."""
 
-    exposures: tuple[Path, ...]  # _cal files, in the order of the exposures
-    associations: tuple[Path, ...]  # the last one holds everything
-    truth: Path  # the injected calibration error, the epochs and the exposures (YAML)
-    sources: Path  # the catalogue of true sources (ECSV)
+    exposures: tuple[Path, ...]  #: _cal files, in the order of the exposures
+    associations: tuple[Path, ...]  #: the last one holds everything
+    truth: Path  #: the injected calibration error, the epochs and the exposures (YAML)
+    sources: Path  #: the catalogue of true sources (ECSV)
 
 
 def simulate_dataset(
@@ -148,16 +136,8 @@ def simulate_dataset(
         The sky; drawn around the exposures unless given.
     population : Population, optional
         The sources to draw.
-    truth : CalibrationTruth, optional
-        The error of the calibration; that of Ma et al. (2023) unless given.
-    effects : Effects, optional
-        Which effects to simulate.
-    context : str
-        The CRDS context to write in the files.
-    subarray : Subarray or str, optional
-        The part of the detectors that is read, or its name; the full frame unless given.
-    wavefronts : Wavefronts, optional
-        Wavefront errors of the modules, for diffraction PSFs; a round sum of Gaussians unless given.
+    truth, effects, context, subarray, wavefronts : optional
+        As in `simulate_exposure`.
 
     Returns
     -------
@@ -223,7 +203,12 @@ def _write_truth(
         "table": asdict(truth.table),
         "epoch_terms": _describe_epoch_terms(truth, exposures),
         "epochs": [asdict(epoch) for epoch in dict.fromkeys(exposure.epoch for exposure in exposures)],
-        "exposures": [_describe(exposure) for exposure in exposures],
+        "exposures": [
+            {"filename": exposure.filename}
+            | exposure.facts
+            | {"start": exposure.start, "attitude": asdict(exposure.attitude)}
+            for exposure in exposures
+        ],
     }
     path.write_text(yaml.safe_dump(plain_tree(tree), sort_keys=False))
     return path
@@ -236,17 +221,3 @@ def _describe_epoch_terms(truth: CalibrationTruth, exposures: Sequence[Exposure]
         {"epoch": epoch, "filter": band.filter, "pupil": band.pupil, "term": truth.epoch_term(epoch, band)}
         for epoch, band in pairs
     ]
-
-
-def _describe(exposure: Exposure) -> dict[str, Any]:
-    return {
-        "filename": exposure.filename,
-        "epoch": exposure.epoch.name,
-        "detector": exposure.geometry.detector,
-        "module": exposure.geometry.module,
-        "array": exposure.geometry.array,
-        "filter": exposure.band.filter,
-        "pupil": exposure.band.pupil,
-        "start": exposure.start,
-        "attitude": asdict(exposure.attitude),
-    }

@@ -7,23 +7,9 @@ from typing import Any
 import numpy as np
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
-from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import FULL_FRAME, Array, detector_geometry, read_subarray
-
-__all__ = [
-    "GROUPS",
-    "WHOLE",
-    "Effects",
-    "Pixels",
-    "Subarray",
-    "SubarrayError",
-    "detect",
-    "named_subarray",
-    "noise_equivalent_flux",
-    "photmjsr",
-]
-
 
 _GAIN = {"SHORT": 2.05, "LONG": 1.82}  # electrons per DN
 _READ_NOISE = {"SHORT": 9.0, "LONG": 8.0}  # electrons, of a fitted ramp
@@ -46,36 +32,21 @@ _SENSITIVITY = {
 }
 
 
-class SubarrayError(ModuleOffsetError, ValueError):
-    """A subarray that the detector does not have, or that is not within the full frame."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Subarray:
-    """
-    A rectangle of pixels of the full frame.
+    """A rectangle of pixels of the full frame."""
 
-    Parameters
-    ----------
-    xstart, ystart : int
-        First column and row, 1-indexed, as in ``SUBSTRT1`` and ``SUBSTRT2``.
-    xsize, ysize : int
-        Number of columns and rows.
-    name : str
-        Name, as in the ``SUBARRAY`` keyword, which allows no others.
-    """
-
-    xstart: int  # 1-indexed, as in SUBSTRT1
-    ystart: int
-    xsize: int
-    ysize: int
-    name: str = "GENERIC"
+    xstart: int  #: first column, 1-indexed, as in ``SUBSTRT1``
+    ystart: int  #: first row, 1-indexed, as in ``SUBSTRT2``
+    xsize: int  #: number of columns
+    ysize: int  #: number of rows
+    name: str = "GENERIC"  #: as in the ``SUBARRAY`` keyword, which allows no others
 
     def __post_init__(self) -> None:
         for start, size in (("xstart", "xsize"), ("ystart", "ysize")):
             first, length = getattr(self, start), getattr(self, size)
             if first < 1 or length < 1 or first + length - 1 > FULL_FRAME:
-                raise SubarrayError(
+                raise SimulationError(
                     f"{start}, {size}: pixels 1 to {FULL_FRAME}, at least one; got {length} pixels from {first}"
                 )
 
@@ -102,7 +73,7 @@ def named_subarray(name: str, detector: str) -> Subarray:
     """Look up a subarray of the SIAF by its name, such as ``"SUB640"``, and its detector."""
     aperture = read_subarray(detector, name)
     if aperture is None:
-        raise SubarrayError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
+        raise SimulationError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
     x, y = detector_geometry(detector).v2v3_to_pixel(aperture.V2Ref, aperture.V3Ref)
     return Subarray(
         name=name,
@@ -117,28 +88,16 @@ def named_subarray(name: str, detector: str) -> Subarray:
 class Effects:
     """Which effects to simulate."""
 
-    noise: bool = True  # Poisson, read and flat-field noise; the variances are filled in either way
-    sky: bool = True
-    bad_pixels: bool = True  # dead, hot and reference pixels
-    saturation: bool = True  # of bright cores
-    cosmic_rays: int = 0  # hits that the ramp fit left in, unflagged, in each exposure
+    noise: bool = True  #: Poisson, read and flat-field noise; the variances are filled in either way
+    sky: bool = True  #: surface brightness of the sky
+    bad_pixels: bool = True  #: dead, hot and reference pixels
+    saturation: bool = True  #: of bright cores
+    cosmic_rays: int = 0  #: hits that the ramp fit left in, unflagged, in each exposure
 
     @classmethod
     def none(cls) -> "Effects":
         """Turn every effect off."""
         return cls(noise=False, sky=False, bad_pixels=False, saturation=False)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pixels:
-    """The arrays of a calibrated exposure, of one shape (ny, nx); NaN where nothing was measured."""
-
-    data: Array  # MJy/sr
-    err: Array  # MJy/sr
-    dq: Array
-    var_poisson: Array  # (MJy/sr)^2
-    var_rnoise: Array
-    var_flat: Array
 
 
 def photmjsr(exposure: Exposure) -> float:
@@ -148,8 +107,11 @@ def photmjsr(exposure: Exposure) -> float:
 
 def detect(
     brightness: Array, exposure: Exposure, rng: np.random.Generator | None, effects: Effects, subarray: Subarray
-) -> Pixels:
-    """Measure a surface brightness with the pixels of a subarray."""
+) -> dict[str, Array]:
+    """Measure a surface brightness with the pixels of a subarray: values, errors, variances [MJy/sr], and flags.
+
+    The arrays have the names of a calibrated exposure; they are NaN where nothing was measured.
+    """
     channel = exposure.geometry.channel
     per_electron = photmjsr(exposure) / (_GAIN[channel] * exposure.duration)
     electrons = brightness / per_electron
@@ -162,9 +124,10 @@ def detect(
         _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
     dq = _flag(electrons, exposure, effects, subarray)
     lost = (dq & _DO_NOT_USE) != 0
-    for array in (data, err, var_poisson, var_rnoise, var_flat):
+    measured = {"data": data, "err": err, "var_poisson": var_poisson, "var_rnoise": var_rnoise, "var_flat": var_flat}
+    for array in measured.values():
         array[lost] = np.nan
-    return Pixels(data=data, err=err, dq=dq, var_poisson=var_poisson, var_rnoise=var_rnoise, var_flat=var_flat)
+    return measured | {"dq": dq}
 
 
 def noise_equivalent_flux(flux: Array, exposure: Exposure) -> Array:

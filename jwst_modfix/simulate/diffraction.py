@@ -8,12 +8,10 @@ import numpy as np
 from scipy import fft
 from scipy.special import eval_jacobi
 
-from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate.filters import Band
 from jwst_modfix.simulate.optics import Array
 from jwst_modfix.simulate.scene import Mixture
-
-__all__ = ["DiffractionPSF", "WavefrontError", "Wavefronts", "diffract", "pupil"]
 
 SAMPLES, DIAMETER = 256, 6.6  # of the pupil: pixels on a side, and its size [m]
 _FLAT_TO_FLAT, _SPACING = 1.32, 1.327  # m, of a segment, and between the centres of neighbours
@@ -27,22 +25,11 @@ _COUPLING = 0.005  # share of a pixel's signal that each of its four neighbours 
 _STAMP = 3.5  # standard deviations of a profile that its stamp holds
 
 
-class WavefrontError(ModuleOffsetError, ValueError):
-    """A wavefront error that is negative or not finite."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wavefronts:
-    """
-    Wavefront errors by module over the pupil, as from `Wavefronts.draw`.
+    """Wavefront errors by module over the pupil, as from `Wavefronts.draw`."""
 
-    Parameters
-    ----------
-    modules : mapping
-        Wavefront error [nm] by module, ``"A"`` and ``"B"``; arrays of shape (256, 256) over 6.6 m.
-    """
-
-    modules: Mapping[str, Array]
+    modules: Mapping[str, Array]  #: wavefront error [nm] of ``"A"`` and ``"B"``, shape (256, 256) over 6.6 m
 
     @classmethod
     def draw(cls, rng: np.random.Generator, rms: Mapping[str, float]) -> "Wavefronts":
@@ -63,7 +50,7 @@ class Wavefronts:
         """
         for module, value in rms.items():
             if not 0 <= value < np.inf:
-                raise WavefrontError(f"wavefront of module {module}: must be finite, 0 nm or more; got {value:g} nm")
+                raise SimulationError(f"wavefront of module {module}: must be finite, 0 nm or more; got {value:g} nm")
         smaller = _SHARED * min(rms.values())
         shared = _scale(_draw_segments(rng), smaller)
         own = {module: _scale(_draw_zernikes(rng), np.sqrt(value**2 - smaller**2)) for module, value in rms.items()}
@@ -140,22 +127,9 @@ def _scale(wavefront: Array, rms: float) -> Array:
 
 
 def diffract(wavefront: Array, band: Band, step: float) -> Array:
-    """
-    Compute the PSF of a wavefront through a band, before the pixels.
+    """PSF of a wavefront [nm] through a band, before the pixels: the share of the light on each step [arcsec].
 
-    Parameters
-    ----------
-    wavefront : numpy.ndarray
-        Wavefront error over the pupil [nm].
-    band : Band
-        The band: three wavelengths stand for it.
-    step : float
-        Step of the image [arcsec].
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, n)
-        Share of the light on each step, the source in the middle; n is odd.
+    Three wavelengths stand for the band; the source is in the middle of the image, whose side is odd.
     """
     number = int(_REACH[band.channel] / step)
     place, (aperture, _) = np.arange(-number, number + 1) * step * _ARCSEC, _grid(SAMPLES)

@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.errors import SimulationError
 from jwst_modfix.table.validity import IN_PUPIL_WHEEL, LONG_FILTERS
-
-__all__ = ["BANDS", "Band", "UnknownBandError"]
-
 
 # Pivot wavelength and bandwidth [micron].
 _WAVELENGTHS = {
@@ -54,30 +51,15 @@ _MJY_SR_PER_DN_S = {"SHORT": 0.49, "LONG": 0.092}
 _FWHM_PER_MICRON = 0.0327  # arcsec
 
 
-class UnknownBandError(ModuleOffsetError, ValueError):
-    """A filter that is no NIRCam imaging band."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """
-    A NIRCam imaging band.
+    """A NIRCam imaging band."""
 
-    Parameters
-    ----------
-    name : str
-        The band's own name, such as ``"F200W"`` or ``"F162M"``.
-    filter, pupil : str
-        Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
-    wavelength, bandwidth : float
-        Pivot wavelength and bandwidth [micron].
-    """
-
-    name: str
-    filter: str
-    pupil: str
-    wavelength: float
-    bandwidth: float
+    name: str  #: the band's own name, such as ``"F200W"`` or ``"F162M"``
+    filter: str  #: in the filter wheel, as in ``FILTER``
+    pupil: str  #: in the pupil wheel, as in ``PUPIL``
+    wavelength: float  #: pivot wavelength [micron]
+    bandwidth: float  #: [micron]
 
     @property
     def channel(self) -> str:
@@ -103,7 +85,7 @@ class Band:
     def named(cls, name: str) -> "Band":
         """Look a band up by its own name."""
         if name not in BANDS:
-            raise UnknownBandError(f"filter: one of {', '.join(BANDS)}; got {name!r}")
+            raise SimulationError(f"filter: one of {', '.join(BANDS)}; got {name!r}")
         return BANDS[name]
 
 

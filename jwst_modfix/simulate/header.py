@@ -9,9 +9,6 @@ from jwst_modfix.simulate.detector import GROUPS, Subarray, photmjsr
 from jwst_modfix.simulate.observation import SECONDS_PER_DAY, Exposure
 from jwst_modfix.simulate.optics import DETECTORS, SQUARE_ARCSEC
 
-__all__ = ["exposure_metadata"]
-
-
 _FRAMES = 4
 _FRAME_TIME = 10.73677  # seconds
 _GROUP_TIME = 53.68385  # seconds

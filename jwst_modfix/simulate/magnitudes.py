@@ -12,9 +12,6 @@ from jwst_modfix.simulate.optics import FULL_FRAME, Array
 from jwst_modfix.simulate.render import ZERO_POINT, locate_sources, true_flux
 from jwst_modfix.simulate.truth import CalibrationTruth
 
-__all__ = ["draw_measurements", "observe_sources", "plan_pointings", "simulate_measurements"]
-
-
 _MAG_PER_FRACTION = 2.5 / np.log(10)
 
 
@@ -47,8 +44,10 @@ def observe_sources(
     counts = [len(columns["source"]) for columns in seen]
     table = Table({name: np.concatenate([columns[name] for columns in seen]) for name in seen[0]})
     table["exposure"] = np.repeat(np.arange(len(seen)), counts)
-    for name, values in _exposure_columns(exposures).items():
-        table[name] = np.repeat(values, counts)
+    times = {start: number for number, start in enumerate(sorted({exposure.start for exposure in exposures}))}
+    table["time"] = np.repeat([times[exposure.start] for exposure in exposures], counts)
+    for name in exposures[0].facts:
+        table[name] = np.repeat([exposure.facts[name] for exposure in exposures], counts)
     for name in ("ra", "dec", "variable"):
         table[name] = np.asarray(scene[name])[table["source"]]
     return table
@@ -123,20 +122,6 @@ def _observe(scene: Table, exposure: Exposure, truth: CalibrationTruth, faintest
         "noise": _MAG_PER_FRACTION * noise_equivalent_flux(flux, exposure) / flux,
     }
     return {name: values[bright] for name, values in columns.items()}
-
-
-def _exposure_columns(exposures: Sequence[Exposure]) -> dict[str, list]:
-    """Columns that are the same for a whole exposure, one value for each."""
-    times = {start: number for number, start in enumerate(sorted({exposure.start for exposure in exposures}))}
-    return {
-        "time": [times[exposure.start] for exposure in exposures],
-        "epoch": [exposure.epoch.name for exposure in exposures],
-        "detector": [exposure.geometry.detector for exposure in exposures],
-        "array": [exposure.geometry.array for exposure in exposures],
-        "module": [exposure.geometry.module for exposure in exposures],
-        "filter": [exposure.band.filter for exposure in exposures],
-        "pupil": [exposure.band.pupil for exposure in exposures],
-    }
 
 
 def plan_pointings(

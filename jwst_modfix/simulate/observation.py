@@ -8,9 +8,6 @@ from astropy.time import Time
 from jwst_modfix.simulate.filters import Band
 from jwst_modfix.simulate.optics import DETECTORS, MODULE_MIDPOINT, Attitude, DetectorGeometry, detector_geometry
 
-__all__ = ["JWIDF_EPOCHS", "SECONDS_PER_DAY", "Epoch", "Exposure", "dither_pattern", "plan_exposures"]
-
-
 SECONDS_PER_DAY = 86400.0
 _OVERHEAD = 120.0  # seconds between exposures
 
@@ -29,30 +26,16 @@ _FULLBOX_6TIGHT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """
-    One visit of the field.
+    """One visit of the field."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the epoch, used in file names: letters and digits.
-    date : str
-        Start, in ISO format.
-    roll : float
-        Position angle of the V3 axis at the centre of the field [deg]. The observatory's V3PA is that at the
-        boresight, which differs by up to 0.3 deg at the declination of the JWIDF.
-    ra, dec : float
-        Where the midpoint of the two modules looks before dithers [deg]; the JWIDF unless given.
-    offset : tuple of float
-        Error of the pointing, along V2 and V3 [arcsec]: the WCS knows of it.
-    """
-
-    name: str
-    date: str
+    name: str  #: used in file names: letters and digits
+    date: str  #: start, in ISO format
+    #: Position angle of the V3 axis at the centre of the field [deg]. The observatory's V3PA is that at the boresight,
+    #: which differs by up to 0.3 deg at the declination of the JWIDF.
     roll: float
-    ra: float = 265.035
-    dec: float = 68.974
-    offset: tuple[float, float] = (0.0, 0.0)
+    ra: float = 265.035  #: where the midpoint of the two modules looks before dithers [deg]
+    dec: float = 68.974  #: [deg]
+    offset: tuple[float, float] = (0.0, 0.0)  #: error of the pointing, along V2 and V3 [arcsec]: the WCS knows of it
 
 
 JWIDF_EPOCHS = (
@@ -65,44 +48,34 @@ JWIDF_EPOCHS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """
-    One exposure of one detector.
+    """One exposure of one detector."""
 
-    Parameters
-    ----------
-    epoch : Epoch
-        The epoch.
-    band : Band
-        The band.
-    geometry : DetectorGeometry
-        The detector.
-    attitude : Attitude
-        The pointing, with its dither.
-    start : float
-        Start of the exposure [MJD, UTC].
-    duration : float
-        Effective exposure time [s].
-    program, observation, activity, number, dithers : int
-        Program, observation, activity, and which one of so many dithers it is.
-    """
-
-    epoch: Epoch
-    band: Band
-    geometry: DetectorGeometry
-    attitude: Attitude
-    start: float
-    duration: float
-    program: int
-    observation: int
-    activity: int
-    number: int
-    dithers: int
+    epoch: Epoch  #: the epoch
+    band: Band  #: the band
+    geometry: DetectorGeometry  #: the detector
+    attitude: Attitude  #: the pointing, with its dither
+    start: float  #: MJD, UTC
+    duration: float  #: effective exposure time [s]
+    program: int  #: number of the program
+    observation: int  #: number of the observation
+    activity: int  #: number of the activity
+    number: int  #: which one of the dithers it is
+    dithers: int  #: number of dithers
 
     @property
     def name(self) -> str:
         """The name without suffix, such as ``jw02738001001_02101_00001_nrca1``."""
         visit = f"jw{self.program:05d}{self.observation:03d}001"
         return f"{visit}_021{self.activity:02d}_{self.number:05d}_{self.geometry.detector.lower()}"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Epoch, detector and band, as in the columns of simulated measurements."""
+        geometry, band = self.geometry, self.band
+        return {
+            "epoch": self.epoch.name, "detector": geometry.detector, "array": geometry.array, "module": geometry.module,
+            "filter": band.filter, "pupil": band.pupil,
+        }  # fmt: skip
 
     @property
     def filename(self) -> str:

@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from stdatamodels.jwst.datamodels import ImageModel
 
-__all__ = [
-    "DETECTORS",
-    "FULL_FRAME",
-    "MODULE_MIDPOINT",
-    "SQUARE_ARCSEC",
-    "Array",
-    "Attitude",
-    "DetectorGeometry",
-    "assign_wcs",
-    "detector_geometry",
-    "read_aperture",
-    "read_subarray",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # Detector name, as in the DETECTOR keyword, to the aperture that covers it whole.
@@ -98,24 +84,13 @@ def read_subarray(detector: str, name: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Attitude:
-    """
-    A pointing of the telescope.
+    """A pointing of the telescope."""
 
-    Parameters
-    ----------
-    ra, dec : float
-        The sky position that the point (`v2`, `v3`) looks at [deg].
-    roll : float
-        Position angle of the V3 axis at that point, east of north [deg].
-    v2, v3 : float
-        The point of the telescope frame [arcsec]; the module midpoint unless given.
-    """
-
-    ra: float
-    dec: float
-    roll: float
-    v2: float = MODULE_MIDPOINT[0]
-    v3: float = MODULE_MIDPOINT[1]
+    ra: float  #: right ascension that the point (`v2`, `v3`) looks at [deg]
+    dec: float  #: declination [deg]
+    roll: float  #: position angle of the V3 axis at that point, east of north [deg]
+    v2: float = MODULE_MIDPOINT[0]  #: point of the telescope frame [arcsec]; the module midpoint unless given
+    v3: float = MODULE_MIDPOINT[1]  #: [arcsec]
 
     @property
     def matrix(self) -> Array:
@@ -151,22 +126,11 @@ def _on_one_axis(transform: Any, matrix: Array, first: Any, second: Any, **optio
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectorGeometry(DetectorNames):
-    """
-    The geometry of one detector in the full-frame SCI frame, with 0-indexed pixels.
+    """The geometry of one detector in the full-frame SCI frame, with 0-indexed pixels."""
 
-    Parameters
-    ----------
-    detector : str
-        Name of the detector, such as ``"NRCA1"`` or ``"NRCBLONG"``.
-    aperture : pysiaf.JwstAperture
-        The SIAF's aperture that covers the detector.
-    distortion : astropy.modeling.Model
-        From pixels to V2, V3 [arcsec], with its inverse.
-    """
-
-    detector: str
-    aperture: Any
-    distortion: "Model"
+    detector: str  #: such as ``"NRCA1"`` or ``"NRCBLONG"``
+    aperture: Any  #: the SIAF's aperture that covers the detector
+    distortion: "Model"  #: from pixels to V2, V3 [arcsec], with its inverse
 
     @property
     def reference(self) -> tuple[float, float]:
@@ -179,12 +143,9 @@ class DetectorGeometry(DetectorNames):
         return v2, v3
 
     def v2v3_to_pixel(self, v2: "ArrayLike", v3: "ArrayLike") -> tuple[Array, Array]:
-        """
-        Find the pixels at telescope coordinates [arcsec].
-
-        The inverse polynomials of the SIAF are good to 5e-4 pixel; what they miss at the place that they give is
-        taken off, which leaves less than 1e-6 pixel.
-        """
+        """Pixels at telescope coordinates [arcsec]."""
+        # The inverse polynomials of the SIAF are good to 5e-4 pixel; what they miss at the place that they give is
+        # taken off, which leaves less than 1e-6 pixel.
         x, y = self.distortion.inverse(v2, v3)
         missed_x, missed_y = self.distortion.inverse(*self.distortion(x, y))
         return 2 * x - missed_x, 2 * y - missed_y

@@ -13,9 +13,6 @@ from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import FULL_FRAME, Array
 from jwst_modfix.simulate.scene import PROFILES, Mixture, magnitude_column, point_spread_function, variation_column
 
-__all__ = ["ZERO_POINT", "SourcesOnDetector", "draw_sources", "locate_sources", "true_flux"]
-
-
 _REACH = 4.5  # standard deviations: half the width of a stamp, whose sum is set to the flux
 
 _MARGIN = 150.0  # pixels: sources this far outside still shine in

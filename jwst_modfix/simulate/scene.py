@@ -8,23 +8,10 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate.filters import Band
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import Array
-
-__all__ = [
-    "PROFILES",
-    "Mixture",
-    "Population",
-    "SceneError",
-    "magnitude_column",
-    "make_scene",
-    "point_spread_function",
-    "scene_around",
-    "variation_column",
-]
-
 
 _FWHM_TO_SIGMA = 1 / 2.354820045
 
@@ -75,30 +62,28 @@ _COUNT_MAGNITUDE = 22.0  # AB: the density counts sources brighter than this
 _FIELD_MARGIN = 10.0  # arcsec beyond the outermost corner
 
 
-class SceneError(ModuleOffsetError, ValueError):
-    """A population of sources that cannot be."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Population:
     """What kind of sources there are, and how many."""
 
-    density: float = 20.0  # sources brighter than 22 AB per arcmin^2
-    brightest: float = 16.0  # AB at 2 micron
-    faintest: float = 25.5  # AB at 2 micron
-    count_slope: float = 0.3  # dex/mag
+    density: float = 20.0  #: sources brighter than 22 AB per arcmin^2
+    brightest: float = 16.0  #: AB at 2 micron
+    faintest: float = 25.5  #: AB at 2 micron
+    count_slope: float = 0.3  #: dex/mag
     star_fraction: float = 0.25
-    variable_fraction: float = 0.03  # of the sources, between epochs
-    variable_amplitude: float = 0.2  # mag, standard deviation
+    variable_fraction: float = 0.03  #: of the sources, between epochs
+    variable_amplitude: float = 0.2  #: mag, standard deviation
 
     def __post_init__(self) -> None:
         if self.density <= 0:
-            raise SceneError(f"density: more than 0 per square arcmin; got {self.density:g}")
+            raise SimulationError(f"density: more than 0 per square arcmin; got {self.density:g}")
         if self.brightest >= self.faintest:
-            raise SceneError(f"brightest: brighter than faintest ({self.faintest:g} AB); got {self.brightest:g} AB")
+            raise SimulationError(
+                f"brightest: brighter than faintest ({self.faintest:g} AB); got {self.brightest:g} AB"
+            )
         for name in ("star_fraction", "variable_fraction"):
             if not 0 <= getattr(self, name) <= 1:
-                raise SceneError(f"{name}: from 0 to 1; got {getattr(self, name):g}")
+                raise SimulationError(f"{name}: from 0 to 1; got {getattr(self, name):g}")
 
     @property
     def surface_density(self) -> float:

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["random_stream"]
-
 
 def random_stream(seed: int, *names: str) -> np.random.Generator:
     """

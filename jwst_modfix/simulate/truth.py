@@ -11,27 +11,17 @@ from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import Array
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
-__all__ = ["MA2023_TABLE", "CalibrationTruth"]
-
-
 MA2023_TABLE = OffsetTable.read("packaged")
 """Table 2 of Ma et al. (2023): the truth that is injected unless another is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationTruth:
-    """
-    What is wrong with the simulated calibration.
+    """What is wrong with the simulated calibration."""
 
-    Parameters
-    ----------
-    table : OffsetTable
-        Zero-point errors z and gradients g; an array, filter and pupil without a row has none.
-    epoch_terms : mapping
-        t [mag] by ``(epoch, filter name)``, or by epoch for every filter; 0 where there is none.
-    """
-
+    #: Zero-point errors z, gradients g and fields; an array or detector, filter and pupil without a row has none.
     table: OffsetTable = MA2023_TABLE
+    #: t [mag] by ``(epoch, filter name)``, or by epoch for every filter; 0 where there is none.
     epoch_terms: Mapping[Any, float] = field(default_factory=dict)
 
     def epoch_term(self, epoch: str, band: Band) -> float:
@@ -42,10 +32,12 @@ class CalibrationTruth:
         """Error of the measured magnitude, z + g u + t [mag]: positive where sources look too faint."""
         geometry, band = exposure.geometry, exposure.band
         constant = self.epoch_term(exposure.epoch.name, band)
-        row = self.table.row(geometry.array, band.filter, band.pupil)
+        row = self.table.row(geometry.detector, band.filter, band.pupil)
         if row is None:
             return constant
-        constant += self.table.zero_point(row, geometry.module)
+        constant += self.table.zero_point(row, geometry.detector)
+        if row.field is not None:
+            constant = constant + row.field.evaluate(*np.broadcast_arrays(x, y))
         slope = self.table.exposure_gradient(row)
         if slope == 0:
             return constant

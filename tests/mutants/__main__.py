@@ -7,11 +7,10 @@ status 1 if the tests notice less than 90 % of them, and with status 2 if a muta
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import tomllib
@@ -19,11 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from preload import run_tests
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 COPIED = ("jwst_modfix", "tests", "examples", "docs", "changes")
 REQUIRED = 0.90
 TIMEOUT = 600  # s; a mutant that makes a loop endless is noticed
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["preload"])
 STATES = {0: "SURVIVED", 1: "noticed"}  # by the status of pytest; any other is BROKEN
 
 
@@ -71,23 +74,17 @@ class Copy:
 
     def test(self, tests):
         """Run test files, up to the first failure; give the state and the line that says why."""
-        names = [str(Path("tests", name)) for name in tests]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *names]
-        environment = os.environ | {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(
-                command, cwd=self.root, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-            try:
-                status = process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                return STATES[1], f"no end after {TIMEOUT} s"
-            output.seek(0)
-            lines = output.read().strip().splitlines()
+        output = self.root / "output"
+        process = FORKS.Process(target=run_tests, args=(str(self.root), tests, str(output)))
+        process.start()
+        process.join(TIMEOUT)
+        if process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+            return STATES[1], f"no end after {TIMEOUT} s"
+        lines = output.read_text().strip().splitlines()
         failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-        return STATES.get(status, "BROKEN"), [*failed, *lines[-1:], ""][0]
+        return STATES.get(process.exitcode, "BROKEN"), [*failed, *lines[-1:], ""][0]
 
     def judge(self, mutant):
         """Test one mutant, restore the file, and print what became of it."""
