@@ -182,6 +182,14 @@ def test_the_baseline_is_0_again_on_the_new_flux_scale(calibrate, baseline):
     assert any(f"changes the flux scale of the baseline {baseline}" in line for line in done.table.meta["history"])
 
 
+def test_a_baseline_whose_zero_points_were_not_0_in_the_mean_keeps_its_values(calibrate):
+    """Truth: z - 2.5 log10(PHOTMJSR' / PHOTMJSR), as the table did not keep the flux scale of B before."""
+    old, new = calibrate({"NRCA2": (2.0, 2.1), "NRCB2": (2.0, 1.9)})
+    done = rebase_table(table_of(point("NRCA2", 0.03), point("NRCB2", 0.02), baseline="B"), old, new)
+    found = [row.zero_point for row in done.table.zero_points]
+    assert found == pytest.approx([0.03 + change(2.0, 2.1), 0.02 + change(2.0, 1.9)], abs=1e-7)
+
+
 def test_a_slope_and_an_error_do_not_change_without_flats(calibrate):
     old, new = calibrate({"NRCALONG": {"F444W": (0.4, 0.41)}, "NRCBLONG": {"F444W": (0.4, 0.4)}})
     row = offset("long", "F444W", slope=0.004, slope_error=0.001)

@@ -18,8 +18,9 @@ from jwst_modfix.text import count_nouns
 def derive_from_command(measurements, output, **options):  # numpydoc ignore=PR01
     """Solve the measurement files of several derivations together.
 
-    The files are those that module_offset_derive writes, ECSV or FITS. Sources, exposures and epochs of two files
-    are never the same; the detectors are. What was selected and reserved stays so.
+    The files are those that module_offset_derive writes, ECSV or FITS, or the same as parquet, which is read in pieces
+    where it holds more than 5 million measurements. Sources, exposures and epochs of two files are never the same; the
+    detectors are. What was selected and reserved stays so.
 
     For example:
       modfix derive-from program1_modfix_measurements.ecsv program2_modfix_measurements.ecsv -o joined_moduleoffset.asdf

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, list_bands
 from jwst_modfix.derivation.provenance import find_validity
+from jwst_modfix.derivation.streams import draw_samples, open_streams, read_rest
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
@@ -46,15 +48,21 @@ def derive_from(
     files = [Path(path) for path in paths]
     if not files:
         raise MeasurementsError("no measurement file is given")
-    tables = [read_measurements(path) for path in files]
-    calibration = _join_calibrations(files, tables, allow_mixed=allow_mixed)
+    if streams := open_streams(files):
+        streams, tables, numbers = draw_samples(streams, _number_rows)
+    else:
+        tables = [read_measurements(path) for path in files]
+        numbers = [_number_rows(table) for table in tables]
+    calibration = _join_calibrations(files, tables, numbers, allow_mixed=allow_mixed)
     bands = sorted({band for table in tables for band in list_bands(table)})
     solutions, failures, parts = {}, {}, []
     for filter_, pupil in bands:
         label = describe_band(filter_, pupil)
         try:
             # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
-            solution = fit_quietly(_join(tables, filter_, pupil), **options)
+            chosen = {"filter": filter_, "pupil": pupil, "least_error": LEAST_ERROR}
+            rest = partial(read_rest, streams, **chosen) if streams else None
+            solution = fit_quietly(_join(tables, chosen, renumber=not streams), **options, rest=rest)
             parts.append(solution.to_table(baseline=baseline))
         except NoSolutionError as error:
             failures[label] = str(error)
@@ -107,11 +115,13 @@ def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
     return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
 
 
-def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_mixed: bool) -> Validity:
+def _join_calibrations(
+    files: Sequence[Path], tables: Sequence[Table], numbers: Sequence[np.ndarray], *, allow_mixed: bool
+) -> Validity:
     """Refuse files that were calibrated differently, or that have an exposure in common."""
     problems, seen, known, measured = [], {}, {}, {}
-    for path, table in zip(files, tables, strict=True):
-        _refuse_twice(path, table, seen, measured)
+    for path, table, rows in zip(files, tables, numbers, strict=True):
+        _refuse_twice(path, table, rows, seen, measured)
         calibration = table.meta.get("calibration")
         if not _is_calibration(calibration):
             problems.append(f"{path.name} does not say how its exposures were calibrated")
@@ -131,14 +141,15 @@ def _join_calibrations(files: Sequence[Path], tables: Sequence[Table], *, allow_
     return find_validity(contexts, *([row[i] or None for row in rows] for i in (0, 1)))
 
 
-def _refuse_twice(path: Path, table: Table, seen: dict[str, str], measured: dict[str, np.ndarray]) -> None:
+def _refuse_twice(
+    path: Path, table: Table, mine: np.ndarray, seen: dict[str, str], measured: dict[str, np.ndarray]
+) -> None:
     """Refuse exposures that another file has: by the stems of their names, and whatever these are, by magnitudes."""
     names = {_PRODUCT.sub("", str(name)): name for name in np.atleast_1d(table.meta.get("exposures", ()))}
     if twice := next((stem for stem in names if stem in seen), None):
         raise MeasurementsError(
             f"{path}: exposure {names[twice]} is in {seen[twice]} too; each exposure must be in one file"
         )
-    mine = _number_rows(table)
     for other, rows in measured.items():
         if number := len(np.intersect1d(mine, rows)):
             raise MeasurementsError(
@@ -149,15 +160,18 @@ def _refuse_twice(path: Path, table: Table, seen: dict[str, str], measured: dict
     measured[path.name] = mine
 
 
-def _number_rows(table: Table) -> np.ndarray:
-    """Make a number of the magnitude, error and place of each row: no two measurements have the same."""
+def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
+    """Make a number of the magnitude, error and place of each row, which no two measurements share.
+
+    Of the numbers, those are given that ``thin`` divides.
+    """
     number = np.zeros(len(table), np.uint64)
     for name in ("mag", "mag_error", "V2", "V3"):
         if name in table.colnames and table[name].dtype.kind == "f":
             bits = np.asarray(table[name], np.float64).view(np.uint64)
             number = (number ^ bits) * np.uint64(0x9E3779B97F4A7C15)  # wraps, which mixes the bits
             number ^= number >> np.uint64(29)
-    return np.unique(number[np.asarray(table["selected"], bool)])
+    return np.unique(number[np.asarray(table["selected"], bool) & (number % np.uint64(thin) == 0)])
 
 
 def _is_calibration(value: Any) -> bool:
@@ -175,14 +189,17 @@ def _words(values: list[list[Any]]) -> str:
     return " and ".join(", ".join(str(name) for name in row if name) or "no names" for row in values)
 
 
-def _join(tables: Sequence[Table], filter_: str, pupil: str) -> Measurements:
+def _join(tables: Sequence[Table], chosen: dict[str, Any], *, renumber: bool) -> Measurements:
     """Join the measurements of one band, with numbers that no two files share."""
-    parts, first = [], dict.fromkeys(_NUMBERS, 0)
+    parts, first, (filter_, pupil, _) = [], dict.fromkeys(_NUMBERS, 0), chosen.values()
     for table in tables:
         if (filter_, pupil) not in list_bands(table):
             continue
-        one = Measurements.from_table(table, filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
+        one = Measurements.from_table(table, **chosen)
         if not len(one):
+            continue
+        if not renumber:
+            parts.append(one)
             continue
         numbers = {name: getattr(one, name) - getattr(one, name).min() + first[name] for name in _NUMBERS}
         first = {name: int(values.max()) + 1 for name, values in numbers.items()}

@@ -66,6 +66,8 @@ class Design:
     def __matmul__(self, terms: np.ndarray) -> np.ndarray:
         """Product with one vector of terms, or with several as columns."""
         total = np.zeros((len(self), *terms.shape[1:]))
+        if not terms.any():
+            return total
         # The place -1 is that of the 0.
         padded = np.concatenate([terms, np.zeros((1, *terms.shape[1:]))])
         for rows in _slice(len(self)):

@@ -30,6 +30,7 @@ _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-3
 # Steps keep their length while the scale changes by less than this.
 _STALE = 0.02
+_SWEEPS = 4  # of weights and sources' means where no term is free: each leaves a fifth of the error
 # A step [mag] that is nothing, for terms that are a gauge only and have no error.
 _ROUNDING = 1e-8
 # Reason codes of ``RobustFit.rejected``.
@@ -84,6 +85,8 @@ class HuberProblem:
 
     def invert(self, weight):
         """Inverse of the normal matrix of the free terms; combinations with no information keep their value."""
+        if not self.free.any():
+            return np.zeros((0, 0))
         return self.system.invert(weight, self.free)[0]
 
 
@@ -123,7 +126,8 @@ def solve_huber(problem, used, fit):
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
         before, scale_before, values = fit.values, fit.scale, fit.values.copy()
-        values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
+        if len(inverse):
+            values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
         residual = system.residual(fit.weight, problem.y, values)
         scale = problem.find_scale(residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free))
         fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
@@ -131,7 +135,8 @@ def solve_huber(problem, used, fit):
         change = np.abs(fit.values - before)[problem.free]
         settled = abs(fit.scale - scale_before) <= _TOLERANCE * scale_before
         error = np.sqrt(np.maximum(np.diag(inverse), 0))
-        if fit.iterations > 1 and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
+        enough = 1 if len(inverse) else _SWEEPS
+        if fit.iterations > enough and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
             break
         if not (problem.robust or problem.rescale):
             break
@@ -174,7 +179,7 @@ def sandwich(problem, fit, as_given=False):
     return covariance
 
 
-def correct_leverage(system, weight, covariance, score):
+def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Scores of measurements corrected for the leverage H of their source: W^1/2 (I - H)^-1/2 W^-1/2 (CR2).
 
     Bell & McCaffrey (2002, Survey Methodology 28, 169); with the magnitudes of sources eliminated: Pustejovsky &
@@ -220,11 +225,23 @@ def fit_robust(
     beyond 5 sigma; a whole source with two such measurements (and more than a tenth of all), or whose epochs scatter
     with a chi-square that chance exceeds once in 10^4.
     """
+    problem, fit, rejected = settle(system, free, measurements, robust=robust, scatter=scatter, start=start)
+    chi2_used = float(np.sum(fit.base * fit.residual**2))
+    covariance = sandwich(problem, fit, as_given=not (robust or scatter))
+    fit = replace(fit, residual=_residual(problem, fit, 1 / (problem.error**2 + fit.sigma_int**2)))
+    return RobustFit(**vars(fit), covariance=covariance, rejected=rejected, chi2=chi2_used)
+
+
+def settle(
+    system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True,
+    start: RobustFit | None = None, scale: tuple[float, float] | None = None,
+) -> tuple[HuberProblem, HuberFit, np.ndarray]:  # fmt: skip
+    """Iterate terms, weights and rejections; ``scale`` is the scatter and the factor of the errors, where known."""
     error = measurements.mag_error
 
     def find_scale(residual, used, n_terms):
-        if not scatter:
-            return 0.0, 1.0
+        if scale is not None or not scatter:
+            return scale or (0.0, 1.0)
         freedom = np.count_nonzero(used) - np.count_nonzero(system.per_source(used))
         return _find_scatter(residual, error, used, max(1 - n_terms / max(freedom, 1), 0.2))
 
@@ -245,10 +262,7 @@ def fit_robust(
             break
         rejected = found
         fit = solve_huber(problem, rejected == USED, fit)
-    chi2_used = float(np.sum(fit.base * fit.residual**2))
-    covariance = sandwich(problem, fit, as_given=not (robust or scatter))
-    fit = replace(fit, residual=_residual(problem, fit, 1 / (error**2 + fit.sigma_int**2)))
-    return RobustFit(**vars(fit), covariance=covariance, rejected=rejected, chi2=chi2_used)
+    return problem, fit, rejected
 
 
 def _find_scatter(residual, error, used, share):
@@ -307,6 +321,8 @@ def _find_links(problem, weight, used):
     """
     system = problem.system
     found = np.zeros(system.n_sources, dtype=bool)
+    if not problem.free.any():
+        return found
     for direction in system.find_null_space(weight * used, problem.free).T:
         pull, whole = system.residual(weight, 0.0, direction), np.sum(weight * (system.design @ direction) ** 2)
         found |= system.per_source(weight * pull**2) > _INFORMED * whole

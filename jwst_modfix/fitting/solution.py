@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.field_choice import choose_order
 from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, Measurements, is_finite
 from jwst_modfix.fitting.missed import Structure, carry_fields, measure_structure
+from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
 from jwst_modfix.fitting.verdict import ArrayResult, table_of_results
@@ -333,6 +334,7 @@ def fit(
     robust: bool = True,
     scatter: bool = True,
     min_sources: int = Choice.min_sources,
+    rest: Callable[[], Iterable[Measurements]] | None = None,
 ) -> Solution:
     """
     Solve m = M_source + z + g u + t for one filter and pupil (the general form of Ma et al. 2023, Eq. 3-10).
@@ -372,6 +374,10 @@ def fit(
         False: plain weighted least squares, and errors as given.
     min_sources : int, optional
         Least effective number of sources that constrain a term; more than 3.
+    rest : callable, optional
+        Returns an iterable of more measurements than memory holds, each item with whole sources that no other has.
+        Values and errors are then those of all; what is determined, and all counts, are of ``measurements`` alone,
+        which must be a random sample of the sources.
 
     Returns
     -------
@@ -393,14 +399,16 @@ def fit(
     colour = None
     if colour_term and measurements.colour is not None:
         colour = float(np.median(measurements.colour))
-    options = {name: given[name] for name in given if name not in ("measurements", "robust", "scatter", "colour_term")}
+    apart = ("measurements", "robust", "scatter", "colour_term", "rest")
+    options = {name: given[name] for name in given if name not in apart}
     options |= {"field_order": 0 if field_order == "auto" else int(field_order), "drift": drift == "fit"}
     choice, solve = Choice(**options, colour=colour), partial(_fit_choice, measurements, robust=robust, scatter=scatter)
     if field_order == "auto":
         least = choice.least_order(measurements)
         solution = choose_order(measurements, lambda order: solve(replace(choice, field_order=order)), least)
-    else:
-        solution = solve(choice)
+        choice = replace(choice, field_order=solution.field_order)
+    if field_order != "auto" or rest is not None:
+        solution = solve(choice, rest=rest)
     degenerate = (status.words for status in solution.status if not status.is_fitted)
     for words in (*degenerate, *solution.refusals):
         warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
@@ -452,10 +460,14 @@ def _check_parameters(*, measurements: Any, **given: Any) -> None:
         )
 
 
-def _fit_choice(measurements: Measurements, choice: Choice, *, robust: bool, scatter: bool) -> Solution:
+def _fit_choice(
+    measurements: Measurements, choice: Choice, *, robust: bool, scatter: bool,
+    rest: Callable[[], Iterable[Measurements]] | None = None,
+) -> Solution:  # fmt: skip
     """Fit all but the reserved sources, with all that adds to the errors."""
     mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
+    solution = solution if rest is None else add_pieces(solution, rest())
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _add_fields(solution) if choice.scale == "detectors" else solution
     solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))

@@ -11,8 +11,7 @@ from jwst_modfix.simulate.observation import Epoch, Exposure, plan_exposures
 from jwst_modfix.simulate.optics import FULL_FRAME, Array
 from jwst_modfix.simulate.render import ZERO_POINT, locate_sources, true_flux
 from jwst_modfix.simulate.truth import CalibrationTruth
-
-_MAG_PER_FRACTION = 2.5 / np.log(10)
+from jwst_modfix.table.table import MAG_PER_FRACTION
 
 
 def observe_sources(
@@ -119,7 +118,7 @@ def _observe(scene: Table, exposure: Exposure, truth: CalibrationTruth, faintest
         "v3": sources.v3,
         "true_mag": magnitude,
         "magnitude_error": np.broadcast_to(error, magnitude.shape),
-        "noise": _MAG_PER_FRACTION * noise_equivalent_flux(flux, exposure) / flux,
+        "noise": MAG_PER_FRACTION * noise_equivalent_flux(flux, exposure) / flux,
     }
     return {name: values[bright] for name, values in columns.items()}
 

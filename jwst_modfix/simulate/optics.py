@@ -18,6 +18,7 @@ from scipy.interpolate import KroghInterpolator
 
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import DetectorNames
+from jwst_modfix.table.table import FULL_FRAME
 
 if TYPE_CHECKING:
     from astropy.modeling import Model
@@ -35,9 +36,6 @@ DETECTORS = tuple(_APERTURES)
 
 MODULE_MIDPOINT = (-1.738131, -492.431332)
 """V2, V3 of the point midway between the long-wavelength arrays [arcsec], from NRCA5_FULL and NRCB5_FULL."""
-
-FULL_FRAME = 2048
-"""Pixels along each side of a detector."""
 
 SQUARE_ARCSEC = np.deg2rad(1 / 3600) ** 2  # sr
 

@@ -15,7 +15,7 @@ from astropy.io import fits
 from jwst_modfix.errors import ExposureError, ReferenceTableError
 from jwst_modfix.exposure import open_fits
 from jwst_modfix.files import refuse_existing, written_whole
-from jwst_modfix.table.table import DETECTORS, FULL_FRAME, OffsetTable, Row, array_of
+from jwst_modfix.table.table import DETECTORS, FULL_FRAME, MAG_PER_FRACTION, OffsetTable, Row, array_of
 from jwst_modfix.table.validity import base_name, mjd_of, photmjsr_agrees
 from jwst_modfix.text import count_nouns, plain_text
 
@@ -364,7 +364,7 @@ def _fit_drifts(derivation: Any) -> list[Drift]:
         t0 = min(epochs.values())
         years = np.array([named[band["terms"][place]] - t0 for place in places]) / _YEAR
         lost = 1 - 10 ** (-0.4 * np.array(band["values"], float)[places])  # t > 0: measured faint
-        weight = np.linalg.inv((0.4 * np.log(10)) ** 2 * np.array(band["covariance"], float)[np.ix_(places, places)])
+        weight = np.linalg.inv(np.array(band["covariance"], float)[np.ix_(places, places)]) * MAG_PER_FRACTION**2
         normal = float(years @ weight @ years)
         if normal > 0:  # else all epochs are of one time, or the covariance is none
             loss = float(years @ weight @ lost) / normal

@@ -9,14 +9,13 @@ from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import refuse_existing, write_text
 from jwst_modfix.table import file
 from jwst_modfix.table.rules import Rule, check
-from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.table import MAG_PER_FRACTION, OffsetTable
 from jwst_modfix.table.validity import find_mismatch
 
 OF_LISTS = ("factor", "factor_error", "photmjsr_ref")
 """Columns of lists that tables do not have: fluxes are multiplied by the factor, which is PHOTMJSR over that of the
 reference file that the data were calibrated with."""
 
-_PER_FACTOR = 2.5 / math.log(10)  # mag, of a relative error of a factor
 _HEADER = "# DETECTOR-FILTER-PUPIL: [PHOTMJSR, factor of the flux, PIXAR_SR]\n"
 
 
@@ -68,7 +67,7 @@ def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict
         point["zero_point"] = 2.5 * math.log10(factor)
         if "factor_error" in row:
             error = check(row["factor_error"], Rule(kind="number", low=0), f"{place}, field factor_error", problems)
-            point["zero_point_error"] = _PER_FACTOR * error / factor if isinstance(error, float) else 0.0
+            point["zero_point_error"] = MAG_PER_FRACTION * error / factor if isinstance(error, float) else 0.0
     if "factor_error" in row and {"zero_point", "zero_point_error"} & set(row):
         problems.append(f"{place}: has factor_error and a zero_point or its error; give values and errors of one kind")
     detector, filter, pupil = (str(row.get(key, "CLEAR")) for key in ("detector", "filter", "pupil"))

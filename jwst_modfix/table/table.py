@@ -1,4 +1,7 @@
-"""The coefficient table in memory: rows, lookups and the gauge. Every value is checked when it is given."""
+"""The coefficient table in memory: rows, lookups and the gauge.
+
+Every value is checked when it is given: one that breaks a rule raises `~jwst_modfix.errors.ReferenceTableError`.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ DETECTORS = (
 BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be relative to one detector, too
 FRAMES = ("focal_plane", "detector", "sky")
 FULL_FRAME = 2048  # pixels of a detector along each axis
+MAG_PER_FRACTION = 2.5 / math.log(10)  # of a small relative change of a flux
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
@@ -224,11 +228,6 @@ class OffsetRow(_Row):
         ISO date at which the photom file gives `photmjsr`, as it may depend on time.
     photom : dict, optional
         Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     array: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=ARRAYS)})
@@ -279,11 +278,6 @@ class Field(_Checked):
     coefficients : sequence of sequences of float
         ``order + 1`` sequences; ``coefficients[i]`` has ``order + 1 - i`` numbers [mag]. ``coefficients[0][0]`` is 0,
         so that the zero point of the row is the mean over the detector.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     order: int = dataclasses.field(metadata={"rule": Rule(kind="whole number", low=0, high=9)})
@@ -380,11 +374,6 @@ class ZeroPointRow(_Row):
         Name of the photom file.
     group : int, optional
         Number of the group of linked detectors; zero points of two groups have no common scale.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     detector: str = dataclasses.field(
@@ -445,11 +434,6 @@ class Gradient(_Checked):
         Where u = 0: ``[V2, V3]`` [arcsec], ``[x, y]`` [0-indexed full-frame pixels] or ``[RA, Dec]`` [deg].
     exposure_share : float
         The share of a row's slope that one exposure carries, 0 to 1: g = exposure_share * k.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     frame: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=FRAMES)})
@@ -481,11 +465,6 @@ class Validity(_Checked):
         First and last CRDS context, such as ``"jwst_1130.pmap"``, both inclusive.
     photom, flat : str or tuple of str, optional
         Names of the photom and flat reference files.
-
-    Raises
-    ------
-    ReferenceTableError
-        A value breaks a rule.
     """
 
     context_first: str | None = dataclasses.field(default=None, metadata=_CONTEXT)

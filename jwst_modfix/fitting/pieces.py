@@ -1,0 +1,77 @@
+"""More measurements than memory holds: a solution of some of the sources, and one step with all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.design import number_labels
+from jwst_modfix.fitting.linear import LinearSystem, generalised_inverse
+from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.robust import USED, correct_leverage, settle
+from jwst_modfix.text import count_nouns
+
+if TYPE_CHECKING:
+    from jwst_modfix.fitting.solution import Solution
+
+# A step [typical errors of a measurement] up to which the weights of the residuals stay what they are.
+_LARGEST_STEP = 0.2
+
+
+def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
+    """Take one step of the robust equations with the sources of a solution and those of all pieces.
+
+    From a consistent start one step of Newton's is as good as the solution of all (Bickel 1975, JASA 70, 428). Which
+    terms are determined, the scatter and the links are those of the solution; a piece has whole sources.
+    """
+    model, free, system = solution.model, solution.free, solution.system
+    here, n = np.ix_(free, free), solution.n_measurements
+    matrix, gram = system.normal_matrix(solution.derivative)
+    inverse = np.zeros_like(matrix)
+    inverse[here] = system.invert(solution.derivative, free)[0]
+    scatter = matrix @ solution.covariance @ matrix  # of the sandwich, which the covariance is
+    score, held, counts = np.zeros(len(free)), np.zeros(len(free), bool), np.zeros(3, int)
+    for piece in pieces:
+        known = np.isin(piece.detector, model.detectors) & np.isin(piece.epoch, model.epochs)
+        known &= np.isin(piece.time, model.times) & ~piece.reserved
+        m = piece.select(known)
+        counts[2] += np.count_nonzero(~(known | piece.reserved))
+        if not len(m):
+            continue
+        own = LinearSystem(model.design(m), number_labels(m.source)[1])
+        left = replace(m, mag=m.mag - own.design @ solution.values)
+        fixed = solution.sigma_int, solution.error_scale
+        _, fit, rejected = settle(own, held, left, scale=fixed)
+        part, before = own.normal_matrix(fit.derivative)
+        # With the means of the last weights, so that the scores of a source add up to 0.
+        residual = fit.residual - own.source_mean(fit.weight, fit.residual)[own.source]
+        matrix, gram, pull = matrix + part, gram + before, fit.weight * residual
+        score += own.design.pull(pull)
+        # The leverage of a source is less than with the sample alone.
+        scatter += own.source_products(correct_leverage(own, fit.derivative, inverse, pull), np.ones(own.n_sources))
+        counts[:2] += np.count_nonzero(rejected == USED), own.n_sources
+    inverse[here] = generalised_inverse(matrix[here], gram[here])[0]
+    step, error = inverse @ score, np.sqrt(np.maximum(np.diag(solution.covariance), 0))
+    excess = np.abs(step) - (_LARGEST_STEP * solution.scale + 10 * error)
+    if (excess > 0).any():
+        worst = int(np.argmax(excess))
+        raise MeasurementsError(
+            f"measurements in {solution.measurements.filter}+{solution.measurements.pupil}: the sources outside of the "
+            f"sample move the {model.terms[worst].words} by {1e3 * step[worst]:+.1f} mmag, with an error of "
+            f"{1e3 * error[worst]:.1f} mmag; look at the rows of these sources, or solve fewer in memory"
+        )
+    words = (
+        f"values and errors are from {count_nouns(int(n + counts[0]), 'measurement')} of "
+        f"{count_nouns(int(solution.n_sources + counts[1]), 'source')} in pieces; counts, links, scatter, structure "
+        "and what is determined are of the sample above"
+    )
+    if counts[2]:
+        words += f"; {count_nouns(int(counts[2]), 'measurement')} of detectors or exposures without it are left out"
+    return replace(
+        solution, values=solution.values + step, covariance=inverse @ scatter @ inverse,
+        remarks=(*solution.remarks, words),
+    )  # fmt: skip
