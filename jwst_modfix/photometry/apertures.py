@@ -201,8 +201,7 @@ def _local_sky(values, errors):
     # Wings and neighbours make the levels of the pixels spread by more than the noise e of a pixel, and are no noise
     # themselves. Noise moves only pixels near the median across it, a share e/s of n where levels spread by s, and each
     # moves it by s/n: the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
-    spread = kept.std()
-    variance = spread * min(spread, np.median(errors))
+    variance = kept.std() * np.median(errors)
     return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size)
 
 

@@ -22,7 +22,7 @@ from preload import run_tests
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-COPIED = ("jwst_modfix", "tests", "examples", "docs", "changes")
+COPIED = ("jwst_modfix", "tests", "examples", "benchmarks", "docs", "changes")
 REQUIRED = 0.90
 TIMEOUT = 600  # s; a mutant that makes a loop endless is noticed
 FORKS = multiprocessing.get_context("forkserver")
