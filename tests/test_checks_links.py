@@ -72,3 +72,9 @@ def test_a_term_that_only_rejected_measurements_separate_is_fixed():
     (epoch,) = (s for s in again.status if s.term.kind == "epoch")
     assert epoch.status == "not separable"
     assert not again.free[again.model.terms.index(epoch.term)]
+
+
+def test_a_link_of_which_few_sources_agree_is_too_thin_whatever_the_effective_number():
+    """Truth: 40 + 4 + 40 sources of a chain count more than 4 by Kish, but one of the 4 is an outlier by 0.3 mag."""
+    found = status(solve(chain(4, np.array([0.3, 0.0, 0.0, 0.0])), min_sources=4), "offset[2]")
+    assert "the weakest link between its modules has 3 sources that agree (minimum 4); not fitted" in found.words

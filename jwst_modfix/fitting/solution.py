@@ -511,15 +511,16 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
     """Leave out what depends on a weak link; return the factors of the errors of few sources too."""
     model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
     weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
+    least = min(_WEAKEST_LINK, min_sources)
     fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
     for number in np.flatnonzero(solution.fitted & counted):
         term = model.terms[number]
         count = status[term].effective_sources
         factor[number] = student_factor(max(count, min_sources))
-        if weakest.get(term.name, _WEAKEST_LINK) < min(_WEAKEST_LINK, min_sources):
+        if weakest.get(term.name, least) < least:
             link = "between its modules" if term.kind == "offset" else "to the other detectors"
             why = f"the weakest link {link} has {weakest[term.name]} sources"
-            why += f" that agree (minimum {_WEAKEST_LINK}); not fitted"
+            why += f" that agree (minimum {least}); not fitted"
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
         fitted[number] = status[term].is_fitted
     # A level holds if its offset does, and a reference if another detector of its group does.
