@@ -63,6 +63,6 @@ def test_a_refusal_names_the_error_and_the_test_that_fails():
     with pytest.raises(NoSolutionError) as refusal:
         derive(*with_fault(lambda t: shift[np.asarray(t["exposure"])]))
     assert re.search(
-        r"array long: .*; its error of \d+\.\d mmag exceeds 3 mmag, so it is in no table", str(refusal.value)
+        r"array long: .*; its error of (?:[3-9]|\d\d)\.\d mmag exceeds 3 mmag, so it is in no table", str(refusal.value)
     )
     assert "F444W: residuals depend on exposure x detector (p = " in str(refusal.value)

@@ -100,6 +100,13 @@ def test_the_assumption_of_an_offset_is_the_change_that_moves_it_most(rolls, sha
     )
 
 
+def test_a_detector_that_was_seen_in_one_epoch_cannot_change():
+    """Truth: module A of array 2 has measurements in the first epoch only."""
+    m = simulate(random_stream(6, "seen once"), Truth(offset={}), Survey(arrays=("2",), density=40))
+    found = list_assumptions(solve(m.select((m.module == "B") | (m.epoch == 0)), time_term="fit"))
+    assert [assumption.detector for assumption in found] == ["2 B"]
+
+
 def test_zero_points_of_detectors_are_tested_too():
     """Truth: NRCA2 is 10 mmag fainter in epoch 1, of four rolls; zero points of eight detectors are fitted."""
     m = simulate(random_stream(2, "detectors"), Truth(offset={}), Survey(rolls=(0.0, 90.0, 180.0, 270.0), density=40))

@@ -99,6 +99,18 @@ def test_the_funnel_adds_up_and_names_the_rules(planted, band):
     assert rules["outlier"] == {"rule": "outlier", "sources": 0, "measurements": 1}, "its other measurements are used"
 
 
+def test_the_funnel_adds_up_with_a_colour_term():
+    """Truth: sources that are in one filter only are selected, and rejected as they have no colour."""
+    found = derive(*simulate_photometry(), colour_term=True)
+    content = describe_report(found, {band.name: collect_points(found, band) for band in found.bands})
+    for funnel in (band["funnel"] for band in content["bands"]):
+        assert "no colour" in [part["rule"] for part in funnel["rejected"]]
+        for kind in ("sources", "measurements"):
+            lost = {step: sum(part[kind] for part in funnel[step]) for step in ("not_selected", "rejected")}
+            assert funnel["found"][kind] - lost["not_selected"] == funnel["selected"][kind]
+            assert funnel["selected"][kind] - funnel["reserved"][kind] - lost["rejected"] == funnel["used"][kind]
+
+
 def test_residuals_are_before_and_after_the_correction(band):
     """Truth: half of the offset in A, minus half in B before, and nothing after; noise of 2 to 4 mmag."""
     for row, sign in zip(band["detector_residuals"], (0.5, -0.5), strict=True):
@@ -233,6 +245,8 @@ def test_a_saturated_star_is_told_from_a_variable_one(shift, epochs, is_named):
     words = [f["words"] for f in describe_report(found, points)["findings"] if f["name"] == "saturated star"]
     assert bool(words) == is_named
     assert all(word.startswith(f"source {star}, ") for word in words)
+    steps = [float(word.split()[-2]) for word in words]
+    assert steps == pytest.approx([60] * len(words), abs=6), "A - B in mmag: noise of 2 to 4 mmag, of two and more"
 
 
 def test_findings_name_the_sources_that_vary(content):

@@ -9,6 +9,7 @@ from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulat
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.checks import SkyOffset, compare_sky, reserve_sources, sky_offsets, validate
+from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.separability import too_few_sources
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays
@@ -100,6 +101,13 @@ def test_no_verdict_on_an_offset_whose_slope_is_not_determined():
     (result,) = judge_arrays(replace(solution, status=status, fitted=fitted))
     assert result.verdict == NOT_DETERMINED
     assert "slope of array long: constrained by only 5.0 effective sources (minimum 10); not fitted" in result.words
+
+
+@pytest.mark.parametrize(("count", "shown"), [(3.96, "3.96"), (3.999, "3.99"), (3.9, "3.9")])
+def test_too_few_sources_are_shown_below_the_minimum(count, shown):
+    """Truth: the number that is put in; 3.96 is not 4.0, which would be enough."""
+    words = too_few_sources(Term("offset", "1"), count, 4).words
+    assert words == f"offset of array 1: constrained by only {shown} effective sources (minimum 4); not fitted"
 
 
 def judge(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):

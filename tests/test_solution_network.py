@@ -96,6 +96,7 @@ def test_a_solution_describes_itself():
     offset, error = solution.value("offset[long]")
     shown = format_measured(offset, error, "")
     assert repr(solution) == f"<Solution F200W+CLEAR: long: {shown} mmag>"
+    assert "<tr><th>array</th><th>offset A - B [mmag]</th>" in solution._repr_html_()
     assert f"<td>long</td><td>{shown}</td>" in solution._repr_html_()
     table = solution.to_table(name="mine", baseline="A")
     assert (table.name, table.baseline, table.row("long", "F200W").offset) == ("mine", "A", offset)
