@@ -96,7 +96,7 @@ class PhotometryError(ModuleOffsetError, ValueError):
 
 
 class SimulationError(ModuleOffsetError, ValueError):
-    """A simulation is asked for with a band, subarray, population or wavefront that cannot be."""
+    """A simulation has an impossible band, subarray, population or wavefront."""
 
 
 class OutputError(ModuleOffsetError, OSError):

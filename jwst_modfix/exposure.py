@@ -564,7 +564,7 @@ class _ModelExposure(OpenExposure):
         self.tree.set(fact["path"], value)
 
     def _all_cards(self, hdu):
-        """Cards of a header that no schema knows: [keyword, value, comment] each."""
+        """List cards of a header that no schema knows: [keyword, value, comment] each."""
         header = self.tree.get(f"extra_fits.{hdu}.header")
         kinds = (list, tuple)
         return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []

@@ -142,7 +142,7 @@ def identify(path):
 
 
 def locate(path) -> Path:
-    """Absolute path; links of folders are followed, that of the file is kept.
+    """Find the absolute path; links of folders are followed, not that of the file.
 
     Relative paths between two places of this kind lead to the right file.
     """

@@ -359,7 +359,7 @@ def test_a_drift_is_taken_out_by_the_stock_photom_step(modfix, rate, area, tmp_p
         np.testing.assert_allclose(exported, truth, rtol=2e-3 if own == LINEAR else 2e-6)
     others = [run_photom(rate(filter="F150W"), name, area).data for name in ("p.fits", "new.fits")]
     np.testing.assert_allclose(*others, rtol=1e-6)
-    assert "has a drift in already" in modfix("convert", "t.asdf", "x.fits", "--timecoeff", "new.fits", status=1)
+    assert "already contains a drift" in modfix("convert", "t.asdf", "x.fits", "--timecoeff", "new.fits", status=1)
     modfix("convert", "t.asdf", "both.fits", "--photom", "new.fits")
 
 

@@ -232,7 +232,7 @@ def test_a_drift_in_the_turned_epoch_is_not_told():
     change = after.zero_points("mean")["NRCA1"][0] - before.zero_points("mean")["NRCA1"][0]
     assert change == pytest.approx(DRIFT * mine.share, abs=0.001)
     words = describe_drifts(drifts)
-    assert words[0].startswith("epoch 1: a drift of any detector cannot be told from its zero point; 10 mmag of ")
+    assert words[0].startswith("epoch 1: a drift of any detector is not separable from its zero point; 10 mmag of ")
     assert words[1].startswith("epoch 2: a drift of one of 8 detectors is known to 0.")
     with pytest.warns(DegenerateTermWarning, match="drifts of detectors are not fitted: at these pointings"):
         fit(m, scale="detectors", drift="fit")

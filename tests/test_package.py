@@ -89,3 +89,12 @@ def test_stpipe_lists_our_steps_by_alias():
         step = getattr(jwst_modfix, path.rpartition(".")[2])
         assert step.class_alias == alias
         assert hasattr(step, "step_defs") == is_pipeline
+
+
+def test_docstrings_begin_with_one_short_line():
+    """Tools show this line alone, in columns of 80 characters."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    nodes = ((path, node) for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, documented))
+    first = ((path.relative_to(PACKAGE), (ast.get_docstring(node) or "").partition("\n")[0]) for path, node in nodes)
+    assert [f"{path}: {line}" for path, line in first if len(line) > 79] == []

@@ -182,7 +182,7 @@ def test_warnings_failures_and_counts_of_one(derivation, tmp_path):
     page = write(odd, tmp_path)
     assert "derived from 1 exposure of 1 epoch." in page.text
     assert page.warnings == [
-        "Corrected for module offsets before: the exposures. Their offsets below are what was left.",
+        "Corrected for module offsets before: the exposures. Their offsets below are what remained.",
         "Mixed calibrations were allowed: PHOTMJSR is 1",
         "F200W: Some: x",
     ]

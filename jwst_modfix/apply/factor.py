@@ -47,21 +47,21 @@ def count_nodes(field: Field) -> int:
 
 
 def node_pixels(shape: tuple[int, ...], count: int = _NODES) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels x, y where a smooth zero-point error is evaluated: (count, count) each."""
+    """Lay out pixels x, y to evaluate a smooth zero-point error: (count, count) each."""
     nodes = (chebyshev.chebpts1(count) + 1) / 2
     x, y = np.meshgrid(nodes * (shape[1] - 1), nodes * (shape[0] - 1))
     return x, y
 
 
 def along_focal_plane(v2: Any, v3: Any, origin: Pair, direction: float) -> np.ndarray:
-    """Coordinate along a direction of the telescope's focal plane."""
+    """Compute the coordinate along a direction of the telescope's focal plane."""
     angle = np.radians(direction)
     u = ((np.asarray(v2) - origin[0]) * np.sin(angle) + (np.asarray(v3) - origin[1]) * np.cos(angle)) / 60
     return np.asarray(u)
 
 
 def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) -> np.ndarray:
-    """Coordinate along a direction of one detector."""
+    """Compute the coordinate along a direction of one detector."""
     angle = np.radians(direction)
     along_x = (np.asarray(x) - origin[0]) * scale[0]
     along_y = (np.asarray(y) - origin[1]) * scale[1]
@@ -69,7 +69,7 @@ def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) 
 
 
 def along_sky(ra: Any, dec: Any, origin: Pair, direction: float) -> np.ndarray:
-    """Coordinate along a position angle, in the tangent plane of the origin."""
+    """Compute the coordinate along a position angle, in the origin's tangent plane."""
     angle = np.radians(direction)
     east, north = project(ra, dec, origin)
     return np.asarray((east * np.sin(angle) + north * np.cos(angle)) * 60)
@@ -99,7 +99,7 @@ def gradient_coordinate(
 
 
 def _pixel_scale(to_v2v3: Any, x: float, y: float) -> Pair:
-    """Size of a pixel along x and y [arcsec], in the focal plane, at one place."""
+    """Compute the size of a pixel along x and y [arcsec] in the focal plane."""
     step = np.array([-0.5, 0.5])
     along_x = np.diff(to_v2v3(x + step, np.full(2, y)))
     along_y = np.diff(to_v2v3(np.full(2, x), y + step))
@@ -141,12 +141,12 @@ class FactorMap:
         return float(chebyshev.chebval2d(0.0, 0.0, self.coefficients))
 
     def on_grid(self, count: int = 9) -> np.ndarray:
-        """Factor at a grid of pixels from edge to edge, shape (count, count)."""
+        """Evaluate the factor on a grid of pixels from edge to edge, (count, count)."""
         places = np.linspace(-1, 1, count)
         return np.asarray(chebyshev.chebgrid2d(places, places, self.coefficients))
 
     def evaluate(self) -> np.ndarray:
-        """Factor at every pixel, float32, shape (ny, nx)."""
+        """Evaluate the factor at every pixel, float32, shape (ny, nx)."""
         factor = np.empty(self.shape, np.float32)
         for rows, block in self.blocks():
             factor[rows] = block
@@ -171,6 +171,6 @@ def apply_factor(factor_map: FactorMap, arrays: Mapping[str, np.ndarray], *, und
 
 
 def _basis(size: int, count: int) -> np.ndarray:
-    """Chebyshev polynomials at the pixels of an axis, shape (size, count)."""
+    """Evaluate Chebyshev polynomials at the pixels of an axis, shape (size, count)."""
     scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
     return np.asarray(chebyshev.chebvander(scaled, count - 1))

@@ -137,7 +137,7 @@ def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None)
 
 
 def _field_cards(order: int) -> list[tuple[str, int, int]]:
-    """Keyword, i and j of each coefficient of a field, in the order of its rows."""
+    """List keyword, i and j of each coefficient of a field, in the order of its rows."""
     return [(f"MODF{i}{j}", i, j) for i in range(order + 1) for j in range(order + 1 - i)]
 
 

@@ -1,4 +1,4 @@
-"""``modfix rebase`` and the exports of ``modfix convert``: tables and the user's CRDS reference files."""
+"""``modfix rebase`` and exports of ``modfix convert``, with CRDS reference files."""
 
 import contextlib
 from collections import Counter
@@ -101,7 +101,7 @@ def _describe_changes(changes: Sequence["Change"]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
-    """Give a hidden folder to write files to, which are moved to their places if nothing was refused."""
+    """Give a hidden folder for new files; move them into place if none is refused."""
     is_new = not folder.exists()
     check_writable(folder)
     try:
@@ -118,7 +118,7 @@ def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
 
 
 def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:
-    """Export a table into photom or flat files: all of them or, if one is refused, none."""
+    """Export a table into photom or flat files: none if one of them is refused."""
     paths = list_files(files, "flat" if kind == "flat" else "photom")
     single = len(paths) == 1 and output.lower().endswith(".fits")
     targets = [Path(output) if single else Path(output) / f"{path.stem}_modfix.fits" for path in paths]
@@ -162,7 +162,7 @@ def _export_flat(table: OffsetTable, flat: Path, output: Path, *, wcs: Sequence[
     row = export_flat(
         table, flat, output, partial(_factor_by_wcs, table, [Path(name) for name in wcs]) if wcs else None
     )
-    yield f"{row.label}: flat over the factor of the correction"
+    yield f"{row.label}: flat divided by the factor of the correction"
 
 
 def _factor_by_wcs(table: OffsetTable, exposures: Sequence[Path], image: "Image") -> Any:

@@ -1,4 +1,4 @@
-"""The group of subcommands, each imported when it is called, so that ``modfix --help`` is quick."""
+"""The subcommands; each is imported when called, to keep ``modfix --help`` quick."""
 
 import importlib
 import importlib.metadata
@@ -9,11 +9,11 @@ from jwst_modfix.errors import ModuleOffsetError
 
 _COMMANDS = {  # the module of each, and its line of help
     "show": ("tables", "Print a table, or what was done to exposures."),
-    "check": ("exposures", "Tell what the correction would do with exposures."),
+    "check": ("exposures", "Show what the correction would do with exposures."),
     "set": ("tables", "Change a row of a table, or add one."),
     "diff": ("tables", "Compare two tables, row by row."),
     "merge": ("tables", "Join the rows of several tables."),
-    "convert": ("tables", "ECSV to table and back; photom files with the offsets in."),
+    "convert": ("tables", "Convert a table to or from ECSV, or write it into photom files."),
     "rebase": ("calibrations", "Carry a table from one calibration to another."),
     "init": ("tables", "Put parameter files and a table of your own in a folder."),
     "group": ("exposures", "Make an association of exposures of several epochs."),
@@ -37,7 +37,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}  # of 
 
 
 class _LazyGroup(click.Group):
-    """Commands by name; an error that we raise on purpose is one line, and no traceback."""
+    """Commands by name; an error of ours is printed as one line, not as a traceback."""
 
     def list_commands(self, _ctx):
         return list(_COMMANDS)

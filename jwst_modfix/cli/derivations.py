@@ -1,4 +1,4 @@
-"""``modfix derive-from``: one table from the measurement files of several derivations."""
+"""``modfix derive-from``: a table from measurement files of several derivations."""
 
 from pathlib import Path
 

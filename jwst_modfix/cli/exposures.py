@@ -1,4 +1,4 @@
-"""``modfix check``, ``group`` and ``plan``: exposures, before anything is done to them."""
+"""``modfix check``, ``group`` and ``plan``: exposures before they are processed."""
 
 from collections import Counter
 from pathlib import Path
@@ -78,7 +78,7 @@ def find_exposures(inputs):
 
 
 def _preview(path, correction):
-    """Decide as the step would; the description of the exposure is None where it cannot be read."""
+    """Decide as the step would; the metadata is None for an unreadable exposure."""
     from jwst_modfix.apply.decide import Decision
     from jwst_modfix.exposure import open_exposure
 
@@ -222,7 +222,7 @@ def _lay_out(rolls, dithers, filters):
 
 
 def _describe_plan(plan):
-    """Errors of the terms of one filter, and in words what is not determined."""
+    """List errors of the terms of one filter, and what is not determined."""
     from jwst_modfix.fitting.drift import describe_drifts
 
     band = describe_band(plan.filter, plan.pupil)

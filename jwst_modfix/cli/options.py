@@ -14,7 +14,7 @@ FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}
 
 
 class Command(click.Command):
-    """A command whose docstring ends in examples, which are shown as they are, below the options."""
+    """A command whose docstring ends in examples, shown unchanged below the options."""
 
     def __init__(self, *args: Any, help: str = "", **more: Any) -> None:
         words, _, examples = inspect.cleandoc(help).partition("For example:\n")
@@ -22,7 +22,7 @@ class Command(click.Command):
 
 
 class ManyFiles(Command):
-    """A command whose options of several files take all words up to the next option, as the shell expands them."""
+    """A command whose options take several files, as a shell expands a pattern."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each of its words."""
@@ -91,7 +91,7 @@ model_options = several(
         "Arrays with a slope; or with --scale detectors, with fields of order 1 or more.",
     ),
     chosen("--scale", "modules detectors", "What gets a zero point."),
-    chosen("--exposure-terms", "auto fit zero", "Terms of exposures in the place of those of epochs."),
+    chosen("--exposure-terms", "auto fit zero", "Terms of exposures instead of those of epochs."),
     chosen("--baseline", " ".join([*BASELINES, *DETECTORS]), "Module or detector whose flux scale is kept."),
 )
 epoch_options = several(

@@ -50,7 +50,7 @@ def _read_epoch_term(text):
 
 
 def _split(text, rule, names, sizes, choices=None):
-    """Split a text into so many names, the first of which may be one of some choices, and numbers."""
+    """Split text into a number of names, the first of which has choices, and numbers."""
     parts = text.split(":")
     if len(parts) not in sizes or (choices and parts[0] not in choices):
         raise ValueError(rule)
@@ -119,7 +119,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--saturation/--no-saturation", default=True, help="Of bright cores.")
 @click.option("--cosmic-rays", type=click.IntRange(0), default=0, help="Unflagged, per exposure.")
 def simulate_command(output, quiet, field, seed, context, subarray, psf, wavefront, **given):  # numpydoc ignore=PR01
-    """Simulate multi-epoch NIRCam exposures whose flux calibration is wrong in a known way.
+    """Simulate multi-epoch NIRCam exposures with a known error of the calibration.
 
     Writes calibrated exposures (_cal.fits), level-3 associations for calwebb_image3, the catalogue of true sources
     (FIELD_sources.ecsv) and the injected error with the epochs and pointings (FIELD_truth.yaml). Options with

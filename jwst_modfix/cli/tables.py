@@ -1,4 +1,4 @@
-"""``modfix show``, ``init``, ``set``, ``diff``, ``merge`` and ``convert``: tables as files."""
+"""``modfix show``, ``init``, ``set``, ``diff``, ``merge``, ``convert``: tables."""
 
 import os
 import re
@@ -100,7 +100,7 @@ def init_command(folder):  # numpydoc ignore=PR01
 
 
 def _read_packaged(name, folder):
-    """Read a file of the package; a parameter file names the table by its absolute path, to work from anywhere."""
+    """Read a file of the package; a parameter file gets the table's absolute path."""
     if name == _TABLE_NAME:
         return PACKAGED_TABLE.read_text(encoding="utf-8")
     table = str((folder / _TABLE_NAME).absolute())
@@ -203,7 +203,7 @@ def _name(row):
 
 
 def _line(pair, name):
-    """Cells of one row in both tables, with the difference where both have the value."""
+    """Make the cells of a row of both tables, with the difference where both have it."""
     difference = pair.slope if name == "slope" else pair.value
     values = [(getattr(item, name), getattr(item, f"{name}_error")) for item in (pair.first, pair.second)]
     cells = [*_name(pair.first), *(describe_value(*v) or "   none" for v in values)]
@@ -249,11 +249,11 @@ _FROM_LISTS = (".ecsv", ".csv", *_YAML)
 @click.command("convert", cls=ManyFiles)
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
-@click.option("--photom", **FILES, help="Photom files, one of each detector: write them with the zero points in.")
-@click.option("--flat", **FILES, help="Flat files: write them over the factor, with fields and slopes.")
-@click.option("--timecoeff", **FILES, help="Photom files: write them with the drift of the epoch terms of the table.")
+@click.option("--photom", **FILES, help="Photom files, one of each detector: write copies with the zero points.")
+@click.option("--flat", **FILES, help="Flat files: write copies divided by the factor, with fields and slopes.")
+@click.option("--timecoeff", **FILES, help="Photom files: write copies with the drift of the table's epoch terms.")
 @click.option("--wcs", **FILES, help="With --flat: an exposure of each detector with a slope, for its WCS.")
-@click.option("--drop-slope", is_flag=True, help="With --photom: leave slopes and fields out, which it cannot carry.")
+@click.option("--drop-slope", is_flag=True, help="With --photom: leave out slopes and fields, which it cannot hold.")
 @click.option("--context", metavar="PMAP", help="CRDS context of the recipe's table or of a list of zero points.")
 @click.option("--recipe-gradient", is_flag=True, help="The recipe's table: the gradient as the recipe applies it.")
 def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, **files):  # numpydoc ignore=PR01
@@ -312,7 +312,7 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
 
 
 def _describe_import(table):
-    """Say what became of the rows, with one as an example of the sign, as a list may mean the opposite."""
+    """Describe the rows and the sign of one as an example: a list may be inverted."""
     yield f"{count_nouns(len(table.rows), 'row')}, hash {table.digest}"
     if table.zero_points:
         row = max(table.zero_points, key=lambda row: abs(row.zero_point))

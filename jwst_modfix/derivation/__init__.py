@@ -1,1 +1,1 @@
-"""From measurements of many exposures to one table of offsets, with its provenance."""
+"""From measurements of many exposures to a table of offsets with its provenance."""

@@ -31,10 +31,10 @@ from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
 from jwst_modfix.text import describe_band, format_measured
 
-# Added to the error of each measurement in quadrature [mag]: no source counts for more, however bright. What it repeats
-# to beyond that is the intrinsic scatter, which the fit finds.
+# Added to the error of each measurement in quadrature [mag], which limits the weight of bright sources. The fit
+# determines the intrinsic scatter beyond it.
 LEAST_ERROR = 0.0007
-# Fewer sources with a colour do not say whether residuals depend on it.
+# With fewer sources the dependence of residuals on colour cannot be tested.
 _MIN_COLOURS = 20
 _NO_COLOUR = (
     f"colour_term needs {_MIN_COLOURS} sources that are selected in a second filter too; add its exposures, or leave"
@@ -44,7 +44,7 @@ _NO_COLOUR = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Colour:
-    """Colours of the sources of a band: their magnitude in it minus that in another band."""
+    """Colours of sources: their magnitude in this band minus that in another band."""
 
     other: str  # name of the other band
     values: np.ndarray  # of each measurement that was selected, shape (n,), mag; NaN where the source is not in both
@@ -94,7 +94,7 @@ class BandResult:
 
     @property
     def colour_words(self) -> str:
-        """The colour at which offsets hold, and the colour term; empty where no second filter is measured."""
+        """Colour at which offsets hold, and the colour term; empty without second filter."""
         if self.colour is None:
             return ""
         words = f"offsets hold at the median colour {self.name} - {self.colour.other} = {self.colour.median:.2f} mag"
@@ -103,7 +103,7 @@ class BandResult:
         return f"{words}; colour term A - B: {format_measured(*self.solution.value('colour'), 'mmag per mag')}"
 
     def systematic_floors(self, aperture: str) -> dict[str, float]:
-        """Estimate the systematic error of each offset [mag], which is common to all sources: the PSFs differ."""
+        """Estimate the systematic error of each offset [mag]: the modules' PSFs differ."""
         known = aperture, _channel(self.filter), self.filter
         found = {result.array: systematic_error(*known) for result in self.results} or {"": systematic_error(*known)}
         return found | {
@@ -195,7 +195,7 @@ def _choices(options: Any) -> dict[str, Any]:
 
 
 def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[str, Any], options: Any) -> BandResult:
-    """Solve for detectors, by the sources or by the sky, of which the other stands beside it where it is possible."""
+    """Solve for detectors by sources or sky; add the other where it is possible."""
     band, chosen = (result.filter, result.pupil), (options.significance, options.baseline)
     by_sky, no_sky = _attempt(lambda: judge_sky(_solve_sky(photometry, result), *chosen))
     solution, no_sources = _attempt(lambda: fit(result.measurements, **choices))
@@ -226,7 +226,7 @@ def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
 
 
 def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
-    """Reserved sources, sky levels, bootstrap and the gradient of each module."""
+    """Check reserved sources, sky levels, bootstrap and the gradient of each module."""
     solution = result.solution
     draws = options.bootstrap if options.method == "network" else 0
     return replace(
@@ -243,7 +243,7 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
 
 
 def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTest, ...]:
-    """Test the residuals for what the model does not have; `ModelMismatchWarning` where a test fails."""
+    """Test residuals for unmodelled terms; `ModelMismatchWarning` where a test fails."""
     fitted = ~result.measurements.reserved
     colour = None if result.colour is None else result.colour.values[fitted]
     bands = len(list_bands(photometry.exposures))
@@ -263,7 +263,7 @@ def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[chec
 
 
 def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
-    """Colours against the band that shares most sources; None where no band shares enough of them."""
+    """Find colours with the band that shares most sources; None if all share too few."""
     table, best = photometry.measurements, None
     mine = _source_magnitudes(table, band.rows)
     for other in list_bands(photometry.exposures):
@@ -285,7 +285,7 @@ def _keep_colours(band: BandResult) -> BandResult:
 
 
 def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
-    """Median magnitude of each source in some rows, by its number; NaN where it is not in them."""
+    """Find the median magnitude by source number; NaN for sources not in the rows."""
     source = np.asarray(table["source"])
     return group_medians(np.asarray(table["mag"])[rows], source[rows], int(source.max()) + 1)
 
@@ -333,7 +333,7 @@ _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end toget
 def _compare_sky(
     photometry: Photometry, solution: Solution, results: Sequence[ArrayResult]
 ) -> tuple[checks.SkyComparison, ...]:
-    """Compare the offsets between the modules' sky levels with what the sources predict for them."""
+    """Compare offsets between the modules' sky levels with those from sources."""
     # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     m = solution.measurements
     table = photometry.exposures[_of_band(photometry.exposures, m.filter, m.pupil)]
@@ -344,7 +344,7 @@ def _compare_sky(
 
 
 def _sky_offsets(table: Table) -> dict[str, checks.SkyOffset]:
-    """Offsets of the sky levels in these exposures; none where no two were taken together."""
+    """Find offsets of the sky levels; none where no two exposures are simultaneous."""
     columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
     return _attempt(lambda: checks.sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
 
@@ -369,7 +369,7 @@ def find_times(exposures: Table, exposure: np.ndarray) -> np.ndarray:
 
 
 def difference_of_centres(table: Table, solution: Solution, result: ArrayResult) -> ArrayResult:
-    """Add the gradient between the middles of the two arrays to an offset, and to its error."""
+    """Add the gradient between the centres of both arrays to an offset and its error."""
     if result.offset is None:
         return result
     m = solution.measurements
@@ -381,6 +381,7 @@ def difference_of_centres(table: Table, solution: Solution, result: ArrayResult)
 
 
 def _middle(places: np.ndarray) -> tuple[float, float]:
-    """Middle (V2, V3) of the area where sources were measured [arcsec]: their mean follows how they cluster."""
+    """Find the middle (V2, V3) of the area where sources were measured [arcsec]."""
+    # The mean of the sources would follow how they cluster.
     v2, v3 = (places.min(axis=1) + places.max(axis=1)) / 2
     return float(v2), float(v3)

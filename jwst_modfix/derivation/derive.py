@@ -1,4 +1,4 @@
-"""From the members of an association to a derivation: its parameters, its course and its result."""
+"""A derivation from an association: its parameters, its course and its result."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _CHOICES = CHOICES | {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:  # numpydoc ignore=PR01
-    """Parameters of a derivation, as those of the step; MeasurementsError where they contradict each other."""
+    """Parameters of a derivation; MeasurementsError where they contradict each other."""
 
     photometry: str = "exposure"  #: source of the measurements: 'exposure', 'mosaic' or 'catalog'
     catalogs: tuple[str, ...] = ()  #: tables of your own photometry, with ``photometry='catalog'``
     method: str = "network"  #: 'network', 'pairs' (the published method) or 'sky' (levels, for detectors)
     scale: str = "modules"  #: what gets a zero point: 'modules' (offset and slope of each array) or 'detectors'
     field_order: str = "0"  #: order of each detector's field with ``scale='detectors'``: '0' to '3' or 'auto'
-    exposure_terms: str = "auto"  #: terms of exposures in the place of those of epochs: 'auto', 'fit' or 'zero'
+    exposure_terms: str = "auto"  #: terms of exposures instead of those of epochs: 'auto', 'fit' or 'zero'
     drift: str = "report"  #: terms of detectors in epochs, with ``scale='detectors'``: 'report', 'fit' or 'no'
     fit_slope: str = "long"  #: arrays with a gradient, or fields: 'long', 'all' or 'none'
     fit_direction: bool = False  #: fit the direction of each gradient too
@@ -151,17 +151,17 @@ class Derivation:  # numpydoc ignore=PR01
 
     @property
     def solution(self) -> dict[str, Solution]:
-        """Solutions by the name of the filter, such as ``F444W`` or ``F444W+F405N``; a dict even if there is one."""
+        """Solutions by name of the filter, such as ``F444W`` or ``F444W+F405N``."""
         return {band.name: band.solution for band in self.bands if band.solution is not None}
 
     @property
     def model(self) -> ModuleOffsetModel:
-        """The reference file as a data model: the table with its covariance, history and versions; it can be saved."""
+        """Reference file as a data model: table, covariance, history and versions."""
         return make_model(self)
 
     @cached_property
     def measurements(self) -> Table:
-        """The measurements, with the columns ``selected``, ``reserved``, ``used``, ``reason`` and ``residual``."""
+        """Measurements, with columns such as ``selected``, ``used`` and ``residual``."""
         table, n = Table(self.photometry.measurements, copy=False), len(self.selection.mask)
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         # A colour term leaves out selected measurements of sources without a colour.
@@ -194,7 +194,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     @property
     def corrected(self) -> str:
-        """Exposures that had been corrected before, so that the result is what was left; empty if there are none."""
+        """Exposures that were corrected before: the result is what remains in them."""
         everything = {(*header.band, header.array) for header in self.headers}
         done = {(*header.band, header.array) for header in self.headers if header.status == "COMPLETE"}
         if done == everything:
@@ -203,7 +203,7 @@ class Derivation:  # numpydoc ignore=PR01
 
     @property
     def systematic_floor(self) -> float | None:
-        """Largest systematic error of an offset [mag], which no standard error includes; None where it is not known."""
+        """Largest systematic error of an offset [mag], not part of its standard error."""
         if self.options.method == "sky":
             return SKY_FLOOR
         if self.options.photometry != "exposure":
@@ -230,7 +230,7 @@ class Derivation:  # numpydoc ignore=PR01
 
 
 def list_results(derivation: Derivation) -> list[list[str]]:
-    """List the results in words, a row for each array or detector; the first row has the names of the columns."""
+    """List the results as text: a header row, then one for each array or detector."""
     heads = (DetectorResult if derivation.options.scale == "detectors" else ArrayResult).heads
     rows = [["filter", *heads, "effective sources", "correction", "reason"]]
     return rows + [[band.name, *result.cells()] for band in derivation.bands for result in band.verdicts]
@@ -304,7 +304,7 @@ def read_members(
 
 
 def _inspect(path: Path) -> ExposureHeader | str:
-    """Read one member's headers and WCS; return the headers, or what is wrong with it."""
+    """Read a member's headers and WCS; return the headers, or what is wrong with it."""
     try:
         return read_header(path, with_geometry=True)
     except ModuleOffsetError as error:

@@ -50,7 +50,7 @@ class BandPlan:
     failure: str = ""  # why there is none
 
     def largest_error(self) -> float:
-        """Find the largest error of an offset or a zero point [mag]; infinite where one is not determined."""
+        """Find the largest error of an offset or zero point [mag]; inf if undetermined."""
         if self.forecast is None:
             return float("inf")
         if self.forecast.model.scale == "detectors":
@@ -68,7 +68,7 @@ _SHOWN = 5  # sets
 
 
 def reach_error(lay_out, seed, error, rolls=None, **options):
-    """Find the cheapest sets of rolls and dithers in which no offset or zero point has a larger error [mag]."""
+    """Find the cheapest rolls and dithers for a largest error of offsets [mag]."""
     # ``lay_out`` makes pointings of rolls and a number of dithers. Yields rolls, dithers and the plan of each filter.
     sets = [(len(turns) * dithers, turns, dithers) for turns in ([rolls] if rolls else _ROLLS) for dithers in _DITHERS]
     found = 0
@@ -142,7 +142,7 @@ def _pointing(header, geometry, epoch, time):
 
 
 def draw_places(pointings, rng, density, *, even=False):
-    """Draw places over the box that holds all exposures; spread evenly, a forecast does not depend on the draw."""
+    """Draw places evenly over the box of all exposures: forecasts then vary little."""
     first = pointings[0].centre
     east, north = offsets(*first, *np.transpose([pointing.centre for pointing in pointings]))
     radius = np.array([pointing.radius for pointing in pointings])

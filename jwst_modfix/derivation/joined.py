@@ -1,4 +1,4 @@
-"""From the measurement files of several derivations to one table: programs joined without their pixels."""
+"""One table from measurement files of several derivations, without their pixels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def derive_from(
     paths: Sequence[str | Path], *, baseline: str = "B", allow_mixed: bool = False,
     name: str = "joined_moduleoffset.asdf", **options: Any,
 ) -> Joined:  # fmt: skip
-    """Solve measurement files together; sources, exposures and epochs of two files are never the same."""
+    """Solve files together; no source, exposure or epoch is in two of them."""
     files = [Path(path) for path in paths]
     if not files:
         raise MeasurementsError("no measurement file is given")
@@ -106,7 +106,7 @@ def read_measurements(path: Path) -> Table:
 
 
 def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
-    """Describe the calibration of exposures, for the header of a measurement file: by detector, filter and pupil."""
+    """Describe the calibration of exposures by detector, filter and pupil."""
     found: dict[str, set[tuple[Any, ...]]] = {}
     for header in headers:
         key = f"{header.detector} {header.filter} {header.pupil}"
@@ -118,7 +118,7 @@ def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
 def _join_calibrations(
     files: Sequence[Path], tables: Sequence[Table], numbers: Sequence[np.ndarray], *, allow_mixed: bool
 ) -> Validity:
-    """Refuse files that were calibrated differently, or that have an exposure in common."""
+    """Refuse files of different calibrations, or with an exposure in common."""
     problems, seen, known, measured = [], {}, {}, {}
     for path, table, rows in zip(files, tables, numbers, strict=True):
         _refuse_twice(path, table, rows, seen, measured)
@@ -144,7 +144,7 @@ def _join_calibrations(
 def _refuse_twice(
     path: Path, table: Table, mine: np.ndarray, seen: dict[str, str], measured: dict[str, np.ndarray]
 ) -> None:
-    """Refuse exposures that another file has: by the stems of their names, and whatever these are, by magnitudes."""
+    """Refuse exposures that two files share, by their names and by their magnitudes."""
     names = {_PRODUCT.sub("", str(name)): name for name in np.atleast_1d(table.meta.get("exposures", ()))}
     if twice := next((stem for stem in names if stem in seen), None):
         raise MeasurementsError(
@@ -161,7 +161,7 @@ def _refuse_twice(
 
 
 def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
-    """Make a number of the magnitude, error and place of each row, which no two measurements share.
+    """Hash magnitude, error and place of each row, unique to each measurement.
 
     Of the numbers, those are given that ``thin`` divides.
     """
@@ -175,7 +175,7 @@ def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
 
 
 def _is_calibration(value: Any) -> bool:
-    """Whether the header of a measurement file describes a calibration, as `describe_calibration` writes it."""
+    """Test whether a header has a calibration in the form of `describe_calibration`."""
     if not isinstance(value, Mapping) or not isinstance(value.get("contexts"), list):
         return False
     files = value.get("files")

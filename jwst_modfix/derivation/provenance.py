@@ -1,4 +1,4 @@
-"""The reference file of a derivation: its rows, its validity, and how it was made."""
+"""The reference file of a derivation: its rows, validity and provenance."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def make_model(derivation: Derivation) -> ModuleOffsetModel:
 
 
 def _complete(row: Row, headers: Sequence[ExposureHeader]) -> Row:
-    """Round a row to digits that a person can read and edit, and add the calibration that it was derived on."""
+    """Round a row to editable digits, and add the calibration it was derived on."""
     values = {name: getattr(row, name, None) for name in _ROUNDED}
     known: dict[str, Any] = {name: round(value, _DECIMALS) for name, value in values.items() if value is not None}
     if row.field is not None:
@@ -89,7 +89,7 @@ def _mean_date(headers: Sequence[ExposureHeader]) -> str:
 
 
 def _calibration_of(headers: Sequence[ExposureHeader], date: str) -> dict[str, Any]:
-    """Find the photom file of the exposures of one detector or module, and PHOTMJSR on a date, where they have one."""
+    """Find the photom file of a detector's or module's exposures, and its PHOTMJSR."""
     names = _find_names([header.photom for header in headers])
     value = _value_at(mjd_of(date), headers, is_one_file=len(names) == 1)
     known = {"photom": names[0] if len(names) == 1 else None, "photmjsr": value}
@@ -97,7 +97,7 @@ def _calibration_of(headers: Sequence[ExposureHeader], date: str) -> dict[str, A
 
 
 def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: bool) -> float | None:
-    """Find PHOTMJSR on a date: the value of all exposures or, of one photom file, on the line through them."""
+    """Find PHOTMJSR on a date: the common value, or on a line through one file's."""
     values = np.array([header.photmjsr for header in headers], float)
     if not len(values) or not np.isfinite(values).all():
         return None
@@ -113,7 +113,7 @@ def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: boo
 
 
 def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], flat: Sequence[str | None]) -> Validity:
-    """Find the calibration that a table is valid for, from the context and the files of each exposure."""
+    """Find the calibration that a table is valid for from contexts and files."""
     names = _find_names(contexts)
     if any(context_number(context) is None for context in names):
         names = ()
@@ -123,7 +123,7 @@ def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], 
 
 
 def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:
-    """Sorted file names; none if one exposure has no name, because the table would then refuse that exposure."""
+    """Sort file names; none if one is missing: the table would refuse its exposure."""
     names = [value for value in values if value not in (None, "N/A")]
     return tuple(sorted({PurePosixPath(name).name for name in names})) if len(names) == len(values) else ()
 
@@ -137,7 +137,7 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
         f"photometry {options.photometry}, method {options.method}."
     )
     if derivation.corrected:
-        yield f"Corrected for module offsets before: {derivation.corrected}; their offsets are what was left."
+        yield f"Corrected for module offsets before: {derivation.corrected}; their offsets are what remained."
     yield from (f"Mixed calibrations were allowed: {line}." for line in derivation.mixed)
     for band in derivation.bands:
         yield from (f"{band.name}: {warning}" for warning in band.warnings)
@@ -148,7 +148,7 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
 
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
-    """Describe a derivation by plain numbers, text, lists and dicts, for the reference file and the report."""
+    """Describe a derivation as plain values, for the reference file and the report."""
     selection = derivation.selection
     return plain({
         "product": derivation.product,
@@ -178,7 +178,7 @@ def _describe_epoch(derivation: Derivation, number: int) -> dict[str, Any]:
 
 
 def _describe_aperture(derivation: Derivation) -> dict[str, Any] | None:
-    """Describe the apertures in which magnitudes were measured; None where they are of mosaics or catalogues."""
+    """Describe the apertures of the photometry; None for mosaics and catalogues."""
     options = derivation.options
     if options.photometry != "exposure":
         return None
@@ -233,7 +233,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Plain numbers, text, lists and dicts; None for what is not finite, which the file leaves out."""
+    """Make plain numbers, text, lists and dicts; None, later left out, if not finite."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

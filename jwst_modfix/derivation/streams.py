@@ -1,4 +1,4 @@
-"""Measurement files (parquet) that are larger than memory: a sample of their sources, and the others in pieces."""
+"""Parquet files larger than memory: a sample of sources, then others in pieces."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Stream:
             yield left
 
     def is_sampled(self, table: Table) -> np.ndarray:
-        """Whether the source of each row is in the sample."""
+        """Test whether the source of each row is in the sample."""
         return _hash(np.asarray(table["source"])) < self.share
 
 
 def open_streams(paths: Sequence[Path]) -> list[Stream]:
-    """Open files that hold more measurements than memory does together; none where they hold fewer."""
+    """Open files of together more measurements than memory holds; none for fewer."""
     if not all(path.suffix == ".parquet" and path.is_file() for path in paths):
         return []
     try:
@@ -88,7 +88,7 @@ def open_streams(paths: Sequence[Path]) -> list[Stream]:
 def draw_samples(
     streams: Sequence[Stream], number_rows: Callable[[Table, int], np.ndarray]
 ) -> tuple[list[Stream], list[Table], list[np.ndarray]]:
-    """Draw sources of all files: streams with the shifts of their numbers, tables, and the numbers of some rows.
+    """Draw sources of all files; shift their numbers; number rows to compare files.
 
     These rows are chosen by their content, so that a measurement that is in two files is chosen in both.
     """
@@ -117,7 +117,7 @@ def draw_samples(
 
 
 def read_rest(streams: Sequence[Stream], **options: Any) -> Iterator[Measurements]:
-    """Read the sources outside of the sample; ``options`` are those of `Measurements.from_table`."""
+    """Read sources not in the sample; ``options`` as in `Measurements.from_table`."""
     for stream in streams:
         for table in stream.read():
             m = Measurements.from_table(table[~stream.is_sampled(table)], **options)
@@ -126,7 +126,7 @@ def read_rest(streams: Sequence[Stream], **options: Any) -> Iterator[Measurement
 
 
 def _decode(column: Any, name: str, path: Path) -> np.ndarray:
-    """Values of a column of a batch."""
+    """Read the values of a column of a batch."""
     if column.null_count:
         raise MeasurementsError(f"{path}: column {name} must be filled in; {column.null_count} rows have no value")
     if hasattr(column, "dictionary"):
@@ -136,7 +136,7 @@ def _decode(column: Any, name: str, path: Path) -> np.ndarray:
 
 
 def _hash(source: np.ndarray) -> np.ndarray:
-    """Give each source a number from 0 to 1 by mixing the bits of its own (splitmix64, Steele et al. 2014)."""
+    """Hash numbers of sources to [0, 1) (splitmix64, Steele et al. 2014)."""
     bits = source.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)

@@ -1,1 +1,1 @@
-"""Measurements in, offsets and slopes with their uncertainties out: numpy and scipy only."""
+"""Offsets and slopes, with errors, from measurements: numpy and scipy only."""

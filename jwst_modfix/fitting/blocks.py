@@ -1,4 +1,4 @@
-"""Terms that are admitted together: of exposures, fields and drifts; and the gauge in which terms are reported."""
+"""Terms of exposures, fields and drifts, and the gauge of the reported terms."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +23,7 @@ MAX_DRIFT_ERROR = 0.010
 
 @dataclass(frozen=True, eq=False)
 class Information:
-    """The normal matrix of all terms of a model, and what sets of free terms make of it."""
+    """The normal matrix of all terms of a model, and its inverse for sets of them."""
 
     model: Model
     links: object  # LinkReport
@@ -31,7 +31,7 @@ class Information:
     gram: np.ndarray  # (n_terms, n_terms), before that
 
     def invert(self, free):
-        """Generalised inverse of the information of the free terms, 0 for the others, and its null vectors."""
+        """Invert the information of the free terms, 0 for others; find its null vectors."""
         n, here = len(free), np.ix_(free, free)
         inverse, null = np.zeros((n, n)), np.zeros((n, 0))
         inverse[here], vectors = generalised_inverse(self.matrix[here], self.gram[here])
@@ -40,7 +40,7 @@ class Information:
         return inverse, null
 
     def touches(self, contrasts, null):
-        """Whether each combination of terms has a part in the null space: it is then not determined."""
+        """Test which combinations are undetermined: they have a part in the null space."""
         root = np.sqrt(np.where(np.diag(self.gram) > 0, np.diag(self.gram), 1.0))
         scaled = contrasts / root
         size = np.linalg.norm(scaled, axis=1)
@@ -49,7 +49,7 @@ class Information:
 
 
 def find_references(model: Model, links: Any) -> np.ndarray:
-    """Find the zero points that are fixed to 0 in the solution: of the best linked detector of each group."""
+    """Find zero points to fix to 0: that of the best linked detector of each group."""
     found = np.zeros(len(model.terms), bool)
     for group in np.unique(links.detector_group) if model.scale == "detectors" else ():
         members = np.flatnonzero(links.detector_group == group)
@@ -60,7 +60,7 @@ def find_references(model: Model, links: Any) -> np.ndarray:
 
 
 def find_companions(model: Model, links: Any, fitted: np.ndarray) -> np.ndarray:
-    """Find terms that hold because others do: levels of determined offsets, zero points of a group that has others."""
+    """Find implied terms: levels of determined offsets, zero points within a group."""
     groups = {links.group_of(t) for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "zero_point"}
     offsets = {t.array for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "offset"}
     holds = [t.kind == "level" and (t.array in offsets or t.module is not None) for t in model.terms]
@@ -73,12 +73,10 @@ def find_companions(model: Model, links: Any, fitted: np.ndarray) -> np.ndarray:
 
 
 def report_terms(model, links, free, fitted):
-    """Matrix from the terms as solved to the terms as reported: the gauge.
-
-    In each group of linked detectors the sum of the levels is 0, or of the zero points that are determined. An epoch's
-    term is the mean of those of its exposures, less that of the first epoch, and each exposure's is what it has beside.
-    A drift is what a detector's has beside the mean of all detectors in the epoch.
-    """
+    """Make the matrix from the terms as solved to the terms as reported: the gauge."""
+    # In each group of linked detectors the sum of the levels, or of the determined zero points, is 0. The term of an
+    # epoch is the mean of those of its exposures, minus that of the first epoch. The term of an exposure is its
+    # difference from that of its epoch. A drift is its difference from the mean of all detectors in the epoch.
     report = np.eye(len(model.terms))
     of = {"level": {}, "zero_point": {}}
     for number, term in enumerate(model.terms):
@@ -155,19 +153,19 @@ def admit_exposures(found, information, choice):
 
 
 def _square(rows, matrix):
-    """``row @ matrix @ row`` of each row."""
+    """Compute ``row @ matrix @ row`` of each row."""
     return np.sum((rows @ matrix) * rows, axis=1)
 
 
 def _epochs_of(model):
-    """Epochs whose exposures have terms of their own, the first epoch left out."""
+    """Find epochs whose exposures have terms of their own, the first epoch left out."""
     shared = np.bincount(model.epoch_of_time, minlength=len(model.epochs)) > 1
     labels = set(model.epochs[shared].tolist())
     return np.array([term.kind == "epoch" and term.epoch in labels for term in model.terms], bool)
 
 
 def _with_exposures(found):
-    """Free terms with exposures in the place of their epochs; one exposure is fixed to 0."""
+    """Free terms with exposures in place of their epochs; one exposure is fixed to 0."""
     model = found.model
     free = (found.free & ~_epochs_of(model)) | model.mask("exposure")
     if (model.epoch_of_time == 0).sum() > 1:
@@ -176,14 +174,15 @@ def _with_exposures(found):
 
 
 def field_error(model, covariance, code):
-    """Error of a detector's field, rms over the array [mag]: P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1)."""
+    """Compute the error of a detector's field, rms over the array [mag]."""
+    # P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1).
     mine = [i for i, term in enumerate(model.terms) if term.kind == "field" and term.codes == (code,)]
     share = [1 / np.prod([2 * degree + 1 for degree in model.terms[i].power]) for i in mine]
     return float(np.sqrt(np.diag(covariance)[mine] @ share))
 
 
 def admit_field(found, information, choice):
-    """Free the fields of all detectors, of the highest order up to the one asked for that is determined well enough."""
+    """Free the fields of all detectors, to the highest order that is determined."""
     model, asked = found.model, choice.field_order
     if not asked or not model.mask("field").any():
         return found
@@ -191,11 +190,12 @@ def admit_field(found, information, choice):
     why = "" if there else f"field of order {asked}: no zero point is determined"
     trial = found
     for order in range(asked if there else 0, 0, -1):
-        # Detectors without a result have fields too: flat ones would hold the others'.
+        # Detectors without a result have fields too: if these were 0, they would fix those of the others.
         every = np.array([t.kind == "field" and sum(t.power) <= order for t in model.terms])
         mine = every & np.array([t.codes in there for t in model.terms])
         trial = replace(found, free=found.free | every, fitted=found.fitted | mine)
-        # A field must not rest on the assumption that exposures have no terms of their own, unless that is asked for.
+        # A field must not depend on the assumption that exposures have no terms of their own, unless the user asks for
+        # it.
         held = trial
         if choice.exposure_terms != "zero" and model.mask("exposure").any() and not trial.has_exposures:
             held = replace(trial, free=_with_exposures(trial), fitted=trial.fitted | model.mask("exposure"))
@@ -231,12 +231,12 @@ def _find_field_obstacle(trial, information):
         return "these pointings do not determine it"
     return (
         "the common linear gradient over the focal plane is not separable from the magnitudes of the sources (all"
-        " exposures are shifts of one roll) and is fixed to 0"
+        " exposures have one roll angle) and is fixed to 0"
     )
 
 
 def _is_tilt(trial, information):
-    """Whether a common gradient over the focal plane, alone, is what these pointings do not determine."""
+    """Test whether only a common gradient over the focal plane is undetermined."""
     matrix = information.matrix.copy()
     for tilt in information.model.tilts:
         pull = information.gram @ tilt
@@ -251,12 +251,12 @@ def _is_tilt(trial, information):
 
 
 def admit_drifts(found, information, choice):
-    """Free what each detector has in each epoch beside the first, where that is separable from its zero point."""
+    """Free the drifts of detectors in later epochs, where separable from zero points."""
     model = found.model
     if not choice.drift:
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
-    # Detectors without a result drift too: if they did not, they would hold the others.
+    # Detectors without a result drift too: if they were fixed, they would fix the others.
     every = model.mask("drift")
     mine = every & np.array([term.codes in there for term in model.terms], bool)
     trial = replace(found, free=found.free | (every & ~first_drifts(model, every)), fitted=found.fitted | mine)
@@ -273,7 +273,7 @@ def admit_drifts(found, information, choice):
 
 
 def first_drifts(model, possible):
-    """Find the first possible drift in each epoch: it is fixed to 0, as the epoch's term holds the mean."""
+    """Find the first possible drift in each epoch; it is 0, as the epoch has a term."""
     seen, found = set(), np.zeros(len(model.terms), bool)
     for number, term in enumerate(model.terms):
         if possible[number] and term.epoch not in seen:

@@ -1,4 +1,4 @@
-"""Checks of a solution: reserved sources, the bootstrap over sources, and sky levels."""
+"""Checks of a solution: reserved sources, bootstrap over sources, sky levels."""
 
 import itertools
 import warnings
@@ -30,7 +30,7 @@ _LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """What is left in the reserved sources after correction: between the modules, or of a detector."""
+    """Residual of the reserved sources: between modules, or of a detector."""
 
     array: str  # array ID, or name of a detector
     residual: float  # Delta_AB, or zero point, of the corrected reserved sources, mag
@@ -39,7 +39,7 @@ class Residual:
 
 
 def _list_results(solution: Solution) -> Iterator[tuple[Term, float, float]]:
-    """List the offsets or zero points that are determined, with their values and errors [mag]."""
+    """List the determined offsets or zero points, with values and errors [mag]."""
     for term in solution.model.terms:
         if term.kind in ("offset", "zero_point") and np.isfinite(solution.value(term.name)[0]):
             yield term, *solution.value(term.name)
@@ -56,7 +56,7 @@ def reserve_sources(measurements, rng, share=0.2):
 
 
 def validate(solution, measurements):
-    """Correct the reserved sources and solve for the offsets, or zero points, that are left."""
+    """Correct the reserved sources and solve for the remaining offsets."""
     reserved = measurements.select(measurements.reserved)
     known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)
     reserved = reserved.select(known)
@@ -78,13 +78,13 @@ def validate(solution, measurements):
 
 
 def _influence(solution: Solution, term: Term) -> np.ndarray:
-    """Change of a term, as reported, with each of the magnitudes."""
+    """Compute the change of a term, as reported, with each of the magnitudes."""
     return solution.influence(solution.derivative, solution.report()[[solution.names.index(term.name)]])[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assumption:
-    """What an offset depends on that no fit can tell: one detector that changes alone in one epoch."""
+    """Effect on an offset of one detector that changes alone in one epoch."""
 
     array: str  # whose offset it is
     detector: str  # the array and module that move it most, such as "2 A"
@@ -102,7 +102,7 @@ class Assumption:
 
 
 def list_assumptions(solution):
-    """Find for each offset which detector, if it changed alone in one epoch, would move it most."""
+    """Find the detector whose change in one epoch alone would shift an offset most."""
     m, found = solution.measurements, []
     epochs, epoch = np.unique(m.epoch, return_inverse=True)
     cell, shape = m.detector * len(epochs) + epoch, (2 * len(ARRAYS), len(epochs))
@@ -119,7 +119,7 @@ def list_assumptions(solution):
 
 @dataclass(frozen=True, kw_only=True)
 class ApertureDifference:
-    """Change of a term from the aperture to larger ones: how much of it depends on the PSF."""
+    """Change of a term from the aperture to larger ones: its dependence on the PSF."""
 
     name: str  # of the term
     array: str  # array ID of an offset, detector of a zero point
@@ -134,7 +134,7 @@ class ApertureDifference:
 
 
 def compare_apertures(solution, growth, far_growth, error):
-    """Fit the growths of the magnitudes, from one aperture to the next and the last, by the model of a solution."""
+    """Fit the model of a solution to the growths of magnitudes between apertures."""
     # ``error`` [mag] is that of the growth. All are of the measurements fitted; NaN where an aperture was not measured.
     known = np.isfinite([growth, far_growth, error]).all(axis=0) & (solution.rejected == 0)
     mine = replace(solution.measurements.select(known), mag_error=np.hypot(error[known], _GROWTH_ERROR))
@@ -180,7 +180,7 @@ def bootstrap_sources(solution, rng, n_draws=200):
 
 
 def _resample(solution, free, rng, n_draws):
-    """Add up, over copies of sources, their normal matrices and scores, for all draws."""
+    """Sum normal matrices and scores over the copies of sources, for all draws."""
     p, system = np.count_nonzero(free), solution.system
     matrices, scores = np.zeros((n_draws, p * p)), np.zeros((n_draws, p))
     for first, last in system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
@@ -212,7 +212,7 @@ class SkyOffset:
 
 @dataclass(frozen=True)
 class SkyComparison:
-    """Offset from the sky, and the same from sources, with their errors [mag]; and how the former changes."""
+    """Offset from the sky and from sources with errors [mag], and its change in time."""
 
     array: str
     sky: float
@@ -257,7 +257,7 @@ def sky_offsets(time, array, module, level, error):
 
 
 def compare_sky(offsets, results, by_epoch=None):
-    """Compare the sky's offsets with those of the sources, and with each other between epochs."""
+    """Compare the sky's offsets with those of sources, and between epochs."""
     # ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
     # 3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
     found = []
@@ -290,7 +290,7 @@ def compare_sky(offsets, results, by_epoch=None):
 
 
 def _largest_change(offsets):
-    """Find the two epochs between which an offset changes most in units of its error, the change and its error."""
+    """Find the two epochs of the most significant change, the change and its error."""
     best = None, 0.0, 0.0
     for first, second in itertools.combinations(sorted(offsets), 2):
         change = offsets[second].offset - offsets[first].offset
@@ -301,7 +301,7 @@ def _largest_change(offsets):
 
 
 def _ratios(time, level, error, mine, module):
-    """-2.5 log10(sky_A / sky_B) and its error for each time that has both."""
+    """Compute -2.5 log10(sky_A / sky_B) and its error for each time that has both."""
     side = [np.flatnonzero(mine & (module == name)) for name in ("A", "B")]
     _, a, b = np.intersect1d(time[side[0]], time[side[1]], return_indices=True)
     a, b = side[0][a], side[1][b]
@@ -310,7 +310,7 @@ def _ratios(time, level, error, mine, module):
 
 
 def _robust_mean(values, errors):
-    """Huber mean in units of the scatter or the errors, whichever is larger, and its standard error."""
+    """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
     n, median, scatter = len(values), np.median(values), robust_width(values)
     problem = HuberProblem(
         system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),

@@ -1,4 +1,4 @@
-"""Random scatter of each detector in each exposure: its size, and what it adds to the covariance of the terms."""
+"""Random scatter of detectors in exposures, and its part in the covariance."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class DetectorScatter:
 def estimate_detector_scatter(
     fit: RobustFit, system: LinearSystem, free: np.ndarray, detector: np.ndarray, time: np.ndarray
 ) -> DetectorScatter:
-    """Estimate the scatter by restricted maximum likelihood (Patterson & Thompson 1971) from the final residuals."""
+    """Estimate the scatter from final residuals by REML (Patterson & Thompson 1971)."""
     # With Z the columns of the effects, sources and terms projected out by the final weights w, the scores S = Z^T w r
     # have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within the detectors'
     # exposures.
@@ -81,7 +81,7 @@ def _maximise_likelihood(information, score, parts, squares, left, whole):
     if freedom < _LEAST_FREEDOM:
         return 0.0, freedom
     noise = max((squares - np.sum(part**2 / value)) / within, 1e-12) * value
-    # Where the few sources of a link vary, they have far more noise than their measurements tell.
+    # If the few sources of a link are variable, their noise is much larger than their measurement errors.
     seen = sum(np.sum((rows @ vector[:, kept]) ** 2, axis=0) for rows in parts)
     noise = np.where(seen > _VARY * noise, seen, noise)
 
@@ -94,7 +94,7 @@ def _maximise_likelihood(information, score, parts, squares, left, whole):
 
 
 def _take_moments(effects, weight, held, score, noise):
-    """Moments of the scores: E S^T S = c tr G + sigma^2 tr G G, the traces from random vectors."""
+    """Solve E S^T S = c tr G + sigma^2 tr G G; random vectors give the traces."""
     cross, change = held
     probes = np.random.default_rng(len(score)).choice([-1.0, 1.0], (len(score), _PROBES))
     moved = effects.apply(weight, probes) - cross.T @ (change @ probes)

@@ -1,4 +1,4 @@
-"""What a set can tell of detectors that change on their own between epochs, after the fit."""
+"""Limits on drifts of single detectors between epochs, from a finished fit."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _MOST_TERMS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """Change of one detector in one epoch since the first, less the mean of all detectors."""
+    """Change of a detector since the first epoch, minus the mean of all detectors."""
 
     detector: str
     epoch: int
-    value: float | None  # mag; None where it cannot be told from zero points
+    value: float | None  # mag; None where it is not separable from zero points
     error: float | None
     share: float  # change of the detector's zero point, less the mean of all, over a drift of it that is not fitted
 
 
 def list_drifts(solution: Solution) -> tuple[Drift, ...]:
-    """Fit a drift of every detector in every epoch after the first, beside all terms of a solution."""
+    """Fit a drift of each detector in each later epoch with all terms of a solution."""
     m = solution.measurements
     extended = _add_drifts(solution, m)
     if extended is None:
         return ()
-    # What the terms of the solution leave is fitted: its weights are nearly right, which halves the time.
+    # The residuals of the solution are fitted: its weights are nearly right, which halves the time.
     left = replace(m, mag=m.mag - solution.predict(m))
     again, report = fit_robust(extended.system, extended.free, left, start=solution), extended.report()
     scatter = estimate_detector_scatter(again, extended.system, extended.free, m.detector, m.time)
@@ -72,7 +72,7 @@ def _collect(extended, determined, values, covariance, shares):
 
 
 def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
-    """Add drifts to the terms of a solution or a forecast; None where they would be too many."""
+    """Add drifts to the terms of a solution or forecast; None if they are too many."""
     if (found.model.epochs.size - 1) * len(found.model.detectors) > _MOST_TERMS:
         return None
     terms = {"field_order": found.field_order, "exposure_terms": "fit" if found.has_exposures else "zero"}
@@ -83,7 +83,7 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
     # The mean of all detectors is the epoch's term; an epoch without a term of its own has no drifts either.
     timed = {t.epoch for t, f in zip(found.model.terms, found.fitted, strict=True) if f and t.kind == "epoch"}
     there = set(np.array(found.model.detectors)[find_determined(found)].tolist())
-    # Detectors without a result drift too: if they did not, they would hold the others.
+    # Detectors without a result drift too: if they were fixed, they would fix the others.
     every = np.array([term.kind == "drift" and term.epoch in timed for term in model.terms], bool)
     possible = every & np.array([bool(there & set(term.codes)) for term in model.terms], bool)
     free, fitted = free | (every & ~first_drifts(model, every)), (fitted & ~model.mask("drift")) | possible
@@ -92,7 +92,7 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
 
 
 def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
-    """Change of each detector's zero point with its own magnitudes in each epoch."""
+    """Compute the change of detectors' zero points with their magnitudes in epochs."""
     weights, shares = found.model.zero_points(), {}
     influences = found.influence(weight, weights - weights.mean(axis=0))
     for code, influence in zip(found.model.detectors, influences, strict=True):
@@ -103,7 +103,7 @@ def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[t
 
 
 def describe_drifts(drifts: Sequence[Drift]) -> list[str]:
-    """Say for each epoch to what error drifts of single detectors are known, or what they would move."""
+    """State the error of drifts in each epoch, or their effect if not determined."""
     words = []
     for epoch in dict.fromkeys(drift.epoch for drift in drifts):
         mine = [drift for drift in drifts if drift.epoch == epoch]
@@ -116,7 +116,7 @@ def describe_drifts(drifts: Sequence[Drift]) -> list[str]:
             worst = max(hidden, key=lambda drift: abs(drift.share))
             names = "any detector" if len(hidden) == len(mine) else ", ".join(drift.detector for drift in hidden)
             words.append(
-                f"epoch {epoch}: a drift of {names} cannot be told from its zero point; 10 mmag of {worst.detector}"
+                f"epoch {epoch}: a drift of {names} is not separable from its zero point; 10 mmag of {worst.detector}"
                 f" move it by up to {10 * abs(worst.share):.1f} mmag"
             )
     return words

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from jwst_modfix.fitting.solution import Solution
 
 HIGHEST = 3
-# A higher order is told from a lower one at this many sigmas: by chance once in 700.
+# A higher order is preferred at this many sigmas, which chance exceeds once in 700.
 _SIGMAS = 3.0
 _CLIP = 5.0  # sigmas beyond which a residual is an outlier
 _SWEEPS = 30
 
 
 def choose_order(measurements: Measurements, solve: Callable[[int], Solution], least: int = 0) -> Solution:
-    """Take the lowest order that the reserved sources cannot tell from any higher order that is determined."""
+    """Take the lowest order that no higher one beats in the reserved sources."""
     # All higher orders are compared, not only the next: a bowl has no linear term.
     reserved = measurements.select(measurements.reserved)
     if not len(reserved):
@@ -46,7 +46,7 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution], l
 
 
 def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> float:
-    """How many sigmas the reserved sources prefer the prediction of the higher order."""
+    """Compute by how many sigmas the reserved sources prefer the higher order."""
     # The residuals of the lower order are regressed on what the higher one adds, with the sources' means and those of
     # each detector in each exposure taken out of both, and errors from the scatter between sources.
     variance = reserved.mag_error**2 + lower.sigma_int**2

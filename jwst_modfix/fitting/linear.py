@@ -1,4 +1,4 @@
-"""Least squares with the magnitude M of every source eliminated, in pieces of rows: memory is bounded."""
+"""Least squares without the magnitudes M of sources, in pieces of bounded memory."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Matrix of shape (n, n_terms) with one entry a row in each block; made dense nowhere."""
+    """Matrix of shape (n, n_terms) with one entry a row in each block, never dense."""
 
     blocks: tuple[Block, ...]
     n_terms: int
 
     @classmethod
     def of_columns(cls, columns: np.ndarray) -> Design:
-        """Design of dense columns, shape (n, n_terms)."""
+        """Make the design of dense columns, shape (n, n_terms)."""
         label = np.zeros(len(columns), dtype=np.int8)
         return cls(tuple(Block(label, np.array([i]), column) for i, column in enumerate(columns.T)), columns.shape[1])
 
@@ -64,7 +64,7 @@ class Design:
         return Design(tuple(block.take(rows) for block in self.blocks), self.n_terms)
 
     def __matmul__(self, terms: np.ndarray) -> np.ndarray:
-        """Product with one vector of terms, or with several as columns."""
+        """Multiply by one vector of terms, or by several as columns."""
         total = np.zeros((len(self), *terms.shape[1:]))
         if not terms.any():
             return total
@@ -81,14 +81,14 @@ class Design:
         return total
 
     def pull(self, values: np.ndarray) -> np.ndarray:
-        """Product of the transposed design with a vector of rows."""
+        """Multiply the transposed design by a vector of rows."""
         total = np.zeros(self.n_terms + 1)
         for block in self.blocks:
             np.add.at(total, block.places, np.bincount(block.label, block.times(values), len(block.places)))
         return total[:-1]
 
     def toarray(self) -> np.ndarray:
-        """Dense matrix."""
+        """Make the dense matrix."""
         total, ones = np.zeros((len(self), self.n_terms + 1)), np.ones(len(self))
         for block in self.blocks:
             total[np.arange(len(self)), block.places[block.label]] += block.times(ones)
@@ -105,7 +105,7 @@ class Design:
         return found
 
     def project(self, matrix: np.ndarray, n_groups: int) -> np.ndarray:
-        """Compute ``D @ matrix @ D.T`` for each of the groups D of as many rows, shape (n_groups, n, n)."""
+        """Compute ``D @ matrix @ D.T`` for groups D of n rows: shape (n_groups, n, n)."""
         padded, ones, n = np.pad(matrix, (0, 1)), np.ones(len(self)), len(self.blocks)
         columns = np.stack([b.places[b.label] for b in self.blocks], axis=1).reshape(n_groups, -1)
         values = np.stack([b.times(ones) for b in self.blocks], axis=1).reshape(n_groups, -1)
@@ -115,7 +115,7 @@ class Design:
 
     @cached_property
     def _ordered(self) -> list[tuple[int, Block]]:
-        """Blocks of few labels, then those of many, each with its first place among the labels of all."""
+        """Blocks of few labels, then of many, each with the index of its first label."""
         ordered = sorted(self.blocks, key=lambda block: len(block.places) > _FEW_LABELS)
         ends = np.cumsum([0, *(len(block.places) for block in ordered)]).tolist()
         return list(zip(ends, ordered, strict=False))
@@ -131,7 +131,7 @@ class Design:
         return np.concatenate([block.places for _, block in self._ordered])
 
     def gram(self, weight: np.ndarray, other: Design | None = None) -> np.ndarray:
-        """Product of the transposed design with the weighted rows of itself, or of another one."""
+        """Multiply the transposed design by weighted rows of itself or of another one."""
         its = other or self
         total = np.zeros((len(self._places), len(its._places)))
         for rows in _slice(len(self)):
@@ -157,7 +157,7 @@ class Design:
     def sums(
         self, rows: slice | np.ndarray, weight: np.ndarray, source: np.ndarray, n: int
     ) -> tuple[np.ndarray, sparse.csr_array]:
-        """Sum weighted rows over each of n sources, by which the rows are ordered: few labels dense, many sparse."""
+        """Sum weighted rows, ordered by source, over each source: few labels dense."""
         few, many = np.empty((n, self._few)), []
         for start, block in self._ordered:
             mine, k = block.take(rows), len(block.places)
@@ -169,14 +169,14 @@ class Design:
         return few, _lay_out(many, weight, np.searchsorted(source, np.arange(n + 1)), len(self._places) - self._few)
 
     def _collect(self, total: np.ndarray, other: Design) -> np.ndarray:
-        """Matrix of terms from that of labels."""
+        """Make the matrix of terms from that of labels."""
         found = np.zeros((self.n_terms + 1, other.n_terms + 1))
         np.add.at(found, (self._places[:, None], other._places), total)
         return found[:-1, :-1]
 
 
 def _lay_out(blocks: list[tuple[int, Block]], weight: np.ndarray, edges: np.ndarray, n_labels: int) -> sparse.csr_array:
-    """Weighted sparse rows of blocks from their first places, those between two edges in one."""
+    """Lay out weighted sparse rows of blocks; rows between two edges become one row."""
     shape = len(weight), len(blocks)
     columns, values = np.empty(shape, np.int32), np.empty(shape)
     for number, (start, block) in enumerate(blocks):
@@ -211,7 +211,7 @@ class LinearSystem:
 
     @cached_property
     def _order(self) -> tuple[np.ndarray | None, np.ndarray]:
-        """Rows ordered by source, None where they are, and the edges of each source among them."""
+        """Order of rows by source, None if they are ordered, and the sources' edges."""
         edges = np.concatenate([[0], np.cumsum(np.bincount(self.source, minlength=self.n_sources))])
         if (self.source[1:] >= self.source[:-1]).all():
             return None, edges
@@ -224,7 +224,7 @@ class LinearSystem:
         return rows if order is None else order[rows], edges[first:last] - edges[first]
 
     def find_rows(self, sources: np.ndarray) -> np.ndarray:
-        """Rows of sources that have one number of rows, in their order."""
+        """Find rows of sources that have one number of rows, in their order."""
         order, edges = self._order
         places = (edges[sources][:, None] + np.arange(edges[sources[0] + 1] - edges[sources[0]])).ravel()
         return places if order is None else order[places]
@@ -244,14 +244,14 @@ class LinearSystem:
     def _sum_pieces(
         self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None, n_rows: int = _PIECE
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Sum a design's weighted rows over sources, range by range, times a factor of each source."""
+        """Sum a design's weighted rows over sources, times a factor, in ranges."""
         for first, last in self.split_sources(n_rows):
             rows, _ = self.rows_of(first, last)
             source, own = self.source[rows] - first, weight[rows]
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
-        """Add up ``factor * s.T @ s`` over sources, s the sum of weighted rows, or ``s.T @ t`` with that of others."""
+        """Sum ``factor * s.T @ s`` over sources, with s (or ``t``) sums of weighted rows."""
         its, root = other or self.design, np.sqrt(factor)
         few, total = self.design._few, np.zeros((len(self.design._places), len(its._places)))
         mine = self._sum_pieces(self.design, weight, root)
@@ -267,7 +267,7 @@ class LinearSystem:
         return self.design._collect(total, its)
 
     def source_sums(self, weight: np.ndarray, n_rows: int) -> Iterator[np.ndarray]:
-        """Sum weighted rows over each source, in ranges of sources; each of shape (n_sources, n_terms)."""
+        """Sum weighted rows over sources, in ranges; each of shape (n_sources, n_terms)."""
         places, n = self.design._places, np.arange(len(self.design._places))
         there = places >= 0
         columns = sparse.csr_array((np.ones(there.sum()), (n[there], places[there])), (len(n), self.design.n_terms))
@@ -285,11 +285,11 @@ class LinearSystem:
         return found[:-1]
 
     def source_mean(self, weight: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Weighted mean over each source: the estimate of M; 0 where M is not part of the model."""
+        """Average over each source with weights, to estimate M; 0 without M in the model."""
         return self.per_source(weight * y) * self.mean_variance(weight)
 
     def mean_variance(self, weight: np.ndarray) -> np.ndarray:
-        """Variance of the estimate of M of each source; 0 where it has no weight or M is not part of the model."""
+        """Estimate the variance of each source's mean; 0 without weight or without M."""
         total = self.per_source(weight)
         return np.divide(1.0, total, out=np.zeros_like(total), where=(total > 0) & self.eliminate)
 
@@ -300,10 +300,8 @@ class LinearSystem:
         return left
 
     def normal_matrix(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted normal matrix of the global terms, after and before the sources are eliminated.
-
-        The last result is kept, as several questions are asked of the same weights.
-        """
+        """Compute the normal matrix of the terms, with and without sources eliminated."""
+        # The last result is kept, as several questions are asked of the same weights.
         if not self._last or not np.array_equal(self._last[0][0], weight):
             gram = self.design.gram(weight)
             matrix = gram - self.source_products(weight, self.mean_variance(weight))
@@ -311,7 +309,7 @@ class LinearSystem:
         return self._last[0][1]
 
     def apply(self, weight: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Product of the normal matrix with several vectors of terms, shape (n_terms, n), without that matrix."""
+        """Multiply vectors of shape (n_terms, n) by the normal matrix without forming it."""
         found = np.zeros_like(vectors)
         for first, last in self.split_sources(_PIECE):
             rows, starts = self.rows_of(first, last)
@@ -322,13 +320,13 @@ class LinearSystem:
         return found
 
     def invert(self, weight: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inverse of the normal matrix of the free terms, and vectors that span its null space."""
+        """Invert the normal matrix of the free terms; find a basis of its null space."""
         here = np.ix_(free, free)
         matrix, gram = self.normal_matrix(weight)
         return generalised_inverse(matrix[here], gram[here])
 
     def find_null_space(self, weight: np.ndarray, free: np.ndarray) -> np.ndarray:
-        """Find the combinations of all terms that these weights do not determine, shape (n_terms, n)."""
+        """Find combinations of terms that are not determined, shape (n_terms, n)."""
         gram = np.diag(self.normal_matrix(weight)[1])[free]
         null = self.invert(weight, free)[1]
         found = np.zeros((len(free), null.shape[1]))
@@ -336,11 +334,11 @@ class LinearSystem:
         return found
 
     def score(self, weight: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """Right side of the normal equations for a step from given residuals."""
+        """Compute the right side of the normal equations for a step from given residuals."""
         return self.design.pull(weight * (residual - self.source_mean(weight, residual)[self.source]))
 
     def kept_share(self, weight: np.ndarray) -> np.ndarray:
-        """Root of the share of its variance that a residual keeps when its source's mean is subtracted."""
+        """Find the root of the share of variance kept without the mean of the source."""
         if not self.eliminate:
             return np.ones(len(weight))
         total = self.per_source(weight)[self.source]
@@ -348,11 +346,9 @@ class LinearSystem:
         return np.sqrt(np.maximum(1 - share, 1e-6))
 
     def effective_sources(self, weight: np.ndarray, influences: np.ndarray) -> np.ndarray:
-        """Count the sources that constrain combinations of terms, shape (n, n_terms).
-
-        ``(sum s)^2 / sum s^2`` of their shares s in its information (Kish): n sources of equal shares count n, and one
-        that has all counts 1.
-        """
+        """Count the sources that constrain combinations of terms, shape (n, n_terms)."""
+        # `(sum s)^2 / sum s^2` of their shares s in its information (Kish): n sources of equal shares count n, and
+        # one that has all counts 1.
         total, square = np.zeros((2, len(influences)))
         for first, last in self.split_sources(_PIECE):
             rows, starts = self.rows_of(first, last)
@@ -373,10 +369,8 @@ def _subtract_means(values: np.ndarray, weight: np.ndarray, starts: np.ndarray) 
 
 
 def generalised_inverse(matrix: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of a symmetric matrix without its null space, and vectors that span the null space.
-
-    Contrasts that the data determine, such as z_A - z_B, do not depend on which generalised inverse is taken.
-    """
+    """Invert a symmetric matrix outside of its null space; find a basis of that."""
+    # Contrasts that the data determine, such as z_A - z_B, do not depend on which generalised inverse is taken.
     scale = np.diag(gram)
     root = np.sqrt(np.where(scale > 0, scale, 1.0))
     eigenvalue, vector = np.linalg.eigh(matrix / np.outer(root, root))

@@ -46,7 +46,7 @@ def focal_plane_coordinate(
     V2: ArrayLike, V3: ArrayLike, direction: float = DIRECTION, origin: tuple[float, float] = ORIGIN
 ) -> np.ndarray:
     """
-    Coordinate u along a direction of the focal plane.
+    Compute the coordinate u along a direction of the focal plane.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def _only(name: str, there: np.ndarray) -> str | None:
 
 
 def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
-    """Whether a value holds finite numbers of this shape; text and True hold none."""
+    """Test whether a value has finite numbers of this shape; text and True have none."""
     items = np.asarray(value, dtype=object)
     numbers = [item for item in items.ravel() if isinstance(item, Real) and not isinstance(item, bool)]
     return items.shape == shape and len(numbers) == items.size and all(map(math.isfinite, numbers))
@@ -358,7 +358,7 @@ def _find_mixed(time: np.ndarray, epoch: np.ndarray) -> int | None:
 
 
 def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:
-    """One column as a one-dimensional array of its type."""
+    """Read one column as a one-dimensional array of its type."""
     kind: type = int if name in _COUNTS else bool if name == "reserved" else str if name in _LABELS else float
     values = np.asarray(values)
     if values.ndim != 1:
@@ -369,7 +369,7 @@ def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:
 
 
 def _codes(name: str, values: np.ndarray, known: tuple[str, ...], place: str) -> np.ndarray:
-    """Numbers of the labels; comparing with each known label is much cheaper than sorting strings."""
+    """Encode labels; comparing with known labels is faster than sorting."""
     codes = np.full(len(values), -1, dtype=np.int8)
     for code, label in enumerate(known):
         codes[values == label] = code

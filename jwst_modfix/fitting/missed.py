@@ -1,4 +1,4 @@
-"""Structure over the pixels of a detector that is left in the residuals: what the model does not hold."""
+"""Structure over a detector's pixels that remains in the residuals of a fit."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Structure:
 
 
 def measure_structure(solution: Solution) -> dict[int, Structure]:
-    """Measure what is left in each detector, by its number; none without pixels, or with few sources."""
-    # A term of each cell is added to the model, with one half of the sources and then with the other; noise has no part
-    # in the mean of the products of the two.
+    """Measure residual structure by detector number; none with too few sources."""
+    # A term of each cell is added to the model, with one half of the sources and then with the other. The mean of the
+    # products of the two is free of noise.
     m = solution.measurements
     if m.x is None or m.y is None:
         return {}
@@ -79,9 +79,9 @@ def measure_structure(solution: Solution) -> dict[int, Structure]:
 
 
 def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
-    """Estimate the rms of the fields that are not fitted [mag], and their part in the covariance of the terms."""
-    # The fields are taken as random, of order 2 and of one rms, which is that of the structure in the residuals. They
-    # move zero points most where sources link detectors at their edges only.
+    """Estimate the rms of unfitted fields [mag], and their part in the covariance."""
+    # The fields are assumed to be random, of order 2, with the rms of the structure in the residuals. They shift zero
+    # points most where sources link detectors at their edges only.
     m, p, n = solution.measurements, len(solution.free), 2 * len(ARRAYS)
     known = [(s.square, s.seen, s.error) for s in solution.structure.values()]
     if not known or (solution.fitted & solution.model.mask("field")).any():
@@ -103,7 +103,7 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
 
 
 def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Polynomials of order 2 without a mean, each of rms 1 over the array, shape (n_powers, n)."""
+    """Evaluate polynomials of order 2, mean 0, rms 1 over the array, (n_powers, n)."""
     powers = list_powers(2)
     return legendre(x, y, powers) * np.sqrt([[(2 * i + 1) * (2 * j + 1)] for i, j in powers])
 
@@ -111,7 +111,7 @@ def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _extend(
     solution: Solution, rows: np.ndarray, columns: Design
 ) -> tuple[LinearSystem, np.ndarray, np.ndarray, np.ndarray]:
-    """Put columns beside the terms, for some rows: system, normal matrix, inverse of the free terms, their places."""
+    """Add columns to the terms, for some rows: system, matrix, inverse, free terms."""
     source = np.unique(solution.system.source[rows], return_inverse=True)[1]
     system = LinearSystem(solution.system.design.take(rows).beside(columns), source)
     matrix, gram = system.normal_matrix(solution.weight[rows])
@@ -121,9 +121,9 @@ def _extend(
 
 
 def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values of cells from some rows, 0 where these do not determine a cell; their covariance, and what they see."""
-    # The last has a column for each polynomial of each detector, such that the squares of a row add up to the mean
-    # square in that cell of fields of unit rms.
+    """Solve for cells (0: not determined), their covariance and response to fields."""
+    # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
+    # that cell of fields of unit rms.
     n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
     weight = solution.weight[rows]
     system, matrix, inverse, terms = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))

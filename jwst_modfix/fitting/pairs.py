@@ -1,4 +1,4 @@
-"""The paper's own solution, from pairs of epochs and patches: Eq. 5-10 of Ma et al. (2023)."""
+"""The solution of Ma et al. (2023, Eq. 5-10) from pairs of epochs and patches."""
 
 import itertools
 import warnings
@@ -43,7 +43,7 @@ class PatchPair:
 
     @property
     def offset(self):
-        """Delta_AB = (Delta_p - Delta_q) / 2 (Eq. 7) [mag]; mixed with the slope where there is one."""
+        """Delta_AB = (Delta_p - Delta_q) / 2 (Eq. 7) [mag], mixed with a slope, if any."""
         return (self.median_p - self.median_q) / 2
 
     @property
@@ -106,7 +106,7 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
 
 
 def _average(m):
-    """Weighted mean magnitude and mean coordinate for each source, epoch, array and module."""
+    """Average magnitudes and coordinates by source, epoch, array and module."""
     source = number_labels(m.source)[1].astype(np.int64)
     epochs, epoch = number_labels(m.epoch)
     key, visit = number_labels((source * len(epochs) + epoch) * 2 * len(ARRAYS) + m.detector)
@@ -124,7 +124,7 @@ def _average(m):
 
 
 def _patch_pair(array, visits, i, j):
-    """Match the two modules of an array ID between two epochs; None where a patch has too few sources."""
+    """Match both modules of an array ID between epochs; None with too few sources."""
     found = []
     for sign, first, second in ((1.0, 1, 0), (-1.0, 0, 1)):
         before = np.flatnonzero((visits["epoch"] == i) & (visits["module"] == first))
@@ -150,7 +150,7 @@ def _median_and_mad(difference):
 
 
 def _list_columns(pairs, sloped, timed):
-    """Columns of Eq. 9-10 for all patches at once, by name."""
+    """List the columns of Eq. 9-10 for all patches at once, by name."""
     columns = {"offset": np.concatenate([pair.sign for pair in pairs])}
     if sloped:
         columns["slope"] = np.concatenate([pair.d for pair in pairs])
@@ -161,7 +161,7 @@ def _list_columns(pairs, sloped, timed):
 
 
 def _inflation(columns):
-    """Variance of the offset over what it would be if all else were known; infinite where it is not determined."""
+    """Compute the variance of the offset over that with all else known, or inf."""
     X = np.column_stack(list(columns.values()))
     if np.linalg.matrix_rank(X) < X.shape[1]:
         return np.inf
@@ -170,7 +170,7 @@ def _inflation(columns):
 
 
 def _fit(array, pairs, columns):
-    """Fit Eq. 9-10 to all patches at once, with a scale from the MAD of the residuals."""
+    """Fit Eq. 9-10 to all patches together; the scale is the MAD of the residuals."""
     sources, number = np.unique(np.concatenate([pair.source for pair in pairs]), return_inverse=True)
     y, X = np.concatenate([pair.difference for pair in pairs]), np.column_stack(list(columns.values()))
     n, p = X.shape

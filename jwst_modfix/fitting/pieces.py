@@ -1,4 +1,4 @@
-"""More measurements than memory holds: a solution of some of the sources, and one step with all others."""
+"""More measurements than memory holds: solve some sources, take a step with all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGEST_STEP = 0.2
 
 
 def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
-    """Take one step of the robust equations with the sources of a solution and those of all pieces.
+    """Take one step of the robust equations with all sources, those of pieces too.
 
     From a consistent start one step of Newton's is as good as the solution of all (Bickel 1975, JASA 70, 428). Which
     terms are determined, the scatter and the links are those of the solution; a piece has whole sources.

@@ -1,4 +1,4 @@
-"""Huber's estimator, and the robust fit of a network: scatter of the measurements, outliers, variable sources."""
+"""Huber's estimator and the robust fit: scatter, outliers, variable sources."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -31,7 +31,7 @@ _TOLERANCE = 1e-3
 # Steps keep their length while the scale changes by less than this.
 _STALE = 0.02
 _SWEEPS = 4  # of weights and sources' means where no term is free: each leaves a fifth of the error
-# A step [mag] that is nothing, for terms that are a gauge only and have no error.
+# A negligible step [mag], for terms that are only a gauge and have no error.
 _ROUNDING = 1e-8
 # Reason codes of ``RobustFit.rejected``.
 USED, SINGLE, OUTLIER, VARIABLE = 0, 1, 2, 3
@@ -47,24 +47,25 @@ _INFORMED = 1e-8
 # Rejections have settled when fewer measurements than this share still change sides.
 _UNDECIDED = 1e-4
 _MAX_ROUNDS = 6
-# The scatter of this many residuals is known to 0.1%; more take time and add nothing. A prime, so that an even pick
-# does not fall in step with the dithers of a sorted table.
+# The scatter of this many residuals is known to 0.1%; more take time and add nothing. A prime number: residuals at
+# equal steps then do not follow the dithers of a sorted table.
 _SCATTER_SAMPLE = 499_979
 
 
 def student_factor(effective_sources: ArrayLike) -> np.ndarray:
-    """Factor of the errors of a sandwich for few sources: the standard deviation of Student's t, freedom n - 1."""
+    """Compute the factor of sandwich errors for few sources, as of Student's t."""
     freedom = np.maximum(effective_sources, _LEAST_SOURCES) - 1
     return np.asarray(np.sqrt(freedom / (freedom - 2)))
 
 
 def robust_width(values: np.ndarray) -> float:
-    """Estimate the standard deviation from the median absolute deviation; NaN without values."""
+    """Estimate the standard deviation from the MAD; NaN without values."""
     return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if len(values) else np.nan
 
 
 def error_of_median(values: np.ndarray) -> float:
-    """Estimate the error of the median of normal values, sqrt(pi / 2) times that of their mean; NaN without values."""
+    """Estimate the error of the median of normal values; NaN without values."""
+    # It is sqrt(pi / 2) times that of the mean.
     return float(np.sqrt(np.pi / 2 / max(len(values), 1)) * robust_width(values))
 
 
@@ -84,7 +85,7 @@ class HuberProblem:
     limit: float = np.inf  # sigmas beyond which a residual has no weight
 
     def invert(self, weight):
-        """Inverse of the normal matrix of the free terms; combinations with no information keep their value."""
+        """Invert for the free terms; combinations without information keep their value."""
         if not self.free.any():
             return np.zeros((0, 0))
         return self.system.invert(weight, self.free)[0]
@@ -114,13 +115,12 @@ def start_huber(problem, used, values=None, error_scale=1.0):
 
 
 def solve_huber(problem, used, fit):
-    """Iterate weights, scale and terms until they settle (Huber 1981, section 7.8: modified residuals).
-
-    The step is ``(X^T V^-1 X)^-1 X^T V^-1 psi``: the matrix has the variances V alone, not the weights of the
-    residuals, and is inverted again only when the scale has changed: with a thousand terms it takes most of the time.
-    """
+    """Iterate weights, scale and terms to convergence (Huber 1981, section 7.8)."""
+    # The step is `(X^T V^-1 X)^-1 X^T V^-1 psi`: the matrix has the variances V alone, not the weights of the
+    # residuals, and is inverted again only when the scale has changed: with a thousand terms it takes most of the
+    # time.
     system = problem.system
-    # The first residuals of a start from 0 hold the terms themselves: no weights from them.
+    # At a start from 0 the first residuals contain the terms themselves, and give no weights.
     robust = problem.robust and (fit.values.any() or fit.iterations > 0)
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
@@ -162,7 +162,7 @@ def _rescale(problem, used, fit, sigma_int, error_scale, robust):
 
 
 def sandwich(problem, fit, as_given=False):
-    """Covariance of the free terms, by sandwich over sources (Huber 1967); 0 for the others.
+    """Compute the sandwich covariance over sources (Huber 1967) of the free terms.
 
     ``H^-1 (sum U U^T) H^-1`` with the scores U of the sources holds for correlated residuals of one source as well.
     Residuals of a source that determines a term are too small: they are corrected for the leverage of the source.
@@ -180,11 +180,9 @@ def sandwich(problem, fit, as_given=False):
 
 
 def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Scores of measurements corrected for the leverage H of their source: W^1/2 (I - H)^-1/2 W^-1/2 (CR2).
-
-    Bell & McCaffrey (2002, Survey Methodology 28, 169); with the magnitudes of sources eliminated: Pustejovsky &
-    Tipton (2018, J. Bus. Econ. Stat. 36, 672). Where the trace of H is small, nothing is corrected.
-    """
+    """Correct scores for a source's leverage H: W^1/2 (I - H)^-1/2 W^-1/2 (CR2)."""
+    # Bell & McCaffrey (2002, Survey Methodology 28, 169); with the magnitudes of sources eliminated: Pustejovsky &
+    # Tipton (2018, J. Bus. Econ. Stat. 36, 672). Where the trace of H is small, nothing is corrected.
     # At most: without what the sources' magnitudes take.
     trace = system.per_source(weight * system.design.quadratic(covariance))
     corrected = score.copy()
@@ -219,12 +217,10 @@ def fit_robust(
     system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True,
     start: RobustFit | None = None,
 ) -> RobustFit:  # fmt: skip
-    """Solve for the free terms by Huber's estimator; ``start``, of the same rows, has weights to begin with.
-
-    The scatter sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement
-    beyond 5 sigma; a whole source with two such measurements (and more than a tenth of all), or whose epochs scatter
-    with a chi-square that chance exceeds once in 10^4.
-    """
+    """Solve for the free terms by Huber's estimator; ``start`` has initial weights."""
+    # The scatter sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement
+    # beyond 5 sigma; a whole source with two such measurements (and more than a tenth of all), or whose epochs
+    # scatter with a chi-square that chance exceeds once in 10^4.
     problem, fit, rejected = settle(system, free, measurements, robust=robust, scatter=scatter, start=start)
     chi2_used = float(np.sum(fit.base * fit.residual**2))
     covariance = sandwich(problem, fit, as_given=not (robust or scatter))
@@ -236,7 +232,7 @@ def settle(
     system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True,
     start: RobustFit | None = None, scale: tuple[float, float] | None = None,
 ) -> tuple[HuberProblem, HuberFit, np.ndarray]:  # fmt: skip
-    """Iterate terms, weights and rejections; ``scale`` is the scatter and the factor of the errors, where known."""
+    """Iterate terms, weights and rejections; ``scale``: known scatter, error factor."""
     error = measurements.mag_error
 
     def find_scale(residual, used, n_terms):
@@ -266,7 +262,7 @@ def settle(
 
 
 def _find_scatter(residual, error, used, share):
-    """Scatter to add in quadrature so that robust reduced chi-square is 1 (Huber's Proposal 2), and error scale."""
+    """Find scatter for robust reduced chi-square of 1 (Proposal 2), and error scale."""
     pick = np.flatnonzero(used)
     if len(pick) > _SCATTER_SAMPLE:
         pick = pick[np.linspace(0, len(pick) - 1, _SCATTER_SAMPLE).astype(int)]
@@ -288,11 +284,9 @@ def _find_scatter(residual, error, used, share):
 
 
 def _reject(problem, fit, before, epoch):
-    """Apply the rejection rules to all measurements, those rejected before included.
-
-    The errors are those given, even where the residuals are smaller: otherwise each rejection shrinks the scale by
-    which the next is judged, until the few that are left agree by selection, with an error that is far too small.
-    """
+    """Apply the rejection rules to all measurements, those rejected before included."""
+    # The errors are those given, even where the residuals are smaller: otherwise each rejection shrinks the scale by
+    # which the next is judged, until the few that are left agree by selection, with an error that is far too small.
     system = problem.system
     base = 1 / (problem.error**2 + fit.sigma_int**2)
     standard = _residual(problem, fit, base) * np.sqrt(base) / system.kept_share(base)
@@ -315,10 +309,8 @@ def _reject(problem, fit, before, epoch):
 
 
 def _find_links(problem, weight, used):
-    """Find sources without which a combination of terms would have no information: all sources of a link.
-
-    If one of few sources varies, a fit can follow it and reject the others. They stay: Huber's weights decide.
-    """
+    """Find sources that alone constrain a combination of terms: those of a link."""
+    # If one of few sources varies, a fit can follow it and reject the others. They stay: Huber's weights decide.
     system = problem.system
     found = np.zeros(system.n_sources, dtype=bool)
     if not problem.free.any():
@@ -330,7 +322,7 @@ def _find_links(problem, weight, used):
 
 
 def _residual(problem, fit, base):
-    """Residuals against the robust mean of the source, or the plain mean where all its measurements are rejected."""
+    """Subtract the source's robust mean, or its plain mean if all are rejected."""
     system = problem.system
     empty = system.per_source(fit.weight)[system.source] == 0
     return system.residual(np.where(empty, base, fit.weight), problem.y, fit.values)

@@ -1,4 +1,4 @@
-"""Score tests: whether residuals depend on terms that a fit does not have, without fitting them.
+"""Score tests of whether residuals depend on terms that a fit does not have.
 
 The columns to test are freed of the fitted terms and of the sources' magnitudes. Their scores are summed over each
 source, so that residuals of one source may be correlated, and compared with their own scatter between the sources:
@@ -24,13 +24,13 @@ MISMATCH = 1e-3
 
 # Columns with fewer sources are not tested: their scatter is not known.
 _MIN_SOURCES = 10
-# A combination of columns of which the fitted terms leave less than this share cannot be told from them.
+# A combination of columns of which the fitted terms leave less than this share is not separable from them.
 _LEAST_SHARE = 0.01
 # Columns whose z agree to this share are the same test: the data cannot tell which of them is the cause.
 _ALIAS = 0.98
 _CONTAMINATED = 22.0  # mag at which a column for a constant flux is 1
 
-# By the name of the test: what a failure is mostly a sign of, and what to do.
+# By the name of the test: the usual cause of a failure, and what to do.
 _REMEDIES = {
     "detector x epoch": (
         "drift of a detector",
@@ -88,7 +88,7 @@ class _Columns:
 
 
 def run_score_tests(solution: Solution, *, colour: np.ndarray | None = None, n_bands: int = 1) -> tuple[ScoreTest, ...]:
-    """Test a solution for what it does not model; tests of terms that it cannot separate are left out."""
+    """Test a solution for unmodelled terms, if they are separable from its own."""
     # ``colour`` is that of the source of each measurement fitted [mag], NaN where it is not known. Probabilities are
     # corrected for all tests of ``n_bands`` solutions (Bonferroni).
     found = [
@@ -133,7 +133,7 @@ def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple
 
 
 def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Columns:
-    """One column for each combination of labels that is there: 1 where it holds, else 0."""
+    """Make one column for each combination of labels that occurs: 1 in its rows."""
     code, known = np.zeros(len(labels[0][0]), dtype=np.int64), []
     for values, words in labels:
         found, number = number_labels(np.asarray(values))
@@ -150,7 +150,7 @@ def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
 
 
 def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
-    """Legendre polynomials up to order 2 of the place on each detector; of V2 and V3 where pixels are not known."""
+    """List Legendre polynomials to order 2 of detector pixels, else of V2 and V3."""
     m = solution.measurements
     axes = ("V2", "V3") if m.x is None or m.y is None else ("x", "y")
     codes, detector = number_labels(m.detector)
@@ -175,7 +175,7 @@ def _legendre(xi: np.ndarray, eta: np.ndarray) -> np.ndarray:
 
 
 def _scale(place: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Coordinate from -1 to 1 over what is seen of each detector or module."""
+    """Scale coordinates to [-1, 1] over what is seen of each detector or module."""
     low, high = np.full(group.max() + 1, np.inf), np.full(group.max() + 1, -np.inf)
     np.minimum.at(low, group, place)
     np.maximum.at(high, group, place)
@@ -221,7 +221,7 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
 
 
 def _hotelling(score: np.ndarray, spread: np.ndarray, n: int) -> float:
-    """Probability of scores that are sums over n sources, from the sum of the squares of these."""
+    """Compute the probability of scores of n sources, from their sum of squares."""
     value, vector = np.linalg.eigh(spread)
     good = value > 1e-9 * max(value.max(), 1e-300)
     k = int(good.sum())

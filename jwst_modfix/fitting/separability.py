@@ -99,10 +99,10 @@ def _shared(source, label):
 def count_weakest_links(
     measurements: Measurements, used: np.ndarray, pairs: Mapping[str, tuple[int, int]] | None = None
 ) -> dict[str, int]:
-    """Count the used sources in the weakest link between two detectors: the minimum cut."""
-    # Two sets of detectors with one of the pair in each are linked by the sources that were measured on both sides. Of
-    # all such sets, the one with the fewest sources between limits what is known of the difference. There are at most
-    # 512. Pairs are the modules of each array unless given.
+    """Count the used sources in the weakest link of two detectors: the minimum cut."""
+    # Two sets of detectors, with one of the pair in each, are linked by the sources that were measured on both sides.
+    # Of all such sets, those with the fewest sources limit the accuracy of the difference. There are at most 512. Pairs
+    # are the modules of each array unless given.
     source, detector = number_labels(measurements.source)[1], measurements.detector
     seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
     patterns, counts = np.unique(seen, return_counts=True)
@@ -119,7 +119,7 @@ def count_weakest_links(
 
 
 def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> None:
-    """Refuse measurements that cannot determine an offset between the modules, or between any two detectors."""
+    """Refuse measurements that determine no offset between modules or detectors."""
     place = f"measurements in {measurements.filter}+{measurements.pupil}"
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
@@ -159,7 +159,7 @@ class TermStatus:
 
     @classmethod
     def refuse(cls, term: Term, why: str, **numbers: float) -> "TermStatus":
-        """Status of a term without information."""
+        """Make the status of a term without information."""
         return cls(term, "no information", f"{term.words}: {why}", **numbers)
 
     @property
@@ -194,28 +194,28 @@ class Forecast:
         return max((sum(power) for power in powers if power), default=0)
 
     def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inverse of the information by these inverse variances, and which terms, as reported, it determines."""
+        """Invert the information; find which reported terms it determines."""
         information = Information(self.model, self.links, *self.system.normal_matrix(weight))
         inverse, null = information.invert(self.free)
         return inverse, ~information.touches(self.report(), null)
 
     def expect(self, weight: np.ndarray) -> np.ndarray:
-        """Predict the covariance of the terms as reported from inverse variances of the measurements."""
+        """Predict the covariance of reported terms from inverse variances of the data."""
         report = self.report()
         return report @ self.invert(weight)[0] @ report.T
 
     def influence(self, weight: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
-        """Change of combinations of terms as solved, shape (n, n_terms), with each of the magnitudes."""
+        """Compute the change of combinations of terms, (n, n_terms), with each magnitude."""
         rows = contrasts @ self.invert(weight)[0]
         return np.array([-weight * self.system.residual(weight, 0.0, row) for row in rows])
 
     def report(self) -> np.ndarray:
-        """Matrix from the terms as solved to the terms as reported, shape (n_terms, n_terms)."""
+        """Make the matrix from solved to reported terms, shape (n_terms, n_terms)."""
         return report_terms(self.model, self.links, self.free, self.fitted)
 
 
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
-    """Find what can be determined, from the design and the errors of measurements alone."""
+    """Find what can be determined, from design and errors of measurements only."""
     choice = choice or Choice()
     choice = replace(choice, field_order=max(choice.field_order, choice.least_order(measurements)))
     links = count_links(measurements)
@@ -226,7 +226,7 @@ def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> 
 
 
 def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int, float]:
-    """Count the effective sources of the terms that are fitted; 0 where these weights do not determine the term."""
+    """Count effective sources of fitted terms; 0 if the weights do not determine one."""
     model, links = forecast.model, forecast.links
     inverse, determined = forecast.invert(weight)
     counted = forecast.fitted & ~model.mask("level", "exposure", "field", "drift")
@@ -240,9 +240,9 @@ def count_effective_sources(forecast: Forecast, weight: np.ndarray) -> dict[int,
 
 
 def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
-    """Find again what is determined, by the measurements with a weight alone: rejections can break a chain of links."""
-    # No term is admitted that was not before, but those of epochs where exposures lose theirs. NoSolutionError where
-    # these measurements determine no zero point.
+    """Find again what is determined: rejected measurements can break links."""
+    # No new term is admitted, except terms of epochs whose exposures lose theirs. NoSolutionError where these
+    # measurements determine no zero point.
     model, had_exposures = forecast.model, forecast.has_exposures
     choice = replace(forecast.choice, exposure_terms="fit" if had_exposures else "zero")
     again = _admit_terms(model, forecast.system, forecast.links, weight, choice)
@@ -269,7 +269,7 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
 
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
-    """Status of a term that is constrained by too few sources."""
+    """Make the status of a term that is constrained by too few sources."""
     # Rounded down where the nearest number is the minimum.
     shown = f"{count:.1f}" if round(count, 1) < needed else f"{np.floor(100 * count) / 100:.2f}"
     why = f"constrained by only {shown} effective sources (minimum {needed}); not fitted"
@@ -277,7 +277,7 @@ def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
 
 
 def _admit_terms(model, system, links, weight, choice):
-    """Admit the terms one by one: zero points, then epoch terms, then slopes; then exposures, all together."""
+    """Admit zero points, epoch terms and slopes one by one, then exposures together."""
     # A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
     # that is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but
     # left out of the result, so that the others' errors hold. Levels of arrays are always free.
@@ -314,7 +314,7 @@ def _admit_terms(model, system, links, weight, choice):
 
 
 def _undetermined_offsets(matrix, gram, found, levels):
-    """Offsets that have a part in the null space that is left when only levels are free beside them."""
+    """Find offsets with a part in the null space when only levels are free with them."""
     found = found.copy()
     here = np.ix_(found, found)
     inverse, null = generalised_inverse(_eliminate(matrix, gram, levels)[here], gram[here])
@@ -324,7 +324,7 @@ def _undetermined_offsets(matrix, gram, found, levels):
 
 
 def _eliminate(matrix, gram, nuisance):
-    """Schur complement: the information on all other terms when the nuisance terms are free."""
+    """Eliminate nuisance terms: the Schur complement is the others' information."""
     here = np.ix_(nuisance, nuisance)
     inverse, _ = generalised_inverse(matrix[here], gram[here])
     reduced = matrix - matrix[:, nuisance] @ inverse @ matrix[nuisance, :]
@@ -333,7 +333,7 @@ def _eliminate(matrix, gram, nuisance):
 
 
 def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
-    """Admit what can be admitted; write the reasons against the others into ``refused``."""
+    """Admit what can be admitted; put the reasons against the others in ``refused``."""
     admitted = [int(i) for i in np.flatnonzero(model.mask("offset", "zero_point") & ~nuisance)]
     if not admitted:
         return []
@@ -358,7 +358,7 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
 
 
 def _find_obstacle(terms, reduced, gram, admitted, number, fraction, left, variance):
-    """None where the term can be admitted, else the reason against it."""
+    """Find the reason against a term; None where it can be admitted."""
     term, own = terms[number], reduced[number, number]
     if own <= NULL_SHARE * gram[number, number]:
         why = "moves along the gradient's direction" if term.is_slope else "links it to another epoch"
@@ -386,7 +386,7 @@ def _is_same_kind(one, other):
 
 
 def _find_unsupported(terms, covariance, admitted, counts, min_sources):
-    """Find the next term to leave out: it has too few sources, or its error is too large."""
+    """Find the next term to leave out: too few sources, or too large an error."""
     error = np.sqrt(np.diag(covariance))
     for number, expected in sorted(zip(admitted, error, strict=True), key=lambda pair: counts[pair[0]]):
         term, count = terms[number], counts[number]
@@ -400,7 +400,7 @@ def _find_unsupported(terms, covariance, admitted, counts, min_sources):
 
 
 def _statuses(found, weight, refused, counts):
-    """Status of every term but levels and exposures, with errors and correlations of the whole fit."""
+    """List the status of terms except levels and exposures: errors and correlations."""
     model, links, covariance = found.model, found.links, found.expect(weight)
     error = np.sqrt(np.maximum(np.diag(covariance), 0))
     fitted, status = np.flatnonzero(found.fitted & ~model.mask("level", "exposure")), []

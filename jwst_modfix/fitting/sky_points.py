@@ -1,4 +1,4 @@
-"""Zero points of detectors from the sky levels of exposures that were taken at the same time."""
+"""Zero points of detectors from the sky levels of simultaneous exposures."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MIN_EXPOSURES = 4
 
 
 def sky_magnitudes(level: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Magnitudes of sky levels and their errors [mag]."""
+    """Compute magnitudes of sky levels and their errors [mag]."""
     return -2.5 * np.log10(level), 2.5 / np.log(10) * error / level
 
 
 def solve_sky(
     time: np.ndarray, array: np.ndarray, module: np.ndarray, level: np.ndarray, error: np.ndarray, band: tuple[str, str]
 ) -> Solution:
-    """Solve -2.5 log10(level) = S(time) + z: the sky of one time takes the place of a source."""
+    """Solve -2.5 log10(level) = S(time) + z: the sky of one time acts as a source."""
     good = np.isfinite(level) & (level > 0) & (error > 0)
     (mag, mag_error), n = sky_magnitudes(level[good], error[good]), np.count_nonzero(good)
     m = Measurements(

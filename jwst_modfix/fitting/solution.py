@@ -1,4 +1,4 @@
-"""The solution of all measurements of one filter and pupil, as a network of sources and detectors."""
+"""The solution of a filter and pupil, as a network of sources and detectors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def zero_points(self, baseline: str = "B") -> dict[str, tuple[float, float]]:
         """
-        List the zero point of every detector, with ``scale='modules'`` too, where gradients are left out.
+        List the zero points of all detectors.
+
+        With ``scale='modules'`` they do not include the gradients.
 
         Parameters
         ----------
@@ -108,12 +110,12 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     @property
     def dof(self) -> int:
-        """Degrees of freedom: measurements less sources less combinations of terms that were solved for."""
+        """Degrees of freedom: measurements minus sources minus solved combinations."""
         return self.n_measurements - self.n_sources - int(np.linalg.matrix_rank(self.covariance, hermitian=True))
 
     @property
     def chi2_as_given(self) -> float:
-        """Sum of squared residuals of the measurements used, over the variances as given: without scatter or factor."""
+        """Sum of squared residuals of used measurements over their given variances."""
         used = self.rejected == 0
         return float(np.sum((self.residual[used] / self.measurements.mag_error[used]) ** 2))
 
@@ -155,7 +157,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def predict(self, measurements: Measurements) -> np.ndarray:
         """
-        Predict the systematic error z + g u + t of measurements, with the baseline ``'mean'``.
+        Predict the systematic error z + g u + t of measurements, baseline ``'mean'``.
 
         Parameters
         ----------
@@ -177,7 +179,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         self, array: str, place_A: tuple[float, float] | None = None, place_B: tuple[float, float] | None = None
     ) -> tuple[float, float]:
         """
-        Zero-point error of module A minus that of module B, gradient included, between two places.
+        Compute module A minus module B, gradient included, between two places.
 
         Parameters
         ----------
@@ -230,7 +232,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     def to_table(self, description: str | None = None, *, baseline: str = "B", **meta: Any) -> OffsetTable:
         """
-        Make a coefficient table of the arrays or detectors that are determined, as measured, whatever the verdict.
+        Make a table of all determined arrays or detectors, whatever the verdict.
 
         Left out are values that hold only under an assumption, or whose error exceeds 3 mmag somewhere in the field.
 
@@ -291,7 +293,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         return "\n".join([*lines, *(line for remark in remarks for line in wrap(remark, "- "))])
 
     def _cells(self) -> list[list[str]]:
-        """Results in words, a row for each array or detector; the first row has the names of the columns."""
+        """List the results as text, a row for each array or detector after a header row."""
         kind = ArrayResult if self.model.scale == "modules" else DetectorResult
         heads = [head.replace("offset", "offset A - B") for head in kind.heads]
         return [[*heads, "sources", "verdict", "reason"], *(result.cells() for result in judge(self))]
@@ -333,11 +335,11 @@ def fit(
     rest: Callable[[], Iterable[Measurements]] | None = None,
 ) -> Solution:
     """
-    Solve m = M_source + z + g u + t for one filter and pupil (the general form of Ma et al. 2023, Eq. 3-10).
+    Solve m = M_source + z + g u + t for one filter and pupil.
 
-    Magnitudes of sources are eliminated. The offsets Delta_AB = z_A - z_B, slopes k = 2 g and epoch terms are
-    solved for together by Huber's estimator. Levels of arrays, the mean of their two zero points, are free;
-    their sum is 0 in each group of linked arrays.
+    This is the general form of Ma et al. (2023, Eq. 3-10). Magnitudes of sources are eliminated. The offsets Delta_AB
+    = z_A - z_B, slopes k = 2 g and epoch terms are solved for together by Huber's estimator. Levels of arrays, the
+    mean of their two zero points, are free; their sum is 0 in each group of linked arrays.
 
     Parameters
     ----------
@@ -351,11 +353,11 @@ def fit(
     time_term : {'auto', 'fit', 'zero'}, optional
         Whether epochs have a term, where the pointings separate it; ``'auto'`` also says which are not significant.
     exposure_terms : {'auto', 'fit', 'zero'}, optional
-        Whether exposures, each of all detectors, have terms in the place of their epoch's: ``'auto'`` where these
+        Whether exposures, each of all detectors, have terms instead of their epoch's: ``'auto'`` where these
         multiply no error by more than 3, ``'fit'`` where they are separable.
     field_order : {'0', '1', '2', '3', 'auto'}, optional
-        With ``scale='detectors'``: order of the field of each detector, in the place of slopes; ``'auto'`` takes the
-        lowest that the reserved sources cannot tell from any higher one.
+        With ``scale='detectors'``: order of the field of each detector, instead of slopes; ``'auto'`` takes the
+        lowest for which no higher order predicts the reserved sources better.
     drift : {'report', 'fit', 'no'}, optional
         ``'fit'``: with ``scale='detectors'``, a term for each detector in each later epoch, where these are separable.
     direction : float, optional
@@ -426,7 +428,7 @@ def fit_quietly(measurements: Measurements, **options: Any) -> Solution:
 
 
 def _check_parameters(*, measurements: Any, **given: Any) -> None:
-    """Refuse values of another type: text such as 'no' counts as true, and NaN passes every comparison."""
+    """Refuse values of wrong type: text 'no' counts as true, NaN passes comparisons."""
     if not isinstance(measurements, Measurements):
         raise MeasurementsError(
             f"measurements must be Measurements, as Measurements.from_table makes; got {type(measurements).__name__}"
@@ -471,7 +473,7 @@ def _fit_choice(
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
-    """Fit, and find again which terms are determined by the measurements that are used, until the two agree."""
+    """Fit until the terms are those that the used measurements determine."""
     while True:
         found = fit_robust(forecast.system, forecast.free, mine, robust=robust, scatter=scatter)
         # Without links the values would be 0 without any data.
@@ -490,7 +492,7 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
 
 
 def _add_detector_scatter(solution: Solution) -> Solution:
-    """Add to the covariance what detectors scatter by in each exposure, beside the noise of single measurements."""
+    """Add the scatter of detectors in each exposure to the covariance."""
     m = solution.measurements
     found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
     covariance = solution.covariance + found.covariance
@@ -498,7 +500,7 @@ def _add_detector_scatter(solution: Solution) -> Solution:
 
 
 def _add_fields(solution: Solution) -> Solution:
-    """Measure the structure that is left in detectors, and add to the covariance what it makes of their zero points."""
+    """Measure residual structure in detectors, and add its effect to the covariance."""
     solution = replace(solution, structure=measure_structure(solution))
     rms, covariance = carry_fields(solution)
     if rms == 0:
@@ -508,7 +510,7 @@ def _add_fields(solution: Solution) -> Solution:
 
 
 def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:
-    """Leave out what depends on a weak link; return the factors of the errors of few sources too."""
+    """Leave out what depends on a weak link; return error factors for few sources."""
     model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
     weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
     least = min(_WEAKEST_LINK, min_sources)
@@ -523,14 +525,14 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
             why += f" that agree (minimum {least}); not fitted"
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
         fitted[number] = status[term].is_fitted
-    # A level holds if its offset does, and a reference if another detector of its group does.
+    # A level is valid if its offset is, and a reference if another detector of its group is.
     alone = find_references(model, solution.links) | model.mask("level")
     fitted &= ~alone | find_companions(model, solution.links, fitted & ~alone)
     return replace(solution, fitted=fitted, status=tuple(status.values())), factor
 
 
 def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
-    """Detectors whose link each offset, or zero point, needs: its modules, or it and the reference of its group."""
+    """List detectors to be linked: an offset's modules, a detector and a reference."""
     terms, group = solution.model.terms, solution.links.group_of
     references = find_references(solution.model, solution.links)
     code = {group(term): term.codes[0] for term, found in zip(terms, references, strict=True) if found}
@@ -539,7 +541,7 @@ def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
 
 
 def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
-    """Values and covariance of the terms as reported, with the factors of errors from few sources."""
+    """Convert to reported terms: values and covariance, with factors for few sources."""
     groups = {str(term.array): solution.links.group_of(term) for term in solution.model.terms if term.kind == "level"}
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
@@ -547,7 +549,7 @@ def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
 
 
 def _correlate(solution: Solution) -> Solution:
-    """State for each term its largest correlation with another one in the covariance as reported."""
+    """State the largest correlation of each term in the reported covariance."""
     known = np.flatnonzero(solution.fitted)
     covariance = solution.covariance[np.ix_(known, known)]
     error = np.sqrt(np.diag(covariance))

@@ -21,7 +21,7 @@ TOLERANCE = 0.001
 # "Not needed" asks for a difference that is below this at 95% confidence, all over the field.
 LARGEST_DIFFERENCE = 0.003
 _CONFIDENCE = float(norm.isf(0.05))
-# A value with a larger error is of no use: it goes into no table.
+# A value with a larger error is not useful, and is not written to a table.
 LARGEST_ERROR = 0.003
 _EXACT = 1e-9  # mag
 # Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
@@ -35,7 +35,7 @@ _DIRECTION_SIGMAS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Verdict on one array ID or detector: a value, something that belongs to it, and their errors."""
+    """Verdict on one array ID or detector: a value, its slope or field, their errors."""
 
     verdict: str  # 'needed', 'not needed' or 'not determined'
     words: str  # why
@@ -64,11 +64,11 @@ class Result:
 
     @property
     def second(self) -> tuple[float | None, float | None]:
-        """What belongs to the value, and its error: a slope [mag/arcmin], or the rms of a field [mag]."""
+        """Slope [mag/arcmin] or rms of a field [mag], and its error."""
         raise NotImplementedError
 
     def cells(self) -> list[str]:
-        """Name, both values [mmag], effective sources, verdict and reason in words."""
+        """List the name, both values [mmag], effective sources, verdict and reason."""
         numbers = [format_measured(*number, "") for number in (self.value, self.second)]
         return [self.name, *numbers, f"{self.n_sources:.0f}", self.verdict, self.words]
 
@@ -98,12 +98,12 @@ class ArrayResult(Result):
 
 def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
     """Give each array ID its verdict."""
-    # Offset and slope are tested together, as they are correlated: ``needed`` where their joint chi-square reaches
-    # ``significance`` and the difference between the modules exceeds ``TOLERANCE`` somewhere; ``not needed`` where it
-    # does not, and the difference is below ``LARGEST_DIFFERENCE`` at 95% confidence all over the field (a test of
-    # equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); else ``not determined``. So is an offset that
-    # holds only if a term that could not be separated is 0, and one whose slope was asked for and is not determined:
-    # the modules differ by its value only in the middle between them.
+    # Offset and slope are tested together, as they are correlated. The verdict is `needed` where their joint chi-square
+    # reaches `significance` and the difference between the modules exceeds `TOLERANCE` somewhere. It is `not needed`
+    # where it does not, and the difference is below `LARGEST_DIFFERENCE` at 95% confidence all over the field (a test
+    # of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657). Otherwise it is `not determined`. So is an
+    # offset that is valid only if an inseparable term is 0, and one whose requested slope is not determined: it is
+    # valid only midway between the modules.
     arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
     return tuple(_judge(solution, array, significance) for array in arrays)
 
@@ -149,7 +149,7 @@ def _judge(solution, array, significance):
 
 
 def joint_sigmas(values, covariance):
-    """Significance of several values together, as Gaussian sigmas."""
+    """Compute the significance of several values together, as Gaussian sigmas."""
     # A value without an error is 0 by definition: the zero point of the detector that is kept.
     known = np.diag(covariance) > _EXACT**2
     values, covariance = values[known], covariance[np.ix_(known, known)]
@@ -162,7 +162,7 @@ def conclude(
     what: str, sigmas: float, size: np.ndarray, error: np.ndarray, significance: float, largest: float,
     blocking: Sequence[str] = (), remark: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare differences across the field, and their errors [mag], with what is needed; return fields of a result."""
+    """Compare differences across the field, with errors [mag], with the limits."""
     # ``largest`` is the error that decides on the table; ``blocking`` are reasons for which the value may be another.
     words = f"{what} {'differ' if what.endswith('s') else 'is off'} by up to {1e3 * size.max():.1f} mmag"
     verdict, words = NEEDED, f"{words} ({sigmas:.1f} sigma)"
@@ -182,7 +182,7 @@ def conclude(
 
 
 def _measured(solution, array):
-    """Offset, slope and direction of the array, as fields of its result."""
+    """List offset, slope and direction of the array, as fields of its result."""
     offset, offset_error = solution.value(f"offset[{array}]")
     found = {"offset": offset, "offset_error": offset_error}
     if f"slope_V2[{array}]" in solution.names:
@@ -197,7 +197,7 @@ def _measured(solution, array):
 
 
 def _fitted_direction(solution, array):
-    """Slope and direction from the components along V2 and V3."""
+    """Find slope and direction from the components along V2 and V3."""
     # Where the slope is not significant, its component along the given direction is taken. Where the pointings do not
     # determine the component along V3, that along V2 is taken, where the modules lie.
     names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]

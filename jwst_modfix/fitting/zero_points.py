@@ -1,4 +1,4 @@
-"""Zero points of detectors from a solution: gauge, groups, verdicts and rows of the table."""
+"""Zero points of detectors from a solution: gauge, groups, verdicts and rows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Gauge:
 
 
 def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
-    """Subtract what the baseline keeps: the mean of its detectors in the group, or one detector."""
+    """Subtract the baseline: the mean of its detectors in the group, or one of them."""
     if baseline not in (*BASELINES, *DETECTORS):
         known = ", ".join((*BASELINES, "or a detector such as NRCB1"))
         raise MeasurementsError(f"baseline must be one of {known}; got {baseline!r}")
@@ -84,7 +84,7 @@ def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
 
 
 def find_determined(solution: Forecast) -> np.ndarray:
-    """Whether each detector's zero point is determined within its group."""
+    """Test whether each detector's zero point is determined within its group."""
     model, found = solution.model, set()
     for term, fitted in zip(model.terms, solution.fitted, strict=True):
         alone = term.kind == "level" and term.module is not None
@@ -142,7 +142,7 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
 def _measure(
     solution: Solution, code: int, weights: np.ndarray
 ) -> tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]:
-    """Powers of a detector's field, and the values and covariance of its zero point and field."""
+    """List the powers of a detector's field; values and covariance with zero point."""
     terms = solution.model.terms
     fields = [i for i, t in enumerate(terms) if t.kind == "field" and t.codes == (code,) and solution.fitted[i]]
     rows = np.zeros((1 + len(fields), len(terms)))
@@ -153,7 +153,7 @@ def _measure(
 
 
 def _find_blocking(solution: Solution | Forecast, weights: np.ndarray) -> list[str]:
-    """Describe the terms fixed to 0 that a detector's zero point, or that of the baseline, depends on."""
+    """Describe the fixed terms that a zero point or its baseline depends on."""
     parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
     held = [s.words for s in solution.status if parts & set(s.partners)]
     if solution.choice.field_order and not solution.field_order:
@@ -206,7 +206,7 @@ def _make_field(powers: tuple[tuple[int, int], ...], values: np.ndarray) -> Fiel
 
 
 def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
-    """Say which dither or roll would link a group of detectors with that of the baseline."""
+    """Name a dither or roll that would link a group with that of the baseline."""
     boxes = {code: _box(measurements, code) for code in gauge.codes}
     mine, others = ([code for code, g in zip(gauge.codes, gauge.group, strict=True) if g == wanted]
                     for wanted in (group, 0))  # fmt: skip
@@ -222,21 +222,21 @@ def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
 
 
 def _box(measurements: Measurements, code: int) -> np.ndarray:
-    """Corners (low, high) of where the detector saw sources, V2 and V3 from the origin [arcsec]."""
+    """Find corners (low, high) of a detector's sources, V2, V3 from origin [arcsec]."""
     mine = measurements.detector == code
     place = np.stack([measurements.V2[mine], measurements.V3[mine]], axis=1) - ORIGIN
     return np.stack([place.min(axis=0), place.max(axis=0)])
 
 
 def _shift(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Least shift that makes two boxes overlap [arcsec]."""
+    """Find the least shift that makes two boxes overlap [arcsec]."""
     gap = np.maximum(other[0] - one[1], one[0] - other[1]) + _OVERLAP
     direction = np.sign(other.mean(axis=0) - one.mean(axis=0))
     return np.where(gap > 0, gap * direction, 0.0)
 
 
 def _meets(one: np.ndarray, other: np.ndarray, roll: float) -> bool:
-    """Whether one detector, turned about the middle between the modules, comes to lie on the other."""
+    """Test whether a detector, turned about the modules' midpoint, meets the other."""
     angle = np.deg2rad(roll)
     grid = np.stack(np.meshgrid(*np.linspace(*one, 15).T)).reshape(2, -1)
     turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ grid

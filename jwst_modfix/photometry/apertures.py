@@ -27,7 +27,7 @@ FARTHEST = 2.0
 APERTURES = ("r", "large", "extrapolated")
 """Choices of the aperture: 0.30" or 0.45", 1.5 times that, or an extrapolation of the flux to all radii."""
 
-# Shares of the growth to 1.5 r, and of that from there to 2 r, which bring offsets to 0 whatever the wavefronts of the
+# Shares of the growth to 1.5 r, and from there to 2 r, that bring offsets closest to 0 for any wavefronts of the
 # modules: least squares over 240 pairs of wavefronts of 60 and 80 nm, and of 100 and 130 nm (benchmarks/apertures.py).
 _EXTRAPOLATION = {"SHORT": (1.33, 2.31), "LONG": (1.26, 1.26)}
 
@@ -40,7 +40,7 @@ _SHORT_FLOOR = 0.002
 
 
 def systematic_error(aperture: str, channel: str, filter_: str, near: float = 0.0, far: float = 0.0) -> float:
-    """Estimate the systematic error of an offset [mag] from its changes from r to 1.5 r and from there to 2 r.
+    """Estimate an offset's systematic error [mag] from changes to 1.5 r and to 2 r.
 
     It is what the aperture loses by the curve of growth, which the extrapolation would add, and the error of the
     extrapolation: the larger of a floor for the filter and a half of the change to 1.5 r.
@@ -58,7 +58,7 @@ _EXTRAPOLATION_ERROR = 0.5
 
 
 def growth_shares(aperture: str, channel: str) -> tuple[float, float]:
-    """Shares of the two growths, to 1.5 r and from there to 2 r, that a choice of the aperture adds to magnitudes."""
+    """Find the shares of the growths to 1.5 r and 2 r in an aperture's magnitudes."""
     return {"r": (0.0, 0.0), "large": (1.0, 0.0), "extrapolated": _EXTRAPOLATION[channel]}[aperture]
 
 
@@ -78,7 +78,7 @@ class Aperture:
 
 
 def default_aperture(channel: str) -> Aperture:
-    """Aperture of a channel: 0.30" in the short, 0.45" in the long wavelengths."""
+    """Make the aperture of a channel: 0.30" in short, 0.45" in long wavelengths."""
     # Five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which differ in
     # the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a source of
     # 22 mag and that few neighbours are inside.
@@ -88,7 +88,7 @@ def default_aperture(channel: str) -> Aperture:
 
 @dataclass(frozen=True, kw_only=True)
 class ApertureFlux:
-    """The measurement of one source; the default is that of an aperture cut off by the edge."""
+    """Measurement of one source; the defaults are for an aperture cut by the edge."""
 
     flux: float = np.nan  # Jy, above the local sky
     flux_error: float = np.nan  # Jy
@@ -104,10 +104,8 @@ class ApertureFlux:
 
 
 def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Aperture) -> ApertureFlux:
-    """Measure one source: flux = sum(w (data - sky) AREA) PIXAR_SR, with w the exact share of each pixel inside.
-
-    ``scale`` is the matrix from pixels to arcsec on the sky.
-    """
+    """Measure flux = sum(w (data - sky) AREA) PIXAR_SR, w each pixel's share inside."""
+    # `scale` is the matrix from pixels to arcsec on the sky.
     # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels.
     pixel = abs(np.linalg.det(scale))  # arcsec^2
     around, dx, dy = _window(frame, x, y, aperture.outer, scale)
@@ -155,14 +153,14 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
 
 
 def _find_error(areas, image, noise, bad, sky_error, shares):
-    """Error of a sum of shares of the fluxes of all apertures, which hold the same pixels and the same sky."""
+    """Find the error of a weighted sum of aperture fluxes with common pixels and sky."""
     total = sum(share * area for share, area in zip(shares, areas, strict=True) if share)
     filled = (total * image)[bad].sum()
     return np.sqrt(((total * noise) ** 2).sum() + (total.sum() * sky_error) ** 2 + (_FILL_ERROR * filled) ** 2)
 
 
 def _find_magnitude_errors(fluxes, find_error, channel):
-    """Errors of the magnitudes that are made of the fluxes in all apertures."""
+    """Find errors of the magnitudes made from the fluxes in all apertures."""
     near, far = growth_shares("extrapolated", channel)
     sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
     return {
@@ -172,7 +170,7 @@ def _find_magnitude_errors(fluxes, find_error, channel):
 
 
 def _window(frame, x, y, reach, scale):
-    """Slices around a place, and the offsets of their columns and rows from it [pixel]."""
+    """Find slices around a position, and their columns and rows from there [pixel]."""
     half = reach / np.sqrt(np.linalg.eigvalsh(scale.T @ scale)[0]) + 1
     spans = []
     for centre, size in ((y, frame.data.shape[0]), (x, frame.data.shape[1])):
@@ -183,7 +181,8 @@ def _window(frame, x, y, reach, scale):
 
 
 def _overlap(dx, dy, scale, radius):
-    """Share of each pixel inside a circle on the sky, which is an ellipse on the pixels; shape (ny, nx)."""
+    """Compute each pixel's share inside a circle on the sky, an ellipse in pixels."""
+    # The shape is (ny, nx).
     if not (dx.size and dy.size):
         return np.zeros((dy.size, dx.size))
     squares, axes = np.linalg.eigh(scale.T @ scale)
@@ -194,20 +193,20 @@ def _overlap(dx, dy, scale, radius):
 
 
 def _local_sky(values, errors):
-    """Clipped median and its error."""
+    """Find the clipped median and its error."""
     kept = clip(values)
     if kept.size < 2:
         return np.nan, np.nan
-    # Wings and neighbours make the levels of the pixels spread by more than the noise e of a pixel, and are no noise
-    # themselves. Noise moves only pixels near the median across it, a share e/s of n where levels spread by s, and each
-    # moves it by s/n: the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
+    # Wings and neighbours spread the levels of the pixels by more than the noise e of a pixel, but they are not noise.
+    # Noise moves only pixels near the median across it, a share e/s of n where levels spread by s. Each moves it by
+    # s/n, so the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
     variance = kept.std() * np.median(errors)
     return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size)
 
 
 def _fill_masked(image, bad, lost, dx, dy, radius):
-    """Fill lost pixels with their counterpart on the other side of the source, else the median of their ring."""
-    # Sources are far more nearly point-symmetric than flat, which an interpolation between neighbours would assume.
+    """Fill lost pixels from the opposite side of the source, else the ring's median."""
+    # Sources are nearly point-symmetric, but not flat, as an interpolation between neighbours assumes.
     filled = np.where(bad, 0, image)
     if not lost.any():
         return filled

@@ -1,4 +1,4 @@
-"""The sky of an exposure: one level for the whole array, and a smooth map under the sources."""
+"""The sky of an exposure: a level of the whole array, and a smooth map."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,9 @@ class Background:
 
 
 def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> np.ndarray:
-    """Sort the finite values, and keep those within some MAD standard deviations of the median.
-
-    It is called for every source and every box. On sorted values each round is a few searches, a fifth of the
-    time of `astropy.stats.sigma_clip` with ``stdfunc="mad_std"``.
-    """
+    """Sort finite values; keep those within some MAD deviations of the median."""
+    # It is called for every source and every box. On sorted values each round is a few searches, a fifth of the time
+    # of `astropy.stats.sigma_clip` with `stdfunc="mad_std"`.
     kept = np.sort(values[np.isfinite(values)])
     for _ in range(rounds):
         if not kept.size:
@@ -46,10 +44,11 @@ def _median_sorted(values):
 
 
 def _median_distance(values, middle):
-    """Median of the distances of sorted values from a place among them; `numpy.partition` takes three times longer."""
+    """Find the median distance of sorted values from a place among them."""
+    # `numpy.partition` takes three times longer.
     far = []
     for count in {values.size - values.size // 2, values.size // 2 + 1}:
-        # As many nearest values are neighbours: they start where the next one above is not nearer than the first.
+        # The nearest values are consecutive: they start where the next one above is not nearer than the first.
         below, above = middle - values[: values.size - count], values[count:] - middle
         first = np.count_nonzero(above < below)
         far.append(max(middle - values[first], values[first + count - 1] - middle))
@@ -57,7 +56,7 @@ def _median_distance(values, middle):
 
 
 def map_background(frame) -> Background:
-    """Map the background: clipped medians of 64-pixel boxes, a 3 x 3 median filter, linear interpolation."""
+    """Map the background: filtered medians of 64-pixel boxes, linear interpolation."""
     kept, good, shape, box = _clip_boxes(frame)
     if not good.any():
         raise PhotometryError(
@@ -73,7 +72,7 @@ def map_background(frame) -> Background:
 
 
 def _clip_boxes(frame, step=1):
-    """Values of each box that are kept, which boxes are half good, their number down and across, and their side."""
+    """Clip boxes: their values, which of them are half good, grid shape, box size."""
     values = np.where(frame.bad[::step, ::step], np.nan, frame.data[::step, ::step])
     box = min(_BOX, *frame.data.shape) // step
     values = np.pad(values, [(0, -size % box) for size in values.shape], constant_values=np.nan)
@@ -83,16 +82,14 @@ def _clip_boxes(frame, step=1):
 
 
 def _weights(size, box, n):
-    """Weights of n boxes in each pixel, shape (size, n): linear between the centres, constant beyond."""
+    """Weight n boxes in each pixel, (size, n): linear between centres, then constant."""
     centres = box * (np.arange(n) + 0.5) - 0.5
     return np.stack([np.interp(np.arange(size), centres, one) for one in np.eye(n)], axis=1).astype(np.float32)
 
 
 def measure_sky(frame, step: int = 2) -> tuple[float, float]:
-    """Measure the sky level and its standard error [MJy/sr]: the clipped median of the clipped medians of boxes.
-
-    The error is the scatter of the boxes over the root of their number, which contains the structure of the sky.
-    """
+    """Measure the sky level, a clipped median of box medians, and its error [MJy/sr]."""
+    # The error is the scatter of the boxes over the root of their number, which contains the structure of the sky.
     kept, good, *_ = _clip_boxes(frame, step)
     medians = clip(np.array([_median_sorted(kept[i]) for i in np.flatnonzero(good)]))
     if not medians.size:

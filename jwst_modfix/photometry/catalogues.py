@@ -1,4 +1,4 @@
-"""``photometry='catalog'``: a user's own photometry of single exposures, as the table of measurements."""
+"""``photometry='catalog'``: measurements from a user's photometry of exposures."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ _SYNONYMS = {
 _UNITS = {"flux": "Jy", "flux_error": "Jy", "mag": "mag", "mag_error": "mag", "RA": "deg", "Dec": "deg"}
 _UNITS |= {"x": "pix", "y": "pix"}
 _FAINTEST = 50.0  # AB; catalogues have 99 where there is no magnitude
-# Pixels beyond the array at which a source of it may be: pointing errors are below 1.5", 50 pixels.
+# A source may lie this many pixels beyond the array: pointing errors are below 1.5", 50 pixels.
 _MARGIN = 64.0
 _SAME_PLACE = 2.0  # arcsec between a source's places in two exposures: pointing errors of both
 # Brighter than this [AB], a star saturates the fastest readout of the smallest subarray: the unit is another one.
@@ -161,17 +161,15 @@ def _numbers(path, table, name):
 
 
 def _factor(unit, ours):
-    """Factor from a column's unit to ours; the unit of magnitudes may be AB."""
+    """Find the factor from a column's unit to ours; the unit of magnitudes may be AB."""
     if getattr(unit, "physical_unit", None) == AB:
         unit = unit.function_unit
     return unit.to(ours)
 
 
 def _texts(path, table, name):
-    """Read a column of names or numbers as text, and how often each is repeated in the rows that follow.
-
-    ASCII, which every file that we write can hold.
-    """
+    """Read a column of names or numbers as ASCII text, and the lengths of its runs."""
+    # ASCII: every file that we write can hold it.
     column = np.ma.asarray(_column(path, table, name))
     absent, values = np.ma.getmaskarray(column), np.ma.getdata(column)
     # A million strings take seconds.
@@ -193,7 +191,7 @@ def _refuse(path, name, wrong, rule, values, rows=None):
 
 
 def _find_exposures(path, table, headers):
-    """Place of each row's exposure among the headers; without a column, by the name of the catalogue."""
+    """Find the exposure of each row, by column or else by the catalogue's name."""
     if "exposure" not in table.colnames:
         found = [k for k, header in enumerate(headers) if _stem(path.name).startswith(_root(header.name))]
         if len(found) == 1:
@@ -224,12 +222,12 @@ def _stem(name):
 
 
 def _root(name):
-    """Beginning of a file's name without the suffix of its product, such as _cal."""
+    """Find the beginning of a file's name without a product suffix such as _cal."""
     return _stem(name).rpartition("_")[0] or _stem(name)
 
 
 def _refuse_outside(path, header, rows, x, y):
-    """Refuse places that an exposure does not cover: of another exposure, in hours, or pixels of a mosaic."""
+    """Refuse positions off the exposure: of another one, in hours, or of a mosaic."""
     ny, nx = header.shape
     inside = (np.abs(x - (nx - 1) / 2) < nx / 2 + _MARGIN) & (np.abs(y - (ny - 1) / 2) < ny / 2 + _MARGIN)
     if not inside.all():
@@ -241,7 +239,7 @@ def _refuse_outside(path, header, rows, x, y):
 
 
 def _refuse_apart(path, header, rows, found, given):
-    """Refuse pixels that are not those of the RA and Dec of the row: of a mosaic, or of another exposure."""
+    """Refuse pixels that differ from RA and Dec: of a mosaic, or another exposure."""
     apart = np.hypot(*offsets(*given, *found))
     if not (apart <= _SAME_PLACE).all():
         worst = int(np.argmax(~(apart <= _SAME_PLACE)))
@@ -252,7 +250,7 @@ def _refuse_apart(path, header, rows, found, given):
 
 
 def _fluxes(path, table):
-    """Fluxes and errors [Jy], from those columns or from magnitudes."""
+    """Read fluxes and errors [Jy], from those columns or from magnitudes."""
     name, error = _demand(path, table, ("mag", "mag_error"), ("flux", "flux_error"))
     values, errors = _numbers(path, table, name), _numbers(path, table, error)
     _refuse(path, error, errors <= 0, "be more than 0", errors)
@@ -270,7 +268,7 @@ def _fluxes(path, table):
 
 
 def _check_sources(columns, names, headers, paths):
-    """Refuse names that two sources share, such as running numbers that restart in each exposure."""
+    """Refuse names that two sources share, as numbers that restart in each exposure."""
     source, exposure = columns["source"], columns["exposure"]
     order = np.lexsort([exposure, source])
     twice = (np.diff(source[order]) == 0) & (np.diff(exposure[order]) == 0)
@@ -293,7 +291,7 @@ def _check_sources(columns, names, headers, paths):
 
 
 def _unify_places(columns):
-    """Give each source one place on the sky, that of its first row, and its isolation."""
+    """Give each source one sky position, that of its first row, and its isolation."""
     first = np.unique(columns["source"], return_index=True)[1]
     brightest = np.full(len(first), -np.inf)
     np.maximum.at(brightest, columns["source"], columns["flux"])

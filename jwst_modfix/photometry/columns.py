@@ -67,7 +67,7 @@ COLUMNS = (
 
 
 def to_magnitudes(flux: ArrayLike, flux_error: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Convert fluxes [Jy] and their errors to AB magnitudes; NaN where the flux is not positive."""
+    """Convert fluxes [Jy] and errors to AB magnitudes; NaN if flux is not positive."""
     flux, flux_error = np.asarray(flux, float), np.asarray(flux_error, float)
     positive = np.where(flux > 0, flux, np.nan)
     return -2.5 * np.log10(positive / _JANSKY_AT_ZERO), MAG_PER_FRACTION * flux_error / positive
@@ -118,12 +118,10 @@ class Selection:
 
 
 def select_measurements(table: Table, criteria: Criteria | None = None, *, growth: bool = False) -> Selection:
-    """Select measurements for the fit; with ``growth``, those of the larger aperture too.
-
-    Signal to noise, magnitude, compactness and saturation are judged for a source through a filter as a whole, by the
-    median of its usable measurements. Judged one by one, the detector that measures fainter would lose the faint half
-    of a source's measurements, which shifts the mean of the rest.
-    """
+    """Select measurements to fit; with ``growth``, those of the larger aperture too."""
+    # Signal to noise, magnitude, compactness and saturation are judged for a source through a filter as a whole, by
+    # the median of its usable measurements. If each measurement were judged alone, the detector that measures fainter
+    # would lose the faint half of a source's measurements, which shifts the mean of the rest.
     criteria = criteria or Criteria()
     flags = np.asarray(table["flags"], int)
     usable = (flags & int(UNUSABLE)) == 0
@@ -163,7 +161,7 @@ def number_groups(*columns: ArrayLike) -> np.ndarray:
 
 
 def group_medians(values: ArrayLike, group: np.ndarray, count: int) -> np.ndarray:
-    """Median of the finite values of each group 0 to count - 1; NaN for a group without any."""
+    """Take the median of finite values of groups 0 to count - 1; NaN for empty ones."""
     values = np.asarray(values, float)
     medians = np.full(count, np.nan)
     keep = np.isfinite(values)

@@ -1,4 +1,4 @@
-"""Sets of exposures before any pixel is read: epochs, copies, mixed calibrations, overlap on the sky."""
+"""Checks before pixels are read: epochs, copies, mixed calibrations, overlap."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,11 +35,9 @@ def group_epochs(
     gap_days: float = 30.0,
     roll_tolerance: float = 5.0,
 ) -> Epochs:
-    """Group exposures into epochs, numbered in the order of time.
-
-    By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or where
-    its roll differs by more than the tolerance from that of the epoch's first.
-    """
+    """Group exposures into epochs, numbered in the order of time."""
+    # By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or
+    # where its roll differs by more than the tolerance from that of the epoch's first.
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
         if not value > 0:
@@ -63,7 +61,7 @@ def group_epochs(
 def find_wide_epochs(
     epochs: Epochs, mjd: ArrayLike, roll: ArrayLike, *, gap_days: float = 30.0, roll_tolerance: float = 5.0
 ) -> list[str]:
-    """Describe named epochs that times and rolls would split, such as one name in two programs."""
+    """Describe named epochs that times and rolls would split, as in two programs."""
     mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     lines = []
     for number, name in enumerate(epochs.names):
@@ -91,7 +89,7 @@ def _name_by_time(mjd, roll, gap_days, roll_tolerance):
 
 
 def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
-    """Describe how exposures of a detector, or corrections of an array, differ in calibration."""
+    """Describe different calibrations of a detector, or corrections of an array."""
     detectors: dict[str, list[ExposureHeader]] = {}
     arrays: dict[str, list[ExposureHeader]] = {}
     for header in headers:
@@ -101,7 +99,7 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
     for which, members in detectors.items():
         for field, keyword in _CALIBRATION:
             lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
-        # One photom file gives a PHOTMJSR of its own to each time; without its name, the value is all that is known.
+        # One photom file can give each time another PHOTMJSR; without its name, only the value is known.
         for photom in dict.fromkeys(_base(header.photom) for header in members):
             values = [header.photmjsr for header in members if _base(header.photom) == photom]
             known = [value for value in values if value is not None]
@@ -129,7 +127,7 @@ def _base(value):
 
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
-    """Group the files of each exposure: they have the same detector, filter, time and numbers of the observation."""
+    """Group the files of one exposure: of one detector, filter, time and observation."""
     groups: dict[tuple, list[ExposureHeader]] = {}
     for header in headers:
         groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
@@ -144,7 +142,7 @@ def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
 
 
 def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
-    """Name the filters in which no exposure of one module overlaps one of the other, by their footprints."""
+    """Name the filters in which exposures of the two modules do not overlap."""
     lines = []
     for band in dict.fromkeys(header.band for header in headers):
         covered: dict[str, list] = {}

@@ -1,4 +1,4 @@
-"""``photometry='exposure'``: sources found once, then measured in every exposure that covers them."""
+"""``photometry='exposure'``: find sources once, measure them in each exposure."""
 
 import contextlib
 import functools
@@ -60,14 +60,14 @@ class _Known(dict[str, np.ndarray]):
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of results, each identified by all that it depends on: the pixels, the parameters, the code."""
+    """A folder of results, identified by the pixels, parameters and code behind each."""
 
     folder: Path  # made with the first entry
 
     def fetch(
         self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
     ) -> dict[str, np.ndarray]:
-        """Return the result from the cache, or else a new one, which is stored. A damaged entry counts as absent."""
+        """Return the result from the cache, if intact, else compute and store it."""
         if (state := file_state(path)) is None:
             return _as_arrays(make())  # the reader's message says what is wrong with the file
         key = _digest([kind, _code(), _digest_file(path, state), *parameters])
@@ -88,7 +88,7 @@ def find_sources(
     workers: Workers = THIS_PROCESS,
     cache: Cache | None = None,
 ) -> SourceList:
-    """Find the sources of all exposures, in as few of them as cover the sky in each band."""
+    """Find the sources in as few exposures as cover the sky in each band."""
     jobs = [(header, faintest, cache) for header in choose_exposures(headers)]
     sources = merge_detections(_run(_detect_exposure, jobs, workers, progress, cache))
     bright = sources.flux >= to_flux(faintest)
@@ -124,7 +124,7 @@ def measure_sources(
 
 
 def _run(function, jobs, workers, progress, cache):
-    """Results of a job for each exposure, which is the first of its arguments; log how many the cache had."""
+    """Run a job for each exposure, its first argument; log how many were cached."""
     headers = [header for header, *_ in jobs]
     with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
         found = [result for _, result in zip(progress(headers), results, strict=True)]
@@ -153,7 +153,7 @@ def _measure_exposure(header, sources, aperture, cache):
 
 
 def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:
-    """Measure every source of a list whose place the exposure covers: columns, the sky level and the shift."""
+    """Measure the listed sources in an exposure: columns, sky level and shift."""
     # The places are those of the list, moved together by the error of the pointing. No source is centred on its own:
     # that would follow noise, and a place common to all exposures loses the same light in each. Centroids are for the
     # report only.
@@ -177,7 +177,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
 
 
 def _find_pointing_error(frame, image, sources):
-    """Find how far an exposure's WCS is off the source list, from its bright sources; east and north [arcsec]."""
+    """Find the WCS shift against the list from bright sources, east, north [arcsec]."""
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
     segments = find_connected(image, _BRIGHT * noise) if np.isfinite(noise) else None
     if segments is None:
@@ -201,10 +201,8 @@ def combine_parts(
     skies: ArrayLike,
     shifts: ArrayLike,
 ) -> Photometry:
-    """Combine columns of measurements; refuse exposures that share no source: nothing can be compared.
-
-    The column ``exposure`` is the place among the headers; what is the same for a whole exposure is added.
-    """
+    """Combine columns of measurements; refuse exposures that share no source."""
+    # The column `exposure` is the place among the headers. Values of whole exposures are added as columns.
     columns = join_columns(parts)
     known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
     known["epoch"] = epochs.number
@@ -228,7 +226,7 @@ def combine_parts(
 
 @functools.lru_cache(maxsize=4096)
 def _digest_file(path, _state):
-    """Digest the content of a file; detection and measurement ask for it one after the other."""
+    """Digest a file's content, kept as detection and measurement both ask for it."""
     with path.open("rb") as file:
         # Which processors have instructions for.
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -236,14 +234,14 @@ def _digest_file(path, _state):
 
 @functools.cache
 def _code():
-    """Digest of the code that measures: the sources of this package, and the versions of libraries."""
+    """Digest the code that measures: this package, and versions of libraries."""
     sources = sorted(resources.files("jwst_modfix.photometry").iterdir(), key=lambda file: file.name)
     content = [file.read_bytes() for file in sources if file.name.endswith(".py")]
     return _digest([*content, *(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)])
 
 
 def _digest(parts):
-    """Digest of parts, each with its length, so that ("ab", "c") differs from ("a", "bc")."""
+    """Digest parts with lengths, so that ("ab", "c") differs from ("a", "bc")."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         content = part.encode() if isinstance(part, str) else bytes(part)
@@ -273,7 +271,7 @@ def _read(entry, key):
 
 
 def _write(entry, key, arrays):
-    """Store an entry; a folder that cannot be written costs the next run its time, and nothing else."""
+    """Store an entry; if the folder cannot be written, the next run measures again."""
     content = io.BytesIO()
     np.savez(content, **arrays, **{_DIGEST: np.array(_seal(key, arrays))})
     with contextlib.suppress(OSError), written_whole(entry) as partial:

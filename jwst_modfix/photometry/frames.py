@@ -1,4 +1,4 @@
-"""One exposure: its headers, its pixels, and the transforms between them and the sky."""
+"""One exposure: headers, pixels, and transforms between pixels and sky."""
 
 import re
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class ExposureHeader(DetectorNames):
 
     @property
     def corners(self) -> np.ndarray | None:
-        """Corners of the footprint, RA and Dec of each [deg], shape (4, 2); None where S_REGION has none."""
+        """Corners of the footprint, RA and Dec [deg], (4, 2); None without S_REGION."""
         try:
             words = [float(word) for word in (self.s_region or "").upper().split() if not word.isalpha()]
             return np.array(words).reshape(4, 2)
@@ -73,7 +73,7 @@ class ExposureHeader(DetectorNames):
 
     @property
     def cells(self) -> set[tuple[int, int]] | None:
-        """Cells of the sky, 4 arcsec wide, that the footprint covers; None where it is not known."""
+        """Cells of the sky, 4 arcsec wide, in the footprint; None if it is not known."""
         corners = self.corners
         if corners is None:
             return None
@@ -89,7 +89,7 @@ class ExposureHeader(DetectorNames):
 
 
 def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHeader:
-    """Read the headers of an exposure, and check its WCS where that is asked for, without loading pixels."""
+    """Read an exposure's headers without its pixels; check its WCS if asked for."""
     path = Path(path)
     state = file_state(path)
     with open_exposure(path) as opened:
@@ -148,15 +148,15 @@ class SkyGeometry:
     shape: tuple[int, int]  # of the arrays, (ny, nx)
 
     def to_sky(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """RA, Dec of pixels."""
+        """Find RA, Dec of pixels."""
         return self.wcs(np.asarray(x, float), np.asarray(y, float), with_bounding_box=False)
 
     def to_v2v3(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Focal-plane coordinates of pixels."""
+        """Find focal-plane coordinates of pixels."""
         return self.wcs.get_transform("detector", "v2v3")(np.asarray(x, float), np.asarray(y, float))
 
     def to_pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels of sky positions; the WCS's own inverse, improved until the forward transform agrees."""
+        """Find pixels of sky positions; iterate the WCS's inverse to agree with forward."""
         x, y = (np.asarray(value, float) for value in self.wcs.backward_transform(ra, dec))
         inside = np.flatnonzero(self._is_near(x, y))
         for _ in range(_NEWTON_STEPS if inside.size else 0):
@@ -167,7 +167,7 @@ class SkyGeometry:
         return x, y
 
     def scale(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
-        """Matrices from pixels to arcsec on the sky, east and north, shape (n, 2, 2)."""
+        """Find matrices from pixels to arcsec on the sky, east and north: (n, 2, 2)."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         along_x = offsets(*self.to_sky(x - _STEP, y), *self.to_sky(x + _STEP, y))
         along_y = offsets(*self.to_sky(x, y - _STEP), *self.to_sky(x, y + _STEP))
@@ -179,13 +179,13 @@ class SkyGeometry:
 
 
 def offsets(ra_0: ArrayLike, dec_0: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Small offsets on the sky, east and north [arcsec]."""
+    """Compute small offsets on the sky, east and north [arcsec]."""
     delta = (np.asarray(ra) - ra_0 + 180) % 360 - 180
     return delta * np.cos(np.radians(dec_0)) * 3600, (np.asarray(dec) - dec_0) * 3600
 
 
 def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
-    """Convert sky positions to unit vectors, which have no singularity at the pole or at RA = 0."""
+    """Convert sky positions to unit vectors: regular at the poles and at RA = 0."""
     ra, dec = np.radians(ra), np.radians(dec)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
@@ -223,7 +223,7 @@ def read_frame(header: ExposureHeader) -> Frame:
 
 
 def read_geometry(header: ExposureHeader) -> SkyGeometry:
-    """Read the WCS of an exposure, and no pixels; once, as that takes longer than to read the pixels."""
+    """Read an exposure's WCS once, without pixels: it takes longer than the pixels."""
     state = file_state(header.path)
     if (header, state) not in _geometries:
         with open_exposure(header.path) as opened:
@@ -244,7 +244,7 @@ def _keep_geometry(header, state, opened):
 
 
 def file_state(path: Path) -> tuple[int, ...] | None:
-    """State of a file, which a change of its content changes; None where there is none."""
+    """Find a state of a file that changes with its content; None without a file."""
     try:
         stat = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""``photometry='mosaic'``: isophotal fluxes in mosaics, the first epoch's segments on every epoch (Ma et al. 2023)."""
+"""``photometry='mosaic'``: isophotal fluxes in mosaics, as in Ma et al. (2023)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ _MAX_MISSING = 0.5  # share of a segment: above it, the source is not measured a
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mosaic:
-    """The exposures of one epoch, array, module and filter, on the grid that all mosaics of the filter share."""
+    """Exposures of an epoch, array, module and filter, on the filter's common grid."""
 
     header: ExposureHeader  # of the first of its exposures, with the mosaic's pixar_sr and shape
     members: tuple[ExposureHeader, ...]
@@ -48,10 +48,8 @@ class Segments:
 
 
 def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: float = FAINTEST) -> Photometry:
-    """Detect in the first epoch, and measure the same pixels in every mosaic of the filter that contains them.
-
-    Mosaics come in the order of epochs.
-    """
+    """Detect in the first epoch; measure the same pixels in all mosaics of a filter."""
+    # Mosaics come in the order of epochs.
     found: dict[tuple[str, str], list[tuple[int, Segments]]] = {}  # by band: number of the first source, the sources
     start: dict[tuple[str, str], int] = {}  # by band: its first epoch
     total, parts, headers, numbers, skies = 0, [], [], [], []
@@ -78,7 +76,7 @@ def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: floa
 def find_segments(
     mosaic: Mosaic, background: Background, known: Sequence[Segments], *, faintest: float = FAINTEST
 ) -> Segments:
-    """Detect and deblend the sources of a mosaic; those that share a pixel with a known one are left out."""
+    """Detect and deblend sources of a mosaic; drop those that overlap a known one."""
     image, jansky = _subtract(mosaic, background), mosaic.header.jansky
     found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, to_flux(faintest) / jansky)
     if found is None:
@@ -106,7 +104,7 @@ def find_segments(
 
 
 def _number_pixels(columns, rows):
-    """One number for each pixel of the common grid."""
+    """Make one number for each pixel of the common grid."""
     return columns.astype(np.int64) * 2**31 + rows
 
 
@@ -147,7 +145,7 @@ def _subtract(mosaic, background):
 
 
 def _mean_places(members, ra, dec):
-    """Mean focal-plane and pixel coordinates over the exposures that cover each source; NaN for none."""
+    """Average focal-plane and pixel coordinates of sources over exposures, or NaN."""
     sums, counts = np.zeros((4, len(ra))), np.zeros(len(ra))
     for header in members if len(ra) else ():
         geometry = read_geometry(header)

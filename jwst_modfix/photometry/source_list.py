@@ -47,7 +47,7 @@ class Detections:
 
 
 def detect(frame, *, faintest: float = np.inf) -> Detections:
-    """Detect the sources of an exposure: background, threshold, deblending, centroids."""
+    """Detect sources of an exposure: background, threshold, deblending, centroids."""
     names = {"exposure": frame.header.name, "band": frame.header.band}
     background = map_background(frame)
     image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
@@ -67,10 +67,8 @@ def detect(frame, *, faintest: float = np.inf) -> Detections:
 def find_connected(
     image: np.ndarray, threshold: float, connected: int = _CONNECTED, least: float = np.inf
 ) -> SegmentationImage | None:
-    """Find connected pixels above a threshold; None where there are none.
-
-    Segments with at least so much light are deblended, which takes most of the time of a detection.
-    """
+    """Find connected pixels above a threshold; None where there are none."""
+    # Segments with a sum of at least `least` are deblended, which takes most of the time of a detection.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)
         segments = detect_sources(image, threshold, connected)
@@ -84,10 +82,8 @@ def find_connected(
 
 
 def fill_lone_pixels(image: np.ndarray) -> np.ndarray:
-    """Fill pixels that are not finite with the mean of their good neighbours, else 0.
-
-    It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
-    """
+    """Fill pixels that are not finite with the mean of their good neighbours, else 0."""
+    # It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
     rows, columns = np.nonzero(~np.isfinite(image))
     padded = np.pad(image, 1, constant_values=np.nan)
     around = [padded[rows + dy, columns + dx] for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2))]
@@ -98,11 +94,9 @@ def fill_lone_pixels(image: np.ndarray) -> np.ndarray:
 
 
 def refine_centroids(image: np.ndarray, x, y, header) -> tuple[np.ndarray, np.ndarray]:
-    """Move positions to the centroid in a Gaussian window around them, again and again.
-
-    x' = x + 2 sum(w I dx) / sum(w I) (Bertin & Arnouts 1996; SExtractor's manual, "windowed positional parameters").
-    The window is 0.05" in the short and 0.10" in the long wavelengths.
-    """
+    """Iterate positions to the centroid in a Gaussian window around them."""
+    # x' = x + 2 sum(w I dx) / sum(w I) (Bertin & Arnouts 1996; SExtractor's manual, "windowed positional
+    # parameters"). The window is 0.05" in the short and 0.10" in the long wavelengths.
     sigma = np.deg2rad(_WINDOW[header.channel] / 3600) / np.sqrt(header.pixar_sr)
     start = np.stack([x, y], axis=-1).astype(float).reshape(-1, 2)
     place = start.copy()
@@ -114,7 +108,7 @@ def refine_centroids(image: np.ndarray, x, y, header) -> tuple[np.ndarray, np.nd
 
 
 def _moments(image, place, sigma):
-    """First moments in the window around each place, shape (n, 2)."""
+    """Compute first moments in the window around each place, shape (n, 2)."""
     half = int(np.ceil(_REACH * sigma))
     shifts = np.arange(-half, half + 1)
     nearest = np.nan_to_num(np.rint(place), nan=-1.0).clip(-1e6, 1e6).astype(int)
@@ -146,7 +140,7 @@ class SourceList:
         return SourceList(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
     def rows_near(self, header: ExposureHeader) -> np.ndarray:
-        """Rows of the sources that an exposure may cover; all where its footprint is not known."""
+        """Find the rows of sources that an exposure may cover; all without a footprint."""
         if header.corners is None:
             return np.arange(len(self))
         corners = unit_vectors(*header.corners.T)
@@ -155,10 +149,8 @@ class SourceList:
 
 
 def choose_exposures(headers: Sequence[ExposureHeader]) -> list[ExposureHeader]:
-    """Choose exposures that cover the sky of all, band by band; the same for any order of exposures.
-
-    By name, an exposure is taken when it adds at least 3% of its footprint, or has no footprint.
-    """
+    """Choose exposures that cover the sky of all, by band, in any order of input."""
+    # In the order of names, an exposure is taken when it adds at least 3% of its footprint, or has no footprint.
     chosen, covered = [], {}
     for header in sorted(headers, key=lambda header: (header.name, str(header.path))):
         cells = header.cells
@@ -170,10 +162,8 @@ def choose_exposures(headers: Sequence[ExposureHeader]) -> list[ExposureHeader]:
 
 
 def merge_detections(detections: Sequence[Detections]) -> SourceList:
-    """Merge the detections of all exposures, in the order of their names.
-
-    Each is shifted onto the list so far, then matched with it; those without a match become new sources.
-    """
+    """Merge the detections of all exposures, in the order of their names."""
+    # Each is shifted onto the list so far, then matched with it; those without a match become new sources.
     ordered = sorted((found for found in detections if len(found.ra)), key=lambda found: found.exposure)
     if not ordered:
         names = ", ".join(sorted(found.exposure for found in detections))
@@ -201,7 +191,7 @@ def merge_detections(detections: Sequence[Detections]) -> SourceList:
 
 
 def _match(vectors, listed):
-    """Row of the list for each source, by mutual nearest neighbours; -1 for none."""
+    """Find each source's row in the list, by mutual nearest neighbours, else -1."""
     if not len(listed):
         return np.full(len(vectors), -1)
     distance, row = cKDTree(listed).query(vectors)
@@ -211,7 +201,7 @@ def _match(vectors, listed):
 
 
 def _brightest_medians(detections, rows, count):
-    """Median flux over the detections of each source in a band, in the band where it is largest."""
+    """Take the median flux of each source's detections, in its brightest band."""
     brightest = np.zeros(count)
     for band in {found.band for found in detections}:
         mine = [(found.flux, row) for found, row in zip(detections, rows, strict=True) if found.band == band]
@@ -221,7 +211,7 @@ def _brightest_medians(detections, rows, count):
 
 
 def find_shift(ra, dec, ra_list, dec_list) -> tuple[float, float]:
-    """Shift of an exposure's sources onto a list, east and north [arcsec]: the median of the densest group of pairs."""
+    """Find the shift of sources onto a list, east, north [arcsec], by densest pairs."""
     tree, trial = cKDTree(unit_vectors(ra_list, dec_list)), cKDTree(unit_vectors(ra, dec))
     pairs = trial.query_ball_tree(tree, _SEARCH_RADIUS * _ARCSEC)
     mine = np.repeat(np.arange(len(pairs)), [len(partners) for partners in pairs])
@@ -237,7 +227,7 @@ def find_shift(ra, dec, ra_list, dec_list) -> tuple[float, float]:
 
 
 def measure_isolation(ra, dec, flux) -> np.ndarray:
-    """Distance from each source to the nearest with more than a tenth of its flux [arcsec]; inf for none."""
+    """Find the distance to the nearest source of 0.1 of the flux [arcsec], or inf."""
     vectors = unit_vectors(ra, dec)
     distance, row = cKDTree(vectors).query(vectors, k=_NEIGHBOURS + 1)
     bright = np.append(flux, -np.inf)[row[:, 1:]] > _MIN_NEIGHBOUR * flux[:, None]

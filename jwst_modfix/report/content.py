@@ -1,4 +1,4 @@
-"""Everything that the report says, as plain values: the page and the JSON file are made of the same."""
+"""The content of the report as plain values, for the page and the JSON file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable
 
 SCHEMA_VERSION = "1.0.0"
 _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status"))
-# Why the fit does not use a selected measurement: a source is counted by the first of these of its measurements.
+# Reasons for which the fit does not use a selected measurement; a source is counted under the first that applies.
 _REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
 _BINS = 6  # of equal numbers, of a trend
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
@@ -38,7 +38,7 @@ _METRICS = {
 
 
 def describe_report(derivation: Derivation, points: Mapping[str, Table]) -> dict[str, Any]:
-    """Describe a derivation with its checks by plain numbers, text, lists and dicts; ``points`` by filter."""
+    """Describe a derivation with its checks as plain values; ``points`` by filter."""
     content, table = describe_derivation(derivation), derivation.table
     for known, band in zip(content["bands"], derivation.bands, strict=True):
         known |= {"name": band.name, "funnel": _count_funnel(derivation, band)}
@@ -66,7 +66,7 @@ def describe_report(derivation: Derivation, points: Mapping[str, Table]) -> dict
 
 
 def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
-    """Count sources and measurements from found to used; a source counts for the first step of its measurements."""
+    """Count sources and measurements at each step of the selection."""
     table = derivation.measurements
     table = table["source", "selected", "reason"][(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
     steps = [(True, rule) for rule in ("", "reserved", *_REJECTED)]
@@ -138,7 +138,7 @@ def _describe_median(points: Table) -> dict[str, Any]:
 
 
 def _describe_detectors(points: Table) -> Iterator[dict[str, Any]]:
-    """Median and rms of each detector's residuals, before and after the correction."""
+    """List median and rms of each detector's residuals, before and after correction."""
     for name in np.unique(points["detector"]):
         mine = points["before", "residual"][points["used"] & (points["detector"] == name)]
         found = {"detector": str(name), "n": len(mine)}
@@ -149,7 +149,7 @@ def _describe_detectors(points: Table) -> Iterator[dict[str, Any]]:
 
 
 def _describe_exposures(points: Table, exposures: Table) -> Iterator[dict[str, Any]]:
-    """Median residual of each exposure, in order of time."""
+    """List the median residual of each exposure, in order of time."""
     rows, residuals = split_exposures(points), points["residual", "used"]
     for number in sorted(rows, key=lambda number: exposures["mjd"][number]):
         row, used = exposures[number], residuals[rows[number]]
@@ -161,7 +161,7 @@ def _describe_exposures(points: Table, exposures: Table) -> Iterator[dict[str, A
 
 
 def _describe_trend(used: Table, column: str) -> Iterator[dict[str, Any]]:
-    """Median residuals of each module in bins of equal numbers along a column."""
+    """List median residuals of each module in bins of equal numbers along a column."""
     used = used[np.isfinite(used[column])]
     values = np.asarray(used[column])
     edges = np.quantile(values, np.linspace(0, 1, _BINS + 1)) if len(values) else np.zeros(0)
@@ -175,7 +175,7 @@ def _describe_trend(used: Table, column: str) -> Iterator[dict[str, Any]]:
 def _measure_quality(
     points: Table, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """Measure the repeatability, the outliers and the uniformity, each with its threshold."""
+    """Measure repeatability, outliers and uniformity, each with its threshold."""
     used = points["source", "residual", "mag"][points["used"]]
     number = np.unique(used["source"], return_inverse=True)[1]
     n, square = np.bincount(number), np.bincount(number, used["residual"] ** 2)

@@ -49,7 +49,7 @@ class Picture:
 
 def plot_offsets(solution: Solution | Mapping[str, Solution], *, ax: Axes | None = None) -> Axes:
     """
-    Plot the offset of each array, or the zero point of each detector, with its standard error.
+    Plot the offsets of arrays, or zero points of detectors, with standard errors.
 
     Parameters
     ----------
@@ -82,7 +82,9 @@ def plot_residual_map(
     solution: Solution, *, corrected: bool = True, gridsize: int = 30, ax: Axes | None = None
 ) -> Axes:
     """
-    Plot the median residual of the measurements used, over the focal plane, against the corrected mean of the source.
+    Plot median residuals of used measurements over the focal plane.
+
+    A residual is the difference from the corrected mean of its source.
 
     Parameters
     ----------
@@ -169,7 +171,7 @@ def plot_sky_map(
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """
-    Plot differences of magnitude on the sky, before the correction (Fig. 5 of Ma et al. 2023).
+    Plot magnitude differences on the sky, uncorrected (Fig. 5, Ma et al. 2023).
 
     Parameters
     ----------
@@ -197,7 +199,7 @@ def plot_patches(
     pairs: Mapping[str, PairSolution], *, epoch_names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
     """
-    Plot the medians of patch p against those of patch q (Fig. 6 of Ma et al. 2023).
+    Plot the medians of patch p against those of q (Fig. 6 of Ma et al. 2023).
 
     Parameters
     ----------
@@ -235,7 +237,7 @@ def plot_patches(
 def _subtract(
     solution: Solution, measurements: Measurements | None, epochs: tuple[int, int] | None = None
 ) -> tuple[Measurements, np.ndarray, np.ndarray]:
-    """Subtract means of each source, without outliers and epoch terms: module A - B of one array, or epoch j - i.
+    """Subtract mean magnitudes of sources: module A - B of an array, or epoch j - i.
 
     Returns one measurement of each source, and the differences as measured and corrected [mmag].
     """
@@ -290,7 +292,7 @@ def draw_overview(derivation: Derivation) -> list[Picture]:
 
 
 def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -> Picture | None:
-    """Differences between epochs on the sky, or between modules where there is one epoch (Fig. 5)."""
+    """Draw differences between epochs on the sky, or modules with one epoch (Fig. 5)."""
     if m.RA is None or m.Dec is None:
         return None
     first, *later = (int(epoch) for epoch in solution.model.epochs)
@@ -307,7 +309,7 @@ def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -
 
 
 def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResult) -> Picture:
-    """Differences between epochs along d (Eq. 9-10), or residuals with the gradient left in along u, with the fit."""
+    """Draw differences of epochs along d (Eq. 9-10), or residuals along u; the fit."""
     figure, (ax,) = _panels(1, 6.4, 4.0)
     k, offset = _MILLI * (result.slope or 0.0), _MILLI * (result.offset or 0.0)
     if pairs is not None:
@@ -341,7 +343,7 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
 
 
 def _astrometry(derivation: Derivation) -> Picture | None:
-    """Histograms of the astrometric residuals of sources, by array ID, module and epoch (Fig. 3)."""
+    """Draw histograms of astrometric residuals, by array ID, module, epoch (Fig. 3)."""
     table = derivation.photometry.measurements[derivation.selection.mask]
     source = np.unique(table["source"], return_inverse=True)[1] if len(table) else np.zeros(0, int)
     off = {name: _MILLI * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
@@ -363,7 +365,7 @@ def _astrometry(derivation: Derivation) -> Picture | None:
 
 
 def _from_the_others(values: np.ndarray, source: Any) -> np.ndarray:
-    """Each value minus the mean of its source's other values; NaN where it is the only one."""
+    """Subtract the mean of a source's other values from each; NaN if there is none."""
     known = np.isfinite(values)
     n, sums = (np.bincount(source, part)[source] for part in (known, np.where(known, values, 0.0)))
     return np.where(known & (n > 1), values - (sums - values) / np.maximum(n - 1, 1), np.nan)
@@ -430,14 +432,14 @@ def _literal(text: str) -> str:
 
 
 def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 5.0) -> float:
-    """Half the range to show [mmag]: variable sources may be outside."""
+    """Find half the range to show [mmag]: variable sources may be outside."""
     return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
 
 
 def _draw_maps(
     axes: Sequence[Axes], differences: Sequence[tuple[Measurements, np.ndarray, np.ndarray]], m: Measurements
 ) -> Sequence[Axes]:
-    """Draw differences east and north of the middle of all measurements, with one scale of colours."""
+    """Draw differences on the sky, east and north of the middle, on one colour scale."""
     ra, dec = np.asarray(m.RA), np.asarray(m.Dec)
     middle = ra[0] + np.median((ra - ra[0] + 180) % 360 - 180), np.median(dec)
     limit = max(_limit(before, 90) for _, before, _ in differences)

@@ -1,4 +1,4 @@
-"""What is probably wrong with the data, in words: each check reads numbers of the report and names a cause."""
+"""Probable faults of the data: each check reads the report and names a cause."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Found = Iterator[tuple[str, str, str]]  # name, words, advice
 def find_everything(
     derivation: Derivation, points: Mapping[str, Table], content: Mapping[str, Any]
 ) -> Iterator[dict[str, str]]:
-    """List probable faults, those that make numbers wrong first: name, where it shows, what was seen, what to do."""
+    """List probable faults, the worst first: name, place, evidence, what to do."""
     files = [str(name) for name in derivation.photometry.exposures["file"]]
     mixed = [("mixed calibration", line, "calibrate all exposures with one context") for line in derivation.mixed]
     checks: list[tuple[str, Iterable[tuple[str, str, str]]]] = [("headers", mixed)]
@@ -47,7 +47,7 @@ def find_everything(
 
 
 def _find_copies(points: Table, files: list[str]) -> _Found:
-    """Two exposures with the same magnitudes are one exposure."""
+    """Find exposures with equal magnitudes, which are one exposure."""
     source, mag, exposure = (np.asarray(points[name]) for name in ("source", "mag", "exposure"))
     order = np.lexsort([exposure, mag, source])
     same = (np.diff(source[order]) == 0) & (np.diff(mag[order]) == 0)
@@ -60,7 +60,7 @@ def _find_copies(points: Table, files: list[str]) -> _Found:
 
 
 def _find_misplaced(derivation: Derivation, points: Table, files: list[str]) -> _Found:
-    """Find exposures whose place does not fit their module, as A is on the side of +V2, or not the header's roll."""
+    """Find exposures whose place contradicts their module (A is at +V2) or roll."""
     places = points["module", "V2", "V3", "RA", "Dec"]
     for number, rows in split_exposures(points).items():
         m = places[rows]
@@ -81,7 +81,7 @@ def _find_misplaced(derivation: Derivation, points: Table, files: list[str]) -> 
 
 
 def _find_mismatches(band: Mapping[str, Any]) -> _Found:
-    """Score tests that fail."""
+    """Find score tests that fail."""
     for test in band.get("score_tests", ()):
         if test["is_mismatch"]:
             size = format_measured(test["effect"], test["effect_error"])
@@ -90,7 +90,7 @@ def _find_mismatches(band: Mapping[str, Any]) -> _Found:
 
 
 def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> _Found:
-    """Compare sources with the sky: a solid angle left out shifts the sources alone, by the ratio of the pixels."""
+    """Compare sources with sky: a solid angle left out shifts the sources alone."""
     for sky in band.get("sky", ()):
         key = sky["array"], band["filter"], band["pupil"]
         areas = {h.module: h.pixar_sr for h in derivation.headers if (h.array, *h.band) == key}
@@ -113,7 +113,7 @@ def _find_deviating(band: Mapping[str, Any]) -> _Found:
 
 
 def _find_opposite(comparison: Mapping[str, Any]) -> _Found:
-    """Offsets of the other sign: the names of the modules, or the sign of a table, are swapped."""
+    """Find offsets of opposite sign: module names or a table's sign are swapped."""
     known = [row for row in comparison["rows"] if row["difference_error"]]
     rows = [row for row in known if abs(row["value"]) > _SIGMAS * row["difference_error"]]
     away = [row for row in rows if abs(row["difference"] + 2 * row["value"]) < _SIGMAS * row["difference_error"]]
@@ -132,13 +132,13 @@ def _find_variable(points: Table) -> _Found:
 
 
 def _find_saturated(points: Table) -> _Found:
-    """Find the brightest stars that one module measures fainter, always by as much: a variable star changes."""
+    """Find bright stars that one module measures fainter by a constant amount."""
     sources, number = np.unique(points["source"], return_inverse=True)
     side = 2 * number + (points["module"] == MODULES[1])
     count = np.bincount(side, minlength=2 * len(sources)).reshape(-1, 2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        """Mean in each source and module."""
+        """Take the mean in each source and module."""
         return np.bincount(side, values, count.size).reshape(-1, 2) / np.maximum(count, 1)
 
     twice = (count >= 2).all(axis=1)
@@ -146,8 +146,8 @@ def _find_saturated(points: Table) -> _Found:
         return
     residual, error = mean(points["residual"]), mean(points["mag_error"])
     scatter = np.sqrt(mean((points["residual"] - residual.ravel()[side]) ** 2))
-    # A star that varies does so from epoch to epoch: one module must have seen it in two epochs, and each module with
-    # the same result within the errors.
+    # A variable star changes between epochs. One module must have seen the star in two epochs, and the results of each
+    # module must agree within the errors.
     seen = np.unique(np.stack([side, points["epoch"]]), axis=1)[0]
     epochs = np.bincount(seen, minlength=count.size).reshape(-1, 2)
     steady = (scatter < _AGREES * error).all(axis=1) & (epochs >= 2).any(axis=1)

@@ -1,4 +1,4 @@
-"""Plots of every measurement that are linked: a click on a point shows its source in all of them."""
+"""Linked plots of all measurements: a click on a point marks its source in each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ rows.replaceChildren(...all.map(i => {
 
 
 def choose_points(points: Mapping[str, Table], most: int = MOST_POINTS) -> dict[str, np.ndarray]:
-    """Choose the measurements to show: all, or those of as many whole sources, drawn at random, and of all outliers."""
+    """Choose measurements to show: all, or outliers and sources drawn at random."""
     share = most // max(len(points), 1)
     return {name: _thin(mine, share) for name, mine in points.items()}
 
@@ -62,7 +62,7 @@ def _thin(points: Table, most: int) -> np.ndarray:
 
 
 def draw_linked(points: Mapping[str, Table], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
-    """Draw the plots of each filter: scripts for the page, and the place of each plot by filter and name."""
+    """Draw each filter's plots: scripts, and the place of each by filter and name."""
     drawn = {(band, name): plot for band, mine in points.items()
              for name, plot in _draw_band(band, mine[chosen[band]], names).items()}  # fmt: skip
     if not drawn:
@@ -107,7 +107,7 @@ def _draw(
     source: models.ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, colour: dict[str, Any],
     labels: tuple[str, str], **kwargs: Any,
 ) -> Any:  # fmt: skip
-    """Draw the points of a band over two of their columns; with a colour bar where no axis shows the residual."""
+    """Draw points of a band over two columns, coloured where no axis is the residual."""
     plot = figure(
         title=title, height=300, sizing_mode="stretch_width", toolbar_location="above", background_fill_color=None,
         border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1],
@@ -124,12 +124,12 @@ def _draw(
 
 
 def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict[str, Any]:
-    """Colours of a column of the points."""
+    """Choose colours of a column of the points."""
     return {"field": column, "transform": models.LinearColorMapper(palette=palette, low=low, high=high)}
 
 
 def _fill_source(points: Table) -> tuple[models.ColumnDataSource, dict[str, float]]:
-    """Columns of the points in mmag, and the range of colours; points beyond it are drawn at the border."""
+    """Make columns of the points in mmag, and the colour range, which clips points."""
     values = {"after": 1e3 * points["residual"], "before": 1e3 * points["before"]}
     limit = {name: max(5.0, float(np.quantile(np.abs(part[points["used"]]), 0.98))) for name, part in values.items()}
     ra, dec = np.asarray(points["RA"]), np.asarray(points["Dec"])

@@ -1,4 +1,4 @@
-"""The report: one page that works offline, the same numbers as JSON, a list of outliers, and the figures."""
+"""The report: a page that works offline, its numbers as JSON, outliers, figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REGION = 'circle({RA:.7f},{Dec:.7f},1.0") # color={color} text={{source {source
 
 
 def write_report(derivation: Derivation, page: Path) -> list[Path]:
-    """Write the page and, beside it, the JSON file, the list of outliers, and the figures as PNG and PDF files."""
+    """Write the page, the JSON file, the list of outliers, and figures (PNG, PDF)."""
     points = {band.name: collect_points(derivation, band) for band in derivation.bands if band.solution is not None}
     names = [str(name) for name in derivation.photometry.exposures["file"]]
     content = describe_report(derivation, points)

@@ -1,4 +1,4 @@
-"""The selected measurements of one filter as the report shows them: their residuals, and why they are not used."""
+"""The selected measurements of a filter: residuals, and why they are not used."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _COLUMNS = ("source", "exposure", "epoch", "array", "module", "mag", "mag_error"
 
 
 def split_prediction(solution: Solution, m: Measurements) -> tuple[np.ndarray, np.ndarray]:
-    """Systematic errors of measurements [mag]: what the correction removes, and the terms of time."""
+    """Predict systematic errors [mag]: the correction, and the terms of time."""
     design, time = solution.model.design(m), solution.model.mask(*_TIMES)
     return design @ np.where(time, 0.0, solution.values), design @ np.where(time, solution.values, 0.0)
 
 
 def collect_points(derivation: Derivation, band: BandResult) -> Table:
-    """Collect the selected measurements of a filter that has a solution, reserved ones included."""
+    """Collect selected measurements of a filter with a solution, and reserved ones."""
     # ``residual`` [mag] is the magnitude less z + g u + t and the mean of its source, ``before`` the same with z + g u
     # left in, ``pull`` the residual over its error (NaN where it was not fitted). ``reason`` says why a measurement is
     # not used; it ``deviates`` as an outlier, of a variable source, or reserved and as far from the mean of its source.
@@ -57,14 +57,14 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
 
 
 def split_exposures(points: Table) -> dict[int, np.ndarray]:
-    """Rows of each exposure."""
+    """Find the rows of each exposure."""
     order = np.argsort(points["exposure"], kind="stable")
     numbers, first = np.unique(points["exposure"][order], return_index=True)
     return dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
 
 
 def _against_mean(values: np.ndarray, m: Measurements, scatter: float) -> tuple[np.ndarray, np.ndarray]:
-    """Values less the mean of their source, and the errors of these differences."""
+    """Subtract the mean of the source; find the errors of these differences."""
     source, weight = np.unique(m.source, return_inverse=True)[1], 1 / (m.mag_error**2 + scatter**2)
     total = np.bincount(source, weight)
     left = values - (np.bincount(source, weight * values) / total)[source]
@@ -72,7 +72,7 @@ def _against_mean(values: np.ndarray, m: Measurements, scatter: float) -> tuple[
 
 
 def list_outliers(points: Table, files: Sequence[str]) -> Table:
-    """List the sources with measurements that deviate: where they are, and the worst of these measurements."""
+    """List sources with deviating measurements: their places and worst measurement."""
     deviates = np.asarray(points["deviates"])
     source, number = np.unique(points["source"], return_inverse=True)
     magnitude, size = group_medians(points["mag"], number, len(source)), np.where(deviates, abs(points["residual"]), -1)

@@ -1,4 +1,4 @@
-"""Simulated exposures and whole data sets on disk, with associations and the truth."""
+"""Simulated exposures, and data sets on disk with associations and the truth."""
 
 import json
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def simulate_exposure(
 
 
 def calibration_factor(exposure: Exposure, truth: CalibrationTruth, subarray: Subarray = WHOLE) -> Array | float:
-    """Factor 10^(-0.4 (z + g u + t)) of the pixels; one number where the array has no gradient."""
+    """Compute the factor 10^(-0.4 (z + g u + t)), one number without gradient."""
     x, y = subarray.columns, subarray.rows
     v2, v3 = exposure.geometry.grid_to_v2v3(x, y)
     error = truth.magnitude_error(exposure, x=x[None, :], y=y[:, None], v2=v2, v3=v3)
@@ -117,7 +117,7 @@ def simulate_dataset(
     wavefronts: Wavefronts | None = None,
 ) -> Dataset:
     """
-    Simulate a set of exposures and write them, with their associations and the truth.
+    Simulate exposures and write them with their associations and the truth.
 
     The sky belongs to the seed and the field, and the noise to the seed, the field and the name of the exposure:
     give two trials of one seed fields of different names, and they share neither.
@@ -167,7 +167,7 @@ def simulate_dataset(
 
 
 def _write_associations(output_dir: Path, field: str, exposures: Sequence[Exposure]) -> tuple[Path, ...]:
-    """Write the associations: per epoch and filter, per filter, and of everything; members carry their epoch."""
+    """Write associations, per epoch and filter, per filter, and of all exposures."""
     epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
     bands = dict.fromkeys(exposure.band.name for exposure in exposures)
     taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
@@ -215,7 +215,7 @@ def _write_truth(
 
 
 def _describe_epoch_terms(truth: CalibrationTruth, exposures: Sequence[Exposure]) -> list[dict[str, Any]]:
-    """One entry for each epoch and band, whichever way the terms were given."""
+    """List one entry for each epoch and band, whichever way the terms were given."""
     pairs = dict.fromkeys((exposure.epoch.name, exposure.band) for exposure in exposures)
     return [
         {"epoch": epoch, "filter": band.filter, "pupil": band.pupil, "term": truth.epoch_term(epoch, band)}

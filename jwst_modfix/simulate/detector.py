@@ -70,7 +70,7 @@ WHOLE = Subarray(xstart=1, ystart=1, xsize=FULL_FRAME, ysize=FULL_FRAME, name="F
 
 
 def named_subarray(name: str, detector: str) -> Subarray:
-    """Look up a subarray of the SIAF by its name, such as ``"SUB640"``, and its detector."""
+    """Look up a subarray of the SIAF by name, such as ``"SUB640"``, and detector."""
     aperture = read_subarray(detector, name)
     if aperture is None:
         raise SimulationError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
@@ -101,14 +101,14 @@ class Effects:
 
 
 def photmjsr(exposure: Exposure) -> float:
-    """Surface brightness of one DN/s in an exposure [MJy/sr]."""
+    """Compute the surface brightness of one DN/s in an exposure [MJy/sr]."""
     return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
 
 
 def detect(
     brightness: Array, exposure: Exposure, rng: np.random.Generator | None, effects: Effects, subarray: Subarray
 ) -> dict[str, Array]:
-    """Measure a surface brightness with the pixels of a subarray: values, errors, variances [MJy/sr], and flags.
+    """Measure a surface brightness by pixels: values, errors [MJy/sr], flags.
 
     The arrays have the names of a calibrated exposure; they are NaN where nothing was measured.
     """
@@ -131,7 +131,7 @@ def detect(
 
 
 def noise_equivalent_flux(flux: Array, exposure: Exposure) -> Array:
-    """Estimate the standard error of a source's flux in an aperture of 2.5 FWHM [MJy]."""
+    """Estimate the standard error of the flux in an aperture of 2.5 FWHM [MJy]."""
     geometry, band = exposure.geometry, exposure.band
     per_electron = photmjsr(exposure) / (_GAIN[geometry.channel] * exposure.duration)
     pixels = np.pi * (_APERTURE_RADIUS * band.fwhm) ** 2 / geometry.nominal_area
@@ -178,6 +178,6 @@ def _bad_pixels(exposure: Exposure) -> Array:
 
 
 def _pattern_rng(exposure: Exposure, per_band: bool = True) -> np.random.Generator:
-    """Randomness that is a property of a detector, or of a detector and band, not of a realisation."""
+    """Make the generator of a detector, or detector and band, not of a realisation."""
     name = exposure.geometry.detector + (exposure.band.name if per_band else "")
     return np.random.default_rng(zlib.crc32(name.encode()))

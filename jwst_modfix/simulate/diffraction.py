@@ -1,4 +1,4 @@
-"""Diffraction PSFs: the pupil of the telescope, wavefront errors of each module, and the response of pixels."""
+"""Diffraction PSFs: pupil, wavefront errors of each module, pixel response."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class Wavefronts:
 
 @cache
 def pupil() -> Array:
-    """Amplitude of the pupil as seen from the detectors, x along -V2 and y along V3; shape (256, 256)."""
+    """Draw the amplitude of the pupil, x along -V2 and y along V3; shape (256, 256)."""
     fine = 4
     x, y = _grid(fine * SAMPLES)
     inside = sum((_is_in_hexagon(x - cx, y - cy) for cx, cy in _centres()), np.zeros(x.shape, bool))
@@ -80,13 +80,13 @@ def _grid(number: int) -> tuple[Array, Array]:
 
 
 def _centres() -> list[tuple[float, float]]:
-    """Centres of the 18 segments [m]: two rings around the missing one."""
+    """List the centres of the 18 segments [m]: two rings around the missing one."""
     places = [(q, r) for q in range(-2, 3) for r in range(-2, 3) if abs(q + r) <= 2 and (q, r) != (0, 0)]
     return [(_SPACING * np.sqrt(3) / 2 * r, _SPACING * (q + r / 2)) for q, r in places]
 
 
 def _is_in_hexagon(x: Array, y: Array) -> Array:
-    """Whether points are in a hexagon whose flats point along +-y."""
+    """Test whether points are in a hexagon whose flats point along +-y."""
     angles = np.deg2rad([30.0, 90.0, 150.0])
     return np.asarray(np.all([np.abs(x * np.cos(a) + y * np.sin(a)) < _FLAT_TO_FLAT / 2 for a in angles], axis=0))
 
@@ -109,7 +109,7 @@ def _draw_zernikes(rng: np.random.Generator) -> Array:
 
 
 def _zernike(number: int) -> Array:
-    """Zernike polynomial by Noll's number, with a mean square of 1 over the circle around the pupil."""
+    """Evaluate a Zernike polynomial by Noll's number, mean square 1 over its circle."""
     x, y = _grid(SAMPLES)
     radius, angle = np.hypot(x, y) * 2 / DIAMETER, np.arctan2(y, x)
     n = int((np.sqrt(8 * number - 7) - 1) / 2)
@@ -127,7 +127,7 @@ def _scale(wavefront: Array, rms: float) -> Array:
 
 
 def diffract(wavefront: Array, band: Band, step: float) -> Array:
-    """PSF of a wavefront [nm] through a band, before the pixels: the share of the light on each step [arcsec].
+    """Compute the PSF of a wavefront [nm] as shares of light in steps [arcsec].
 
     Three wavelengths stand for the band; the source is in the middle of the image, whose side is odd.
     """
@@ -143,7 +143,7 @@ def diffract(wavefront: Array, band: Band, step: float) -> Array:
 
 
 class DiffractionPSF:
-    """Images of sources on pixels of one module and band, for pixels between two sizes [arcsec]."""
+    """Images of sources in a module and band, for pixels between two sizes [arcsec]."""
 
     def __init__(self, wavefront: Array, band: Band, smallest: float, largest: float) -> None:
         # The light of wavelength l has no detail below l / 2 D: such steps lose nothing.
@@ -157,7 +157,7 @@ class DiffractionPSF:
 
     def stamp(self, dx: float, dy: float, size: float, profile: Mixture, shape: Array) -> Array:
         """
-        Image of a source of unit flux, whose centre is (dx, dy) from the middle of the central pixel.
+        Make the image of a source of unit flux at (dx, dy) from the central pixel.
 
         ``size`` is that of the pixels [arcsec], and ``shape`` the covariance of a Gaussian of the profile with
         sigma = 1 [pixel^2]. The central pixel of the stamp has the index n // 2 along each axis.
@@ -175,7 +175,7 @@ class DiffractionPSF:
         return np.asarray(fft.fftshift(image) * self.oversampling**2)
 
     def _find_transfer(self, number: int) -> list[Array]:
-        """Transfer functions of the two PSFs and the pixels on a grid of so many steps."""
+        """Find transfer functions of both PSFs and the pixels on a grid of these steps."""
         x, y = fft.rfftfreq(number, 1 / self.oversampling), fft.fftfreq(number, 1 / self.oversampling)[:, None]
         pixel = np.sinc(x) * np.sinc(y) * np.exp(-2 * np.pi**2 * _DIFFUSION**2 * (x**2 + y**2))
         pixel *= 1 - 2 * _COUPLING * (2 - np.cos(2 * np.pi * x) - np.cos(2 * np.pi * y))

@@ -1,4 +1,4 @@
-"""The NIRCam imaging bands: wheels, wavelengths, and what an exposure through each of them looks like."""
+"""The NIRCam imaging bands: wheels, wavelengths, properties of exposures."""
 
 from dataclasses import dataclass
 
@@ -78,7 +78,7 @@ class Band:
 
     @property
     def photmjsr(self) -> float:
-        """Surface brightness of one DN/s, before the differences between detectors [MJy/sr]."""
+        """Surface brightness of one DN/s, the same for all detectors [MJy/sr]."""
         return _MJY_SR_PER_DN_S[self.channel] * self.wavelength / self.bandwidth
 
     @classmethod

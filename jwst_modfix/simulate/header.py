@@ -174,7 +174,7 @@ def _photometry(exposure: Exposure) -> dict[str, Any]:
 
 
 def _reference_files(exposure: Exposure, context: str) -> dict[str, Any]:
-    """Name reference files in the archive's way; they are not read, and need not exist."""
+    """Name reference files as in the archive; they are not read, and need not exist."""
     number = DETECTORS.index(exposure.geometry.detector)
     band = sum(exposure.band.name.encode()) % 50
     return {

@@ -1,4 +1,4 @@
-"""Measurements without pixels: the same sky, geometry and truth as the exposures, straight to magnitudes."""
+"""Measurements without pixels: sky, geometry and truth of the exposures."""
 
 from collections.abc import Sequence
 
@@ -100,7 +100,7 @@ def simulate_measurements(
     faintest: float = np.inf,
     **noise: float,
 ) -> Table:
-    """Simulate measurements with no pixels: `observe_sources`, then `draw_measurements` with its keywords."""
+    """Simulate measurements without pixels: `observe_sources`, `draw_measurements`."""
     return draw_measurements(observe_sources(scene, exposures, truth=truth, faintest=faintest), rng, **noise)
 
 

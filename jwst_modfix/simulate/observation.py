@@ -84,7 +84,7 @@ class Exposure:
 
 
 def dither_pattern(points: int) -> list[tuple[float, float]]:
-    """Offsets of a dither pattern like FULLBOX 6TIGHT, along V2 and V3 [arcsec]."""
+    """List the offsets of a dither pattern like FULLBOX 6TIGHT, V2 and V3 [arcsec]."""
     if points == 1:
         return [(0.0, 0.0)]
     order = (0, 5, 2, 3, 1, 4) if points < 6 else range(6)
@@ -149,7 +149,7 @@ def plan_exposures(
 
 
 def dithered_attitude(epoch: Epoch, offset: tuple[float, float]) -> Attitude:
-    """Attitude of a dither."""
+    """Find the attitude of a dither."""
     v2 = offset[0] + epoch.offset[0]
     v3 = offset[1] + epoch.offset[1]
     undithered = Attitude(ra=epoch.ra, dec=epoch.dec, roll=epoch.roll)

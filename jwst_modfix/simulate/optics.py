@@ -1,4 +1,4 @@
-"""From pixels of a detector to the sky and back, by the transforms of pysiaf: SIAF, attitude, gWCS."""
+"""From detector pixels to the sky and back, by pysiaf: SIAF, attitude, gWCS."""
 
 import logging
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def _refuse_network(*args: Any, **kwargs: Any) -> None:
 
 
 def _import_pysiaf() -> Any:
-    """Import `pysiaf`; its import asks the network for a newer SIAF, and warns where there is none."""
+    """Import `pysiaf`, without a warning where its check for a newer SIAF fails."""
     logger = logging.getLogger("pysiaf")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -96,18 +96,18 @@ class Attitude:
         return np.asarray(_rotations().attitude_matrix(self.v2, self.v3, self.ra, self.dec, self.roll))
 
     def v2v3_to_sky(self, v2: "ArrayLike", v3: "ArrayLike") -> tuple[Array, Array]:
-        """Sky position [deg] of telescope coordinates [arcsec]."""
+        """Find the sky position [deg] of telescope coordinates [arcsec]."""
         # pysiaf wraps RA right for arrays of one axis only.
         ra, dec = _on_one_axis(_rotations().tel_to_sky, self.matrix, v2, v3, positive_ra=False)
         return ra.to_value("deg") % 360, dec.to_value("deg")
 
     def sky_to_v2v3(self, ra: "ArrayLike", dec: "ArrayLike") -> tuple[Array, Array]:
-        """Telescope coordinates [arcsec] of sky positions [deg]."""
+        """Find the telescope coordinates [arcsec] of sky positions [deg]."""
         v2, v3 = _on_one_axis(_rotations().sky_to_tel, self.matrix, ra, dec)
         return v2.to_value("arcsec"), v3.to_value("arcsec")
 
     def roll_at(self, v2: float, v3: float) -> float:
-        """Position angle of the V3 axis at a point [deg]."""
+        """Find the position angle of the V3 axis at a point [deg]."""
         return float(_rotations().posangle(self.matrix, v2, v3) % 360)
 
 
@@ -124,7 +124,7 @@ def _on_one_axis(transform: Any, matrix: Array, first: Any, second: Any, **optio
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectorGeometry(DetectorNames):
-    """The geometry of one detector in the full-frame SCI frame, with 0-indexed pixels."""
+    """Geometry of one detector in the full-frame SCI frame, with 0-indexed pixels."""
 
     detector: str  #: such as ``"NRCA1"`` or ``"NRCBLONG"``
     aperture: Any  #: the SIAF's aperture that covers the detector
@@ -136,12 +136,12 @@ class DetectorGeometry(DetectorNames):
         return self.aperture.V2Ref, self.aperture.V3Ref
 
     def pixel_to_v2v3(self, x: "ArrayLike", y: "ArrayLike") -> tuple[Array, Array]:
-        """Telescope coordinates [arcsec] of pixels."""
+        """Find the telescope coordinates [arcsec] of pixels."""
         v2, v3 = self.distortion(x, y)
         return v2, v3
 
     def v2v3_to_pixel(self, v2: "ArrayLike", v3: "ArrayLike") -> tuple[Array, Array]:
-        """Pixels at telescope coordinates [arcsec]."""
+        """Find the pixels at telescope coordinates [arcsec]."""
         # The inverse polynomials of the SIAF are good to 5e-4 pixel; what they miss at the place that they give is
         # taken off, which leaves less than 1e-6 pixel.
         x, y = self.distortion.inverse(v2, v3)
@@ -149,12 +149,12 @@ class DetectorGeometry(DetectorNames):
         return 2 * x - missed_x, 2 * y - missed_y
 
     def grid_to_v2v3(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Telescope coordinates [arcsec] of every pixel of a grid, much faster than pixel by pixel."""
+        """Find the telescope coordinates [arcsec] of a grid, faster than pixel by pixel."""
         v2, v3 = (_BASIS(y) @ values @ _BASIS(x).T for values in self._at_nodes())
         return v2, v3
 
     def pixel_area(self, x: Array, y: Array) -> Array:
-        """Area of every pixel of a grid [arcsec2]: the Jacobian of the distortion."""
+        """Compute the area of each pixel of a grid [arcsec2], by the Jacobian."""
         at_x, at_y = (_BASIS(x).T, _BASIS.derivative(x).T), (_BASIS(y), _BASIS.derivative(y))
         (v2_x, v2_y), (v3_x, v3_y) = (
             (at_y[0] @ values @ at_x[1], at_y[1] @ values @ at_x[0]) for values in self._at_nodes()
@@ -166,7 +166,7 @@ class DetectorGeometry(DetectorNames):
 
     @property
     def pixel_scales(self) -> tuple[float, float]:
-        """Local pixel scales along x and y at the central pixel, (1023.5, 1023.5) [arcsec/pixel]."""
+        """Pixel scales along x and y at the centre, (1023.5, 1023.5) [arcsec/pixel]."""
         middle = (FULL_FRAME + 1) / 2  # the SIAF counts from 1
         slope = self.aperture.get_polynomial_derivatives({"x": middle, "y": middle})
         return float(np.hypot(slope["b"], slope["e"])), float(np.hypot(slope["c"], slope["f"]))
@@ -191,7 +191,7 @@ def detector_geometry(detector: str) -> DetectorGeometry:
 
 
 def _build_distortion(aperture: Any) -> "Model":
-    """Join the SIAF's transforms from 0-indexed pixels to V2, V3, and back, as a distortion reference file does."""
+    """Join the SIAF's transforms of 0-indexed pixels to V2, V3, and back."""
     twice = Mapping((0, 1, 0, 1))
     to_ideal, to_pixel = aperture.distortion_transform("sci", "idl"), aperture.distortion_transform("idl", "sci")
     to_v2v3, from_v2v3 = aperture.telescope_transform("idl", "tel"), aperture.telescope_transform("tel", "idl")
@@ -204,7 +204,7 @@ def _build_distortion(aperture: Any) -> "Model":
 
 
 def assign_wcs(model: "ImageModel", geometry: DetectorGeometry) -> None:
-    """Give a model its WCS, its footprint and the approximation for FITS, as the assign_wcs step does."""
+    """Give a model its WCS, footprint and FITS approximation, as assign_wcs does."""
     # A copy: gwcs keeps the bounding box of an exposure in its first transform.
     subarray, distortion = model.meta.subarray, geometry.distortion.copy()
     if (subarray.xstart, subarray.ystart) != (1, 1):

@@ -24,7 +24,7 @@ _WIDE = 0.5  # arcsec: Gaussians of a galaxy that are wider than this do not sho
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourcesOnDetector:
-    """The sources of a scene that an exposure sees, or nearly sees; arrays of shape (n,)."""
+    """Sources of a scene in an exposure or close to its edge; arrays of shape (n,)."""
 
     rows: Array  # of the scene
     x: Array  # full-frame pixels, 0-indexed
@@ -51,7 +51,7 @@ def locate_sources(
 
 
 def true_flux(scene: Table, exposure: Exposure) -> Array:
-    """Compute the true flux of every source of a scene in an exposure's band and epoch [MJy]."""
+    """Compute the true flux of every source in an exposure's band and epoch [MJy]."""
     magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
     variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
     return np.asarray(ZERO_POINT * 10 ** (-0.4 * (magnitude + variation)))
@@ -60,7 +60,7 @@ def true_flux(scene: Table, exposure: Exposure) -> Array:
 def draw_sources(
     scene: Table, exposure: Exposure, subarray: Subarray = WHOLE, wavefronts: Wavefronts | None = None
 ) -> Array:
-    """Draw the sources of a scene onto the pixels of a subarray [MJy per pixel]; with wavefronts, by diffraction."""
+    """Draw a scene onto the pixels of a subarray [MJy per pixel]."""
     image = np.zeros((subarray.ysize, subarray.xsize))
     sources = locate_sources(scene, exposure, subarray=subarray)
     x, y = sources.x - (subarray.xstart - 1), sources.y - (subarray.ystart - 1)
@@ -93,13 +93,13 @@ def draw_sources(
 
 
 def _pixel_scales(sources: Table, exposure: Exposure) -> Array:
-    """Local size of a pixel at each source [arcsec], as the PSF is fixed on the sky and not in pixels."""
+    """Find the local pixel size at each source [arcsec]: the PSF is fixed on the sky."""
     jacobian = _sky_to_pixel_jacobian(exposure, np.asarray(sources["ra"]), np.asarray(sources["dec"]))
     return np.asarray(1 / np.sqrt(np.abs(np.linalg.det(jacobian))))
 
 
 def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
-    """Covariances of galaxies of one half-light radius, in pixels, shape (n, 2, 2)."""
+    """Compute covariances of galaxies of unit radius, in pixels, (n, 2, 2)."""
     ra, dec = np.asarray(galaxies["ra"]), np.asarray(galaxies["dec"])
     angle = np.deg2rad(np.asarray(galaxies["position_angle"]))
     radius = np.asarray(galaxies["half_light_radius"])
@@ -112,7 +112,7 @@ def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
 
 
 def _sky_to_pixel_jacobian(exposure: Exposure, ra: Array, dec: Array, step: float = 0.5) -> Array:
-    """Pixels per arcsec east and north at sky positions, by differences over a step [arcsec]: (n, 2, 2)."""
+    """Find pixels per arcsec east and north, over a step [arcsec]: (n, 2, 2)."""
 
     def to_pixel(east: float, north: float) -> Array:
         moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
@@ -134,7 +134,7 @@ def _add_star(image: Array, x: float, y: float, flux: float, psf: Mixture, scale
 def _add_diffracted(
     image: Array, x: float, y: float, flux: float, shape: Array, profile: Mixture, psf: DiffractionPSF, scale: float
 ) -> None:
-    """Add a source with a diffraction PSF; light beyond the stamp is lost, as it is in an aperture."""
+    """Add a source with a diffraction PSF; light beyond the stamp is lost."""
     column, row = round(float(x)), round(float(y))
     stamp = psf.stamp(x - column, y - row, scale, profile, shape)
     along = np.arange(len(stamp)) - len(stamp) // 2
@@ -155,7 +155,7 @@ def _add_galaxy(
 
 
 def _stamp(center: float, sigma: float) -> Array:
-    """Pixels within reach of a centre along one axis."""
+    """Find the pixels within reach of a centre along one axis."""
     half = int(np.ceil(_REACH * sigma)) + 1
     return np.arange(round(float(center)) - half, round(float(center)) + half + 1)
 

@@ -1,4 +1,4 @@
-"""The sky that every exposure looks at: stars and galaxies, and their light profiles."""
+"""The sky of all exposures: stars and galaxies, and their light profiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,7 +168,7 @@ def scene_around(
 
 
 def _reach(exposure: Exposure, ra: float, dec: float) -> float:
-    """Distance of an exposure's outermost corner from a sky position [arcsec]."""
+    """Find the distance of an exposure's farthest corner from a position [arcsec]."""
     v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 0, 2047, 2047]), np.array([0, 2047, 0, 2047]))
     center_v2, center_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
     return float(np.hypot(v2 - center_v2, v3 - center_v3).max())
@@ -182,7 +182,7 @@ def _draw_positions(rng: np.random.Generator, number: int, ra: float, dec: float
 
 
 def _add_shapes(rng: np.random.Generator, scene: Table, magnitude: Array, star_fraction: float) -> None:
-    """Add types and shapes; sizes of galaxies follow their magnitudes, with a scatter of 0.2 dex."""
+    """Add types and shapes; galaxy sizes follow magnitudes with a scatter of 0.2 dex."""
     number = len(scene)
     is_star = rng.uniform(size=number) < star_fraction
     is_disk = rng.uniform(size=number) < 0.8

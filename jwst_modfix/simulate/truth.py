@@ -1,4 +1,4 @@
-"""The calibration error that is put into the data: m = M + z + g u + t, per pixel or per source."""
+"""The simulated calibration error: m = M + z + g u + t, per pixel or per source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ class CalibrationTruth:
     epoch_terms: Mapping[Any, float] = field(default_factory=dict)
 
     def epoch_term(self, epoch: str, band: Band) -> float:
-        """Term of an epoch in a band [mag]."""
+        """Find the term of an epoch in a band [mag]."""
         return self.epoch_terms.get((epoch, band.name), self.epoch_terms.get(epoch, 0.0))
 
     def magnitude_error(self, exposure: Exposure, *, x: Array, y: Array, v2: Array, v3: Array) -> Array | float:
-        """Error of the measured magnitude, z + g u + t [mag]: positive where sources look too faint."""
+        """Compute the magnitude error z + g u + t [mag]: positive where too faint."""
         geometry, band = exposure.geometry, exposure.band
         constant = self.epoch_term(exposure.epoch.name, band)
         row = self.table.row(geometry.detector, band.filter, band.pupil)
@@ -48,7 +48,7 @@ class CalibrationTruth:
 def _coordinate(
     table: OffsetTable, row: OffsetRow, exposure: Exposure, *, x: Array, y: Array, v2: Array, v3: Array
 ) -> Array:
-    """Coordinate u along a row's gradient, from its origin, in the gradient's frame [arcmin]."""
+    """Compute the coordinate u along a row's gradient from its origin [arcmin]."""
     sin, cos = np.sin(np.deg2rad(table.direction(row))), np.cos(np.deg2rad(table.direction(row)))
     gradient = cast("Gradient", table.gradient)  # a table with a slope has one
     first, second = gradient.origin
@@ -64,7 +64,7 @@ def _coordinate(
 
 
 def _tangent_plane(ra: Array, dec: Array, ra_0: float, dec_0: float) -> tuple[Array, Array]:
-    """Gnomonic offsets of sky positions from an origin [arcsec]."""
+    """Compute gnomonic offsets of sky positions from an origin [arcsec]."""
     d_ra, dec, dec_0 = np.deg2rad(ra - ra_0), np.deg2rad(dec), np.deg2rad(dec_0)
     depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(d_ra)
     xi = np.cos(dec) * np.sin(d_ra) / depth

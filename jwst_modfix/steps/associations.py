@@ -50,7 +50,7 @@ class Association:
         return found
 
     def path(self, name: str) -> Path:
-        """Absolute path of a file that a member names."""
+        """Find the absolute path of a file that a member names."""
         return locate(self.folder / name)
 
     def move(self, value: Any, change: Callable[[Path, bool], Any], key: str = "", is_exposure: bool = False) -> Any:

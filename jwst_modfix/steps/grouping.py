@@ -89,7 +89,7 @@ def _take_once(headers, found):
 
 
 def _rank(name):
-    """Of several files of one exposure the one of the lowest rank is taken."""
+    """Rank files of one exposure: that of the lowest rank is taken."""
     suffix = suffix_of(Path(name))
     return SUFFIXES.index(suffix) if suffix else len(SUFFIXES)
 

@@ -134,7 +134,7 @@ def name_inputs(given: Sequence[Any], otherwise: str) -> str:
 
 
 def shorten(path: Path) -> str:
-    """Path from the working directory, where it is below that."""
+    """Find the path from the working directory, where it is below that."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -167,7 +167,7 @@ def list_exposures(folder: Path) -> list[Path]:
 
 
 def suffix_of(path: Path) -> str | None:
-    """Suffix by which an exposure is known, such as ``"cal"``; None for other names."""
+    """Find the suffix by which an exposure is known, such as ``"cal"``, else None."""
     match = NAMES.fullmatch(path.name)
     return match and match[1].lower()
 
@@ -252,7 +252,7 @@ def _group_of(name: str) -> Any:
 
 
 class LibraryCopy(ModelLibrary):
-    """Copy of a library and its models; its products are named anew."""
+    """Copy of a library and its models; its products get new names."""
 
     _model: Any = None  # to be copied
 

@@ -89,8 +89,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
     catalogs = force_list(default=None)  # Tables (ECSV, FITS, parquet) of your own photometry of single exposures, with photometry='catalog'
     method = option('network', 'pairs', 'sky', default='network')  # One robust fit of all measurements; medians and fits of pairs of epochs (the published method); or with scale='detectors' sky levels, with a floor of 15 mmag
     scale = option('modules', 'detectors', default='modules')  # What gets a zero point: the modules (offset and slope of each array, as published), or every linked detector
-    field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest that reserved sources cannot tell from higher ones
-    exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure in the place of its epoch's: where it costs nothing; where it is separable; zero
+    field_order = option('0', '1', '2', '3', 'auto', default='0')  # With scale='detectors': order of a polynomial over each detector; auto takes the lowest for which no higher one predicts the reserved sources better
+    exposure_terms = option('auto', 'fit', 'zero', default='auto')  # A term for each exposure instead of its epoch's: where it costs nothing; where it is separable; zero
     drift = option('report', 'fit', 'no', default='report')  # Changes of single detectors between epochs: reported; fitted, with scale=detectors; or not
     fit_slope = option('long', 'all', 'none', default='long')  # Arrays with a gradient across the field: long wavelength, all, none; with scale='detectors' their field_order is 1 or more
     fit_direction = boolean(default=False)  # Fit the direction of each gradient too, instead of taking +V2

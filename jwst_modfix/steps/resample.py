@@ -40,7 +40,7 @@ def make_mosaics(headers, epochs, *, progress=iter):
 
 
 def _corners(header):
-    """RA, Dec of the corners of an exposure, shape (2, 4) [deg]."""
+    """Find the RA, Dec of the corners of an exposure, shape (2, 4) [deg]."""
     ny, nx = header.shape
     return np.array(read_geometry(header).to_sky([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]))
 

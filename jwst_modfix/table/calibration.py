@@ -1,4 +1,4 @@
-"""The user's CRDS reference files of NIRCam imaging: photom, flat and area. The one reader of each, and the exports."""
+"""Readers and exports of CRDS reference files of NIRCam: photom, flat and area."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PhotomLine:
         return f"filter={self.filter}, pupil={self.pupil}{subarray}"
 
     def at(self, mjd: float | None) -> float:
-        """PHOTMJSR that the photom step writes for an exposure of this date; NaN where the loss is not defined."""
+        """Find the PHOTMJSR that photom writes on a date; NaN if the loss is not defined."""
         photmjsr = np.float64(self.photmjsr)
         with np.errstate(all="ignore"):
             for name, coefficients in self.losses if mjd is not None else ():
@@ -144,7 +144,7 @@ def _text(value: Any) -> str:
 
 
 def is_of_kind(path: Path, kind: str) -> bool:
-    """Whether a file says that it is of a kind; one that cannot be read is kept, to be refused by its reader."""
+    """Test whether a file is of a kind, or unreadable, for its reader to refuse."""
     try:
         reftype = fits.getval(path, "REFTYPE")
     except (OSError, KeyError):
@@ -154,7 +154,7 @@ def is_of_kind(path: Path, kind: str) -> bool:
 
 @contextlib.contextmanager
 def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
-    """Open a reference file of one NIRCam detector; it is regular, whole and of the kind that it is given as."""
+    """Open a reference file of one NIRCam detector; refuse a bad one or another kind."""
     what = _WORDS[kind]
     with contextlib.ExitStack() as stack:
         try:
@@ -176,17 +176,15 @@ def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
 
 @dataclass(frozen=True)
 class Export:
-    """What was written into a photom file: rows with their z [mag], and rows of which a part was left out."""
+    """Rows written into a photom file, with z [mag], and rows written only in part."""
 
     changed: tuple[tuple[PhotomLine, float], ...]
     dropped: tuple[Row, ...]
 
 
 def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *, drop_slope: bool = False) -> Export:
-    """Write a copy of a photom file of one detector whose PHOTMJSR carry the offsets or zero points.
-
-    PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
-    """
+    """Write a copy of a detector's photom file with offsets or zero points included."""
+    # PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
     refuse_existing([output], ReferenceTableError)
     with _open(photom, "photom") as hdulist:
         found = _find_rows(_parse_photom(hdulist, photom), table)
@@ -211,7 +209,7 @@ def _variation(row: Row) -> str:
 
 
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
-    """Refuse a file that already contains offsets, or that the table is not valid for."""
+    """Refuse a file that already contains offsets, or does not fit the table."""
     if f"{_MARK}: {what}" in given.history:
         raise ReferenceTableError(f"{given.path}: already contains module offsets (see its HISTORY)")
     allowed = [base_name(name) for name in valid]
@@ -222,7 +220,7 @@ def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid:
 
 
 def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row]]:
-    """Find the lines of a photom file that the table has a row for, and check that both are of one calibration."""
+    """Find a photom file's lines that the table has a row for, of one calibration."""
     _check_validity(table, photom, "PHOTMJSR", table.valid_for.photom)
     pairs = [(line, table.row(photom.detector, line.filter, line.pupil, line.subarray)) for line in photom.lines]
     found = [(line, row) for line, row in pairs if row is not None]
@@ -250,7 +248,7 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row
 
 
 def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None:
-    """Describe how PHOTMJSR differs from that of the derivation: the file already contains this part of the offset."""
+    """Describe the change of PHOTMJSR: the part of the offset that the file contains."""
     derived, name = row.of_detector("photmjsr", photom.detector), base_name(row.of_detector("photom", photom.detector))
     mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
     found = line.at(mjd)
@@ -270,7 +268,7 @@ def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None
 def export_flat(
     table: OffsetTable, flat: str | Path, output: str | Path, factor: Callable[[Image], np.ndarray] | None = None
 ) -> Row:
-    """Write a copy of a flat over the factor 10**(0.4 m_sys), so that the flat step gives corrected pixels.
+    """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels.
 
     ``factor`` evaluates the correction of a slope over the pixels of the flat, which needs a WCS. The row is returned.
     """
@@ -316,7 +314,7 @@ def _row_of_flat(table: OffsetTable, image: Image) -> Row:
 
 
 def _evaluate(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
-    """Factor over the pixels of an image, shape (ny, nx)."""
+    """Evaluate the factor over the pixels of an image, shape (ny, nx)."""
     ny, nx = image.shape
     x, y = np.meshgrid(np.arange(nx) + image.corner[0], np.arange(ny) + image.corner[1])
     m_sys = np.full((ny, nx), table.zero_point(row, image.detector))
@@ -340,7 +338,7 @@ class Drift:
 
 
 def find_drifts(table: OffsetTable) -> list[Drift]:
-    """Fit a constant loss to the epoch terms of a derived table, weighted by their covariance."""
+    """Fit a constant loss to a table's epoch terms, weighted by their covariance."""
     try:
         drifts = _fit_drifts(table.meta.get("derivation", {}))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # an edit by hand
@@ -373,13 +371,13 @@ def _fit_drifts(derivation: Any) -> list[Drift]:
 
 
 def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path) -> list[Drift]:
-    """Write a copy of a photom file whose TIMECOEFF_LINEAR carries the drift that the epoch terms of a table show."""
+    """Write a photom file with the drift of the epoch terms in TIMECOEFF_LINEAR."""
     refuse_existing([output], ReferenceTableError)
     drifts = {(drift.filter, drift.pupil): drift for drift in find_drifts(table)}
     with _open(photom, "photom") as hdulist:
         file = _parse_photom(hdulist, photom)
         if f"{_MARK}: TIMECOEFF_LINEAR" in file.history:
-            raise ReferenceTableError(f"{photom}: has a drift in already, as its HISTORY says")
+            raise ReferenceTableError(f"{photom}: already contains a drift (see its HISTORY)")
         used = [
             drift for band, drift in drifts.items() if any((line.filter, line.pupil) == band for line in file.lines)
         ]
@@ -403,7 +401,8 @@ def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path)
 
 
 def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:
-    """Coefficients t0 and lossperyear of the file's own loss times the drift: value and slope at t0 of the drift."""
+    """Find coefficients t0 and lossperyear of the file's own loss times the drift."""
+    # The product of two losses is not linear: it gets the value and the slope that it has at t0 of the drift.
     own = dict(line.losses).get("TIMECOEFF_LINEAR", {"t0": drift.t0 if drift else 0.0, "lossperyear": 0.0})
     if drift is None or not own["lossperyear"]:
         return (own["t0"], own["lossperyear"]) if drift is None else (drift.t0, drift.loss)
@@ -438,7 +437,7 @@ _BAD_FLAT = {"DO_NOT_USE": 1 << 0, "NO_FLAT_FIELD": 1 << 18, "UNRELIABLE_FLAT": 
 
 @dataclass(frozen=True)
 class Image:
-    """A flat or area file of one detector, by its header; the pixels are read when they are asked for."""
+    """A flat or area file of one detector: its header; pixels are read on request."""
 
     path: Path
     kind: str  # flat or area
@@ -451,12 +450,12 @@ class Image:
     history: str
 
     def fits(self, detector: str, filter: str, pupil: str) -> bool:
-        """Whether the file is for a detector, filter and pupil."""
+        """Test whether the file is for a detector, filter and pupil."""
         wheels = ((filter, self.filters), (pupil, self.pupils))
         return detector == self.detector and all(not names or name in names for name, names in wheels)
 
     def read(self) -> np.ndarray:
-        """Read the pixels, float64, shape (2048, 2048); NaN where they are bad, or the file has none."""
+        """Read the pixels, float64, shape (2048, 2048); NaN where bad or absent."""
         full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
         with _open(self.path, self.kind) as hdulist:
             data = hdulist["SCI"].data.astype(float)
@@ -495,13 +494,13 @@ def read_image(path: str | Path, kind: str) -> Image:
 
 
 def _names(header: fits.Header, keyword: str, pattern: str) -> tuple[str, ...]:
-    """Names in a wheel that a file is for, ``F200W`` or a pattern ``F150W|F200W|``; none for all."""
+    """List names in a wheel from ``F200W`` or ``F150W|F200W|``; none for all."""
     given = {_text(header.get(keyword, "")), *map(_text, str(header.get(pattern, "")).split("|"))}
     return () if _text(header.get(keyword, "")) in _ANY and not given - set(_ANY) else tuple(sorted(given - set(_ANY)))
 
 
 def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
-    """Find the pixels that DQ marks as bad, by the meaning that DQ_DEF gives to its bits, if there is one."""
+    """Find the pixels that DQ marks as bad, with bits as in DQ_DEF, if it exists."""
     shape = hdulist["SCI"].shape
     if "DQ" not in hdulist or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
         return np.zeros(shape, bool)

@@ -21,7 +21,7 @@ _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error o
 
 
 def _convert_row(row: Row, table: OffsetTable, gradient: Gradient | None) -> Row:
-    """Express a row's slope in the frame and share of another gradient. Offsets are z_A - z_B in every baseline."""
+    """Express a row's slope in another gradient; its offset does not change."""
     own = table.gradient
     if row.slope is None or row.slope_error is None or own is None or gradient is None:  # so, too, a zero point
         return row
@@ -51,7 +51,7 @@ def _turn_row(row: Row, own: float, direction: float) -> Row:
 
 
 def _origin_shift(row: Row, table: OffsetTable, gradient: Gradient | None) -> float:
-    """Largest shift of m_sys [mag], the same in both modules, that another origin of the gradient makes."""
+    """Find the largest common shift of m_sys [mag] between two origins of gradients."""
     own = table.gradient
     if row.slope is None or own is None or gradient is None or own.origin == gradient.origin:
         return 0.0
@@ -124,10 +124,8 @@ def _with_gradient(row: Row, table: OffsetTable, gradient: Gradient | None) -> R
 
 
 def in_baseline(table: OffsetTable, baseline: str | None) -> list[Row]:
-    """Express zero points relative to a baseline: the mean of its detectors is 0 in each filter, pupil and group.
-
-    A group without a detector of the baseline has a scale of its own, which stays. Errors and offsets stay, too.
-    """
+    """Express zero points relative to a baseline: the mean of its detectors is 0."""
+    # A group without a detector of the baseline keeps its own scale. Errors and offsets do not change.
     if baseline in (table.baseline, None):
         return list(table.rows)
     means = find_means(table.rows, baseline)
@@ -143,7 +141,7 @@ def in_baseline(table: OffsetTable, baseline: str | None) -> list[Row]:
 
 
 def _refuse_mixtures(rows: Iterable[tuple[Row, OffsetTable]], baseline: str | None) -> None:
-    """Refuse a filter and pupil of two kinds of rows, or of zero points of two tables on different scales."""
+    """Refuse a filter and pupil with two kinds of rows, or zero points on two scales."""
     found: dict[tuple[str, str], list[tuple[Row, OffsetTable]]] = {}
     for row, table in rows:
         found.setdefault(row.band, []).append((row, table))
@@ -161,7 +159,7 @@ def _refuse_mixtures(rows: Iterable[tuple[Row, OffsetTable]], baseline: str | No
 
 
 def _find_two_scales(tables: Sequence[OffsetTable], band: tuple[str, str], baseline: str | None) -> str | None:
-    """Find why zero points of tables are not on one scale: the mean of other detectors, or several groups."""
+    """Find why zero points are not on one scale: other detectors, or several groups."""
     points = [(table.name, [row for row in table.zero_points if row.band == band]) for table in tables]
     points = [(name, rows) for name, rows in points if rows]
     kept = [(name, sorted(row.detector for row in rows if is_kept(row, baseline))) for name, rows in points]
@@ -188,7 +186,7 @@ def _common_baseline(tables: Sequence[OffsetTable]) -> str | None:
 
 
 def _merge_validity(tables: Sequence[OffsetTable], which: str) -> Validity:
-    """Find the calibrations that all tables are valid for, or that any is; a table allows what it does not name."""
+    """Find the calibrations of all tables, or of any; a table allows what it omits."""
     found: dict[str, Any] = {}
     choose = {
         "context_first": (max, min),
@@ -233,7 +231,7 @@ def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableErr
 
 @dataclass(frozen=True)
 class Difference:
-    """Second value minus first, with the errors in quadrature; None where an error is not known."""
+    """Second minus first value, errors in quadrature; None for an unknown error."""
 
     value: float
     error: float | None
@@ -246,7 +244,7 @@ class Difference:
 
     @property
     def sigmas(self) -> float:
-        """The difference over its error: infinite where the error is 0, NaN where it is not known."""
+        """Difference over its error: inf for an error of 0, NaN for an unknown one."""
         if self.error is None:
             return math.nan
         if self.error > 0:
@@ -256,7 +254,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class RowPair:
-    """Rows of one key in both tables, the second in the conventions of the first table."""
+    """Rows of one key in two tables, the second in the conventions of the first."""
 
     first: Row
     second: Row
@@ -300,7 +298,7 @@ def _compare(first: OffsetTable, one: Row, second: OffsetTable, other: Row) -> R
 
 
 def _field_difference(one: Field | None, other: Field | None) -> float:
-    """Root mean square over the detector of the difference of two fields [mag]."""
+    """Compute the rms over the detector of the difference of two fields [mag]."""
     order = max((field.order for field in (one, other) if field), default=0)
     difference = np.zeros((order + 1, order + 1))
     for field, sign in ((one, -1), (other, 1)):

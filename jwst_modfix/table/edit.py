@@ -18,7 +18,7 @@ from jwst_modfix.table.validity import find_mismatch
 def edit_row(
     path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
 ) -> tuple[str, OffsetTable]:
-    """Change values of a row, or add a row, with a line in the file's history: the line, and the new table.
+    """Change or add a row, with a line in the file's history: line and new table.
 
     The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
     """
@@ -77,7 +77,7 @@ def _history_line(key: Mapping[str, str], row: Row | None, changes: Mapping[str,
 
 
 class TableText:
-    """The text of a file that `read_tree` accepts, as a document that keeps its comments and its layout."""
+    """A file that `read_tree` accepts, as a document with its comments and layout."""
 
     def __init__(self, path: Path) -> None:
         from ruamel.yaml import YAML  # late, as only edits need it
@@ -113,7 +113,7 @@ class TableText:
         return self._yaml.load(file.to_yaml([value], width=100_000))[0]
 
     def _add(self, parent: Any, key: Any, value: Any) -> None:
-        """Append a value to a list, or with its key to a mapping; comments that follow go behind it."""
+        """Append to a list, or with a key to a mapping; comments after it stay last."""
         from ruamel.yaml.tokens import CommentToken
 
         token = None
@@ -135,7 +135,7 @@ class TableText:
         owner.ca.items[last][slot] = CommentToken(f"\n{following}", token.start_mark, None)
 
     def write(self, output: Path, expected: Mapping[str, Any]) -> OffsetTable:
-        """Write the file whole, if it is a valid table with the expected tree; give the table."""
+        """Write the file if it is a valid table with the expected tree; return the table."""
         stream = io.StringIO()
         self._yaml.dump(self.tree, stream)
         text = f"{self._header}{stream.getvalue()}...\n"
@@ -153,7 +153,7 @@ def _items(block: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _last_comment(node: Any) -> tuple[Any, Any, int]:
-    """Find where the document keeps the comment behind the last value of a block: its node, key and slot."""
+    """Find the comment after the last value of a block: its node, key and slot."""
     last = len(node) - 1 if isinstance(node, list) else list(node)[-1]
     child = node[last]
     if isinstance(child, list | dict) and child and not child.fa.flow_style():  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The coefficient table as an ASDF file: strict reading to plain values, and writing."""
+"""The coefficient table as an ASDF file: strict reading as plain values; writing."""
 
 import datetime
 import os
@@ -45,7 +45,7 @@ _HEADER = """\
 
 
 def today() -> str:
-    """Date of an entry in a history."""
+    """Find the date of an entry in a history."""
     return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
 
 
@@ -67,7 +67,7 @@ def expand(name: str | os.PathLike[str]) -> Path:
 
 
 def locate_table(name: str | os.PathLike[str]) -> Path:
-    """Find a table's file by its path, with ``~`` and ``$VAR`` expanded, or by the word ``packaged``."""
+    """Find a table by path, with ``~`` and ``$VAR`` expanded, or as ``packaged``."""
     path = expand(name)
     return PACKAGED_TABLE if str(name) == "packaged" and not path.exists() else path
 
@@ -79,7 +79,7 @@ def check_name(path: str | os.PathLike[str]) -> None:
 
 
 def check_target(name: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Expand the name of a table to be written; refuse a name that no table has, a packaged and an existing file."""
+    """Expand a new table's path; refuse a wrong name, a packaged or existing file."""
     path = expand(name)
     check_name(path)
     refuse_packaged(path)
@@ -100,7 +100,7 @@ def refuse_packaged(path: Path) -> None:
 
 
 def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
-    """Choose the user's own table, else the environment's, else the packaged one: the table, and where it is from."""
+    """Choose the user's, else the environment's, else the packaged table; its source."""
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
     if isinstance(table, OffsetTable):
         return table, "given as a model"
@@ -119,7 +119,7 @@ def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
 
 
 def table_of_file(tree: Mapping[str, Any], path: Path, cls: type = OffsetTable) -> Any:
-    """Make the table that the tree of a file describes, and warn of what is doubtful in it."""
+    """Make the table that a file's tree describes; warn of doubtful values."""
     return warn_of_doubts(table_from_tree(tree, str(path), cls), path)
 
 
@@ -151,12 +151,12 @@ def plain_tree(value: Any) -> Any:
 
 
 def own_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the tree of a table as plain values, without what asdf writes about itself."""
+    """Copy a table's tree as plain values, without what asdf writes about itself."""
     return {key: plain_tree(value) for key, value in tree.items() if key not in _OF_ASDF and value is not None}
 
 
 def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
-    """Write a table as the plain tree of its file; ``meta`` replaces fields of the table's own."""
+    """Convert a table to the plain tree of its file; ``meta`` replaces its fields."""
     validity = table.valid_for
     context = {"first": validity.context_first, "last": validity.context_last}
     tree: dict[str, Any] = plain_tree(
@@ -178,7 +178,7 @@ def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
 
 
 def needed_version(tree: Mapping[str, Any]) -> str:
-    """First version of the schema that holds a tree."""
+    """Find the first version of the schema that holds a tree."""
     new_fields = {"photmjsr_date", "photom", "subarray"}
     needs_2 = "zero_points" in tree or any(new_fields & set(row) for row in tree.get("offsets", ()))
     return SCHEMA_VERSION if needs_2 else "1.0.0"
@@ -188,7 +188,7 @@ _ANY = Rule(kind="any")
 _ROWS = Rule(kind="list", items=_ANY)
 _REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
 _CONTEXT = Rule(kind="mapping", keys={"first": _ANY, "last": _ANY})
-# The classes hold the blocks and rows themselves to their own rules.
+# The classes check blocks and rows by their own rules.
 _TREE = Rule(
     kind="mapping",
     required=("meta", "valid_for"),
@@ -205,7 +205,7 @@ _TREE = Rule(
 
 
 def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable) -> Any:
-    """Make the table that a plain tree describes; report all that is wrong at once, each with its place."""
+    """Make the table of a plain tree; report all problems at once, with their places."""
     _check_version(tree, name)
     problems: list[str] = []
     blocks = check(tree, _TREE, "", problems)
@@ -269,7 +269,7 @@ _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(in
 
 
 class _Loader(yaml.SafeLoader):
-    """Nodes of a document, without what is unsafe or misread; what asdf writes about itself is not judged."""
+    """Nodes of a document; refuse unsafe or ambiguous ones, except asdf's own."""
 
     depth = 0
     is_free = False
@@ -302,7 +302,7 @@ def _find_unsafe(event: Any) -> str | None:
 
 
 def _value_of(node: Any, skipped: tuple[str, ...] = ()) -> Any:
-    """Make plain values of a node; duplicate keys and keys without a value are refused."""
+    """Make plain values of a node; refuse duplicate keys and keys without a value."""
     if isinstance(node, yaml.SequenceNode):
         return [_value_of(item) for item in node.value]
     if isinstance(node, yaml.ScalarNode):
@@ -330,7 +330,7 @@ def _plain_scalar(text: str) -> Any:
 
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the tree of an ASDF file that holds YAML only, without what asdf writes about itself."""
+    """Read the tree of an ASDF file of YAML only, without asdf's own entries."""
     return parse_tree(read_text(Path(path))[0], path)
 
 
@@ -345,10 +345,8 @@ def to_yaml(value: Any, width: float) -> str:
 
 
 def parse_tree(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Parse YAML 1.1 to plain dicts, lists and scalars, without what asdf writes about itself.
-
-    ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
-    """
+    """Parse YAML 1.1 to plain dicts, lists and scalars, without asdf's own entries."""
+    # ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
     try:
         root = yaml.compose(text, Loader=_Loader)
         tree = None if root is None else _value_of(root, skipped=_OF_ASDF)
@@ -388,7 +386,7 @@ def decode(content: bytes, path: Path) -> str:
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """Take the YAML document out of an ASDF file, from its header to its end marker; and its ends of lines."""
+    """Extract the YAML document of an ASDF file, and its line ending."""
     content = read_bytes(path)
     if not content.startswith(b"#ASDF "):
         raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")

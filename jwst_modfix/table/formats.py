@@ -1,4 +1,4 @@
-"""Other formats of the table: astropy tables, ECSV and CSV, and the released recipe's table."""
+"""Other formats of the table: astropy, ECSV, CSV, and the released recipe's."""
 
 import json
 import re
@@ -35,7 +35,7 @@ _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 
 
 def to_astropy(table: OffsetTable) -> Table:
-    """Give the rows of both kinds as an astropy table with units; the rest of the table is in its ``meta``."""
+    """Convert all rows to an astropy table with units; the rest is in its ``meta``."""
     tree = file.tree_from_table(table)
     rows = [_flat(row) for row in [*tree.get("offsets", ()), *tree.get("zero_points", ())]]
     keys = {"array", "offset", "offset_error"} if "offsets" in tree else set()
@@ -53,7 +53,7 @@ def to_astropy(table: OffsetTable) -> Table:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Spread mappings over the columns of the modules; write the coefficients of a field as text."""
+    """Spread mappings over columns of the modules; write field coefficients as text."""
     cells = {}
     for name, value in row.items():
         if name == "field":
@@ -75,7 +75,7 @@ def write_ecsv(table: OffsetTable, path: str | Path) -> None:
 
 
 def read_columns(path: str | Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
-    """Read a table from ECSV or CSV: one that `write_ecsv` wrote, the recipe's, or a list of zero points."""
+    """Read ECSV or CSV: of `write_ecsv`, of the recipe, or a list of zero points."""
     path = file.expand(path)
     content = read_text_table(path, is_ecsv=path.suffix.lower() == ".ecsv")
     for name in content.colnames:
@@ -104,7 +104,7 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
 
 
 def _convert(column: Any, unit: Any, path: Path) -> Any:
-    """Convert a column to a unit, as float: offsets in mmag are a thousand times too large as mag."""
+    """Convert a column to a unit, as float: offsets in mmag would be wrong by 1000."""
     try:
         factor = Unit(column.unit).to(unit)
         values = column.astype(float) * factor
@@ -118,7 +118,7 @@ def _convert(column: Any, unit: Any, path: Path) -> Any:
 
 
 def _row(line: Any, path: Path) -> dict[str, Any]:
-    """Make a row of the tree: masked cells are absent, columns of modules go back to mappings."""
+    """Make a row of the tree, without masked cells; module columns become mappings."""
     row: dict[str, Any] = {}
     for name in line.colnames:
         if np.ma.is_masked(line[name]):
@@ -172,7 +172,7 @@ _RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", 
 
 
 def read_recipe(content: Table, path: Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
-    """Read the recipe's table, with the gradient of the packaged table or that of the recipe's code."""
+    """Read the recipe's table, with the packaged gradient or that of its code."""
     if missing := sorted(_RECIPE_COLUMNS - set(content.colnames)):
         raise ReferenceTableError(f"{path}: is not the recipe's table: it has no columns {', '.join(missing)}")
     packaged = OffsetTable.read()

@@ -1,4 +1,4 @@
-"""Published lists of zero points by detector: columns of a table, and YAML of ``DETECTOR-FILTER-PUPIL`` entries."""
+"""Published lists of zero points by detector: table columns, or YAML entries."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _HEADER = "# DETECTOR-FILTER-PUPIL: [PHOTMJSR, factor of the flux, PIXAR_SR]\n"
 
 
 def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | None, **derivation: Any) -> OffsetTable:
-    """Make a table of zero points, as they are in a list, of rows that may have a factor in their place."""
+    """Make a table of a list's zero points, or of factors in their place."""
     problems: list[str] = []
     points = []
     for number, row in enumerate(rows, 1):
@@ -78,7 +78,7 @@ def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict
 
 
 def _is_positive(value: Any) -> bool:
-    """Whether a value is a number greater than 0; True is none, which YAML makes of ``yes``."""
+    """Test whether a value is a number above 0; True (YAML's ``yes``) is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
@@ -86,7 +86,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
-    """Read entries ``DETECTOR-FILTER-PUPIL: [mjsr, scale, pixar_sr]``, whose scale multiplies fluxes."""
+    """Read ``DETECTOR-FILTER-PUPIL: [mjsr, scale, pixar_sr]``; scale multiplies flux."""
     path = file.expand(path)
     problems: list[str] = []
     rows, areas = [], {}
@@ -107,7 +107,7 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
 
 
 def write_yaml_list(table: OffsetTable, path: str | Path) -> None:
-    """Write the zero points of a table in the YAML layout, which has no place for errors, fields and subarrays."""
+    """Write zero points in the YAML layout, without errors, fields and subarrays."""
     path = file.expand(path)
     refuse_existing([path], ReferenceTableError)
     areas = table.meta.get("derivation", {}).get("pixar_sr", {})

@@ -1,4 +1,4 @@
-"""The reference file as a data model: validated on opening and on saving, text without binary blocks."""
+"""The reference file as a data model: text, validated when opened and saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ModuleOffsetModel"]
 
 class ModuleOffsetModel(ReferenceFileModel):
     """
-    Reference file of module A/B flux offsets and gradients (``reftype: moduleoffset``).
+    Reference file of flux offsets and gradients (``reftype: moduleoffset``).
 
     The file is plain YAML in an ASDF file, to be read and edited in a text editor. It is checked when it is opened
     and when it is saved.
@@ -70,17 +70,17 @@ class ModuleOffsetModel(ReferenceFileModel):
         return str(self.meta.filename or "table")
 
     def validate(self) -> None:
-        """Check the model against the rules of a table; a `ReferenceTableError` lists every place that breaks one."""
+        """Check the rules of a table; a `ReferenceTableError` lists all violations."""
         if {"offsets", "zero_points"} & set(self._instance):
             self._check(self.override_handle)
 
     def to_asdf(self, init: Any, *_: Any, **__: Any) -> None:  # numpydoc ignore=PR01
-        """Write the file as text, whole or not at all, with the keys in the order in which a person reads them."""
+        """Write the file as text, whole or not at all, with keys in reading order."""
         self._check(Path(init).name)
         self.on_save(init)
         file.write_tree(file.own_tree(self._instance), Path(init))
 
     def save(self, path: Any, dir_path: Any = None, *args: Any, **kwargs: Any) -> str:  # numpydoc ignore=PR01,RT01
-        """Write the file, whole or not at all; its name must end in ``.asdf`` and the table break no rule."""
+        """Write a valid table whole or not at all; the name must end in ``.asdf``."""
         file.check_name(path)
         return str(super().save(path, dir_path, *args, **kwargs))

@@ -1,4 +1,4 @@
-"""A table carried from one calibration to another, by what the reference files of both say of each detector's flux.
+"""Conversion of a table to another calibration, by both sets of reference files.
 
 A pixel's flux is proportional to PHOTMJSR x PIXAR_SR / flat. With R the ratio of the new to the old, a source has R
 times the flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B: they change by the difference of both.
@@ -59,12 +59,12 @@ class Calibration:
         return "--photmjsr" if self.is_list else f"--{self.side}-photom"
 
     def files(self, kind: str) -> tuple[Photom | Image, ...]:
-        """Files of one kind."""
+        """List the files of one kind."""
         files: tuple[Photom | Image, ...] = tuple(self.photom.values()) if kind == "photom" else getattr(self, kind)
         return files
 
     def names(self, kind: str, table: OffsetTable) -> set[str]:
-        """Names of the photom or flat files of the detectors of a table; a list of values names none."""
+        """Name photom or flat files of a table's detectors; none for a list of values."""
         needed = {detector for row in table.rows for detector in row.detectors}
         return {file.path.name for file in self.files(kind) if file.detector in needed and not self.is_list}
 
@@ -74,14 +74,14 @@ class Calibration:
         return None if file is None else file.find(row.filter, row.pupil, row.subarray)
 
     def images(self, kind: str, row: Row, detector: str) -> list[Image]:
-        """Find flat or area files for a detector of a row; one that names the band comes before one for all."""
+        """Find flat or area files for a row's detector; one of its band has precedence."""
         mine = [file for file in getattr(self, kind) if file.fits(detector, row.filter, row.pupil)]
         return [file for file in mine if file.filters and file.pupils] or mine
 
 
 @dataclass(frozen=True)
 class Change:
-    """A row before and after; the new one may be of a subarray that had no row of its own."""
+    """A row before and after; the new one may be of a subarray that had no row."""
 
     before: Row
     after: Row
@@ -108,7 +108,7 @@ def rebase_table(
     table: OffsetTable, old: Calibration, new: Calibration, *, date: str | None = None, context: str | None = None,
     drop_missing: bool = False, name: str = "rebased",
 ) -> Rebased:  # fmt: skip
-    """Carry a table from one calibration to another; refuse all that does not fit at once.
+    """Convert a table to another calibration; refuse all that does not fit at once.
 
     ``date`` is the one at which photom files that correct for time are compared, in place of each row's own;
     ``context`` is the CRDS context of the new files, which they do not tell.
@@ -150,7 +150,7 @@ def rebase_table(
 def read_calibration(
     side: str, photom: Sequence[str | Path], flat: Sequence[str | Path] = (), area: Sequence[str | Path] = ()
 ) -> Calibration:
-    """Read the reference files of one side; what is wrong with them is kept, to be said with the rest."""
+    """Read the reference files of one side; collect problems, to report all at once."""
     problems: list[str] = []
 
     def read_all(read: Callable[..., Any], paths: Sequence[str | Path], *arguments: Any) -> list[Any]:
@@ -175,7 +175,7 @@ _COLUMNS = ("detector", "filter", "pupil", "from", "to")
 
 
 def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
-    """Read PHOTMJSR of both calibrations from a CSV file, as what photom files would say."""
+    """Read PHOTMJSR of both calibrations from a CSV file in place of photom files."""
     path = expand(path)
     content = read_text_table(path)
     if missing := [name for name in _COLUMNS if name not in content.colnames]:
@@ -218,7 +218,7 @@ def _positive(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class _Move:
-    """A table, both calibrations, and the date of comparison in place of those of the rows."""
+    """A table, both calibrations, and a date of comparison instead of the rows' own."""
 
     table: OffsetTable
     old: Calibration
@@ -232,18 +232,18 @@ class _Move:
             raise ReferenceTableError(f"--date must be an ISO date such as 2026-03-01, got {self.date}") from error
 
     def is_known(self, row: Row) -> bool:
-        """Whether both calibrations have values for a row."""
+        """Test whether both calibrations have values for a row."""
         return all(side.line(row, detector) for side in (self.old, self.new) for detector in row.detectors)
 
     def mjd(self, row: Row) -> float | None:
-        """Date at which PHOTMJSR of a row is compared."""
+        """Find the date at which PHOTMJSR of a row is compared."""
         stated = self.date or row.photmjsr_date
         return None if stated is None else mjd_of(stated)
 
     # ---- what does not fit ----
 
     def problems(self) -> Iterator[str]:
-        """Find what is wrong with the files, one name with two contents, and files that the table is not valid for."""
+        """Find files of one name but other contents, and files not valid for the table."""
         old, new = self.old, self.new
         yield from (*old.problems, *new.problems)
         for kind in ("photom", "flat", "area"):
@@ -267,7 +267,7 @@ class _Move:
                 yield f"--from-{kind} is {', '.join(strange)}, but the table is valid for {names}{order}"
 
     def problems_of(self, row: Row) -> Iterator[str]:
-        """Find what a row needs and the files do not have, and values that are not those of its derivation."""
+        """Find what the files lack for a row, and values that differ from its derivation."""
         for detector in row.detectors:
             lines = [side.line(row, detector) for side in (self.old, self.new)]
             for side, line in zip((self.old, self.new), lines, strict=True):
@@ -319,7 +319,7 @@ class _Move:
     # ---- rows ----
 
     def shift(self, row: Row, detector: str) -> float:
-        """-2.5 log10(R) of PHOTMJSR and PIXAR_SR [mag]."""
+        """Compute -2.5 log10(R) of PHOTMJSR and PIXAR_SR [mag]."""
         mjd, ratio = self.mjd(row), 1.0
         for side, power in ((self.new, 1), (self.old, -1)):
             ratio *= side.line(row, detector).at(mjd) ** power  # type: ignore[union-attr]
@@ -328,7 +328,7 @@ class _Move:
         return float(-2.5 * np.log10(ratio))
 
     def net_shift(self, row: Row) -> float:
-        """Shift of a zero point, or of an offset A - B [mag]."""
+        """Compute the shift of a zero point, or of an offset A - B [mag]."""
         first, *second = (self.shift(row, detector) for detector in row.detectors)
         return first - sum(second)
 
@@ -355,7 +355,7 @@ class _Move:
         return Change(before, after, remainder)
 
     def change_subarrays(self, row: Row) -> Iterator[Change]:
-        """Give a row to each subarray without one whose shift is not that of the full frame."""
+        """Add rows for subarrays whose shift differs from that of the full frame."""
         if row.subarray is not None:
             return
         lines = [line for side in (self.old, self.new) for name in row.detectors for line in side.photom[name].lines]
@@ -368,7 +368,7 @@ class _Move:
                 yield self.change(row, part)
 
     def _change_of_pixels(self, row: Row, detector: str) -> _Blocks | None:
-        """-2.5 log10 of (AREA / flat) of the new files over the old; None without such files."""
+        """Compute -2.5 log10 of new over old AREA / flat; None without such files."""
         change = None
         for kind, sign in (("flat", 1), ("area", -1)):
             pair = [image for side in (self.old, self.new) for image in side.images(kind, row, detector)]
@@ -401,7 +401,7 @@ class _Move:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """A change of the zero-point error over a detector, as medians of blocks of good pixels."""
+    """Change of zero-point error over a detector: medians of good pixels in blocks."""
 
     detector: str
     x: np.ndarray  # centres of blocks, 0-indexed pixels of the full frame
@@ -410,7 +410,7 @@ class _Blocks:
 
 
 def _median_blocks(detector: str, change: np.ndarray) -> tuple[_Blocks, float]:
-    """Medians of blocks, at least half of whose pixels are good, and their share: unflagged bad pixels do not count."""
+    """Take medians of blocks that are half good, against bad pixels; the good share."""
     count = len(change) // _BLOCK
     blocks = change.reshape(count, _BLOCK, count, _BLOCK).swapaxes(1, 2).reshape(count, count, _BLOCK**2)
     good = np.isfinite(blocks).mean(axis=-1) >= 0.5
@@ -423,7 +423,7 @@ def _project_field(row: ZeroPointRow, blocks: _Blocks) -> tuple[float, dict[str,
     """Find the mean change and the new field, and the rms that both leave."""
     own = np.zeros((1, 1)) if row.field is None else row.field.matrix
     fits = [_fit_legendre(blocks, order) for order in range(len(own) - 1, max(len(own) - 1, _HIGHEST_ORDER) + 1)]
-    # The lowest order that leaves no more than the highest, so that flats that differ by a constant give no field.
+    # The lowest order with residuals as small as the highest order: flats that differ by a constant give no field.
     matrix, remainder = next((one, rms) for one, rms in fits if rms <= fits[-1][1] + _SMALL)
     matrix[: len(own), : len(own)] += own
     mean, matrix[0, 0] = float(matrix[0, 0]), 0.0
@@ -432,7 +432,7 @@ def _project_field(row: ZeroPointRow, blocks: _Blocks) -> tuple[float, dict[str,
 
 
 def _fit_legendre(blocks: _Blocks, order: int) -> tuple[np.ndarray, float]:
-    """Fit the polynomials P_i(xi) P_j(eta) with i + j <= order: their coefficients, and the rms that they leave."""
+    """Fit polynomials P_i(xi) P_j(eta), i + j <= order: coefficients, residual rms."""
     is_term = np.add.outer(range(order + 1), range(order + 1)) <= order
     every = legendre.legvander2d(scale_pixels(blocks.x), scale_pixels(blocks.y), [order, order])
     matrix = np.zeros(is_term.shape)
@@ -443,7 +443,7 @@ def _fit_legendre(blocks: _Blocks, order: int) -> tuple[np.ndarray, float]:
 def _project_offset(
     row: OffsetRow, table: OffsetTable, first: _Blocks, second: _Blocks
 ) -> tuple[float, dict[str, Any], float]:
-    """Find the change of the offset and, where the row has a slope, of the slope, which both modules share."""
+    """Find the change of the offset and of the slope, if any, common to both modules."""
     change = np.concatenate([first.change, second.change])
     is_first = np.arange(len(change)) < len(first.change)
     design = np.stack([is_first, ~is_first], axis=-1).astype(float)
@@ -468,7 +468,7 @@ def _solve(design: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _along(blocks: _Blocks, gradient: Gradient, direction: float) -> np.ndarray:
-    """Coordinate u along a gradient [arcmin]."""
+    """Compute the coordinate u along a gradient [arcmin]."""
     sine, cosine = np.sin(np.radians(direction)), np.cos(np.radians(direction))
     centre, along_x, along_y = (np.array(pair) for pair in FOCAL_PLANE[blocks.detector])
     if gradient.frame == "detector":
@@ -483,7 +483,7 @@ def _along(blocks: _Blocks, gradient: Gradient, direction: float) -> np.ndarray:
 
 
 def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Change], list[str]]:
-    """Keep the flux scale of the baseline: where its zero points were 0 in the mean, they are so again."""
+    """Keep the baseline's flux scale: a mean zero point of 0 stays 0."""
     whole = [change for change in changes if change.after.subarray is None]
     before = find_means([change.before for change in whole], table.baseline)
     after = find_means([change.after for change in whole], table.baseline)

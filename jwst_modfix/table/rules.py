@@ -1,4 +1,4 @@
-"""Rules for the values of a table, as data, and the check that holds a value to its rule."""
+"""Rules for the values of a table, as data, and the check of a value."""
 
 import datetime
 import math
@@ -41,7 +41,7 @@ DATA = Rule(kind="data")
 
 
 def check(value: Any, rule: Rule, place: str, problems: list[str]) -> Any:
-    """Hold a value to a rule: the clean value. What breaks the rule joins the problems, with its place."""
+    """Check and clean a value by a rule; add a violation to the problems."""
     if rule.kind == "data":
         rule = _rule_of_data(value)
     if rule.kind == "mapping":
@@ -162,6 +162,6 @@ def _rule_of_data(value: Any) -> Rule:
 
 
 def context_number(context: str | None) -> int | None:
-    """Parse a CRDS context such as ``jwst_1130.pmap`` to its number, by which contexts are compared; else None."""
+    """Parse a CRDS context such as ``jwst_1130.pmap`` to its number, else None."""
     found = re.fullmatch(r"(?:.*/)?jwst_(\d+)\.pmap", (context or "").strip())
     return int(found[1]) if found else None

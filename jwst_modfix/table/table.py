@@ -62,19 +62,19 @@ _NAMES = {"rule": Rule(kind="list", items=Rule(kind="text", pattern=r"[^,;*?\\]*
 
 
 def array_of(detector: str) -> str:
-    """Array ID that a detector shares with that of the other module."""
+    """Find the array ID that a detector shares with that of the other module."""
     return detector[4:].lower()
 
 
 class _Checked:
-    """Base of dataclasses that hold each field to the rule in its metadata when they are made."""
+    """Base of dataclasses that check each field by the rule in its metadata."""
 
     needs: ClassVar[Mapping[str, str]] = {}  # fields that make another one necessary
 
     @classmethod
     @functools.cache
     def rule(cls) -> Rule:
-        """Rule of the whole block: a field without a default is required."""
+        """Make the rule of the whole block: a field without a default is required."""
         items = dataclasses.fields(cls)  # type: ignore[arg-type]
         required = tuple(item.name for item in items if item.default is dataclasses.MISSING)
         keys = {item.name: item.metadata["rule"] for item in items}
@@ -123,7 +123,7 @@ class _Checked:
 
 
 class _Row(_Checked):
-    """What both kinds of rows have: a part of the instrument, a filter, a pupil, and the value with its error."""
+    """Base of both kinds of rows: detectors, filter, pupil, a value with its error."""
 
     filter: str
     pupil: str
@@ -149,7 +149,7 @@ class _Row(_Checked):
 
     @property
     def scale(self) -> tuple[str, str, int | None]:
-        """Filter, pupil and group of linked detectors, in which zero points have one scale."""
+        """Filter, pupil and group of linked detectors whose zero points have one scale."""
         return (self.filter, self.pupil, getattr(self, "group", None))
 
     @property
@@ -190,7 +190,7 @@ class _Row(_Checked):
         raise NotImplementedError
 
     def of_detector(self, name: str, detector: str) -> Any:
-        """PHOTMJSR or photom file of a detector where the row was derived."""
+        """Find the PHOTMJSR or photom file of a detector where the row was derived."""
         value = getattr(self, name)
         return value.get(detector[3]) if isinstance(value, Mapping) else value
 
@@ -266,7 +266,7 @@ class OffsetRow(_Row):
 @dataclass(frozen=True)
 class Field(_Checked):
     """
-    How the zero point changes over a detector: a polynomial of Legendre polynomials P.
+    Change of the zero point over a detector: a series of Legendre polynomials P.
 
     ``sum over i, j of coefficients[i][j] P_i(xi) P_j(eta)`` with ``xi = 2 x / 2047 - 1``, ``eta = 2 y / 2047 - 1`` and
     x, y 0-indexed pixels of the full SCI frame.
@@ -300,7 +300,7 @@ class Field(_Checked):
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray) -> Self:
-        """Make a field of a square matrix of coefficients; those of higher order than its side are left out."""
+        """Make a field of a square matrix of coefficients, without those of higher order."""
         side = len(matrix)
         return cls(side - 1, tuple(tuple(matrix[i, : side - i].tolist()) for i in range(side)))
 
@@ -335,12 +335,12 @@ class Field(_Checked):
 
 
 def scale_pixels(pixel: Any) -> np.ndarray:
-    """Scale 0-indexed pixels of the full frame to -1 to 1, as the polynomials of a field take them."""
+    """Scale 0-indexed pixels of the full frame to [-1, 1], as polynomials need."""
     return 2 * np.asarray(pixel, float) / (FULL_FRAME - 1) - 1
 
 
 def legendre_rms(matrix: np.ndarray) -> float:
-    """Root mean square over a detector of a sum of P_i(xi) P_j(eta)."""
+    """Compute the root mean square over a detector of a sum of P_i(xi) P_j(eta)."""
     mean_square = 1 / (2 * np.arange(len(matrix)) + 1)  # of each P_i
     return math.sqrt(mean_square @ matrix**2 @ mean_square)
 
@@ -488,7 +488,7 @@ class Validity(_Checked):
         return not (self.context_first or self.context_last or self.photom or self.flat)
 
     def covers(self, context: str | None) -> bool:
-        """Whether a context is one of those; without one, every context is."""
+        """Test whether a context is one of those; without one, every context is."""
         first, last, number = map(context_number, (self.context_first, self.context_last, context))
         if first is None and last is None:
             return True
@@ -727,7 +727,7 @@ class OffsetTable:
         return corrected_copy(self, model)
 
     def _content(self) -> dict[str, Any]:
-        """Collect what counts for equality and the digest; an absent field of schema 2 leaves a digest as it was."""
+        """Collect values for equality and digest; schema 2 fields only where present."""
         rows = [asdict(self._index[key]) for key in sorted(self._index)]
         return {
             "rows": [{n: v for n, v in row.items() if v is not None or n in _SCHEMA_1} for row in rows],
@@ -738,7 +738,7 @@ class OffsetTable:
 
     @property
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of the coefficients: not of the comments, layout or metadata."""
+        """First 12 hex digits of the SHA-256 of the coefficients, without metadata."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
 
     def row(
@@ -770,7 +770,7 @@ class OffsetTable:
 
     def zero_point(self, row: Row, detector: str) -> float:
         """
-        Zero-point error z of one detector: that of its row, or its share of an offset in the table's gauge.
+        Find the zero-point error of a detector, of its row or its share of an offset.
 
         Parameters
         ----------
@@ -793,7 +793,7 @@ class OffsetTable:
 
     def exposure_gradient(self, row: Row) -> float:
         """
-        Gradient g of one exposure; both modules of the array ID carry it.
+        Find the gradient g of one exposure; both modules of the array ID carry it.
 
         Parameters
         ----------
@@ -809,7 +809,7 @@ class OffsetTable:
 
     def direction(self, row: OffsetRow) -> float:
         """
-        Direction of a row's gradient: its own, else the table's.
+        Find the direction of a row's gradient: its own, else the table's.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Which exposures there can be, whether a table is meant for one, and the reasons in words."""
+"""Which exposures can exist, and whether a table is valid for one."""
 
 from __future__ import annotations
 
@@ -74,19 +74,19 @@ _SMALL_MEAN = 1e-4  # mag; rounding of rows leaves less
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Why no exposure has an array, filter and pupil, and the fields that a user most likely meant."""
+    """Why no exposure has an array, filter and pupil, and a likely replacement."""
 
     reason: str
     meant: dict[str, str]
 
     def in_words(self, form: str = "{name}: {value}", join: str = ", ") -> str:
-        """Reason and intended names, as a row of the table or in another form."""
+        """Give the reason and intended names, as a row of the table or in another form."""
         fields = join.join(form.format(name=name, value=value) for name, value in self.meant.items())
         return self.reason + (f": {fields}" if fields else "")
 
 
 def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mismatch | None:
-    """Find why no exposure can have an array or detector, filter, pupil and subarray; None where one can."""
+    """Find why no exposure has this array or detector, filter, pupil and subarray."""
     is_long, is_array = name.lower().endswith("long"), name.lower() == name
     mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
     if is_array:
@@ -112,7 +112,7 @@ def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mis
 
 
 def find_doubts(table: OffsetTable) -> Iterator[str]:
-    """Find rows that no exposure can match, values that may be in mmag, and baselines whose flux scale changes."""
+    """Find rows that match no exposure, values likely in mmag, changed baselines."""
     for row in table.rows:
         if mismatch := find_mismatch(*row.identity):
             yield f"{row.label} can never match an exposure: {mismatch.in_words()}"
@@ -128,12 +128,12 @@ def find_doubts(table: OffsetTable) -> Iterator[str]:
 
 
 def is_kept(row: Row, baseline: str | None) -> bool:
-    """Whether a detector is one of those whose flux scale a baseline keeps: the mean of their rows is 0."""
+    """Test whether a detector is of the baseline, whose mean zero point is 0."""
     return row.subarray is None and baseline in ("mean", row.name, row.name[3:4])
 
 
 def find_means(rows: Iterable[Row], baseline: str | None) -> dict[tuple[str, str, int | None], float]:
-    """Mean zero point of the detectors of a baseline [mag], by filter, pupil and group; of the groups that have one."""
+    """Find the mean zero point of a baseline [mag], by filter, pupil and group."""
     kept: dict[tuple[str, str, int | None], list[float]] = {}
     for row in rows:
         if isinstance(row, ZeroPointRow) and is_kept(row, baseline):
@@ -161,7 +161,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
 
 
 def photmjsr_agrees(value: float, other: float, *, same_file: bool = False) -> bool:
-    """Whether two values of PHOTMJSR are of one flux calibration; those of one photom file may differ by time."""
+    """Test whether two PHOTMJSR are of one calibration; one file may vary in time."""
     return abs(value / other - 1) <= (_LARGEST_DRIFT if same_file else _PHOTMJSR_TOLERANCE)
 
 
@@ -171,7 +171,7 @@ def mjd_of(date: str) -> float:
 
 
 def explain_photmjsr(row: Row | None, exposure: Exposure) -> str | None:
-    """Describe a difference from the PHOTMJSR of the derivation; None if there is none or it is not known."""
+    """Describe a difference from the derivation's PHOTMJSR; None if equal or unknown."""
     if row is None or not exposure.detector or not exposure.photmjsr:
         return None
     derived, photom = (row.of_detector(name, exposure.detector) for name in ("photmjsr", "photom"))
@@ -192,13 +192,13 @@ def explain_failed(exposure: Exposure) -> str | None:
 
 
 def find_failed(exposure: Exposure) -> str | None:
-    """Name those of the failed steps without which an exposure has no flux scale or no place; None without."""
+    """Name failed steps that an exposure's flux scale or WCS needs; None without."""
     failed = [name for name in exposure.failed if name in _ESSENTIAL]
     return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
 
 
 def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
-    """Describe that detectors of the filter and pupil have no common scale; None where they have one."""
+    """Describe detectors of a filter and pupil without common scale; None if common."""
     others = {other.group for other in table.rows if row and other.band == row.band and other.group != row.group}
     if row is None or not others:
         return None
@@ -220,7 +220,7 @@ def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -
 
 
 def _not_imaging(exposure: Exposure) -> Iterator[str]:
-    """Find why an exposure is not a calibrated image; the first reason of another mode is enough."""
+    """Find why an exposure is not a calibrated image; for another mode, one reason."""
     if exposure.exp_type != "NRC_IMAGE":
         yield f"EXP_TYPE is {exposure.exp_type}, and only NRC_IMAGE is imaging"
     elif exposure.is_tso:
@@ -328,7 +328,7 @@ def _pair(values: tuple[float, float]) -> str:
 
 
 def _fits_box(exposure: Exposure) -> bool:
-    """Compare the bounding box of the WCS, along x and y, with the edges of the array, to a pixel."""
+    """Compare the WCS bounding box along x and y with the array's edges, to a pixel."""
     if exposure.wcs_box is None or exposure.shape is None or len(exposure.wcs_box) != len(exposure.shape):
         return False
     for (first, last), size in zip(exposure.wcs_box, exposure.shape[::-1], strict=True):
