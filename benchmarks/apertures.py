@@ -8,7 +8,7 @@ Run ``python benchmarks/apertures.py --number 40`` with the project installed. P
 import argparse
 
 import numpy as np
-from photutils.aperture import CircularAperture
+from photutils.aperture import ApertureStats, CircularAperture
 
 from jwst_modfix.photometry.apertures import FARTHEST, LARGE, default_aperture, growth_shares, systematic_error
 from jwst_modfix.simulate import BANDS, Wavefronts, random_stream
@@ -36,7 +36,7 @@ def measure(psf, place, size, aperture):
     distance = size * np.hypot(x - centre[0], y - centre[1])
     image = image - np.median(image[(distance > aperture.inner) & (distance < aperture.outer)])
     circles = [CircularAperture(centre, factor * aperture.radius / size) for factor in (1.0, LARGE, FARTHEST)]
-    return -2.5 * np.log10([circle.do_photometry(image)[0][0] for circle in circles])
+    return -2.5 * np.log10([ApertureStats(image, circle).sum for circle in circles])
 
 
 def draw_offsets(band, wavefronts, trial):

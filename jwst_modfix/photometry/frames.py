@@ -247,7 +247,7 @@ def file_state(path: Path) -> tuple[int, ...] | None:
     """Find a state of a file that changes with its content; None without a file."""
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter of a name that no file can have
         return None
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
