@@ -237,7 +237,9 @@ def _describe_plan(plan):
     if plan.forecast.model.scale == "detectors":
         rows = [*_list_detectors(plan), *rows]
     yield from align(rows)
-    yield from (f"  not determined: {s.words}" for s in plan.forecast.status if not s.is_fitted)
+    yield from (
+        f"  not determined: {s.words}" for s in plan.forecast.status if not s.is_fitted and s.term.kind != "zero_point"
+    )
     yield from (f"  not determined: {words}" for words in plan.forecast.refusals)
     yield from (f"  note: {sentence}" for sentence in plan.forecast.links.sentences())
     yield from (f"  note: {sentence}" for sentence in (*plan.forecast.remarks, *describe_drifts(plan.drifts)))
@@ -247,7 +249,8 @@ def _list_detectors(plan):
     for one in plan.detectors:
         error = ["-", ""] if one.error is None else [f"±{1e3 * one.error:6.2f}", "mmag"]
         field = "" if one.field_error is None else f"field ±{1e3 * one.field_error:.2f} mmag rms"
-        yield ["", f"zero point of {one.detector}", *error, one.words or field]
+        name = f"zero point of {one.detector}"
+        yield ["", name, *error, one.words.removeprefix(f"{name}: ") or field]
 
 
 def _error(status):
