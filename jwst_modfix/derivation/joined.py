@@ -14,8 +14,8 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, list_bands
+from jwst_modfix.derivation.parquet_files import draw_samples, open_streams, read_rest
 from jwst_modfix.derivation.provenance import find_validity
-from jwst_modfix.derivation.streams import draw_samples, open_streams, read_rest
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly

@@ -34,7 +34,7 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
     inverse = np.zeros_like(matrix)
     inverse[here] = system.invert(solution.derivative, free)[0]
     scatter = matrix @ solution.covariance @ matrix  # of the sandwich, which the covariance is
-    score, held, counts = np.zeros(len(free)), np.zeros(len(free), bool), np.zeros(3, int)
+    score, counts = np.zeros(len(free)), np.zeros(3, int)
     for piece in pieces:
         known = np.isin(piece.detector, model.detectors) & np.isin(piece.epoch, model.epochs)
         known &= np.isin(piece.time, model.times) & ~piece.reserved
@@ -42,28 +42,15 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
         counts[2] += np.count_nonzero(~(known | piece.reserved))
         if not len(m):
             continue
-        own = LinearSystem(model.design(m), number_labels(m.source)[1])
-        left = replace(m, mag=m.mag - own.design @ solution.values)
-        fixed = solution.sigma_int, solution.error_scale
-        _, fit, rejected = settle(own, held, left, scale=fixed)
-        part, before = own.normal_matrix(fit.derivative)
-        # With the means of the last weights, so that the scores of a source add up to 0.
-        residual = fit.residual - own.source_mean(fit.weight, fit.residual)[own.source]
-        matrix, gram, pull = matrix + part, gram + before, fit.weight * residual
-        score += own.design.pull(pull)
+        own, weight, pull, used = _settle_piece(solution, m)
+        part, before = own.normal_matrix(weight)
+        matrix, gram, score = matrix + part, gram + before, score + own.design.pull(pull)
         # The leverage of a source is less than with the sample alone.
-        scatter += own.source_products(correct_leverage(own, fit.derivative, inverse, pull), np.ones(own.n_sources))
-        counts[:2] += np.count_nonzero(rejected == USED), own.n_sources
+        scatter += own.source_products(correct_leverage(own, weight, inverse, pull), np.ones(own.n_sources))
+        counts[:2] += used, own.n_sources
     inverse[here] = generalised_inverse(matrix[here], gram[here])[0]
-    step, error = inverse @ score, np.sqrt(np.maximum(np.diag(solution.covariance), 0))
-    excess = np.abs(step) - (_LARGEST_STEP * solution.scale + 10 * error)
-    if (excess > 0).any():
-        worst = int(np.argmax(excess))
-        raise MeasurementsError(
-            f"measurements in {solution.measurements.filter}+{solution.measurements.pupil}: the sources outside of the "
-            f"sample move the {model.terms[worst].words} by {1e3 * step[worst]:+.1f} mmag, with an error of "
-            f"{1e3 * error[worst]:.1f} mmag; look at the rows of these sources, or solve fewer in memory"
-        )
+    step = inverse @ score
+    _refuse_large(solution, step)
     words = (
         f"values and errors are from {count_nouns(int(n + counts[0]), 'measurement')} of "
         f"{count_nouns(int(solution.n_sources + counts[1]), 'source')} in pieces; counts, links, scatter, structure "
@@ -75,3 +62,27 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
         solution, values=solution.values + step, covariance=inverse @ scatter @ inverse,
         remarks=(*solution.remarks, words),
     )  # fmt: skip
+
+
+def _settle_piece(solution: Solution, m: Measurements) -> tuple[LinearSystem, np.ndarray, np.ndarray, int]:
+    """Weigh a piece: its system, weights, weighted residuals and count of used rows."""
+    own = LinearSystem(solution.model.design(m), number_labels(m.source)[1])
+    left = replace(m, mag=m.mag - own.design @ solution.values)
+    held, fixed = np.zeros(len(solution.free), bool), (solution.sigma_int, solution.error_scale)
+    _, fit, rejected = settle(own, held, left, scale=fixed)
+    # With the means of the last weights, so that the scores of a source add up to 0.
+    residual = fit.residual - own.source_mean(fit.weight, fit.residual)[own.source]
+    return own, fit.derivative, fit.weight * residual, np.count_nonzero(rejected == USED)
+
+
+def _refuse_large(solution: Solution, step: np.ndarray) -> None:
+    """Refuse a step after which the weights would be others."""
+    error = np.sqrt(np.maximum(np.diag(solution.covariance), 0))
+    excess = np.abs(step) - (_LARGEST_STEP * solution.scale + 10 * error)
+    if (excess > 0).any():
+        worst = int(np.argmax(excess))
+        raise MeasurementsError(
+            f"measurements in {solution.measurements.filter}+{solution.measurements.pupil}: the sources outside of the "
+            f"sample move the {solution.model.terms[worst].words} by {1e3 * step[worst]:+.1f} mmag, with an error of "
+            f"{1e3 * error[worst]:.1f} mmag; look at the rows of these sources, or solve fewer in memory"
+        )

@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 from detectors_scale import simulate
 
-from jwst_modfix.derivation import streams
+from jwst_modfix.derivation import parquet_files
 from jwst_modfix.derivation.joined import derive_from
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.solution import fit
@@ -41,12 +41,12 @@ def write(drawn, tmp_path):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A fifth of the sources in memory; pieces end within sources."""
-    monkeypatch.setattr(streams, "MOST", 2 * SOURCES)
-    monkeypatch.setattr(streams, "_PIECE", 7001)
+    monkeypatch.setattr(parquet_files, "MOST", 2 * SOURCES)
+    monkeypatch.setattr(parquet_files, "_PIECE", 7001)
 
 
 def whole(monkeypatch, paths, **options):
-    monkeypatch.setattr(streams, "MOST", 100 * SOURCES)
+    monkeypatch.setattr(parquet_files, "MOST", 100 * SOURCES)
     return derive_from(paths, allow_mixed=True, **OPTIONS | options).solutions["F200W"]
 
 
@@ -126,3 +126,16 @@ def test_measurements_that_two_large_files_have_are_refused(write):
     paths = [write("a.parquet"), write("b.parquet", slice(5000, 15000))]
     with pytest.raises(MeasurementsError, match=r"b.parquet: 10000 measurements of it, .* are in a.parquet too"):
         derive_from(paths, allow_mixed=True, **OPTIONS)
+
+
+def test_jitter_does_not_average_out_over_the_sources_of_pieces(write, drawn, monkeypatch):
+    """Truth: each detector is off by 5 mmag in each exposure, for all sources alike: the errors are as in memory."""
+    m, rng = drawn[0], np.random.default_rng(3)
+    jitter = rng.normal(0, 0.005, (m.time.max() + 1, m.detector.max() + 1))[m.time, m.detector]
+    path = write(mag=lambda column: column + jitter)
+    found = derive_from([path], allow_mixed=True, **OPTIONS).solutions["F200W"]
+    expected = whole(monkeypatch, [path])
+    assert found.detector_scatter == pytest.approx(0.005, rel=0.15)
+    for name, (_, error) in expected.zero_points().items():
+        if error:
+            assert found.zero_points()[name][1] == pytest.approx(error, rel=0.2)
