@@ -128,12 +128,7 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
     lost = bad & (weight > 0)
     image = _fill_masked(data - sky, bad, bad & (circles[-1] > 0), dx, dy, radius)
     light, noise = weight * area * image, np.where(bad, 0, err)
-    flux = light.sum()
-    fluxes = np.array([flux, *((circle * area * image).sum() for circle in circles[1:])])
-    for i, factor in enumerate((LARGE, FARTHEST), 1):
-        if not circles[i].sum() > 0.99 * np.pi * (factor * aperture.radius) ** 2 / pixel:
-            fluxes[i:] = np.nan
-    fluxes[fluxes <= 0] = np.nan
+    flux, fluxes = light.sum(), _sum_circles(circles, area * image, np.pi * aperture.radius**2 / pixel)
     growths = np.diff(-2.5 * np.log10(fluxes))
     find_error = partial(_find_error, [circle * area for circle in circles], image, noise, bad, sky_error)
     whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
@@ -150,6 +145,16 @@ def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Apert
         **_find_magnitude_errors(fluxes, find_error, frame.header.channel),
         flags=flags,
     )
+
+
+def _sum_circles(circles, light, size):
+    """Sum the light in each circle; NaN if it is not positive or the circle is cut."""
+    fluxes = np.array([(circle * light).sum() for circle in circles])
+    for i, factor in enumerate((LARGE, FARTHEST), 1):
+        if not circles[i].sum() > 0.99 * factor**2 * size:
+            fluxes[i:] = np.nan
+    fluxes[fluxes <= 0] = np.nan
+    return fluxes
 
 
 def _find_error(areas, image, noise, bad, sky_error, shares):
