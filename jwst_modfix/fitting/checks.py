@@ -2,14 +2,14 @@
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fitting.design import Term
+from jwst_modfix.fitting.design import Term, number_labels
 from jwst_modfix.fitting.linear import Design, LinearSystem, generalised_inverse
 from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.sky_points import sky_magnitudes
@@ -67,19 +67,22 @@ def validate(solution, measurements):
         again = fit_quietly(left, scale=solution.model.scale, **options)
     except NoSolutionError:
         return ()
-    found = []
-    for term, value, error in _list_results(again):
-        if term.name in solution.names and np.isfinite(solution.value(term.name)[1]):
-            # The part of each term of the correction in this value: the errors of the correction enter through it.
-            part = solution.model.design(again.measurements).pull(_influence(again, term))
-            sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
-            found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
+    known = [
+        (term, value, error) for term, value, error in _list_results(again)
+        if term.name in solution.names and np.isfinite(solution.value(term.name)[1])
+    ]  # fmt: skip
+    # The part of each term of the correction in these values: the errors of the correction enter through it.
+    parts, found = _influence(again, [term for term, *_ in known], solution.model.design(again.measurements)), []
+    for (term, value, error), part in zip(known, parts, strict=True):
+        sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
+        found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
     return tuple(found)
 
 
-def _influence(solution: Solution, term: Term) -> np.ndarray:
-    """Compute the change of a term, as reported, with each of the magnitudes."""
-    return solution.influence(solution.derivative, solution.report()[[solution.names.index(term.name)]])[0]
+def _influence(solution: Solution, terms: Sequence[Term], columns: Design) -> np.ndarray:
+    """Compute the change of terms, as reported, with each column of magnitudes."""
+    rows = solution.report()[[solution.names.index(term.name) for term in terms]]
+    return solution.influence(solution.derivative, rows, columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +107,14 @@ class Assumption:
 def list_assumptions(solution):
     """Find the detector whose change in one epoch alone would shift an offset most."""
     m, found = solution.measurements, []
-    epochs, epoch = np.unique(m.epoch, return_inverse=True)
-    cell, shape = m.detector * len(epochs) + epoch, (2 * len(ARRAYS), len(epochs))
+    epochs, epoch = number_labels(m.epoch)
+    cell, shape = m.detector * np.int64(len(epochs)) + epoch, (2 * len(ARRAYS), len(epochs))
+    cells = Design.of_labels(cell, np.prod(shape))
     # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
     seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
-    for term, *_ in _list_results(solution) if solution.model.scale == "modules" else ():
-        shares = np.bincount(cell, _influence(solution, term), np.prod(shape)).reshape(shape) * (seen > 1)[:, None]
+    terms = [term for term, *_ in _list_results(solution)] if solution.model.scale == "modules" else []
+    for term, moved in zip(terms, _influence(solution, terms, cells), strict=True):
+        shares = moved.reshape(shape) * (seen > 1)[:, None]
         d, e = np.unravel_index(np.argmax(np.abs(shares)), shape)
         if shares[d, e]:
             known = {"detector": f"{ARRAYS[d // 2]} {MODULES[d % 2]}", "epoch": int(epochs[e])}
@@ -313,7 +318,7 @@ def _robust_mean(values, errors):
     """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
     n, median, scatter = len(values), np.median(values), robust_width(values)
     problem = HuberProblem(
-        system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),
+        system=LinearSystem(Design.of_columns(np.ones((1, n))), np.arange(n), eliminate=False),
         free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
     )  # fmt: skip
     used = np.ones(n, bool)

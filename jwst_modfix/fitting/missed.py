@@ -126,7 +126,7 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     # that cell of fields of unit rms.
     n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
     weight = solution.weight[rows]
-    system, matrix, inverse, terms = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
+    system, matrix, inverse, terms = _extend(solution, rows, Design.of_labels(cell[rows], n))
     score, before = system.score(weight, solution.residual[rows]), np.diag(system.normal_matrix(weight)[1])[p:]
     cross = matrix[terms, p:]
     held = inverse @ cross

@@ -142,11 +142,11 @@ def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Colu
     codes, column = number_labels(code)
     places = np.unravel_index(codes, [len(words) for words in known])
     names = [" ".join(words[i] for words, i in zip(known, place, strict=True)) for place in np.transpose(places)]
-    return _Columns(Design((Block(column, np.arange(len(codes))),), len(codes)), names)
+    return _Columns(Design.of_labels(column, len(codes)), names)
 
 
 def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
-    return _Columns(Design.of_columns(np.column_stack(columns)), words)
+    return _Columns(Design.of_columns(columns), words)
 
 
 def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
@@ -159,19 +159,19 @@ def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[s
     in_module = _legendre(_scale(m.V2, module), _scale(m.V3, module))
     shapes = (f"along {axes[0]}", f"along {axes[1]}", f"curved along {axes[0]}", "twisted", f"curved along {axes[1]}")
     places = len(shapes) * np.arange(len(codes))
-    blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector.T))
+    blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector))
     matrix = Design(tuple(blocks), len(shapes) * len(codes))
     words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
     yield "position on detector", _Columns(matrix, words)
     if len(modules) == len(MODULES):
         side = np.where(m.module_code == 0, 0.5, -0.5)
-        columns = side[:, None] * np.column_stack([on_detector, in_module])
+        columns = [side * shape for shape in (*on_detector, *in_module)]
         words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
-        yield "position x module", _Columns(Design.of_columns(columns), words)
+        yield "position x module", _stack(columns, words)
 
 
-def _legendre(xi: np.ndarray, eta: np.ndarray) -> np.ndarray:
-    return np.column_stack([xi, eta, (3 * xi**2 - 1) / 2, xi * eta, (3 * eta**2 - 1) / 2])
+def _legendre(xi: np.ndarray, eta: np.ndarray) -> list[np.ndarray]:
+    return [xi, eta, (3 * xi**2 - 1) / 2, xi * eta, (3 * eta**2 - 1) / 2]
 
 
 def _scale(place: np.ndarray, group: np.ndarray) -> np.ndarray:
