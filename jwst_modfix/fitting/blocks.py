@@ -1,12 +1,12 @@
 """Terms of exposures, fields and drifts, and the gauge of the reported terms."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from jwst_modfix.fitting.design import Model
-from jwst_modfix.fitting.linear import NULL_SHARE, generalised_inverse
+from jwst_modfix.fitting.linear import Information
 
 # 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
 MAX_COST = 10.0
@@ -19,33 +19,6 @@ MAX_EXPOSURE_ERROR = 0.05
 MAX_FIELD_ERROR = 0.003
 # A drift with a larger error [mag] is of no use.
 MAX_DRIFT_ERROR = 0.010
-
-
-@dataclass(frozen=True, eq=False)
-class Information:
-    """The normal matrix of all terms of a model, and its inverse for sets of them."""
-
-    model: Model
-    links: object  # LinkReport
-    matrix: np.ndarray  # (n_terms, n_terms), sources eliminated
-    gram: np.ndarray  # (n_terms, n_terms), before that
-
-    def invert(self, free):
-        """Invert the information of the free terms, 0 for others; find its null vectors."""
-        n, here = len(free), np.ix_(free, free)
-        inverse, null = np.zeros((n, n)), np.zeros((n, 0))
-        inverse[here], vectors = generalised_inverse(self.matrix[here], self.gram[here])
-        null = np.zeros((n, vectors.shape[1]))
-        null[free] = vectors
-        return inverse, null
-
-    def touches(self, contrasts, null):
-        """Test which combinations are undetermined: they have a part in the null space."""
-        root = np.sqrt(np.where(np.diag(self.gram) > 0, np.diag(self.gram), 1.0))
-        scaled = contrasts / root
-        size = np.linalg.norm(scaled, axis=1)
-        part = np.linalg.norm(scaled @ null, axis=1)
-        return part > np.sqrt(NULL_SHARE) * np.where(size > 0, size, 1.0)
 
 
 def find_references(model: Model, links: Any) -> np.ndarray:
@@ -120,41 +93,28 @@ def _report_times(model, free):
     return report
 
 
-def admit_exposures(found, information, choice):
+def admit_exposures(found, information):
     """Replace terms of epochs by those of their exposures, where these are separable."""
-    model = found.model
+    model, wanted = found.model, found.choice.exposure_terms
     exposures = model.mask("exposure")
-    if not exposures.any() or choice.exposure_terms == "zero":
+    if not exposures.any() or wanted == "zero":
         return found
-    free = _with_exposures(found)
-    results = found.fitted & ~model.mask("level", "epoch", "exposure")
-    contrasts = found.report()[results]
-    before = _square(contrasts, information.invert(found.free)[0])
-    inverse, null = information.invert(free)
-    after = _square(contrasts, inverse)
-    trial = replace(found, free=free, fitted=found.fitted | exposures)
-    own = trial.report()[exposures]
-    error = np.sqrt(_square(own, inverse))
-    separable = not information.touches(np.concatenate([contrasts, own]), null).any()
-    # The zero point of a detector that is alone in its group is 0 without an error.
-    cost = float(np.divide(after, before, out=np.ones_like(after), where=before > 0).max(initial=1.0))
-    limit = MAX_COST if choice.exposure_terms == "auto" else MAX_INFLATION
-    if separable and cost <= limit and error.max() <= MAX_EXPOSURE_ERROR:
-        return trial
-    why = (
-        f"an error would be {np.sqrt(cost):.1f} times as large"
-        if separable
-        else "they cannot be separated from other terms"
-    )
+    contrasts = found.report()[found.fitted & ~model.mask("level", "epoch", "exposure")]
+    trial = replace(found, free=_with_exposures(found), fitted=found.fitted | exposures)
+    before = information.errors(found.free, contrasts)
+    after = information.errors(trial.free, np.concatenate([contrasts, trial.report()[exposures]]))
+    why = "they cannot be separated from other terms"
+    if before is not None and after is not None:
+        after, own = np.split(after, [len(contrasts)])
+        # The zero point of a detector that is alone in its group is 0 without an error.
+        factor = float(np.divide(after, before, out=np.ones_like(after), where=before > 0).max(initial=1.0))
+        limit = MAX_COST if wanted == "auto" else MAX_INFLATION
+        if factor**2 <= limit and own.max() <= MAX_EXPOSURE_ERROR:
+            return trial
+        why = f"an error would be {factor:.1f} times as large"
     words = f"terms of exposures are not fitted: {why} at these pointings; epochs have one term each"
-    if choice.exposure_terms == "fit":
-        return replace(found, refusals=(*found.refusals, words))
-    return replace(found, remarks=(*found.remarks, words))
-
-
-def _square(rows, matrix):
-    """Compute ``row @ matrix @ row`` of each row."""
-    return np.sum((rows @ matrix) * rows, axis=1)
+    kind = "refusals" if wanted == "fit" else "remarks"
+    return replace(found, **{kind: (*getattr(found, kind), words)})
 
 
 def _epochs_of(model):
@@ -173,17 +133,18 @@ def _with_exposures(found):
     return free
 
 
-def field_error(model, covariance, code):
+def field_error(model, errors, code):
     """Compute the error of a detector's field, rms over the array [mag]."""
     # P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1).
     mine = [i for i, term in enumerate(model.terms) if term.kind == "field" and term.codes == (code,)]
     share = [1 / np.prod([2 * degree + 1 for degree in model.terms[i].power]) for i in mine]
-    return float(np.sqrt(np.diag(covariance)[mine] @ share))
+    return float(np.sqrt(errors[mine] ** 2 @ share))
 
 
-def admit_field(found, information, choice):
+def admit_field(found, information):
     """Free the fields of all detectors, to the highest order that is determined."""
-    model, asked = found.model, choice.field_order
+    model, choice = found.model, found.choice
+    asked = choice.field_order
     if not asked or not model.mask("field").any():
         return found
     there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
@@ -214,69 +175,65 @@ def _find_field_obstacle(trial, information):
     """Say why the fields of a trial are not determined; empty where they are."""
     model = trial.model
     fields, points = (trial.fitted & model.mask(kind) for kind in ("field", "zero_point"))
-    report = trial.report()
-    inverse, null = information.invert(trial.free)
-    if not information.touches(report[fields | points], null).any():
-        covariance = report @ inverse @ report.T
-        codes = {model.terms[i].codes[0] for i in np.flatnonzero(fields)}
-        worst = max(field_error(model, covariance, code) for code in codes)
-        point = float(np.sqrt(np.diag(covariance)[points].max()))
-        if max(worst, point) <= MAX_FIELD_ERROR:
+    every, errors = fields | points, np.zeros(len(model.terms))
+    known = information.errors(trial.free, trial.report()[every])
+    if known is None:
+        text = "these pointings do not determine it"
+    else:
+        errors[every] = known
+        worst = max(
+            field_error(model, errors, code) for code in {model.terms[i].codes[0] for i in np.flatnonzero(fields)}
+        )
+        what, worst = max(("its", worst), ("the zero points'", float(errors[points].max())), key=lambda one: one[1])
+        if worst <= MAX_FIELD_ERROR:
             return ""
-        what, worst = ("its", worst) if worst > point else ("the zero points'", point)
         text = f"{what} expected error {1e3 * worst:.1f} mmag exceeds the limit of {1e3 * MAX_FIELD_ERROR:.0f} mmag"
-        if not _is_tilt(trial, information):
-            return text
-    elif not _is_tilt(trial, information):
-        return "these pointings do not determine it"
+    # Is only a common gradient over the focal plane undetermined?
+    matrix = information.matrix.copy()
+    for tilt in model.tilts:
+        pull = information.gram @ tilt
+        matrix += np.outer(pull, pull) / (tilt @ pull)
+    held = Information(matrix, information.gram).errors(trial.free, trial.report()[every])
+    if held is None or held.max() > MAX_FIELD_ERROR:
+        return text
     return (
         "the common linear gradient over the focal plane is not separable from the magnitudes of the sources (all"
         " exposures have one roll angle) and is fixed to 0"
     )
 
 
-def _is_tilt(trial, information):
-    """Test whether only a common gradient over the focal plane is undetermined."""
-    matrix = information.matrix.copy()
-    for tilt in information.model.tilts:
-        pull = information.gram @ tilt
-        matrix += np.outer(pull, pull) / (tilt @ pull)
-    report = trial.report()[trial.fitted & trial.model.mask("field", "zero_point")]
-    held = replace(information, matrix=matrix)
-    inverse, null = held.invert(trial.free)
-    if held.touches(report, null).any():
-        return False
-    error = np.sqrt(_square(report, inverse))
-    return bool(error.max() <= MAX_FIELD_ERROR)
-
-
-def admit_drifts(found, information, choice):
+def admit_drifts(found, information):
     """Free the drifts of detectors in later epochs, where separable from zero points."""
     model = found.model
-    if not choice.drift:
+    if not found.choice.drift:
         return found
-    there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
-    # Detectors without a result drift too: if they were fixed, they would fix the others.
-    every = model.mask("drift")
-    mine = every & np.array([term.codes in there for term in model.terms], bool)
-    trial = replace(found, free=found.free | (every & ~first_drifts(model, every)), fitted=found.fitted | mine)
-    inverse, null = information.invert(trial.free)
-    wanted = trial.report()[trial.fitted & model.mask("drift", "zero_point")]
-    if not information.touches(wanted, null).any():
-        error = np.sqrt(_square(wanted, inverse).max(initial=0.0))
-        if error <= MAX_DRIFT_ERROR:
+    trial = with_drifts(found, model.mask("drift"))
+    errors = information.errors(trial.free, trial.report()[trial.fitted & model.mask("drift", "zero_point")])
+    why = "at these pointings they cannot be separated from the zero points"
+    if errors is not None:
+        if (worst := errors.max(initial=0.0)) <= MAX_DRIFT_ERROR:
             return trial
-        why = f"an expected error of {1e3 * error:.1f} mmag exceeds the limit of {1e3 * MAX_DRIFT_ERROR:.0f} mmag"
-    else:
-        why = "at these pointings they cannot be separated from the zero points"
+        why = f"an expected error of {1e3 * worst:.1f} mmag exceeds the limit of {1e3 * MAX_DRIFT_ERROR:.0f} mmag"
     return replace(found, refusals=(*found.refusals, f"drifts of detectors are not fitted: {why}"))
 
 
-def first_drifts(model, possible):
-    """Find the first possible drift in each epoch; it is 0, as the epoch has a term."""
-    seen, found = set(), np.zeros(len(model.terms), bool)
-    for number, term in enumerate(model.terms):
-        if possible[number] and term.epoch not in seen:
-            seen.add(term.epoch)
-            found[number] = True
-    return found
+def with_drifts(found, every):
+    """Free drifts, of which the first in each epoch is 0, as the epoch has a term."""
+    # Detectors without a result drift too: if they were fixed, they would fix the others.
+    model, first = found.model, {}
+    for number in np.flatnonzero(every):
+        first.setdefault(model.terms[number].epoch, number)
+    free = found.free | (every & ~np.isin(np.arange(len(every)), list(first.values())))
+    there = set(np.array(model.detectors)[find_determined(found)].tolist())
+    mine = every & np.array([bool(there & set(term.codes)) for term in model.terms], bool)
+    return replace(found, free=free, fitted=(found.fitted & ~model.mask("drift")) | mine)
+
+
+def find_determined(found: Any) -> np.ndarray:
+    """Test whether each detector's zero point is determined within its group."""
+    model, codes = found.model, set()
+    for term, fitted in zip(model.terms, found.fitted, strict=True):
+        alone = term.kind == "level" and term.module is not None
+        if fitted and (term.kind in ("offset", "zero_point") or alone):
+            codes |= set(term.codes)
+    return np.array([code in codes for code in model.detectors])

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.design import Term
-from jwst_modfix.fitting.linear import Design, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.linear import Design, Information, LinearSystem
 from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.sky_points import sky_magnitudes
 from jwst_modfix.fitting.solution import Solution, fit_quietly
@@ -110,7 +110,7 @@ def list_assumptions(solution):
     seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
     for term, *_ in _list_results(solution) if solution.model.scale == "modules" else ():
         shares = np.bincount(cell, _influence(solution, term), np.prod(shape)).reshape(shape) * (seen > 1)[:, None]
-        d, e = np.unravel_index(np.argmax(np.abs(shares)), shape)
+        d, e = np.unravel_index(np.argmax(np.abs(shares).round(9)), shape)
         if shares[d, e]:
             known = {"detector": f"{ARRAYS[d // 2]} {MODULES[d % 2]}", "epoch": int(epochs[e])}
             found.append(Assumption(array=term.array, share=float(shares[d, e]), **known))
@@ -171,7 +171,8 @@ def bootstrap_sources(solution, rng, n_draws=200):
     # with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
     free, shown = solution.free, solution.fitted & ~solution.model.mask("exposure")
     matrices, scores = _resample(solution, free, rng, n_draws)
-    inverses = [generalised_inverse(matrix, np.diag(np.diag(matrix)))[0] for matrix in matrices]
+    every = np.ones(np.count_nonzero(free), bool)
+    inverses = [Information(matrix, matrix).invert(every)[0] for matrix in matrices]
     steps = np.array([inverse @ score for inverse, score in zip(inverses, scores, strict=True)])
     draws = solution.values[shown] + steps @ solution.report()[np.ix_(shown, free)].T
     names = tuple(name for name, is_shown in zip(solution.names, shown, strict=True) if is_shown)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jwst_modfix.fitting.design import FULL_FRAME, legendre, list_powers
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.design import FULL_FRAME, legendre, list_powers, number_labels
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem
 from jwst_modfix.table.table import ARRAYS
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     rows, powers = np.flatnonzero(solution.system.source % max(1, len(m) // _SAMPLE) == 0), list_powers(2)
     columns = _unit_fields(m.x[rows], m.y[rows])
     blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
-    _, matrix, inverse, terms = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
+    system, terms, rest = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
     moved = np.zeros((p, n * len(powers)))
-    moved[terms] = inverse @ matrix[terms, p:]
+    moved[terms] = system.inform(solution.weight[rows]).project(terms, rest)[0]
     return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
 
 
@@ -108,30 +108,23 @@ def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return legendre(x, y, powers) * np.sqrt([[(2 * i + 1) * (2 * j + 1)] for i, j in powers])
 
 
-def _extend(
-    solution: Solution, rows: np.ndarray, columns: Design
-) -> tuple[LinearSystem, np.ndarray, np.ndarray, np.ndarray]:
-    """Add columns to the terms, for some rows: system, matrix, inverse, free terms."""
-    source = np.unique(solution.system.source[rows], return_inverse=True)[1]
-    system = LinearSystem(solution.system.design.take(rows).beside(columns), source)
-    matrix, gram = system.normal_matrix(solution.weight[rows])
-    terms = np.flatnonzero(solution.free)
-    here = np.ix_(terms, terms)
-    return system, matrix, generalised_inverse(matrix[here], gram[here])[0], terms
+def _extend(solution: Solution, rows: np.ndarray, columns: Design) -> tuple[LinearSystem, np.ndarray, np.ndarray]:
+    """Add columns to the terms, for some rows: the system, the free terms, the columns."""
+    system = LinearSystem(
+        solution.system.design.take(rows).beside(columns), number_labels(solution.system.source[rows])[1]
+    )
+    return system, np.flatnonzero(solution.free), len(solution.free) + np.arange(columns.n_terms)
 
 
 def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Solve for cells (0: not determined), their covariance and response to fields."""
     # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
     # that cell of fields of unit rms.
-    n, p = 2 * len(ARRAYS) * _CELLS**2, len(solution.free)
-    weight = solution.weight[rows]
-    system, matrix, inverse, terms = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
-    score, before = system.score(weight, solution.residual[rows]), np.diag(system.normal_matrix(weight)[1])[p:]
-    cross = matrix[terms, p:]
-    held = inverse @ cross
-    root = np.sqrt(np.where(before > 0, before, 1.0))
-    information = matrix[p:, p:] - cross.T @ held
+    n, weight = 2 * len(ARRAYS) * _CELLS**2, solution.weight[rows]
+    system, terms, cells = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
+    score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
+    held, information = whole.project(terms, cells)
+    root, before = whole.scale[cells], np.diag(whole.gram)[cells]
     share, vector = np.linalg.eigh(information / np.outer(root, root))
     kept = share > _LEAST_SHARE
     covariance = (vector[:, kept] / share[kept]) @ vector[:, kept].T / np.outer(root, root)
@@ -139,5 +132,5 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
     shapes = _unit_fields(x, y).T
     fields = np.kron(np.eye(2 * len(ARRAYS)), shapes / np.sqrt(shapes.shape[1]))
-    found = covariance @ (score[p:] - held.T @ score[terms])
+    found = covariance @ (score[cells] - held.T @ score[terms])
     return found, covariance * (before > 0), covariance @ (information @ fields)

@@ -191,7 +191,7 @@ def _fit(array, pairs, columns):
     first = robust.start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1])
     fit = robust.solve_huber(problem, used, first)
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
-    normal = np.linalg.pinv(system.normal_matrix(fit.derivative)[0])
+    normal = np.linalg.pinv(system.inform(fit.derivative).matrix)
     effective = system.effective_sources(fit.derivative, normal)
     factor = robust.student_factor(effective - p + 1)
     covariance = robust.sandwich(problem, fit) * np.outer(factor, factor)

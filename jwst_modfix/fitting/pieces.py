@@ -10,7 +10,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import LinearSystem, generalised_inverse
+from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import USED, correct_leverage, settle
 from jwst_modfix.text import count_nouns
@@ -29,11 +29,10 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
     terms are determined, the scatter and the links are those of the solution; a piece has whole sources.
     """
     model, free, system = solution.model, solution.free, solution.system
-    here, n = np.ix_(free, free), solution.n_measurements
-    matrix, gram = system.normal_matrix(solution.derivative)
-    inverse = np.zeros_like(matrix)
-    inverse[here] = system.invert(solution.derivative, free)[0]
-    scatter = matrix @ solution.covariance @ matrix  # of the sandwich, which the covariance is
+    n, information = solution.n_measurements, system.inform(solution.derivative)
+    inverse = information.invert(free)[0]
+    # Of the sandwich, which the covariance is.
+    scatter = information.matrix @ solution.covariance @ information.matrix
     score, counts = np.zeros(len(free)), np.zeros(3, int)
     for piece in pieces:
         known = np.isin(piece.detector, model.detectors) & np.isin(piece.epoch, model.epochs)
@@ -43,12 +42,11 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
         if not len(m):
             continue
         own, weight, pull, used = _settle_piece(solution, m)
-        part, before = own.normal_matrix(weight)
-        matrix, gram, score = matrix + part, gram + before, score + own.design.pull(pull)
+        information, score = information + own.inform(weight), score + own.design.pull(pull)
         # The leverage of a source is less than with the sample alone.
         scatter += own.source_products(correct_leverage(own, weight, inverse, pull), np.ones(own.n_sources))
         counts[:2] += used, own.n_sources
-    inverse[here] = generalised_inverse(matrix[here], gram[here])[0]
+    inverse = information.invert(free)[0]
     step = inverse @ score
     _refuse_large(solution, step)
     words = (

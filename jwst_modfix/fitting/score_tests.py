@@ -14,7 +14,7 @@ from scipy.stats import f as fisher
 
 from jwst_modfix.errors import ModelMismatchWarning
 from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.table.table import ARRAYS, MODULES
 from jwst_modfix.text import format_measured
@@ -191,15 +191,15 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
         return None
     known = system.design.beside(*columns.beside)
     joint = LinearSystem(known.beside(columns.matrix), system.source, system.eliminate)
-    mine = np.concatenate([np.flatnonzero(free), np.arange(len(free), known.n_terms), known.n_terms + kept])
-    p, here = len(mine) - q, np.ix_(mine, mine)
+    held, tested = np.append(np.flatnonzero(free), np.arange(len(free), known.n_terms)), known.n_terms + kept
+    information = joint.inform(weight)
+    change, left = information.project(held, tested)
+    project = np.zeros((joint.design.n_terms, q))
+    project[held], project[tested] = -change, np.eye(q)
     # Residuals are from weighted means of the sources: their scores do not need to be freed of these again.
-    information, gram = (part[here] for part in joint.normal_matrix(weight))
-    scatter = joint.source_products(weight * solution.residual, np.ones(joint.n_sources))[here]
-    inverse, _ = generalised_inverse(information[:p, :p], gram[:p, :p])
-    project = np.vstack([-inverse @ information[:p, p:], np.eye(q)])
-    score, spread = project.T @ joint.design.pull(weight * solution.residual)[mine], project.T @ scatter @ project
-    left, before = project.T @ information @ project, np.diag(gram)[p:]
+    score = project.T @ joint.design.pull(weight * solution.residual)
+    spread = project.T @ joint.source_products(weight * solution.residual, np.ones(joint.n_sources)) @ project
+    before = np.diag(information.gram)[tested]
     # Combinations with information of their own, in units of what each column held before.
     root = np.sqrt(np.maximum(before, 1e-300))
     share, vector = np.linalg.eigh(left / np.outer(root, root))
@@ -210,7 +210,7 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
         return None
     probability = _hotelling(vector.T @ score, vector.T @ spread @ vector, n)
     strength = score[alone] / np.sqrt(np.maximum(np.diag(spread)[alone], 1e-300))
-    effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength)))
+    effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength).round(9)))
     same = np.flatnonzero(np.abs(strength) >= _ALIAS * np.abs(strength[best]))[:3]
     places = [best, *(i for i in same if i != best)]
     return ScoreTest(

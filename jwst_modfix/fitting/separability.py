@@ -10,7 +10,6 @@ from scipy.sparse.csgraph import connected_components
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.blocks import (
     MAX_INFLATION,
-    Information,
     admit_drifts,
     admit_exposures,
     admit_field,
@@ -19,7 +18,7 @@ from jwst_modfix.fitting.blocks import (
     report_terms,
 )
 from jwst_modfix.fitting.design import Choice, Model, Term, list_terms, number_labels
-from jwst_modfix.fitting.linear import NULL_SHARE, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.linear import NULL_SHARE, Information, LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
@@ -195,7 +194,7 @@ class Forecast:
 
     def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert the information; find which reported terms it determines."""
-        information = Information(self.model, self.links, *self.system.normal_matrix(weight))
+        information = self.system.inform(weight)
         inverse, null = information.invert(self.free)
         return inverse, ~information.touches(self.report(), null)
 
@@ -281,10 +280,10 @@ def _admit_terms(model, system, links, weight, choice):
     # A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
     # that is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but
     # left out of the result, so that the others' errors hold. Levels of arrays are always free.
-    matrix, gram = system.normal_matrix(weight)
+    information = system.inform(weight)
     references = find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references
-    unknown = _undetermined_offsets(matrix, gram, main, model.mask("level"))
+    unknown = _undetermined_offsets(information, main, model.mask("level"))
     if (unknown == main).all():
         what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
         raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
@@ -292,52 +291,47 @@ def _admit_terms(model, system, links, weight, choice):
     # Each round leaves out the term with the least support. What was refused before is tried again: the terms that
     # stood in its way may be gone.
     while True:
-        reduced = _eliminate(matrix, gram, nuisance)
-        admitted = _admit_all(model, reduced, gram, nuisance | references, refused, choice.time_term != "zero")
+        reduced = _eliminate(information, nuisance)
+        admitted = _admit_all(model, reduced, nuisance | references, refused, choice.time_term != "zero")
         fitted = np.isin(np.arange(len(model.terms)), admitted)
         found = Forecast(model, system, links, (), fitted | nuisance, fitted, choice)
         counts = count_effective_sources(found, weight)
-        covariance = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
+        covariance = np.linalg.inv(reduced.matrix[np.ix_(admitted, admitted)])
         weakest = _find_unsupported(model.terms, covariance, admitted, counts, choice.min_sources)
         if weakest is None:
             break
         number = model.terms.index(weakest.term)
         nuisance[number] = True
         refused = {number: weakest} | {i: r for i, r in refused.items() if nuisance[i]}
-    information = Information(model, links, matrix, gram)
     companions = (references | model.mask("level")) & find_companions(model, links, fitted)
     found = replace(found, fitted=fitted | companions)
     for admit in (admit_exposures, admit_field, admit_drifts):
-        found = admit(found, information, choice)
+        found = admit(found, information)
     counts = count_effective_sources(found, weight)
     return replace(found, status=_statuses(found, weight, refused, counts))
 
 
-def _undetermined_offsets(matrix, gram, found, levels):
+def _undetermined_offsets(information, offsets, levels):
     """Find offsets with a part in the null space when only levels are free with them."""
-    found = found.copy()
-    here = np.ix_(found, found)
-    inverse, null = generalised_inverse(_eliminate(matrix, gram, levels)[here], gram[here])
-    unlinked = np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
-    found[found] = unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR)
-    return found
+    reduced = _eliminate(information, levels)
+    inverse, null = reduced.invert(offsets)
+    unlinked = reduced.touches(np.eye(len(offsets)), null)
+    return offsets & (unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR))
 
 
-def _eliminate(matrix, gram, nuisance):
+def _eliminate(information, nuisance):
     """Eliminate nuisance terms: the Schur complement is the others' information."""
-    here = np.ix_(nuisance, nuisance)
-    inverse, _ = generalised_inverse(matrix[here], gram[here])
-    reduced = matrix - matrix[:, nuisance] @ inverse @ matrix[nuisance, :]
-    reduced[nuisance, :] = reduced[:, nuisance] = 0.0
-    return reduced
+    reduced = np.zeros_like(information.matrix)
+    reduced[np.ix_(~nuisance, ~nuisance)] = information.project(nuisance, ~nuisance)[1]
+    return Information(reduced, information.gram)
 
 
-def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
+def _admit_all(model, information, nuisance, refused, fit_epochs):
     """Admit what can be admitted; put the reasons against the others in ``refused``."""
     admitted = [int(i) for i in np.flatnonzero(model.mask("offset", "zero_point") & ~nuisance)]
     if not admitted:
         return []
-    inverse = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
+    reduced, inverse = information.matrix, np.linalg.inv(information.matrix[np.ix_(admitted, admitted)])
     # Epoch terms before slopes: where the two cannot be separated, a slope must not take an epoch's term.
     epochs = np.flatnonzero(model.mask("epoch")) if fit_epochs else []
     for number in (*epochs, *np.flatnonzero([term.is_slope or term.kind == "colour" for term in model.terms])):
@@ -346,7 +340,7 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
         # What the admitted terms take over of the candidate, and the information that is left to it alone.
         fraction = inverse @ reduced[admitted, number]
         left = max(reduced[number, number] - reduced[number, admitted] @ fraction, 0.0)
-        status = _find_obstacle(model.terms, reduced, gram, admitted, number, fraction, left, np.diag(inverse))
+        status = _find_obstacle(model.terms, information, admitted, number, fraction, left, np.diag(inverse))
         if status is None:
             admitted.append(int(number))
             # The inverse of the bordered matrix: a thousand inversions would take minutes.
@@ -357,10 +351,10 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     return admitted
 
 
-def _find_obstacle(terms, reduced, gram, admitted, number, fraction, left, variance):
+def _find_obstacle(terms, information, admitted, number, fraction, left, variance):
     """Find the reason against a term; None where it can be admitted."""
-    term, own = terms[number], reduced[number, number]
-    if own <= NULL_SHARE * gram[number, number]:
+    term, own = terms[number], information.matrix[number, number]
+    if own <= NULL_SHARE * information.gram[number, number]:
         why = "moves along the gradient's direction" if term.is_slope else "links it to another epoch"
         why = "of another colour is in both modules" if term.kind == "colour" else why
         return TermStatus.refuse(term, f"no source {why}; fixed to 0")
