@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.errors import (
-    DegenerateTermWarning,
-    ModelMismatchWarning,
-    NoSolutionError,
-    SkyDisagreementWarning,
-)
+from jwst_modfix.errors import DegenerateTermWarning, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting import checks
 from jwst_modfix.fitting.drift import Drift, list_drifts
 from jwst_modfix.fitting.measurements import Measurements

@@ -1,5 +1,6 @@
 """Terms of exposures, fields and drifts, and the gauge of the reported terms."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -24,25 +25,19 @@ MAX_DRIFT_ERROR = 0.010
 def find_references(model: Model, links: Any) -> np.ndarray:
     """Find zero points to fix to 0: that of the best linked detector of each group."""
     found = np.zeros(len(model.terms), bool)
-    for group in np.unique(links.detector_group) if model.scale == "detectors" else ():
+    for group in np.unique(links.detector_group):
         members = np.flatnonzero(links.detector_group == group)
         shared = links.shared[np.ix_(members, members)]
-        best = members[np.argmax(shared.sum(axis=1) - np.diag(shared))]
-        found |= [term.kind == "zero_point" and model.detectors.index(term.codes[0]) == best for term in model.terms]
-    return found
+        found |= model.code == links.codes[members[np.argmax(shared.sum(axis=1) - np.diag(shared))]]
+    return found & model.mask("zero_point")
 
 
 def find_companions(model: Model, links: Any, fitted: np.ndarray) -> np.ndarray:
     """Find implied terms: levels of determined offsets, zero points within a group."""
-    groups = {links.group_of(t) for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "zero_point"}
-    offsets = {t.array for t, f in zip(model.terms, fitted, strict=True) if f and t.kind == "offset"}
-    holds = [t.kind == "level" and (t.array in offsets or t.module is not None) for t in model.terms]
-    levels = [links.group_of(t) for t, held in zip(model.terms, holds, strict=True) if held]
-    return np.array([
-        (term.kind == "zero_point" and links.group_of(term) in groups)
-        or (held and levels.count(links.group_of(term)) > 1)
-        for term, held in zip(model.terms, holds, strict=True)
-    ], bool)  # fmt: skip
+    code, group, points = model.code, links.group(model.code), model.mask("zero_point")
+    held = model.mask("level") & ~np.isin(code, code[model.mask("offset") & ~fitted])
+    several = np.bincount(group[held], minlength=group.max() + 1)[group] > 1
+    return (points & np.isin(group, group[points & fitted])) | (held & several)
 
 
 def report_terms(model, links, free, fitted):
@@ -50,47 +45,27 @@ def report_terms(model, links, free, fitted):
     # In each group of linked detectors the sum of the levels, or of the determined zero points, is 0. The term of an
     # epoch is the mean of those of its exposures, minus that of the first epoch. The term of an exposure is its
     # difference from that of its epoch. A drift is its difference from the mean of all detectors in the epoch.
-    report = np.eye(len(model.terms))
-    of = {"level": {}, "zero_point": {}}
-    for number, term in enumerate(model.terms):
-        if term.kind in of:
-            of[term.kind].setdefault(links.group_of(term), []).append(number)
-    for groups in of.values():
-        for members in groups.values():
-            # The reference, which is not free, always belongs to them.
-            base = [i for i in members if fitted[i] or not free[i]] or members
-            report[np.ix_(members, base)] -= 1 / len(base)
-    return _report_drifts(model, fitted) @ _report_times(model, free) @ report
+    report, times, drifts = np.stack([np.eye(len(model.terms))] * 3)
+    group, exposures = links.group(model.code), model.mask("exposure")
+    for kind, number in itertools.product(("level", "zero_point"), np.unique(links.detector_group)):
+        members = model.mask(kind) & (group == number)
+        # The reference, which is not free, always belongs to them.
+        base = members & (fitted | ~free)
+        report[members] -= _average(base if base.any() else members)
+    for epoch in range(len(model.epochs)):
+        own, mine = (kind & (model.epoch == epoch) for kind in (exposures, model.mask("drift") & fitted))
+        term = model.mask("epoch") & (model.epoch == epoch)
+        if (exposures & free).any():
+            times[own] -= _average(own)
+            times[term] += _average(own) - _average(exposures & (model.epoch == 0))
+        drifts[mine] -= _average(mine)
+        drifts[term] += _average(mine)
+    return drifts @ times @ report
 
 
-def _report_drifts(model, fitted):
-    report = np.eye(len(model.terms))
-    for number, term in enumerate(model.terms):
-        if term.kind == "epoch":
-            mine = [i for i, t in enumerate(model.terms) if t.kind == "drift" and t.epoch == term.epoch and fitted[i]]
-            if mine:
-                report[np.ix_(mine, mine)] -= 1 / len(mine)
-                report[number, mine] += 1 / len(mine)
-    return report
-
-
-def _report_times(model, free):
-    report = np.eye(len(model.terms))
-    if not (model.mask("exposure") & free).any():
-        return report
-    time = {term.time: i for i, term in enumerate(model.terms) if term.kind == "exposure"}
-    epoch = {term.epoch: i for i, term in enumerate(model.terms) if term.kind == "epoch"}
-    means = [[time[t] for t in model.times[model.epoch_of_time == e].tolist() if t in time]
-             for e in range(len(model.epochs))]  # fmt: skip
-    first = np.zeros(len(report))
-    first[means[0]] = 1 / max(len(means[0]), 1)
-    for e, label in enumerate(model.epochs.tolist()):
-        mean = np.zeros(len(report))
-        mean[means[e]] = 1 / max(len(means[e]), 1)
-        report[means[e]] -= mean
-        if label in epoch:
-            report[epoch[label]] += mean - first
-    return report
+def _average(mask):
+    """Weight the terms for their mean; 0 where there is none."""
+    return mask / max(np.count_nonzero(mask), 1)
 
 
 def admit_exposures(found, information):
@@ -117,26 +92,19 @@ def admit_exposures(found, information):
     return replace(found, **{kind: (*getattr(found, kind), words)})
 
 
-def _epochs_of(model):
-    """Find epochs whose exposures have terms of their own, the first epoch left out."""
-    shared = np.bincount(model.epoch_of_time, minlength=len(model.epochs)) > 1
-    labels = set(model.epochs[shared].tolist())
-    return np.array([term.kind == "epoch" and term.epoch in labels for term in model.terms], bool)
-
-
 def _with_exposures(found):
     """Free terms with exposures in place of their epochs; one exposure is fixed to 0."""
-    model = found.model
-    free = (found.free & ~_epochs_of(model)) | model.mask("exposure")
-    if (model.epoch_of_time == 0).sum() > 1:
-        free[np.flatnonzero(model.mask("exposure"))[0]] = False
+    model, exposures = found.model, found.model.mask("exposure")
+    shared = np.bincount(model.epoch_of_time, minlength=len(model.epochs)) > 1
+    free = (found.free & ~(model.mask("epoch") & shared[model.epoch])) | exposures
+    free[np.flatnonzero(exposures)[:1]] &= not shared[0]
     return free
 
 
 def field_error(model, errors, code):
     """Compute the error of a detector's field, rms over the array [mag]."""
     # P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1).
-    mine = [i for i, term in enumerate(model.terms) if term.kind == "field" and term.codes == (code,)]
+    mine = np.flatnonzero(model.mask("field") & (model.code == code))
     share = [1 / np.prod([2 * degree + 1 for degree in model.terms[i].power]) for i in mine]
     return float(np.sqrt(errors[mine] ** 2 @ share))
 
@@ -147,14 +115,13 @@ def admit_field(found, information):
     asked = choice.field_order
     if not asked or not model.mask("field").any():
         return found
-    there = {term.codes for term, f in zip(model.terms, found.fitted, strict=True) if f and term.kind == "zero_point"}
-    why = "" if there else f"field of order {asked}: no zero point is determined"
+    there = np.isin(model.code, model.code[found.fitted & model.mask("zero_point")])
+    why = "" if there.any() else f"field of order {asked}: no zero point is determined"
     trial = found
-    for order in range(asked if there else 0, 0, -1):
+    for order in range(asked if there.any() else 0, 0, -1):
         # Detectors without a result have fields too: if these were 0, they would fix those of the others.
-        every = np.array([t.kind == "field" and sum(t.power) <= order for t in model.terms])
-        mine = every & np.array([t.codes in there for t in model.terms])
-        trial = replace(found, free=found.free | every, fitted=found.fitted | mine)
+        every = model.mask("field") & (model.order <= order)
+        trial = replace(found, free=found.free | every, fitted=found.fitted | (every & there))
         # A field must not depend on the assumption that exposures have no terms of their own, unless the user asks for
         # it.
         held = trial
@@ -181,9 +148,7 @@ def _find_field_obstacle(trial, information):
         text = "these pointings do not determine it"
     else:
         errors[every] = known
-        worst = max(
-            field_error(model, errors, code) for code in {model.terms[i].codes[0] for i in np.flatnonzero(fields)}
-        )
+        worst = max(field_error(model, errors, code) for code in np.unique(model.code[fields]))
         what, worst = max(("its", worst), ("the zero points'", float(errors[points].max())), key=lambda one: one[1])
         if worst <= MAX_FIELD_ERROR:
             return ""
@@ -220,20 +185,21 @@ def admit_drifts(found, information):
 def with_drifts(found, every):
     """Free drifts, of which the first in each epoch is 0, as the epoch has a term."""
     # Detectors without a result drift too: if they were fixed, they would fix the others.
-    model, first = found.model, {}
-    for number in np.flatnonzero(every):
-        first.setdefault(model.terms[number].epoch, number)
-    free = found.free | (every & ~np.isin(np.arange(len(every)), list(first.values())))
-    there = set(np.array(model.detectors)[find_determined(found)].tolist())
-    mine = every & np.array([bool(there & set(term.codes)) for term in model.terms], bool)
+    model, drifts = found.model, np.flatnonzero(every)
+    free = found.free | every
+    free[drifts[np.unique(model.epoch[drifts], return_index=True)[1]]] = False
+    mine = every & np.isin(model.code, np.array(model.detectors)[find_determined(found)])
     return replace(found, free=free, fitted=(found.fitted & ~model.mask("drift")) | mine)
 
 
 def find_determined(found: Any) -> np.ndarray:
     """Test whether each detector's zero point is determined within its group."""
-    model, codes = found.model, set()
-    for term, fitted in zip(model.terms, found.fitted, strict=True):
-        alone = term.kind == "level" and term.module is not None
-        if fitted and (term.kind in ("offset", "zero_point") or alone):
-            codes |= set(term.codes)
+    model = found.model
+    known = found.fitted & (model.mask("offset", "zero_point") | _are_alone(model))
+    codes = {code for number in np.flatnonzero(known) for code in model.terms[number].codes}
     return np.array([code in codes for code in model.detectors])
+
+
+def _are_alone(model):
+    """Find levels of arrays of which one module is there."""
+    return model.mask("level") & ~np.isin(model.code, model.code[model.mask("offset")])

@@ -11,10 +11,11 @@ from scipy.stats import norm
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.linear import Design, Information, LinearSystem
+from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.sky_points import sky_magnitudes
 from jwst_modfix.fitting.solution import Solution, fit_quietly
-from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.table.table import ARRAYS
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
@@ -58,8 +59,7 @@ def reserve_sources(measurements, rng, share=0.2):
 def validate(solution, measurements):
     """Correct the reserved sources and solve for the remaining offsets."""
     reserved = measurements.select(measurements.reserved)
-    known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)
-    reserved = reserved.select(known)
+    reserved = reserved.select(solution.model.knows(reserved))
     corrected = reserved.mag - solution.predict(reserved)
     left = replace(reserved, mag=corrected, reserved=np.zeros(len(reserved), dtype=bool))
     options = {"fit_slope": "none", "time_term": "zero", "min_sources": _MIN_SOURCES}
@@ -105,15 +105,15 @@ def list_assumptions(solution):
     """Find the detector whose change in one epoch alone would shift an offset most."""
     m, found = solution.measurements, []
     epochs, epoch = np.unique(m.epoch, return_inverse=True)
-    cell, shape = m.detector * len(epochs) + epoch, (2 * len(ARRAYS), len(epochs))
+    cell, shape = m.detector * len(epochs) + epoch, (len(PARTS), len(epochs))
     # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
     seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
     for term, *_ in _list_results(solution) if solution.model.scale == "modules" else ():
         shares = np.bincount(cell, _influence(solution, term), np.prod(shape)).reshape(shape) * (seen > 1)[:, None]
         d, e = np.unravel_index(np.argmax(np.abs(shares).round(9)), shape)
         if shares[d, e]:
-            known = {"detector": f"{ARRAYS[d // 2]} {MODULES[d % 2]}", "epoch": int(epochs[e])}
-            found.append(Assumption(array=term.array, share=float(shares[d, e]), **known))
+            where = {"detector": " ".join(PARTS[d]), "epoch": int(epochs[e])}
+            found.append(Assumption(array=term.array, share=float(shares[d, e]), **where))
     return tuple(found)
 
 

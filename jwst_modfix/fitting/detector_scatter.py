@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
 from jwst_modfix.fitting.robust import RobustFit
 
 # Beyond this many effects their matrix is too large for eigenvalues; moments are as good with so many.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.design import number_labels
+from jwst_modfix.fitting.linear import number_labels
 from jwst_modfix.fitting.measurements import Measurements
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution], l
         solutions.append(found)
         if found.field_order < order:
             break
-    known = np.isin(reserved.epoch, solutions[0].model.epochs) & np.isin(
-        reserved.detector, solutions[0].model.detectors
-    )
-    reserved = reserved.select(known)
+    reserved = reserved.select(solutions[0].model.knows(reserved))
     for order, lower in enumerate(solutions):
         if not any(tell_apart(reserved, lower, higher) > _SIGMAS for higher in solutions[order + 1 :]):
             return lower

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jwst_modfix.fitting.design import FULL_FRAME, legendre, list_powers, number_labels
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem
-from jwst_modfix.table.table import ARRAYS
+from jwst_modfix.fitting.design import legendre, list_powers
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
+from jwst_modfix.fitting.measurements import PARTS
+from jwst_modfix.table.table import FULL_FRAME
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.solution import Solution
@@ -82,7 +83,7 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     """Estimate the rms of unfitted fields [mag], and their part in the covariance."""
     # The fields are assumed to be random, of order 2, with the rms of the structure in the residuals. They shift zero
     # points most where sources link detectors at their edges only.
-    m, p, n = solution.measurements, len(solution.free), 2 * len(ARRAYS)
+    m, p, n = solution.measurements, len(solution.free), len(PARTS)
     known = [(s.square, s.seen, s.error) for s in solution.structure.values()]
     if not known or (solution.fitted & solution.model.mask("field")).any():
         return 0.0, np.zeros((p, p))
@@ -120,7 +121,7 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     """Solve for cells (0: not determined), their covariance and response to fields."""
     # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
     # that cell of fields of unit rms.
-    n, weight = 2 * len(ARRAYS) * _CELLS**2, solution.weight[rows]
+    n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
     system, terms, cells = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
     score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
     held, information = whole.project(terms, cells)
@@ -131,6 +132,6 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     row, column = np.divmod(np.arange(_CELLS**2), _CELLS)
     y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
     shapes = _unit_fields(x, y).T
-    fields = np.kron(np.eye(2 * len(ARRAYS)), shapes / np.sqrt(shapes.shape[1]))
+    fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
     found = covariance @ (score[cells] - held.T @ score[terms])
     return found, covariance * (before > 0), covariance @ (information @ fields)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import LinearSystem
+from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import USED, correct_leverage, settle
 from jwst_modfix.text import count_nouns
@@ -35,8 +34,7 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
     scatter = information.matrix @ solution.covariance @ information.matrix
     score, counts = np.zeros(len(free)), np.zeros(3, int)
     for piece in pieces:
-        known = np.isin(piece.detector, model.detectors) & np.isin(piece.epoch, model.epochs)
-        known &= np.isin(piece.time, model.times) & ~piece.reserved
+        known = model.knows(piece) & np.isin(piece.time, model.times) & ~piece.reserved
         m = piece.select(known)
         counts[2] += np.count_nonzero(~(known | piece.reserved))
         if not len(m):
@@ -80,7 +78,7 @@ def _refuse_large(solution: Solution, step: np.ndarray) -> None:
     if (excess > 0).any():
         worst = int(np.argmax(excess))
         raise MeasurementsError(
-            f"measurements in {solution.measurements.filter}+{solution.measurements.pupil}: the sources outside of the "
+            f"{solution.measurements.place}: the sources outside of the "
             f"sample move the {solution.model.terms[worst].words} by {1e3 * step[worst]:+.1f} mmag, with an error of "
             f"{1e3 * error[worst]:.1f} mmag; look at the rows of these sources, or solve fewer in memory"
         )

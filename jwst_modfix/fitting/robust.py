@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import LinearSystem
+from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import Measurements
 
 # Huber (1981, Robust Statistics, section 4); the efficiency is for Gaussian errors.

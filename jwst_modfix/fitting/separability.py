@@ -17,9 +17,9 @@ from jwst_modfix.fitting.blocks import (
     find_references,
     report_terms,
 )
-from jwst_modfix.fitting.design import Choice, Model, Term, list_terms, number_labels
-from jwst_modfix.fitting.linear import NULL_SHARE, Information, LinearSystem
-from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.design import Choice, Model, Term, list_terms
+from jwst_modfix.fitting.linear import NULL_SHARE, Information, LinearSystem, number_labels
+from jwst_modfix.fitting.measurements import PARTS, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
@@ -34,7 +34,7 @@ _COUNTED_EPOCHS = 30
 class LinkReport:
     """Which detectors and epochs share sources."""
 
-    detectors: tuple[str, ...]  # labels "<array> <module>" of the detectors that have measurements
+    codes: tuple[int, ...]  # numbers of the detectors that have measurements
     shared: np.ndarray  # (n_detectors, n_detectors), sources of both detectors; on the diagonal, of the detector
     epochs: tuple[int, ...]  # in order of time
     shared_epochs: np.ndarray  # (n_epochs, n_epochs), sources of both epochs
@@ -43,25 +43,25 @@ class LinkReport:
     repeated: int  # sources measured more than once
     n_sources: int
 
-    def group_of(self, term: Term) -> int:
-        """Find the group of the term's detector, or of the first of its array."""
-        labels = [f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in term.codes]
-        return int(self.detector_group[next(self.detectors.index(one) for one in labels if one in self.detectors)])
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Labels "<array> <module>" of the detectors."""
+        return tuple(" ".join(PARTS[code]) for code in self.codes)
 
-    def between_modules(self, array):
-        """Count the sources that both modules of an array ID measured."""
-        pair = [f"{array} {module}" for module in MODULES]
-        if not set(pair) <= set(self.detectors):
-            return 0
-        return int(self.shared[self.detectors.index(pair[0]), self.detectors.index(pair[1])])
+    def group(self, codes: np.ndarray) -> np.ndarray:
+        """Find the groups of detectors; -1 for those without measurements."""
+        groups = dict(zip(self.codes, self.detector_group.tolist(), strict=True))
+        return np.array([groups.get(code, -1) for code in codes.tolist()], dtype=int)
+
+    def between(self, codes: tuple[int, ...]) -> int:
+        """Count the sources that all of two detectors measured."""
+        return int(self.shared[tuple(map(self.codes.index, codes))]) if set(codes) <= set(self.codes) else 0
 
     def sentences(self):
         """List in words what is not linked."""
-        alone = self.shared.sum(axis=1) == np.diag(self.shared)
-        found = [
-            "array {} module {} has no common source with any other".format(*self.detectors[i].split())
-            for i in np.flatnonzero(alone)
-        ]
+        alone = np.flatnonzero(self.shared.sum(axis=1) == np.diag(self.shared))
+        words = "array {} module {} has no common source with any other"
+        found = [words.format(*PARTS[self.codes[i]]) for i in alone]
         for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
             members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
             noun, verb = ("epoch", "has") if len(members) == 1 else ("epochs", "have")
@@ -76,7 +76,7 @@ def count_links(measurements: Measurements) -> LinkReport:
     epochs, epoch = number_labels(measurements.epoch)
     shared, shared_epochs = _shared(source, detector), _shared(source, epoch)
     return LinkReport(
-        detectors=tuple(f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in detectors),
+        codes=tuple(detectors.tolist()),
         shared=shared,
         epochs=tuple(int(e) for e in epochs),
         shared_epochs=shared_epochs,
@@ -119,26 +119,23 @@ def count_weakest_links(
 
 def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> None:
     """Refuse measurements that determine no offset between modules or detectors."""
-    place = f"measurements in {measurements.filter}+{measurements.pupil}"
+    place = measurements.place
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
-    modules = sorted({detector.split()[1] for detector in links.detectors})
-    if len(modules) < len(MODULES) and scale == "modules":
-        raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
+    groups = [{int(g) for c, g in zip(links.codes, links.detector_group, strict=True) if c % 2 == side}
+              for side in range(len(MODULES))]  # fmt: skip
+    if not all(groups) and scale == "modules":
+        only = MODULES[int(not groups[0])]
+        raise NoSolutionError(f"{place}: all are of module {only}; an offset needs both modules")
     if links.repeated == 0:
         why = "no overlap"
         if len(links.epochs) == 1:
             why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
         raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
     if scale == "detectors":
-        if len(set(links.detector_group.tolist())) == len(links.detectors):
+        if len(set(links.detector_group.tolist())) == len(links.codes):
             raise NoSolutionError(f"{place}: no overlap: no detector shares sources with another")
-        return
-    sides = [
-        {int(g) for d, g in zip(links.detectors, links.detector_group, strict=True) if d.endswith(module)}
-        for module in MODULES
-    ]
-    if not sides[0] & sides[1]:
+    elif not groups[0] & groups[1]:
         raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
 
 
@@ -189,8 +186,7 @@ class Forecast:
     @property
     def field_order(self) -> int:
         """Order of the fields that are fitted."""
-        powers = (term.power for term, fitted in zip(self.model.terms, self.fitted, strict=True) if fitted)
-        return max((sum(power) for power in powers if power), default=0)
+        return int(self.model.order[self.fitted].max(initial=0))
 
     def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert the information; find which reported terms it determines."""
@@ -404,7 +400,7 @@ def _statuses(found, weight, refused, counts):
             scale = error[number] * error[others]
             known = np.divide(np.abs(covariance[number, others]), scale, out=np.zeros(len(others)), where=scale > 0)
             largest, words, kind = float(known.max(initial=0.0)), "", "free"
-            if term.kind == "offset" and links.between_modules(term.array) == 0:
+            if term.kind == "offset" and links.between(term.codes) == 0:
                 kind, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
             status.append(TermStatus(term, kind, words, largest, float(error[number]), counts.get(number, 0.0)))
         elif number in refused:
