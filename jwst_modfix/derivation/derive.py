@@ -19,7 +19,7 @@ from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import DETECTORS
-from jwst_modfix.fitting.sky_points import SKY_FLOOR
+from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.fitting.zero_points import DetectorResult

@@ -16,7 +16,7 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import CHOICES, Choice
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
-from jwst_modfix.fitting.field_choice import choose_order
+from jwst_modfix.fitting.fields import Structure, carry_fields, choose_order, measure_structure
 from jwst_modfix.fitting.measurements import (
     DETECTORS,
     DIRECTION,
@@ -26,7 +26,6 @@ from jwst_modfix.fitting.measurements import (
     Measurements,
     is_finite,
 )
-from jwst_modfix.fitting.missed import Structure, carry_fields, measure_structure
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
@@ -542,9 +541,8 @@ def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
     model, group = solution.model, solution.links.group(solution.model.code)
     references = find_references(model, solution.links)
     kept = dict(zip(group[references].tolist(), model.code[references].tolist(), strict=True))
-    pairs = {
-        model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in np.flatnonzero(model.mask("zero_point"))
-    }
+    points = np.flatnonzero(model.mask("zero_point"))
+    pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
     return pairs | {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
 
 
