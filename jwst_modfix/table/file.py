@@ -229,7 +229,7 @@ def _check_version(tree: Mapping[str, Any], name: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values of a document; refuse what is unsafe or ambiguous, except in asdf's own entries."""
+    """Plain values of a document; refuse what is unsafe or ambiguous, except asdf's."""
 
     depth = 0
     is_free = False

@@ -1,4 +1,4 @@
-"""The rules of a table's values: the schema of its file, applied with messages for people."""
+"""The rules of a table's values: the schema of its file, with messages for people."""
 
 import datetime
 import functools
@@ -21,7 +21,7 @@ DATA: Mapping[str, Any] = {}
 
 @functools.cache
 def schema_of(*path: str) -> dict[str, Any]:
-    """Find a part of the schema by the names of fields and ``items``: the one statement of the rules."""
+    """Find a part of the schema, the statement of the rules, by fields and ``items``."""
     # Beside JSON schema's keywords it has example, and meant (what a text that is not allowed stands for).
     if path:
         parent = schema_of(*path[:-1])
@@ -32,7 +32,7 @@ def schema_of(*path: str) -> dict[str, Any]:
 
 
 def check(value: Any, rule: Mapping[str, Any] | None, place: str, problems: list[str]) -> Any:
-    """Check and clean a value by a part of the schema; add violations to the problems."""
+    """Check and clean a value by a part of the schema; add what is wrong to problems."""
     if rule is None:  # checked elsewhere
         return value
     kind = rule.get("type") or _kind_of(value)

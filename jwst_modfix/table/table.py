@@ -222,7 +222,7 @@ class Field(_Checked):
 
     @classmethod
     def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules; the lengths of lists follow the order, and the mean is 0."""
+        """Hold values to the rules; the order gives the lengths of lists; the mean is 0."""
         before, clean = len(problems), super().check(block, place, problems)
         if len(problems) > before:
             return clean
