@@ -1,4 +1,4 @@
-"""The rules of a table's values: the schema of its file, with messages for people."""
+"""Rules of a table's values: the schema of its file, with messages for people."""
 
 import datetime
 import functools
