@@ -11,7 +11,7 @@ from jwst_modfix.errors import SkyDisagreementWarning
 from jwst_modfix.fitting.checks import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.fitting.verdict import NEEDED, ArrayResult
-from jwst_modfix.simulate.streams import random_stream
+from jwst_modfix.simulate.scene import random_stream
 
 OFFSET = 0.015
 

@@ -113,14 +113,10 @@ def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
 
 def _sky_to_pixel_jacobian(exposure: Exposure, ra: Array, dec: Array, step: float = 0.5) -> Array:
     """Find pixels per arcsec east and north, over a step [arcsec]: (n, 2, 2)."""
-
-    def to_pixel(east: float, north: float) -> Array:
-        moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
-        return np.stack(exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved)))
-
-    east = (to_pixel(step, 0.0) - to_pixel(-step, 0.0)) / (2 * step)
-    north = (to_pixel(0.0, step) - to_pixel(0.0, -step)) / (2 * step)
-    return np.stack([east, north], axis=-1).transpose(1, 0, 2)
+    east, north = step * np.array([[1, -1, 0, 0], [0, 0, 1, -1]])[:, :, None]
+    moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
+    pixels = np.stack(exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved)))
+    return np.moveaxis(pixels[:, ::2] - pixels[:, 1::2], 2, 0) / (2 * step)
 
 
 def _add_star(image: Array, x: float, y: float, flux: float, psf: Mixture, scale: float) -> None:
