@@ -170,7 +170,7 @@ class Model:
 
     @cached_property
     def epoch(self) -> np.ndarray:
-        """Place of the epoch of each term, also of exposures, among the epochs; -1 for none."""
+        """Place of the epoch of each term, or of its exposure; -1 for none."""
         known = dict(zip(self.epochs.tolist(), range(len(self.epochs)), strict=True)) | {None: -1}
         times = dict(zip(self.times.tolist(), self.epoch_of_time.tolist(), strict=True))
         return np.array([times.get(term.time, known[term.epoch]) for term in self.terms], dtype=int)

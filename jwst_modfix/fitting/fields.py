@@ -1,4 +1,4 @@
-"""Fields of detectors: their order, and structure over the pixels that they leave."""
+"""Fields of detectors: their order, and structure of pixels that they leave."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _extend(solution: Solution, rows: np.ndarray, columns: Design) -> tuple[LinearSystem, np.ndarray, np.ndarray]:
-    """Add columns to the terms, for some rows: the system, the free terms, the columns."""
+    """Add columns to the terms, for some rows: the system, free terms and columns."""
     system = LinearSystem(
         solution.system.design.take(rows).beside(columns), number_labels(solution.system.source[rows])[1]
     )

@@ -245,7 +245,7 @@ class Information:
         return np.asarray(np.sqrt(np.sum((contrasts @ inverse) * contrasts, axis=1)))
 
     def project(self, held: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Take terms that are held out of the rest: their change by each, and what is left."""
+        """Take some terms out of the rest: their change by each, and what is left."""
         pull = self.matrix[np.ix_(held, rest)]
         change = self.invert(held)[0][np.ix_(held, held)] @ pull
         return change, self.matrix[np.ix_(rest, rest)] - pull.T @ change

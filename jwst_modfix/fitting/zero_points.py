@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.blocks import field_error, find_determined
+from jwst_modfix.fitting.blocks import find_determined
 from jwst_modfix.fitting.design import legendre
+from jwst_modfix.fitting.fields import field_error
 from jwst_modfix.fitting.measurements import DETECTORS, ORIGIN, Measurements
 from jwst_modfix.fitting.verdict import NOT_DETERMINED, NOT_NEEDED, Result, conclude, joint_sigmas, judge_arrays
 from jwst_modfix.table.table import BASELINES, FULL_FRAME, MODULES, Field, ZeroPointRow
