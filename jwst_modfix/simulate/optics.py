@@ -139,7 +139,8 @@ class Polynomials:
 
     def __call__(self, first: "ArrayLike", second: "ArrayLike") -> Array:
         """Evaluate both at points."""
-        return polynomial.polyval2d(*self._scale(*np.broadcast_arrays(first, second)), self.coefficients)
+        at = self._scale(*np.broadcast_arrays(first, second))
+        return np.asarray(polynomial.polyval2d(*at, self.coefficients))
 
     def on_grid(self, first: Array, second: Array, along: int | None = None) -> Array:
         """Evaluate both, or their derivatives along a coordinate, on a grid: (2, n_second, n_first)."""
