@@ -147,7 +147,9 @@ class Polynomials:
         coefficients = self.coefficients
         if along is not None:
             coefficients = polynomial.polyder(coefficients, scl=1 / self.reach, axis=along)
-        return np.swapaxes(polynomial.polygrid2d(*self._scale(first, second), coefficients), 1, 2)
+        degrees = (size - 1 for size in coefficients.shape[:2])
+        along_x, along_y = map(polynomial.polyvander, self._scale(first, second), degrees)
+        return np.asarray(along_y @ coefficients.T @ along_x.T)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
