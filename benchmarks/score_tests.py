@@ -16,7 +16,7 @@ from simulated_network import FOOTPRINTS, HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.fitting.score_tests import run_score_tests
 from jwst_modfix.fitting.solution import fit_quietly as solve
-from jwst_modfix.simulate.streams import random_stream
+from jwst_modfix.simulate.scene import random_stream
 
 PERCENT = 2.5 * np.log10(1.01)
 

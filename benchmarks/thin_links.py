@@ -22,7 +22,7 @@ from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.verdict import LARGEST_ERROR
-from jwst_modfix.simulate.streams import random_stream
+from jwst_modfix.simulate.scene import random_stream
 
 ONE_DITHER = ((0.0, 0.0),)
 THIN = Survey(dithers=ONE_DITHER, rolls=(0.0, 180.0), **HARD)

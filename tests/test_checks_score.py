@@ -12,7 +12,7 @@ from jwst_modfix.errors import ModelMismatchWarning
 from jwst_modfix.fitting.checks import list_assumptions
 from jwst_modfix.fitting.score_tests import run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.solution import fit_quietly as solve
-from jwst_modfix.simulate.streams import random_stream
+from jwst_modfix.simulate.scene import random_stream
 
 # mmag; a dome of 1% has 0.8 mmag rms, and its strongest term one of many sizes; jitter of 3 mmag has a largest of 48.
 SIZES = {

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, first_drifts
+from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, with_drifts
 from jwst_modfix.fitting.design import list_terms
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.linear import Design, LinearSystem
+from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.robust import fit_robust
 from jwst_modfix.fitting.separability import Forecast
-from jwst_modfix.fitting.zero_points import find_determined
-from jwst_modfix.table.table import ARRAYS, MODULES
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.measurements import Measurements
@@ -83,21 +82,17 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
     free, fitted = np.array([known.get(term, (False, False)) for term in model.terms], bool).reshape(-1, 2).T
     # The mean of all detectors is the epoch's term; an epoch without a term of its own has no drifts either.
     timed = {t.epoch for t, f in zip(found.model.terms, found.fitted, strict=True) if f and t.kind == "epoch"}
-    there = set(np.array(found.model.detectors)[find_determined(found)].tolist())
-    # Detectors without a result drift too: if they were fixed, they would fix the others.
     every = np.array([term.kind == "drift" and term.epoch in timed for term in model.terms], bool)
-    possible = every & np.array([bool(there & set(term.codes)) for term in model.terms], bool)
-    free, fitted = free | (every & ~first_drifts(model, every)), (fitted & ~model.mask("drift")) | possible
     system = LinearSystem(model.design(m), found.system.source)
-    return Forecast(model, system, found.links, (), free, fitted, choice)
+    return with_drifts(Forecast(model, system, found.links, (), free, fitted, choice), every)
 
 
 def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
     """Compute the change of detectors' zero points with their magnitudes in epochs."""
     weights, epochs = found.model.zero_points(), found.model.epochs
-    n_cells = len(ARRAYS) * len(MODULES) * len(epochs)
-    cells = Design.of_labels(m.detector * np.int64(len(epochs)) + np.searchsorted(epochs, m.epoch), n_cells)
-    shares = found.influence(weight, weights - weights.mean(axis=0), cells).reshape(len(weights), -1, len(epochs))
+    cells = m.detector * np.int64(len(epochs)) + np.searchsorted(epochs, m.epoch)
+    columns = Design.of_labels(cells, len(PARTS) * len(epochs))
+    shares = found.influence(weight, weights - weights.mean(axis=0), columns).reshape(len(weights), -1, len(epochs))
     return {
         (code, int(epoch)): float(shares[i, code, e])
         for i, code in enumerate(found.model.detectors)
@@ -116,7 +111,7 @@ def describe_drifts(drifts: Sequence[Drift]) -> list[str]:
             words.append(f"epoch {epoch}: a drift of one of {len(errors)} detectors is known to {limits} mmag")
         hidden = [drift for drift in mine if drift.error is None]
         if hidden:
-            worst = max(hidden, key=lambda drift: abs(drift.share))
+            worst = max(hidden, key=lambda drift: round(abs(drift.share), 9))
             names = "any detector" if len(hidden) == len(mine) else ", ".join(drift.detector for drift in hidden)
             words.append(
                 f"epoch {epoch}: a drift of {names} is not separable from its zero point; 10 mmag of {worst.detector}"

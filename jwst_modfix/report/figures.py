@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.design import number_labels
+from jwst_modfix.fitting.linear import number_labels
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.pairs import PairSolution
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER, error_of_median
@@ -246,8 +246,7 @@ def _subtract(
     m = solution.measurements if measurements is None else measurements
     rejected = np.zeros(len(m), int)
     rejected[~m.reserved] = solution.rejected
-    known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
-    m = m.select(known & (rejected < OUTLIER))
+    m = m.select(solution.model.knows(m) & (rejected < OUTLIER))
     system, t = split_prediction(solution, m)
     one, other, part = m.module_code == 0, m.module_code == 1, m.array_code
     if epochs is not None:

@@ -17,8 +17,7 @@ from jwst_modfix.simulate.filters import BANDS, Band
 from jwst_modfix.simulate.magnitudes import draw_measurements, observe_sources, simulate_measurements
 from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
 from jwst_modfix.simulate.optics import DETECTORS, MODULE_MIDPOINT, Attitude, DetectorGeometry, detector_geometry
-from jwst_modfix.simulate.scene import Population, make_scene, scene_around
-from jwst_modfix.simulate.streams import random_stream
+from jwst_modfix.simulate.scene import Population, make_scene, random_stream, scene_around
 from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth
 
 __all__ = [

@@ -19,8 +19,7 @@ from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import Array, assign_wcs
 from jwst_modfix.simulate.render import draw_sources
-from jwst_modfix.simulate.scene import Population, scene_around
-from jwst_modfix.simulate.streams import random_stream
+from jwst_modfix.simulate.scene import Population, random_stream, scene_around
 from jwst_modfix.simulate.truth import CalibrationTruth
 from jwst_modfix.table.file import plain_tree
 from jwst_modfix.text import log

@@ -16,6 +16,12 @@ from jwst_modfix.simulate.optics import Array
 _FWHM_TO_SIGMA = 1 / 2.354820045
 
 
+def random_stream(seed: int, *names: str) -> np.random.Generator:
+    """Make the random generator of a seed and names, independent of all others."""
+    # Children of one sequence, taken by index, are the same in two trials of one seed; streams by name are not.
+    return np.random.default_rng(np.random.SeedSequence([seed, *"/".join(names).encode()]))
+
+
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """A sum of concentric round Gaussians that holds unit flux; arrays of shape (n,)."""

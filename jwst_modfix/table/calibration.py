@@ -15,7 +15,7 @@ from astropy.io import fits
 from jwst_modfix.errors import ExposureError, ReferenceTableError
 from jwst_modfix.exposure import open_fits
 from jwst_modfix.files import refuse_existing, written_whole
-from jwst_modfix.table.table import DETECTORS, FULL_FRAME, MAG_PER_FRACTION, OffsetTable, Row, array_of
+from jwst_modfix.table.table import DETECTORS, FULL_FRAME, MAG_PER_FRACTION, OffsetTable, Row
 from jwst_modfix.table.validity import base_name, mjd_of, photmjsr_agrees
 from jwst_modfix.text import count_nouns, plain_text
 
@@ -188,7 +188,7 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
     refuse_existing([output], ReferenceTableError)
     with _open(photom, "photom") as hdulist:
         found = _find_rows(_parse_photom(hdulist, photom), table)
-        dropped = tuple(dict.fromkeys(row for _, row in found if row.varies))
+        dropped = tuple(dict.fromkeys(row for _, row in found if row.slope or row.field))
         if dropped and not drop_slope:
             raise ReferenceTableError(
                 f"{table.name}: a photom file cannot carry the {'; the '.join(map(_variation, dropped))}; drop it to "
@@ -205,7 +205,7 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
 
 
 def _variation(row: Row) -> str:
-    return f"{row.variation} of {row.label}"
+    return f"{'field' if row.field else 'slope'} of {row.label}"
 
 
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
@@ -229,8 +229,8 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row
             f"{photom.path}: {table.name} has no row for {photom.detector} in any filter of this file"
         )
     for_all = {(line.filter, line.pupil) for line in photom.lines if line.subarray is None}
-    mine = (photom.detector, array_of(photom.detector))
-    lost = [row.label for row in table.rows if row.subarray and row.name in mine and row.band in for_all]
+    mine = [row for row in table.rows if photom.detector in row.detectors and row.band in for_all]
+    lost = [row.label for row in mine if row.subarray]
     if lost:
         raise ReferenceTableError(
             f"{photom.path}: has one row for all subarrays and cannot carry {', '.join(lost)}; remove the rows, or "

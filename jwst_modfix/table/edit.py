@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import written_whole
 from jwst_modfix.table import file
-from jwst_modfix.table.rules import check
+from jwst_modfix.table.rules import check, schema_of
 from jwst_modfix.table.table import OffsetRow, OffsetTable, Row, ZeroPointRow
 from jwst_modfix.table.validity import find_mismatch
 
@@ -27,7 +27,7 @@ def edit_row(
     file.refuse_packaged(target)
     kind = OffsetRow if "array" in key else ZeroPointRow
     problems: list[str] = []
-    for field, rule in kind.rule().keys.items():
+    for field, rule in schema_of(*kind.path)["properties"].items():
         if field in key:
             check(key[field], rule, f"--{field}", problems)
     if problems:
@@ -87,7 +87,8 @@ class TableText:
         class Verbatim(VersionedResolver):
             versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
 
-        text, self._newline = file.read_text(path)
+        content, self._newline = file.read_text(path)
+        text = content.decode("utf-8-sig")
         start = re.search(r"^---.*\n", text, re.MULTILINE)
         begin = start.end() if start else 0
         self._header, body = text[:begin], text[begin:].removesuffix("...")
@@ -138,13 +139,13 @@ class TableText:
         """Write the file if it is a valid table with the expected tree; return the table."""
         stream = io.StringIO()
         self._yaml.dump(self.tree, stream)
-        text = f"{self._header}{stream.getvalue()}...\n"
-        tree = file.parse_tree(text, output)
+        content = f"{self._header}{stream.getvalue()}...\n".encode()
+        tree = file.parse_tree(content, output)
         table: OffsetTable = file.table_of_file(tree, output)
         if tree != expected:
             raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
         with written_whole(output) as partial:
-            partial.write_bytes(text.replace("\n", self._newline).encode())
+            partial.write_bytes(content.replace(b"\n", self._newline))
         return table
 
 

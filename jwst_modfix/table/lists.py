@@ -8,7 +8,7 @@ from typing import Any
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.files import refuse_existing, write_text
 from jwst_modfix.table import file
-from jwst_modfix.table.rules import Rule, check
+from jwst_modfix.table.rules import check
 from jwst_modfix.table.table import MAG_PER_FRACTION, OffsetTable
 from jwst_modfix.table.validity import find_mismatch
 
@@ -16,6 +16,7 @@ OF_LISTS = ("factor", "factor_error", "photmjsr_ref")
 """Columns of lists that tables do not have: fluxes are multiplied by the factor, which is PHOTMJSR over that of the
 reference file that the data were calibrated with."""
 
+_NOT_NEGATIVE = {"type": "number", "minimum": 0}
 _HEADER = "# DETECTOR-FILTER-PUPIL: [PHOTMJSR, factor of the flux, PIXAR_SR]\n"
 
 
@@ -35,13 +36,8 @@ def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | 
         "valid_for": {"context": {"first": context, "last": context}} if context else {},
         "zero_points": points,
     }
-    try:  # with a 0 for each row that is wrong, so that all is said at once
-        table: OffsetTable = file.table_from_tree(tree, str(path))
-    except ReferenceTableError as error:
-        problems += error.problems or [str(error).removeprefix(f"{path}: ")]
-    if problems:
-        raise ReferenceTableError(str(path), problems)
-    return file.warn_of_doubts(table, path)
+    table: OffsetTable = file.table_of_file(tree, path, problems=problems)
+    return table
 
 
 def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
@@ -66,7 +62,7 @@ def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict
             return point
         point["zero_point"] = 2.5 * math.log10(factor)
         if "factor_error" in row:
-            error = check(row["factor_error"], Rule(kind="number", low=0), f"{place}, field factor_error", problems)
+            error = check(row["factor_error"], _NOT_NEGATIVE, f"{place}, field factor_error", problems)
             point["zero_point_error"] = MAG_PER_FRACTION * error / factor if isinstance(error, float) else 0.0
     if "factor_error" in row and {"zero_point", "zero_point_error"} & set(row):
         problems.append(f"{place}: has factor_error and a zero_point or its error; give values and errors of one kind")
@@ -90,7 +86,7 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
     path = file.expand(path)
     problems: list[str] = []
     rows, areas = [], {}
-    for key, values in file.parse_tree(file.decode(file.read_bytes(path), path), path).items():
+    for key, values in file.parse_tree(file.read_bytes(path), path).items():
         names = key.split("-")
         if len(names) != 3:
             problems.append(f"{key}: must be DETECTOR-FILTER-PUPIL")
@@ -100,7 +96,7 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
             detector, filter, pupil = names
             row = {"detector": detector, "filter": filter, "pupil": pupil}
             rows.append(row | {"photmjsr": values[0], "factor": values[1]})
-            areas[key] = check(values[2], Rule(kind="number", low=0), f"{key} pixar_sr", problems)
+            areas[key] = check(values[2], _NOT_NEGATIVE, f"{key} pixar_sr", problems)
     if problems:
         raise ReferenceTableError(str(path), problems)
     return table_of_list(rows, path, context, pixar_sr=areas)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity, ZeroPointRow
+from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
@@ -135,10 +135,13 @@ def is_kept(row: Row, baseline: str | None) -> bool:
 def find_means(rows: Iterable[Row], baseline: str | None) -> dict[tuple[str, str, int | None], float]:
     """Find the mean zero point of a baseline [mag], by filter, pupil and group."""
     kept: dict[tuple[str, str, int | None], list[float]] = {}
+    means = {}
     for row in rows:
-        if isinstance(row, ZeroPointRow) and is_kept(row, baseline):
-            kept.setdefault(row.scale, []).append(row.zero_point)
-    return {scale: math.fsum(values) / len(values) for scale, values in kept.items()}
+        if row.kind == "zero_point" and is_kept(row, baseline):
+            kept.setdefault(row.scale, []).append(row.value)
+    for scale, values in kept.items():
+        means[scale] = math.fsum(values) / len(values)
+    return means
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -174,7 +177,8 @@ def explain_photmjsr(row: Row | None, exposure: Exposure) -> str | None:
     """Describe a difference from the derivation's PHOTMJSR; None if equal or unknown."""
     if row is None or not exposure.detector or not exposure.photmjsr:
         return None
-    derived, photom = (row.of_detector(name, exposure.detector) for name in ("photmjsr", "photom"))
+    derived = row.of_detector("photmjsr", exposure.detector)
+    photom = row.of_detector("photom", exposure.detector)
     same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
     if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
         return None
@@ -193,7 +197,7 @@ def explain_failed(exposure: Exposure) -> str | None:
 
 def find_failed(exposure: Exposure) -> str | None:
     """Name failed steps that an exposure's flux scale or WCS needs; None without."""
-    failed = [name for name in exposure.failed if name in _ESSENTIAL]
+    failed = list(filter(_ESSENTIAL.__contains__, exposure.failed))
     return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
 
 
@@ -238,7 +242,7 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
                 yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {module}"
             if exposure.channel not in (None, channel):
                 yield f"CHANNEL is {exposure.channel}, and {exposure.detector} is of channel {channel}"
-        if not _is_surface_brightness(exposure.unit):
+        if exposure.unit != "MJy/sr" and not _is_surface_brightness(exposure.unit or ""):
             yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
         elif (exposure.photom or "N/A").strip() == "N/A":
             yield (
@@ -247,11 +251,9 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
             )
 
 
-def _is_surface_brightness(unit: str | None) -> bool:
+def _is_surface_brightness(unit: str) -> bool:
     """Compare as units, as ``MJy / sr`` is the same."""
-    if unit is None or unit == "MJy/sr":
-        return unit is not None
-    from astropy import units as u  # late: nearly all files have the text above
+    from astropy import units as u  # late: nearly all files have the text MJy/sr
 
     try:
         return bool(u.Unit(unit) == u.MJy / u.sr)
