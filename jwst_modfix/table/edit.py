@@ -87,11 +87,12 @@ class TableText:
         class Verbatim(VersionedResolver):
             versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
 
-        content, self._newline = file.read_text(path)
-        text = content.decode("utf-8-sig")
+        content = file.read_bytes(path)
+        self._newline = b"\r\n" if b"\r\n" in content else b"\n"
+        text = content.replace(b"\r\n", b"\n").decode("utf-8-sig").rstrip().removesuffix("...")
         start = re.search(r"^---.*\n", text, re.MULTILINE)
         begin = start.end() if start else 0
-        self._header, body = text[:begin], text[begin:].removesuffix("...")
+        self._header, body = text[:begin], text[begin:]
         self._yaml = YAML()
         self._yaml.Resolver, self._yaml.preserve_quotes, self._yaml.width = Verbatim, True, 100_000
         _, indent, offset = load_yaml_guess_indent(body)

@@ -291,7 +291,15 @@ for _kind, _pattern in {
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the tree of an ASDF file of YAML only, without asdf's own entries."""
-    return parse_tree(read_text(Path(path))[0], path)
+    content = read_bytes(Path(path))
+    if not content.startswith(b"#ASDF "):
+        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
+    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
+    if not end and not head.endswith(b"\n..."):
+        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
+    if tail.strip():
+        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
+    return parse_tree(head.removesuffix(b"\n...") + b"\n...", path)
 
 
 def write_tree(tree: Mapping[str, Any], path: Path) -> None:
@@ -338,17 +346,3 @@ def read_bytes(path: Path) -> bytes:
     if not is_readable:
         raise ReferenceTableError(f"{path}: is larger than {_MAX_BYTES} bytes, too large for a module-offset table")
     return content
-
-
-def read_text(path: Path) -> tuple[bytes, bytes]:
-    """Extract the YAML document of an ASDF file, and its line ending."""
-    content = read_bytes(path)
-    if not content.startswith(b"#ASDF "):
-        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
-    newline = b"\r\n" if b"\r\n" in content else b"\n"
-    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
-    if not end and not head.endswith(b"\n..."):
-        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
-    if tail.strip():
-        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
-    return head.removesuffix(b"\n...") + b"\n...", newline
