@@ -188,42 +188,29 @@ def _common_baseline(tables: Sequence[OffsetTable]) -> str | None:
 def _merge_validity(tables: Sequence[OffsetTable], which: str) -> Validity:
     """Find the calibrations of all tables, or of any; a table allows what it omits."""
     found: dict[str, Any] = {}
-    choose = {
-        "context_first": (max, min),
-        "context_last": (min, max),
-        "photom": (_common, _all),
-        "flat": (_common, _all),
-    }
-    for name, (narrow, widen) in choose.items():
+    ends = {"context_first": (max, min), "context_last": (min, max)}
+    for name in ("context_first", "context_last", "photom", "flat"):
         given = [value for table in tables if (value := getattr(table.valid_for, name))]
-        key = {"key": context_number} if name.startswith("context") else {}
-        if given and which == "intersection":
-            found[name] = narrow(given, **key)
-        elif len(given) == len(tables):
-            found[name] = widen(given, **key)
-    first, last = found.get("context_first"), found.get("context_last")
-    if first and last and (context_number(first) or 0) > (context_number(last) or 0):
-        raise _no_common("context", [(table.name, contexts_in_words(table.valid_for)) for table in tables])
-    for kind in ("photom", "flat"):
-        if kind in found and not found[kind]:
-            raise _no_common(kind, [(table.name, ", ".join(getattr(table.valid_for, kind))) for table in tables])
+        if not given or (which == "union" and len(given) < len(tables)):
+            continue
+        if name in ends:
+            found[name] = ends[name][which == "union"](given, key=context_number)
+        else:
+            names = dict.fromkeys(itertools.chain(*given))
+            found[name] = tuple(item for item in names if which == "union" or all(item in one for one in given))
+    first, last = (context_number(found.get(name)) for name in ends)
+    lacking = ["context"] if first and last and first > last else [name for name, value in found.items() if not value]
+    if lacking:
+        words = "; ".join(f"{table.name} is valid for {_allowed(table.valid_for, lacking[0])}" for table in tables)
+        raise ReferenceTableError(
+            f"valid_for.{lacking[0]}: none in common ({words}), and validity holds for a whole table. Files of "
+            "different detectors or filters always differ: join all names with validity 'union'"
+        )
     return Validity(**found)
 
 
-def _common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(name for name in lists[0] if all(name in other for other in lists))
-
-
-def _all(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(itertools.chain(*lists)))
-
-
-def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableError:
-    words = "; ".join(f"{name} is valid for {calibrations or 'any'}" for name, calibrations in named)
-    return ReferenceTableError(
-        f"valid_for.{kind}: none in common ({words}), and validity holds for a whole table. Files of different "
-        "detectors or filters always differ: join all names with validity 'union'"
-    )
+def _allowed(validity: Validity, kind: str) -> str:
+    return (contexts_in_words(validity) if kind == "context" else ", ".join(getattr(validity, kind))) or "any"
 
 
 # ---- comparing ----

@@ -203,22 +203,37 @@ def find_failed(exposure: Exposure) -> str | None:
 
 def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
     """Describe detectors of a filter and pupil without common scale; None if common."""
-    others = {other.group for other in table.rows if row and other.band == row.band and other.group != row.group}
+    others = set()
+    for other in table.rows if row else ():
+        if row and other.band == row.band and other.group != row.group:
+            others.add(str(other.group))
     if row is None or not others:
         return None
-    groups = ", ".join(map(str, sorted(others, key=str)))
     return (
-        f"{row.label} is of group {row.group}, and other detectors are of group {groups}: nothing links the groups, "
-        "and their corrected fluxes have no common scale"
+        f"{row.label} is of group {row.group}, and other detectors are of group {', '.join(sorted(others))}: nothing "
+        "links the groups, and their corrected fluxes have no common scale"
     )
 
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    failed = find_failed(exposure)
-    reasons = [*_not_imaging(exposure), *([failed] if failed else [])]
-    outside = list(_outside(table, exposure))
-    if outside and not any("second correction" in reason for reason in outside):
+    reasons = [*_not_imaging(exposure), *filter(None, [find_failed(exposure)])]
+    validity, outside, is_copy = table.valid_for, [], False
+    if not validity.covers(exposure.context):
+        outside.append(f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}")
+    for keyword, used, allowed in (
+        ("R_PHOTOM", exposure.photom, validity.photom),
+        ("R_FLAT", exposure.flat, validity.flat),
+    ):
+        name, names = base_name(used), list(map(base_name, allowed))
+        if name.endswith(EXPORTED):
+            is_copy = True
+            outside.append(
+                f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
+            )
+        elif names and name not in names:
+            outside.append(f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}")
+    if outside and not is_copy:
         outside[-1] += f": {HOW_TO_GET_VALID}"
     return [*reasons, *outside, *(find_untrusted(exposure) if needs_slope else [])]
 
@@ -242,7 +257,7 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
                 yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {module}"
             if exposure.channel not in (None, channel):
                 yield f"CHANNEL is {exposure.channel}, and {exposure.detector} is of channel {channel}"
-        if not _is_surface_brightness(exposure.unit):
+        if exposure.unit != "MJy/sr" and not _is_surface_brightness(exposure.unit):
             yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
         elif (exposure.photom or "N/A").strip() == "N/A":
             yield (
@@ -252,30 +267,13 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
 
 
 def _is_surface_brightness(unit: str | None) -> bool:
-    """Compare as units, as ``MJy / sr`` is the same."""
-    if unit is None or unit == "MJy/sr":
-        return unit is not None
-    from astropy import units as u  # late: nearly all files have the text above
+    """Compare as units, as ``MJy / sr`` is ``MJy/sr``."""
+    from astropy import units as u  # late: nearly all files have that text
 
     try:
-        return bool(u.Unit(unit) == u.MJy / u.sr)
+        return bool(u.Unit(unit or "") == u.MJy / u.sr)
     except ValueError:
         return False
-
-
-def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
-    validity = table.valid_for
-    if not validity.covers(exposure.context):
-        yield f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}"
-    for keyword, name, allowed in (
-        ("R_PHOTOM", base_name(exposure.photom), validity.photom),
-        ("R_FLAT", base_name(exposure.flat), validity.flat),
-    ):
-        names = list(map(base_name, allowed))
-        if name.endswith(EXPORTED):
-            yield f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
-        elif names and name not in names:
-            yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
 
 def contexts_in_words(validity: Validity) -> str:
