@@ -9,6 +9,7 @@ import math
 import operator
 import stat
 import struct
+import threading
 import warnings
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -33,6 +34,7 @@ STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module
 """Entries of the ASDF tree."""
 
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
+_ALONE = threading.Lock()  # headers and ASDF: their libraries are for one thread, and change the filters of warnings
 _DETECTOR_CENTRE = 1023.5  # pixel of the full frame, 0-indexed, along each axis
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
 
@@ -157,7 +159,7 @@ def open_exposure(source):
             yield _ModelExposure(_open_asdf(path, file), path.name)
             return
         with _open_fits(path, file) as hdulist:
-            with _reading(path):
+            with _ALONE, _reading(path):
                 opened = _FitsExposure(hdulist, path)
             yield opened
 
@@ -227,7 +229,7 @@ def _open_fits(path, file):
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size, end = file.seek(0, io.SEEK_END), 0
     file.seek(0)
-    with _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+    with _ALONE, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
         hdulist = fits.open(file, memmap=False, disable_image_compression=True)
         for hdu in hdulist:  # reads every header
@@ -433,7 +435,8 @@ class _FitsExposure(OpenExposure):
         """The gWCS; None where the tree has none."""
         config = asdf.get_config()
         config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
-        with _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"), asdf.config_context() as config:
+        problem = (self.name, "its WCS cannot be read", "; run assign_wcs again")
+        with _ALONE, _reading(*problem), asdf.config_context() as config:
             config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
             with asdf.open(io.BytesIO(self.tree.to_bytes()), lazy_tree=True) as file:
                 return file["meta"].get("wcs")
@@ -518,9 +521,9 @@ class _FitsExposure(OpenExposure):
             self.tree.set(LOG_PATH, [log_line])
         old, data = self._hdus["ASDF,1"], np.frombuffer(self.tree.to_bytes(), np.uint8)[None]
         column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
-        self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = fits.BinTableHDU.from_columns(
-            [column], name="ASDF", header=old.header
-        )
+        with _ALONE:
+            new = fits.BinTableHDU.from_columns([column], name="ASDF", header=old.header)
+        self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = new
 
 
 class _ModelExposure(OpenExposure):

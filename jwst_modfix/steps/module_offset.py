@@ -75,7 +75,7 @@ class ModuleOffsetStep(OfflineStep):
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
     on_nothing = option('warn', 'error', default='warn')  # Not one exposure is corrected: end with a warning that says what to do, or with an error before anything is written
     on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it again, keep it if it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
-    workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
+    workers = integer(default=1)  # Processes that correct the members of an association; 1 for this process alone, which works on two files at a time; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
