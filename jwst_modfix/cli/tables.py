@@ -12,9 +12,8 @@ from jwst_modfix.cli.calibrations import export_files
 from jwst_modfix.cli.options import FILES, Command, ManyFiles, chosen, new_table
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import refuse_existing, write_text
-from jwst_modfix.table.combine import compare_tables, merge_tables
+from jwst_modfix.table.combine import compare_tables, edit_row, merge_tables
 from jwst_modfix.table.describe import describe_table, describe_validity, describe_value
-from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align, count_nouns, describe_band, wrap

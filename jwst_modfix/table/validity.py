@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity
 
 if TYPE_CHECKING:
@@ -318,7 +320,10 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
                 f"{exposure.detector} is {_pair(expected)}: the WCS or SUBSTRT1, SUBSTRT2 are those of something else; "
                 "set them right, or set --apply_slope=false"
             )
-    if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
+    edges = np.outer((exposure.shape or ())[::-1], (0, 1)) - 0.5  # of the array, along x and y
+    box = np.array(exposure.wcs_box or np.nan, float)
+    # To a pixel; not-a-number does not fit, either.
+    if exposure.frames and edges.size and not (box.shape == edges.shape and (abs(box - edges) <= 1).all()):
         yield (
             f"the data have shape {exposure.shape}, but the bounding box of the WCS is {exposure.wcs_box}: a cutout "
             "whose WCS cannot be trusted for the slope; set the WCS right, or set --apply_slope=false"
@@ -327,13 +332,3 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
 
 def _pair(values: tuple[float, float]) -> str:
     return f"({values[0]:.1f}, {values[1]:.1f})"
-
-
-def _fits_box(exposure: Exposure) -> bool:
-    """Compare the WCS bounding box along x and y with the array's edges, to a pixel."""
-    if exposure.wcs_box is None or exposure.shape is None or len(exposure.wcs_box) != len(exposure.shape):
-        return False
-    for (first, last), size in zip(exposure.wcs_box, exposure.shape[::-1], strict=True):
-        if not (abs(first + 0.5) <= 1 and abs(last - (size - 0.5)) <= 1):  # not-a-number does not fit, either
-            return False
-    return True
