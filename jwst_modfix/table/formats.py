@@ -1,4 +1,4 @@
-"""Other formats of the table: astropy, ECSV, CSV, YAML lists, the released recipe's."""
+"""Other formats of the table: astropy, ECSV, CSV, YAML lists, the recipe's."""
 
 import json
 import math

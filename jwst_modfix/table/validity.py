@@ -259,7 +259,7 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
                 yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {module}"
             if exposure.channel not in (None, channel):
                 yield f"CHANNEL is {exposure.channel}, and {exposure.detector} is of channel {channel}"
-        if exposure.unit != "MJy/sr" and not _is_surface_brightness(exposure.unit):
+        if exposure.unit != "MJy/sr" and not _is_surface_brightness(exposure.unit or ""):
             yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
         elif (exposure.photom or "N/A").strip() == "N/A":
             yield (
@@ -268,12 +268,12 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
             )
 
 
-def _is_surface_brightness(unit: str | None) -> bool:
-    """Compare as units, as ``MJy / sr`` is ``MJy/sr``."""
-    from astropy import units as u  # late: nearly all files have that text
+def _is_surface_brightness(unit: str) -> bool:
+    """Compare as units, as ``MJy / sr`` is the same."""
+    from astropy import units as u  # late: nearly all files have the text MJy/sr
 
     try:
-        return bool(u.Unit(unit or "") == u.MJy / u.sr)
+        return bool(u.Unit(unit) == u.MJy / u.sr)
     except ValueError:
         return False
 
