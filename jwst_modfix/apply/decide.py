@@ -110,10 +110,11 @@ class Correction:
         if status == "COMPLETE":
             cards = dict(opened.cards)
             return Decision("refuse", f"was corrected before, by {cards.get('R_MODOFF')} on {cards.get('MODFDATE')}")
-        exposure = opened.exposure
-        if missing := find_missing(self.table, exposure):
+        exposure, row = opened.exposure, None
+        if exposure.array and exposure.instrument == "NIRCAM":
+            row = self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
+        if row is None and (missing := find_missing(self.table, exposure)):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = exposure.array and self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None

@@ -250,12 +250,16 @@ class ModuleOffsetStep(OfflineStep):
         """Correct each member, log what was done, and return the results."""
         workers = {"workers": self.workers, "scheduler": self.scheduler}
         corrected = correct_members(members, correction, outputs, product=product, **workers)
-        shown = show_progress(corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False)
-        done = [(decision, result) for decision, result in shown]
-        self.decisions += tuple(decision for decision, _ in done)
-        if len(done) > 1 or any(decision.action == "skip" for decision, _ in done):
-            summarize([decision for decision, _ in done])
-        return [result for _, result in done]
+        decisions, results = [], []
+        for decision, result in show_progress(
+            corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False
+        ):
+            decisions.append(decision)
+            results.append(result)
+        self.decisions += tuple(decisions)
+        if len(decisions) > 1 or any(decision.action == "skip" for decision in decisions):
+            summarize(decisions)
+        return results
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
         """Log where the association is, or that nothing was corrected and what to do."""

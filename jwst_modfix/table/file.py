@@ -1,6 +1,7 @@
 """The coefficient table as an ASDF file: strict reading as plain values; writing."""
 
 import datetime
+import io
 import os
 import re
 import stat
@@ -8,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import refuse_existing, write_text
+from jwst_modfix.files import refuse_existing, write_text, written_whole
 from jwst_modfix.table.rules import SCHEMA_VERSION, check, schema_of
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import find_doubts
@@ -248,7 +249,8 @@ class _Loader(yaml.SafeLoader):
             is_scalar = isinstance(event, yaml.ScalarEvent)  # asdf writes `! 'text'` for a date
             is_allowed = tag == "!" and event.style if is_scalar else tag.startswith("tag:stsci.edu:")
             problem = None if is_allowed else f"the tag {tag!r} is not allowed"
-        _refuse(event, problem)
+        if problem:
+            raise _refusal(event, problem)
         node: Any = super().compose_node(parent, index)
         self.root = node  # which is composed last
         if node.id != "scalar" or node.style:  # else the resolvers choose
@@ -264,17 +266,17 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(name, deep=True)
             if not isinstance(key, str) or (not name.style and key in ("<<", "=")):
-                _refuse(name, "a key must be plain text")
-            _refuse(name, f"duplicate key {key!r}" if key in tree else None)
+                raise _refusal(name, "a key must be plain text")
+            if key in tree:
+                raise _refusal(name, f"duplicate key {key!r}")
             tree[key] = self.construct_object(item, deep=True)
             if tree[key] is None:
-                _refuse(item, f"key {key!r} has no value (is a colon missing, or a comma in a number?)")
+                raise _refusal(item, f"key {key!r} has no value (is a colon missing, or a comma in a number?)")
         return tree
 
 
-def _refuse(mark: Any, problem: str | None) -> None:
-    if problem:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark.start_mark)
+def _refusal(mark: Any, problem: str) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark.start_mark)
 
 
 _PLAIN = {"mapping": "tag:yaml.org,2002:map", "sequence": "tag:yaml.org,2002:seq", "scalar": "tag:yaml.org,2002:str"}
@@ -291,7 +293,15 @@ for _kind, _pattern in {
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the tree of an ASDF file of YAML only, without asdf's own entries."""
-    return parse_tree(read_text(Path(path))[0], path)
+    content = read_bytes(Path(path))
+    if not content.startswith(b"#ASDF "):
+        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
+    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
+    if not end and not head.endswith(b"\n..."):
+        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
+    if tail.strip():
+        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
+    return parse_tree(head.removesuffix(b"\n...") + b"\n...", path)
 
 
 def write_tree(tree: Mapping[str, Any], path: Path) -> None:
@@ -340,15 +350,91 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def read_text(path: Path) -> tuple[bytes, bytes]:
-    """Extract the YAML document of an ASDF file, and its line ending."""
-    content = read_bytes(path)
-    if not content.startswith(b"#ASDF "):
-        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
-    newline = b"\r\n" if b"\r\n" in content else b"\n"
-    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
-    if not end and not head.endswith(b"\n..."):
-        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
-    if tail.strip():
-        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
-    return head.removesuffix(b"\n...") + b"\n...", newline
+# ---- values changed in the text of a table; comments, order and layout are kept ----
+
+
+class TableText:
+    """A file that `read_tree` accepts, as a document with its comments and layout."""
+
+    def __init__(self, path: Path) -> None:
+        from ruamel.yaml import YAML  # late, as only edits need it
+        from ruamel.yaml.resolver import VersionedResolver
+        from ruamel.yaml.util import load_yaml_guess_indent
+
+        class Verbatim(VersionedResolver):
+            versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
+
+        content = read_bytes(path)
+        self._newline = b"\r\n" if b"\r\n" in content else b"\n"
+        text = content.replace(b"\r\n", b"\n").decode("utf-8-sig").rstrip().removesuffix("...")
+        start = re.search(r"^---.*\n", text, re.MULTILINE)
+        begin = start.end() if start else 0
+        self._header, body = text[:begin], text[begin:]
+        self._yaml = YAML()
+        self._yaml.Resolver, self._yaml.preserve_quotes, self._yaml.width = Verbatim, True, 100_000
+        _, indent, offset = load_yaml_guess_indent(body)
+        self._yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
+        self.tree = self._yaml.load(body)
+
+    def update(self, node: Any, before: Any, after: Any) -> None:
+        """Make what was added and changed between two trees in the node of the first one."""
+        known = dict(_items(before))
+        for key, value in _items(after):
+            if key not in known:
+                self._add(node, key, value)
+            elif isinstance(value, dict | list):
+                self.update(node[key], known[key], value)
+            elif value != known[key]:
+                node[key] = self._node(value)
+
+    def _node(self, value: Any) -> Any:
+        """Make a node of the document from a plain value."""
+        return self._yaml.load(to_yaml([value], width=100_000))[0]
+
+    def _add(self, parent: Any, key: Any, value: Any) -> None:
+        """Append to a list, or with a key to a mapping; comments after it stay last."""
+        from ruamel.yaml.tokens import CommentToken
+
+        token = None
+        if parent and not parent.fa.flow_style():
+            owner, last, slot = _last_comment(parent)
+            token = owner.ca.items.get(last, [None] * 4)[slot]
+        if isinstance(parent, list):
+            parent.append(self._node(value))
+        else:
+            parent[key] = self._node(value)
+        if token is None or "\n" not in token.value[:-1]:
+            return
+        own, _, following = token.value.partition("\n")  # the comment of the line itself, and the lines below it
+        token.value = f"{own}\n"
+        if not own:
+            del owner.ca.items[last]
+        owner, last, slot = _last_comment(parent)
+        owner.ca.items[last] = [None] * 4
+        owner.ca.items[last][slot] = CommentToken(f"\n{following}", token.start_mark, None)
+
+    def write(self, output: Path, expected: Mapping[str, Any]) -> OffsetTable:
+        """Write the file if it is a valid table with the expected tree; return the table."""
+        stream = io.StringIO()
+        self._yaml.dump(self.tree, stream)
+        content = f"{self._header}{stream.getvalue()}...\n".encode()
+        tree = parse_tree(content, output)
+        table: OffsetTable = table_of_file(tree, output)
+        if tree != expected:
+            raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
+        with written_whole(output) as partial:
+            partial.write_bytes(content.replace(b"\n", self._newline))
+        return table
+
+
+def _items(block: Any) -> Iterable[tuple[Any, Any]]:
+    return block.items() if isinstance(block, dict) else enumerate(block)
+
+
+def _last_comment(node: Any) -> tuple[Any, Any, int]:
+    """Find the comment after the last value of a block: its node, key and slot."""
+    last = len(node) - 1 if isinstance(node, list) else list(node)[-1]
+    child = node[last]
+    if isinstance(child, list | dict) and child and not child.fa.flow_style():  # type: ignore[union-attr]
+        return _last_comment(child)
+    return node, last, 0 if isinstance(node, list) else 2

@@ -56,7 +56,7 @@ class _Checked:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        clean = self.check(self.given(), self.label, problems)
+        clean = self._check(self.given(), self.label, problems)
         if problems:
             raise ReferenceTableError(problems=problems)
         self._set(clean)
@@ -71,7 +71,7 @@ class _Checked:
         return {item.name: value for item in items if (value := getattr(self, item.name)) is not item.default}
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules: the clean values; what is wrong joins the problems."""
         return cast("dict[str, Any]", check(block, schema_of(*cls.path), place, problems))
 
@@ -79,7 +79,7 @@ class _Checked:
     def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
         """Make an object of a block of a file; None where it breaks a rule."""
         before = len(problems)
-        clean = cls.check(block, place, problems)
+        clean = cls._check(block, place, problems)
         if len(problems) > before:
             return None
         made = object.__new__(cls)  # without __init__, which would check the values again
@@ -159,22 +159,17 @@ class OffsetRow(_Row):
         Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
     subarray : str, optional
         Name of the subarray, as in ``SUBARRAY``; without it, the row is for every subarray that has no own row.
-    offset : float
-        Delta_AB = z_A - z_B [mag]; positive: module A measures fainter than B. Between -1 and 1.
-    offset_error : float
-        Its standard error [mag].
-    slope : float, optional
-        k of Ma et al. (2023), Eq. 9 [mag/arcmin]. Between -1 and 1.
-    slope_error : float, optional
-        Its standard error [mag/arcmin]; given with a slope, and only then.
+    offset, offset_error : float
+        Delta_AB = z_A - z_B, between -1 and 1, and its standard error [mag]; positive: A measures fainter than B.
+    slope, slope_error : float, optional
+        k of Ma et al. (2023), Eq. 9, between -1 and 1, and its standard error [mag/arcmin]; both or none.
     direction : float, optional
         This row's own direction of the gradient [deg], in place of the table's.
-    photmjsr : dict, optional
-        PHOTMJSR of the two arrays, ``{"A": ..., "B": ...}``, where the row was derived [(MJy/sr) / (DN/s)].
+    photmjsr, photom : dict, optional
+        PHOTMJSR [(MJy/sr) / (DN/s)] and names of the photom files of the two arrays where the row was derived,
+        ``{"A": ..., "B": ...}``.
     photmjsr_date : str, optional
         ISO date at which the photom file gives `photmjsr`, as it may depend on time.
-    photom : dict, optional
-        Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
     """
 
     array: str
@@ -221,9 +216,9 @@ class Field(_Checked):
     path = ("zero_points", "items", "field")
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules; the order gives the lengths of lists; the mean is 0."""
-        before, clean = len(problems), super().check(block, place, problems)
+        before, clean = len(problems), super()._check(block, place, problems)
         if len(problems) > before:
             return clean
         order, coefficients = clean["order"], clean["coefficients"]
@@ -290,24 +285,15 @@ class ZeroPointRow(_Row):
     ----------
     detector : str
         As in ``DETECTOR``: ``"NRCA1"`` to ``"NRCB4"``, ``"NRCALONG"`` or ``"NRCBLONG"``.
-    filter, pupil : str
-        Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
-    subarray : str, optional
-        Name of the subarray, as in ``SUBARRAY``; without it, the row is for every subarray that has no own row.
-    zero_point : float
-        z [mag], between -1 and 1; positive: the detector measures faint.
-    zero_point_error : float, optional
-        Its standard error [mag]; None where it is not known.
-    field : Field, optional
-        How the zero-point error changes over the detector, beside its mean z.
-    field_error : float, optional
-        Standard error of the field, rms over the detector [mag].
-    photmjsr : float, optional
-        PHOTMJSR of the detector where the row was derived [(MJy/sr) / (DN/s)].
-    photmjsr_date : str, optional
-        ISO date at which the photom file gives `photmjsr`, as it may depend on time.
-    photom : str, optional
-        Name of the photom file.
+    filter, pupil, subarray, photmjsr_date : str
+        As of an `OffsetRow`.
+    zero_point, zero_point_error : float
+        z, between -1 and 1, and its standard error [mag], None where it is not known; positive: the detector measures
+        faint.
+    field, field_error : Field and float, optional
+        How the zero-point error changes over the detector, beside its mean z; standard error [mag rms over it].
+    photmjsr, photom : float and str, optional
+        PHOTMJSR [(MJy/sr) / (DN/s)] and name of the photom file of the detector where the row was derived.
     group : int, optional
         Number of the group of linked detectors; zero points of two groups have no common scale.
     """
@@ -330,7 +316,7 @@ class ZeroPointRow(_Row):
     slope_error: ClassVar[None] = None
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules, and a field to those of its class."""
         rule = schema_of(*cls.path)
         clean: dict[str, Any] = check(
@@ -370,9 +356,9 @@ class Gradient(_Checked):
     path = ("gradient",)
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules; an origin in the frame sky is a place on it."""
-        before, clean = len(problems), super().check(block, place, problems)
+        before, clean = len(problems), super()._check(block, place, problems)
         if len(problems) == before and clean["frame"] == "sky":
             first, second = clean["origin"]
             if abs(first) > 360 or abs(second) > 90:
@@ -408,9 +394,9 @@ class Validity(_Checked):
         return {name: value for name, value in block.items() if value not in (None, ())}
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules; contexts are in order."""
-        before, clean = len(problems), super().check(block, place, problems)
+        before, clean = len(problems), super()._check(block, place, problems)
         context = clean.pop("context", {})
         first, last = context.get("first"), context.get("last")
         if len(problems) == before and first and last and (context_number(first) or 0) > (context_number(last) or 0):
