@@ -113,7 +113,9 @@ def test_epoch_of_other_sky_is_harmless():
 def test_the_weakest_link_of_a_chain_has_five_sources(n_weak, determined):
     """Truth: offset 2 is known by A2 - A1 - B1 - B2, whatever the number of sources in the other links."""
     m = chain(n_weak, np.zeros(40))
-    assert count_weakest_links(m, np.ones(len(m), bool)) == {"1": 40, "2": n_weak}
+    assert count_weakest_links(m, np.ones(len(m), bool), {"1": (0, 1), "2": (2, 3)}) == {"1": 40, "2": n_weak}
+    last = replace(m, array=np.where(m.array == "1", "4", "long"))  # the detectors of the largest numbers
+    assert count_weakest_links(last, np.ones(len(m), bool), {"4": (6, 7), "long": (8, 9)}) == {"4": 40, "long": n_weak}
     solution = solve(m, min_sources=5)
     assert np.isfinite(solution.value("offset[2]")[0]) == determined
     assert abs(solution.value("offset[1]")[0]) < 4 * solution.value("offset[1]")[1]

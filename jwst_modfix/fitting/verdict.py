@@ -182,7 +182,7 @@ def _judge_array(solution: Solution, array: str, significance: float) -> ArrayRe
 
 
 def weigh(solution: Solution, own: np.ndarray, rows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Compute the significance of values together, as Gaussian sigmas, and differences."""
+    """Compute the joint significance of values [sigma], and differences with errors."""
     # Both are combinations of terms, (n, n_terms). A value without an error is 0 by definition: the zero point of the
     # detector that is kept.
     values, covariance = own @ solution.values, own @ solution.covariance @ own.T

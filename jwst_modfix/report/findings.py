@@ -1,4 +1,4 @@
-"""The selected measurements, their residuals, and faults of the data that they show."""
+"""The selected measurements, and faults of the data that they show."""
 
 from __future__ import annotations
 
