@@ -90,6 +90,16 @@ def test_flags_of_the_sky_saturation_and_no_light(flux, bad_beyond, saturated, f
     assert measure_source(frame, 60.0, 60.0, SCALE, APERTURE).flags == flags
 
 
+def test_a_neighbour_that_is_clipped_from_the_annulus_is_no_noise():
+    """Truth: the error without the neighbour, as its pixels are not in the sky; half of the error is the sky's."""
+    image = np.random.default_rng(9).normal(0.2, NOISE, SHAPE)
+    crowded, aperture = image.copy(), Aperture(radius=0.3, inner=0.31, outer=0.5)
+    crowded[60:62, 71:74] += 5.0
+    one, other = (measure_source(make_frame(each), 60.0, 60.0, SCALE, aperture) for each in (image, crowded))
+    assert other.flux_error == pytest.approx(one.flux_error, rel=0.02)
+    assert other.sky == pytest.approx(one.sky, abs=0.1 * NOISE)
+
+
 def test_bad_pixels_of_the_annulus_do_not_count_whatever_they_hold():
     """Truth: the sky of the good pixels; 45% of all are bad, and higher by 1.5 sigma, which no clipping removes."""
     rng = np.random.default_rng(8)
