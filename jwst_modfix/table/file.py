@@ -109,7 +109,7 @@ def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
         return read_table(chosen), f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
-    return read_table(PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
+    return table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
 
 
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
