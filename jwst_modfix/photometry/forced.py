@@ -14,14 +14,13 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 from numpy.typing import ArrayLike
-from photutils.segmentation import SourceCatalog
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
+from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.background import measure_sky
-from jwst_modfix.photometry.columns import GROWTHS, make_measurements, number_groups, to_flux, to_magnitudes
+from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.frames import ExposureHeader, Frame, file_state, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
@@ -29,18 +28,17 @@ from jwst_modfix.photometry.source_list import (
     SourceList,
     choose_exposures,
     detect,
-    fill_lone_pixels,
     find_connected,
     find_shift,
     merge_detections,
     refine_centroids,
+    subtract,
 )
 from jwst_modfix.text import count_nouns, log
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
 _MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
-_APERTURE_COLUMNS = ("flux", "flux_error", "sky", "masked", "compactness", *GROWTHS, "flags")
 _HEADER_COLUMNS = ("array", "module", "filter", "pupil")
 _LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
 _DIGEST = "digest"
@@ -158,7 +156,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
     # that would follow noise, and a place common to all exposures loses the same light in each. Centroids are for the
     # report only.
     level, level_error = measure_sky(frame)
-    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(level))))
+    image = subtract(frame, level if np.isfinite(level) else 0.0)
     shift = _find_pointing_error(frame, image, sources)
     x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
     ny, nx = frame.data.shape
@@ -166,10 +164,9 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
     rows = np.flatnonzero(inside)
     x, y = x[rows], y[rows]
     scales = frame.geometry.scale(x, y)
-    fluxes = [measure_source(frame, *place, aperture) for place in zip(x, y, scales, strict=True)]
     centroids = np.stack(refine_centroids(image, x, y, frame.header))
     v2, v3 = frame.geometry.to_v2v3(x, y) if rows.size else (x, y)
-    columns = {name: np.array([getattr(one, name) for one in fluxes]) for name in _APERTURE_COLUMNS}
+    columns = measure_fluxes(frame, x, y, scales, aperture)
     columns |= {"source": rows, "x": x + frame.header.corner[0], "y": y + frame.header.corner[1], "V2": v2, "V3": v3}
     columns["off_east"], columns["off_north"] = np.einsum("nij,jn->in", scales, centroids - [x, y])
     columns |= {"level": (level, level_error), "shift": shift}
@@ -179,12 +176,12 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
 def _find_pointing_error(frame, image, sources):
     """Find the WCS shift against the list from bright sources, east, north [arcsec]."""
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
-    segments = find_connected(image, _BRIGHT * noise) if np.isfinite(noise) else None
-    if segments is None:
+    if not np.isfinite(noise):
         return 0.0, 0.0
-    x, y = np.reshape(SourceCatalog(image, segments).centroid, (-1, 2)).T
-    good = np.isfinite(x) & np.isfinite(y)
-    east, north = find_shift(*frame.geometry.to_sky(x[good], y[good]), sources.ra, sources.dec)
+    _, x, y = find_connected(image, _BRIGHT * noise).measure(image)
+    if not len(x):
+        return 0.0, 0.0
+    east, north = find_shift(*frame.geometry.to_sky(x, y), sources.ra, sources.dec)
     return -east, -north
 
 
