@@ -16,7 +16,7 @@ _MIN_WEIGHT = 0.5  # of the good pixels around a counterpart
 _MIN_SKY = 0.3  # share of the annulus that must be good
 _MAX_FILLED = 0.02  # share of the flux
 _FILL_ERROR = 0.15  # share of the flux that is filled in
-_AT_ONCE = 32  # sources, whose pixels the processor's cache holds
+_AT_ONCE = 128  # sources, which bounds the memory
 _CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
 
 LARGE = 1.5

@@ -68,8 +68,9 @@ class Clipped:
     def within(self, limit: np.ndarray) -> "Clipped":
         """Keep the values within a distance of the median."""
         low, high = self.median - limit, self.median + limit
-        first, last = (self.values < low[:, None]).sum(axis=1), (self.values <= high[:, None]).sum(axis=1)
-        return Clipped(values=self.values, first=np.maximum(first, self.first), last=np.minimum(last, self.last))
+        first = _bisect(self.first, self.last, lambda at: self._at(at) < low)
+        last = _bisect(first, self.last, lambda at: self._at(at) <= high)
+        return Clipped(values=self.values, first=first, last=last)
 
     def _at(self, place):
         # Places outside belong to rows that are done or have no values.
@@ -90,9 +91,10 @@ def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> Clipped:
     """Sort finite values of rows; keep those within some MAD deviations of the median."""
     # On sorted rows each round is a few searches in all rows at once: `astropy.stats.sigma_clip` with
     # `stdfunc="mad_std"` takes TIMES times longer.
-    finite = np.isfinite(values)
-    values = np.sort(np.where(finite, values, values.dtype.type(np.nan)), axis=1)
-    kept = Clipped(values=values, first=np.zeros(len(values), int), last=finite.sum(axis=1))
+    values = np.where(np.isfinite(values), values, values.dtype.type(np.nan))
+    values.sort(axis=1)
+    last = values.shape[1] - np.isnan(values).sum(axis=1)
+    kept = Clipped(values=values, first=np.zeros_like(last), last=last)
     for _ in range(rounds):
         before, kept = kept, kept.within(sigma * kept.deviation)
         if (kept.size == before.size).all():
@@ -117,11 +119,12 @@ def map_background(frame) -> Background:
 
 def _clip_boxes(frame, step=1):
     """Clip boxes: their values, which of them are half good, grid shape, box size."""
-    values = np.where(frame.bad[::step, ::step], np.nan, frame.data[::step, ::step])
+    data, bad = (array[::step, ::step] for array in (frame.data, frame.bad))
     box = min(_BOX, *frame.data.shape) // step
-    values = np.pad(values, [(0, -size % box) for size in values.shape], constant_values=np.nan)
-    ny, nx = (size // box for size in values.shape)
-    kept = clip(values.reshape(ny, box, nx, box).swapaxes(1, 2).reshape(ny * nx, -1))
+    ny, nx = (-(-size // box) for size in data.shape)
+    values = np.full((ny, box, nx, box), np.nan, data.dtype)
+    values.reshape(ny * box, nx * box)[: data.shape[0], : data.shape[1]] = np.where(bad, np.nan, data)
+    kept = clip(values.swapaxes(1, 2).reshape(ny * nx, -1))
     return kept, kept.size > _MIN_GOOD * box**2, (ny, nx), box
 
 

@@ -51,7 +51,7 @@ def detect(frame, *, faintest: float = np.inf) -> Detections:
     image = subtract(frame, background.level)
     least = to_flux(faintest) / frame.header.jansky
     found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, least)
-    light, *start = found.measure(image * frame.area)
+    light, *start = found.measure(image, frame.area)
     good = (light > 0) & np.isfinite(start).all(axis=0)
     x, y = refine_centroids(image, *np.array(start)[:, good], frame.header)
     ra, dec = frame.geometry.to_sky(x, y) if good.any() else (x, y)
@@ -61,15 +61,15 @@ def detect(frame, *, faintest: float = np.inf) -> Detections:
 
 @dataclass(frozen=True, eq=False)
 class Connected:
-    """Sets of connected pixels, one for each source."""
+    """Sets of connected pixels, one for each source; arrays have one value a pixel."""
 
-    source: np.ndarray  # number of each pixel's source, from 0
-    rows: np.ndarray  # of each pixel
+    source: np.ndarray  # from 0
+    rows: np.ndarray
     columns: np.ndarray
 
-    def measure(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sum the light of each source, and find its centroid (x, y)."""
-        light = image[self.rows, self.columns].astype(float)
+    def measure(self, *images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sum the product of images over each source, and find its centroid (x, y)."""
+        light = np.prod([image[self.rows, self.columns] for image in images], axis=0, dtype=float)
         total = np.bincount(self.source, light)
         return total, *(np.bincount(self.source, light * place) / total for place in (self.columns, self.rows))
 
@@ -77,23 +77,29 @@ class Connected:
 def find_connected(
     image: np.ndarray, threshold: float, connected: int = _CONNECTED, least: float = np.inf
 ) -> Connected:
-    """Find connected pixels above a threshold, which is positive."""
-    # Sources with a sum of at least `least` are deblended, which takes most of the time of a detection.
-    label = ndimage.label(image > threshold, np.ones((3, 3)))[0]
-    rows, columns = np.nonzero(label)
-    source, light = label[rows, columns], image[rows, columns]
-    size = np.bincount(source, minlength=1)
-    bright = np.flatnonzero((size >= connected) & (np.bincount(source, light, len(size)) >= least))
-    windows, count = ndimage.find_objects(label) if bright.size else [], len(size)
-    for number in bright:
-        window = windows[number - 1]
-        mine = label[window] == number
-        parts = deblend_sources(image[window], SegmentationImage(mine.astype(int)), connected, **_NO_BAR).data
-        label[window][mine] = np.where(parts > 1, parts + count, number)[mine]
-        count += parts.max()
-    source = label[rows, columns]
-    kept = np.bincount(source)[source] >= connected
-    return Connected(np.unique(source[kept], return_inverse=True)[1], rows[kept], columns[kept])
+    """Find connected pixels above a threshold; deblend sources of at least a sum."""
+    above = image > threshold
+    label, pixel = ndimage.label(above, np.ones((3, 3)))[0].ravel(), np.flatnonzero(above)
+    pixel = pixel[np.bincount(label[pixel], minlength=1)[label[pixel]] >= connected]
+    pixel = pixel[np.argsort(label[pixel], kind="stable")]  # source by source
+    source = np.unique(label[pixel], return_inverse=True)[1]
+    rows, columns = np.divmod(pixel, image.shape[1])
+    ends = np.cumsum(np.bincount(source))
+    count = len(ends)
+    for number in np.flatnonzero(np.bincount(source, image.ravel()[pixel]) >= least):
+        mine = slice(ends[number - 1] if number else 0, ends[number])
+        parts = _deblend(image, rows[mine], columns[mine], connected)
+        source[mine] = np.where(parts > 1, count + parts - 2, number)
+        count += parts.max() - 1
+    return Connected(source, rows, columns)
+
+
+def _deblend(image, rows, columns, connected):
+    """Separate blended sources: the number of each pixel's source, from 1."""
+    at = rows - rows.min(), columns - columns.min()
+    cutout, mask = np.zeros((2, at[0].max() + 1, at[1].max() + 1), image.dtype)
+    cutout[at], mask[at] = image[rows, columns], 1
+    return deblend_sources(cutout, SegmentationImage(mask.astype(int)), connected, **_NO_BAR).data[at]
 
 
 def subtract(frame, level: np.ndarray | float) -> np.ndarray:
