@@ -29,16 +29,22 @@ PUBLISHED := $(addprefix jwst_modfix/,__init__.py errors.py table/table.py table
 TYPED := $(PUBLISHED) $(addprefix jwst_modfix/,text.py integration.py apply/factor.py table/calibration.py \
     table/rebase.py cli/calibrations.py)
 
-.PHONY: demo test test-fast test-mutants test-oldest docs clean
+.PHONY: demo test check-types check-behaviour test-fast test-mutants test-oldest docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/two_epochs demo
 
+# The type hints are checked beside the tests: of two cores, one would wait for them.
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(PUBLISHED)
+	@$(MAKE) --no-print-directory --jobs=2 check-types check-behaviour
+
+check-types:
 	$(BIN)/python -m mypy --strict $(TYPED)
+
+check-behaviour:
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
 
 # For developers: put plausible mistakes into the code, one at a time, and see whether the fast tests notice them.

@@ -75,7 +75,7 @@ numpydoc_xref_param_type = False
 # Neither have classes that are not published, which appear as types of attributes.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!jwst_modfix\.).*"),
-    ("py:class", r"jwst_modfix\.(photometry|derivation\.bands|fitting\.(pairs|linear|separability|design|missed))\..*"),
+    ("py:class", r"jwst_modfix\.(photometry|derivation\.bands|fitting\.(pairs|linear|separability|design|fields))\..*"),
 ]
 
 

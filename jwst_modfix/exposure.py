@@ -9,6 +9,7 @@ import math
 import operator
 import stat
 import struct
+import threading
 import warnings
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -33,6 +34,7 @@ STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module
 """Entries of the ASDF tree."""
 
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
+_ALONE = threading.Lock()  # headers and ASDF: their libraries are for one thread, and change the filters of warnings
 _DETECTOR_CENTRE = 1023.5  # pixel of the full frame, 0-indexed, along each axis
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
 
@@ -157,7 +159,7 @@ def open_exposure(source):
             yield _ModelExposure(_open_asdf(path, file), path.name)
             return
         with _open_fits(path, file) as hdulist:
-            with _reading(path):
+            with _ALONE, _reading(path):
                 opened = _FitsExposure(hdulist, path)
             yield opened
 
@@ -227,7 +229,7 @@ def _open_fits(path, file):
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size, end = file.seek(0, io.SEEK_END), 0
     file.seek(0)
-    with _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+    with _ALONE, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
         hdulist = fits.open(file, memmap=False, disable_image_compression=True)
         for hdu in hdulist:  # reads every header
@@ -293,23 +295,18 @@ class OpenExposure:
                 raise ExposureError(f"{self.name}: {name} has shape {array_shape}, and the data have {shape}")
             if name in ARRAYS and dtype.kind != "f":
                 raise ExposureError(f"{self.name}: {name} must hold floating-point numbers, got {dtype}")
-        facts = dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True))
-        digest = dict(self.cards).get("MODFHASH")
-        facts |= {"status": self._find_status(), "digest": digest if isinstance(digest, str) else None}
-        facts["failed"] = tuple(sorted(name for name, status in self._statuses() if status == "FAILED"))
-        self.exposure = Exposure(name=self.name, path=self.path, shape=shape, **facts)
-
-    def _find_status(self):
-        """Find COMPLETE (also for any trace of a correction), SKIPPED or None."""
-        status = self.tree.get(STATUS_PATH)
+        status, digest = self.tree.get(STATUS_PATH), dict(self.cards).get("MODFHASH")
         traces = self.cards if status is None else [*self.cards, (STATUS_KEYWORD, status)]
-        if (
-            self._has_stray_cards
-            or self.tree.get(FACTOR_PATH) is not None
-            or traces != [(STATUS_KEYWORD, "SKIPPED")] * len(traces)
-        ):
-            return "COMPLETE"
-        return "SKIPPED" if traces else None
+        is_skipped = traces == [(STATUS_KEYWORD, "SKIPPED")] * len(traces)
+        if self._has_stray_cards or not is_skipped or self.tree.get(FACTOR_PATH) is not None:
+            status = "COMPLETE"  # any trace of a correction
+        else:
+            status = "SKIPPED" if traces else None
+        self.exposure = Exposure(
+            name=self.name, path=self.path, shape=shape, status=status,
+            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(self._find_failed())),
+            **dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True)),
+        )  # fmt: skip
 
     @property
     def exposure_with_wcs(self):
@@ -326,7 +323,7 @@ class OpenExposure:
             box = wcs.bounding_box
             box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
             if "v2v3" in frames and None not in (exposure.xstart, exposure.ystart):
-                x, y = (_DETECTOR_CENTRE - (first - 1) for first in (exposure.xstart, exposure.ystart))
+                x, y = _DETECTOR_CENTRE - (exposure.xstart - 1), _DETECTOR_CENTRE - (exposure.ystart - 1)
                 centre = tuple(map(float, wcs.get_transform("detector", "v2v3")(x, y)))
         return replace(exposure, frames=frames, wcs_box=box, wcs_centre=centre)
 
@@ -375,7 +372,7 @@ class _FitsExposure(OpenExposure):
 
     def __init__(self, hdulist, path):
         self._hdulist, self.path, self.name, self._size = hdulist, path, path.name, path.stat().st_size
-        self._hdus, self._places, self.cards, arrays = {}, {}, [], {}
+        self._hdus, self._places, self.cards, self._has_stray_cards, arrays = {}, {}, [], False, {}
         for number, hdu in enumerate(hdulist):
             name = hdu.name.strip().upper() if number else "PRIMARY"
             if f"{name},{hdu.ver}" in self._hdus:
@@ -387,6 +384,7 @@ class _FitsExposure(OpenExposure):
                 attribute = "data" if name == "SCI" else name.lower()
                 self._places[attribute] = (hdu, "data")
                 arrays[attribute] = (hdu.shape, np.dtype(fits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]))
+            self._has_stray_cards |= number > 0 and any(map(is_ours, hdu.header))
         for card in hdulist[0].header.cards:
             if is_ours(card.keyword):
                 try:
@@ -419,7 +417,6 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(
                 f"{self.path}: its ASDF tree names the HDU {', '.join(sorted(missing))}, not in the file; copy it again"
             )
-        self._has_stray_cards = any(is_ours(key) for hdu in self._hdulist[1:] for key in hdu.header)
         for name in ARRAYS:
             hdu, _ = self._places.get(name, self._places["data"])
             scaling = [hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)]
@@ -433,27 +430,28 @@ class _FitsExposure(OpenExposure):
         """The gWCS; None where the tree has none."""
         config = asdf.get_config()
         config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
-        with _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"), asdf.config_context() as config:
+        problem = (self.name, "its WCS cannot be read", "; run assign_wcs again")
+        with _ALONE, _reading(*problem), asdf.config_context() as config:
             config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
             with asdf.open(io.BytesIO(self.tree.to_bytes()), lazy_tree=True) as file:
                 return file["meta"].get("wcs")
 
     def _get(self, fact):
         keyword, hdu, value = fact["keyword"], self._hdus[f"{fact['hdu']},1"], None
-        if keyword:
+        if keyword and keyword in hdu.header:
             with _reading(self.name, f"the card {keyword} of {hdu.name} cannot be read"):  # astropy parses it only now
-                count = hdu.header.count(keyword) if keyword in hdu.header else 0
-                values = [hdu.header[keyword, number] for number in range(count)]
+                values = [hdu.header[keyword, number] for number in range(hdu.header.count(keyword))]
             if len(set(map(repr, values))) > 1:
                 raise ExposureError(f"{self.name}: the cards {keyword} of {hdu.name} are {values}; keep the right one")
-            value = values[0] if values else None
+            value = values[0]
         return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
 
-    def _statuses(self):
+    def _find_failed(self):
         header = self._hdus["PRIMARY,1"].header
-        names = [key for key in header if key.startswith("S_")]
         with _reading(self.name, "the status of a step cannot be read"):
-            return [(name, header[name]) for name in names if not is_ours(name)]
+            for key in header:
+                if key.startswith("S_") and not is_ours(key) and header[key] == "FAILED":
+                    yield key
 
     def _set(self, fact, value):
         self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
@@ -506,7 +504,7 @@ class _FitsExposure(OpenExposure):
     def _by_version(self):
         """Sort the HDUs: data models take the first one of a name, and we take EXTVER 1."""
         first, *others = self._hdulist
-        return fits.HDUList([first, *sorted(others, key=lambda hdu: hdu.ver)])
+        return fits.HDUList([first, *sorted(others, key=operator.attrgetter("ver"))])
 
     def _finish(self, name, log_line):
         """Bring the ASDF extension up to date."""
@@ -518,9 +516,9 @@ class _FitsExposure(OpenExposure):
             self.tree.set(LOG_PATH, [log_line])
         old, data = self._hdus["ASDF,1"], np.frombuffer(self.tree.to_bytes(), np.uint8)[None]
         column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
-        self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = fits.BinTableHDU.from_columns(
-            [column], name="ASDF", header=old.header
-        )
+        with _ALONE:
+            new = fits.BinTableHDU.from_columns([column], name="ASDF", header=old.header)
+        self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = new
 
 
 class _ModelExposure(OpenExposure):
@@ -556,9 +554,11 @@ class _ModelExposure(OpenExposure):
     def _get(self, fact):
         return self.tree.get(fact["path"])
 
-    def _statuses(self):
+    def _find_failed(self):
         steps = self.tree.get("meta.cal_step")
-        return [item for item in steps.items() if item[0] != "module_offset"] if isinstance(steps, dict) else []
+        for name, status in steps.items() if isinstance(steps, dict) else ():
+            if status == "FAILED" and name != "module_offset":
+                yield name
 
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.metadata
+import itertools
 import logging
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import socket
 import sys
 import threading
 import types
-from concurrent.futures import CancelledError, ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
@@ -40,6 +41,7 @@ class Workers:
 
     count: int = 1  # processes on this machine: 1 is this process itself, 0 one for each core
     scheduler: str | None = None  # address of the scheduler of a Dask cluster, which replaces processes here
+    threads: int = 1  # jobs at a time where this process does them, if it has as many cores; they must not log
 
     def __post_init__(self):
         if self.count < 0:
@@ -53,8 +55,7 @@ class Workers:
     @property
     def processes(self) -> int:
         """Number of processes on this machine."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.count or cores
+        return self.count or _count_cores()
 
     def map(self, function: Any, jobs: Any, names: Any) -> Any:
         """Do jobs, tuples of arguments, and yield results in order; messages use names."""
@@ -63,7 +64,7 @@ class Workers:
         elif min(self.processes, len(jobs)) > 1:
             results = _do_in_processes(self.processes, function, jobs, names)
         else:
-            yield from (function(*job) for job in jobs)
+            yield from _do_here(min(self.threads, _count_cores(), len(jobs)), function, jobs)
             return
         with contextlib.closing(results):
             for result, records in results:
@@ -73,6 +74,23 @@ class Workers:
 
 
 THIS_PROCESS = Workers()
+
+
+def _count_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _do_here(threads, function, jobs):
+    """Yield results from this process, so many jobs at a time."""
+    if threads < 2:
+        yield from itertools.starmap(function, jobs)
+        return
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for future in [pool.submit(function, *job) for job in jobs]:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # jobs that were begun are completed
 
 
 def _do_in_processes(count, function, jobs, names):

@@ -18,10 +18,16 @@ from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 # Each file runs in one process: those that take minutes begin first, or a core would wait for them at the end.
 LONGEST = (
     "test_solution_pulls",
-    "test_end_to_end",
     "test_steps_derive",
-    "test_steps_associations",
+    "test_end_to_end",
     "test_image3",
+    "test_steps_associations",
+    "test_exposure",
+    "test_detectors_fields",
+    "test_fuzz_exposures",
+    "test_rebase",
+    "test_calibration_files",
+    "test_apply",
     "test_kills",
 )
 
@@ -29,8 +35,9 @@ PAIR = ("NRCA2", "NRCB2")
 
 
 def pytest_collection_modifyitems(items):
-    """Sort the longest files before all others."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    """Sort the longest files before all others, the longest of them first."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 
 
 def pytest_collection_finish():

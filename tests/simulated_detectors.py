@@ -7,7 +7,8 @@ from types import MappingProxyType
 import numpy as np
 
 from jwst_modfix.derivation.forecast import draw_places, plan_measurements
-from jwst_modfix.fitting.design import DETECTORS, legendre, list_powers
+from jwst_modfix.fitting.design import legendre, list_powers
+from jwst_modfix.fitting.measurements import DETECTORS
 from jwst_modfix.simulate.magnitudes import plan_pointings
 
 SW, LW = DETECTORS[:8], DETECTORS[8:]

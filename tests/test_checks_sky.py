@@ -8,7 +8,7 @@ from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import SW, TABLE_2_SW, Survey, simulate
 
 from jwst_modfix.errors import SkyDisagreementWarning
-from jwst_modfix.fitting.checks import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.fitting.verdict import NEEDED, ArrayResult
 from jwst_modfix.simulate.scene import random_stream

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import zipfile
 
 import asdf
@@ -23,10 +24,16 @@ def model(small_exposure):
     return small_exposure("NRCALONG", "F444W")
 
 
+@pytest.fixture(scope="module")
+def saved(small_exposure, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "jw_cal.fits"
+    small_exposure("NRCALONG", "F444W").save(str(path))
+    return path
+
+
 @pytest.fixture
-def path(model, tmp_path):
-    model.save(str(tmp_path / "jw_cal.fits"))
-    return tmp_path / "jw_cal.fits"
+def path(saved, tmp_path):
+    return shutil.copy(saved, tmp_path / "jw_cal.fits")
 
 
 def describe(source):
@@ -43,7 +50,7 @@ def edit(path, change):
 
 def pack(path):
     packed = path.with_name(f"{path.name}.gz")
-    packed.write_bytes(gzip.compress(path.read_bytes()))
+    packed.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
     return packed
 
 

@@ -8,6 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +77,25 @@ def test_two_workers_are_two_other_processes_and_keep_the_order():
     assert not any(psutil.pid_exists(pid) for pid in processes), "workers outlive their jobs"
 
 
+def test_two_threads_of_this_process_do_two_jobs_at_a_time_and_keep_the_order(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    both = threading.Barrier(2, timeout=30)  # which one job at a time would never pass
+
+    def meet(number):
+        both.wait()
+        time.sleep(0.1 if number == 0 else 0)
+        return number, os.getpid()
+
+    results = run(Workers(threads=2), meet, [(n,) for n in range(6)])
+    assert results == [(n, os.getpid()) for n in range(6)]
+
+
+def test_one_core_does_one_job_at_a_time(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    done_by = run(Workers(threads=2), lambda _: threading.get_ident(), [(n,) for n in range(3)])
+    assert done_by == [threading.get_ident()] * 3
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_no_jobs_give_no_results(count):
     assert run(Workers(count=count), parallel_jobs.square, []) == []
@@ -86,16 +108,16 @@ def test_log_lines_come_once_in_the_order_of_the_jobs_and_before_their_results(c
     assert seen == [(n**2, [f"job {m}" for m in range(n + 1)]) for n in range(5)]
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_an_error_is_the_same_as_in_this_process(count):
+@pytest.mark.parametrize("workers", [Workers(), Workers(threads=2), Workers(count=2)])
+def test_an_error_is_the_same_as_in_this_process(workers):
     with pytest.raises(ExposureError, match="^member 2: is refused$"):
-        run(Workers(count=count), parallel_jobs.refuse, [(n, 2) for n in range(6)])
+        run(workers, parallel_jobs.refuse, [(n, 2) for n in range(6)])
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_an_error_ends_the_rest(count, tmp_path):
+@pytest.mark.parametrize("workers", [Workers(), Workers(threads=2), Workers(count=2)])
+def test_an_error_ends_the_rest(workers, tmp_path):
     with pytest.raises(ExposureError, match="^member 1: is refused$"):
-        run(Workers(count=count), parallel_jobs.mark, [(n, tmp_path) for n in range(40)])
+        run(workers, parallel_jobs.mark, [(n, tmp_path) for n in range(40)])
     assert len(list(tmp_path.iterdir())) < 20
 
 
@@ -241,12 +263,13 @@ def test_a_worker_of_a_cluster_that_is_killed_costs_its_jobs_only(cluster, tmp_p
 
 @pytest.fixture
 def association(small_exposure, tmp_path):
-    """Three exposures, one of them with an offset and a gradient, and one with none in the table."""
+    """Three exposures: with an offset and a gradient, with an offset and a warning, and without a row in the table."""
     members = []
     for detector, band in (("NRCALONG", "F444W"), ("NRCA2", "F200W"), ("NRCB2", "F115W")):
         model = small_exposure(detector, band)
         model.save(str(tmp_path / model.meta.filename))
         members.append({"expname": str(tmp_path / model.meta.filename), "exptype": "science"})
+    fits.setval(members[1]["expname"], "S_TWKREG", value="FAILED")
     return {"asn_type": "image3", "products": [{"name": "set", "members": members}]}
 
 
@@ -270,10 +293,33 @@ def assert_same_files(ours, theirs):
                     np.testing.assert_array_equal(hdu_a.data, hdu_b.data)
 
 
-def test_corrected_files_are_the_same_bit_for_bit(association, cluster, tmp_path):
-    alone = correct(association, tmp_path / "alone")
+@pytest.fixture
+def alone(association, tmp_path, monkeypatch):
+    """Files corrected one at a time."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _: {0})
+        return correct(association, tmp_path / "alone")
+
+
+def test_corrected_files_are_the_same_bit_for_bit(association, alone, cluster, tmp_path):
     assert_same_files(correct(association, tmp_path / "cluster", scheduler=cluster), alone)
     assert_same_files(correct(association, tmp_path / "two", workers=2), alone)
+
+
+def test_two_files_at_a_time_give_the_same_files_and_log_and_leave_the_filters_of_warnings(
+    association, alone, tmp_path, monkeypatch, caplog
+):
+    def lines(when):
+        return [line for record in caplog.get_records(when) if ".fits:" in (line := record.getMessage())]
+
+    before = warnings.filters.copy()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert_same_files(correct(association, tmp_path / "threads"), alone)
+    assert lines("call") == lines("setup")
+    assert [("FAILED" in line, "took out" in line) for line in lines("call")[:3]] == [
+        (False, True), (True, False), (False, True),
+    ]  # fmt: skip
+    assert warnings.filters == before
 
 
 def test_a_refused_member_leaves_nothing(association, tmp_path):

@@ -5,7 +5,7 @@ import difflib
 import pytest
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.edit import edit_row
+from jwst_modfix.table.combine import edit_row
 from jwst_modfix.table.file import PACKAGED_TABLE, read_table
 
 KEY = {"array": "long", "filter": "F444W", "pupil": "CLEAR"}

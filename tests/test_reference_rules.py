@@ -13,7 +13,7 @@ import yaml
 from jwst_modfix import Field, Gradient, ModuleOffsetModel, OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.file import PACKAGED_TABLE, read_tree, table_from_tree, write_tree
-from jwst_modfix.table.table import META_RULE, Validity
+from jwst_modfix.table.table import Validity
 
 SCHEMA = yaml.safe_load((resources.files("jwst_modfix.table") / "schemas" / "moduleoffset-2.0.0.yaml").read_text())
 FIRST = r"row 1 \(array=1, filter=F150W, pupil=CLEAR\)"
@@ -226,10 +226,6 @@ def test_the_schema_has_the_fields_of_the_dataclasses(cls, block):
     fields = dataclasses.fields(cls)
     assert set(block["properties"]) == {field.name for field in fields}
     assert set(block["required"]) == {field.name for field in fields if field.default is dataclasses.MISSING}
-
-
-def test_the_schema_has_the_fields_of_the_metadata():
-    assert set(SCHEMA["properties"]["meta"]["properties"]) == set(META_RULE.keys)
 
 
 def _every_field(schema, path=()):

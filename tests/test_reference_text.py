@@ -8,7 +8,7 @@ from fuzzing import time_limit
 
 from jwst_modfix import ModuleOffsetModel, OffsetTable
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.edit import edit_row
+from jwst_modfix.table.combine import edit_row
 from jwst_modfix.table.file import PACKAGED_TABLE, read_tree, write_tree
 
 HEAD = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"

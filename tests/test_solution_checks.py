@@ -8,9 +8,10 @@ from scipy.stats import norm
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
-from jwst_modfix.fitting.checks import SkyOffset, compare_sky, reserve_sources, sky_offsets, validate
+from jwst_modfix.fitting.checks import reserve_sources, validate
 from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.separability import too_few_sources
+from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays
 

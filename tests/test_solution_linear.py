@@ -48,7 +48,8 @@ def small_pieces(monkeypatch):
 
 
 def test_normal_matrix_is_that_of_the_design_without_the_means_of_sources(system, weight, dense):
-    matrix, gram = system.normal_matrix(weight)
+    information = system.inform(weight)
+    matrix, gram = information.matrix, information.gram
     sums = np.array([weight[system.source == s] @ dense[system.source == s] for s in range(60)])
     total = np.bincount(system.source, weight)
     np.testing.assert_allclose(gram, dense.T @ (weight[:, None] * dense), atol=1e-10)
@@ -73,7 +74,7 @@ def test_products_with_vectors(system, weight, dense):
     np.testing.assert_allclose(system.design @ several, dense @ several, atol=1e-12)
     np.testing.assert_allclose(system.design.pull(rows), dense.T @ rows, atol=1e-12)
     np.testing.assert_allclose(system.design.toarray(), dense, atol=1e-15)
-    np.testing.assert_allclose(system.apply(weight, several), system.normal_matrix(weight)[0] @ several, atol=1e-9)
+    np.testing.assert_allclose(system.apply(weight, several), system.inform(weight).matrix @ several, atol=1e-9)
     np.testing.assert_allclose(np.concatenate([*system.source_sums(weight, 150)]), [
         weight[system.source == s] @ dense[system.source == s] for s in range(60)
     ], atol=1e-12)  # fmt: skip

@@ -222,17 +222,16 @@ def test_the_undo_believes_no_damaged_field(small_exposure, change, words):
 def test_photmjsr_that_is_not_that_of_the_row_is_warned_of(small_exposure, caplog, ratio, warns):
     model = small_exposure("NRCA2", "F200W")
     table = table_of(photmjsr=model.meta.photometry.conversion_megajanskys / ratio)
-    _, decision = correct(model, table=table)
-    assert decision.action == "apply"
+    assert applied(table.apply(model)) is not None
     assert ("check that the table fits this calibration" in caplog.text) == warns
 
 
 def test_groups_without_a_common_scale_are_warned_of(small_exposure, caplog):
     row = {"filter": "F200W", "zero_point": 0.01}
     rows = [ZeroPointRow(detector=d, group=g, **row) for d, g in (("NRCA1", 1), ("NRCA2", 1), ("NRCB1", 2))]
-    correct(small_exposure("NRCA1", "F200W"), table=OffsetTable(rows=rows[:2]))
+    OffsetTable(rows=rows[:2]).apply(small_exposure("NRCA1", "F200W"))
     assert "common scale" not in caplog.text
-    correct(small_exposure("NRCA1", "F200W"), table=OffsetTable(rows=rows))
+    OffsetTable(rows=rows).apply(small_exposure("NRCA1", "F200W"))
     assert "is of group 1, and other detectors are of group 2: nothing links the groups" in caplog.text
 
 

@@ -63,6 +63,12 @@ class Decision:
         reason = self.reason.replace(f": {HOW_TO_GET_VALID}", "")
         return f"{self.name}: {'SKIPPED: ' if self.action == 'skip' else ''}{reason}"
 
+    def log(self) -> None:
+        """Log what was done, after a warning on it."""
+        if self.warning:
+            log.warning("%s: %s", self.name, self.warning)
+        log_result(self.line, self.level, is_whole=True)
+
 
 @dataclass(frozen=True)
 class Output:
@@ -104,10 +110,11 @@ class Correction:
         if status == "COMPLETE":
             cards = dict(opened.cards)
             return Decision("refuse", f"was corrected before, by {cards.get('R_MODOFF')} on {cards.get('MODFDATE')}")
-        exposure = opened.exposure
-        if missing := find_missing(self.table, exposure):
+        exposure, row = opened.exposure, None
+        if exposure.array and exposure.instrument == "NIRCAM":
+            row = self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
+        if row is None and (missing := find_missing(self.table, exposure)):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        row = exposure.array and self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
         record = self._record(row, exposure)
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None
@@ -131,15 +138,14 @@ class Correction:
         elif decision.action == "undo":
             decision = self._undo(opened)
         else:
-            if decision.warning:
-                log.warning("%s: %s", opened.name, decision.warning)
             factor_map = evaluate(opened, decision.record)
             _scale(opened, factor_map)
             # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
             stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
             cards = decision.record.cards(exposure, factor_map.centre)
             opened.mark("COMPLETE", cards, stored if decision.record.frame == "sky" else None)
-            decision = Decision("apply", f"took out {decision.record.in_words()}", is_changed=True)
+            reason = f"took out {decision.record.in_words()}"
+            decision = Decision("apply", reason, warning=decision.warning, is_changed=True)
         return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
 
     def preview(self, opened: OpenExposure) -> Decision:
@@ -321,7 +327,7 @@ def correct_members(
                     f"{error}; {done} of {len(outputs)} outputs are complete and kept; "
                     "run again with on_existing='skip'"
                 ) from error
-            log_result(decision.line, decision.level, is_whole=True)
+            decision.log()
             done += 1
             yield decision, result
 
@@ -337,7 +343,8 @@ def _correct_files(outputs: Mapping[Path, Output], correction: Correction, produ
     if len(outputs) == 1 and jobs:
         yield correct_file(*jobs[0])
         return
-    done = Workers(count=workers, scheduler=scheduler).map(correct_file, jobs, [path.name for path, *_ in jobs])
+    team = Workers(count=workers, scheduler=scheduler, threads=2)  # one file is written while another is read
+    done = team.map(correct_file, jobs, [path.name for path, *_ in jobs])
     with contextlib.closing(done):
         for path, output in outputs.items():
             yield _former(path, output) if output.is_finished else next(done)
@@ -394,5 +401,7 @@ def corrected_copy(table: OffsetTable, model: Any) -> Any:
     correction = Correction(table=table, on_invalid="error", on_missing="error")
     is_model = hasattr(model, "instance")  # others are files, or refused
     with open_exposure(model.copy() if is_model else model) as opened:
-        correction.run(opened)
+        decision = correction.run(opened)
+        if decision.warning:
+            log.warning("%s: %s", decision.name, decision.warning)
         return opened.to_model()

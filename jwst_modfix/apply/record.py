@@ -23,7 +23,7 @@ from jwst_modfix.exposure import (
 from jwst_modfix.table.table import FRAMES, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from jwst_modfix.exposure import Exposure
@@ -109,16 +109,17 @@ class AppliedOffset:
         list of tuple
             Keyword, value and comment of each card.
         """
-        cards = [(keyword, getattr(self, field), comment) for field, keyword, comment in _CARDS]
+        cards: list[tuple[str, Any, str]] = []
+        for name, keyword, comment in _CARDS:
+            if (value := getattr(self, name)) is not None:
+                cards.append((keyword, value, comment))
         if self.field is not None:
             cards.append((_ORDER, self.field.order, "Order of the field taken out"))
             coefficients = itertools.chain(*self.field.coefficients)
             for (keyword, i, j), value in zip(_field_cards(self.field.order), coefficients, strict=True):
                 cards.append((keyword, value, f"[mag] Coefficient of P_{i}(xi) P_{j}(eta)"))
-        cards = [card for card in cards if card[1] is not None]
-        values = {keyword: value for keyword, value, _ in cards}
         photmjsr = None if exposure.photmjsr is None else exposure.photmjsr * factor
-        return [*cards, (_SEAL, _seal(values, exposure, photmjsr), "Digest of record, detector and PHOTMJSR")]
+        return [*cards, (_SEAL, _seal(cards, exposure, photmjsr), "Digest of record, detector and PHOTMJSR")]
 
     def in_words(self) -> str:
         """Describe what was taken out."""
@@ -128,11 +129,13 @@ class AppliedOffset:
         return f"zero-point error {1e3 * self.zero_point:+z.2f} mmag{varying}"
 
 
-def _seal(values: Mapping[str, Any], exposure: Exposure, photmjsr: float | None) -> str:
+def _seal(cards: Iterable[tuple[Any, ...]], exposure: Exposure, photmjsr: float | None) -> str:
     """Digest of a record without its date, and of its exposure; 6 digits of numbers."""
     place = {"DETECTOR": exposure.detector, "FILTER": exposure.filter, "PUPIL": exposure.pupil, "PHOTMJSR": photmjsr}
-    kept = {key: value for key, value in values.items() if key not in (_SEAL, STATUS_KEYWORD, "MODFDATE")} | place
-    lines = [f"{key}={value:.6g}" if isinstance(value, Real) else f"{key}={value}" for key, value in kept.items()]
+    lines = []
+    for key, value, *_ in [*cards, *place.items()]:
+        if key not in (_SEAL, STATUS_KEYWORD, "MODFDATE"):
+            lines.append(f"{key}={value:.6g}" if isinstance(value, Real) else f"{key}={value}")
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
@@ -162,7 +165,7 @@ def read_record(opened: OpenExposure) -> AppliedOffset:
         raise ExposureError(f"{opened.name}: has {_ORDER} and MODFGRAD, but a correction has only one of them")
     if opened.tree.get(FACTOR_PATH) is not None and record.frame != "sky":
         raise ExposureError(f"{opened.name}: its ASDF tree has the factor of a sky gradient, but MODFFRAM is not sky")
-    if values.get(_SEAL) != _seal(values, opened.exposure, opened.exposure.photmjsr):
+    if values.get(_SEAL) != _seal(values.items(), opened.exposure, opened.exposure.photmjsr):
         raise ExposureError(
             f"{opened.name}: {_SEAL} = {values.get(_SEAL)} is not the digest of the correction's cards, DETECTOR, "
             "FILTER, PUPIL and PHOTMJSR: they were changed since, or are those of another exposure"

@@ -14,6 +14,7 @@ from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder, refuse_existing
 from jwst_modfix.table.describe import describe_validity, describe_value
 from jwst_modfix.table.table import OffsetTable
+from jwst_modfix.table.validity import EXPORTED
 from jwst_modfix.text import align, describe_band, wrap
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: st
     """Export a table into photom or flat files: none if one of them is refused."""
     paths = list_files(files, "flat" if kind == "flat" else "photom")
     single = len(paths) == 1 and output.lower().endswith(".fits")
-    targets = [Path(output) if single else Path(output) / f"{path.stem}_modfix.fits" for path in paths]
+    targets = [Path(output) if single else Path(output) / f"{path.stem}{EXPORTED}" for path in paths]
     if twice := [name for name, count in Counter(target.name for target in targets).items() if count > 1]:
         raise OutputError(f"{output}: {', '.join(twice)} would be written for several files; rename them")
     refuse_existing(targets, ReferenceTableError)

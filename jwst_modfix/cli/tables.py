@@ -12,9 +12,8 @@ from jwst_modfix.cli.calibrations import export_files
 from jwst_modfix.cli.options import FILES, Command, ManyFiles, chosen, new_table
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import refuse_existing, write_text
-from jwst_modfix.table.combine import compare_tables, merge_tables
+from jwst_modfix.table.combine import compare_tables, edit_row, merge_tables
 from jwst_modfix.table.describe import describe_table, describe_validity, describe_value
-from jwst_modfix.table.edit import edit_row
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align, count_nouns, describe_band, wrap
@@ -276,7 +275,7 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
       modfix convert mine.asdf new --photom old/*photom*.fits all detectors, to new/*_modfix.fits
       modfix convert mine.asdf new --flat old/*flat*.fits     for --steps.flat_field.override_flat
     """
-    from jwst_modfix.table import formats, lists  # late, as it imports astropy
+    from jwst_modfix.table import formats  # late, as it imports astropy
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
     exports = {kind: names for kind, names in files.items() if names}
@@ -294,7 +293,7 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
         return
     if is_import:
         if kinds[0] in _YAML:
-            table = lists.read_yaml_list(source, context)
+            table = formats.read_yaml_list(source, context)
         else:
             table = formats.read_columns(source, context, as_recipe=recipe_gradient)
         table.write(output)
@@ -302,7 +301,7 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
     elif kinds[1] == ".ecsv" and kinds[0] not in _FROM_LISTS:
         formats.write_ecsv(OffsetTable.read(source), output)
     elif kinds[1] in _YAML and kinds[0] not in _FROM_LISTS:
-        lists.write_yaml_list(OffsetTable.read(source), output)
+        formats.write_yaml_list(OffsetTable.read(source), output)
     else:
         raise click.UsageError(
             "IN and OUT must be an ASDF file and an ECSV or YAML file, in either order, or IN a CSV file, unless "

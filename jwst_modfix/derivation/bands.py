@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from jwst_modfix.errors import (
-    DegenerateTermWarning,
-    ModelMismatchWarning,
-    NoSolutionError,
-    SkyDisagreementWarning,
-)
+from jwst_modfix.errors import DegenerateTermWarning, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting import checks
 from jwst_modfix.fitting.drift import Drift, list_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
-from jwst_modfix.fitting.sky_points import judge_sky, solve_sky
+from jwst_modfix.fitting.sky import SkyComparison, SkyOffset, compare_sky, judge_sky, sky_offsets, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
 from jwst_modfix.fitting.verdict import ArrayResult, Result, judge_arrays, table_of_results
 from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
@@ -69,7 +64,7 @@ class BandResult:
     offsets: OffsetTable | None = None  # the rows that the verdicts admit
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
     residuals: tuple[checks.Residual, ...] = ()  # of the reserved sources
-    sky: tuple[checks.SkyComparison, ...] = ()
+    sky: tuple[SkyComparison, ...] = ()
     # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
     bootstrap: checks.Bootstrap | None = None
@@ -219,10 +214,15 @@ def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
 
 
 def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
-    table = photometry.exposures[_of_band(photometry.exposures, band.filter, band.pupil)]
-    columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
+    name = band.filter, band.pupil
     with without_warnings():
-        return solve_sky(number_times(np.asarray(table["mjd"])), *columns, (band.filter, band.pupil))
+        return solve_sky(*_list_levels(photometry.exposures[_of_band(photometry.exposures, *name)]), name)
+
+
+def _list_levels(table: Table) -> list[np.ndarray]:
+    """List times, arrays, modules, sky levels and their errors of exposures."""
+    levels = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
+    return [number_times(np.asarray(table["mjd"])), *levels]
 
 
 def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
@@ -332,7 +332,7 @@ _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end toget
 
 def _compare_sky(
     photometry: Photometry, solution: Solution, results: Sequence[ArrayResult]
-) -> tuple[checks.SkyComparison, ...]:
+) -> tuple[SkyComparison, ...]:
     """Compare offsets between the modules' sky levels with those from sources."""
     # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     m = solution.measurements
@@ -340,13 +340,12 @@ def _compare_sky(
     table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
     levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
     centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
-    return tuple(checks.compare_sky(_sky_offsets(table), centres, levels))
+    return tuple(compare_sky(_sky_offsets(table), centres, levels))
 
 
-def _sky_offsets(table: Table) -> dict[str, checks.SkyOffset]:
+def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
     """Find offsets of the sky levels; none where no two exposures are simultaneous."""
-    columns = (np.asarray(table[name]) for name in ("array", "module", "sky", "sky_error"))
-    return _attempt(lambda: checks.sky_offsets(number_times(np.asarray(table["mjd"])), *columns))[0] or {}
+    return _attempt(lambda: sky_offsets(*_list_levels(table)))[0] or {}
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, sol
 from jwst_modfix.derivation.joined import describe_calibration
 from jwst_modfix.derivation.provenance import make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
-from jwst_modfix.fitting.design import CHOICES, DETECTORS
-from jwst_modfix.fitting.sky_points import SKY_FLOOR
+from jwst_modfix.fitting.design import CHOICES
+from jwst_modfix.fitting.measurements import DETECTORS
+from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.fitting.zero_points import DetectorResult

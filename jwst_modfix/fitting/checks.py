@@ -1,31 +1,24 @@
 """Checks of a solution: reserved sources, bootstrap over sources, sky levels."""
 
-import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
 
-from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError
 from jwst_modfix.fitting.design import Term
-from jwst_modfix.fitting.linear import Design, LinearSystem, generalised_inverse
-from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
-from jwst_modfix.fitting.sky_points import sky_magnitudes
+from jwst_modfix.fitting.linear import Information
+from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.solution import Solution, fit_quietly
-from jwst_modfix.table.table import ARRAYS, MODULES
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
 # Elements of the per-measurement outer products in memory at once [8 bytes each].
 _CHUNK_ELEMENTS = 4_000_000
-_DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two epochs
-# Stray light moves the ratio of the modules' sky levels by some 0.3%, about the same in each epoch of a field: the
-# level is a check of blunders, and its change one of detectors [mag].
 _LEAST_GROWTH = 0.0005  # mag: a third of the least systematic error
+_SIGNIFICANT = 3.0  # sigmas of a difference between apertures
 _GROWTH_ERROR = 0.0005  # mag, of a growth in addition to its noise: the place within a pixel
-_LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +51,7 @@ def reserve_sources(measurements, rng, share=0.2):
 def validate(solution, measurements):
     """Correct the reserved sources and solve for the remaining offsets."""
     reserved = measurements.select(measurements.reserved)
-    known = np.isin(reserved.epoch, solution.model.epochs) & np.isin(reserved.detector, solution.measurements.detector)
-    reserved = reserved.select(known)
+    reserved = reserved.select(solution.model.knows(reserved))
     corrected = reserved.mag - solution.predict(reserved)
     left = replace(reserved, mag=corrected, reserved=np.zeros(len(reserved), dtype=bool))
     options = {"fit_slope": "none", "time_term": "zero", "min_sources": _MIN_SOURCES}
@@ -105,15 +97,15 @@ def list_assumptions(solution):
     """Find the detector whose change in one epoch alone would shift an offset most."""
     m, found = solution.measurements, []
     epochs, epoch = np.unique(m.epoch, return_inverse=True)
-    cell, shape = m.detector * len(epochs) + epoch, (2 * len(ARRAYS), len(epochs))
+    cell, shape = m.detector * len(epochs) + epoch, (len(PARTS), len(epochs))
     # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
     seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
     for term, *_ in _list_results(solution) if solution.model.scale == "modules" else ():
         shares = np.bincount(cell, _influence(solution, term), np.prod(shape)).reshape(shape) * (seen > 1)[:, None]
-        d, e = np.unravel_index(np.argmax(np.abs(shares)), shape)
+        d, e = np.unravel_index(np.argmax(np.abs(shares).round(9)), shape)
         if shares[d, e]:
-            known = {"detector": f"{ARRAYS[d // 2]} {MODULES[d % 2]}", "epoch": int(epochs[e])}
-            found.append(Assumption(array=term.array, share=float(shares[d, e]), **known))
+            where = {"detector": " ".join(PARTS[d]), "epoch": int(epochs[e])}
+            found.append(Assumption(array=term.array, share=float(shares[d, e]), **where))
     return tuple(found)
 
 
@@ -130,7 +122,7 @@ class ApertureDifference:
     @property
     def is_significant(self) -> bool:
         """Whether the term depends on the aperture."""
-        return abs(self.difference) > max(_DISAGREEMENT * self.error, _LEAST_GROWTH)
+        return abs(self.difference) > max(_SIGNIFICANT * self.error, _LEAST_GROWTH)
 
 
 def compare_apertures(solution, growth, far_growth, error):
@@ -171,7 +163,8 @@ def bootstrap_sources(solution, rng, n_draws=200):
     # with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
     free, shown = solution.free, solution.fitted & ~solution.model.mask("exposure")
     matrices, scores = _resample(solution, free, rng, n_draws)
-    inverses = [generalised_inverse(matrix, np.diag(np.diag(matrix)))[0] for matrix in matrices]
+    every = np.ones(np.count_nonzero(free), bool)
+    inverses = [Information(matrix, matrix).invert(every)[0] for matrix in matrices]
     steps = np.array([inverse @ score for inverse, score in zip(inverses, scores, strict=True)])
     draws = solution.values[shown] + steps @ solution.report()[np.ix_(shown, free)].T
     names = tuple(name for name, is_shown in zip(solution.names, shown, strict=True) if is_shown)
@@ -196,126 +189,3 @@ def _resample(solution, free, rng, n_draws):
         matrices += copies @ outer.reshape(len(starts), -1)
         scores += copies @ score
     return matrices.reshape(n_draws, p, p), scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class SkyOffset:
-    """Offset of one array ID from sky levels."""
-
-    array: str
-    offset: float  # Delta_AB = -2.5 log10(sky_A / sky_B), mag
-    # From the scatter between exposures, or from the levels' own errors where those are larger, with Student's factor
-    # for few exposures [mag].
-    offset_error: float
-    n_exposures: int  # in which both modules were measured
-
-
-@dataclass(frozen=True)
-class SkyComparison:
-    """Offset from the sky and from sources with errors [mag], and its change in time."""
-
-    array: str
-    sky: float
-    sky_error: float
-    sources: float
-    sources_error: float
-    sigmas: float  # sky minus sources, over the errors in quadrature
-    epochs: tuple[int, int] | None = None  # between which the sky's offset changes most; None where there is one
-    change: float = 0.0  # from the first to the second of them, mag
-    change_error: float = 0.0
-
-    @property
-    def disagrees(self) -> bool:
-        """Whether the level is off by more than stray light explains."""
-        return abs(self.sigmas) >= _DISAGREEMENT and abs(self.sky - self.sources) > _LEAST_LEVEL
-
-
-def sky_offsets(time, array, module, level, error):
-    """Compare the modules' sky levels exposure by exposure."""
-    # The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
-    # the background enter in full: a check, not a measurement to correct by.
-    time, array, module = (np.asarray(column) for column in (time, array, module))
-    level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
-    lengths = {len(column) for column in (time, array, module, level, error)}
-    if len(lengths) > 1:
-        raise MeasurementsError(f"sky levels: columns must have one length; got {sorted(lengths)}")
-    for name, column in (("level", level), ("error", error)):
-        bad = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
-        if len(bad):
-            raise MeasurementsError(
-                f"sky levels: {name} must be positive and finite; row {bad[0]} has {column[bad[0]]:g}"
-            )
-    found = {}
-    for name in ARRAYS:
-        ratio, ratio_error = _ratios(time, level, error, array == name, module)
-        if len(ratio):
-            value, value_error = _robust_mean(ratio, ratio_error)
-            found[name] = SkyOffset(array=name, offset=value, offset_error=value_error, n_exposures=len(ratio))
-    if not found:
-        raise NoSolutionError("sky levels: no array has levels of both modules at one time")
-    return found
-
-
-def compare_sky(offsets, results, by_epoch=None):
-    """Compare the sky's offsets with those of sources, and between epochs."""
-    # ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
-    # 3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
-    found = []
-    for result in results:
-        sky = offsets.get(result.array)
-        if sky is None or result.offset is None:
-            continue
-        value, error, sources, sources_error = sky.offset, sky.offset_error, result.offset, result.offset_error
-        sigmas = float((value - sources) / np.hypot(error, sources_error))
-        change = _largest_change({e: own[result.array] for e, own in (by_epoch or {}).items() if result.array in own})
-        found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
-        if found[-1].disagrees:
-            message = (
-                f"array {result.array}: offset from the sky {1e3 * value:.1f} ± {1e3 * error:.1f} mmag,"
-                f" from sources {1e3 * sources:.1f} ± {1e3 * sources_error:.1f} mmag:"
-                f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
-            )
-            warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        pairs = len(by_epoch or {}) * (len(by_epoch or {}) - 1) // 2
-        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(pairs, 1))
-        epochs, by, by_error = change
-        if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
-            message = (
-                f"array {result.array}: sky of module A over that of B changes by {1e3 * by:+z.1f} ±"
-                f" {1e3 * by_error:.1f} mmag from epoch {epochs[0]} to epoch {epochs[1]};"
-                " a detector may have changed: compare fits without one of them"
-            )
-            warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-    return tuple(found)
-
-
-def _largest_change(offsets):
-    """Find the two epochs of the most significant change, the change and its error."""
-    best = None, 0.0, 0.0
-    for first, second in itertools.combinations(sorted(offsets), 2):
-        change = offsets[second].offset - offsets[first].offset
-        error = float(np.hypot(offsets[first].offset_error, offsets[second].offset_error))
-        if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
-            best = (first, second), float(change), error
-    return best
-
-
-def _ratios(time, level, error, mine, module):
-    """Compute -2.5 log10(sky_A / sky_B) and its error for each time that has both."""
-    side = [np.flatnonzero(mine & (module == name)) for name in ("A", "B")]
-    _, a, b = np.intersect1d(time[side[0]], time[side[1]], return_indices=True)
-    a, b = side[0][a], side[1][b]
-    (mag_a, error_a), (mag_b, error_b) = (sky_magnitudes(level[rows], error[rows]) for rows in (a, b))
-    return mag_a - mag_b, np.hypot(error_a, error_b)
-
-
-def _robust_mean(values, errors):
-    """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
-    n, median, scatter = len(values), np.median(values), robust_width(values)
-    problem = HuberProblem(
-        system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),
-        free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
-    )  # fmt: skip
-    used = np.ones(n, bool)
-    fit = solve_huber(problem, used, start_huber(problem, used, [median]))
-    return float(fit.values[0]), float(student_factor(n) / np.sqrt(np.sum(fit.weight)))

@@ -6,21 +6,24 @@ from functools import cached_property
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.linear import Block, Design
-from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, Measurements, focal_plane_coordinate
-from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.fitting.linear import Block, Design, number_labels
+from jwst_modfix.fitting.measurements import (
+    DETECTORS,
+    DIRECTION,
+    EXPOSURE_SHARE,
+    ORIGIN,
+    PARTS,
+    Measurements,
+    focal_plane_coordinate,
+)
+from jwst_modfix.table.table import ARRAYS, MODULES, scale_pixels
 
 SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
 """Array IDs that have a gradient, by the parameter ``fit_slope``."""
 
 _SLOPES = ("slope", "slope_V2", "slope_V3")
-DETECTORS = tuple(f"NRC{module}{array.upper()}" for array in ARRAYS for module in MODULES)
-"""Names of the detectors, in the order of ``Measurements.detector``."""
-FULL_FRAME = 2048  # pixels along each side of an array
 # Rows of which polynomials are evaluated at once, which bounds the memory.
 _ROWS = 200_000
-# Counting is faster than sorting where the labels' range is at most this many times their number.
-_SPARSEST = 4
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Term:
         if self.array is None:
             return ()
         modules = MODULES if self.module is None else (self.module,)
-        return tuple(2 * ARRAYS.index(self.array) + MODULES.index(module) for module in modules)
+        return tuple(PARTS.index((self.array, module)) for module in modules)
 
     @property
     def is_of_detector(self) -> bool:
@@ -129,7 +132,7 @@ class Choice:
 
     def least_order(self, measurements: Measurements) -> int:
         """Find the order of the detectors' fields that a gradient requires: 0 or 1."""
-        arrays = {ARRAYS[code // 2] for code in np.unique(measurements.detector)}
+        arrays = {PARTS[code][0] for code in np.unique(measurements.detector)}
         return int(self.scale == "detectors" and not arrays.isdisjoint(SLOPE_ARRAYS[self.fit_slope]))
 
 
@@ -149,7 +152,28 @@ class Model:
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
-        return np.array([term.kind in kinds for term in self.terms], dtype=bool)
+        return np.isin(self._kind, kinds)
+
+    @cached_property
+    def _kind(self) -> np.ndarray:
+        return np.array([term.kind for term in self.terms], dtype=str)
+
+    @cached_property
+    def code(self) -> np.ndarray:
+        """Number of the detector of each term, the first of an array; -1 for none."""
+        return np.array([(*term.codes, -1)[0] for term in self.terms], dtype=int)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Order of the polynomial of each term; 0 for none."""
+        return np.array([sum(term.power or ()) for term in self.terms], dtype=int)
+
+    @cached_property
+    def epoch(self) -> np.ndarray:
+        """Place of the epoch of each term, or of its exposure; -1 for none."""
+        known = dict(zip(self.epochs.tolist(), range(len(self.epochs)), strict=True)) | {None: -1}
+        times = dict(zip(self.times.tolist(), self.epoch_of_time.tolist(), strict=True))
+        return np.array([times.get(term.time, known[term.epoch]) for term in self.terms], dtype=int)
 
     @cached_property
     def scale(self) -> str:
@@ -162,6 +186,10 @@ class Model:
         return tuple(
             sorted({code for term in self.terms if term.kind in ("level", "zero_point") for code in term.codes})
         )
+
+    def knows(self, measurements: Measurements) -> np.ndarray:
+        """Test which measurements are of detectors and epochs of the model."""
+        return np.isin(measurements.epoch, self.epochs) & np.isin(measurements.detector, self.detectors)
 
     @cached_property
     def powers(self) -> tuple[tuple[int, int], ...]:
@@ -227,10 +255,9 @@ class Model:
 
     def _places(self, kind, power=None):
         """Find the column of a kind of term by detector, epoch and exposure, else -1."""
-        n_detectors = len(ARRAYS) * len(MODULES)
         shape = {
-            "epoch": len(self.epochs), "exposure": len(self.times) + 1, "drift": (n_detectors, len(self.epochs)),
-        }.get(kind, n_detectors)  # fmt: skip
+            "epoch": len(self.epochs), "exposure": len(self.times) + 1, "drift": (len(PARTS), len(self.epochs)),
+        }.get(kind, len(PARTS))  # fmt: skip
         places = np.full(shape, -1, dtype=np.int32)
         for number in np.flatnonzero(self.mask(kind)):
             term = self.terms[number]
@@ -252,7 +279,11 @@ _HALVES = np.array([0.5, -0.5])  # of the offset in z_A and z_B
 
 def legendre(x: np.ndarray, y: np.ndarray, powers: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Evaluate P_i(xi) P_j(eta) of full-frame pixels for each (i, j), (n_powers, n)."""
-    xi, eta = (2 * np.asarray(v, float) / (FULL_FRAME - 1) - 1 for v in (x, y))
+    return multiply_legendre(scale_pixels(x), scale_pixels(y), powers)
+
+
+def multiply_legendre(xi: np.ndarray, eta: np.ndarray, powers: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Evaluate P_i(xi) P_j(eta) for each (i, j), shape (n_powers, n)."""
     degree = max((max(power) for power in powers), default=0)
     along, up = (np.polynomial.legendre.legvander(v, degree).T for v in (xi, eta))
     return np.stack([along[i] * up[j] for i, j in powers])
@@ -265,7 +296,7 @@ def list_powers(order: int) -> tuple[tuple[int, int], ...]:
 
 def list_terms(measurements, choice):
     """List zero points, slopes, terms of epochs and exposures, fields and drifts."""
-    there = [(ARRAYS[code // 2], MODULES[code % 2]) for code in np.unique(measurements.detector)]
+    there = [PARTS[code] for code in np.unique(measurements.detector)]
     arrays = list(dict.fromkeys(array for array, _ in there))
     terms = []
     for array in arrays if choice.scale == "modules" else ():
@@ -292,9 +323,7 @@ def list_terms(measurements, choice):
         terms += [Term("exposure", time=int(times[i])) for i in np.flatnonzero(shared[epoch_of_time])]
     if choice.drift:
         seen = np.unique(np.stack([measurements.detector, epoch]), axis=1).T
-        terms += [
-            Term("drift", ARRAYS[d // 2], MODULES[d % 2], int(epochs[e])) for d, e in seen if e > 0
-        ]  # fmt: skip
+        terms += [Term("drift", *PARTS[d], int(epochs[e])) for d, e in seen if e > 0]
     terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(choice.field_order)]
     terms += [Term("colour")] if choice.colour is not None else []
     model = Model(tuple(terms), epochs, choice.direction, choice.origin, times, epoch_of_time, colour=choice.colour)
@@ -304,9 +333,9 @@ def list_terms(measurements, choice):
 def demand_pixels(measurements):
     """Refuse measurements without the pixels that a field is a function of."""
     if measurements.x is None or measurements.y is None:
-        place = f"measurements in {measurements.filter}+{measurements.pupil}"
         raise MeasurementsError(
-            f"{place}: a field needs the columns x and y; without them set field_order=0 and fit_slope='none'"
+            f"{measurements.place}: a field needs the columns x and y; without them set field_order=0 and"
+            " fit_slope='none'"
         )
 
 
@@ -322,15 +351,3 @@ def _list_tilts(model, measurements):
         columns = [model._places("zero_point")[code], *(model._places("field", power)[code] for power in powers)]
         tilts[:, columns] = np.linalg.lstsq(shapes, places, rcond=None)[0].T
     return tuple(tilts)
-
-
-def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sort labels and index each value, 14 times faster than `numpy.unique`."""
-    least = int(values.min()) if len(values) else 0
-    span = int(values.max()) - least + 1 if len(values) else 0
-    if span > _SPARSEST * len(values) or not len(values):
-        labels, number = np.unique(values, return_inverse=True)
-        return labels, number
-    shifted = values.astype(np.int64) - least
-    there = np.bincount(shifted, minlength=span) > 0
-    return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[shifted]

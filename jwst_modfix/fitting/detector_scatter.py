@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
 from jwst_modfix.fitting.robust import RobustFit
 
 # Beyond this many effects their matrix is too large for eigenvalues; moments are as good with so many.
@@ -40,7 +39,7 @@ def estimate_detector_scatter(
     number = number_labels(time.astype(np.int64) * 16 + detector)[1]
     n = int(number.max()) + 1
     effects = LinearSystem(Design((Block(number, np.arange(n)),), n), system.source, system.eliminate)
-    inverse = system.invert(weight, free)[0]
+    inverse = system.inform(weight).invert(free)[0][np.ix_(free, free)]
     # Products of the effects' columns with the terms' and with each other, the sources' means taken out.
     variance = system.mean_variance(weight)
     cross = system.design.gram(weight, effects.design) - system.source_products(weight, variance, effects.design)
@@ -56,7 +55,7 @@ def estimate_detector_scatter(
     squares /= max(share.sum() / max(used, 1), 1e-9)
     left = used - np.count_nonzero(system.per_source(fit.base)) - np.linalg.matrix_rank(inverse, hermitian=True)
     if n <= _MANY:
-        information = effects.normal_matrix(weight)[0] - cross.T @ change
+        information = effects.inform(weight).matrix - cross.T @ change
         parts = (
             by_effect - by_term[:, terms] @ change
             for by_effect, by_term in zip(

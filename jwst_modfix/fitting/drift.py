@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, first_drifts
+from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, with_drifts
 from jwst_modfix.fitting.design import list_terms
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.linear import LinearSystem
 from jwst_modfix.fitting.robust import fit_robust
 from jwst_modfix.fitting.separability import Forecast
-from jwst_modfix.fitting.zero_points import find_determined
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.measurements import Measurements
@@ -82,13 +81,9 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
     free, fitted = np.array([known.get(term, (False, False)) for term in model.terms], bool).reshape(-1, 2).T
     # The mean of all detectors is the epoch's term; an epoch without a term of its own has no drifts either.
     timed = {t.epoch for t, f in zip(found.model.terms, found.fitted, strict=True) if f and t.kind == "epoch"}
-    there = set(np.array(found.model.detectors)[find_determined(found)].tolist())
-    # Detectors without a result drift too: if they were fixed, they would fix the others.
     every = np.array([term.kind == "drift" and term.epoch in timed for term in model.terms], bool)
-    possible = every & np.array([bool(there & set(term.codes)) for term in model.terms], bool)
-    free, fitted = free | (every & ~first_drifts(model, every)), (fitted & ~model.mask("drift")) | possible
     system = LinearSystem(model.design(m), found.system.source)
-    return Forecast(model, system, found.links, (), free, fitted, choice)
+    return with_drifts(Forecast(model, system, found.links, (), free, fitted, choice), every)
 
 
 def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
@@ -113,7 +108,7 @@ def describe_drifts(drifts: Sequence[Drift]) -> list[str]:
             words.append(f"epoch {epoch}: a drift of one of {len(errors)} detectors is known to {limits} mmag")
         hidden = [drift for drift in mine if drift.error is None]
         if hidden:
-            worst = max(hidden, key=lambda drift: abs(drift.share))
+            worst = max(hidden, key=lambda drift: round(abs(drift.share), 9))
             names = "any detector" if len(hidden) == len(mine) else ", ".join(drift.detector for drift in hidden)
             words.append(
                 f"epoch {epoch}: a drift of {names} is not separable from its zero point; 10 mmag of {worst.detector}"

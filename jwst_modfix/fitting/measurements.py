@@ -12,14 +12,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.linear import number_labels
 from jwst_modfix.table.table import ARRAYS, MODULES
 from jwst_modfix.text import count_nouns, describe_band
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["DIRECTION", "EXPOSURE_SHARE", "ORIGIN", "Measurements", "focal_plane_coordinate"]
+__all__ = [
+    "DETECTORS", "DIRECTION", "EXPOSURE_SHARE", "ORIGIN", "PARTS", "Measurements", "focal_plane_coordinate",
+]  # fmt: skip
 
+
+PARTS = tuple((array, module) for array in ARRAYS for module in MODULES)
+"""Array ID and module by number of the detector, as of ``Measurements.detector``."""
+DETECTORS = tuple(f"NRC{module}{array.upper()}" for array, module in PARTS)
+"""Names of the detectors by their numbers."""
 
 # Midpoint of the two long-wavelength arrays [arcsec], from the SIAF reference points of NRCA5_FULL and
 # NRCB5_FULL.
@@ -125,29 +133,29 @@ class Measurements:
         if self.reserved is None:
             object.__setattr__(self, "reserved", np.zeros(np.shape(self.source), dtype=bool))
         for name in self._columns():
-            object.__setattr__(self, name, _column(name, getattr(self, name), self._place))
+            object.__setattr__(self, name, _column(name, getattr(self, name), self.place))
         lengths = {name: len(getattr(self, name)) for name in self._columns()}
         if self.time is None and lengths["exposure"] == lengths["epoch"]:
             object.__setattr__(self, "time", _number_exposures(self.exposure, self.epoch))
         if len(set(lengths.values())) > 1:
-            raise MeasurementsError(f"{self._place}: columns must have one length; got {lengths}")
+            raise MeasurementsError(f"{self.place}: columns must have one length; got {lengths}")
         for name in [name for name in (*_FLOATS, *_OPTIONAL) if name in lengths]:
             bad = np.flatnonzero(~np.isfinite(getattr(self, name)))
             if len(bad):
                 raise MeasurementsError(
-                    f"{self._place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
+                    f"{self.place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
                 )
         low, high = _MAGNITUDE_LIMITS
         if len(self) and (self.mag.min() < low or self.mag.max() > high):
             row = int(np.argmax((self.mag < low) | (self.mag > high)))
             raise MeasurementsError(
-                f"{self._place}: mag must be from {low:g} to {high:g}; row {row} has {self.mag[row]:g}: leave rows out "
+                f"{self.place}: mag must be from {low:g} to {high:g}; row {row} has {self.mag[row]:g}: leave rows out "
                 "that were not measured"
             )
         if len(self) and self.mag_error.min() <= 0:
             row = int(np.argmin(self.mag_error))
             value = self.mag_error[row]
-            raise MeasurementsError(f"{self._place}: mag_error must be positive; row {row} has {value:g}")
+            raise MeasurementsError(f"{self.place}: mag_error must be positive; row {row} has {value:g}")
         _ = self.detector
         self._check_times()
 
@@ -157,7 +165,7 @@ class Measurements:
         if row is not None:
             epochs = np.unique(self.epoch[self.time == self.time[row]])
             raise MeasurementsError(
-                f"{self._place}: time {self.time[row]} is in epochs {epochs[0]} and {epochs[1]}; each exposure has a"
+                f"{self.place}: time {self.time[row]} is in epochs {epochs[0]} and {epochs[1]}; each exposure has a"
                 " time of its own"
             )
 
@@ -253,7 +261,8 @@ class Measurements:
         return describe_band(self.filter, self.pupil)
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
+        """Name of the measurements in messages."""
         return f"measurements in {self.filter}+{self.pupil}"
 
     def _columns(self) -> list[str]:
@@ -263,12 +272,12 @@ class Measurements:
     @cached_property
     def array_code(self) -> np.ndarray:
         """Place of each measurement's array ID in ``ARRAYS``."""
-        return _codes("array", self.array, ARRAYS, self._place)
+        return _codes("array", self.array, ARRAYS, self.place)
 
     @cached_property
     def module_code(self) -> np.ndarray:
         """Place of each measurement's module in ``MODULES``."""
-        return _codes("module", self.module, MODULES, self._place)
+        return _codes("module", self.module, MODULES, self.place)
 
     @cached_property
     def detector(self) -> np.ndarray:
@@ -340,18 +349,13 @@ def _number_exposures(exposure: np.ndarray, epoch: np.ndarray) -> np.ndarray:
     if _find_mixed(exposure, epoch) is None:
         return exposure
     first, span = exposure.min(), int(np.ptp(exposure)) + 1
-    numbers: np.ndarray = (exposure - first) + span * np.unique(epoch, return_inverse=True)[1]
-    return numbers
+    return np.asarray((exposure - first) + span * number_labels(epoch)[1])
 
 
 def _find_mixed(time: np.ndarray, epoch: np.ndarray) -> int | None:
     """Find a row whose time is in another epoch too; None where there is none."""
-    if not len(time):
-        return None
-    place = time - time.min()
-    if place.max() > 4 * len(time):
-        place = np.unique(time, return_inverse=True)[1]
-    last = np.zeros(int(place.max()) + 1, dtype=epoch.dtype)
+    times, place = number_labels(time)
+    last = np.zeros(len(times), dtype=epoch.dtype)
     last[place] = epoch
     differ = last[place] != epoch
     return int(np.argmax(differ)) if differ.any() else None

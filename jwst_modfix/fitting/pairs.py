@@ -9,8 +9,8 @@ from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting import robust
-from jwst_modfix.fitting.design import SLOPE_ARRAYS, number_labels
-from jwst_modfix.fitting.linear import Design, LinearSystem
+from jwst_modfix.fitting.design import SLOPE_ARRAYS
+from jwst_modfix.fitting.linear import Design, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
 from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS
@@ -80,7 +80,7 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
     # then B. Eq. 7-8 separate Delta_AB and Delta_time by medians; Eq. 9-10 fit ``Delta_p = k d + Delta_AB`` and
     # ``Delta_q = k d - Delta_AB`` together, here by Huber's estimator and with the Delta_time of each pair of epochs.
     visits = _average(measurements.select(~measurements.reserved))
-    place, found = f"measurements in {measurements.filter}+{measurements.pupil}", {}
+    place, found = measurements.place, {}
     for code, array in enumerate(ARRAYS):
         mine = {key: value[visits["array"] == code] for key, value in visits.items()}
         epochs = itertools.combinations(np.unique(mine["epoch"]), 2)
@@ -191,7 +191,7 @@ def _fit(array, pairs, columns):
     first = robust.start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1])
     fit = robust.solve_huber(problem, used, first)
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
-    normal = np.linalg.pinv(system.normal_matrix(fit.derivative)[0])
+    normal = np.linalg.pinv(system.inform(fit.derivative).matrix)
     effective = system.effective_sources(fit.derivative, normal)
     factor = robust.student_factor(effective - p + 1)
     covariance = robust.sandwich(problem, fit) * np.outer(factor, factor)

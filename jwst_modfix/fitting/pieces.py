@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import LinearSystem, generalised_inverse
+from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import USED, correct_leverage, settle
 from jwst_modfix.text import count_nouns
@@ -29,26 +28,23 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
     terms are determined, the scatter and the links are those of the solution; a piece has whole sources.
     """
     model, free, system = solution.model, solution.free, solution.system
-    here, n = np.ix_(free, free), solution.n_measurements
-    matrix, gram = system.normal_matrix(solution.derivative)
-    inverse = np.zeros_like(matrix)
-    inverse[here] = system.invert(solution.derivative, free)[0]
-    scatter = matrix @ solution.covariance @ matrix  # of the sandwich, which the covariance is
+    n, information = solution.n_measurements, system.inform(solution.derivative)
+    inverse = information.invert(free)[0]
+    # Of the sandwich, which the covariance is.
+    scatter = information.matrix @ solution.covariance @ information.matrix
     score, counts = np.zeros(len(free)), np.zeros(3, int)
     for piece in pieces:
-        known = np.isin(piece.detector, model.detectors) & np.isin(piece.epoch, model.epochs)
-        known &= np.isin(piece.time, model.times) & ~piece.reserved
+        known = model.knows(piece) & np.isin(piece.time, model.times) & ~piece.reserved
         m = piece.select(known)
         counts[2] += np.count_nonzero(~(known | piece.reserved))
         if not len(m):
             continue
         own, weight, pull, used = _settle_piece(solution, m)
-        part, before = own.normal_matrix(weight)
-        matrix, gram, score = matrix + part, gram + before, score + own.design.pull(pull)
+        information, score = information + own.inform(weight), score + own.design.pull(pull)
         # The leverage of a source is less than with the sample alone.
         scatter += own.source_products(correct_leverage(own, weight, inverse, pull), np.ones(own.n_sources))
         counts[:2] += used, own.n_sources
-    inverse[here] = generalised_inverse(matrix[here], gram[here])[0]
+    inverse = information.invert(free)[0]
     step = inverse @ score
     _refuse_large(solution, step)
     words = (
@@ -82,7 +78,7 @@ def _refuse_large(solution: Solution, step: np.ndarray) -> None:
     if (excess > 0).any():
         worst = int(np.argmax(excess))
         raise MeasurementsError(
-            f"measurements in {solution.measurements.filter}+{solution.measurements.pupil}: the sources outside of the "
+            f"{solution.measurements.place}: the sources outside of the "
             f"sample move the {solution.model.terms[worst].words} by {1e3 * step[worst]:+.1f} mmag, with an error of "
             f"{1e3 * error[worst]:.1f} mmag; look at the rows of these sources, or solve fewer in memory"
         )

@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import LinearSystem
+from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import Measurements
 
 # Huber (1981, Robust Statistics, section 4); the efficiency is for Gaussian errors.
@@ -87,8 +86,8 @@ class HuberProblem:
     def invert(self, weight):
         """Invert for the free terms; combinations without information keep their value."""
         if not self.free.any():
-            return np.zeros((0, 0))
-        return self.system.invert(weight, self.free)[0]
+            return np.zeros(2 * self.free.shape)
+        return self.system.inform(weight).invert(self.free)[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,17 +124,16 @@ def solve_huber(problem, used, fit):
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
     matrix_scale, inverse = fit.scale, problem.invert(fit.base)
     for _ in range(_MAX_ITERATIONS):
-        before, scale_before, values = fit.values, fit.scale, fit.values.copy()
-        if len(inverse):
-            values[problem.free] += inverse @ system.score(fit.weight, fit.residual)[problem.free]
+        before, scale_before = fit.values, fit.scale
+        values = before + inverse @ system.score(fit.weight, fit.residual)
         residual = system.residual(fit.weight, problem.y, values)
         scale = problem.find_scale(residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free))
         fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
         fit = _rescale(problem, used, fit, *scale, problem.robust)
-        change = np.abs(fit.values - before)[problem.free]
+        change = np.abs(fit.values - before)
         settled = abs(fit.scale - scale_before) <= _TOLERANCE * scale_before
         error = np.sqrt(np.maximum(np.diag(inverse), 0))
-        enough = 1 if len(inverse) else _SWEEPS
+        enough = 1 if problem.free.any() else _SWEEPS
         if fit.iterations > enough and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
             break
         if not (problem.robust or problem.rescale):
@@ -168,15 +166,11 @@ def sandwich(problem, fit, as_given=False):
     Residuals of a source that determines a term are too small: they are corrected for the leverage of the source.
     ``as_given``: H^-1, where the errors are known.
     """
-    system, free = problem.system, problem.free
-    covariance, here = np.zeros((len(free), len(free))), np.ix_(free, free)
-    covariance[here] = inverse = problem.invert(fit.derivative)
+    system, inverse = problem.system, problem.invert(fit.derivative)
     if as_given:
-        return covariance
-    score = correct_leverage(system, fit.derivative, covariance, fit.weight * fit.residual)
-    scatter = system.source_products(score, np.ones(system.n_sources))
-    covariance[here] = inverse @ scatter[here] @ inverse
-    return covariance
+        return inverse
+    score = correct_leverage(system, fit.derivative, inverse, fit.weight * fit.residual)
+    return inverse @ system.source_products(score, np.ones(system.n_sources)) @ inverse
 
 
 def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -315,7 +309,7 @@ def _find_links(problem, weight, used):
     found = np.zeros(system.n_sources, dtype=bool)
     if not problem.free.any():
         return found
-    for direction in system.find_null_space(weight * used, problem.free).T:
+    for direction in system.inform(weight * used).invert(problem.free)[1].T:
         pull, whole = system.residual(weight, 0.0, direction), np.sum(weight * (system.design @ direction) ** 2)
         found |= system.per_source(weight * pull**2) > _INFORMED * whole
     return found

@@ -6,17 +6,18 @@ the robust score test (White 1982, Econometrica 50, 1) in Hotelling's form, F(k,
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import f as fisher
 
 from jwst_modfix.errors import ModelMismatchWarning
-from jwst_modfix.fitting.design import number_labels
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem, generalised_inverse
+from jwst_modfix.fitting.design import list_powers, multiply_legendre
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
+from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.solution import Solution
-from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.table.table import MODULES
 from jwst_modfix.text import format_measured
 
 MISMATCH = 1e-3
@@ -106,7 +107,7 @@ def warn_of_mismatch(tests: Sequence[ScoreTest], band: str) -> None:
 
 def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple[str, _Columns]]:
     m, weight = solution.measurements, solution.weight
-    detectors = [f"array {ARRAYS[code // 2]} module {MODULES[code % 2]}" for code in range(2 * len(ARRAYS))]
+    detectors = ["array {} module {}".format(*part) for part in PARTS]
     by_epoch = _indicate([(m.detector, detectors), (m.epoch, "in epoch")])
     by_exposure = _indicate([(m.time, "exposure")])
     each = _indicate([(m.detector, detectors), (m.time, "in exposure")])
@@ -155,31 +156,30 @@ def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[s
     axes = ("V2", "V3") if m.x is None or m.y is None else ("x", "y")
     codes, detector = number_labels(m.detector)
     modules, module = number_labels(m.module_code)
-    on_detector = _legendre(_scale(getattr(m, axes[0]), detector), _scale(getattr(m, axes[1]), detector))
-    in_module = _legendre(_scale(m.V2, module), _scale(m.V3, module))
+    on_detector = _map((getattr(m, axis) for axis in axes), detector)
+    in_module = _map((m.V2, m.V3), module)
     shapes = (f"along {axes[0]}", f"along {axes[1]}", f"curved along {axes[0]}", "twisted", f"curved along {axes[1]}")
     places = len(shapes) * np.arange(len(codes))
-    blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector.T))
+    blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector))
     matrix = Design(tuple(blocks), len(shapes) * len(codes))
     words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
     yield "position on detector", _Columns(matrix, words)
     if len(modules) == len(MODULES):
         side = np.where(m.module_code == 0, 0.5, -0.5)
-        columns = side[:, None] * np.column_stack([on_detector, in_module])
+        columns = (side * np.concatenate([on_detector, in_module])).T
         words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
         yield "position x module", _Columns(Design.of_columns(columns), words)
 
 
-def _legendre(xi: np.ndarray, eta: np.ndarray) -> np.ndarray:
-    return np.column_stack([xi, eta, (3 * xi**2 - 1) / 2, xi * eta, (3 * eta**2 - 1) / 2])
-
-
-def _scale(place: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Scale coordinates to [-1, 1] over what is seen of each detector or module."""
-    low, high = np.full(group.max() + 1, np.inf), np.full(group.max() + 1, -np.inf)
-    np.minimum.at(low, group, place)
-    np.maximum.at(high, group, place)
-    return np.asarray((2 * place - low[group] - high[group]) / np.maximum(high - low, 1e-9)[group])
+def _map(places: Iterable[np.ndarray], group: np.ndarray) -> np.ndarray:
+    """Evaluate polynomials to order 2 over what is seen of each detector or module."""
+    scaled = []
+    for place in places:
+        low, high = np.full(group.max() + 1, np.inf), np.full(group.max() + 1, -np.inf)
+        np.minimum.at(low, group, place)
+        np.maximum.at(high, group, place)
+        scaled.append((2 * place - low[group] - high[group]) / np.maximum(high - low, 1e-9)[group])
+    return multiply_legendre(*scaled, list_powers(2))
 
 
 def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
@@ -191,15 +191,15 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
         return None
     known = system.design.beside(*columns.beside)
     joint = LinearSystem(known.beside(columns.matrix), system.source, system.eliminate)
-    mine = np.concatenate([np.flatnonzero(free), np.arange(len(free), known.n_terms), known.n_terms + kept])
-    p, here = len(mine) - q, np.ix_(mine, mine)
+    held, tested = np.append(np.flatnonzero(free), np.arange(len(free), known.n_terms)), known.n_terms + kept
+    information = joint.inform(weight)
+    change, left = information.project(held, tested)
+    project = np.zeros((joint.design.n_terms, q))
+    project[held], project[tested] = -change, np.eye(q)
     # Residuals are from weighted means of the sources: their scores do not need to be freed of these again.
-    information, gram = (part[here] for part in joint.normal_matrix(weight))
-    scatter = joint.source_products(weight * solution.residual, np.ones(joint.n_sources))[here]
-    inverse, _ = generalised_inverse(information[:p, :p], gram[:p, :p])
-    project = np.vstack([-inverse @ information[:p, p:], np.eye(q)])
-    score, spread = project.T @ joint.design.pull(weight * solution.residual)[mine], project.T @ scatter @ project
-    left, before = project.T @ information @ project, np.diag(gram)[p:]
+    score = project.T @ joint.design.pull(weight * solution.residual)
+    spread = project.T @ joint.source_products(weight * solution.residual, np.ones(joint.n_sources)) @ project
+    before = np.diag(information.gram)[tested]
     # Combinations with information of their own, in units of what each column held before.
     root = np.sqrt(np.maximum(before, 1e-300))
     share, vector = np.linalg.eigh(left / np.outer(root, root))
@@ -210,7 +210,7 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
         return None
     probability = _hotelling(vector.T @ score, vector.T @ spread @ vector, n)
     strength = score[alone] / np.sqrt(np.maximum(np.diag(spread)[alone], 1e-300))
-    effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength)))
+    effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength).round(9)))
     same = np.flatnonzero(np.abs(strength) >= _ALIAS * np.abs(strength[best]))[:3]
     places = [best, *(i for i in same if i != best)]
     return ScoreTest(

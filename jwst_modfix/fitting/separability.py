@@ -10,17 +10,16 @@ from scipy.sparse.csgraph import connected_components
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.blocks import (
     MAX_INFLATION,
-    Information,
     admit_drifts,
     admit_exposures,
-    admit_field,
     find_companions,
     find_references,
     report_terms,
 )
-from jwst_modfix.fitting.design import Choice, Model, Term, list_terms, number_labels
-from jwst_modfix.fitting.linear import NULL_SHARE, LinearSystem, generalised_inverse
-from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.design import Choice, Model, Term, list_terms
+from jwst_modfix.fitting.fields import admit_field
+from jwst_modfix.fitting.linear import NULL_SHARE, Information, LinearSystem, number_labels
+from jwst_modfix.fitting.measurements import PARTS, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
@@ -35,7 +34,7 @@ _COUNTED_EPOCHS = 30
 class LinkReport:
     """Which detectors and epochs share sources."""
 
-    detectors: tuple[str, ...]  # labels "<array> <module>" of the detectors that have measurements
+    codes: tuple[int, ...]  # numbers of the detectors that have measurements
     shared: np.ndarray  # (n_detectors, n_detectors), sources of both detectors; on the diagonal, of the detector
     epochs: tuple[int, ...]  # in order of time
     shared_epochs: np.ndarray  # (n_epochs, n_epochs), sources of both epochs
@@ -44,25 +43,25 @@ class LinkReport:
     repeated: int  # sources measured more than once
     n_sources: int
 
-    def group_of(self, term: Term) -> int:
-        """Find the group of the term's detector, or of the first of its array."""
-        labels = [f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in term.codes]
-        return int(self.detector_group[next(self.detectors.index(one) for one in labels if one in self.detectors)])
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Labels "<array> <module>" of the detectors."""
+        return tuple(" ".join(PARTS[code]) for code in self.codes)
 
-    def between_modules(self, array):
-        """Count the sources that both modules of an array ID measured."""
-        pair = [f"{array} {module}" for module in MODULES]
-        if not set(pair) <= set(self.detectors):
-            return 0
-        return int(self.shared[self.detectors.index(pair[0]), self.detectors.index(pair[1])])
+    def group(self, codes: np.ndarray) -> np.ndarray:
+        """Find the groups of detectors; -1 for those without measurements."""
+        groups = dict(zip(self.codes, self.detector_group.tolist(), strict=True))
+        return np.array([groups.get(code, -1) for code in codes.tolist()], dtype=int)
+
+    def between(self, codes: tuple[int, ...]) -> int:
+        """Count the sources that all of two detectors measured."""
+        return int(self.shared[tuple(map(self.codes.index, codes))]) if set(codes) <= set(self.codes) else 0
 
     def sentences(self):
         """List in words what is not linked."""
-        alone = self.shared.sum(axis=1) == np.diag(self.shared)
-        found = [
-            "array {} module {} has no common source with any other".format(*self.detectors[i].split())
-            for i in np.flatnonzero(alone)
-        ]
+        alone = np.flatnonzero(self.shared.sum(axis=1) == np.diag(self.shared))
+        words = "array {} module {} has no common source with any other"
+        found = [words.format(*PARTS[self.codes[i]]) for i in alone]
         for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
             members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
             noun, verb = ("epoch", "has") if len(members) == 1 else ("epochs", "have")
@@ -77,7 +76,7 @@ def count_links(measurements: Measurements) -> LinkReport:
     epochs, epoch = number_labels(measurements.epoch)
     shared, shared_epochs = _shared(source, detector), _shared(source, epoch)
     return LinkReport(
-        detectors=tuple(f"{ARRAYS[code // 2]} {MODULES[code % 2]}" for code in detectors),
+        codes=tuple(detectors.tolist()),
         shared=shared,
         epochs=tuple(int(e) for e in epochs),
         shared_epochs=shared_epochs,
@@ -120,26 +119,23 @@ def count_weakest_links(
 
 def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> None:
     """Refuse measurements that determine no offset between modules or detectors."""
-    place = f"measurements in {measurements.filter}+{measurements.pupil}"
+    place = measurements.place
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
-    modules = sorted({detector.split()[1] for detector in links.detectors})
-    if len(modules) < len(MODULES) and scale == "modules":
-        raise NoSolutionError(f"{place}: all are of module {modules[0]}; an offset needs both modules")
+    groups = [{int(g) for c, g in zip(links.codes, links.detector_group, strict=True) if c % 2 == side}
+              for side in range(len(MODULES))]  # fmt: skip
+    if not all(groups) and scale == "modules":
+        only = MODULES[int(not groups[0])]
+        raise NoSolutionError(f"{place}: all are of module {only}; an offset needs both modules")
     if links.repeated == 0:
         why = "no overlap"
         if len(links.epochs) == 1:
             why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
         raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
     if scale == "detectors":
-        if len(set(links.detector_group.tolist())) == len(links.detectors):
+        if len(set(links.detector_group.tolist())) == len(links.codes):
             raise NoSolutionError(f"{place}: no overlap: no detector shares sources with another")
-        return
-    sides = [
-        {int(g) for d, g in zip(links.detectors, links.detector_group, strict=True) if d.endswith(module)}
-        for module in MODULES
-    ]
-    if not sides[0] & sides[1]:
+    elif not groups[0] & groups[1]:
         raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
 
 
@@ -190,12 +186,11 @@ class Forecast:
     @property
     def field_order(self) -> int:
         """Order of the fields that are fitted."""
-        powers = (term.power for term, fitted in zip(self.model.terms, self.fitted, strict=True) if fitted)
-        return max((sum(power) for power in powers if power), default=0)
+        return int(self.model.order[self.fitted].max(initial=0))
 
     def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert the information; find which reported terms it determines."""
-        information = Information(self.model, self.links, *self.system.normal_matrix(weight))
+        information = self.system.inform(weight)
         inverse, null = information.invert(self.free)
         return inverse, ~information.touches(self.report(), null)
 
@@ -281,10 +276,10 @@ def _admit_terms(model, system, links, weight, choice):
     # A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
     # that is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but
     # left out of the result, so that the others' errors hold. Levels of arrays are always free.
-    matrix, gram = system.normal_matrix(weight)
+    information = system.inform(weight)
     references = find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references
-    unknown = _undetermined_offsets(matrix, gram, main, model.mask("level"))
+    unknown = _undetermined_offsets(information, main, model.mask("level"))
     if (unknown == main).all():
         what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
         raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
@@ -292,52 +287,47 @@ def _admit_terms(model, system, links, weight, choice):
     # Each round leaves out the term with the least support. What was refused before is tried again: the terms that
     # stood in its way may be gone.
     while True:
-        reduced = _eliminate(matrix, gram, nuisance)
-        admitted = _admit_all(model, reduced, gram, nuisance | references, refused, choice.time_term != "zero")
+        reduced = _eliminate(information, nuisance)
+        admitted = _admit_all(model, reduced, nuisance | references, refused, choice.time_term != "zero")
         fitted = np.isin(np.arange(len(model.terms)), admitted)
         found = Forecast(model, system, links, (), fitted | nuisance, fitted, choice)
         counts = count_effective_sources(found, weight)
-        covariance = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
+        covariance = np.linalg.inv(reduced.matrix[np.ix_(admitted, admitted)])
         weakest = _find_unsupported(model.terms, covariance, admitted, counts, choice.min_sources)
         if weakest is None:
             break
         number = model.terms.index(weakest.term)
         nuisance[number] = True
         refused = {number: weakest} | {i: r for i, r in refused.items() if nuisance[i]}
-    information = Information(model, links, matrix, gram)
     companions = (references | model.mask("level")) & find_companions(model, links, fitted)
     found = replace(found, fitted=fitted | companions)
     for admit in (admit_exposures, admit_field, admit_drifts):
-        found = admit(found, information, choice)
+        found = admit(found, information)
     counts = count_effective_sources(found, weight)
     return replace(found, status=_statuses(found, weight, refused, counts))
 
 
-def _undetermined_offsets(matrix, gram, found, levels):
+def _undetermined_offsets(information, offsets, levels):
     """Find offsets with a part in the null space when only levels are free with them."""
-    found = found.copy()
-    here = np.ix_(found, found)
-    inverse, null = generalised_inverse(_eliminate(matrix, gram, levels)[here], gram[here])
-    unlinked = np.linalg.norm(null, axis=1) > np.sqrt(NULL_SHARE)
-    found[found] = unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR)
-    return found
+    reduced = _eliminate(information, levels)
+    inverse, null = reduced.invert(offsets)
+    unlinked = reduced.touches(np.eye(len(offsets)), null)
+    return offsets & (unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR))
 
 
-def _eliminate(matrix, gram, nuisance):
+def _eliminate(information, nuisance):
     """Eliminate nuisance terms: the Schur complement is the others' information."""
-    here = np.ix_(nuisance, nuisance)
-    inverse, _ = generalised_inverse(matrix[here], gram[here])
-    reduced = matrix - matrix[:, nuisance] @ inverse @ matrix[nuisance, :]
-    reduced[nuisance, :] = reduced[:, nuisance] = 0.0
-    return reduced
+    reduced = np.zeros_like(information.matrix)
+    reduced[np.ix_(~nuisance, ~nuisance)] = information.project(nuisance, ~nuisance)[1]
+    return Information(reduced, information.gram)
 
 
-def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
+def _admit_all(model, information, nuisance, refused, fit_epochs):
     """Admit what can be admitted; put the reasons against the others in ``refused``."""
     admitted = [int(i) for i in np.flatnonzero(model.mask("offset", "zero_point") & ~nuisance)]
     if not admitted:
         return []
-    inverse = np.linalg.inv(reduced[np.ix_(admitted, admitted)])
+    reduced, inverse = information.matrix, np.linalg.inv(information.matrix[np.ix_(admitted, admitted)])
     # Epoch terms before slopes: where the two cannot be separated, a slope must not take an epoch's term.
     epochs = np.flatnonzero(model.mask("epoch")) if fit_epochs else []
     for number in (*epochs, *np.flatnonzero([term.is_slope or term.kind == "colour" for term in model.terms])):
@@ -346,7 +336,7 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
         # What the admitted terms take over of the candidate, and the information that is left to it alone.
         fraction = inverse @ reduced[admitted, number]
         left = max(reduced[number, number] - reduced[number, admitted] @ fraction, 0.0)
-        status = _find_obstacle(model.terms, reduced, gram, admitted, number, fraction, left, np.diag(inverse))
+        status = _find_obstacle(model.terms, information, admitted, number, fraction, left, np.diag(inverse))
         if status is None:
             admitted.append(int(number))
             # The inverse of the bordered matrix: a thousand inversions would take minutes.
@@ -357,10 +347,10 @@ def _admit_all(model, reduced, gram, nuisance, refused, fit_epochs):
     return admitted
 
 
-def _find_obstacle(terms, reduced, gram, admitted, number, fraction, left, variance):
+def _find_obstacle(terms, information, admitted, number, fraction, left, variance):
     """Find the reason against a term; None where it can be admitted."""
-    term, own = terms[number], reduced[number, number]
-    if own <= NULL_SHARE * gram[number, number]:
+    term, own = terms[number], information.matrix[number, number]
+    if own <= NULL_SHARE * information.gram[number, number]:
         why = "moves along the gradient's direction" if term.is_slope else "links it to another epoch"
         why = "of another colour is in both modules" if term.kind == "colour" else why
         return TermStatus.refuse(term, f"no source {why}; fixed to 0")
@@ -410,7 +400,7 @@ def _statuses(found, weight, refused, counts):
             scale = error[number] * error[others]
             known = np.divide(np.abs(covariance[number, others]), scale, out=np.zeros(len(others)), where=scale > 0)
             largest, words, kind = float(known.max(initial=0.0)), "", "free"
-            if term.kind == "offset" and links.between_modules(term.array) == 0:
+            if term.kind == "offset" and links.between(term.codes) == 0:
                 kind, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
             status.append(TermStatus(term, kind, words, largest, float(error[number]), counts.get(number, 0.0)))
         elif number in refused:

@@ -14,17 +14,24 @@ from scipy.stats import chi2
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import find_companions, find_references
-from jwst_modfix.fitting.design import CHOICES, DETECTORS, Choice, number_labels
+from jwst_modfix.fitting.design import CHOICES, Choice
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
-from jwst_modfix.fitting.field_choice import choose_order
-from jwst_modfix.fitting.measurements import DIRECTION, EXPOSURE_SHARE, ORIGIN, Measurements, is_finite
-from jwst_modfix.fitting.missed import Structure, carry_fields, measure_structure
+from jwst_modfix.fitting.fields import Structure, carry_fields, choose_order, measure_structure
+from jwst_modfix.fitting.measurements import (
+    DETECTORS,
+    DIRECTION,
+    EXPOSURE_SHARE,
+    ORIGIN,
+    PARTS,
+    Measurements,
+    is_finite,
+)
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
 from jwst_modfix.fitting.verdict import ArrayResult, table_of_results
 from jwst_modfix.fitting.zero_points import DetectorResult, fix_gauge, judge
-from jwst_modfix.table.table import ARRAYS, MODULES, Gradient
+from jwst_modfix.table.table import Gradient
 from jwst_modfix.text import align, count_nouns, format_measured, html_table, wrap
 
 if TYPE_CHECKING:
@@ -193,7 +200,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         tuple of float
             The difference and its standard error [mag]; terms that are not determined count as 0.
         """
-        there = {ARRAYS[code // 2] for code in self.model.detectors if code ^ 1 in self.model.detectors}
+        there = {PARTS[code][0] for code in self.model.detectors if code ^ 1 in self.model.detectors}
         if array not in there:
             raise MeasurementsError(
                 f"array {array!r} is not part of the solution; {', '.join(sorted(there)) or 'none'} is"
@@ -205,7 +212,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
 
     def _middle(self, array: str, module: str) -> tuple[float, float]:
-        mine = self.measurements.detector == 2 * ARRAYS.index(array) + MODULES.index(module)
+        mine = self.measurements.detector == PARTS.index((array, module))
         return float(self.measurements.V2[mine].mean()), float(self.measurements.V3[mine].mean())
 
     def residuals(self) -> dict[str, np.ndarray]:
@@ -220,14 +227,12 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             measurements. A residual is the magnitude minus z + g u + t minus the mean of its source: of its
             measurements used, or of all where the source is rejected whole.
         """
-        source, m = number_labels(self.measurements.source)[1], self.measurements
-        left, weight = m.mag - self.predict(m), 1 / m.mag_error**2
-        mean = np.bincount(source, weight * left) / np.bincount(source, weight)
-        used = self.rejected == 0
-        is_used = np.bincount(source, used)[source] > 0
+        m, system, used = self.measurements, self.system, self.rejected == 0
+        left = system.residual(1 / m.mag_error**2, m.mag, self.values)
+        is_used = system.per_source(used)[system.source] > 0
         names = ("source", "exposure", "epoch", "array", "module", "mag")
         columns: dict[str, np.ndarray] = {name: getattr(m, name) for name in names}
-        columns |= {"residual": np.where(is_used, self.residual, left - mean[source]), "used": used}
+        columns |= {"residual": np.where(is_used, self.residual, left), "used": used}
         return columns | {"reason": np.array(REASONS)[self.rejected]}
 
     def to_table(self, description: str | None = None, *, baseline: str = "B", **meta: Any) -> OffsetTable:
@@ -482,7 +487,7 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
         except NoSolutionError as error:
             what = forecast.model.scale
             raise NoSolutionError(
-                f"measurements in {mine.filter}+{mine.pupil}: {1 - np.mean(found.rejected == 0):.0%} were rejected as"
+                f"{mine.place}: {1 - np.mean(found.rejected == 0):.0%} were rejected as"
                 f" outliers or variable sources, and the others do not link the {what}"
             ) from error
         # A term that is no longer free changes the others: they are fitted again without it. Terms only get fewer.
@@ -533,16 +538,19 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
 
 def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
     """List detectors to be linked: an offset's modules, a detector and a reference."""
-    terms, group = solution.model.terms, solution.links.group_of
-    references = find_references(solution.model, solution.links)
-    code = {group(term): term.codes[0] for term, found in zip(terms, references, strict=True) if found}
-    pairs = {term.name: (term.codes[0], code[group(term)]) for term in terms if term.kind == "zero_point"}
-    return pairs | {term.name: (term.codes[0], term.codes[1]) for term in terms if term.kind == "offset"}
+    model, group = solution.model, solution.links.group(solution.model.code)
+    references = find_references(model, solution.links)
+    kept = dict(zip(group[references].tolist(), model.code[references].tolist(), strict=True))
+    points = np.flatnonzero(model.mask("zero_point"))
+    pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
+    return pairs | {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
 
 
 def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
     """Convert to reported terms: values and covariance, with factors for few sources."""
-    groups = {str(term.array): solution.links.group_of(term) for term in solution.model.terms if term.kind == "level"}
+    model, levels = solution.model, np.flatnonzero(solution.model.mask("level"))
+    groups = solution.links.group(model.code[levels]).tolist()
+    groups = dict(zip([str(model.terms[level].array) for level in levels], groups, strict=True))
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
     return replace(solution, values=report @ solution.values, covariance=covariance, level_group=groups)

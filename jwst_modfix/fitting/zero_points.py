@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.blocks import field_error
-from jwst_modfix.fitting.design import DETECTORS, FULL_FRAME, legendre
-from jwst_modfix.fitting.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.blocks import find_determined
+from jwst_modfix.fitting.design import legendre
+from jwst_modfix.fitting.fields import field_error
+from jwst_modfix.fitting.measurements import DETECTORS, ORIGIN, Measurements
 from jwst_modfix.fitting.verdict import NOT_DETERMINED, NOT_NEEDED, Result, conclude, joint_sigmas, judge_arrays
-from jwst_modfix.table.table import BASELINES, MODULES, Field, ZeroPointRow
+from jwst_modfix.table.table import BASELINES, FULL_FRAME, MODULES, Field, ZeroPointRow
 
 if TYPE_CHECKING:
     from jwst_modfix.fitting.separability import Forecast
@@ -83,16 +84,6 @@ def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     return Gauge(tuple(codes.tolist()), weights, determined, group)
 
 
-def find_determined(solution: Forecast) -> np.ndarray:
-    """Test whether each detector's zero point is determined within its group."""
-    model, found = solution.model, set()
-    for term, fitted in zip(model.terms, solution.fitted, strict=True):
-        alone = term.kind == "level" and term.module is not None
-        if fitted and (term.kind in ("offset", "zero_point") or alone):
-            found |= set(term.codes)
-    return np.array([code in found for code in model.detectors])
-
-
 def judge(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[Result, ...]:
     """Give each array ID, or each detector, its verdict."""
     if solution.model.scale == "modules":
@@ -124,8 +115,10 @@ def _judge(solution: Solution, gauge: Gauge, place: int, significance: float) ->
     known["missed"] = left.rms if left is not None else None
     known["n_sources"] = own.effective_sources if own is not None else 0.0
     if powers:
-        known["field"] = _make_field(powers, values[1:])
-        known["field_error"] = field_error(solution.model, solution.covariance, code)
+        matrix = np.zeros(2 * (1 + max(map(sum, powers)),))
+        matrix[tuple(np.transpose(powers))] = values[1:]
+        known["field"] = Field.from_matrix(matrix)
+        known["field_error"] = field_error(solution.model, np.sqrt(np.diag(solution.covariance)), code)
     elif error < _EXACT:
         verdict, words = (NOT_DETERMINED, link) if group else (NOT_NEEDED, "its flux scale is kept")
         return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
@@ -193,16 +186,9 @@ def forecast_detectors(
         found.append(DetectorForecast(
             detector=DETECTORS[code], group=group, words=words,
             error=float(np.sqrt(max(weights @ covariance @ weights, 0.0))) if determined else None,
-            field_error=field_error(model, covariance, code) if code in fields else None,
+            field_error=field_error(model, np.sqrt(np.diag(covariance)), code) if code in fields else None,
         ))  # fmt: skip
     return tuple(found)
-
-
-def _make_field(powers: tuple[tuple[int, int], ...], values: np.ndarray) -> Field:
-    order = max(map(sum, powers))
-    known = dict(zip(powers, values.tolist(), strict=True))
-    rows = tuple(tuple(known.get((i, j), 0.0) for j in range(order + 1 - i)) for i in range(order + 1))
-    return Field(order=order, coefficients=rows)
 
 
 def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:

@@ -244,8 +244,7 @@ def _subtract(
     m = solution.measurements if measurements is None else measurements
     rejected = np.zeros(len(m), int)
     rejected[~m.reserved] = solution.rejected
-    known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
-    m = m.select(known & (rejected < OUTLIER))
+    m = m.select(solution.model.knows(m) & (rejected < OUTLIER))
     system, t = split_prediction(solution, m)
     one, other, part = m.module_code == 0, m.module_code == 1, m.array_code
     if epochs is not None:

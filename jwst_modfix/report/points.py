@@ -10,14 +10,12 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
-from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.measurements import PARTS, Measurements
 from jwst_modfix.fitting.robust import OUTLIER_SIGMA
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
-from jwst_modfix.table.table import ARRAYS, MODULES
 
 _TIMES = ("epoch", "exposure", "drift")  # kinds of terms that are no part of the correction
-_DETECTORS = np.array([f"{array} {module}" for array in ARRAYS for module in MODULES])
 _COLUMNS = ("source", "exposure", "epoch", "array", "module", "mag", "mag_error", "V2", "V3", "RA", "Dec", "reserved")
 
 
@@ -36,7 +34,7 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     table = derivation.measurements["residual", "reason", "flags"][band.rows]
     if solution is None:
         raise ValueError(f"{band.name} has no solution")
-    known = np.isin(m.epoch, solution.model.epochs) & np.isin(m.detector, solution.measurements.detector)
+    known = solution.model.knows(m)
     system, time = np.full((2, len(m)), np.nan)
     system[known], time[known] = split_prediction(solution, m.select(known))
     residual, pull = np.asarray(table["residual"], float).copy(), np.full(len(m), np.nan)
@@ -49,7 +47,7 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     pull[~m.reserved] = np.where(solution.rejected == 0, solution.residual * np.sqrt(solution.base) / share, np.nan)
     columns = {name: getattr(m, name) for name in _COLUMNS}
     columns |= {"residual": residual, "before": residual + system, "pull": pull, "reason": reason, "used": reason == ""}
-    columns |= {"detector": _DETECTORS[m.detector], "deviates": deviates}
+    columns |= {"detector": np.array([" ".join(part) for part in PARTS])[m.detector], "deviates": deviates}
     mjd = np.asarray(derivation.photometry.exposures["mjd"])[m.exposure]
     columns["colour"] = np.full(len(m), np.nan) if band.colour is None else band.colour.values
     columns |= {"mjd": mjd, "flags": np.asarray(table["flags"])}

@@ -141,13 +141,14 @@ def _add_galaxy(
     image: Array, x: float, y: float, flux: float, shape: Array, profile: Mixture, psf: Mixture, scale: float
 ) -> None:
     """Add a galaxy: each Gaussian of its profile with each of the PSF."""
-    for profile_weight, radius in zip(profile.weights, profile.sigmas, strict=True):
-        for psf_weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
-            covariance = radius**2 * shape + (sigma**2 + _PIXEL_VARIANCE) * np.eye(2)
-            columns = _stamp(x, np.sqrt(covariance[0, 0]))
-            rows = _stamp(y, np.sqrt(covariance[1, 1]))
-            stamp = _gaussian(columns - x, rows - y, covariance)
-            _add_stamp(image, columns, rows, profile_weight * psf_weight * flux / stamp.sum(), stamp)
+    shapes = profile.sigmas[:, None, None, None] ** 2 * shape
+    covariances = shapes + ((psf.sigmas / scale) ** 2 + _PIXEL_VARIANCE)[:, None, None] * np.eye(2)
+    reach = np.sqrt(np.diagonal(covariances, axis1=2, axis2=3))
+    inverses, shares = np.linalg.inv(covariances), np.outer(profile.weights, psf.weights)
+    for place in np.ndindex(shares.shape):
+        columns, rows = _stamp(x, reach[place][0]), _stamp(y, reach[place][1])
+        stamp = _gaussian(columns - x, rows - y, inverses[place])
+        _add_stamp(image, columns, rows, shares[place] * flux / stamp.sum(), stamp)
 
 
 def _stamp(center: float, sigma: float) -> Array:
@@ -160,8 +161,7 @@ def _integrate(offset: Array, sigma: float) -> Array:
     return np.asarray(ndtr((offset + 0.5) / sigma) - ndtr((offset - 0.5) / sigma))
 
 
-def _gaussian(dx: Array, dy: Array, covariance: Array) -> Array:
-    inverse = np.linalg.inv(covariance)
+def _gaussian(dx: Array, dy: Array, inverse: Array) -> Array:
     along_x, along_y = np.exp(-0.5 * inverse[0, 0] * dx**2), np.exp(-0.5 * inverse[1, 1] * dy**2)
     return np.asarray(np.exp(-inverse[0, 1] * np.outer(dy, dx)) * along_x * along_y[:, None])
 

@@ -75,7 +75,7 @@ class ModuleOffsetStep(OfflineStep):
     on_missing = option('skip', 'error', default='skip')  # An instrument, filter or pupil that the table has no row for: pass it on unchanged, or end with an error
     on_nothing = option('warn', 'error', default='warn')  # Not one exposure is corrected: end with a warning that says what to do, or with an error before anything is written
     on_existing = option('overwrite', 'skip', 'error', default='overwrite')  # An output that exists: write it again, keep it if it is the finished output of this very input, table and parameters (to resume), or end with an error before anything is written
-    workers = integer(default=1)  # Processes that correct the members of an association; 0 for one on each core
+    workers = integer(default=1)  # Processes that correct the members of an association; 1 for this process alone, which works on two files at a time; 0 for one on each core
     scheduler = string(default=None)  # Address of the scheduler of a Dask cluster that corrects the members of an association, instead of processes on this machine
     in_memory = boolean(default=True)  # Keep the exposures of a returned library in memory? If False, they live in files
     suffix = string(default='modfix')  # Suffix of output files; with inverse, 'unmodfix' unless another is given
@@ -250,12 +250,16 @@ class ModuleOffsetStep(OfflineStep):
         """Correct each member, log what was done, and return the results."""
         workers = {"workers": self.workers, "scheduler": self.scheduler}
         corrected = correct_members(members, correction, outputs, product=product, **workers)
-        shown = show_progress(corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False)
-        done = [(decision, result) for decision, result in shown]
-        self.decisions += tuple(decision for decision, _ in done)
-        if len(done) > 1 or any(decision.action == "skip" for decision, _ in done):
-            summarize([decision for decision, _ in done])
-        return [result for _, result in done]
+        decisions, results = [], []
+        for decision, result in show_progress(
+            corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False
+        ):
+            decisions.append(decision)
+            results.append(result)
+        self.decisions += tuple(decisions)
+        if len(decisions) > 1 or any(decision.action == "skip" for decision in decisions):
+            summarize(decisions)
+        return results
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
         """Log where the association is, or that nothing was corrected and what to do."""

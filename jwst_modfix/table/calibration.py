@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,37 +14,24 @@ from astropy.io import fits
 from jwst_modfix.errors import ExposureError, ReferenceTableError
 from jwst_modfix.exposure import open_fits
 from jwst_modfix.files import refuse_existing, written_whole
-from jwst_modfix.table.table import DETECTORS, FULL_FRAME, MAG_PER_FRACTION, OffsetTable, Row, array_of
+from jwst_modfix.table.table import DETECTORS, FULL_FRAME, MAG_PER_FRACTION, OffsetTable, Row
 from jwst_modfix.table.validity import base_name, mjd_of, photmjsr_agrees
 from jwst_modfix.text import count_nouns, plain_text
 
 _MARK = "jwst_modfix"
-_WORDS = {
-    "photom": "a photom file of NIRCam imaging", "flat": "a flat file of NIRCam imaging",
-    "area": "a pixel area file of NIRCam imaging",
-}  # fmt: skip
 _YEAR = 365.0  # days, as in jwst.photom.time_dependence
+# Throughput over that of a first day t0, t days after it, and the columns of the table; jwst.photom.time_dependence.
+_THROUGHPUT: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
+    "TIMECOEFF_LINEAR": (("lossperyear",), lambda t, loss: 1 - loss * t / _YEAR),
+    "TIMECOEFF_EXPONENTIAL": (("amplitude", "tau", "const"), lambda t, high, tau, low: high * np.exp(-t / tau) + low),
+    "TIMECOEFF_POWERLAW": (
+        ("year1value", "tsoft", "alpha"),
+        lambda t, of_year_1, soft, alpha: of_year_1 * ((t + soft) / (_YEAR + soft)) ** alpha,
+    ),
+}
 
 
 # ---- photom files ----
-
-
-def _linear(t: float, lossperyear: float) -> float:
-    return 1 - lossperyear * t / _YEAR
-
-
-def _exponential(t: float, amplitude: float, tau: float, const: float) -> float:
-    return float(amplitude * np.exp(-t / tau) + const)
-
-
-def _powerlaw(t: float, year1value: float, tsoft: float, alpha: float) -> float:
-    return float(year1value * ((t + tsoft) / (_YEAR + tsoft)) ** alpha)
-
-
-# Throughput over that of a first day t0, t days after it, by the columns of the table; jwst.photom.time_dependence.
-_THROUGHPUT: dict[str, Callable[..., float]] = {
-    "TIMECOEFF_LINEAR": _linear, "TIMECOEFF_EXPONENTIAL": _exponential, "TIMECOEFF_POWERLAW": _powerlaw,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class PhotomLine:
     pupil: str
     subarray: str | None  # None where the file has no such column
     photmjsr: float  # (MJy/sr) / (DN/s), before the correction for time
-    losses: tuple[tuple[str, dict[str, float]], ...] = ()  # TIMECOEFF tables and their coefficients in this row
+    losses: tuple[tuple[str, tuple[float, ...]], ...] = ()  # TIMECOEFF tables; t0 and the coefficients in this row
 
     @property
     def label(self) -> str:
@@ -69,9 +55,8 @@ class PhotomLine:
         """Find the PHOTMJSR that photom writes on a date; NaN if the loss is not defined."""
         photmjsr = np.float64(self.photmjsr)
         with np.errstate(all="ignore"):
-            for name, coefficients in self.losses if mjd is not None else ():
-                shape = {key: value for key, value in coefficients.items() if key != "t0"}
-                photmjsr /= _THROUGHPUT[name](np.float64(mjd) - coefficients["t0"], **shape)
+            for name, (t0, *coefficients) in self.losses if mjd is not None else ():
+                photmjsr /= _THROUGHPUT[name][1](np.float64(mjd) - t0, *coefficients)
         return float(photmjsr)
 
 
@@ -109,7 +94,7 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
     missing = [name for name in ("filter", "pupil", "photmjsr", "uncertainty") if name not in names]
     if missing or "wavelength" in names:
         lacks = f"it has no column {', '.join(missing)} in PHOTOM" if missing else "it is for spectra"
-        raise ReferenceTableError(f"{path}: is not {_WORDS['photom']}: {lacks}")
+        raise ReferenceTableError(f"{path}: is not {_of_kind('photom')}: {lacks}")
     if wrong := [f"{name} is {types[name]}" for name in ("photmjsr", "uncertainty") if types[name].kind != "f"]:
         raise ReferenceTableError(
             f"{path}: PHOTMJSR and UNCERTAINTY must be one floating number in a row, not scaled: {', '.join(wrong)}"
@@ -123,7 +108,10 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
     lines = tuple(
         PhotomLine(
             place, _text(row["filter"]), _text(row["pupil"]), subarray, float(row["photmjsr"]),
-            tuple((name, _coefficients(name, table[place])) for name, table in tables.items()),
+            tuple(
+                (name, tuple(float(table[column][place]) for column in ("t0", *_THROUGHPUT[name][0])))
+                for name, table in tables.items()
+            ),
         )
         for place, (row, subarray) in enumerate(zip(data, subarrays, strict=True))
     )  # fmt: skip
@@ -134,9 +122,8 @@ def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
     return Photom(Path(path), header["DETECTOR"], header.get("PIXAR_SR"), lines, str(header.get("HISTORY", "")))
 
 
-def _coefficients(name: str, row: Any) -> dict[str, float]:
-    columns = ["t0", *list(inspect.signature(_THROUGHPUT[name]).parameters)[1:]]
-    return {column: float(row[column]) for column in columns}
+def _of_kind(kind: str) -> str:
+    return f"a {'pixel area' if kind == 'area' else kind} file of NIRCam imaging"
 
 
 def _text(value: Any) -> str:
@@ -155,7 +142,7 @@ def is_of_kind(path: Path, kind: str) -> bool:
 @contextlib.contextmanager
 def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
     """Open a reference file of one NIRCam detector; refuse a bad one or another kind."""
-    what = _WORDS[kind]
+    what = _of_kind(kind)
     with contextlib.ExitStack() as stack:
         try:
             hdulist = stack.enter_context(open_fits(Path(path)))
@@ -188,7 +175,7 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
     refuse_existing([output], ReferenceTableError)
     with _open(photom, "photom") as hdulist:
         found = _find_rows(_parse_photom(hdulist, photom), table)
-        dropped = tuple(dict.fromkeys(row for _, row in found if row.varies))
+        dropped = tuple(dict.fromkeys(row for _, row in found if row.slope or row.field))
         if dropped and not drop_slope:
             raise ReferenceTableError(
                 f"{table.name}: a photom file cannot carry the {'; the '.join(map(_variation, dropped))}; drop it to "
@@ -205,7 +192,7 @@ def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *,
 
 
 def _variation(row: Row) -> str:
-    return f"{row.variation} of {row.label}"
+    return f"{'field' if row.field else 'slope'} of {row.label}"
 
 
 def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
@@ -229,8 +216,8 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row
             f"{photom.path}: {table.name} has no row for {photom.detector} in any filter of this file"
         )
     for_all = {(line.filter, line.pupil) for line in photom.lines if line.subarray is None}
-    mine = (photom.detector, array_of(photom.detector))
-    lost = [row.label for row in table.rows if row.subarray and row.name in mine and row.band in for_all]
+    mine = [row for row in table.rows if photom.detector in row.detectors and row.band in for_all]
+    lost = [row.label for row in mine if row.subarray]
     if lost:
         raise ReferenceTableError(
             f"{photom.path}: has one row for all subarrays and cannot carry {', '.join(lost)}; remove the rows, or "
@@ -403,11 +390,11 @@ def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path)
 def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:
     """Find coefficients t0 and lossperyear of the file's own loss times the drift."""
     # The product of two losses is not linear: it gets the value and the slope that it has at t0 of the drift.
-    own = dict(line.losses).get("TIMECOEFF_LINEAR", {"t0": drift.t0 if drift else 0.0, "lossperyear": 0.0})
-    if drift is None or not own["lossperyear"]:
-        return (own["t0"], own["lossperyear"]) if drift is None else (drift.t0, drift.loss)
-    value = _linear(drift.t0 - own["t0"], own["lossperyear"])
-    loss = own["lossperyear"] + value * drift.loss
+    t0, own = dict(line.losses).get("TIMECOEFF_LINEAR", (0.0, 0.0))
+    if drift is None or not own:
+        return (t0, own) if drift is None else (drift.t0, drift.loss)
+    value = 1 - own * (drift.t0 - t0) / _YEAR
+    loss = own + value * drift.loss
     return drift.t0 - (1 - value) * _YEAR / loss, loss
 
 
@@ -472,9 +459,7 @@ def read_image(path: str | Path, kind: str) -> Image:
     with _open(path, kind) as hdulist:
         header = hdulist[0].header
         if "SCI" not in hdulist or len(hdulist["SCI"].shape) != 2:
-            raise ReferenceTableError(
-                f"{path}: is not a {kind} file of NIRCam imaging: it has no image SCI of two axes"
-            )
+            raise ReferenceTableError(f"{path}: is not {_of_kind(kind)}: it has no image SCI of two axes")
         corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
         ny, nx = hdulist["SCI"].shape
         sizes = (int(header.get("SUBSIZE1", nx)), int(header.get("SUBSIZE2", ny)))

@@ -1,20 +1,95 @@
-"""Tables merged and compared."""
+"""Tables edited, merged and compared."""
 
+import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.file import today
-from jwst_modfix.table.rules import context_number
-from jwst_modfix.table.table import Field, Gradient, OffsetTable, Row, Validity, legendre_rms
-from jwst_modfix.table.validity import contexts_in_words, find_means, is_kept
+from jwst_modfix.table import file
+from jwst_modfix.table.rules import check, context_number, schema_of
+from jwst_modfix.table.table import (
+    Field,
+    Gradient,
+    OffsetRow,
+    OffsetTable,
+    Row,
+    Validity,
+    ZeroPointRow,
+    legendre_rms,
+)
+from jwst_modfix.table.validity import contexts_in_words, find_means, find_mismatch, is_kept
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
+
+
+# ---- editing ----
+
+
+def edit_row(
+    path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
+) -> tuple[str, OffsetTable]:
+    """Change or add a row, with a line in the file's history: line and new table.
+
+    The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
+    """
+    path = file.locate_table(path)
+    target = file.check_target(output) if output else path
+    file.refuse_packaged(target)
+    kind = OffsetRow if "array" in key else ZeroPointRow
+    problems: list[str] = []
+    for field, rule in schema_of(*kind.path)["properties"].items():
+        if field in key:
+            check(key[field], rule, f"--{field}", problems)
+    if problems:
+        raise ReferenceTableError(str(path), problems)
+    identity = (key[kind.part], key["filter"], key["pupil"], key.get("subarray", ""))
+    if mismatch := find_mismatch(*identity):
+        raise ReferenceTableError(
+            f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
+        )
+    before = file.read_tree(path)
+    rows = file.table_from_tree(before, str(path)).rows
+    line = _history_line(key, next((row for row in rows if row.identity == identity), None), changes, path)
+    after = _edit(before, f"{kind.kind}s", key, changes, line)
+    document = file.TableText(path)
+    document.update(document.tree, before, after)
+    return line, document.write(target, after)
+
+
+def _edit(tree: Any, block: str, key: Mapping[str, str], changes: Mapping[str, float], line: str) -> Any:
+    """Make the edit in a copy of a tree of plain values."""
+    tree = copy.deepcopy(tree)
+    rows, meta = tree.setdefault(block, []), tree["meta"]
+    place = {"pupil": "CLEAR", "subarray": None, **key}
+    row = next((row for row in rows if {"pupil": "CLEAR", "subarray": None, **row}.items() >= place.items()), None)
+    if row is None:
+        rows.append({**key, **changes})
+    else:
+        row.update(changes)
+    meta.setdefault("history", []).append(line)
+    if "schema_version" in meta and (version := file.needed_version(tree)) != "1.0.0":
+        meta["schema_version"] = version
+    return tree
+
+
+def _history_line(key: Mapping[str, str], row: Row | None, changes: Mapping[str, float], path: Path) -> str:
+    units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
+    new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
+    if not new:
+        raise ReferenceTableError(f"{path}: {row and row.label} has these values already; nothing to change")
+    words = ", ".join(
+        f"{name} " + (f"{getattr(row, name)} -> " if row else "") + f"{value!r} {units.get(name, 'mag')}"
+        for name, value in new.items()
+    )
+    verb = "changed" if row else "added"
+    label = ", ".join(f"{name}={value}" for name, value in key.items())
+    return f"{file.today()}, by hand: {verb} row ({label}), {words}."
 
 
 # ---- conventions of the gradient ----
@@ -100,7 +175,7 @@ def merge_tables(
 def _merge_meta(tables: Sequence[OffsetTable], chosen: str) -> dict[str, Any]:
     sources = ", ".join(f"{table.name} (hash {table.digest})" for table in tables)
     history = [f"{table.name}: {line}" for table in tables for line in table.meta.get("history", ())]
-    history.append(f"{today()}: merged of {sources}{chosen}.")
+    history.append(f"{file.today()}: merged of {sources}{chosen}.")
     meta: dict[str, Any] = {"description": f"Rows of {', '.join(table.name for table in tables)}"}
     for name in ("author", "pedigree"):
         if found := dict.fromkeys(table.meta[name] for table in tables if name in table.meta):
@@ -188,42 +263,29 @@ def _common_baseline(tables: Sequence[OffsetTable]) -> str | None:
 def _merge_validity(tables: Sequence[OffsetTable], which: str) -> Validity:
     """Find the calibrations of all tables, or of any; a table allows what it omits."""
     found: dict[str, Any] = {}
-    choose = {
-        "context_first": (max, min),
-        "context_last": (min, max),
-        "photom": (_common, _all),
-        "flat": (_common, _all),
-    }
-    for name, (narrow, widen) in choose.items():
+    ends = {"context_first": (max, min), "context_last": (min, max)}
+    for name in ("context_first", "context_last", "photom", "flat"):
         given = [value for table in tables if (value := getattr(table.valid_for, name))]
-        key = {"key": context_number} if name.startswith("context") else {}
-        if given and which == "intersection":
-            found[name] = narrow(given, **key)
-        elif len(given) == len(tables):
-            found[name] = widen(given, **key)
-    first, last = found.get("context_first"), found.get("context_last")
-    if first and last and (context_number(first) or 0) > (context_number(last) or 0):
-        raise _no_common("context", [(table.name, contexts_in_words(table.valid_for)) for table in tables])
-    for kind in ("photom", "flat"):
-        if kind in found and not found[kind]:
-            raise _no_common(kind, [(table.name, ", ".join(getattr(table.valid_for, kind))) for table in tables])
+        if not given or (which == "union" and len(given) < len(tables)):
+            continue
+        if name in ends:
+            found[name] = ends[name][which == "union"](given, key=context_number)
+        else:
+            names = dict.fromkeys(itertools.chain(*given))
+            found[name] = tuple(item for item in names if which == "union" or all(item in one for one in given))
+    first, last = (context_number(found.get(name)) for name in ends)
+    lacking = ["context"] if first and last and first > last else [name for name, value in found.items() if not value]
+    if lacking:
+        words = "; ".join(f"{table.name} is valid for {_allowed(table.valid_for, lacking[0])}" for table in tables)
+        raise ReferenceTableError(
+            f"valid_for.{lacking[0]}: none in common ({words}), and validity holds for a whole table. Files of "
+            "different detectors or filters always differ: join all names with validity 'union'"
+        )
     return Validity(**found)
 
 
-def _common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(name for name in lists[0] if all(name in other for other in lists))
-
-
-def _all(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(itertools.chain(*lists)))
-
-
-def _no_common(kind: str, named: Iterable[tuple[str, str]]) -> ReferenceTableError:
-    words = "; ".join(f"{name} is valid for {calibrations or 'any'}" for name, calibrations in named)
-    return ReferenceTableError(
-        f"valid_for.{kind}: none in common ({words}), and validity holds for a whole table. Files of different "
-        "detectors or filters always differ: join all names with validity 'union'"
-    )
+def _allowed(validity: Validity, kind: str) -> str:
+    return (contexts_in_words(validity) if kind == "context" else ", ".join(getattr(validity, kind))) or "any"
 
 
 # ---- comparing ----

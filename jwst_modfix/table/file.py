@@ -1,28 +1,28 @@
 """The coefficient table as an ASDF file: strict reading as plain values; writing."""
 
 import datetime
+import io
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.files import refuse_existing, write_text
-from jwst_modfix.table.rules import Rule, check
+from jwst_modfix.files import refuse_existing, write_text, written_whole
+from jwst_modfix.table.rules import SCHEMA_VERSION, check, schema_of
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 from jwst_modfix.table.validity import find_doubts
 from jwst_modfix.text import is_url, log
 
 ENVIRONMENT_VARIABLE = "JWST_MODFIX_REFERENCE"
 PACKAGED_TABLE = Path(str(resources.files("jwst_modfix.table") / "tables" / "ma2023_table2.asdf"))
-SCHEMA_VERSION = "2.0.0"  # written where a table needs it; others are written as 1.0.0, which older versions read
 SCHEMA_URI = f"asdf://jwst-modfix.org/schemas/moduleoffset-{SCHEMA_VERSION}"
 
 _MAX_BYTES = 1024**2  # a table of every array, filter and pupil takes 20 kB, and a MiB some ten seconds to parse
@@ -118,14 +118,10 @@ def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
     return table_of_file(read_tree(path), path, cls)
 
 
-def table_of_file(tree: Mapping[str, Any], path: Path, cls: type = OffsetTable) -> Any:
+def table_of_file(tree: Mapping[str, Any], path: Path, cls: type = OffsetTable, problems: Iterable[str] = ()) -> Any:
     """Make the table that a file's tree describes; warn of doubtful values."""
-    return warn_of_doubts(table_from_tree(tree, str(path), cls), path)
-
-
-def warn_of_doubts(table: OffsetTable, path: Path) -> OffsetTable:
-    """Warn of what is doubtful in a table, such as rows that no exposure can match."""
-    for words in find_doubts(table):
+    table = table_from_tree(tree, str(path), cls, problems)
+    for words in find_doubts(table):  # such as rows that no exposure can match
         log.warning("%s: %s", path, words)
     return table
 
@@ -157,18 +153,12 @@ def own_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
     """Convert a table to the plain tree of its file; ``meta`` replaces its fields."""
-    validity = table.valid_for
-    context = {"first": validity.context_first, "last": validity.context_last}
     tree: dict[str, Any] = plain_tree(
         {
             "meta": {**META_DEFAULTS, **table.meta, **meta},
             "baseline": table.baseline,
             "gradient": table.gradient and asdict(table.gradient),
-            "valid_for": {
-                "context": context if any(context.values()) else None,
-                "photom": validity.photom or None,
-                "flat": validity.flat or None,
-            },
+            "valid_for": table.valid_for.given(),
             "offsets": [asdict(row) for row in table.offsets] or (None if table.rows else []),
             "zero_points": [asdict(row) for row in table.zero_points] or None,
         }
@@ -184,42 +174,22 @@ def needed_version(tree: Mapping[str, Any]) -> str:
     return SCHEMA_VERSION if needs_2 else "1.0.0"
 
 
-_ANY = Rule(kind="any")
-_ROWS = Rule(kind="list", items=_ANY)
-_REQUIRED_META = ("reftype", "telescope", "instrument", "description", "author", "pedigree", "useafter")
-_CONTEXT = Rule(kind="mapping", keys={"first": _ANY, "last": _ANY})
-# The classes check blocks and rows by their own rules.
-_TREE = Rule(
-    kind="mapping",
-    required=("meta", "valid_for"),
-    needs={"offsets": "baseline"},
-    keys={
-        "meta": Rule(kind="mapping", items=_ANY, required=_REQUIRED_META),
-        "baseline": _ANY,
-        "gradient": _ANY,
-        "valid_for": Rule(kind="mapping", may_be_empty=True, keys={"context": _CONTEXT, "photom": _ANY, "flat": _ANY}),
-        "offsets": _ROWS,
-        "zero_points": _ROWS,
-    },
-)
-
-
-def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable) -> Any:
+def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable, problems: Iterable[str] = ()) -> Any:
     """Make the table of a plain tree; report all problems at once, with their places."""
     _check_version(tree, name)
-    problems: list[str] = []
-    blocks = check(tree, _TREE, "", problems)
-    valid_for = blocks.get("valid_for", {})
-    for end, context in valid_for.pop("context", {}).items():
-        valid_for[f"context_{end}"] = context
+    problems = list(problems)
+    rows = {"type": "array", "minItems": 1, "items": None}  # which have classes, as has what is None
+    known = {"meta": schema_of("meta"), "baseline": None, "gradient": None, "valid_for": None, "offsets": rows,
+             "zero_points": rows}  # fmt: skip
+    blocks = check(tree, {**schema_of(), "properties": known}, "", problems)
     gradient = Gradient.collect(blocks["gradient"], "gradient", problems) if "gradient" in blocks else None
-    offsets = list(_collect(OffsetRow, blocks.get("offsets", ()), problems))
-    zero_points = list(_collect(ZeroPointRow, blocks.get("zero_points", ()), problems))
+    offsets = _collect(OffsetRow, blocks.get("offsets", ()), problems)
+    zero_points = _collect(ZeroPointRow, blocks.get("zero_points", ()), problems)
     if gradient is None and "gradient" in blocks:
         offsets = []  # whose slopes would be said to have no gradient
     if not tree.keys() & {"offsets", "zero_points"}:
         problems.append("top level: missing field offsets or zero_points")
-    valid_for = Validity.collect(valid_for, "valid_for", problems) or Validity()
+    valid_for = Validity.collect(blocks.get("valid_for", {}), "valid_for", problems) or Validity()
     try:  # with what could be made of the rest, so that all is said at once
         table = cls(rows=[*offsets, *zero_points], gradient=gradient, valid_for=valid_for, name=Path(name).name,
                     meta=blocks.get("meta", {}), baseline=blocks.get("baseline"))  # fmt: skip
@@ -230,25 +200,26 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable)
     return table
 
 
-def _collect(kind: Any, entries: Any, problems: list[str]) -> Any:
+def _collect(kind: Any, entries: Any, problems: list[str]) -> list[Any]:
     """Make the rows of a block that break no rule."""
+    rows = []
     for number, entry in enumerate(entries, 1):
-        found = "no mapping"
+        words = []
         if isinstance(entry, dict):
-            known = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR"} | entry
-            shown = (kind.part, "filter", "pupil", "subarray")
-            found = ", ".join(f"{key}={known[key]}" for key in shown if key in known)
-        if row := kind.collect(entry, f"{kind.noun} {number} ({found})", problems):
-            yield row
+            known = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR", **entry}
+            for name in (kind.part, "filter", "pupil", "subarray"):
+                words += [f"{name}={known[name]}"] if name in known else []
+        row = kind.collect(entry, f"{kind.noun} {number} ({', '.join(words) or 'no mapping'})", problems)
+        rows += [row] if row else []
+    return rows
 
 
 def _check_version(tree: Mapping[str, Any], name: str) -> None:
     """Refuse a table of a later schema before judging its keys by today's."""
     meta = tree.get("meta")
     version = meta.get("schema_version") if isinstance(meta, dict) else None
-    numbers = [re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", str(v), re.ASCII) for v in (version, SCHEMA_VERSION)]
-    found, newest = (number and tuple(map(int, number.groups())) for number in numbers)
-    if found and newest and found > newest:
+    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", str(version), re.ASCII)
+    if found and tuple(map(int, found.groups())) > tuple(map(int, SCHEMA_VERSION.split("."))):
         raise ReferenceTableError(
             f"{name}: meta.schema_version is {version}, newer than {SCHEMA_VERSION}, the newest that this version of "
             "jwst_modfix reads; update jwst_modfix"
@@ -258,80 +229,79 @@ def _check_version(tree: Mapping[str, Any], name: str) -> None:
 # ---- text and trees of plain values ----
 
 
-_WORDS = {
-    **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-}
-# Numbers are plain decimal ones: YAML 1.1 would read 072 as 58 and 1:30 as 90. Dates stay text.
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-
-
 class _Loader(yaml.SafeLoader):
-    """Nodes of a document; refuse unsafe or ambiguous ones, except asdf's own."""
+    """Plain values of a document; refuse what is unsafe or ambiguous, except asdf's."""
 
     depth = 0
     is_free = False
+    root: Any = None
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event, was_free = self.peek_event(), self.is_free
+        event, was_free = self.peek_event(), self.is_free  # type: ignore[no-untyped-call]
         self.depth += 1
         self.is_free |= self.depth == 2 and getattr(index, "value", None) in _OF_ASDF
-        problem = None if self.is_free else _find_unsafe(event)
-        _refuse(event, "nested too deeply" if self.depth > _MAX_DEPTH else problem)
-        node = super().compose_node(parent, index)
+        tag, problem = getattr(event, "tag", None), None
+        if self.depth > _MAX_DEPTH:
+            problem = "nested too deeply"
+        elif not self.is_free and isinstance(event, yaml.AliasEvent):
+            problem = "aliases (*) are not allowed"
+        elif not self.is_free and tag is not None:
+            is_scalar = isinstance(event, yaml.ScalarEvent)  # asdf writes `! 'text'` for a date
+            is_allowed = tag == "!" and event.style if is_scalar else tag.startswith("tag:stsci.edu:")
+            problem = None if is_allowed else f"the tag {tag!r} is not allowed"
+        if problem:
+            raise _refusal(event, problem)
+        node: Any = super().compose_node(parent, index)
+        self.root = node  # which is composed last
+        if node.id != "scalar" or node.style:  # else the resolvers choose
+            node.tag = _PLAIN[node.id]
         self.depth -= 1
         self.is_free = was_free
         return node
 
-
-def _refuse(mark: Any, problem: str | None) -> None:
-    if problem:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark.start_mark)
-
-
-def _find_unsafe(event: Any) -> str | None:
-    if isinstance(event, yaml.AliasEvent):
-        return "aliases (*) are not allowed"
-    if isinstance(event, yaml.ScalarEvent):
-        is_allowed = event.tag is None or (event.tag == "!" and event.style)  # asdf writes `! 'text'` for a date
-    else:
-        is_allowed = event.tag is None or event.tag.startswith("tag:stsci.edu:")
-    return None if is_allowed else f"the tag {event.tag!r} is not allowed"
-
-
-def _value_of(node: Any, skipped: tuple[str, ...] = ()) -> Any:
-    """Make plain values of a node; refuse duplicate keys and keys without a value."""
-    if isinstance(node, yaml.SequenceNode):
-        return [_value_of(item) for item in node.value]
-    if isinstance(node, yaml.ScalarNode):
-        return node.value if node.style else _plain_scalar(node.value)
-    tree: dict[str, Any] = {}
-    for name, item in node.value:
-        key = _value_of(name)
-        if not isinstance(key, str) or (not name.style and key in ("<<", "=")):
-            _refuse(name, "a key must be plain text")
-        if key in skipped:
-            continue
-        _refuse(name, f"duplicate key {key!r}" if key in tree else None)
-        tree[key] = _value_of(item)
-        if tree[key] is None:
-            _refuse(item, f"key {key!r} has no value (is a colon missing, or a comma in a number?)")
-    return tree
+    def construct_mapping(self, node: Any, deep: bool = True) -> Any:
+        tree: dict[str, Any] = {}
+        for name, item in node.value:
+            if node is self.root and name.value in _OF_ASDF:
+                continue
+            key = self.construct_object(name, deep=True)
+            if not isinstance(key, str) or (not name.style and key in ("<<", "=")):
+                raise _refusal(name, "a key must be plain text")
+            if key in tree:
+                raise _refusal(name, f"duplicate key {key!r}")
+            tree[key] = self.construct_object(item, deep=True)
+            if tree[key] is None:
+                raise _refusal(item, f"key {key!r} has no value (is a colon missing, or a comma in a number?)")
+        return tree
 
 
-def _plain_scalar(text: str) -> Any:
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(re.sub(r"\.(?=[in])", "", text.lower())) if _FLOAT.fullmatch(text) else text
+def _refusal(mark: Any, problem: str) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark.start_mark)
+
+
+_PLAIN = {"mapping": "tag:yaml.org,2002:map", "sequence": "tag:yaml.org,2002:seq", "scalar": "tag:yaml.org,2002:str"}
+_Loader.yaml_implicit_resolvers = {}  # only those below, so that dates stay text
+# Numbers are plain decimal ones: YAML 1.1 would read 072 as 58 and 1:30 as 90.
+for _kind, _pattern in {
+    "bool": "yes|Yes|YES|true|True|TRUE|on|On|ON|no|No|NO|false|False|FALSE|off|Off|OFF",
+    "null": "~|null|Null|NULL|",
+    "int": "[-+]?(0|[1-9][0-9]*)",
+    "float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None)
 
 
 def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the tree of an ASDF file of YAML only, without asdf's own entries."""
-    return parse_tree(read_text(Path(path))[0], path)
+    content = read_bytes(Path(path))
+    if not content.startswith(b"#ASDF "):
+        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
+    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
+    if not end and not head.endswith(b"\n..."):
+        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
+    if tail.strip():
+        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
+    return parse_tree(head.removesuffix(b"\n...") + b"\n...", path)
 
 
 def write_tree(tree: Mapping[str, Any], path: Path) -> None:
@@ -344,12 +314,15 @@ def to_yaml(value: Any, width: float) -> str:
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=width, allow_unicode=True)
 
 
-def parse_tree(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
+def parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Parse YAML 1.1 to plain dicts, lists and scalars, without asdf's own entries."""
     # ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
     try:
-        root = yaml.compose(text, Loader=_Loader)
-        tree = None if root is None else _value_of(root, skipped=_OF_ASDF)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
+    try:
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -377,23 +350,91 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode(content: bytes, path: Path) -> str:
-    """Decode the text of a file."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
+# ---- values changed in the text of a table; comments, order and layout are kept ----
 
 
-def read_text(path: Path) -> tuple[str, str]:
-    """Extract the YAML document of an ASDF file, and its line ending."""
-    content = read_bytes(path)
-    if not content.startswith(b"#ASDF "):
-        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
-    newline = "\r\n" if b"\r\n" in content else "\n"
-    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
-    if not end and not head.endswith(b"\n..."):
-        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
-    if tail.strip():
-        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
-    return decode(head.removesuffix(b"\n..."), path) + "\n...", newline
+class TableText:
+    """A file that `read_tree` accepts, as a document with its comments and layout."""
+
+    def __init__(self, path: Path) -> None:
+        from ruamel.yaml import YAML  # late, as only edits need it
+        from ruamel.yaml.resolver import VersionedResolver
+        from ruamel.yaml.util import load_yaml_guess_indent
+
+        class Verbatim(VersionedResolver):
+            versioned_resolver: ClassVar[Any] = {}  # every scalar stays the text that it is
+
+        content = read_bytes(path)
+        self._newline = b"\r\n" if b"\r\n" in content else b"\n"
+        text = content.replace(b"\r\n", b"\n").decode("utf-8-sig").rstrip().removesuffix("...")
+        start = re.search(r"^---.*\n", text, re.MULTILINE)
+        begin = start.end() if start else 0
+        self._header, body = text[:begin], text[begin:]
+        self._yaml = YAML()
+        self._yaml.Resolver, self._yaml.preserve_quotes, self._yaml.width = Verbatim, True, 100_000
+        _, indent, offset = load_yaml_guess_indent(body)
+        self._yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
+        self.tree = self._yaml.load(body)
+
+    def update(self, node: Any, before: Any, after: Any) -> None:
+        """Make what was added and changed between two trees in the node of the first one."""
+        known = dict(_items(before))
+        for key, value in _items(after):
+            if key not in known:
+                self._add(node, key, value)
+            elif isinstance(value, dict | list):
+                self.update(node[key], known[key], value)
+            elif value != known[key]:
+                node[key] = self._node(value)
+
+    def _node(self, value: Any) -> Any:
+        """Make a node of the document from a plain value."""
+        return self._yaml.load(to_yaml([value], width=100_000))[0]
+
+    def _add(self, parent: Any, key: Any, value: Any) -> None:
+        """Append to a list, or with a key to a mapping; comments after it stay last."""
+        from ruamel.yaml.tokens import CommentToken
+
+        token = None
+        if parent and not parent.fa.flow_style():
+            owner, last, slot = _last_comment(parent)
+            token = owner.ca.items.get(last, [None] * 4)[slot]
+        if isinstance(parent, list):
+            parent.append(self._node(value))
+        else:
+            parent[key] = self._node(value)
+        if token is None or "\n" not in token.value[:-1]:
+            return
+        own, _, following = token.value.partition("\n")  # the comment of the line itself, and the lines below it
+        token.value = f"{own}\n"
+        if not own:
+            del owner.ca.items[last]
+        owner, last, slot = _last_comment(parent)
+        owner.ca.items[last] = [None] * 4
+        owner.ca.items[last][slot] = CommentToken(f"\n{following}", token.start_mark, None)
+
+    def write(self, output: Path, expected: Mapping[str, Any]) -> OffsetTable:
+        """Write the file if it is a valid table with the expected tree; return the table."""
+        stream = io.StringIO()
+        self._yaml.dump(self.tree, stream)
+        content = f"{self._header}{stream.getvalue()}...\n".encode()
+        tree = parse_tree(content, output)
+        table: OffsetTable = table_of_file(tree, output)
+        if tree != expected:
+            raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
+        with written_whole(output) as partial:
+            partial.write_bytes(content.replace(b"\n", self._newline))
+        return table
+
+
+def _items(block: Any) -> Iterable[tuple[Any, Any]]:
+    return block.items() if isinstance(block, dict) else enumerate(block)
+
+
+def _last_comment(node: Any) -> tuple[Any, Any, int]:
+    """Find the comment after the last value of a block: its node, key and slot."""
+    last = len(node) - 1 if isinstance(node, list) else list(node)[-1]
+    child = node[last]
+    if isinstance(child, list | dict) and child and not child.fa.flow_style():  # type: ignore[union-attr]
+        return _last_comment(child)
+    return node, last, 0 if isinstance(node, list) else 2

@@ -1,123 +1,122 @@
-"""Rules for the values of a table, as data, and the check of a value."""
+"""Rules of a table's values: the schema of its file, with messages for people."""
 
 import datetime
+import functools
 import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from importlib import resources
 from numbers import Integral, Real
 from typing import Any
 
+import yaml
+
 from jwst_modfix.text import has_hidden
 
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What a value must be. The JSON schema of the file states the same rules."""
-
-    kind: str  # number, whole number, text, date, list, mapping, data (nested plain values) or any
-    low: float = -math.inf  # of a number
-    high: float = math.inf
-    may_be_zero: bool = True
-    choices: tuple[str, ...] = ()  # of a text
-    meant: Mapping[str, str] = field(default_factory=dict)  # choices that are written in another way elsewhere
-    pattern: str = ".*"  # of the whole text
-    example: str = ""
-    has_lines: bool = False  # line breaks and tabs are allowed in a text
-    may_be_empty: bool = False
-    items: "Rule | None" = None  # of each item of a list, or of each value of a mapping without keys
-    length: int | None = None  # of a list
-    single: bool = False  # a text alone is a list of one
-    keys: Mapping[str, "Rule"] = field(default_factory=dict)  # of a mapping
-    required: tuple[str, ...] = ()
-    needs: Mapping[str, str] = field(default_factory=dict)  # keys that make another one necessary
+SCHEMA_VERSION = "2.0.0"  # written where a table needs it; others are written as 1.0.0, which older versions read
+DATA: Mapping[str, Any] = {}
+"""Rule of nested plain values: they are finite, and without control characters."""
 
 
-TEXT = Rule(kind="text")
-FREE_TEXT = Rule(kind="text", has_lines=True)
-ANY_TEXT = Rule(kind="text", has_lines=True, may_be_empty=True)
-DATA = Rule(kind="data")
+@functools.cache
+def schema_of(*path: str) -> dict[str, Any]:
+    """Find a part of the schema, the statement of the rules, by fields and ``items``."""
+    # Beside JSON schema's keywords it has example, and meant (what a text that is not allowed stands for).
+    if path:
+        parent = schema_of(*path[:-1])
+        return dict(parent["items"] if path[-1] == "items" else parent["properties"][path[-1]])
+    file = resources.files("jwst_modfix.table") / "schemas" / f"moduleoffset-{SCHEMA_VERSION}.yaml"
+    schema: dict[str, Any] = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    return schema
 
 
-def check(value: Any, rule: Rule, place: str, problems: list[str]) -> Any:
-    """Check and clean a value by a rule; add a violation to the problems."""
-    if rule.kind == "data":
-        rule = _rule_of_data(value)
-    if rule.kind == "mapping":
+def check(value: Any, rule: Mapping[str, Any] | None, place: str, problems: list[str]) -> Any:
+    """Check and clean a value by a part of the schema; add what is wrong to problems."""
+    if rule is None:  # checked elsewhere
+        return value
+    kind = rule.get("type") or _kind_of(value)
+    if kind == "object":
         return _check_mapping(value, rule, place, problems)
-    if rule.kind == "list":
-        value = (value,) if rule.single and isinstance(value, str) else value
+    if "array" in kind:
+        is_single = "string" in kind  # a text alone is a list of one
+        value = (value,) if is_single and isinstance(value, str) else value
         if not isinstance(value, list | tuple):
-            problems.append(f"{place}: must be {'text or ' * rule.single}a list, got {value!r}")
+            problems.append(f"{place}: must be {'text or ' * is_single}a list, got {value!r}")
             return ()
-        if len(value) != rule.length and (rule.length or not (value or rule.may_be_empty)):
-            expected = f"{rule.length} entries" if rule.length else "at least 1 entry"
+        if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", math.inf):
+            expected = f"{rule['maxItems']} entries" if "maxItems" in rule else "at least 1 entry"
             problems.append(f"{place}: must have {expected}, got {len(value)}")
         clean = []
         for number, item in enumerate(value, 1):
-            clean.append(check(item, rule.items or DATA, f"{place} entry {number}", problems))
+            clean.append(check(item, rule.get("items", DATA), f"{place} entry {number}", problems))
         return tuple(clean)
-    if problem := _problem(value, rule):
+    is_number = kind in ("number", "integer")
+    if problem := _problem_of_number(value, rule) if is_number else _problem_of_text(value, rule, kind):
         problems.append(f"{place}: {problem}")
         return value
-    if rule.kind == "number":
+    if kind == "number":
         return float(value) + 0.0  # no negative zero, which would change the hash
-    return int(value) if rule.kind == "whole number" else value
+    return int(value) if kind == "integer" else value
 
 
-def _check_mapping(value: Any, rule: Rule, place: str, problems: list[str]) -> dict[str, Any]:
+def _kind_of(value: Any) -> str:
+    """Choose the type of one value of nested plain data."""
+    kinds = (Mapping, "object"), (list | tuple, "array"), (bool, "boolean"), (str, "string"), (Integral, "integer")
+    return next((kind for cls, kind in kinds if isinstance(value, cls)), "number")
+
+
+def _check_mapping(value: Any, rule: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
     clean: dict[str, Any] = {}
     if not isinstance(value, Mapping):
         problems.append(f"{place}: must be a mapping, got {value!r}")
         return clean
-    if not (value or rule.may_be_empty):
-        problems.append(f"{place or 'top level'}: must have at least 1 entry, got 0")
+    known, required = rule.get("properties", {}), rule.get("required", ())
+    here = place or "top level"
+    if not value and (required or rule.get("minProperties")):
+        problems.append(f"{here}: must have at least 1 entry, got 0")
     joint = ", field " if place.endswith(")") else "."  # rows end in their key in brackets
     for name in value:
-        if not rule.keys:
-            check(name, ANY_TEXT, place, problems)
-        elif name not in rule.keys:
-            problems.append(f"{place or 'top level'}: unknown key {name}; known are {', '.join(rule.keys)}")
+        if not known:
+            check(name, schema_of("meta", "date"), place, problems)  # any text
+        elif name not in known:
+            problems.append(f"{here}: unknown key {name}; known are {', '.join(known)}")
             continue
-        item_rule = rule.keys.get(name) or rule.items or DATA
-        clean[name] = check(value[name], item_rule, f"{place}{joint * bool(place)}{name}", problems)
-    for name in rule.required:
+        clean[name] = check(value[name], known.get(name, DATA), f"{place}{joint * bool(place)}{name}", problems)
+    for name in required:
         if name not in value:
-            problems.append(f"{place or 'top level'}: missing field {name}")  # noqa: PERF401 - as the next
-    for name, other in rule.needs.items():
+            problems.append(f"{here}: missing field {name}")  # noqa: PERF401 - as the next
+    for name, (other,) in rule.get("dependencies", {}).items():
         if name in value and other not in value:
-            problems.append(f"{place or 'top level'}: has {name}, but no {other}")
+            problems.append(f"{here}: has {name}, but no {other}")
     return clean
 
 
-def _problem(value: Any, rule: Rule) -> str | None:
-    """Find what is wrong with a text or a number."""
-    if rule.kind == "any":
+def _problem_of_text(value: Any, rule: Mapping[str, Any], kind: str) -> str | None:
+    if kind == "boolean":
         return None
-    if rule.kind in ("number", "whole number"):
-        return _problem_of_number(value, rule)
+    choices, pattern = rule.get("enum", ()), rule.get("pattern")
     if not isinstance(value, str):
-        hint = f"; put it in quotes: '{value}'" if str(value) in rule.choices else ""
-        return f"must be text, got {value!r}{hint}" + (f"; such as {rule.example}" if rule.example else "")
-    if rule.choices and value not in rule.choices:
-        hint = f"; write {rule.meant[value]}" if value in rule.meant else ""
-        return f"must be one of {', '.join(rule.choices)}, got {value!r}{hint}"
-    if not value.isprintable() and has_hidden(value, "\n\t" if rule.has_lines else ""):
+        hint = f"; put it in quotes: '{value}'" if str(value) in choices else ""
+        return f"must be text, got {value!r}{hint}" + (f"; such as {rule['example']}" if "example" in rule else "")
+    if choices and value not in choices:
+        meant = rule.get("meant", {}).get(value)
+        return f"must be one of {', '.join(choices)}, got {value!r}" + (f"; write {meant}" if meant else "")
+    if not value.isprintable() and has_hidden(value, "" if pattern else "\n\t"):
         return f"must hold no control characters, got {value!a}"
-    if not (value or rule.may_be_empty):
+    if not value and (pattern or "minLength" in rule):
         return "must not be empty"
-    if not re.fullmatch(rule.pattern, value, re.DOTALL):
-        return f"must match {rule.pattern}, got {value!r}"
-    if rule.kind == "date":
+    if pattern and not re.search(pattern, value, re.DOTALL):
+        return f"must match {pattern.strip('^$')}, got {value!r}"
+    if rule.get("format") == "date":
         try:
             datetime.datetime.fromisoformat(value)
         except ValueError as error:
-            return f"must be a date such as {rule.example}, got {value!r}: {error}"
+            return f"must be a date such as {rule['example']}, got {value!r}: {error}"
     return None
 
 
-def _problem_of_number(value: Any, rule: Rule) -> str | None:
+def _problem_of_number(value: Any, rule: Mapping[str, Any]) -> str | None:
     is_number: bool = isinstance(value, Real) and not isinstance(value, bool)  # those of numpy are, too
     if not is_number:
         return f"must be a number, got {value!r}{_hint_of_number(value)}"
@@ -125,40 +124,28 @@ def _problem_of_number(value: Any, rule: Rule) -> str | None:
         return "must be finite, got a whole number larger than any float"
     if not math.isfinite(value):
         return f"must be finite, got {value}"
-    if value < rule.low:
-        return f"must not be less than {rule.low:g}, got {value}"
-    if value > rule.high:
-        return f"must not be more than {rule.high:g}, got {value}"
-    if not (value or rule.may_be_zero):
-        return f"must be greater than 0, got {value}"
-    if rule.kind == "whole number" and value != int(value):
+    low, high = rule.get("minimum", -math.inf), rule.get("maximum", math.inf)
+    if value < low:
+        return f"must not be less than {low:g}, got {value}"
+    if value > high:
+        return f"must not be more than {high:g}, got {value}"
+    if value == low and rule.get("exclusiveMinimum"):
+        return f"must be greater than {low:g}, got {value}"
+    if rule.get("type") == "integer" and value != int(value):
         return f"must be a whole number, got {value}"
     return None
 
 
-_TYPED = str.maketrans("\u2212\u2013,", "--.")  # minus and dash of a word processor, decimal comma
-
-
 def _hint_of_number(value: Any) -> str:
     """Explain how YAML interprets what the user probably meant."""
-    plain = value.translate(_TYPED) if isinstance(value, str) else ""
+    # Word processors write another minus or dash; a comma may be a decimal one.
+    plain = value.translate(str.maketrans("\u2212\u2013,", "--.")) if isinstance(value, str) else ""
     try:
         number = float(plain)
     except ValueError:
         return ""
     reading = "YAML reads this as text, " if plain == value else ""
     return f"; {reading}write {number!r} without quotes" if math.isfinite(number) else ""
-
-
-def _rule_of_data(value: Any) -> Rule:
-    """Choose the rule of one value of nested plain data."""
-    if isinstance(value, Mapping):
-        return Rule(kind="mapping", may_be_empty=True)
-    if isinstance(value, list | tuple):
-        return Rule(kind="list", may_be_empty=True)
-    if isinstance(value, bool | str):
-        return Rule(kind="any") if isinstance(value, bool) else ANY_TEXT
-    return Rule(kind="whole number" if isinstance(value, Integral) else "number")
 
 
 def context_number(context: str | None) -> int | None:

@@ -6,19 +6,19 @@ Every value is checked when it is given: one that breaks a rule raises `~jwst_mo
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import html
 import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.rules import ANY_TEXT, FREE_TEXT, TEXT, Rule, check, context_number
+from jwst_modfix.table.rules import check, context_number, schema_of
 from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
@@ -48,78 +48,48 @@ MAG_PER_FRACTION = 2.5 / math.log(10)  # of a small relative change of a flux
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
 _SCHEMA_1 = ("slope", "slope_error", "direction", "photmjsr")  # optional fields of its rows
 
-# The rules of fields, as their metadata.
-_LEVEL = {"rule": Rule(kind="number", low=-1, high=1)}  # mag, or mag/arcmin; 10 mmag is 0.01
-_ERROR = {"rule": Rule(kind="number", low=0, high=1)}
-_ANGLE = {"rule": Rule(kind="number", low=-360, high=360)}
-_POSITIVE = Rule(kind="number", low=0, may_be_zero=False)
-_PHOTMJSR = {"rule": _POSITIVE}
-_WHEEL = {"rule": Rule(kind="text", pattern="[A-Z][A-Z0-9]+", example="F444W")}
-_SUBARRAY = {"rule": Rule(kind="text", pattern="[A-Z0-9-]+", example="SUB160")}
-_DATE = {"rule": Rule(kind="date", pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+)?", example="2026-03-01")}
-_CONTEXT = {"rule": Rule(kind="text", pattern=r"jwst_[0-9]{1,9}\.pmap", example="jwst_1130.pmap")}
-_NAMES = {"rule": Rule(kind="list", items=Rule(kind="text", pattern=r"[^,;*?\\]*", example="a.fits"), single=True)}
-
-
-def array_of(detector: str) -> str:
-    """Find the array ID that a detector shares with that of the other module."""
-    return detector[4:].lower()
-
 
 class _Checked:
-    """Base of dataclasses that check each field by the rule in its metadata."""
+    """Base of dataclasses that hold their fields to a part of the schema."""
 
-    needs: ClassVar[Mapping[str, str]] = {}  # fields that make another one necessary
-
-    @classmethod
-    @functools.cache
-    def rule(cls) -> Rule:
-        """Make the rule of the whole block: a field without a default is required."""
-        items = dataclasses.fields(cls)  # type: ignore[arg-type]
-        required = tuple(item.name for item in items if item.default is dataclasses.MISSING)
-        keys = {item.name: item.metadata["rule"] for item in items}
-        return Rule(kind="mapping", keys=keys, required=required, needs=cls.needs, may_be_empty=not required)
+    path: ClassVar[tuple[str, ...]]  # of that part
 
     def __post_init__(self) -> None:
-        items = dataclasses.fields(self)  # type: ignore[arg-type]
-        given = {item.name: getattr(self, item.name) for item in items}
-        given = {item.name: given[item.name] for item in items if given[item.name] is not item.default}
         problems: list[str] = []
-        for name, value in self.check(given, self.label, problems).items():
-            object.__setattr__(self, name, value)
+        clean = self._check(self.given(), self.label, problems)
         if problems:
             raise ReferenceTableError(problems=problems)
+        self._set(clean)
+
+    def _set(self, clean: Mapping[str, Any]) -> None:
+        """Set checked values; fields that are not given have the class's defaults."""
+        vars(self).update(clean)  # the fields are frozen
+
+    def given(self) -> dict[str, Any]:
+        """Collect the fields that are not left at their defaults, as a file has them."""
+        items = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {item.name: value for item in items if (value := getattr(self, item.name)) is not item.default}
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
         """Hold values to the rules: the clean values; what is wrong joins the problems."""
-        before = len(problems)
-        clean: dict[str, Any] = check(block, cls.rule(), place, problems)
-        if len(problems) == before and (problem := cls.contradiction(clean)):
-            problems.append(f"{place}{problem}")
-        return clean
+        return cast("dict[str, Any]", check(block, schema_of(*cls.path), place, problems))
 
     @classmethod
     def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
         """Make an object of a block of a file; None where it breaks a rule."""
         before = len(problems)
-        clean = cls.check(block, place, problems)
+        clean = cls._check(block, place, problems)
         if len(problems) > before:
             return None
         made = object.__new__(cls)  # without __init__, which would check the values again
-        for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-            object.__setattr__(made, item.name, clean.get(item.name, item.default))
+        made._set(clean)
         return made
-
-    @staticmethod
-    def contradiction(_values: Mapping[str, Any]) -> str | None:
-        """Find fields that contradict each other."""
-        return None
 
     @property
     def label(self) -> str:
         """Name in messages."""
-        raise NotImplementedError
+        return self.path[-1]
 
 
 class _Row(_Checked):
@@ -134,60 +104,37 @@ class _Row(_Checked):
     part: ClassVar[str]  # name of the field with the array or detector
     kind: ClassVar[str]  # name of the field with the value
     noun: ClassVar[str]  # of the row in messages
-    variation: ClassVar[str]  # name of the field that makes the zero-point error change over a detector
 
-    @property
-    def name(self) -> str:
-        """The array or detector."""
-        name: str = getattr(self, self.part)
-        return name
+    # Set when the row is made.
+    name: str  # the array or detector
+    detectors: tuple[str, ...]  # whose flux the row compares, of module A first
+    band: tuple[str, str]  # filter and pupil
+    key: tuple[str, str, str]  # name, filter and pupil
+    identity: tuple[str, str, str, str]  # and the subarray: unique in a table
+    scale: tuple[str, str, int | None]  # filter, pupil and group of linked detectors: zero points with one scale
+    value: float  # the offset or zero point [mag]
+    error: float | None  # its standard error [mag]
 
-    @property
-    def band(self) -> tuple[str, str]:
-        """Filter and pupil."""
-        return (self.filter, self.pupil)
-
-    @property
-    def scale(self) -> tuple[str, str, int | None]:
-        """Filter, pupil and group of linked detectors whose zero points have one scale."""
-        return (self.filter, self.pupil, getattr(self, "group", None))
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Array or detector, filter and pupil; with the subarray, unique in a table."""
-        return (self.name, self.filter, self.pupil)
-
-    @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """The key and the subarray, which are unique in a table."""
-        return (*self.key, self.subarray or "")
+    def _set(self, clean: Mapping[str, Any]) -> None:
+        super()._set(clean)
+        name, band = getattr(self, self.part), (self.filter, self.pupil)
+        vars(self).update(
+            name=name,
+            detectors=(name,) if name in DETECTORS else (f"NRCA{name.upper()}", f"NRCB{name.upper()}"),
+            band=band,
+            key=(name, *band),
+            identity=(name, *band, self.subarray or ""),
+            scale=(*band, clean.get("group")),
+            value=getattr(self, self.kind),
+            error=getattr(self, f"{self.kind}_error"),
+        )
 
     @property
     def label(self) -> str:
         """Name of the row in messages."""
         subarray = f", subarray={self.subarray}" if self.subarray else ""
-        return f"{self.noun} ({self.part}={self.name}, filter={self.filter}, pupil={self.pupil}{subarray})"
-
-    @property
-    def value(self) -> float:
-        """The offset or zero point [mag]."""
-        return float(getattr(self, self.kind))
-
-    @property
-    def error(self) -> float | None:
-        """Its standard error [mag]."""
-        error: float | None = getattr(self, f"{self.kind}_error")
-        return error
-
-    @property
-    def varies(self) -> bool:
-        """Whether the zero-point error changes over a detector."""
-        return bool(getattr(self, self.variation))
-
-    @property
-    def detectors(self) -> tuple[str, ...]:
-        """Detectors whose flux the row compares."""
-        raise NotImplementedError
+        place = f"{self.part}={getattr(self, self.part)}, filter={self.filter}, pupil={self.pupil}{subarray}"
+        return f"{self.noun} ({place})"
 
     def of_detector(self, name: str, detector: str) -> Any:
         """Find the PHOTMJSR or photom file of a detector where the row was derived."""
@@ -212,55 +159,38 @@ class OffsetRow(_Row):
         Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
     subarray : str, optional
         Name of the subarray, as in ``SUBARRAY``; without it, the row is for every subarray that has no own row.
-    offset : float
-        Delta_AB = z_A - z_B [mag]; positive: module A measures fainter than B. Between -1 and 1.
-    offset_error : float
-        Its standard error [mag].
-    slope : float, optional
-        k of Ma et al. (2023), Eq. 9 [mag/arcmin]. Between -1 and 1.
-    slope_error : float, optional
-        Its standard error [mag/arcmin]; given with a slope, and only then.
+    offset, offset_error : float
+        Delta_AB = z_A - z_B, between -1 and 1, and its standard error [mag]; positive: A measures fainter than B.
+    slope, slope_error : float, optional
+        k of Ma et al. (2023), Eq. 9, between -1 and 1, and its standard error [mag/arcmin]; both or none.
     direction : float, optional
         This row's own direction of the gradient [deg], in place of the table's.
-    photmjsr : dict, optional
-        PHOTMJSR of the two arrays, ``{"A": ..., "B": ...}``, where the row was derived [(MJy/sr) / (DN/s)].
+    photmjsr, photom : dict, optional
+        PHOTMJSR [(MJy/sr) / (DN/s)] and names of the photom files of the two arrays where the row was derived,
+        ``{"A": ..., "B": ...}``.
     photmjsr_date : str, optional
         ISO date at which the photom file gives `photmjsr`, as it may depend on time.
-    photom : dict, optional
-        Names of the photom files of the two arrays, ``{"A": ..., "B": ...}``.
     """
 
-    array: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=ARRAYS)})
-    filter: str = dataclasses.field(metadata=_WHEEL)
-    pupil: str = dataclasses.field(default="CLEAR", metadata=_WHEEL)
-    subarray: str | None = dataclasses.field(default=None, metadata=_SUBARRAY)
-    offset: float = dataclasses.field(metadata=_LEVEL)
-    offset_error: float = dataclasses.field(metadata=_ERROR)
-    slope: float | None = dataclasses.field(default=None, metadata=_LEVEL)
-    slope_error: float | None = dataclasses.field(default=None, metadata=_ERROR)
-    direction: float | None = dataclasses.field(default=None, metadata=_ANGLE)
-    photmjsr: Mapping[str, float] | None = dataclasses.field(
-        default=None, metadata={"rule": Rule(kind="mapping", keys=dict.fromkeys(MODULES, _POSITIVE), required=MODULES)}
-    )
-    photmjsr_date: str | None = dataclasses.field(default=None, metadata=_DATE)
-    photom: Mapping[str, str] | None = dataclasses.field(
-        default=None, metadata={"rule": Rule(kind="mapping", keys=dict.fromkeys(MODULES, TEXT), required=MODULES)}
-    )
+    array: str
+    filter: str
+    pupil: str = "CLEAR"
+    subarray: str | None = None
+    offset: float
+    offset_error: float
+    slope: float | None = None
+    slope_error: float | None = None
+    direction: float | None = None
+    photmjsr: Mapping[str, float] | None = None
+    photmjsr_date: str | None = None
+    photom: Mapping[str, str] | None = None
 
-    part, kind, noun, variation = "array", "offset", "row", "slope"
+    path, part, kind, noun = ("offsets", "items"), "array", "offset", "row"
     field: ClassVar[None] = None  # only zero points have one
     group: ClassVar[None] = None
-    needs: ClassVar[Mapping[str, str]] = {
-        "slope": "slope_error", "slope_error": "slope", "direction": "slope", "photmjsr_date": "photmjsr"
-    }  # fmt: skip
 
     def __hash__(self) -> int:
         return hash(self.key)
-
-    @property
-    def detectors(self) -> tuple[str, ...]:
-        """The detectors of the array, of module A and of B."""
-        return tuple(f"NRC{module}{self.array.upper()}" for module in MODULES)
 
 
 @dataclass(frozen=True)
@@ -280,23 +210,24 @@ class Field(_Checked):
         so that the zero point of the row is the mean over the detector.
     """
 
-    order: int = dataclasses.field(metadata={"rule": Rule(kind="whole number", low=0, high=9)})
-    coefficients: tuple[tuple[float, ...], ...] = dataclasses.field(
-        metadata={"rule": Rule(kind="list", items=Rule(kind="list", items=_LEVEL["rule"]))}
-    )
+    order: int
+    coefficients: tuple[tuple[float, ...], ...]
 
-    label = "field"
+    path = ("zero_points", "items", "field")
 
-    @staticmethod
-    def contradiction(values: Mapping[str, Any]) -> str | None:
-        """Find a list of another length than the order says, and a mean that is not 0."""
-        order, coefficients = values["order"], values["coefficients"]
+    @classmethod
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules; the order gives the lengths of lists; the mean is 0."""
+        before, clean = len(problems), super()._check(block, place, problems)
+        if len(problems) > before:
+            return clean
+        order, coefficients = clean["order"], clean["coefficients"]
         sizes, expected = list(map(len, coefficients)), list(range(order + 1, 0, -1))
         if sizes != expected:
-            return f".coefficients: of order {order} must be lists of {expected} numbers, got {sizes}"
-        if coefficients[0][0] != 0:
-            return f".coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
-        return None
+            problems.append(f"{place}.coefficients: of order {order} must be lists of {expected} numbers, got {sizes}")
+        elif coefficients[0][0] != 0:
+            problems.append(f"{place}.coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point")
+        return clean
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray) -> Self:
@@ -354,65 +285,46 @@ class ZeroPointRow(_Row):
     ----------
     detector : str
         As in ``DETECTOR``: ``"NRCA1"`` to ``"NRCB4"``, ``"NRCALONG"`` or ``"NRCBLONG"``.
-    filter, pupil : str
-        Names in the filter and the pupil wheel, as in ``FILTER`` and ``PUPIL``.
-    subarray : str, optional
-        Name of the subarray, as in ``SUBARRAY``; without it, the row is for every subarray that has no own row.
-    zero_point : float
-        z [mag], between -1 and 1; positive: the detector measures faint.
-    zero_point_error : float, optional
-        Its standard error [mag]; None where it is not known.
-    field : Field, optional
-        How the zero-point error changes over the detector, beside its mean z.
-    field_error : float, optional
-        Standard error of the field, rms over the detector [mag].
-    photmjsr : float, optional
-        PHOTMJSR of the detector where the row was derived [(MJy/sr) / (DN/s)].
-    photmjsr_date : str, optional
-        ISO date at which the photom file gives `photmjsr`, as it may depend on time.
-    photom : str, optional
-        Name of the photom file.
+    filter, pupil, subarray, photmjsr_date : str
+        As of an `OffsetRow`.
+    zero_point, zero_point_error : float
+        z, between -1 and 1, and its standard error [mag], None where it is not known; positive: the detector measures
+        faint.
+    field, field_error : Field and float, optional
+        How the zero-point error changes over the detector, beside its mean z; standard error [mag rms over it].
+    photmjsr, photom : float and str, optional
+        PHOTMJSR [(MJy/sr) / (DN/s)] and name of the photom file of the detector where the row was derived.
     group : int, optional
         Number of the group of linked detectors; zero points of two groups have no common scale.
     """
 
-    detector: str = dataclasses.field(
-        metadata={"rule": Rule(kind="text", choices=DETECTORS, meant={"NRCA5": "NRCALONG", "NRCB5": "NRCBLONG"})}
-    )
-    filter: str = dataclasses.field(metadata=_WHEEL)
-    pupil: str = dataclasses.field(default="CLEAR", metadata=_WHEEL)
-    subarray: str | None = dataclasses.field(default=None, metadata=_SUBARRAY)
-    zero_point: float = dataclasses.field(metadata=_LEVEL)
-    zero_point_error: float | None = dataclasses.field(default=None, metadata=_ERROR)
-    field: Field | None = dataclasses.field(default=None, metadata={"rule": Rule(kind="any")})  # has rules of its own
-    field_error: float | None = dataclasses.field(default=None, metadata=_ERROR)
-    photmjsr: float | None = dataclasses.field(default=None, metadata=_PHOTMJSR)
-    photmjsr_date: str | None = dataclasses.field(default=None, metadata=_DATE)
-    photom: str | None = dataclasses.field(default=None, metadata={"rule": TEXT})
-    group: int | None = dataclasses.field(default=None, metadata={"rule": Rule(kind="whole number", low=0, high=999)})
+    detector: str
+    filter: str
+    pupil: str = "CLEAR"
+    subarray: str | None = None
+    zero_point: float
+    zero_point_error: float | None = None
+    field: Field | None = None
+    field_error: float | None = None
+    photmjsr: float | None = None
+    photmjsr_date: str | None = None
+    photom: str | None = None
+    group: int | None = None
 
-    part, kind, noun, variation = "detector", "zero_point", "zero point", "field"
+    path, part, kind, noun = ("zero_points", "items"), "detector", "zero_point", "zero point"
     slope: ClassVar[None] = None  # only offsets have one
     slope_error: ClassVar[None] = None
-    needs: ClassVar[Mapping[str, str]] = {"field_error": "field", "photmjsr_date": "photmjsr"}
 
     @classmethod
-    def check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules, and those of the field to its own."""
-        clean = super().check(block, place, problems)
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules, and a field to those of its class."""
+        rule = schema_of(*cls.path)
+        clean: dict[str, Any] = check(
+            block, {**rule, "properties": {**rule["properties"], "field": None}}, place, problems
+        )
         if "field" in clean and not isinstance(clean["field"], Field):
             clean["field"] = Field.collect(clean["field"], f"{place}, field field", problems)
         return clean
-
-    @property
-    def array(self) -> str:
-        """Array ID that the detector shares with that of the other module."""
-        return array_of(self.detector)
-
-    @property
-    def detectors(self) -> tuple[str, ...]:
-        """The detector."""
-        return (self.detector,)
 
 
 Row = OffsetRow | ZeroPointRow
@@ -436,22 +348,22 @@ class Gradient(_Checked):
         The share of a row's slope that one exposure carries, 0 to 1: g = exposure_share * k.
     """
 
-    frame: str = dataclasses.field(metadata={"rule": Rule(kind="text", choices=FRAMES)})
-    direction: float = dataclasses.field(metadata=_ANGLE)
-    origin: tuple[float, float] = dataclasses.field(
-        metadata={"rule": Rule(kind="list", items=Rule(kind="number"), length=2)}
-    )
-    exposure_share: float = dataclasses.field(metadata={"rule": Rule(kind="number", low=0, high=1)})
+    frame: str
+    direction: float
+    origin: tuple[float, float]
+    exposure_share: float
 
-    label = "gradient"
+    path = ("gradient",)
 
-    @staticmethod
-    def contradiction(values: Mapping[str, Any]) -> str | None:
-        """Find an origin that is no place on the sky."""
-        first, second = values["origin"]
-        if values["frame"] == "sky" and (abs(first) > 360 or abs(second) > 90):
-            return f".origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]"
-        return None
+    @classmethod
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules; an origin in the frame sky is a place on it."""
+        before, clean = len(problems), super()._check(block, place, problems)
+        if len(problems) == before and clean["frame"] == "sky":
+            first, second = clean["origin"]
+            if abs(first) > 360 or abs(second) > 90:
+                problems.append(f"{place}.origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]")
+        return clean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,20 +379,29 @@ class Validity(_Checked):
         Names of the photom and flat reference files.
     """
 
-    context_first: str | None = dataclasses.field(default=None, metadata=_CONTEXT)
-    context_last: str | None = dataclasses.field(default=None, metadata=_CONTEXT)
-    photom: tuple[str, ...] = dataclasses.field(default=(), metadata=_NAMES)
-    flat: tuple[str, ...] = dataclasses.field(default=(), metadata=_NAMES)
+    context_first: str | None = None
+    context_last: str | None = None
+    photom: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
 
-    label = "valid_for"
+    path = ("valid_for",)
 
-    @staticmethod
-    def contradiction(values: Mapping[str, Any]) -> str | None:
-        """Find contexts in the wrong order."""
-        first, last = values.get("context_first"), values.get("context_last")
-        if first and last and (context_number(first) or 0) > (context_number(last) or 0):
-            return f".context: first ({first}) is later than last ({last})"
-        return None
+    def given(self) -> dict[str, Any]:
+        """Collect what is given, as a file has it."""
+        ends = {"first": self.context_first, "last": self.context_last}
+        context = {name: end for name, end in ends.items() if end is not None}
+        block = {"context": context or None, "photom": self.photom, "flat": self.flat}
+        return {name: value for name, value in block.items() if value not in (None, ())}
+
+    @classmethod
+    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
+        """Hold values to the rules; contexts are in order."""
+        before, clean = len(problems), super()._check(block, place, problems)
+        context = clean.pop("context", {})
+        first, last = context.get("first"), context.get("last")
+        if len(problems) == before and first and last and (context_number(first) or 0) > (context_number(last) or 0):
+            problems.append(f"{place}.context: first ({first}) is later than last ({last})")
+        return {**clean, "context_first": first, "context_last": last}
 
     @property
     def is_empty(self) -> bool:
@@ -493,28 +414,6 @@ class Validity(_Checked):
         if first is None and last is None:
             return True
         return number is not None and (first is None or first <= number) and (last is None or number <= last)
-
-
-META_RULE = Rule(
-    kind="mapping",
-    may_be_empty=True,
-    keys={
-        "reftype": Rule(kind="text", choices=("moduleoffset",)),
-        "schema_version": Rule(kind="text", pattern=r"[0-9]+\.[0-9]+\.[0-9]+", example="1.0.0"),
-        "telescope": Rule(kind="text", choices=("JWST",)),
-        "instrument": Rule(
-            kind="mapping",
-            keys={"name": Rule(kind="text", choices=("NIRCAM",)), "detector": ANY_TEXT},
-            required=("name",),
-        ),
-        **dict.fromkeys(("description", "author", "pedigree", "useafter"), FREE_TEXT),
-        "history": Rule(kind="list", items=ANY_TEXT, may_be_empty=True),
-        "derivation": Rule(kind="mapping", may_be_empty=True),
-        # Fields that other reference files have, and that data models write; not used.
-        **dict.fromkeys(("date", "filename", "filetype", "model_type", "origin", "time_sys", "time_unit"), ANY_TEXT),
-    },
-)
-"""Rule of the block ``meta`` of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -556,29 +455,34 @@ class OffsetTable:
     valid_for: Validity = dataclasses.field(default_factory=Validity)
     name: str = "table"
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    _index: ClassVar[Mapping[tuple[str, ...], Row]] = {}  # of each table its own
+    _index: ClassVar[Mapping[tuple[str | None, ...], Row]] = {}  # of each table its own, by arrays and detectors
 
     def __post_init__(self) -> None:
         problems = self._wrong_types()
         if problems:
             raise ReferenceTableError(problems=problems)
-        object.__setattr__(self, "rows", tuple(self.rows))
-        object.__setattr__(self, "meta", check(self.meta, META_RULE, "meta", problems))
-        if self.baseline is not None or self.offsets:
-            allowed = BASELINES if self.offsets else (*BASELINES, *DETECTORS)
-            check(self.baseline, Rule(kind="text", choices=allowed), "baseline", problems)
-        index: dict[tuple[str, ...], Row] = {}
-        kinds: dict[tuple[str, str], str] = {}
+        # What is required is written by default.
+        object.__setattr__(self, "meta", check(self.meta, {**schema_of("meta"), "required": ()}, "meta", problems))
+        bands: dict[tuple[str, str], str] = {}
+        index: dict[tuple[str | None, ...], Row] = {}
+        identities = set()
         for row in self.rows:
-            if row.identity in index:
+            if row.identity in identities:
                 problems.append(f"duplicate {row.label}; give one row for each array or detector, filter and pupil")
-            index[row.identity] = row  # names of detectors and arrays differ
-            if kinds.setdefault(row.band, row.kind) != row.kind:
+            identities.add(row.identity)
+            for name in (row.name, *row.detectors):
+                index[name, *row.identity[1:]] = row
+            if bands.setdefault(row.band, row.kind) != row.kind:
                 problems.append(f"{row.label}: this filter and pupil has offsets, too; give rows of one kind only")
             if row.slope is not None and self.gradient is None:
                 problems.append(f"{row.label} has a slope ({row.slope:g}), but the table has no gradient block")
+        has_offsets = "offset" in bands.values()
+        if self.baseline is not None or has_offsets:
+            allowed = BASELINES if has_offsets else (*BASELINES, *DETECTORS)
+            check(self.baseline, {"type": "string", "enum": allowed}, "baseline", problems)
         if problems:
             raise ReferenceTableError(self.name, problems)
+        object.__setattr__(self, "rows", tuple(self.rows))
         object.__setattr__(self, "_index", index)
 
     def _wrong_types(self) -> list[str]:
@@ -728,9 +632,13 @@ class OffsetTable:
 
     def _content(self) -> dict[str, Any]:
         """Collect values for equality and digest; schema 2 fields only where present."""
-        rows = [asdict(self._index[key]) for key in sorted(self._index)]
+        rows = list(map(asdict, sorted(self.rows, key=operator.attrgetter("identity"))))
+        for row in rows:
+            for name, value in list(row.items()):
+                if value is None and name not in _SCHEMA_1:
+                    del row[name]
         return {
-            "rows": [{n: v for n, v in row.items() if v is not None or n in _SCHEMA_1} for row in rows],
+            "rows": rows,
             "baseline": self.baseline,
             "gradient": self.gradient and asdict(self.gradient),
             "valid_for": asdict(self.valid_for),
@@ -760,13 +668,11 @@ class OffsetTable:
         OffsetRow, ZeroPointRow or None
             The row, or None.
         """
-        given = (name, filter, pupil, subarray)
-        if wrong := [part for part in given if not isinstance(part, str | None)]:
-            raise ReferenceTableError(f"{self.name}: rows are found by text such as '1' or 'NRCA1', got {wrong[0]!r}")
-        index: Mapping[Any, Row] = self._index
-        places = [(part, own) for part in (name, array_of(name or "")) for own in (subarray or "", "")]
-        found = (index.get((part, filter, pupil, own)) for part, own in places)
-        return next((row for row in found if row is not None), None)
+        for part in (name, filter, pupil, subarray):
+            if not isinstance(part, str | None):
+                raise ReferenceTableError(f"{self.name}: rows are found by text such as '1' or 'NRCA1', got {part!r}")
+        own = self._index.get((name, filter, pupil, subarray or ""))
+        return own or self._index.get((name, filter, pupil, ""))
 
     def zero_point(self, row: Row, detector: str) -> float:
         """

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity, ZeroPointRow
+import numpy as np
+
+from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity
 
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
@@ -135,10 +137,13 @@ def is_kept(row: Row, baseline: str | None) -> bool:
 def find_means(rows: Iterable[Row], baseline: str | None) -> dict[tuple[str, str, int | None], float]:
     """Find the mean zero point of a baseline [mag], by filter, pupil and group."""
     kept: dict[tuple[str, str, int | None], list[float]] = {}
+    means = {}
     for row in rows:
-        if isinstance(row, ZeroPointRow) and is_kept(row, baseline):
-            kept.setdefault(row.scale, []).append(row.zero_point)
-    return {scale: math.fsum(values) / len(values) for scale, values in kept.items()}
+        if row.kind == "zero_point" and is_kept(row, baseline):
+            kept.setdefault(row.scale, []).append(row.value)
+    for scale, values in kept.items():
+        means[scale] = math.fsum(values) / len(values)
+    return means
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -174,7 +179,8 @@ def explain_photmjsr(row: Row | None, exposure: Exposure) -> str | None:
     """Describe a difference from the derivation's PHOTMJSR; None if equal or unknown."""
     if row is None or not exposure.detector or not exposure.photmjsr:
         return None
-    derived, photom = (row.of_detector(name, exposure.detector) for name in ("photmjsr", "photom"))
+    derived = row.of_detector("photmjsr", exposure.detector)
+    photom = row.of_detector("photom", exposure.detector)
     same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
     if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
         return None
@@ -193,28 +199,43 @@ def explain_failed(exposure: Exposure) -> str | None:
 
 def find_failed(exposure: Exposure) -> str | None:
     """Name failed steps that an exposure's flux scale or WCS needs; None without."""
-    failed = [name for name in exposure.failed if name in _ESSENTIAL]
+    failed = list(filter(_ESSENTIAL.__contains__, exposure.failed))
     return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
 
 
 def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
     """Describe detectors of a filter and pupil without common scale; None if common."""
-    others = {other.group for other in table.rows if row and other.band == row.band and other.group != row.group}
+    others = set()
+    for other in table.rows if row else ():
+        if row and other.band == row.band and other.group != row.group:
+            others.add(str(other.group))
     if row is None or not others:
         return None
-    groups = ", ".join(map(str, sorted(others, key=str)))
     return (
-        f"{row.label} is of group {row.group}, and other detectors are of group {groups}: nothing links the groups, "
-        "and their corrected fluxes have no common scale"
+        f"{row.label} is of group {row.group}, and other detectors are of group {', '.join(sorted(others))}: nothing "
+        "links the groups, and their corrected fluxes have no common scale"
     )
 
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    failed = find_failed(exposure)
-    reasons = [*_not_imaging(exposure), *([failed] if failed else [])]
-    outside = list(_outside(table, exposure))
-    if outside and not any("second correction" in reason for reason in outside):
+    reasons = [*_not_imaging(exposure), *filter(None, [find_failed(exposure)])]
+    validity, outside, is_copy = table.valid_for, [], False
+    if not validity.covers(exposure.context):
+        outside.append(f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}")
+    for keyword, used, allowed in (
+        ("R_PHOTOM", exposure.photom, validity.photom),
+        ("R_FLAT", exposure.flat, validity.flat),
+    ):
+        name, names = base_name(used), list(map(base_name, allowed))
+        if name.endswith(EXPORTED):
+            is_copy = True
+            outside.append(
+                f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
+            )
+        elif names and name not in names:
+            outside.append(f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}")
+    if outside and not is_copy:
         outside[-1] += f": {HOW_TO_GET_VALID}"
     return [*reasons, *outside, *(find_untrusted(exposure) if needs_slope else [])]
 
@@ -238,7 +259,7 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
                 yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {module}"
             if exposure.channel not in (None, channel):
                 yield f"CHANNEL is {exposure.channel}, and {exposure.detector} is of channel {channel}"
-        if not _is_surface_brightness(exposure.unit):
+        if exposure.unit != "MJy/sr" and not _is_surface_brightness(exposure.unit or ""):
             yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
         elif (exposure.photom or "N/A").strip() == "N/A":
             yield (
@@ -247,31 +268,14 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
             )
 
 
-def _is_surface_brightness(unit: str | None) -> bool:
+def _is_surface_brightness(unit: str) -> bool:
     """Compare as units, as ``MJy / sr`` is the same."""
-    if unit is None or unit == "MJy/sr":
-        return unit is not None
-    from astropy import units as u  # late: nearly all files have the text above
+    from astropy import units as u  # late: nearly all files have the text MJy/sr
 
     try:
         return bool(u.Unit(unit) == u.MJy / u.sr)
     except ValueError:
         return False
-
-
-def _outside(table: OffsetTable, exposure: Exposure) -> Iterator[str]:
-    validity = table.valid_for
-    if not validity.covers(exposure.context):
-        yield f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}"
-    for keyword, name, allowed in (
-        ("R_PHOTOM", base_name(exposure.photom), validity.photom),
-        ("R_FLAT", base_name(exposure.flat), validity.flat),
-    ):
-        names = list(map(base_name, allowed))
-        if name.endswith(EXPORTED):
-            yield f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
-        elif names and name not in names:
-            yield f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}"
 
 
 def contexts_in_words(validity: Validity) -> str:
@@ -316,7 +320,10 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
                 f"{exposure.detector} is {_pair(expected)}: the WCS or SUBSTRT1, SUBSTRT2 are those of something else; "
                 "set them right, or set --apply_slope=false"
             )
-    if exposure.frames and exposure.shape is not None and not _fits_box(exposure):
+    edges = np.outer((exposure.shape or ())[::-1], (0, 1)) - 0.5  # of the array, along x and y
+    box = np.array(exposure.wcs_box or np.nan, float)
+    # To a pixel; not-a-number does not fit, either.
+    if exposure.frames and edges.size and not (box.shape == edges.shape and (abs(box - edges) <= 1).all()):
         yield (
             f"the data have shape {exposure.shape}, but the bounding box of the WCS is {exposure.wcs_box}: a cutout "
             "whose WCS cannot be trusted for the slope; set the WCS right, or set --apply_slope=false"
@@ -325,13 +332,3 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
 
 def _pair(values: tuple[float, float]) -> str:
     return f"({values[0]:.1f}, {values[1]:.1f})"
-
-
-def _fits_box(exposure: Exposure) -> bool:
-    """Compare the WCS bounding box along x and y with the array's edges, to a pixel."""
-    if exposure.wcs_box is None or exposure.shape is None or len(exposure.wcs_box) != len(exposure.shape):
-        return False
-    for (first, last), size in zip(exposure.wcs_box, exposure.shape[::-1], strict=True):
-        if not (abs(first + 0.5) <= 1 and abs(last - (size - 0.5)) <= 1):  # not-a-number does not fit, either
-            return False
-    return True

@@ -28,6 +28,12 @@ from jwst_modfix.errors import OutputError
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 
+@pytest.fixture
+def finished(undisturbed, folder):
+    """The working directory with a copy of the outputs of an undisturbed run in out/."""
+    shutil.copytree(undisturbed / "truth", "out")
+
+
 def rewrite_input(output):
     source = Path("data", output.name.replace("_modfix", "_cal"))
     with datamodels.open(source) as model:
@@ -71,8 +77,7 @@ def take_card(output):
         (take_card, "it has no MODFJOB"),
     ],
 )
-def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(folder, caplog, disturb, words):
-    correct("out")
+def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(finished, caplog, disturb, words):
     disturb(Path("out/jw2_modfix.fits"))
     before = marks("out")
     correct("out", on_existing="skip")
@@ -80,13 +85,12 @@ def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(folder, ca
     assert [name for name in before if before[name] != after[name]] == ["jw2_modfix.fits", PRODUCT]
     assert re.search(f"out/jw2_modfix.fits is written again: .*{words}", caplog.text)
     assert "1 of 6 exposures corrected, 0 left unchanged, 5 finished before" in caplog.text
-    correct("truth")
+    correct("truth", "data/jw2_cal.fits").close()
     assert content("out/jw2_modfix.fits") == content("truth/jw2_modfix.fits")
 
 
 @pytest.mark.parametrize("change", ["table", "parameter", "version"])
-def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(folder, monkeypatch, change):
-    correct("out")
+def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(finished, monkeypatch, change):
     before = marks("out")
     parameters = {"on_existing": "skip"}
     if change == "table":
@@ -101,8 +105,7 @@ def test_outputs_of_another_table_parameter_or_version_are_all_made_anew(folder,
     assert not before.items() & marks("out").items()
 
 
-def test_a_run_that_finds_all_done_touches_nothing(folder):
-    correct("out")
+def test_a_run_that_finds_all_done_touches_nothing(finished):
     before = marks("out")
     library = correct("out", on_existing="skip")
     assert marks("out") == before
@@ -162,8 +165,7 @@ def test_an_asdf_exposure_resumes_where_its_output_is_a_fits_file(folder):
     assert marks("out") == before
 
 
-def test_error_lists_all_that_exist_before_anything_is_written(folder):
-    correct("out")
+def test_error_lists_all_that_exist_before_anything_is_written(finished):
     Path("out/jw2_modfix.fits").unlink()
     before = marks("out")
     with pytest.raises(OutputError) as caught:

@@ -1,0 +1,263 @@
+"""Fields of detectors: their order, and structure of pixels that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.blocks import with_exposures
+from jwst_modfix.fitting.design import legendre, list_powers
+from jwst_modfix.fitting.linear import Block, Design, Information, LinearSystem, number_labels
+from jwst_modfix.fitting.measurements import PARTS, Measurements
+from jwst_modfix.table.table import FULL_FRAME
+
+if TYPE_CHECKING:
+    from jwst_modfix.fitting.solution import Solution
+
+# A field, or a zero point beside a field, with a larger error [mag] is of no use: fields are a few mmag.
+MAX_FIELD_ERROR = 0.003
+_HIGHEST = 3
+# A higher order is preferred at this many sigmas, which chance exceeds once in 700.
+_PREFERRED = 3.0
+_CLIP = 5.0  # sigmas beyond which a residual is an outlier
+_SWEEPS = 30
+_CELLS = 8  # along each side of a detector: 256 pixels each
+_LEAST_CELLS = 16  # that are measured
+# Combinations of cells of which sources and terms leave less than this share have too much noise.
+_LEAST_SHARE = 0.03
+_SAMPLE = 500_000  # measurements in each half of the sources, at most
+# By chance, one detector in 10^4 or fewer has as much.
+_SIGMAS = 4.0
+_SIGMAS_OF_ALL = 2.0  # of the structure of all detectors together, to be carried into the errors
+
+
+def field_error(model, errors, code):
+    """Compute the error of a detector's field, rms over the array [mag]."""
+    # P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1).
+    mine = np.flatnonzero(model.mask("field") & (model.code == code))
+    share = [1 / np.prod([2 * degree + 1 for degree in model.terms[i].power]) for i in mine]
+    return float(np.sqrt(errors[mine] ** 2 @ share))
+
+
+def admit_field(found, information):
+    """Free the fields of all detectors, to the highest order that is determined."""
+    model, choice = found.model, found.choice
+    asked = choice.field_order
+    if not asked or not model.mask("field").any():
+        return found
+    there = np.isin(model.code, model.code[found.fitted & model.mask("zero_point")])
+    why = "" if there.any() else f"field of order {asked}: no zero point is determined"
+    trial = found
+    for order in range(asked if there.any() else 0, 0, -1):
+        # Detectors without a result have fields too: if these were 0, they would fix those of the others.
+        every = model.mask("field") & (model.order <= order)
+        trial = replace(found, free=found.free | every, fitted=found.fitted | (every & there))
+        # A field must not depend on the assumption that exposures have no terms of their own, unless the user asks for
+        # it.
+        held = trial
+        if choice.exposure_terms != "zero" and model.mask("exposure").any() and not trial.has_exposures:
+            held = replace(trial, free=with_exposures(trial), fitted=trial.fitted | model.mask("exposure"))
+        obstacle = _find_field_obstacle(held, information)
+        if not obstacle:
+            break
+        trial, why = found, why or f"field of order {order}: {obstacle}"
+    if not why:
+        return trial
+    order = trial.field_order
+    words = f"{why}; {f'order {order} is fitted' if order else 'no field is fitted'}"
+    return replace(trial, refusals=(*found.refusals, words))
+
+
+def _find_field_obstacle(trial, information):
+    """Say why the fields of a trial are not determined; empty where they are."""
+    model = trial.model
+    fields, points = (trial.fitted & model.mask(kind) for kind in ("field", "zero_point"))
+    every, errors = fields | points, np.zeros(len(model.terms))
+    known = information.errors(trial.free, trial.report()[every])
+    if known is None:
+        text = "these pointings do not determine it"
+    else:
+        errors[every] = known
+        worst = max(field_error(model, errors, code) for code in np.unique(model.code[fields]))
+        what, worst = max(("its", worst), ("the zero points'", float(errors[points].max())), key=lambda one: one[1])
+        if worst <= MAX_FIELD_ERROR:
+            return ""
+        text = f"{what} expected error {1e3 * worst:.1f} mmag exceeds the limit of {1e3 * MAX_FIELD_ERROR:.0f} mmag"
+    # Is only a common gradient over the focal plane undetermined?
+    matrix = information.matrix.copy()
+    for tilt in model.tilts:
+        pull = information.gram @ tilt
+        matrix += np.outer(pull, pull) / (tilt @ pull)
+    held = Information(matrix, information.gram).errors(trial.free, trial.report()[every])
+    if held is None or held.max() > MAX_FIELD_ERROR:
+        return text
+    return (
+        "the common linear gradient over the focal plane is not separable from the magnitudes of the sources (all"
+        " exposures have one roll angle) and is fixed to 0"
+    )
+
+
+def choose_order(measurements: Measurements, solve: Callable[[int], Solution], least: int = 0) -> Solution:
+    """Take the lowest order that no higher one beats in the reserved sources."""
+    # All higher orders are compared, not only the next: a bowl has no linear term.
+    reserved = measurements.select(measurements.reserved)
+    if not len(reserved):
+        raise MeasurementsError("field_order='auto' needs reserved sources; set reserve_share, or give the order")
+    solutions = []
+    for order in range(least, _HIGHEST + 1):
+        found = solve(order)
+        if found.field_order < order and solutions:
+            break
+        solutions.append(found)
+        if found.field_order < order:
+            break
+    reserved = reserved.select(solutions[0].model.knows(reserved))
+    for order, lower in enumerate(solutions):
+        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :]):
+            return lower
+    return solutions[-1]
+
+
+def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> float:
+    """Compute by how many sigmas the reserved sources prefer the higher order."""
+    # The residuals of the lower order are regressed on what the higher one adds, with the sources' means and those of
+    # each detector in each exposure taken out of both, and errors from the scatter between sources.
+    variance = reserved.mag_error**2 + lower.sigma_int**2
+    added, left = higher.predict(reserved) - lower.predict(reserved), reserved.mag - lower.predict(reserved)
+    source = number_labels(reserved.source)[1]
+    exposure = number_labels(reserved.time.astype(np.int64) * 16 + reserved.detector)[1]
+    weight = 1 / variance
+    for _ in range(2):  # again without outliers
+        freed = _take_means(np.stack([added, left]), weight, (source, exposure))
+        weight = np.where(np.abs(freed[1]) < _CLIP * np.sqrt(variance), 1 / variance, 0.0)
+    added, left = _take_means(np.stack([added, left]), weight, (source, exposure))
+    score = np.bincount(source, weight * added * left)
+    spread = np.sqrt(np.sum(score**2))
+    return float(np.sum(score) / spread) if spread > 0 else 0.0
+
+
+def _take_means(columns: np.ndarray, weight: np.ndarray, groups: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Subtract the weighted means of two groupings, in turn until both are 0."""
+    for _ in range(_SWEEPS):
+        for group in groups:
+            total = np.bincount(group, weight)
+            sums = np.stack([np.bincount(group, weight * column) for column in columns])
+            means = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+            columns = columns - means[:, group]
+    return columns
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Mean residual in cells of a detector, rms over its array."""
+
+    square: float  # mean of the squares, free of noise [mag^2]; of noise alone it is as often negative
+    error: float  # of the square, by the noise [mag^2]
+    seen: float  # share of the variance of a field of order 2 that the cells show
+
+    @property
+    def rms(self) -> float:
+        """Structure that is left, rms over the array [mag]."""
+        return float(np.sqrt(max(self.square, 0.0)))
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether it is more than the noise makes."""
+        return self.square > _SIGMAS * self.error
+
+    @property
+    def words(self) -> str:
+        """The structure in words; empty where it is not significant."""
+        if not self.is_significant:
+            return ""
+        error = 1e3 * self.error / (2 * self.rms)
+        return (
+            f"its residuals have structure of {1e3 * self.rms:.1f} ± {error:.1f} mmag rms over the array that the"
+            " correction leaves"
+        )
+
+
+def measure_structure(solution: Solution) -> dict[int, Structure]:
+    """Measure residual structure by detector number; none with too few sources."""
+    # A term of each cell is added to the model, with one half of the sources and then with the other. The mean of the
+    # products of the two is free of noise.
+    m = solution.measurements
+    if m.x is None or m.y is None:
+        return {}
+    places = (np.clip(np.floor(_CELLS * (v + 0.5) / FULL_FRAME), 0, _CELLS - 1) for v in (m.x, m.y))
+    column, row = (place.astype(np.int32) for place in places)
+    cell = (m.detector * _CELLS + row) * _CELLS + column
+    step = max(2, len(cell) // _SAMPLE)
+    halves = [_solve_cells(solution, cell, np.flatnonzero(solution.system.source % step == half)) for half in (0, 1)]
+    found = {}
+    for code in solution.model.detectors:
+        mine = slice(code * _CELLS**2, (code + 1) * _CELLS**2)
+        (one, covariance, field), (other, also, again) = ((v[mine], c[mine, mine], f[mine]) for v, c, f in halves)
+        known = (np.diag(covariance) > 0) & (np.diag(also) > 0)
+        if (n := np.count_nonzero(known)) >= _LEAST_CELLS:
+            error = np.sqrt(np.sum((covariance * also)[np.ix_(known, known)])) / n
+            square, seen = (np.sum(a[known] * b[known]) / n for a, b in ((one, other), (field, again)))
+            found[code] = Structure(float(square), float(error), float(seen))
+    return found
+
+
+def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
+    """Estimate the rms of unfitted fields [mag], and their part in the covariance."""
+    # The fields are assumed to be random, of order 2, with the rms of the structure in the residuals. They shift zero
+    # points most where sources link detectors at their edges only.
+    m, p, n = solution.measurements, len(solution.free), len(PARTS)
+    known = [(s.square, s.seen, s.error) for s in solution.structure.values()]
+    if not known or (solution.fitted & solution.model.mask("field")).any():
+        return 0.0, np.zeros((p, p))
+    squares, seen, errors = np.array(known).T
+    # The scatter of detectors between exposures is in the errors already. Its mean over the exposures is left in cells.
+    squares -= solution.detector_scatter**2 / len(np.unique(m.time))
+    variance, weight = np.sum(squares * seen / errors**2), np.sum((seen / errors) ** 2)
+    if variance <= _SIGMAS_OF_ALL * np.sqrt(weight):
+        return 0.0, np.zeros((p, p))
+    variance /= weight
+    rows, powers = np.flatnonzero(solution.system.source % max(1, len(m) // _SAMPLE) == 0), list_powers(2)
+    columns = _unit_fields(m.x[rows], m.y[rows])
+    blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
+    system, terms, rest = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
+    moved = np.zeros((p, n * len(powers)))
+    moved[terms] = system.inform(solution.weight[rows]).project(terms, rest)[0]
+    return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
+
+
+def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Evaluate polynomials of order 2, mean 0, rms 1 over the array, (n_powers, n)."""
+    powers = list_powers(2)
+    return legendre(x, y, powers) * np.sqrt([[(2 * i + 1) * (2 * j + 1)] for i, j in powers])
+
+
+def _extend(solution: Solution, rows: np.ndarray, columns: Design) -> tuple[LinearSystem, np.ndarray, np.ndarray]:
+    """Add columns to the terms, for some rows: the system, free terms and columns."""
+    system = LinearSystem(
+        solution.system.design.take(rows).beside(columns), number_labels(solution.system.source[rows])[1]
+    )
+    return system, np.flatnonzero(solution.free), len(solution.free) + np.arange(columns.n_terms)
+
+
+def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Solve for cells (0: not determined), their covariance and response to fields."""
+    # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
+    # that cell of fields of unit rms.
+    n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
+    system, terms, cells = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
+    score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
+    held, information = whole.project(terms, cells)
+    root, before = whole.scale[cells], np.diag(whole.gram)[cells]
+    share, vector = np.linalg.eigh(information / np.outer(root, root))
+    kept = share > _LEAST_SHARE
+    covariance = (vector[:, kept] / share[kept]) @ vector[:, kept].T / np.outer(root, root)
+    row, column = np.divmod(np.arange(_CELLS**2), _CELLS)
+    y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
+    shapes = _unit_fields(x, y).T
+    fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
+    found = covariance @ (score[cells] - held.T @ score[terms])
+    return found, covariance * (before > 0), covariance @ (information @ fields)

@@ -1,0 +1,188 @@
+"""Levels of the sky: zero points of detectors from them, and a check of offsets."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import norm
+
+from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.fitting.linear import Design, LinearSystem
+from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
+from jwst_modfix.fitting.solution import Solution, fit
+from jwst_modfix.fitting.verdict import conclude
+from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
+from jwst_modfix.table.table import ARRAYS
+
+SKY_FLOOR = 0.015
+"""Error of each zero point from the sky [mag], beside the scatter: what sky and sources differ by on NIRCam."""
+
+# A level is a mean over millions of pixels: few exposures give its scatter.
+_MIN_EXPOSURES = 4
+_DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two epochs
+# Stray light moves the ratio of the modules' sky levels by some 0.3%, about the same in each epoch of a field: the
+# level is a check of blunders, and its change one of detectors [mag].
+_LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
+
+
+def sky_magnitudes(level: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute magnitudes of sky levels and their errors [mag]."""
+    return -2.5 * np.log10(level), 2.5 / np.log(10) * error / level
+
+
+def solve_sky(
+    time: np.ndarray, array: np.ndarray, module: np.ndarray, level: np.ndarray, error: np.ndarray, band: tuple[str, str]
+) -> Solution:
+    """Solve -2.5 log10(level) = S(time) + z: the sky of one time acts as a source."""
+    good = np.isfinite(level) & (level > 0) & (error > 0)
+    (mag, mag_error), n = sky_magnitudes(level[good], error[good]), np.count_nonzero(good)
+    m = Measurements(
+        source=time[good], exposure=time[good], epoch=np.zeros(n, int), array=array[good], module=module[good],
+        mag=mag, mag_error=mag_error, V2=np.zeros(n), V3=np.zeros(n), filter=band[0], pupil=band[1],
+    )  # fmt: skip
+    options = {"time_term": "zero", "exposure_terms": "zero", "fit_slope": "none"}  # a level has no place
+    return fit(m, scale="detectors", min_sources=_MIN_EXPOSURES, **options)
+
+
+def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[DetectorResult, ...]:
+    """Give each detector its verdict, with the floor in its error."""
+    found = []
+    for result in judge_detectors(solution, significance, baseline):
+        if result.zero_point is None or result.zero_point_error is None or result.group:
+            words = "no exposure links its sky level to those of the baseline's detectors"
+            found.append(replace(result, words=words, is_usable=False))
+            continue
+        error, size = float(np.hypot(result.zero_point_error, SKY_FLOOR)), np.array([abs(result.zero_point)])
+        remark = f"from sky levels, with a floor of {1e3 * SKY_FLOOR:.0f} mmag"
+        changed = conclude(
+            "the detector", float(size[0] / error), size, np.array([error]), significance, 0.0, remark=remark
+        )
+        found.append(replace(result, **changed, zero_point_error=error))
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkyOffset:
+    """Offset of one array ID from sky levels."""
+
+    array: str
+    offset: float  # Delta_AB = -2.5 log10(sky_A / sky_B), mag
+    # From the scatter between exposures, or from the levels' own errors where those are larger, with Student's factor
+    # for few exposures [mag].
+    offset_error: float
+    n_exposures: int  # in which both modules were measured
+
+
+@dataclass(frozen=True)
+class SkyComparison:
+    """Offset from the sky and from sources with errors [mag], and its change in time."""
+
+    array: str
+    sky: float
+    sky_error: float
+    sources: float
+    sources_error: float
+    sigmas: float  # sky minus sources, over the errors in quadrature
+    epochs: tuple[int, int] | None = None  # between which the sky's offset changes most; None where there is one
+    change: float = 0.0  # from the first to the second of them, mag
+    change_error: float = 0.0
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the level is off by more than stray light explains."""
+        return abs(self.sigmas) >= _DISAGREEMENT and abs(self.sky - self.sources) > _LEAST_LEVEL
+
+
+def sky_offsets(time, array, module, level, error):
+    """Compare the modules' sky levels exposure by exposure."""
+    # The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
+    # the background enter in full: a check, not a measurement to correct by.
+    time, array, module = (np.asarray(column) for column in (time, array, module))
+    level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
+    lengths = {len(column) for column in (time, array, module, level, error)}
+    if len(lengths) > 1:
+        raise MeasurementsError(f"sky levels: columns must have one length; got {sorted(lengths)}")
+    for name, column in (("level", level), ("error", error)):
+        bad = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
+        if len(bad):
+            raise MeasurementsError(
+                f"sky levels: {name} must be positive and finite; row {bad[0]} has {column[bad[0]]:g}"
+            )
+    found = {}
+    for name in ARRAYS:
+        ratio, ratio_error = _ratios(time, level, error, array == name, module)
+        if len(ratio):
+            value, value_error = _robust_mean(ratio, ratio_error)
+            found[name] = SkyOffset(array=name, offset=value, offset_error=value_error, n_exposures=len(ratio))
+    if not found:
+        raise NoSolutionError("sky levels: no array has levels of both modules at one time")
+    return found
+
+
+def compare_sky(offsets, results, by_epoch=None):
+    """Compare the sky's offsets with those of sources, and between epochs."""
+    # ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
+    # 3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
+    found = []
+    for result in results:
+        sky = offsets.get(result.array)
+        if sky is None or result.offset is None:
+            continue
+        value, error, sources, sources_error = sky.offset, sky.offset_error, result.offset, result.offset_error
+        sigmas = float((value - sources) / np.hypot(error, sources_error))
+        change = _largest_change({e: own[result.array] for e, own in (by_epoch or {}).items() if result.array in own})
+        found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
+        if found[-1].disagrees:
+            message = (
+                f"array {result.array}: offset from the sky {1e3 * value:.1f} ± {1e3 * error:.1f} mmag,"
+                f" from sources {1e3 * sources:.1f} ± {1e3 * sources_error:.1f} mmag:"
+                f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
+            )
+            warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
+        pairs = len(by_epoch or {}) * (len(by_epoch or {}) - 1) // 2
+        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(pairs, 1))
+        epochs, by, by_error = change
+        if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
+            message = (
+                f"array {result.array}: sky of module A over that of B changes by {1e3 * by:+z.1f} ±"
+                f" {1e3 * by_error:.1f} mmag from epoch {epochs[0]} to epoch {epochs[1]};"
+                " a detector may have changed: compare fits without one of them"
+            )
+            warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
+    return tuple(found)
+
+
+def _largest_change(offsets):
+    """Find the two epochs of the most significant change, the change and its error."""
+    best = None, 0.0, 0.0
+    for first, second in itertools.combinations(sorted(offsets), 2):
+        change = offsets[second].offset - offsets[first].offset
+        error = float(np.hypot(offsets[first].offset_error, offsets[second].offset_error))
+        if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
+            best = (first, second), float(change), error
+    return best
+
+
+def _ratios(time, level, error, mine, module):
+    """Compute -2.5 log10(sky_A / sky_B) and its error for each time that has both."""
+    side = [np.flatnonzero(mine & (module == name)) for name in ("A", "B")]
+    _, a, b = np.intersect1d(time[side[0]], time[side[1]], return_indices=True)
+    a, b = side[0][a], side[1][b]
+    (mag_a, error_a), (mag_b, error_b) = (sky_magnitudes(level[rows], error[rows]) for rows in (a, b))
+    return mag_a - mag_b, np.hypot(error_a, error_b)
+
+
+def _robust_mean(values, errors):
+    """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
+    n, median, scatter = len(values), np.median(values), robust_width(values)
+    problem = HuberProblem(
+        system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),
+        free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
+    )  # fmt: skip
+    used = np.ones(n, bool)
+    fit = solve_huber(problem, used, start_huber(problem, used, [median]))
+    return float(fit.values[0]), float(student_factor(n) / np.sqrt(np.sum(fit.weight)))
