@@ -428,13 +428,8 @@ class _FitsExposure(OpenExposure):
     @functools.cached_property
     def wcs(self):
         """The gWCS; None where the tree has none."""
-        config = asdf.get_config()
-        config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
-        problem = (self.name, "its WCS cannot be read", "; run assign_wcs again")
-        with _ALONE, _reading(*problem), asdf.config_context() as config:
-            config.validate_on_read = False  # it was validated when it was written; only the WCS is asked for
-            with asdf.open(io.BytesIO(self.tree.to_bytes()), lazy_tree=True) as file:
-                return file["meta"].get("wcs")
+        with _ALONE, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
+            return self.tree.read_wcs()
 
     def _get(self, fact):
         keyword, hdu, value = fact["keyword"], self._hdus[f"{fact['hdu']},1"], None
@@ -670,10 +665,31 @@ class AsdfTree:
         dumper = yaml.SafeDumper("", default_flow_style=None)
         _put(node, last, None if value is None else dumper.represent_data(value))
 
-    def to_bytes(self):
+    def read_wcs(self):
+        """Read the gWCS; None where there is none."""
+        wcs = _child(_child(self._root, "meta"), "wcs")
+        if wcs is None or "gwcs/wcs-" not in wcs.tag:
+            return wcs and _read_entry(self._pack(wcs))
+        # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
+        # the time: it is read once, as a WCS of two steps.
+        steps = _child(wcs, "steps")
+        first, second = steps.value[:2]
+        last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
+        start = _read_once(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
+        frames = start.available_frames
+        bare = _with(first, "transform", last.value[-1][1])
+        found = _read_entry(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
+        found.set_transform(*frames, start.get_transform(*frames))
+        return found
+
+    def _pack(self, node):
+        """Write a file with one entry."""
+        return self.to_bytes(yaml.MappingNode(self._root.tag, [(_key(_ENTRY), node)]))
+
+    def to_bytes(self, root=None):
         """Write the file."""
         text = yaml.serialize(
-            self._root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
+            root or self._root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
             explicit_start=True, explicit_end=True, version=(1, 1), tags={"!": "tag:stsci.edu:asdf/"},
         )  # fmt: skip
         return self._head + text + self._blocks
@@ -721,4 +737,31 @@ def _put(node, key, child):
     """Put a child in the place of the one of its key."""
     node.value = [pair for pair in node.value if pair[0].value != key]
     if child is not None:
-        node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key), child))
+        node.value.append((_key(key), child))
+
+
+def _key(key):
+    return yaml.ScalarNode("tag:yaml.org,2002:str", key)
+
+
+def _with(node, key, child):
+    """Copy a mapping with another child."""
+    copied = yaml.MappingNode(node.tag, node.value)
+    _put(copied, key, child)
+    return copied
+
+
+_ENTRY = "entry"
+
+
+def _read_entry(content):
+    """Read the entry of a file that has one."""
+    config = asdf.get_config()
+    config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
+    with asdf.config_context() as config:
+        config.validate_on_read = False  # it was validated when it was written
+        with asdf.open(io.BytesIO(content), lazy_tree=True) as file:
+            return file[_ENTRY]
+
+
+_read_once = functools.lru_cache(maxsize=64)(_read_entry)  # 0.5 MB each

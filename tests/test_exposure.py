@@ -12,6 +12,7 @@ import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.modeling.models import Identity, Shift
 from stdatamodels.jwst import datamodels
 
 from jwst_modfix import exposure
@@ -420,6 +421,35 @@ def test_a_missing_and_an_unknown_wcs_have_reasons_of_their_own(model, path):
     with_text(path, HEAD + b"meta: {wcs: not a WCS}\n...\n")
     with pytest.raises(ExposureError, match="its WCS is of an unknown kind, str; run assign_wcs again"):
         describe(path)
+
+
+WCS_CHANGES = {
+    "as it is": lambda wcs: None,
+    "pointing": lambda wcs: wcs.insert_transform("world", Shift(0.01) & Identity(1)),
+    "distortion": lambda wcs: wcs.insert_transform("detector", Shift(1e-5) & Identity(1), after=True),
+    "bounding box": lambda wcs: setattr(wcs, "bounding_box", ((0, 10), (5, 20))),
+    "no bounding box": lambda wcs: setattr(wcs, "bounding_box", None),
+}
+
+
+def test_exposures_of_one_detector_have_each_their_own_wcs(model, tmp_path):
+    """Truth: the WCS that was saved, though files share what they have in common."""
+    pixels, found = np.array([[3.0, 40.0], [7.0, 30.0]]), {}
+    for name, change in WCS_CHANGES.items():
+        mine = model.copy()
+        change(mine.meta.wcs)
+        mine.save(str(tmp_path / f"{name}_cal.fits"))
+        found[name] = mine.meta.wcs
+    for name, wcs in found.items():
+        with open_exposure(tmp_path / f"{name}_cal.fits") as opened:
+            read = opened.wcs
+        assert read.available_frames == wcs.available_frames
+        for to in ("v2v3", "world"):
+            transforms = (one.get_transform("detector", to) for one in (read, wcs))
+            np.testing.assert_array_equal(*(transform(*pixels) for transform in transforms))
+        np.testing.assert_array_equal(read.invert(*read(*pixels)), wcs.invert(*wcs(*pixels)))
+        boxes = [one.bounding_box and one.bounding_box.bounding_box() for one in (read, wcs)]
+        assert boxes[0] == boxes[1]
 
 
 TRACES = [

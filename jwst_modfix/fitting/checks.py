@@ -1,14 +1,14 @@
 """Checks of a solution: reserved sources, bootstrap over sources, sky levels."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError
 from jwst_modfix.fitting.design import Term
-from jwst_modfix.fitting.linear import Information
+from jwst_modfix.fitting.linear import Design, Information, number_labels
 from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.solution import Solution, fit_quietly
 
@@ -59,19 +59,22 @@ def validate(solution, measurements):
         again = fit_quietly(left, scale=solution.model.scale, **options)
     except NoSolutionError:
         return ()
-    found = []
-    for term, value, error in _list_results(again):
-        if term.name in solution.names and np.isfinite(solution.value(term.name)[1]):
-            # The part of each term of the correction in this value: the errors of the correction enter through it.
-            part = solution.model.design(again.measurements).pull(_influence(again, term))
-            sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
-            found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
+    known = [
+        (term, value, error) for term, value, error in _list_results(again)
+        if term.name in solution.names and np.isfinite(solution.value(term.name)[1])
+    ]  # fmt: skip
+    # The part of each term of the correction in these values: the errors of the correction enter through it.
+    parts, found = _influence(again, [term for term, *_ in known], solution.model.design(again.measurements)), []
+    for (term, value, error), part in zip(known, parts, strict=True):
+        sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
+        found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
     return tuple(found)
 
 
-def _influence(solution: Solution, term: Term) -> np.ndarray:
-    """Compute the change of a term, as reported, with each of the magnitudes."""
-    return solution.influence(solution.derivative, solution.report()[[solution.names.index(term.name)]])[0]
+def _influence(solution: Solution, terms: Sequence[Term], columns: Design) -> np.ndarray:
+    """Compute the change of terms, as reported, with each column of magnitudes."""
+    rows = solution.report()[[solution.names.index(term.name) for term in terms]]
+    return solution.influence(solution.derivative, rows, columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +99,14 @@ class Assumption:
 def list_assumptions(solution):
     """Find the detector whose change in one epoch alone would shift an offset most."""
     m, found = solution.measurements, []
-    epochs, epoch = np.unique(m.epoch, return_inverse=True)
-    cell, shape = m.detector * len(epochs) + epoch, (len(PARTS), len(epochs))
+    epochs, epoch = number_labels(m.epoch)
+    cell, shape = m.detector * np.int64(len(epochs)) + epoch, (len(PARTS), len(epochs))
     # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
     seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
-    for term, *_ in _list_results(solution) if solution.model.scale == "modules" else ():
-        shares = np.bincount(cell, _influence(solution, term), np.prod(shape)).reshape(shape) * (seen > 1)[:, None]
+    terms = [term for term, *_ in _list_results(solution)] if solution.model.scale == "modules" else []
+    influences = _influence(solution, terms, Design.of_labels(cell, len(PARTS) * len(epochs)))
+    for term, moved in zip(terms, influences, strict=True):
+        shares = moved.reshape(shape) * (seen > 1)[:, None]
         d, e = np.unravel_index(np.argmax(np.abs(shares).round(9)), shape)
         if shares[d, e]:
             where = {"detector": " ".join(PARTS[d]), "epoch": int(epochs[e])}

@@ -322,8 +322,9 @@ def list_terms(measurements, choice):
         # An epoch of one exposure keeps its own term.
         terms += [Term("exposure", time=int(times[i])) for i in np.flatnonzero(shared[epoch_of_time])]
     if choice.drift:
-        seen = np.unique(np.stack([measurements.detector, epoch]), axis=1).T
-        terms += [Term("drift", *PARTS[d], int(epochs[e])) for d, e in seen if e > 0]
+        seen = np.flatnonzero(np.bincount(measurements.detector * np.int64(len(epochs)) + epoch))
+        places = (divmod(place, len(epochs)) for place in seen.tolist())
+        terms += [Term("drift", *PARTS[d], int(epochs[e])) for d, e in places if e > 0]
     terms += [Term("field", *detector, power=power) for detector in there for power in list_powers(choice.field_order)]
     terms += [Term("colour")] if choice.colour is not None else []
     model = Model(tuple(terms), epochs, choice.direction, choice.origin, times, epoch_of_time, colour=choice.colour)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
+from jwst_modfix.fitting.linear import Design, LinearSystem, number_labels
 from jwst_modfix.fitting.robust import RobustFit
 
 # Beyond this many effects their matrix is too large for eigenvalues; moments are as good with so many.
@@ -38,12 +38,10 @@ def estimate_detector_scatter(
     weight, terms = fit.weight, np.flatnonzero(free)
     number = number_labels(time.astype(np.int64) * 16 + detector)[1]
     n = int(number.max()) + 1
-    effects = LinearSystem(Design((Block(number, np.arange(n)),), n), system.source, system.eliminate)
+    effects = LinearSystem(Design.of_labels(number, n), system.source, system.eliminate)
     inverse = system.inform(weight).invert(free)[0][np.ix_(free, free)]
     # Products of the effects' columns with the terms' and with each other, the sources' means taken out.
-    variance = system.mean_variance(weight)
-    cross = system.design.gram(weight, effects.design) - system.source_products(weight, variance, effects.design)
-    cross, own = cross[terms], effects.design.pull(weight)
+    cross, own = system.cross(weight, effects.design)[terms], effects.design.pull(weight)
     change = inverse @ cross  # of the terms, by each effect
     # A shift b changes the score psi by the derivative of psi, which is less than the weight psi / e.
     slope = weight.sum() / max(fit.derivative.sum(), 1e-300)

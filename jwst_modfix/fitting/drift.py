@@ -11,7 +11,8 @@ import numpy as np
 from jwst_modfix.fitting.blocks import MAX_DRIFT_ERROR, with_drifts
 from jwst_modfix.fitting.design import list_terms
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
-from jwst_modfix.fitting.linear import LinearSystem
+from jwst_modfix.fitting.linear import Design, LinearSystem
+from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.robust import fit_robust
 from jwst_modfix.fitting.separability import Forecast
 
@@ -88,13 +89,15 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
 
 def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
     """Compute the change of detectors' zero points with their magnitudes in epochs."""
-    weights, shares = found.model.zero_points(), {}
-    influences = found.influence(weight, weights - weights.mean(axis=0))
-    for code, influence in zip(found.model.detectors, influences, strict=True):
-        for epoch in found.model.epochs:
-            mine = (m.detector == code) & (m.epoch == epoch)
-            shares[code, int(epoch)] = float(influence[mine].sum())
-    return shares
+    weights, epochs = found.model.zero_points(), found.model.epochs
+    cells = m.detector * np.int64(len(epochs)) + np.searchsorted(epochs, m.epoch)
+    columns = Design.of_labels(cells, len(PARTS) * len(epochs))
+    shares = found.influence(weight, weights - weights.mean(axis=0), columns).reshape(len(weights), -1, len(epochs))
+    return {
+        (code, int(epoch)): float(shares[i, code, e])
+        for i, code in enumerate(found.model.detectors)
+        for e, epoch in enumerate(epochs)
+    }
 
 
 def describe_drifts(drifts: Sequence[Drift]) -> list[str]:

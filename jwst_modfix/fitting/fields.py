@@ -248,7 +248,7 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
     # that cell of fields of unit rms.
     n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
-    system, terms, cells = _extend(solution, rows, Design((Block(cell[rows], np.arange(n)),), n))
+    system, terms, cells = _extend(solution, rows, Design.of_labels(cell[rows], n))
     score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
     held, information = whole.project(terms, cells)
     root, before = whole.scale[cells], np.diag(whole.gram)[cells]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -44,10 +44,15 @@ class Design:
     n_terms: int
 
     @classmethod
-    def of_columns(cls, columns: np.ndarray) -> Design:
-        """Make the design of dense columns, shape (n, n_terms)."""
-        label = np.zeros(len(columns), dtype=np.int8)
-        return cls(tuple(Block(label, np.array([i]), column) for i, column in enumerate(columns.T)), columns.shape[1])
+    def of_columns(cls, columns: Sequence[np.ndarray]) -> Design:
+        """Make the design of dense columns, each of shape (n,)."""
+        label = np.zeros(len(columns[0]), dtype=np.int8)
+        return cls(tuple(Block(label, np.array([i]), column) for i, column in enumerate(columns)), len(columns))
+
+    @classmethod
+    def of_labels(cls, label: np.ndarray, n: int) -> Design:
+        """Make the design of a column for each of n labels, 1 in its rows."""
+        return cls((Block(label, np.arange(n)),), n)
 
     def beside(self, *others: Design) -> Design:
         """Put the columns of others after those of this one."""
@@ -145,6 +150,9 @@ class Design:
                         continue
                     m, entries = len(two.places), two.take(rows).times(pulled)
                     part = total[start : start + n, first : first + m]
+                    if n == m == 1:
+                        part += entries.sum()
+                        continue
                     if one.label is two.label:
                         np.fill_diagonal(part, np.diag(part) + np.bincount(one.label[rows], entries, n))
                         continue
@@ -164,7 +172,7 @@ class Design:
         for start, block in self._ordered:
             mine, k = block.take(rows), len(block.places)
             if start < self._few:
-                code = source * k + mine.label
+                code = source if k == 1 else source * k + mine.label
                 few[:, start : start + k] = np.bincount(code, mine.times(weight), n * k).reshape(n, k)
             else:
                 many.append((start - self._few, mine))
@@ -367,6 +375,10 @@ class LinearSystem:
             matrix = gram - self.source_products(weight, self.mean_variance(weight))
             self._last[:] = [(weight, Information(matrix, gram))]
         return self._last[0][1]
+
+    def cross(self, weight: np.ndarray, other: Design) -> np.ndarray:
+        """Multiply the design by other columns, sources eliminated: (n_terms, n_columns)."""
+        return self.design.gram(weight, other) - self.source_products(weight, self.mean_variance(weight), other)
 
     def apply(self, weight: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Multiply vectors of shape (n_terms, n) by the normal matrix without forming it."""

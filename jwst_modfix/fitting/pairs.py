@@ -174,7 +174,7 @@ def _fit(array, pairs, columns):
     sources, number = np.unique(np.concatenate([pair.source for pair in pairs]), return_inverse=True)
     y, X = np.concatenate([pair.difference for pair in pairs]), np.column_stack(list(columns.values()))
     n, p = X.shape
-    system = LinearSystem(Design.of_columns(X), number, eliminate=False)
+    system = LinearSystem(Design.of_columns(list(columns.values())), number, eliminate=False)
 
     def find_scale(residual, used, n_terms):
         freedom = np.sqrt(n / max(n - n_terms, 1))

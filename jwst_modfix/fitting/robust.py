@@ -99,6 +99,7 @@ class HuberFit:
     weight: np.ndarray  #: (n,), psi(e) / e over the variance, 1/mag^2; 0 where rejected
     derivative: np.ndarray  #: (n,), of the score psi(e), which takes the weight's place in the matrix of the sandwich
     base: np.ndarray  #: (n,), one over the variance, 0 where not used
+    kept: np.ndarray  #: (n,), root of the share of a measurement's variance that its source's mean leaves
     sigma_int: float = 0.0  #: intrinsic scatter of one measurement, mag
     error_scale: float = 1.0  #: less where the given errors are too large by that factor
     scale: float = 1.0  #: typical error of a measurement, mag
@@ -110,7 +111,10 @@ def start_huber(problem, used, values=None, error_scale=1.0):
     values = np.zeros(len(problem.free)) if values is None else np.asarray(values, float)
     base = used / (error_scale * problem.error) ** 2
     residual = problem.system.residual(base, problem.y, values)
-    return HuberFit(values=values, residual=residual, weight=base, derivative=base, base=base, error_scale=error_scale)
+    kept = problem.system.kept_share(base)
+    return HuberFit(
+        values=values, residual=residual, weight=base, derivative=base, base=base, kept=kept, error_scale=error_scale
+    )
 
 
 def solve_huber(problem, used, fit):
@@ -127,7 +131,7 @@ def solve_huber(problem, used, fit):
         before, scale_before = fit.values, fit.scale
         values = before + inverse @ system.score(fit.weight, fit.residual)
         residual = system.residual(fit.weight, problem.y, values)
-        scale = problem.find_scale(residual / system.kept_share(fit.base), used, np.count_nonzero(problem.free))
+        scale = problem.find_scale(residual / fit.kept, used, np.count_nonzero(problem.free))
         fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
         fit = _rescale(problem, used, fit, *scale, problem.robust)
         change = np.abs(fit.values - before)
@@ -146,7 +150,8 @@ def solve_huber(problem, used, fit):
 def _rescale(problem, used, fit, sigma_int, error_scale, robust):
     """Find the weights of the residuals with a new scale."""
     base = used / (error_scale**2 * (problem.error**2 + sigma_int**2))
-    standard = fit.residual * np.sqrt(base) / problem.system.kept_share(base)
+    kept = problem.system.kept_share(base)
+    standard = fit.residual * np.sqrt(base) / kept
     weight, derivative = base, base
     if robust:
         weight = base * (HUBER_TUNING / np.maximum(np.abs(standard), HUBER_TUNING))
@@ -155,8 +160,9 @@ def _rescale(problem, used, fit, sigma_int, error_scale, robust):
         weight = weight * (np.abs(standard) < problem.limit)
     scale = error_scale * np.sqrt(np.mean(problem.error**2) + sigma_int**2)
     return replace(
-        fit, weight=weight, derivative=derivative, base=base, sigma_int=sigma_int, error_scale=error_scale, scale=scale
-    )
+        fit, weight=weight, derivative=derivative, base=base, kept=kept, sigma_int=sigma_int, error_scale=error_scale,
+        scale=scale,
+    )  # fmt: skip
 
 
 def sandwich(problem, fit, as_given=False):
@@ -260,15 +266,13 @@ def _find_scatter(residual, error, used, share):
     pick = np.flatnonzero(used)
     if len(pick) > _SCATTER_SAMPLE:
         pick = pick[np.linspace(0, len(pick) - 1, _SCATTER_SAMPLE).astype(int)]
-    residual, error = residual[pick], error[pick]
-    variance = error**2
+    square, variance = residual[pick] ** 2, error[pick] ** 2
 
     def excess(added, factor=1.0):
-        standard = residual / np.sqrt(factor * variance + added)
-        return np.mean(np.minimum(np.abs(standard), HUBER_TUNING) ** 2) - _MEAN_SQUARE * share
+        return np.mean(np.minimum(square / (factor * variance + added), HUBER_TUNING**2)) - _MEAN_SQUARE * share
 
     if excess(0.0) > 0:
-        top = 10 * np.mean(residual**2) + 1e-20
+        top = 10 * np.mean(square) + 1e-20
         return float(np.sqrt(brentq(excess, 0.0, top, xtol=1e-12))), 1.0
     floor = 1e-12
     if excess(0.0, floor) <= 0:

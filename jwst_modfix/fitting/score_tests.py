@@ -143,11 +143,11 @@ def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Colu
     codes, column = number_labels(code)
     places = np.unravel_index(codes, [len(words) for words in known])
     names = [" ".join(words[i] for words, i in zip(known, place, strict=True)) for place in np.transpose(places)]
-    return _Columns(Design((Block(column, np.arange(len(codes))),), len(codes)), names)
+    return _Columns(Design.of_labels(column, len(codes)), names)
 
 
 def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
-    return _Columns(Design.of_columns(np.column_stack(columns)), words)
+    return _Columns(Design.of_columns(columns), words)
 
 
 def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
@@ -166,9 +166,9 @@ def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[s
     yield "position on detector", _Columns(matrix, words)
     if len(modules) == len(MODULES):
         side = np.where(m.module_code == 0, 0.5, -0.5)
-        columns = (side * np.concatenate([on_detector, in_module])).T
+        columns = [side * shape for shape in (*on_detector, *in_module)]
         words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
-        yield "position x module", _Columns(Design.of_columns(columns), words)
+        yield "position x module", _stack(columns, words)
 
 
 def _map(places: Iterable[np.ndarray], group: np.ndarray) -> np.ndarray:

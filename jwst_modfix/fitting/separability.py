@@ -18,7 +18,7 @@ from jwst_modfix.fitting.blocks import (
 )
 from jwst_modfix.fitting.design import Choice, Model, Term, list_terms
 from jwst_modfix.fitting.fields import admit_field
-from jwst_modfix.fitting.linear import NULL_SHARE, Information, LinearSystem, number_labels
+from jwst_modfix.fitting.linear import NULL_SHARE, Design, Information, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS, Measurements
 from jwst_modfix.table.table import ARRAYS, MODULES
 
@@ -199,10 +199,10 @@ class Forecast:
         report = self.report()
         return report @ self.invert(weight)[0] @ report.T
 
-    def influence(self, weight: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
-        """Compute the change of combinations of terms, (n, n_terms), with each magnitude."""
-        rows = contrasts @ self.invert(weight)[0]
-        return np.array([-weight * self.system.residual(weight, 0.0, row) for row in rows])
+    def influence(self, weight: np.ndarray, contrasts: np.ndarray, columns: Design) -> np.ndarray:
+        """Compute the change of combinations of terms with each column of magnitudes."""
+        changes: np.ndarray = contrasts @ self.invert(weight)[0] @ self.system.cross(weight, columns)
+        return changes
 
     def report(self) -> np.ndarray:
         """Make the matrix from solved to reported terms, shape (n_terms, n_terms)."""

@@ -180,7 +180,7 @@ def _robust_mean(values, errors):
     """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
     n, median, scatter = len(values), np.median(values), robust_width(values)
     problem = HuberProblem(
-        system=LinearSystem(Design.of_columns(np.ones((n, 1))), np.arange(n), eliminate=False),
+        system=LinearSystem(Design.of_columns(np.ones((1, n))), np.arange(n), eliminate=False),
         free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
     )  # fmt: skip
     used = np.ones(n, bool)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from jwst_modfix.derivation.bands import BandResult
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.fitting.linear import number_labels
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.pairs import PairSolution
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER, error_of_median
@@ -26,6 +27,7 @@ from jwst_modfix.text import format_measured
 
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]
 
+_RESOLUTION = 110  # dots per inch
 _MANY_POINTS = 5_000  # more are an image in a PDF file: as shapes they take a minute
 _MOST_POINTS = 10_000  # more hide each other, and take seconds: every so many sources are drawn
 # Okabe & Ito (2008), by array ID and by epoch; each has a marker of its own too.
@@ -343,8 +345,11 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
 
 def _astrometry(derivation: Derivation) -> Picture | None:
     """Draw histograms of astrometric residuals, by array ID, module, epoch (Fig. 3)."""
-    table = derivation.photometry.measurements[derivation.selection.mask]
-    source = np.unique(table["source"], return_inverse=True)[1] if len(table) else np.zeros(0, int)
+    table, selected = derivation.photometry.measurements, derivation.selection.mask
+    if not np.isfinite(table["off_east"][selected]).any():
+        return None
+    table = table["source", "off_east", "off_north", "array", "module", "epoch"][selected]
+    source = number_labels(np.asarray(table["source"]))[1]
     off = {name: _MILLI * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
     if not np.isfinite(off["east"]).any():
         return None
@@ -397,7 +402,7 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _panels(n: int, width: float, height: float, rows: int = 1, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=_RESOLUTION, layout="constrained")
     axes = figure.subplots(rows, n // rows, squeeze=False, **kwargs)
     return figure, [_axes(ax) for ax in axes.flat]
 

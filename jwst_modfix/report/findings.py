@@ -148,8 +148,9 @@ def _find_saturated(points: Table) -> _Found:
     scatter = np.sqrt(mean((points["residual"] - residual.ravel()[side]) ** 2))
     # A variable star changes between epochs. One module must have seen the star in two epochs, and the results of each
     # module must agree within the errors.
-    seen = np.unique(np.stack([side, points["epoch"]]), axis=1)[0]
-    epochs = np.bincount(seen, minlength=count.size).reshape(-1, 2)
+    n_epochs = int(points["epoch"].max(initial=0)) + 1
+    seen = np.bincount(side * n_epochs + points["epoch"], minlength=count.size * n_epochs) > 0
+    epochs = seen.reshape(-1, 2, n_epochs).sum(axis=2)
     steady = (scatter < _AGREES * error).all(axis=1) & (epochs >= 2).any(axis=1)
     magnitude = np.bincount(number, points["mag"]) / count.sum(axis=1)
     bright = twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))

@@ -11,6 +11,8 @@ from typing import Any
 
 import jinja2
 from astropy.table import Table, vstack
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.report.content import describe_report
@@ -19,7 +21,6 @@ from jwst_modfix.report.linked_plots import choose_points, draw_linked
 from jwst_modfix.report.points import collect_points, list_outliers
 from jwst_modfix.text import count_nouns, format_measured
 
-_RESOLUTION = 110  # dots per inch
 _PIXELS = 96  # of the page, per inch
 _REGION = 'circle({RA:.7f},{Dec:.7f},1.0") # color={color} text={{source {source} {filter} {mag:.2f} mag {reason}}}'
 
@@ -49,11 +50,12 @@ def write_report(derivation: Derivation, page: Path) -> list[Path]:
 def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
     """Save a figure as PNG and PDF, and return what the page needs of it."""
     buffer = io.BytesIO()
-    picture.figure.savefig(buffer, format="png", dpi=_RESOLUTION)
+    # By the canvases: Figure.savefig would draw once more to make the layout.
+    FigureCanvasAgg(picture.figure).print_png(buffer)
     png, pdf = (stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf"))
     png.write_bytes(buffer.getvalue())
     picture.figure.set_layout_engine("none")  # the layout is made: to make it again takes as long as drawing
-    picture.figure.savefig(pdf, format="pdf")
+    FigureCanvasPdf(picture.figure).print_pdf(pdf)
     files += [png, pdf]
     return {
         "png": base64.b64encode(buffer.getvalue()).decode("ascii"), "name": picture.name, "words": picture.words,

@@ -43,8 +43,8 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     reason = np.asarray(table["reason"], str)
     deviates = np.isin(reason, ("outlier", "variable"))
     deviates[own] = np.abs(residual[own]) > OUTLIER_SIGMA * error
-    share = solution.system.kept_share(solution.base)
-    pull[~m.reserved] = np.where(solution.rejected == 0, solution.residual * np.sqrt(solution.base) / share, np.nan)
+    standard = solution.residual * np.sqrt(solution.base) / solution.kept
+    pull[~m.reserved] = np.where(solution.rejected == 0, standard, np.nan)
     columns = {name: getattr(m, name) for name in _COLUMNS}
     columns |= {"residual": residual, "before": residual + system, "pull": pull, "reason": reason, "used": reason == ""}
     columns |= {"detector": np.array([" ".join(part) for part in PARTS])[m.detector], "deviates": deviates}

@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
@@ -17,7 +18,7 @@ from jwst_modfix.steps.outputs import check_targets
 from jwst_modfix.table.model import ModuleOffsetModel
 
 _LARGE = 200_000  # measurements: as many take seconds to read from text
-_PIECE = 100_000  # rows written at once: astropy makes several copies of what it writes
+_PIECE = 100_000  # rows written at once, which bounds the memory
 _BLOCK = 2880  # bytes, of a FITS file
 
 
@@ -55,19 +56,20 @@ def _write_measurements(table: Table, stem: Path) -> Path:
         return path
     path, n = stem.with_name(stem.name + ".fits"), len(table)
     # A header has no place for lists and dicts.
-    meta, table, size = {FITS_META: json.dumps(table.meta)}, Table(table, copy=False, meta={}), 0
+    first = Table(table[:1], meta={FITS_META: json.dumps(table.meta)})
+    hdu, buffer = fits.table_to_hdu(first, character_as_bytes=True), io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)  # the primary HDU is one block
+    hdu.header["NAXIS2"] = n
+    # astropy would copy the columns several times, those of text value by value.
+    record = np.empty(min(n, _PIECE), hdu.data.dtype.newbyteorder(">"))
     with path.open("wb") as stream:
-        for first in range(0, n, _PIECE):
-            piece, buffer = table[first : first + _PIECE], io.BytesIO()
-            piece.meta = {} if first else meta
-            hdu = fits.table_to_hdu(piece, character_as_bytes=True)
-            fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
-            start, rows = _BLOCK + len(hdu.header.tostring()), len(piece) * hdu.header["NAXIS1"]
-            if not first:
-                hdu.header["NAXIS2"] = n
-                stream.write(buffer.getbuffer()[:_BLOCK])
-                stream.write(hdu.header.tostring().encode("ascii"))
-            stream.write(buffer.getbuffer()[start : start + rows])
-            size += rows
-        stream.write(bytes(-size % _BLOCK))
+        stream.write(buffer.getbuffer()[:_BLOCK])
+        stream.write(hdu.header.tostring().encode("ascii"))
+        for start in range(0, n, _PIECE):
+            piece = record[: n - start]
+            for name in table.colnames:
+                values = np.asarray(table[name])[start : start + _PIECE]
+                piece[name] = np.where(values, ord("T"), ord("F")) if values.dtype == bool else values
+            stream.write(piece.data)
+        stream.write(bytes(-n * record.itemsize % _BLOCK))
     return path
