@@ -168,7 +168,7 @@ def _draw_circles(near, scale, pixel, radius):
 
 
 def _sum_circles(circles, light, areas, whole):
-    """Sum the light: in the first circle; in all, NaN if not positive or the circle is cut."""
+    """Sum the light: in the first circle; in all, NaN if not positive or cut."""
     fluxes = _sum(circles, light)
     least = np.outer(whole, [0, 0.99 * LARGE**2, 0.99 * FARTHEST**2])
     cut = np.logical_or.accumulate(areas <= least, axis=1)
@@ -176,12 +176,12 @@ def _sum_circles(circles, light, areas, whole):
 
 
 def _sum(weights, values):
-    """Sum values of the pixels with several weights each, (n, number of weights, m)."""
+    """Sum values of pixels, (n, m), with several weights each, (n, k, m)."""
     return (weights @ values[:, :, None].astype(float))[:, :, 0]
 
 
 def _find_errors(areas, noise, filled, sky_error, fluxes, channel):
-    """Find errors of the flux and of the magnitudes made from the fluxes in all apertures."""
+    """Find errors of the flux, and of the magnitudes made from all fluxes."""
     # All are sums of the fluxes, which share pixels and the sky.
     near, far = growth_shares("extrapolated", channel)
     sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
@@ -208,7 +208,7 @@ def _overlap(near, scale, radius):
 
 
 def _local_sky(frame, x, y, scale, aperture):
-    """Find the clipped median of each annulus, its error, and the number of good pixels."""
+    """Find the clipped median of each annulus, its error, and its good pixels."""
     around = _Pixels(frame, x, y, scale, aperture.outer, aperture.inner)
     ring = (around.radius >= aperture.inner) & (around.radius <= aperture.outer) & around.inside
     ring &= ~around.take(frame.bad)

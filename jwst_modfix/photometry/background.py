@@ -88,9 +88,9 @@ def _bisect(low, high, is_before):
 
 
 def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> Clipped:
-    """Sort finite values of rows; keep those within some MAD deviations of the median."""
+    """Sort finite values of rows; keep those within some deviations of the median."""
     # On sorted rows each round is a few searches in all rows at once: `astropy.stats.sigma_clip` with
-    # `stdfunc="mad_std"` takes TIMES times longer.
+    # `stdfunc="mad_std"` takes three times longer.
     values = np.where(np.isfinite(values), values, values.dtype.type(np.nan))
     values.sort(axis=1)
     last = values.shape[1] - np.isnan(values).sum(axis=1)

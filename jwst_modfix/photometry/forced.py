@@ -226,7 +226,7 @@ def combine_parts(
 
 @functools.lru_cache(maxsize=4096)
 def _digest_file(path, _state):
-    """Digest a file but for its variances, which nothing here reads: four tenths of it."""
+    """Digest a file without its variances, which are 40% of it and are not read."""
     spans = []
     with contextlib.suppress(ExposureError), open_fits(path) as hdulist:  # of what is no FITS file, everything
         places = [hdu.fileinfo() for hdu in hdulist if hdu.name.startswith("VAR_")]

@@ -95,7 +95,7 @@ def find_connected(
 
 
 def _deblend(image, rows, columns, connected):
-    """Separate blended sources: the number of each pixel's source, from 1."""
+    """Separate blended sources; return the number of each pixel's source, from 1."""
     at = rows - rows.min(), columns - columns.min()
     cutout, mask = np.zeros((2, at[0].max() + 1, at[1].max() + 1), image.dtype)
     cutout[at], mask[at] = image[rows, columns], 1
@@ -103,7 +103,7 @@ def _deblend(image, rows, columns, connected):
 
 
 def subtract(frame, level: np.ndarray | float) -> np.ndarray:
-    """Subtract the sky; fill bad pixels with the mean of their good neighbours, else 0."""
+    """Subtract the sky; fill bad pixels with the mean of good neighbours, else 0."""
     # It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
     image = frame.data - level
     rows, columns = np.nonzero(frame.bad)
