@@ -331,6 +331,19 @@ def test_structure_that_no_polynomial_holds_is_stated_and_refused_above_3_mmag(t
         assert done.changes[0].remainder == pytest.approx(size, rel=0.01)
 
 
+def test_a_flat_of_the_filter_comes_before_one_of_all_filters(tmp_path, calibrate):
+    """Truth: 1.02, which the flat of F200W has; that of any filter has 1.1, and is for another row."""
+    flats = [
+        [write_flat(tmp_path / f"{side}_{band[0]}.fits", "NRCA2", np.full(FULL, value), band=band)
+         for side, value in (("old", 1.0), ("new", new))]
+        for band, new in ((("ANY", "ANY"), 1.1), (("F200W", "CLEAR"), 1.02))
+    ]  # fmt: skip
+    old, new = calibrate({"NRCA2": {"F200W": (2.0, 2.0), "F150W": (2.0, 2.0)}}, flat=flats)
+    rows = point(), replace(point(), filter="F150W")
+    found = [row.zero_point for row in rebase_table(table_of(*rows, baseline=None), old, new).table.zero_points]
+    assert found == pytest.approx([0.03 - change(1.0, 1.02), 0.03 - change(1.0, 1.1)], abs=1e-6)
+
+
 @pytest.mark.parametrize(("size", "is_refused"), [((2048, 1536), False), ((48, 64), True)])
 def test_flats_of_a_part_of_the_detector_do_not_stand_for_the_rest(tmp_path, calibrate, size, is_refused):
     """Three quarters of the detector are enough; a subarray is not, as the polynomial would be extrapolated."""

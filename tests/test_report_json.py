@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from importlib import resources
 
 import jsonschema
@@ -13,8 +14,8 @@ from matplotlib.figure import Figure
 from report_page import Page, measured
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.report.content import describe_report
-from jwst_modfix.report.points import collect_points, list_outliers
+from jwst_modfix.report.findings import collect_points, list_outliers
+from jwst_modfix.report.page import describe_report
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 SHORT, LONG = ROWS["F200W"], ROWS["F444W"]
@@ -249,10 +250,42 @@ def test_a_saturated_star_is_told_from_a_variable_one(shift, epochs, is_named):
     assert steps == pytest.approx([60] * len(words), abs=6), "A - B in mmag: noise of 2 to 4 mmag, of two and more"
 
 
-def test_findings_name_the_sources_that_vary(content):
+def test_findings_name_the_sources_that_vary_and_nothing_else(content):
+    """The simulated sky has variable sources in F444W too."""
     names = {(finding["name"], finding["where"]) for finding in content["findings"]}
     assert {("variable sources", "F200W"), ("outliers", "F200W")} <= names
+    assert {name for name, _ in names} == {"variable sources", "outliers"}
     assert all(finding["advice"] for finding in content["findings"])
+
+
+@pytest.mark.parametrize("ratio", [1.05, 0.95])
+def test_a_solid_angle_that_was_left_out_is_named_with_its_size(ratio):
+    """Truth: pixels of A are larger by the ratio, so that its fluxes are too small by it; the sky is what it was."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=6, outliers=0.0)
+    headers = [replace(h, pixar_sr=h.pixar_sr * (ratio if h.module == "A" else 1.0)) for h in headers]
+    shift, table = 2.5 * np.log10(ratio), photometry.measurements
+    for left_out in (False, True):
+        table["mag"] += np.where(table["module"] == "A", left_out * shift, 0.0)
+        found = derive(photometry, headers, epochs)
+        content = describe_report(found, {band.name: collect_points(found, band) for band in found.bands})
+        words = [f["words"] for f in content["findings"] if f["name"] == "PIXAR_SR left out"]
+        assert bool(words) == left_out
+    assert measured(words[0].rpartition("sky: ")[2])[0] == pytest.approx(1e3 * shift, abs=2)
+    assert f"ratio of PIXAR_SR is {1e3 * shift:+.1f} mmag" in words[0]
+
+
+@pytest.mark.parametrize(("error", "is_named"), [(10.0, True), (-10.0, True), (0.5, False)])
+def test_a_wrong_roll_is_named_with_the_right_one(error, is_named):
+    """Truth: sources are turned by 341 deg in the second epoch; half a degree is within the spread over the sky."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=6, outliers=0.0)
+    exposures = photometry.exposures
+    exposures["roll"] = np.where(exposures["epoch"] == 1, exposures["roll"] + error, exposures["roll"])
+    found = derive(photometry, headers, epochs)
+    content = describe_report(found, {band.name: collect_points(found, band) for band in found.bands})
+    words = [f["words"] for f in content["findings"] if f["name"] == "wrong roll"]
+    assert len(words) == 4 * is_named, "two dithers of two detectors"
+    assert all(f"PA_V3 is {341 + error:.1f} deg, but its sources are turned by " in word for word in words)
+    assert [float(word.split()[-2]) for word in words] == pytest.approx([341.0] * len(words), abs=0.2)
 
 
 def test_the_page_shows_the_numbers_of_the_file(report, content, band):

@@ -275,13 +275,15 @@ def test_bootstrap_draws_scatter_as_means_of_sources_do():
     assert found.ratio[0] == pytest.approx(found.draws.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("offset", "error", "significant"), [(0.0195, 0.01, False), (0.0197, 0.01, True)])
-def test_epoch_terms_are_significant_at_95_percent(offset, error, significant):
+def test_epoch_terms_are_significant_at_95_percent(offset, error, significant, sign):
     """Truth: chi-square of one degree of freedom exceeds 3.84, so 1.96 sigma, in 1 of 20 cases."""
     n = 200
     scale = error / (0.001 / np.sqrt(n)) / student(2 * n)
-    solution = fit(patches(np.full(n, offset), np.full(n, offset), 0.001 * scale), robust=False, scatter=False)
-    assert solution.value("epoch[1]") == pytest.approx((offset, error), rel=1e-6)
+    moved = np.full(n, sign * offset)
+    solution = fit(patches(moved, moved, 0.001 * scale), robust=False, scatter=False)
+    assert solution.value("epoch[1]") == pytest.approx((sign * offset, error), rel=1e-6)
     assert chi2.sf((offset / error) ** 2, 1) == pytest.approx(0.05, abs=0.002)
     (epoch,) = (s for s in solution.status if s.term.kind == "epoch")
     assert epoch.status == ("free" if significant else "not significant")

@@ -134,6 +134,16 @@ def test_science_members_may_be_in_a_later_product_only(asn, pair):
         correct("none", "data/set_asn.json")
 
 
+def test_a_bad_member_of_two_products_is_named_once(asn):
+    def share(content):
+        members(content)[0].update(expname="gone_cal.fits")
+        content["products"].append({"name": "second", "members": members(content)[:2]})
+
+    with pytest.raises(AssociationError, match="1 bad members: ") as caught:
+        correct("out", asn(share))
+    assert str(caught.value).count("gone_cal.fits") == 1
+
+
 def test_products_are_named_anew(asn, pair):
     """A corrected mosaic does not replace an uncorrected one, nor an undone one either of them."""
     asn(lambda content: content["products"].append({"name": "second", "members": members(content)[:1]}))
@@ -145,8 +155,11 @@ def test_products_are_named_anew(asn, pair):
         "mosaic_unmodfix",
         "second_unmodfix",
     ]
-    correct("mine", "data/set_asn.json", suffix="fixed")
-    assert written("mine", "set_fixed_asn.json")["products"][0]["name"] == "mosaic_fixed"
+    for source, inverse in (("data/set_asn.json", False), ("out/set_modfix_asn.json", True)):
+        correct("mine", source, suffix="fixed", inverse=inverse, on_existing="overwrite")
+        assert written("mine", "set_fixed_asn.json")["products"][0]["name"] == "mosaic_fixed"
+        assert {path.name.rpartition("_")[2] for path in visible("mine")} == {"fixed.fits", "asn.json"}
+        shutil.rmtree("mine")
 
 
 @pytest.mark.parametrize("kind", [dict, lambda content: asn_from_list(
@@ -258,6 +271,14 @@ def test_other_associations_and_other_json_files_do_not_matter(asn, pair, other_
     correct("out", f"data/{names(pair)[0]}")
     correct("out", f"data/{names(pair)[0]}", **other_table)
     assert Path("out/raw_asn.json").exists()
+
+
+def test_an_output_that_no_association_names_may_be_of_another_table(asn, pair, other_table):
+    correct("out", asn())
+    shutil.copy(f"data/{names(pair)[0]}", "data/jw9_cal.fits")
+    correct("out", "data/jw9_cal.fits", **other_table).close()
+    (old,) = digests()["set_modfix_asn.json"]
+    assert fits.getval("out/jw9_modfix.fits", "MODFHASH") != old
 
 
 # Nothing is written over an input, by whatever name.
