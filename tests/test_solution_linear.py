@@ -98,3 +98,11 @@ def test_sources_behind_each_term_are_counted(system, weight, dense):
     np.testing.assert_array_equal(
         system.count_sources(weight)[10:], np.count_nonzero(np.abs(seen) > 1e-12, axis=0)[10:]
     )
+
+
+def test_dense_columns_are_a_design(system, weight, dense):
+    columns = np.random.default_rng(8).normal(size=(3, len(dense)))
+    both, other = np.column_stack([dense, *columns]), Design.of_columns(columns)
+    joint = LinearSystem(system.design.beside(other), system.source)
+    np.testing.assert_allclose(joint.design.gram(weight), both.T @ (weight[:, None] * both), atol=1e-10)
+    np.testing.assert_allclose(system.cross(weight, other), joint.inform(weight).matrix[:109, 109:], atol=1e-10)
