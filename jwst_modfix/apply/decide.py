@@ -63,12 +63,6 @@ class Decision:
         reason = self.reason.replace(f": {HOW_TO_GET_VALID}", "")
         return f"{self.name}: {'SKIPPED: ' if self.action == 'skip' else ''}{reason}"
 
-    def log(self) -> None:
-        """Log what was done, after a warning on it."""
-        if self.warning:
-            log.warning("%s: %s", self.name, self.warning)
-        log_result(self.line, self.level, is_whole=True)
-
 
 @dataclass(frozen=True)
 class Output:
@@ -327,7 +321,9 @@ def correct_members(
                     f"{error}; {done} of {len(outputs)} outputs are complete and kept; "
                     "run again with on_existing='skip'"
                 ) from error
-            decision.log()
+            if decision.warning:
+                log.warning("%s: %s", decision.name, decision.warning)
+            log_result(decision.line, decision.level, is_whole=True)
             done += 1
             yield decision, result
 
