@@ -7,14 +7,14 @@ import pytest
 from apertures import draw_offsets
 from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import chain
-from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_frame
+from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_frame, measure_source
 
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.checks import compare_apertures
 from jwst_modfix.fitting.solution import fit_quietly
-from jwst_modfix.photometry.apertures import growth_shares, measure_source, systematic_error
+from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.simulate import BANDS
 
 

@@ -1,12 +1,14 @@
 """Truth: fluxes of sources of known flux, drawn here with pixels of known size, or written as they must come out."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from one_header import make_header
 from scipy.special import ndtr
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
+from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.frames import Frame
 
@@ -33,6 +35,14 @@ def make_frame(data, bad=None, saturated=None, area=1.0, err=NOISE):
     arrays = {"data": data, "err": np.full(SHAPE, err), "area": np.full(SHAPE, area)}
     masks = {"bad": none if bad is None else bad, "saturated": none if saturated is None else saturated}
     return Frame(header=make_header(pixar_sr=PIXAR_SR, shape=SHAPE), geometry=None, **masks, **arrays)
+
+
+def measure_source(frame, x, y, scale, aperture):
+    """Measure one source; the two beside it, one of them outside of the array, must not change it."""
+    found = measure_fluxes(
+        frame, np.array([x + 7.3, x, 900.0]), np.array([y - 4.1, y, y]), np.stack(3 * [scale]), aperture
+    )
+    return SimpleNamespace(**{name: values[1] for name, values in found.items()})
 
 
 @pytest.mark.parametrize("area", [0.97, 1.0, 1.04])

@@ -7,7 +7,7 @@ import pytest
 from astropy.stats import sigma_clip
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import clip, map_background, measure_sky
+from jwst_modfix.photometry.background import MAD_TO_SIGMA, clip, map_background, measure_sky
 
 NOISE = 0.02  # MJy/sr
 
@@ -21,14 +21,24 @@ def make_frame(data, bad=None):
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 51, 200])
 @pytest.mark.filterwarnings("ignore:Input data contains invalid values")
 def test_clipping_is_that_of_astropy(n):
+    """Truth: astropy's clipping of each row alone, with numpy's median and median distance from it."""
     rng = np.random.default_rng(n)
-    for _ in range(50):
-        values = np.where(rng.random(n) < 0.1, 30.0, rng.normal(size=n))
-        values[rng.random(n) < 0.1] = rng.choice([np.nan, np.inf])
-        expected = sigma_clip(values, sigma=3, maxiters=5, cenfunc="median", stdfunc="mad_std", masked=False)
-        np.testing.assert_array_equal(clip(values), np.sort(expected))
-    assert clip(np.full(n, np.nan)).size == 0
-    np.testing.assert_array_equal(clip(np.ones(n)), np.ones(n))
+    rows = np.where(rng.random((50, n)) < 0.1, 30.0, rng.normal(size=(50, n)))
+    rows[rng.random(rows.shape) < 0.1] = rng.choice([np.nan, np.inf])
+    rows[0] = np.nan
+    kept = clip(rows)
+    for i, row in enumerate(rows):
+        expected = sigma_clip(row, sigma=3, maxiters=5, cenfunc="median", stdfunc="mad_std", masked=False)
+        np.testing.assert_array_equal(kept.values[i, kept.first[i] : kept.last[i]], np.sort(expected))
+        assert kept.size[i] == len(expected)
+        if len(expected):
+            middle = np.median(expected)
+            assert kept.median[i] == middle
+            assert kept.deviation[i] == pytest.approx(MAD_TO_SIGMA * np.median(np.abs(expected - middle)))
+            assert kept.spread[i] == pytest.approx(np.std(expected), abs=1e-12)
+    assert kept.size[0] == 0
+    assert np.isnan(kept.median[0])
+    assert clip(np.ones((1, n))).size == n
 
 
 def test_a_plane_is_mapped_under_sources_and_holes():

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from jwst_modfix.photometry import forced as cache_module
 from jwst_modfix.photometry.forced import Cache
@@ -55,6 +56,24 @@ def test_another_kind_parameter_content_or_code_is_measured_again(fetch, exposur
     if code := change.pop("code", None):
         monkeypatch.setattr(cache_module, "_code", lambda: code)
     assert fetch(**change)
+
+
+@pytest.mark.parametrize("name", ["PRIMARY", "SCI", "ERR", "DQ", "AREA", "ASDF", "VAR_POISSON"])
+def test_a_file_is_known_by_all_but_its_variances(fetch, exposure, name):
+    """Truth: one changed byte of the data of each extension, or of the primary header."""
+    arrays = [
+        fits.ImageHDU(np.zeros((40, 50), np.float32), name=n) for n in ("SCI", "ERR", "VAR_POISSON", "DQ", "AREA")
+    ]
+    hdulist = fits.HDUList([fits.PrimaryHDU(), *arrays, fits.ImageHDU(np.zeros(3000, np.uint8), name="ASDF")])
+    hdulist.writeto(exposure, overwrite=True)
+    with fits.open(exposure) as opened:
+        place = opened[name].fileinfo()
+    fetch()
+    assert not fetch()
+    content = bytearray(exposure.read_bytes())
+    content[place["hdrLoc"] + 79 if name == "PRIMARY" else place["datLoc"] + 2900] ^= 1
+    exposure.write_bytes(content)
+    assert fetch() == (name != "VAR_POISSON")
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(fetch, tmp_path):

@@ -1,7 +1,6 @@
 """The flux of one source in an aperture, above its local sky."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from photutils.geometry import elliptical_overlap_grid
@@ -9,13 +8,16 @@ from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import MEDIAN_LOSS, clip
-from jwst_modfix.photometry.columns import MAG_PER_FRACTION, Flag
+from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.frames import Frame
+from jwst_modfix.table.table import MAG_PER_FRACTION
 
 _RING = 0.75  # pixels: half the width of the ring that replaces pixels without a counterpart
 _MIN_WEIGHT = 0.5  # of the good pixels around a counterpart
 _MIN_SKY = 0.3  # share of the annulus that must be good
 _MAX_FILLED = 0.02  # share of the flux
 _FILL_ERROR = 0.15  # share of the flux that is filled in
+_AT_ONCE = 128  # sources, which bounds the memory
 _CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
 
 LARGE = 1.5
@@ -86,159 +88,166 @@ def default_aperture(channel: str) -> Aperture:
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ApertureFlux:
-    """Measurement of one source; the defaults are for an aperture cut by the edge."""
-
-    flux: float = np.nan  # Jy, above the local sky
-    flux_error: float = np.nan  # Jy
-    sky: float = np.nan  # MJy/sr
-    masked: float = 1.0  # share of the aperture's area
-    compactness: float = np.nan  # flux within half the radius over that within the radius
-    growth: float = np.nan  # magnitude in 1.5 times the radius minus that in the aperture
-    growth_error: float = np.nan  # mag
-    far_growth: float = np.nan  # magnitude in twice the radius minus that in 1.5 times the radius
-    large_error: float = np.nan  # of the magnitude in 1.5 times the radius
-    extrapolated_error: float = np.nan  # of the extrapolated magnitude
-    flags: Flag = Flag.EDGE
-
-
-def measure_source(frame, x: float, y: float, scale: np.ndarray, aperture: Aperture) -> ApertureFlux:
+def measure_fluxes(
+    frame: Frame, x: np.ndarray, y: np.ndarray, scale: np.ndarray, aperture: Aperture
+) -> dict[str, np.ndarray]:
     """Measure flux = sum(w (data - sky) AREA) PIXAR_SR, w each pixel's share inside."""
-    # `scale` is the matrix from pixels to arcsec on the sky.
+    # `scale` has the matrices from pixels to arcsec on the sky. Result: columns of the table of measurements.
+    pieces = [slice(first, first + _AT_ONCE) for first in range(0, max(len(x), 1), _AT_ONCE)]
+    parts = [_measure(frame, x[piece], y[piece], scale[piece], aperture) for piece in pieces]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class _Pixels:
+    """Pixels at the same offsets from each of n sources: arrays of shape (n, m)."""
+
+    def __init__(self, frame, x, y, scale, reach, least=0.0):
+        sizes = np.linalg.svd(scale, compute_uv=False)  # arcsec
+        self.half = int(np.ceil(reach / sizes.min(initial=1.0) + 1))
+        offsets = np.mgrid[-self.half : self.half + 1, -self.half : self.half + 1].reshape(2, -1)
+        if least:  # half a pixel off along each axis
+            offsets = offsets[:, np.hypot(*offsets) >= least / sizes.max(initial=1e-9) - 1]
+        rows, columns = np.rint([y, x]).astype(int)[:, :, None] + offsets[:, None]
+        ny, nx = frame.data.shape
+        self.inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
+        self._index = rows * nx + columns
+        self.dx, self.dy = columns - x[:, None], rows - y[:, None]
+        east, north = (line[:, :1] * self.dx + line[:, 1:] * self.dy for line in scale.swapaxes(0, 1))
+        self.radius = np.sqrt(east**2 + north**2)  # arcsec
+
+    def take(self, array):
+        """Read an array of the frame; any of its values outside of it."""
+        return array.take(self._index, mode="clip")
+
+    def as_stamps(self, values):
+        """Bring values in rows and columns, (n, ny, nx)."""
+        return values.reshape(len(values), 2 * self.half + 1, -1)
+
+
+def _measure(frame, x, y, scale, aperture):
     # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels.
-    pixel = abs(np.linalg.det(scale))  # arcsec^2
-    around, dx, dy = _window(frame, x, y, aperture.outer, scale)
-    radius = np.hypot(*np.einsum("ij,jkl->ikl", scale, np.stack(np.broadcast_arrays(dx, dy[:, None]))))
-    ring = (radius >= aperture.inner) & (radius <= aperture.outer) & ~frame.bad[around]
-    sky, sky_error = _local_sky(frame.data[around][ring], frame.err[around][ring])
+    sky, sky_error, sky_pixels = _local_sky(frame, x, y, scale, aperture)
     # The light is within a smaller window.
-    window, dx, dy = _window(frame, x, y, min(FARTHEST * aperture.radius, aperture.outer), scale)
-    radius = radius[*(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, around, strict=True))]
-    data, err, bad, area = (array[window] for array in (frame.data, frame.err, frame.bad, frame.area))
-    weight = _overlap(dx, dy, scale, aperture.radius)
-    if not weight.sum() > 0.9999 * np.pi * aperture.radius**2 / pixel:
-        return ApertureFlux()
-    if not np.isfinite(sky):
-        return ApertureFlux(flags=Flag.SKY)
+    near = _Pixels(frame, x, y, scale, min(FARTHEST * aperture.radius, aperture.outer))
+    bad, area = near.take(frame.bad) | ~near.inside, near.take(frame.area)
+    pixel = np.abs(np.linalg.det(scale))  # arcsec^2
+    circles, core = _draw_circles(near, scale, pixel, aperture.radius)
+    image = np.where(bad, 0, near.take(frame.data) - sky[:, None])
+    _fill_masked(near, image, ~bad, bad & (circles[:, -1] > 0), _RING * np.sqrt(pixel))
+    light, filled, noise = image * area, np.where(bad, image, 0), np.where(bad, 0, near.take(frame.err))
 
+    weight, areas = circles[:, 0], circles.sum(axis=2)
+    whole = np.pi * aperture.radius**2 / pixel  # pixels
+    lost, flux, fluxes = bad & (weight > 0), *_sum_circles(circles, light, areas, whole)
+    growths = np.diff(-2.5 * np.log10(fluxes), axis=1)
+    errors = _find_errors(circles * area[:, None], noise, filled, sky_error, fluxes, frame.header.channel)
+    flags = _judge(near.take(frame.saturated), weight, weight * light, lost, near.radius < _CENTRE * aperture.radius)
+    ring = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
+    flags += np.where(sky_pixels < _MIN_SKY * ring, Flag.SKY, 0)
+    columns = {
+        "flux": flux * frame.header.jansky,
+        "flux_error": errors.pop("flux") * frame.header.jansky,
+        "sky": sky,
+        "compactness": (core * light).sum(axis=1) / np.where(flux > 0, flux, np.nan),
+        "growth": growths[:, 0],
+        "far_growth": growths[:, 1],
+        **errors,
+    }
+    at_edge, no_sky = areas[:, 0] <= 0.9999 * whole, np.isnan(sky)
+    columns = {name: np.where(at_edge | no_sky, np.nan, values) for name, values in columns.items()}
+    columns["masked"] = np.where(at_edge | no_sky, 1.0, (weight * lost).sum(axis=1) / whole)
+    return columns | {"flags": np.select([at_edge, no_sky], [Flag.EDGE, Flag.SKY], flags)}
+
+
+def _draw_circles(near, scale, pixel, radius):
+    """Compute each pixel's share in three circles, (n, 3, m), and in half the radius."""
     # Where there is little light, shares to a few percent of a pixel suffice; exact ones take most of the time.
-    edges = [factor * aperture.radius - radius for factor in (LARGE, FARTHEST)]
-    circles = [weight, *(np.clip(edge / np.sqrt(pixel) + 0.5, 0.0, 1.0) for edge in edges)]
-    lost = bad & (weight > 0)
-    image = _fill_masked(data - sky, bad, bad & (circles[-1] > 0), dx, dy, radius)
-    light, noise = weight * area * image, np.where(bad, 0, err)
-    flux, fluxes = light.sum(), _sum_circles(circles, area * image, np.pi * aperture.radius**2 / pixel)
-    growths = np.diff(-2.5 * np.log10(fluxes))
-    find_error = partial(_find_error, [circle * area for circle in circles], image, noise, bad, sky_error)
-    whole = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
-    flags = _judge(frame.saturated[window], weight, light, lost, radius < _CENTRE * aperture.radius)
-    flags |= Flag.SKY if np.count_nonzero(ring) < _MIN_SKY * whole else Flag(0)
-    return ApertureFlux(
-        flux=flux * frame.header.jansky,
-        flux_error=find_error((1, 0, 0)) * frame.header.jansky,
-        sky=sky,
-        masked=weight[lost].sum() / weight.sum(),
-        compactness=(_overlap(dx, dy, scale, aperture.radius / 2) * area * image).sum() / flux if flux > 0 else np.nan,
-        growth=growths[0],
-        far_growth=growths[1],
-        **_find_magnitude_errors(fluxes, find_error, frame.header.channel),
-        flags=flags,
-    )
+    inside = (factor * radius - near.radius for factor in (LARGE, FARTHEST))  # arcsec
+    edges = (np.clip(depth / np.sqrt(pixel)[:, None] + 0.5, 0, 1) for depth in inside)
+    weight, core = _overlap(near, scale, radius), _overlap(near, scale, radius / 2)
+    return np.stack([weight, *(edge * near.inside for edge in edges)], axis=1), core
 
 
-def _sum_circles(circles, light, size):
-    """Sum the light in each circle; NaN if it is not positive or the circle is cut."""
-    fluxes = np.array([(circle * light).sum() for circle in circles])
-    for i, factor in enumerate((LARGE, FARTHEST), 1):
-        if not circles[i].sum() > 0.99 * factor**2 * size:
-            fluxes[i:] = np.nan
-    fluxes[fluxes <= 0] = np.nan
-    return fluxes
+def _sum_circles(circles, light, areas, whole):
+    """Sum the light: in the first circle; in all, NaN if not positive or cut."""
+    fluxes = _sum(circles, light)
+    least = np.outer(whole, [0, 0.99 * LARGE**2, 0.99 * FARTHEST**2])
+    cut = np.logical_or.accumulate(areas <= least, axis=1)
+    return fluxes[:, 0], np.where(cut | (fluxes <= 0), np.nan, fluxes)
 
 
-def _find_error(areas, image, noise, bad, sky_error, shares):
-    """Find the error of a weighted sum of aperture fluxes with common pixels and sky."""
-    total = sum(share * area for share, area in zip(shares, areas, strict=True) if share)
-    filled = (total * image)[bad].sum()
-    return np.sqrt(((total * noise) ** 2).sum() + (total.sum() * sky_error) ** 2 + (_FILL_ERROR * filled) ** 2)
+def _sum(weights, values):
+    """Sum values of pixels, (n, m), with several weights each, (n, k, m)."""
+    return (weights @ values[:, :, None].astype(float))[:, :, 0]
 
 
-def _find_magnitude_errors(fluxes, find_error, channel):
-    """Find errors of the magnitudes made from the fluxes in all apertures."""
+def _find_errors(areas, noise, filled, sky_error, fluxes, channel):
+    """Find errors of the flux, and of the magnitudes made from all fluxes."""
+    # All are sums of the fluxes, which share pixels and the sky.
     near, far = growth_shares("extrapolated", channel)
     sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
-    return {
-        f"{name}_error": MAG_PER_FRACTION * find_error(np.where(shares, shares / fluxes, 0.0))
-        for name, shares in sums.items()
-    }
+    shares = {"flux": np.broadcast_to([1.0, 0.0, 0.0], fluxes.shape)}
+    shares |= {f"{n}_error": MAG_PER_FRACTION * np.where(one, one / fluxes, 0.0) for n, one in sums.items()}
+    noisy = areas * noise[:, None]
+    covariance = noisy @ noisy.swapaxes(1, 2)
+    for sums, error in ((areas.sum(axis=2), sky_error), (_sum(areas, filled), _FILL_ERROR)):
+        sums = sums * np.reshape(error, (-1, 1))
+        covariance += sums[:, :, None] * sums[:, None]
+    return {name: np.sqrt(np.einsum("ni,nij,nj->n", share, covariance, share)) for name, share in shares.items()}
 
 
-def _window(frame, x, y, reach, scale):
-    """Find slices around a position, and their columns and rows from there [pixel]."""
-    half = reach / np.sqrt(np.linalg.eigvalsh(scale.T @ scale)[0]) + 1
-    spans = []
-    for centre, size in ((y, frame.data.shape[0]), (x, frame.data.shape[1])):
-        first, last = np.ceil([centre - half, centre + half]).clip(0, size).astype(int)
-        spans.append(slice(first, max(last, first)))
-    rows, columns = spans
-    return (rows, columns), np.arange(columns.start, columns.stop) - x, np.arange(rows.start, rows.stop) - y
-
-
-def _overlap(dx, dy, scale, radius):
+def _overlap(near, scale, radius):
     """Compute each pixel's share inside a circle on the sky, an ellipse in pixels."""
-    # The shape is (ny, nx).
-    if not (dx.size and dy.size):
-        return np.zeros((dy.size, dx.size))
-    squares, axes = np.linalg.eigh(scale.T @ scale)
-    semi_x, semi_y = radius / np.sqrt(squares)
-    angle = np.arctan2(axes[1, 0], axes[0, 0])
-    edges = dx[0] - 0.5, dx[-1] + 0.5, dy[0] - 0.5, dy[-1] + 0.5
-    return elliptical_overlap_grid(*edges, dx.size, dy.size, semi_x, semi_y, angle, 1, 1)
+    shares = np.zeros(near.dx.shape)
+    squares, axes = np.linalg.eigh(scale.swapaxes(1, 2) @ scale)
+    semi_x, semi_y = radius / np.sqrt(squares.T)
+    angle, n = np.arctan2(axes[:, 1, 0], axes[:, 0, 0]), 2 * near.half + 1
+    for i, (dx, dy) in enumerate(zip(near.dx, near.dy, strict=True)):
+        edges = dx[0] - 0.5, dx[-1] + 0.5, dy[0] - 0.5, dy[-1] + 0.5
+        shares[i] = elliptical_overlap_grid(*edges, n, n, semi_x[i], semi_y[i], angle[i], 1, 1).ravel()
+    return shares * near.inside
 
 
-def _local_sky(values, errors):
-    """Find the clipped median and its error."""
+def _local_sky(frame, x, y, scale, aperture):
+    """Find the clipped median of each annulus, its error, and its good pixels."""
+    around = _Pixels(frame, x, y, scale, aperture.outer, aperture.inner)
+    ring = (around.radius >= aperture.inner) & (around.radius <= aperture.outer) & around.inside
+    ring &= ~around.take(frame.bad)
+    values, errors = (np.where(ring, around.take(array), np.nan) for array in (frame.data, frame.err))
     kept = clip(values)
-    if kept.size < 2:
-        return np.nan, np.nan
     # Wings and neighbours spread the levels of the pixels by more than the noise e of a pixel, but they are not noise.
     # Noise moves only pixels near the median across it, a share e/s of n where levels spread by s. Each moves it by
     # s/n, so the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
-    variance = kept.std() * np.median(errors)
-    return float(np.median(kept)), np.sqrt(MEDIAN_LOSS * variance / kept.size)
+    variance = kept.spread * clip(errors, rounds=0).median
+    sky = np.where(kept.size < 2, np.nan, kept.median)
+    return sky, np.sqrt(MEDIAN_LOSS * variance / np.maximum(kept.size, 1)), ring.sum(axis=1)
 
 
-def _fill_masked(image, bad, lost, dx, dy, radius):
+def _fill_masked(near, image, good, lost, width):
     """Fill lost pixels from the opposite side of the source, else the ring's median."""
     # Sources are nearly point-symmetric, but not flat, as an interpolation between neighbours assumes.
-    filled = np.where(bad, 0, image)
-    if not lost.any():
-        return filled
-    good = ~bad
-    rows, columns = np.nonzero(lost)
-    place = -dy[rows] - dy[0], -dx[columns] - dx[0]
+    source, pixel = np.nonzero(lost)
+    if not source.size:
+        return
+    place = [-near.dy[source, pixel] - near.dy[source, 0], -near.dx[source, pixel] - near.dx[source, 0]]
     weights, values = (
-        map_coordinates(array.astype(float), place, order=1, mode="grid-constant") for array in (good, filled)
+        map_coordinates(near.as_stamps(array.astype(float)), [source, *place], order=1, mode="grid-constant")
+        for array in (good, image)
     )  # 0 outside of the window
     values /= np.where(weights > 0, weights, 1)
-    width = _RING * radius.max() / np.hypot(np.abs(dx).max(), np.abs(dy).max())
     for i in np.flatnonzero(weights < _MIN_WEIGHT):
-        ring = good & (np.abs(radius - radius[rows[i], columns[i]]) < width)
-        values[i] = np.median(image[ring]) if ring.any() else 0.0
-    filled[rows, columns] = values
-    return filled
+        n = source[i]
+        ring = good[n] & (np.abs(near.radius[n] - near.radius[n, pixel[i]]) < width[n])
+        values[i] = np.median(image[n, ring]) if ring.any() else 0.0
+    image[source, pixel] = values
 
 
 def _judge(saturated, weight, light, lost, centre):
-    flags = Flag(0)
-    total, filled = light.sum(), np.abs(light[lost]).sum()
-    if (saturated & (weight > 0)).any():
-        flags |= Flag.SATURATED
-    if lost.any():
-        flags |= Flag.FILLED
-    if (lost & centre).any() or filled > _MAX_FILLED * abs(total):
-        flags |= Flag.MASKED
-    if total <= 0:
-        flags |= Flag.NEGATIVE
-    return flags
+    total, filled = light.sum(axis=1), np.abs(light * lost).sum(axis=1)
+    flags = {
+        Flag.SATURATED: (saturated & (weight > 0)).any(axis=1),
+        Flag.FILLED: lost.any(axis=1),
+        Flag.MASKED: (lost & centre).any(axis=1) | (filled > _MAX_FILLED * np.abs(total)),
+        Flag.NEGATIVE: total <= 0,
+    }
+    return sum(int(flag) * found for flag, found in flags.items())

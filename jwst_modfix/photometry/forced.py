@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.metadata
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,14 +15,14 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 from numpy.typing import ArrayLike
-from photutils.segmentation import SourceCatalog
 
-from jwst_modfix.errors import PhotometryError
+from jwst_modfix.errors import ExposureError, PhotometryError
+from jwst_modfix.exposure import open_fits
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_source
+from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.background import measure_sky
-from jwst_modfix.photometry.columns import GROWTHS, make_measurements, number_groups, to_flux, to_magnitudes
+from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.frames import ExposureHeader, Frame, file_state, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
@@ -29,21 +30,21 @@ from jwst_modfix.photometry.source_list import (
     SourceList,
     choose_exposures,
     detect,
-    fill_lone_pixels,
     find_connected,
     find_shift,
     merge_detections,
     refine_centroids,
+    subtract,
 )
 from jwst_modfix.text import count_nouns, log
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
 _MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
-_APERTURE_COLUMNS = ("flux", "flux_error", "sky", "masked", "compactness", *GROWTHS, "flags")
 _HEADER_COLUMNS = ("array", "module", "filter", "pupil")
 _LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
 _DIGEST = "digest"
+_BUFFER = 2**18  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,7 +159,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
     # that would follow noise, and a place common to all exposures loses the same light in each. Centroids are for the
     # report only.
     level, level_error = measure_sky(frame)
-    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - np.float32(np.nan_to_num(level))))
+    image = subtract(frame, level if np.isfinite(level) else 0.0)
     shift = _find_pointing_error(frame, image, sources)
     x, y = frame.geometry.to_pixel(*shift_on_sky(sources.ra, sources.dec, *shift))
     ny, nx = frame.data.shape
@@ -166,10 +167,9 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
     rows = np.flatnonzero(inside)
     x, y = x[rows], y[rows]
     scales = frame.geometry.scale(x, y)
-    fluxes = [measure_source(frame, *place, aperture) for place in zip(x, y, scales, strict=True)]
     centroids = np.stack(refine_centroids(image, x, y, frame.header))
     v2, v3 = frame.geometry.to_v2v3(x, y) if rows.size else (x, y)
-    columns = {name: np.array([getattr(one, name) for one in fluxes]) for name in _APERTURE_COLUMNS}
+    columns = measure_fluxes(frame, x, y, scales, aperture)
     columns |= {"source": rows, "x": x + frame.header.corner[0], "y": y + frame.header.corner[1], "V2": v2, "V3": v3}
     columns["off_east"], columns["off_north"] = np.einsum("nij,jn->in", scales, centroids - [x, y])
     columns |= {"level": (level, level_error), "shift": shift}
@@ -179,12 +179,12 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
 def _find_pointing_error(frame, image, sources):
     """Find the WCS shift against the list from bright sources, east, north [arcsec]."""
     noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
-    segments = find_connected(image, _BRIGHT * noise) if np.isfinite(noise) else None
-    if segments is None:
+    if not np.isfinite(noise):
         return 0.0, 0.0
-    x, y = np.reshape(SourceCatalog(image, segments).centroid, (-1, 2)).T
-    good = np.isfinite(x) & np.isfinite(y)
-    east, north = find_shift(*frame.geometry.to_sky(x[good], y[good]), sources.ra, sources.dec)
+    _, x, y = find_connected(image, _BRIGHT * noise).measure(image)
+    if not len(x):
+        return 0.0, 0.0
+    east, north = find_shift(*frame.geometry.to_sky(x, y), sources.ra, sources.dec)
     return -east, -north
 
 
@@ -226,10 +226,18 @@ def combine_parts(
 
 @functools.lru_cache(maxsize=4096)
 def _digest_file(path, _state):
-    """Digest a file's content, kept as detection and measurement both ask for it."""
+    """Digest a file without its variances, which are 40% of it and are not read."""
+    spans = []
+    with contextlib.suppress(ExposureError), open_fits(path) as hdulist:  # of what is no FITS file, everything
+        places = [hdu.fileinfo() for hdu in hdulist if hdu.name.startswith("VAR_")]
+        spans = [(place["datLoc"], place["datLoc"] + place["datSpan"]) for place in places]
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER))
     with path.open("rb") as file:
-        # Which processors have instructions for.
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        for first, after in [*spans, (math.inf, 0)]:
+            while size := file.readinto(buffer[: int(min(first - file.tell(), _BUFFER))]):
+                digest.update(buffer[:size])
+            file.seek(after)
+    return digest.hexdigest()
 
 
 @functools.cache

@@ -159,19 +159,22 @@ class SkyGeometry:
         """Find pixels of sky positions; iterate the WCS's inverse to agree with forward."""
         x, y = (np.asarray(value, float) for value in self.wcs.backward_transform(ra, dec))
         inside = np.flatnonzero(self._is_near(x, y))
-        for _ in range(_NEWTON_STEPS if inside.size else 0):
-            at = x[inside], y[inside]
-            missed = np.stack(offsets(*self.to_sky(*at), np.asarray(ra)[inside], np.asarray(dec)[inside]), axis=-1)
-            step = np.linalg.solve(self.scale(*at), missed[..., None])[..., 0]
-            x[inside], y[inside] = at[0] + step[:, 0], at[1] + step[:, 1]
+        if not inside.size:
+            return x, y
+        back = np.linalg.inv(self.scale(x[inside], y[inside]))  # it changes by 1e-5 from pixel to pixel
+        for _ in range(_NEWTON_STEPS):
+            missed = offsets(*self.to_sky(x[inside], y[inside]), np.asarray(ra)[inside], np.asarray(dec)[inside])
+            step = np.einsum("nij,jn->in", back, missed)
+            x[inside], y[inside] = x[inside] + step[0], y[inside] + step[1]
         return x, y
 
     def scale(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Find matrices from pixels to arcsec on the sky, east and north: (n, 2, 2)."""
         x, y = np.asarray(x, float), np.asarray(y, float)
-        along_x = offsets(*self.to_sky(x - _STEP, y), *self.to_sky(x + _STEP, y))
-        along_y = offsets(*self.to_sky(x, y - _STEP), *self.to_sky(x, y + _STEP))
-        return np.stack([np.stack(along_x, -1), np.stack(along_y, -1)], axis=-1) / (2 * _STEP)
+        # One evaluation of the WCS, whose time hardly depends on the number of places.
+        ra, dec = self.to_sky([x - _STEP, x + _STEP, x, x], [y, y, y - _STEP, y + _STEP])
+        along = [np.stack(offsets(ra[i], dec[i], ra[i + 1], dec[i + 1]), axis=-1) for i in (0, 2)]
+        return np.stack(along, axis=-1) / (2 * _STEP)
 
     def _is_near(self, x, y):
         ny, nx = self.shape

@@ -1,7 +1,7 @@
 """``photometry='mosaic'``: isophotal fluxes in mosaics, as in Ma et al. (2023)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from gwcs import WCS
@@ -12,7 +12,7 @@ from jwst_modfix.photometry.columns import Flag, to_flux
 from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import FAINTEST, Photometry, combine_parts
 from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
-from jwst_modfix.photometry.source_list import fill_lone_pixels, find_connected, measure_isolation
+from jwst_modfix.photometry.source_list import find_connected, measure_isolation, subtract
 from jwst_modfix.text import count_nouns
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
@@ -77,16 +77,10 @@ def find_segments(
     mosaic: Mosaic, background: Background, known: Sequence[Segments], *, faintest: float = FAINTEST
 ) -> Segments:
     """Detect and deblend sources of a mosaic; drop those that overlap a known one."""
-    image, jansky = _subtract(mosaic, background), mosaic.header.jansky
+    image, jansky = subtract(mosaic, background.level), mosaic.header.jansky
     found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, to_flux(faintest) / jansky)
-    if found is None:
-        return Segments(**{field.name: np.empty(0, int) for field in fields(Segments)})
-    rows, columns = np.nonzero(found.data)
-    label = np.unique(found.data[rows, columns], return_inverse=True)[1]
-    light = image[rows, columns].astype(float)
-    total = np.bincount(label, light)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = np.bincount(label, light * columns) / total, np.bincount(label, light * rows) / total
+    label, rows, columns = found.source, found.rows, found.columns
+    total, x, y = found.measure(image)
     ra, dec = mosaic.wcs(x, y, with_bounding_box=False)
     placed = np.isfinite(ra) & np.isfinite(dec) & (total > 0)
     isolation = np.full(len(total), np.inf)
@@ -120,7 +114,7 @@ def measure_segments(mosaic: Mosaic, background: Background, segments: Segments)
         return np.bincount(segments.source, values, len(segments.ra))
 
     size, jansky = total(np.ones(len(x))), mosaic.header.jansky
-    flux = total(np.where(outside, 0.0, _subtract(mosaic, background)[at])) * jansky
+    flux = total(np.where(outside, 0.0, subtract(mosaic, background.level)[at])) * jansky
     masked = total(lost) / np.maximum(size, 1)
     flags = np.where(masked > 0, int(Flag.FILLED), 0) | np.where(masked > _MAX_MASKED, int(Flag.MASKED), 0)
     values = {
@@ -138,10 +132,6 @@ def measure_segments(mosaic: Mosaic, background: Background, segments: Segments)
     }
     keep = np.isfinite(values["V2"]) & (total(outside) == 0) & (masked < _MAX_MISSING)
     return {name: column[keep] for name, column in values.items()}
-
-
-def _subtract(mosaic, background):
-    return fill_lone_pixels(np.where(mosaic.bad, np.nan, mosaic.data - background.level))
 
 
 def _mean_places(members, ra, dec):

@@ -1,14 +1,13 @@
 """The sources: detected in each exposure, then merged into one list on the sky."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import photutils
 from astropy.utils import minversion
-from photutils.segmentation import SegmentationImage, SourceCatalog, deblend_sources, detect_sources
-from photutils.utils.exceptions import NoDetectionsWarning
+from photutils.segmentation import SegmentationImage, deblend_sources
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from jwst_modfix.errors import PhotometryError
@@ -48,49 +47,77 @@ class Detections:
 
 def detect(frame, *, faintest: float = np.inf) -> Detections:
     """Detect sources of an exposure: background, threshold, deblending, centroids."""
-    names = {"exposure": frame.header.name, "band": frame.header.band}
     background = map_background(frame)
-    image = fill_lone_pixels(np.where(frame.bad, np.nan, frame.data - background.level))
+    image = subtract(frame, background.level)
     least = to_flux(faintest) / frame.header.jansky
-    segments = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, least)
-    if segments is None:
-        return Detections(**names, ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
-    catalogue = SourceCatalog(image * frame.area, segments)
-    flux = np.atleast_1d(catalogue.segment_flux) * frame.header.jansky
-    start = np.reshape(catalogue.centroid, (-1, 2))
-    good = (flux > 0) & np.isfinite(start).all(axis=1)
-    x, y = refine_centroids(image, *start[good].T, frame.header)
-    ra, dec = frame.geometry.to_sky(x, y)
-    return Detections(**names, ra=ra, dec=dec, flux=flux[good])
+    found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, least)
+    light, *start = found.measure(image, frame.area)
+    good = (light > 0) & np.isfinite(start).all(axis=0)
+    x, y = refine_centroids(image, *np.array(start)[:, good], frame.header)
+    ra, dec = frame.geometry.to_sky(x, y) if good.any() else (x, y)
+    return Detections(exposure=frame.header.name, band=frame.header.band, ra=ra, dec=dec,
+                      flux=light[good] * frame.header.jansky)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Connected:
+    """Sets of connected pixels, one for each source; arrays have one value a pixel."""
+
+    source: np.ndarray  # from 0
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def measure(self, *images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sum the product of images over each source, and find its centroid (x, y)."""
+        light = np.prod([image[self.rows, self.columns] for image in images], axis=0, dtype=float)
+        total = np.bincount(self.source, light)
+        return total, *(np.bincount(self.source, light * place) / total for place in (self.columns, self.rows))
 
 
 def find_connected(
     image: np.ndarray, threshold: float, connected: int = _CONNECTED, least: float = np.inf
-) -> SegmentationImage | None:
-    """Find connected pixels above a threshold; None where there are none."""
-    # Segments with a sum of at least `least` are deblended, which takes most of the time of a detection.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NoDetectionsWarning)
-        segments = detect_sources(image, threshold, connected)
-    if segments is None or least == np.inf:
-        return segments
-    light = np.bincount(segments.data.ravel(), image.ravel(), segments.max_label + 1)
-    bright = segments.labels[light[segments.labels] >= least]
-    if not bright.size:
-        return segments
-    return deblend_sources(image, segments, connected, labels=bright, **_NO_BAR)
+) -> Connected:
+    """Find connected pixels above a threshold; deblend sources of at least a sum."""
+    above = image > threshold
+    label, pixel = ndimage.label(above, np.ones((3, 3)))[0].ravel(), np.flatnonzero(above)
+    pixel = pixel[np.bincount(label[pixel], minlength=1)[label[pixel]] >= connected]
+    pixel = pixel[np.argsort(label[pixel], kind="stable")]  # source by source
+    source = np.unique(label[pixel], return_inverse=True)[1]
+    rows, columns = np.divmod(pixel, image.shape[1])
+    ends = np.cumsum(np.bincount(source))
+    count = len(ends)
+    for number in np.flatnonzero(np.bincount(source, image.ravel()[pixel]) >= least):
+        mine = slice(ends[number - 1] if number else 0, ends[number])
+        parts = _deblend(image, rows[mine], columns[mine], connected)
+        source[mine] = np.where(parts > 1, count + parts - 2, number)
+        count += parts.max() - 1
+    return Connected(source, rows, columns)
 
 
-def fill_lone_pixels(image: np.ndarray) -> np.ndarray:
-    """Fill pixels that are not finite with the mean of their good neighbours, else 0."""
+def _deblend(image, rows, columns, connected):
+    """Separate blended sources; return the number of each pixel's source, from 1."""
+    at = rows - rows.min(), columns - columns.min()
+    cutout, mask = np.zeros((2, at[0].max() + 1, at[1].max() + 1), image.dtype)
+    cutout[at], mask[at] = image[rows, columns], 1
+    return deblend_sources(cutout, SegmentationImage(mask.astype(int)), connected, **_NO_BAR).data[at]
+
+
+def subtract(frame, level: np.ndarray | float) -> np.ndarray:
+    """Subtract the sky; fill bad pixels with the mean of good neighbours, else 0."""
     # It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
-    rows, columns = np.nonzero(~np.isfinite(image))
-    padded = np.pad(image, 1, constant_values=np.nan)
-    around = [padded[rows + dy, columns + dx] for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    good = np.isfinite(around)
-    filled = image.copy()
-    filled[rows, columns] = np.where(good, around, 0).sum(axis=0) / np.maximum(good.sum(axis=0), 1)
-    return filled
+    image = frame.data - level
+    rows, columns = np.nonzero(frame.bad)
+    ny, nx = image.shape
+    total, count = np.zeros(len(rows)), np.zeros(len(rows))
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        y, x = rows + dy, columns + dx
+        inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+        at = y.clip(0, ny - 1), x.clip(0, nx - 1)
+        good = inside & ~frame.bad[at]
+        total += np.where(good, image[at], 0)
+        count += good
+    image[rows, columns] = total / np.maximum(count, 1)
+    return image
 
 
 def refine_centroids(image: np.ndarray, x, y, header) -> tuple[np.ndarray, np.ndarray]:
