@@ -7,8 +7,8 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.design import Choice, legendre, list_powers
-from jwst_modfix.fitting.drift import Drift, describe_drifts, list_drifts
+from jwst_modfix.fitting.design import DETECTORS, Choice, legendre, list_powers
+from jwst_modfix.fitting.drift import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.verdict import forecast_detectors, judge
@@ -72,6 +72,14 @@ def test_one_roll_gives_no_field():
     assert solution.field_order == 0
     assert all(result.field is None for result in judge(solution))
     assert "is fixed to 0" in solution.summary().replace("\n  ", " ")
+
+
+def test_few_sources_of_one_roll_determine_no_field_though_the_gradient_were_known():
+    """Truth: two sources per arcmin^2; more of them, as above, leave the gradient as the only obstacle."""
+    m, _ = draw("few of one roll", rolls=(0.0,), dithers=WIDE, density=2.0)
+    (words,) = forecast_terms(m, Choice(scale="detectors", field_order=1, fit_slope="none")).refusals
+    assert words.startswith("field of order 1: the zero points' expected error ")
+    assert words.endswith(" mmag exceeds the limit of 3 mmag; no field is fitted")
 
 
 @pytest.mark.filterwarnings("ignore::jwst_modfix.errors.DegenerateTermWarning")
@@ -238,6 +246,32 @@ def test_a_drift_in_the_turned_epoch_is_not_told():
         fit(m, scale="detectors", drift="fit")
 
 
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_share_of_a_drift_is_that_of_plain_least_squares(code):
+    """Truth: fits of magnitudes in which one detector changes; they are linear, and the mean of all is the gauge."""
+    m, _ = draw("share", dithers=SMALL)
+    plain = {"scale": "detectors", "robust": False, "scatter": False}
+    before = fit(m, **plain)
+    after = fit(replace(m, mag=m.mag + DRIFT * ((m.detector == code) & (m.epoch == 1))), **plain)
+    (mine,) = (d for d in list_drifts(before) if (d.detector, d.epoch) == (DETECTORS[code], 1))
+    values = [solution.zero_points("mean")[mine.detector][0] for solution in (before, after)]
+    assert np.diff(values) == pytest.approx(DRIFT * mine.share, abs=1e-6)
+    assert abs(mine.share) > 0.1
+
+
+@pytest.mark.parametrize(("factor", "is_known"), [(1.0, True), (10.0, False)])
+def test_a_drift_that_is_known_to_more_than_10_mmag_is_not_stated(factor, is_known):
+    """Truth: the forecast's errors grow with those of the measurements."""
+    m, _ = draw("limit", rolls=(0.0, 150.0), dithers=4)
+    small, large = (forecast_drifts(forecast_terms(one, Choice(scale="detectors")), one)
+                    for one in (m, replace(m, mag_error=factor * m.mag_error)))  # fmt: skip
+    limited = [d for d, first in zip(large, small, strict=True) if factor * first.error > 0.010]
+    assert bool(limited) != is_known
+    assert [d.error for d in limited] == [None] * len(limited)
+    for found, first in zip(large, small, strict=True):
+        assert found in limited or found.error == pytest.approx(factor * first.error, rel=1e-6)
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_drifts_are_asked_for_in_vain_where_there_is_one_epoch(number):
     """Truth: so few sources determine no zero point in one roll; then there is nothing that drifts either."""
@@ -256,6 +290,8 @@ def test_fitted_drifts_free_the_zero_points_of_them():
     value, error = own.zero_points("mean")["NRCA1"]
     assert abs(value - true) < 4 * error < 0.008
     assert own.value("drift[NRCA1 1]")[0] == pytest.approx(DRIFT * 7 / 8, abs=0.006)
+    # The term of the epoch is the mean of all detectors, of which one drifts.
+    assert own.value("epoch[1]")[0] == pytest.approx(DRIFT / 8, abs=0.002)
 
 
 @pytest.mark.parametrize(("errors", "words"), [((0.0004, 0.0004), "0.4 mmag"), ((0.0004, 0.0012), "0.4 to 1.2 mmag")])

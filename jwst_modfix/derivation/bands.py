@@ -107,7 +107,14 @@ class BandResult:
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
     """List the filters and pupils of a table."""
-    return sorted(set(zip(np.asarray(table["filter"]).tolist(), np.asarray(table["pupil"]).tolist(), strict=True)))
+    found, left = [], np.ones(len(table), bool)
+    filters, pupils = (np.asarray(table[name]) for name in ("filter", "pupil"))
+    while left.any():
+        first = int(np.argmax(left))
+        found.append((filters[first].item(), pupils[first].item()))
+        left &= (filters != filters[first]) | (pupils != pupils[first])
+        left[first] = False
+    return sorted(found)
 
 
 def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, str], options: Any) -> BandResult:

@@ -264,7 +264,7 @@ def _measure_quality(
     excess = float(np.mean(medians[:, 0] ** 2 - medians[:, 1] ** 2)) if len(medians) else np.nan
     values = {
         "repeatability": np.median(np.sqrt(square[bright] / (n[bright] - 1))),
-        "outlier_fraction": np.isin(points["reason"][~points["reserved"]], ("outlier", "variable")).mean(),
+        "outlier_fraction": np.mean(points["deviates"][~points["reserved"]]),
         "uniformity": np.sqrt(max(excess, 0.0)),
         "pull_width": robust_width(pulls),
     }
