@@ -100,7 +100,7 @@ def refuse_packaged(path: Path) -> None:
 
 
 def choose_table(override: Any = None) -> tuple[OffsetTable, str, str]:
-    """Choose the user's, environment's or packaged table; its name in a command; source."""
+    """Choose the user's, environment's or packaged table; its name; where it is from."""
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
     if isinstance(table, OffsetTable):
         return table, table.name, "given as a model"
