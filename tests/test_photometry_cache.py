@@ -1,5 +1,6 @@
 """The cache: a hit equals a new measurement; any difference in content, parameters or code is no hit."""
 
+import gzip
 import io
 import pickle
 
@@ -74,6 +75,18 @@ def test_a_file_is_known_by_all_but_its_variances(fetch, exposure, name):
     content[place["hdrLoc"] + 79 if name == "PRIMARY" else place["datLoc"] + 2900] ^= 1
     exposure.write_bytes(content)
     assert fetch() == (name != "VAR_POISSON")
+
+
+def test_a_packed_file_is_known_by_all_of_it(fetch, tmp_path):
+    """Truth: the last byte of an extension of noise, which the packed file has where the unpacked one has variances."""
+    noise, path = np.random.default_rng(1).integers(0, 256, 30_000, np.uint8), tmp_path / "exposure.fits.gz"
+    for is_new in (True, False, True):
+        variances = fits.ImageHDU(np.zeros(100_000, np.uint8), name="VAR_FLAT")
+        hdulist = fits.HDUList([fits.PrimaryHDU(), variances, fits.ImageHDU(noise, name="AREA")])
+        with path.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            hdulist.writeto(packed)
+        assert fetch(path=path) == is_new
+        noise[-1] ^= not is_new
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(fetch, tmp_path):

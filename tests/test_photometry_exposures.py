@@ -144,6 +144,15 @@ def test_a_frame_that_is_not_square_has_the_sources_on_its_pixels(exposures):
     assert part["source"].tolist() == whole["source"][inside].tolist()
 
 
+def test_an_exposure_without_any_of_the_sources_has_no_measurements(exposures):
+    frame, aperture = read_frame(exposures[0][0]), default_aperture("SHORT")
+    sources = merge_detections([detect(frame)])
+    for none in (sources[:0], replace(sources, dec=sources.dec + 1)):
+        assert {name: values.size for name, values in measure_frame(frame, none, aperture).items() if values.size} == {
+            "level": 2, "shift": 2,
+        }  # fmt: skip
+
+
 def test_exposures_that_do_not_overlap_are_refused(exposures):
     headers = exposures[0][:2]  # both modules in one epoch, side by side
     epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])

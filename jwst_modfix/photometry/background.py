@@ -75,7 +75,7 @@ class Clipped:
     def _at(self, place):
         # Places outside belong to rows that are done or have no values.
         n, m = self.values.shape
-        return self.values.take(np.arange(0, n * m, m) + place, mode="clip")
+        return self.values.take(np.arange(n) * m + place, mode="clip")
 
 
 def _bisect(low, high, is_before):
