@@ -105,7 +105,7 @@ for name in sys.argv[2:]:
 
 def files(folder, count, repeats):
     """Whole processes on many files: strun, scripts that scale the same arrays in two ways, and cp."""
-    times = {}
+    times, processor = {}, {}
     for number in (2, count):
         for _ in range(repeats):
             for name, command in peers(folder, number).items():
@@ -113,9 +113,12 @@ def files(folder, count, repeats):
                 (folder / "out").mkdir()
                 os.sync()
                 time.sleep(_SETTLE)
+                before = used()
                 times.setdefault((number, name), []).append(timed(lambda command=command: run(command)))
+                processor.setdefault((number, name), []).append(used() - before)
     names = list(peers(folder, count))
     report(f"{count} files of 117 MB, whole process [s]", {name: times[count, name] for name in names})
+    report("processor time of the same [s]", {name: processor[count, name] for name in names})
     each = {
         name: [(many - few) / (count - 2) for few, many in zip(times[2, name], times[count, name], strict=True)]
         for name in names
@@ -129,7 +132,7 @@ def peers(folder, count):
     inputs = [str(path) for path in sorted((folder / "in").glob("*_cal.fits"))[:count]]
     ours = [strun(), str(ROOT / "jwst_modfix/config/modfix.cfg"), str(association), f"--output_dir={folder}/out"]
     return {
-        "strun, 1 worker": ours,
+        "strun": ours,  # two files at a time
         "strun, 2 workers": [*ours, "--workers=2"],
         "astropy script": [sys.executable, "-W", "ignore", "-c", ASTROPY, f"{folder}/out", *inputs],
         "data-model script": [sys.executable, "-W", "ignore", "-c", MODELS, f"{folder}/out", *inputs],
@@ -183,6 +186,12 @@ def run(command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
+
+
+def used():
+    """Processor time of all commands so far [s]."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def timed(function):

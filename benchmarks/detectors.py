@@ -22,7 +22,7 @@ from jwst_modfix.derivation.forecast import plan_bands
 from jwst_modfix.errors import DegenerateTermWarning
 from jwst_modfix.fitting.design import Choice
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.zero_points import judge_detectors
+from jwst_modfix.fitting.verdict import judge
 
 DESIGNS = {
     "3 epochs 0/180/0, 6 dithers": {},
@@ -74,7 +74,7 @@ def measure(name, network, order, trials):
     for trial in trials:
         m, truth = simulate(network, network.seeds(name, trial))
         solution = fit(m, scale="detectors", field_order=order)
-        results = [r for r in judge_detectors(solution) if r.zero_point is not None]
+        results = [r for r in judge(solution) if r.zero_point is not None]
         said |= {"field not offered" for refusal in solution.refusals if "no field" in refusal}
         said |= {f"{8 - len(results)} not determined"} if len(results) < 8 else set()
         groups = [[r.detector for r in results if r.group == group] for group in {r.group for r in results}]

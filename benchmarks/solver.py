@@ -94,7 +94,8 @@ def whitened(solution, truth):
     true = {f"offset[{x}]": truth["z"][2 * i] - truth["z"][2 * i + 1] for i, x in enumerate("1234")}
     true |= {f"slope[{x}]": truth["k"][i] for i, x in enumerate("1234")}
     true |= {f"epoch[{e}]": t for e, t in enumerate(truth["t"])}
-    mine = np.flatnonzero(solution.fitted)
+    # Levels, whose sum is 0, are left out.
+    mine = [i for i in np.flatnonzero(solution.fitted) if solution.names[i] in true]
     difference = solution.values[mine] - np.array([true[solution.names[i]] for i in mine])
     lower = np.linalg.cholesky(solution.covariance[np.ix_(mine, mine)])
     return np.linalg.solve(lower, difference)

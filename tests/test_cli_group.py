@@ -112,6 +112,8 @@ def test_an_exposure_that_is_there_twice_is_refused(modfix, folder):
     shutil.move(folder / "data" / "copy_cal.fits", folder / "data" / "copy_crf.fits")
     files = ["data/copy_crf.fits", "data/nrcb2_ep1_cal.fits"]
     assert "are one exposure" in modfix("group", *files, status=1), "who names both files must choose"
+    shutil.move(folder / "data" / "copy_crf.fits", folder / "copy_crf.fits")
+    assert "are one exposure" in modfix("group", "copy_crf.fits", "data", status=1), "or names one of them"
     assert not list(folder.glob("*.json"))
 
 

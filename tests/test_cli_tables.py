@@ -182,6 +182,14 @@ def test_validities_are_joined_as_asked(validity, first, last, photom):
         assert tuple(sorted(merged.photom)) == photom
 
 
+@pytest.mark.parametrize(("validity", "photom", "last"), [("intersection", ("a.fits",), "jwst_1100.pmap"),
+                                                          ("union", (), None)])  # fmt: skip
+def test_a_table_that_names_no_calibration_allows_all(validity, photom, last):
+    named = OffsetTable(rows=(row("1"),), valid_for=Validity(context_last="jwst_1100.pmap", photom=("a.fits",)))
+    merged = merge_tables([named, OffsetTable(rows=(row("2"),))], validity=validity).valid_for
+    assert (merged.photom, merged.context_last) == (photom, last)
+
+
 def test_of_two_rows_the_preferred_is_taken(modfix, tmp_path):
     (tmp_path / "mine.asdf").write_text(PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,"))
     for prefer, offset in (("first", -0.01654), ("last", -0.02)):

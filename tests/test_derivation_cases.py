@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from derivation_of_magnitudes import ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
+from jwst_modfix.derivation.bands import find_times
 from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.report.figures import plot_module_differences
 from jwst_modfix.simulate import detector_geometry
@@ -53,6 +55,26 @@ def test_colours_are_against_the_filter_that_shares_most_sources():
     table = table[(table["filter"] != "F150W") | (table["source"] % 3 == 0)]
     bands = derive(replace(made, measurements=table), headers, epochs).bands
     assert {band.filter: band.colour.other for band in bands} == {"F150W": "F200W", "F200W": "F444W", "F444W": "F200W"}
+
+
+@pytest.mark.parametrize(("number", "has_colour"), [(19, False), (20, True)])
+def test_a_colour_needs_20_sources_of_both_filters(number, has_colour):
+    """Truth: so many of the sources of F444W are left that are selected in F200W too."""
+    made, headers, epochs = simulate_photometry(epochs=2)
+    band = derive(made, headers, epochs).bands[0]
+    both = np.unique(band.measurements.source[np.isfinite(band.colour.values)])[:number]
+    table = made.measurements
+    table = table[(table["filter"] == "F200W") | np.isin(table["source"], both)]
+    band = derive(replace(made, measurements=table), headers, epochs).bands[0]
+    assert (band.filter, band.colour is not None) == ("F200W", has_colour)
+
+
+def test_detectors_are_simultaneous_within_an_epoch_only():
+    """Truth: three exposures at one time, of which an association gives the last to another epoch."""
+    exposures = Table({"exposure": [0, 1, 2], "mjd": [6e4, 6e4 + 1e-6, 6e4], "epoch": [0, 0, 1]})
+    found = find_times(exposures, np.array([0, 1, 2, 2, 5])).tolist()
+    assert found[0] == found[1] != found[2] == found[3]
+    assert found[4] not in found[:4], "of an exposure that is not in the table"
 
 
 @pytest.mark.parametrize("context", ["my_calibration.pmap", "jwst.pmap"])

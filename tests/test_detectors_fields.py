@@ -7,11 +7,11 @@ import pytest
 from simulated_detectors import Network, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.design import Choice, legendre, list_powers
-from jwst_modfix.fitting.drift import Drift, describe_drifts, list_drifts
+from jwst_modfix.fitting.design import DETECTORS, Choice, legendre, list_powers
+from jwst_modfix.fitting.drift import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
-from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
+from jwst_modfix.fitting.verdict import forecast_detectors, judge
 
 SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules
 WIDE = ((0, 0), (50, 10), (-50, -10), (90, 0), (0, 60), (130, 60))
@@ -37,7 +37,7 @@ def test_fields_and_zero_points_are_recovered(rolls, dithers, limit):
     """Truth: fields of 5 mmag rms of order 2 in each detector; the targets are those of the design."""
     m, truth = draw("fields", rolls=rolls, dithers=dithers, field_rms=0.005)
     solution, true = fit(m, scale="detectors", field_order="2"), truth.relative("B")
-    results = judge_detectors(solution)
+    results = judge(solution)
     assert solution.field_order == 2
     misses = np.array([missed(result, truth) for result in results])
     errors = np.array([result.field_error for result in results])
@@ -54,7 +54,7 @@ def test_a_field_is_judged_with_its_zero_point():
     m, _ = draw("judged", spread=0.0)
     mine = m.detector == 2
     m = replace(m, mag=m.mag + 0.0138 * np.where(mine, 2 * m.x / 2047 - 1, 0.0))
-    found = {r.detector: r for r in judge_detectors(fit(m, scale="detectors", field_order="1"))}
+    found = {r.detector: r for r in judge(fit(m, scale="detectors", field_order="1"))}
     assert found["NRCA2"].verdict == "needed"
     assert abs(found["NRCA2"].zero_point) < 0.003
     assert found["NRCA2"].field.coefficients[1][0] == pytest.approx(0.0138, abs=0.003)
@@ -70,7 +70,7 @@ def test_one_roll_gives_no_field():
     ):
         solution = fit(m, scale="detectors", field_order="2")
     assert solution.field_order == 0
-    assert all(result.field is None for result in judge_detectors(solution))
+    assert all(result.field is None for result in judge(solution))
     assert "is fixed to 0" in solution.summary().replace("\n  ", " ")
 
 
@@ -83,7 +83,7 @@ def test_thin_links_of_one_roll_give_no_field(number):
     assert solution.field_order == 0
     assert solution.refusals
     # Fields of 5 mmag rms move zero points that are linked at the edges by more than their errors.
-    known = [r for r in judge_detectors(solution) if r.zero_point is not None]
+    known = [r for r in judge(solution) if r.zero_point is not None]
     assert all(r.verdict == "not determined" and not r.is_usable for r in known)
     assert all("holds only if no detector has a field" in r.words for r in known)
     assert not solution.to_table().zero_points
@@ -103,7 +103,7 @@ def test_long_wavelengths_have_the_gradient_of_the_field(rolls, order):
     m, truth = draw("gradient", rolls=rolls, filter="F444W")
     m, truth = add_gradient(replace(m, reserved=m.source % 5 == 0), truth, 0.003)
     solution, expected = fit(m, scale="detectors", field_order=order), truth.relative("B")
-    a, b = judge_detectors(solution)
+    a, b = judge(solution)
     assert solution.field_order == 1
     assert abs(a.zero_point - expected["NRCALONG"]) < 4 * a.zero_point_error < 0.006
     for result, module in ((a, "A"), (b, "B")):
@@ -121,7 +121,7 @@ def test_one_roll_gives_no_zero_point_of_a_long_wavelength(order):
     m, truth = add_gradient(replace(m, reserved=m.source % 5 == 0), truth, 0.003)
     with pytest.warns(DegenerateTermWarning, match="field of order 1: the common linear gradient over the focal plane"):
         solution = fit(m, scale="detectors", field_order=order)
-    (result,) = (r for r in judge_detectors(solution) if r.detector == "NRCALONG")
+    (result,) = (r for r in judge(solution) if r.detector == "NRCALONG")
     assert result.verdict == "not determined"
     assert [row.detector for row in solution.to_table().zero_points] == ["NRCBLONG"]  # which is kept
     forecast = forecast_detectors(forecast_terms(m, Choice(scale="detectors")), m)[0]
@@ -143,7 +143,7 @@ def test_fields_that_are_not_fitted_are_in_the_errors_of_zero_points(rolls, dith
         m, truth = draw("not fitted", number, rolls=rolls, dithers=dithers, field_rms=0.005)
         solution = fit(m, scale="detectors")
         stated += [words.split("not fitted: structure of ")[1].split()[0] for words in solution.remarks]
-        results = [r for r in judge_detectors(solution, baseline="mean") if r.zero_point is not None]
+        results = [r for r in judge(solution, baseline="mean") if r.zero_point is not None]
         for group in {r.group for r in results}:
             mine = [r for r in results if r.group == group]
             off = np.array([r.zero_point - truth.zero_points[r.detector] for r in mine])
@@ -238,6 +238,32 @@ def test_a_drift_in_the_turned_epoch_is_not_told():
         fit(m, scale="detectors", drift="fit")
 
 
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_share_of_a_drift_is_that_of_plain_least_squares(code):
+    """Truth: fits of magnitudes in which one detector changes; they are linear, and the mean of all is the gauge."""
+    m, _ = draw("share", dithers=SMALL)
+    plain = {"scale": "detectors", "robust": False, "scatter": False}
+    before = fit(m, **plain)
+    after = fit(replace(m, mag=m.mag + DRIFT * ((m.detector == code) & (m.epoch == 1))), **plain)
+    (mine,) = (d for d in list_drifts(before) if (d.detector, d.epoch) == (DETECTORS[code], 1))
+    values = [solution.zero_points("mean")[mine.detector][0] for solution in (before, after)]
+    assert np.diff(values) == pytest.approx(DRIFT * mine.share, abs=1e-6)
+    assert abs(mine.share) > 0.1
+
+
+@pytest.mark.parametrize(("factor", "is_known"), [(1.0, True), (10.0, False)])
+def test_a_drift_that_is_known_to_more_than_10_mmag_is_not_stated(factor, is_known):
+    """Truth: the forecast's errors grow with those of the measurements."""
+    m, _ = draw("limit", rolls=(0.0, 150.0), dithers=4)
+    small, large = (forecast_drifts(forecast_terms(one, Choice(scale="detectors")), one)
+                    for one in (m, replace(m, mag_error=factor * m.mag_error)))  # fmt: skip
+    limited = [d for d, first in zip(large, small, strict=True) if factor * first.error > 0.010]
+    assert bool(limited) != is_known
+    assert [d.error for d in limited] == [None] * len(limited)
+    for found, first in zip(large, small, strict=True):
+        assert found in limited or found.error == pytest.approx(factor * first.error, rel=1e-6)
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_drifts_are_asked_for_in_vain_where_there_is_one_epoch(number):
     """Truth: so few sources determine no zero point in one roll; then there is nothing that drifts either."""
@@ -280,7 +306,7 @@ def test_structure_that_a_field_does_not_hold_is_stated(name):
     shapes = np.vstack([np.ones(grid.shape[1]), legendre(*grid, list_powers(2))]).T
     values = pattern(*grid)
     left = np.std(values - shapes @ np.linalg.lstsq(shapes, values, rcond=None)[0])
-    found = {r.detector: r for r in judge_detectors(fit(m, scale="detectors", field_order="2"))}
+    found = {r.detector: r for r in judge(fit(m, scale="detectors", field_order="2"))}
     assert found["NRCA2"].missed == pytest.approx(left, rel=0.25)
     assert f"structure of {1e3 * found['NRCA2'].missed:.1f} ± " in found["NRCA2"].words
     others = [r for r in found.values() if r.detector != "NRCA2"]
@@ -292,5 +318,5 @@ def test_without_structure_none_is_stated():
     """Truth: fields of order 2 and noise, in 80 detectors."""
     for number in range(10):
         m, _ = draw("no pattern", number, field_rms=0.005, shared=True)
-        results = judge_detectors(fit(m, scale="detectors", field_order="2"))
+        results = judge(fit(m, scale="detectors", field_order="2"))
         assert not [r.words for r in results if "structure" in r.words]

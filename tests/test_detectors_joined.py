@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from derivation_of_magnitudes import ROWS, derive, simulate_photometry
+from one_header import make_header
 
-from jwst_modfix.derivation.joined import derive_from
+from jwst_modfix.derivation.joined import derive_from, describe_calibration
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.table.table import OffsetTable
 
@@ -107,6 +108,16 @@ def test_one_exposure_under_another_name_is_refused(files, tmp_path, rename):
         MeasurementsError, match=r"copy.ecsv: .* p1_modfix_measurements.ecsv too; each exposure must be"
     ):
         derive_from([paths[0], copy])
+
+
+def test_exposures_that_were_corrected_by_other_tables_are_calibrated_otherwise():
+    """Truth: one file of each kind for all; the correction is part of the calibration, and its undo is not."""
+    known = [
+        describe_calibration([make_header(status=status, digest=digest)])
+        for status, digest in ((None, None), (None, "a"), ("COMPLETE", "a"), ("COMPLETE", "b"))
+    ]
+    assert known[0] == known[1]
+    assert [known.count(one) for one in known] == [2, 2, 1, 1]
 
 
 @pytest.mark.parametrize("calibration", ["none", {"files": {}}, {"files": {"a": "b"}, "contexts": ["c"]}])

@@ -9,7 +9,7 @@ from jwst_modfix.fitting.design import Choice
 from jwst_modfix.fitting.drift import forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.zero_points import forecast_detectors, judge_detectors
+from jwst_modfix.fitting.verdict import forecast_detectors, judge
 from jwst_modfix.simulate.magnitudes import plan_pointings
 
 NUMBER = 24
@@ -27,7 +27,7 @@ def test_forecast_is_the_scatter_of_realisations(sets):
     off, expected, missed, field_expected = [], [], [], []
     for m, truth in sets:
         true = truth.relative("B")
-        for result in judge_detectors(fit(m, scale="detectors", field_order="1")):
+        for result in judge(fit(m, scale="detectors", field_order="1")):
             off.append(result.zero_point - true[result.detector])
             c, t = result.field.coefficients, truth.fields[result.detector]
             missed.append([c[1][0] - t[1, 0], c[0][1] - t[0, 1]])

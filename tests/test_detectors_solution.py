@@ -10,7 +10,7 @@ from simulated_network import simulate as simulate_modules
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.zero_points import judge_detectors
+from jwst_modfix.fitting.verdict import judge
 
 
 def draw(name, number=0, **network):
@@ -59,7 +59,7 @@ def test_rows_have_the_values_as_measured_whatever_the_verdict():
     """Truth: no detector is off, so that none is needed; the rows have values and errors all the same."""
     m, _ = draw("flat", spread=0.0)
     solution = fit(m, scale="detectors")
-    results, table = judge_detectors(solution), solution.to_table(name="made")
+    results, table = judge(solution), solution.to_table(name="made")
     assert {result.verdict for result in results} == {"not needed"}
     assert [row.detector for row in table.zero_points] == [result.detector for result in results]
     assert not table.offsets
@@ -72,7 +72,7 @@ def test_rows_have_the_values_as_measured_whatever_the_verdict():
 def test_a_detector_that_is_off_is_needed():
     m, _ = draw("off", spread=0.0)
     m = replace(m, mag=m.mag + 0.01 * (m.detector == SW.index("NRCA2")))
-    found = {r.detector: r for r in judge_detectors(fit(m, scale="detectors"), baseline="B")}
+    found = {r.detector: r for r in judge(fit(m, scale="detectors"), baseline="B")}
     assert found["NRCA2"].verdict == "needed"
     assert found["NRCA2"].zero_point == pytest.approx(0.01, abs=0.0015)
     assert {r.verdict for d, r in found.items() if d != "NRCA2"} == {"not needed"}
@@ -91,7 +91,7 @@ def test_groups_that_nothing_links_are_not_bridged():
     """Truth: one dither and a turn by 180 deg link each detector to its namesake only: four groups of two."""
     m, truth = draw("groups", rolls=(0.0, 180.0), dithers=1, density=40.0)
     solution = fit(m, scale="detectors")
-    results = judge_detectors(solution)
+    results = judge(solution)
     assert sorted({result.group for result in results}) == [0, 1, 2, 3]
     inside = [result.detector for result in results if result.group == 0]
     assert len({name[4:] for name in inside}) == 1
@@ -114,10 +114,10 @@ def test_groups_that_nothing_links_are_not_bridged():
 def test_words_name_a_dither_that_links():
     """Truth: a dither by the shift that the words give links the groups."""
     m, _ = draw("groups", rolls=(0.0, 180.0), dithers=1, density=40.0)
-    words = next(r.words for r in judge_detectors(fit(m, scale="detectors")) if r.group == 1)
+    words = next(r.words for r in judge(fit(m, scale="detectors")) if r.group == 1)
     V2, V3 = (float(part) for part in words.split("dither by (")[1].split(")")[0].split(","))
     m, _ = draw("linked", rolls=(0.0, 180.0), dithers=((0.0, 0.0), (V2, V3)), density=40.0)
-    groups = [result.group for result in judge_detectors(fit(m, scale="detectors"))]
+    groups = [result.group for result in judge(fit(m, scale="detectors"))]
     assert groups.count(0) > 2
 
 
@@ -126,7 +126,7 @@ def test_lone_detector_is_not_determined():
     lone = m.detector == SW.index("NRCA4")
     m = replace(m, source=np.where(lone, m.source + 10**6, m.source))
     with pytest.warns(DegenerateTermWarning, match="zero point of NRCA4: no chain of common sources links it"):
-        found = {r.detector: r for r in judge_detectors(fit(m, scale="detectors"))}
+        found = {r.detector: r for r in judge(fit(m, scale="detectors"))}
     assert found["NRCA4"].verdict == "not determined"
     assert found["NRCA4"].zero_point is None
     assert "no source links it to the detectors of the baseline's group" in found["NRCA4"].words
@@ -181,7 +181,7 @@ def test_zero_points_that_depend_on_an_epoch_term_are_not_determined():
     m = m.select((m.module_code == 0) == (m.epoch == 0))
     with pytest.warns(DegenerateTermWarning, match="term of epoch 1 and zero point of .* are not separable"):
         solution = fit(m, scale="detectors")
-    results = {result.detector: result for result in judge_detectors(solution)}
+    results = {result.detector: result for result in judge(solution)}
     assert {results[f"NRCA{array}"].verdict for array in "1234"} == {"not determined"}
     assert not any(row.detector[3] == "A" for row in solution.to_table().zero_points)
     # Those of B are known against each other.

@@ -87,6 +87,8 @@ def test_error_is_the_scatter_of_the_fluxes(aperture):
     [
         (2e-6, 26, (0, 0), Flag.SKY),  # most of the annulus
         (2e-6, 99, (61, 60), Flag.SATURATED),
+        (2e-6, 99, (60, 70), Flag.SATURATED),  # a pixel across the edge of the aperture
+        (2e-6, 99, (60, 71), Flag(0)),  # and its neighbour outside
         (-1e-8, 99, (0, 0), Flag.NEGATIVE),
         (2e-6, 99, (0, 0), Flag(0)),
     ],
@@ -96,6 +98,29 @@ def test_flags_of_the_sky_saturation_and_no_light(flux, bad_beyond, saturated, f
     bad = np.hypot(x - 60, y - 60) > bad_beyond
     frame = make_frame(np.where(bad, np.nan, draw(60.0, 60.0, flux)), bad, (y == saturated[0]) & (x == saturated[1]))
     assert measure_source(frame, 60.0, 60.0, SCALE, APERTURE).flags == flags
+
+
+def test_a_neighbour_that_is_clipped_from_the_annulus_is_no_noise():
+    """Truth: the error without the neighbour, as its pixels are not in the sky; half of the error is the sky's."""
+    image = np.random.default_rng(9).normal(0.2, NOISE, SHAPE)
+    crowded, aperture = image.copy(), Aperture(radius=0.3, inner=0.31, outer=0.5)
+    crowded[60:62, 71:74] += 5.0
+    one, other = (measure_source(make_frame(each), 60.0, 60.0, SCALE, aperture) for each in (image, crowded))
+    assert other.flux_error == pytest.approx(one.flux_error, rel=0.02)
+    assert other.sky == pytest.approx(one.sky, abs=0.1 * NOISE)
+
+
+def test_bad_pixels_of_the_annulus_do_not_count_whatever_they_hold():
+    """Truth: the sky of the good pixels; 45% of all are bad, and higher by 1.5 sigma, which no clipping removes."""
+    rng = np.random.default_rng(8)
+    bad = rng.random(SHAPE) < 0.45
+    data = rng.normal(0.2, NOISE, SHAPE) + 1.5 * NOISE * bad
+    y, x = np.indices(SHAPE)
+    radius = np.hypot((x - 60) * SCALE[0, 0], (y - 60) * SCALE[1, 1])
+    good = data[~bad & (radius >= APERTURE.inner) & (radius <= APERTURE.outer)]
+    assert measure_source(make_frame(data, bad), 60.0, 60.0, SCALE, APERTURE).sky == pytest.approx(
+        np.median(good), abs=0.02 * NOISE
+    )
 
 
 @pytest.mark.parametrize("flux", [2e-7, 2e-6, 2e-5])  # of a wide source, whose wings are in the annulus

@@ -58,6 +58,14 @@ def test_a_plane_is_mapped_under_sources_and_holes():
     assert found.level.dtype == np.float32
 
 
+def test_a_plane_without_noise_is_mapped_as_it_is():
+    """Truth: the plane itself, but for the outermost boxes, which the filter of three boxes changes."""
+    y, x = np.mgrid[:512, :448]
+    sky = 0.3 + 1e-3 * x + 2e-3 * y
+    inner = np.s_[96:-96, 96:-96]
+    np.testing.assert_allclose(map_background(make_frame(sky)).level[inner], sky[inner], atol=1e-4)
+
+
 @pytest.mark.parametrize("fraction", [0.3, 1.0], ids=["box with few good pixels", "box filled by a source"])
 def test_one_odd_box_does_not_change_the_sky(fraction):
     """The truth: a flat sky of 0.3; one box of 64 x 64 pixels has another value, with few or with all pixels good."""

@@ -20,7 +20,7 @@ from jwst_modfix.photometry.columns import select_measurements
 from jwst_modfix.photometry.epochs import group_epochs
 from jwst_modfix.photometry.forced import Cache, find_sources, measure_frame, measure_sources
 from jwst_modfix.photometry.frames import read_frame, read_header
-from jwst_modfix.photometry.source_list import detect
+from jwst_modfix.photometry.source_list import detect, merge_detections
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in
@@ -131,6 +131,17 @@ def test_pixels_with_no_number_or_no_error_are_bad(exposures, tmp_path, name, va
         hdulist[name].data[500, 400] = value
 
     assert read_frame(read_header(alter(exposures[0][0], tmp_path, spoil))).bad[500, 400]
+
+
+def test_a_frame_that_is_not_square_has_the_sources_on_its_pixels(exposures):
+    """Truth: the sources of 1000 x 1000 pixels, of which 700 rows are left."""
+    frame = read_frame(exposures[0][0])
+    sources, aperture = merge_detections([detect(frame)]), default_aperture("SHORT")
+    rows = {name: getattr(frame, name)[:700] for name in ("data", "err", "bad", "saturated", "area")}
+    whole, part = (measure_frame(one, sources, aperture) for one in (frame, replace(frame, **rows)))
+    inside = whole["y"] - frame.header.corner[1] < 699
+    assert 10 < np.count_nonzero(inside) < len(inside)
+    assert part["source"].tolist() == whole["source"][inside].tolist()
 
 
 def test_exposures_that_do_not_overlap_are_refused(exposures):

@@ -131,6 +131,8 @@ def test_tables_are_equal_by_value(changes):
 def test_whole_numbers_are_the_same_values():
     table = make_table(gradient=dataclasses.replace(GRADIENT, direction=90))
     assert table.digest == make_table().digest
+    zeros = [make_table(rows=(dataclasses.replace(SHORT, offset=zero),)).digest for zero in (0, 0.0, -0.0)]
+    assert len(set(zeros)) == 1
 
 
 def test_a_written_table_is_read_back_and_asdf_alone_reads_it(tmp_path):

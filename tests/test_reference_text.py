@@ -37,6 +37,10 @@ def test_tags_of_asdf_and_dates_become_plain_values(tmp_path):
     assert read_tree(path) == {"software": {"name": "asdf"}, "day": "2022-07-08", "time": "12"}
 
 
+def test_quotes_make_a_text_of_any_key(tmp_path):
+    assert read_tree(write(tmp_path / "t.asdf", "a: {'<<': {'=': 1}}\n")) == {"a": {"<<": {"=": 1}}}
+
+
 @pytest.mark.parametrize("text", ["072", "1:30", "0x10", "1_000", "1e-3", "0b1"])
 def test_only_plain_decimal_numbers_are_numbers(tmp_path, text):
     path = write(tmp_path / "t.asdf", f"direction: {text}\nother: [0, -7, 72, 0.5, -1.5e-07, .5, 1.]\n")

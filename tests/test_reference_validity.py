@@ -70,6 +70,7 @@ def test_a_good_exposure_has_no_reason():
         ({"frames": ("detector", "world")}, "its WCS has no v2v3 frame, which the slope needs"),
         ({"wcs_box": None}, "the bounding box of the WCS is None"),
         ({"wcs_box": ((-0.5, 99.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((-0.5, 99.5), (-0.5, 2047.5))"),
+        ({"wcs_box": ((-0.5, 2045.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((-0.5, 2045.5)"),
         ({"wcs_box": ((float("nan"), 2047.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((nan, 2047.5)"),
         ({"wcs_centre": (-89.4, -491.4)}, "V2, V3 = (-89.4, -491.4) arcsec, and that of NRCALONG is (85.9, -493.6)"),
         ({"xsize": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (1, 1, None, 2048)"),
@@ -80,6 +81,17 @@ def test_a_good_exposure_has_no_reason():
 )
 def test_the_reason_is_in_words(changes, words):
     assert words in invalid(**changes)
+
+
+def test_a_box_may_differ_by_a_pixel():
+    assert invalid(wcs_box=((-0.5, 2046.5), (0.0, 2047.0))) == ""
+
+
+def test_a_copy_that_contains_offsets_is_not_a_case_for_another_table():
+    words = invalid(photom="jwst_nircam_photom_0157_modfix.fits", context="jwst_0995.pmap")
+    assert "a copy that contains module offsets: a second correction would be wrong" in words
+    assert "derive a table" not in words
+    assert "derive a table from these exposures" in invalid(context="jwst_0995.pmap")
 
 
 @pytest.mark.parametrize("detector", ["NRCA1", "NRCA2", "NRCA3", "NRCA4", "NRCALONG",

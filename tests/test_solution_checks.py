@@ -13,7 +13,7 @@ from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.separability import too_few_sources
 from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge_arrays
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge
 
 
 def test_reserves_whole_sources():
@@ -99,7 +99,7 @@ def test_no_verdict_on_an_offset_whose_slope_is_not_determined():
     few = too_few_sources(solution.model.terms[slope], 5.0, 10)
     status = tuple(few if found.term == few.term else found for found in solution.status)
     fitted = solution.fitted & (np.arange(len(solution.fitted)) != slope)
-    (result,) = judge_arrays(replace(solution, status=status, fitted=fitted))
+    (result,) = judge(replace(solution, status=status, fitted=fitted))
     assert result.verdict == NOT_DETERMINED
     assert "slope of array long: constrained by only 5.0 effective sources (minimum 10); not fitted" in result.words
 
@@ -111,7 +111,7 @@ def test_too_few_sources_are_shown_below_the_minimum(count, shown):
     assert words == f"offset of array 1: constrained by only {shown} effective sources (minimum 4); not fitted"
 
 
-def judge(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
+def put_in(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
     """Result and table of a solution with one offset and slope and their errors put in."""
     arrays = ("1",) if slope_error == 1e-6 and not slope else LW
     solution = fit(simulate(np.random.default_rng(20), Truth(offset={"1": 0.0, "long": 0.0}), Survey(arrays=arrays)))
@@ -123,7 +123,7 @@ def judge(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
         : len(known), : len(known)
     ]
     changed = replace(solution, values=values, covariance=covariance)
-    return judge_arrays(changed)[0], changed.to_table()
+    return judge(changed)[0], changed.to_table()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def judge(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
 )
 def test_verdicts_of_offsets_and_errors(offset, error, verdict):
     """Truth: the rules of the documentation, one by one."""
-    assert judge(offset, error)[0].verdict == verdict
+    assert put_in(offset, error)[0].verdict == verdict
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -159,7 +159,7 @@ def test_verdicts_of_offsets_and_errors(offset, error, verdict):
     ],
 )  # fmt: skip
 def test_a_verdict_is_of_the_largest_difference_at_the_edges(sign, offset, slope, slope_error, verdict, words):
-    result, table = judge(sign * offset, 0.001, slope=sign * slope, slope_error=slope_error)
+    result, table = put_in(sign * offset, 0.001, slope=sign * slope, slope_error=slope_error)
     assert result.verdict == verdict
     assert words in result.words
     known = [(sign * offset, sign * slope)] if verdict == NEEDED else []
@@ -168,10 +168,10 @@ def test_a_verdict_is_of_the_largest_difference_at_the_edges(sign, offset, slope
 
 def test_offset_and_slope_are_tested_together():
     """Truth: 2 sigma each, uncorrelated: chi-square 8 of 2 degrees of freedom, p = exp(-4), 2.36 sigma."""
-    result, _ = judge(0.0002, 0.0001, slope=0.0002, slope_error=0.0001)
+    result, _ = put_in(0.0002, 0.0001, slope=0.0002, slope_error=0.0001)
     assert result.significance == pytest.approx(norm.isf(np.exp(-4) / 2), abs=1e-6)
     assert result.correlation == 0.0
-    result, _ = judge(0.0002, 0.0001, slope=0.0004, slope_error=0.0002, correlation=0.5)
+    result, _ = put_in(0.0002, 0.0001, slope=0.0004, slope_error=0.0002, correlation=0.5)
     assert result.significance == pytest.approx(norm.isf(np.exp(-8 / 3) / 2), abs=1e-6)
     assert result.correlation == pytest.approx(0.5)
 
@@ -186,7 +186,7 @@ def test_offset_and_slope_are_tested_together():
 )
 def test_rows_have_the_values_as_measured(verdict, values):
     """Truth: the numbers that are put in; a value of 0 with the error of the measured one has pulls of 1.4 to 2.1."""
-    result, table = judge(values[0], values[1], slope=values[2], slope_error=values[3])
+    result, table = put_in(values[0], values[1], slope=values[2], slope_error=values[3])
     (row,) = table.rows
     assert result.verdict == verdict
     assert (row.offset, row.offset_error, row.slope, row.slope_error) == values
@@ -201,7 +201,7 @@ def test_errors_of_length_and_direction_of_a_gradient():
     covariance[numbers], covariance[:, numbers] = 0.0, 0.0
     values[numbers], covariance[numbers, numbers] = [0.008, 0.006], [0.0001**2, 0.0003**2]
     changed = replace(solution, values=values, covariance=covariance)
-    (result,) = judge_arrays(changed)
+    (result,) = judge(changed)
     assert result.slope == pytest.approx(0.010)
     assert result.slope_error == pytest.approx(np.hypot(0.8 * 0.0001, 0.6 * 0.0003))
     assert result.direction == pytest.approx(np.degrees(np.arctan2(8, 6)))
@@ -211,5 +211,5 @@ def test_errors_of_length_and_direction_of_a_gradient():
     # Three sigma of two components are a chi-square of 11.83: the direction is known at 12, and not at 11.5.
     for chi_square, is_known in ((12.0, True), (11.5, False)):
         values[numbers] = np.sqrt(chi_square / 2) * np.array([0.0001, 0.0003])
-        (result,) = judge_arrays(replace(changed, values=values))
+        (result,) = judge(replace(changed, values=values))
         assert (result.direction is not None) == is_known

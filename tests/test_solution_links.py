@@ -10,7 +10,7 @@ from jwst_modfix.errors import DegenerateTermWarning
 from jwst_modfix.fitting.separability import count_links, count_weakest_links
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.solution import fit_quietly as solve
-from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge_arrays
+from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge
 
 NO_DITHER = ((0.0, 0.0),)
 
@@ -51,7 +51,7 @@ def test_says_which_array_has_no_link():
     with pytest.warns(DegenerateTermWarning, match="offset of array 1: no chain of common sources"):
         solution = fit(m)
     assert np.isnan(solution.value("offset[1]")[0])
-    result = {r.array: r for r in judge_arrays(solution)}
+    result = {r.array: r for r in judge(solution)}
     assert result["1"].verdict == NOT_DETERMINED
     assert result["1"].offset is None
     assert abs(result["2"].offset - TABLE_2_SW.offset["2"]) < 4 * result["2"].offset_error
@@ -75,11 +75,11 @@ def test_one_patch_does_not_separate_epoch_and_offset():
     with pytest.warns(DegenerateTermWarning, match=r"term of epoch 1 and offset of array 2 are not separable: corr"):
         solution = fit(m)
     assert status(solution, "epoch[1]").status == "not separable"
-    (result,) = judge_arrays(solution)
+    (result,) = judge(solution)
     assert result.verdict == NOT_DETERMINED
     assert "not separable" in result.words
     assert abs(result.offset - TABLE_2_SW.offset["2"]) < 4 * result.offset_error  # there is no term in truth
-    (result,) = judge_arrays(fit(m, time_term="zero"))
+    (result,) = judge(fit(m, time_term="zero"))
     assert result.verdict == "needed"
 
 
@@ -92,7 +92,7 @@ def test_one_patch_of_a_narrow_strip_does_not_separate_slope_and_offset():
     found = status(solution, "slope[long]")
     assert found.status == "not separable"
     assert found.correlation > 0.995
-    assert judge_arrays(solution)[0].verdict == NOT_DETERMINED
+    assert judge(solution)[0].verdict == NOT_DETERMINED
 
 
 def test_epoch_of_other_sky_is_harmless():
@@ -113,7 +113,9 @@ def test_epoch_of_other_sky_is_harmless():
 def test_the_weakest_link_of_a_chain_has_five_sources(n_weak, determined):
     """Truth: offset 2 is known by A2 - A1 - B1 - B2, whatever the number of sources in the other links."""
     m = chain(n_weak, np.zeros(40))
-    assert count_weakest_links(m, np.ones(len(m), bool)) == {"1": 40, "2": n_weak}
+    assert count_weakest_links(m, np.ones(len(m), bool), {"1": (0, 1), "2": (2, 3)}) == {"1": 40, "2": n_weak}
+    last = replace(m, array=np.where(m.array == "1", "4", "long"))  # the detectors of the largest numbers
+    assert count_weakest_links(last, np.ones(len(m), bool), {"4": (6, 7), "long": (8, 9)}) == {"4": 40, "long": n_weak}
     solution = solve(m, min_sources=5)
     assert np.isfinite(solution.value("offset[2]")[0]) == determined
     assert abs(solution.value("offset[1]")[0]) < 4 * solution.value("offset[1]")[1]
@@ -129,4 +131,4 @@ def test_no_value_where_a_link_was_rejected(seed):
         solution = fit(m)
     assert np.isnan(solution.value("offset[2]")).all()
     assert abs(solution.value("offset[1]")[0]) < 4 * solution.value("offset[1]")[1] < 0.01
-    assert judge_arrays(solution)[1].verdict == NOT_DETERMINED
+    assert judge(solution)[1].verdict == NOT_DETERMINED

@@ -155,8 +155,11 @@ def test_products_are_named_anew(asn, pair):
         "mosaic_unmodfix",
         "second_unmodfix",
     ]
-    correct("mine", "data/set_asn.json", suffix="fixed")
-    assert written("mine", "set_fixed_asn.json")["products"][0]["name"] == "mosaic_fixed"
+    for source, inverse in (("data/set_asn.json", False), ("out/set_modfix_asn.json", True)):
+        correct("mine", source, suffix="fixed", inverse=inverse, on_existing="overwrite")
+        assert written("mine", "set_fixed_asn.json")["products"][0]["name"] == "mosaic_fixed"
+        assert {path.name.rpartition("_")[2] for path in visible("mine")} == {"fixed.fits", "asn.json"}
+        shutil.rmtree("mine")
 
 
 @pytest.mark.parametrize("kind", [dict, lambda content: asn_from_list(

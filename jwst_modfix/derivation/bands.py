@@ -17,8 +17,7 @@ from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import SkyComparison, SkyOffset, compare_sky, judge_sky, sky_offsets, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
-from jwst_modfix.fitting.verdict import ArrayResult, Result, judge_arrays, table_of_results
-from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
+from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, Result, judge, table_of_results
 from jwst_modfix.photometry.apertures import growth_shares, systematic_error
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.forced import Photometry
@@ -108,7 +107,14 @@ class BandResult:
 
 def list_bands(table: Table) -> list[tuple[str, str]]:
     """List the filters and pupils of a table."""
-    return sorted(set(zip(np.asarray(table["filter"]).tolist(), np.asarray(table["pupil"]).tolist(), strict=True)))
+    found, left = [], np.ones(len(table), bool)
+    filters, pupils = (np.asarray(table[name]) for name in ("filter", "pupil"))
+    while left.any():
+        first = int(np.argmax(left))
+        found.append((filters[first].item(), pupils[first].item()))
+        left &= (filters != filters[first]) | (pupils != pupils[first])
+        left[first] = False
+    return sorted(found)
 
 
 def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, str], options: Any) -> BandResult:
@@ -179,7 +185,7 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         with without_warnings():  # for the comparison in the report, where that is possible
             pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
     return replace(
-        result, solution=solution, pairs=pairs, results=judge_arrays(solution, options.significance),
+        result, solution=solution, pairs=pairs, results=judge(solution, options.significance),
         offsets=solution.to_table(),
     )  # fmt: skip
 
@@ -197,7 +203,7 @@ def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[s
     failed = no_sky if options.method == "sky" else no_sources
     if failed is not None:
         raise failed
-    by_sources = judge_detectors(solution, *chosen) if solution is not None else ()
+    by_sources = judge(solution, *chosen) if solution is not None else ()
     detectors = by_sky if options.method == "sky" else by_sources
     known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky or () if one.zero_point is not None}
     return replace(

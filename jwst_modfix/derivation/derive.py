@@ -21,8 +21,7 @@ from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import DETECTORS
 from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
-from jwst_modfix.fitting.verdict import ArrayResult
-from jwst_modfix.fitting.zero_points import DetectorResult
+from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.photometry.apertures import APERTURES
 from jwst_modfix.photometry.catalogues import read_catalogues

@@ -12,7 +12,7 @@ from jwst_modfix.fitting.drift import Drift, forecast_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import HUBER_EFFICIENCY
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
-from jwst_modfix.fitting.zero_points import DetectorForecast, forecast_detectors
+from jwst_modfix.fitting.verdict import DetectorForecast, forecast_detectors
 from jwst_modfix.photometry.frames import offsets
 
 EDGE = 8.0  # pixels: sources nearer to an edge are not measured

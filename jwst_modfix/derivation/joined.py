@@ -54,15 +54,14 @@ def derive_from(
         tables = [read_measurements(path) for path in files]
         numbers = [_number_rows(table) for table in tables]
     calibration = _join_calibrations(files, tables, numbers, allow_mixed=allow_mixed)
-    bands = sorted({band for table in tables for band in list_bands(table)})
-    solutions, failures, parts = {}, {}, []
-    for filter_, pupil in bands:
+    del numbers
+    solutions, failures, parts, found = {}, {}, [], _split(tables, renumber=not streams)
+    for filter_, pupil in sorted(found):
         label = describe_band(filter_, pupil)
+        rest = partial(read_rest, streams, filter=filter_, pupil=pupil, least_error=LEAST_ERROR) if streams else None
         try:
             # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
-            chosen = {"filter": filter_, "pupil": pupil, "least_error": LEAST_ERROR}
-            rest = partial(read_rest, streams, **chosen) if streams else None
-            solution = fit_quietly(_join(tables, chosen, renumber=not streams), **options, rest=rest)
+            solution = fit_quietly(_join(found.pop((filter_, pupil)), f"{filter_}+{pupil}"), **options, rest=rest)
             parts.append(solution.to_table(baseline=baseline))
         except NoSolutionError as error:
             failures[label] = str(error)
@@ -189,24 +188,29 @@ def _words(values: list[list[Any]]) -> str:
     return " and ".join(", ".join(str(name) for name in row if name) or "no names" for row in values)
 
 
-def _join(tables: Sequence[Table], chosen: dict[str, Any], *, renumber: bool) -> Measurements:
-    """Join the measurements of one band, with numbers that no two files share."""
-    parts, first, (filter_, pupil, _) = [], dict.fromkeys(_NUMBERS, 0), chosen.values()
-    for table in tables:
-        if (filter_, pupil) not in list_bands(table):
-            continue
-        one = Measurements.from_table(table, **chosen)
-        if not len(one):
-            continue
-        if not renumber:
-            parts.append(one)
-            continue
-        numbers = {name: getattr(one, name) - getattr(one, name).min() + first[name] for name in _NUMBERS}
-        first = {name: int(values.max()) + 1 for name, values in numbers.items()}
-        parts.append(replace(one, **numbers))
+def _split(tables: list[Table], *, renumber: bool) -> dict[tuple[str, str], list[Measurements]]:
+    """Split tables by band, with numbers that no two files share; tables are used up."""
+    parts: dict[tuple[str, str], list[Measurements]] = {}
+    while tables:  # each is as large as its measurements
+        table = tables.pop(0)
+        for band in list_bands(table):
+            mine = parts.setdefault(band, [])
+            one = Measurements.from_table(table, filter=band[0], pupil=band[1], least_error=LEAST_ERROR)
+            if renumber and len(one):
+                first = {name: int(getattr(mine[-1], name).max()) + 1 if mine else 0 for name in _NUMBERS}
+                numbers = {name: getattr(one, name) - getattr(one, name).min() + first[name] for name in _NUMBERS}
+                one = replace(one, **numbers)
+            mine += [one] if len(one) else []
+    return parts
+
+
+def _join(parts: Sequence[Measurements], band: str) -> Measurements:
+    """Join the measurements of one band."""
     if not parts:
-        raise NoSolutionError(f"no measurement in {filter_}+{pupil} was selected")
+        raise NoSolutionError(f"no measurement in {band} was selected")
+    if len(parts) == 1:
+        return parts[0]
     names = [item.name for item in fields(Measurements) if item.name not in ("filter", "pupil")]
     names = [name for name in names if all(getattr(part, name) is not None for part in parts)]
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Measurements(**columns, filter=filter_, pupil=pupil)
+    return Measurements(**columns, filter=parts[0].filter, pupil=parts[0].pupil)

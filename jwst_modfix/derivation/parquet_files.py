@@ -17,7 +17,7 @@ from jwst_modfix.fitting.measurements import Measurements
 MOST = 5_000_000
 """Measurements that are solved in memory; of more, a sample of as many, and the others in pieces."""
 
-_PIECE = 1_000_000  # rows
+_PIECE = 250_000  # rows
 _COMPARED = 2_000_000  # rows of all files, by which measurements that are in two of them are found
 _LABELS = ("array", "module", "filter", "pupil")
 _NEEDED = ("source", "exposure", "epoch", "time", *_LABELS, "V2", "V3", "mag", "mag_error", "selected")
@@ -103,10 +103,12 @@ def draw_samples(
                     raise MeasurementsError(f"{stream.path}: column {name} must hold integers, to be read in pieces")
                 low[name], high[name] = min(low[name], table[name].min()), max(high[name], table[name].max())
             rows.append(number_rows(table, thin))
-            parts.append(table[stream.is_sampled(table)])
+            sampled = stream.is_sampled(table)
+            parts.append({name: np.asarray(table[name])[sampled] for name in stream.columns})
         shift = {name: int(free[name] - low[name]) for name in _NUMBERS}
         free = {name: int(high[name] + shift[name]) + 1 for name in _NUMBERS}
-        sample = vstack(parts)
+        columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in stream.columns}
+        sample = Table(columns, copy=False)
         for name, value in shift.items():
             sample[name] += value
         sample.meta = stream.meta
@@ -122,7 +124,8 @@ def read_rest(streams: Sequence[Stream], **options: Any) -> Iterator[Measurement
         for table in stream.read():
             m = Measurements.from_table(table[~stream.is_sampled(table)], **options)
             if len(m):
-                yield replace(m, **{name: getattr(m, name) + value for name, value in stream.shift.items()})
+                shifted = {name: getattr(m, name) + value for name, value in stream.shift.items() if value}
+                yield replace(m, **shifted) if shifted else m
 
 
 def _decode(column: Any, name: str, path: Path) -> np.ndarray:

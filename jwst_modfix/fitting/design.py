@@ -221,7 +221,7 @@ class Model:
         """Weight terms for the detectors' zero points, shape (n_detectors, n_terms)."""
         codes = np.array(self.detectors, dtype=int)
         rows = np.zeros((len(codes), len(self.terms)))
-        for kind, value in (("level", np.ones(len(codes))), ("offset", _HALVES[codes % 2]), ("zero_point", 1.0)):
+        for kind, value in (("level", np.ones(len(codes))), ("offset", HALVES[codes % 2]), ("zero_point", 1.0)):
             places = self._places(kind)[codes]
             rows[places >= 0, places[places >= 0]] += np.broadcast_to(value, len(codes))[places >= 0]
         return rows
@@ -230,19 +230,19 @@ class Model:
         """Set each kind of term: z = level +- Delta_AB / 2 (A, B), g = share * k."""
         entries = [("zero_point", detector, None)]
         if self.scale == "modules":
-            entries = [("level", detector, None), ("offset", detector, _HALVES[detector % 2])]
+            entries = [("level", detector, None), ("offset", detector, HALVES[detector % 2])]
         for kind, angle in zip(_SLOPES, (self.direction, 90.0, 0.0), strict=True):
             if self.mask(kind).any():
                 entries.append((kind, detector, EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)))
         if self.colour is not None and colour is not None:
-            entries.append(("colour", detector, _HALVES[detector % 2] * (colour - self.colour)))
+            entries.append(("colour", detector, HALVES[detector % 2] * (colour - self.colour)))
         if epoch is not None:
             entries.append(("epoch", epoch, None))
             if self.mask("exposure").any():
                 entries.append(("exposure", time, None))
             if self.mask("drift").any():
                 entries.append(("drift", detector * np.int32(len(self.epochs)) + epoch, None))
-        blocks = [Block(label, self._places(kind).ravel(), value) for kind, label, value in entries]
+        blocks = [Block(label, self._places(kind), value) for kind, label, value in entries]
         powers = self.powers if pixel[0] is not None else ()
         shapes = np.empty((len(powers), len(detector)))
         for first in range(0, len(detector) if powers else 0, _ROWS):
@@ -255,26 +255,22 @@ class Model:
 
     def _places(self, kind, power=None):
         """Find the column of a kind of term by detector, epoch and exposure, else -1."""
-        shape = {
-            "epoch": len(self.epochs), "exposure": len(self.times) + 1, "drift": (len(PARTS), len(self.epochs)),
-        }.get(kind, len(PARTS))  # fmt: skip
-        places = np.full(shape, -1, dtype=np.int32)
+        n_epochs = len(self.epochs)
+        shape = {"epoch": n_epochs, "exposure": len(self.times) + 1, "drift": len(PARTS) * n_epochs}
+        places = np.full(shape.get(kind, len(PARTS)), -1, dtype=np.int32)
         for number in np.flatnonzero(self.mask(kind)):
             term = self.terms[number]
-            if term.power != power:
-                continue
             if kind == "exposure":
                 places[np.searchsorted(self.times, term.time)] = number
-                continue
-            epoch = np.searchsorted(self.epochs, term.epoch) if term.epoch is not None else None
-            if kind in ("epoch", "colour"):
-                places[epoch if kind == "epoch" else slice(None)] = number
-                continue
-            places[list(term.codes) if epoch is None else (term.codes[0], epoch)] = number
+            elif kind in ("epoch", "drift"):
+                places[n_epochs * max(self.code[number], 0) + self.epoch[number]] = number
+            elif term.power == power:
+                places[list(term.codes) or slice(None)] = number
         return places
 
 
-_HALVES = np.array([0.5, -0.5])  # of the offset in z_A and z_B
+HALVES = np.array([0.5, -0.5])
+"""Share of an offset in z_A and z_B."""
 
 
 def legendre(x: np.ndarray, y: np.ndarray, powers: tuple[tuple[int, int], ...]) -> np.ndarray:
@@ -300,18 +296,15 @@ def list_terms(measurements, choice):
     arrays = list(dict.fromkeys(array for array, _ in there))
     terms = []
     for array in arrays if choice.scale == "modules" else ():
-        modules = [module for other, module in there if other == array]
-        if len(modules) == len(MODULES):
-            terms.append(Term("offset", array))
-        terms.append(Term("level", array, None if len(modules) == len(MODULES) else modules[0]))
+        alone = [module for other, module in there if other == array]
+        pair = [Term("offset", array), Term("level", array)]
+        terms += pair if len(alone) == len(MODULES) else [Term("level", array, alone[0])]
     slope_arrays = SLOPE_ARRAYS[choice.fit_slope]
     if choice.scale == "detectors":
         terms, slope_arrays = [Term("zero_point", *detector) for detector in there], ()
+    sides = there if choice.per_module else [(array, None) for array in arrays]
     for kind in _SLOPES[1:] if choice.fit_direction else _SLOPES[:1]:
-        if choice.per_module:
-            terms += [Term(kind, array, module) for array, module in there if array in slope_arrays]
-        else:
-            terms += [Term(kind, array) for array in arrays if array in slope_arrays]
+        terms += [Term(kind, array, module) for array, module in sides if array in slope_arrays]
     epochs, epoch = number_labels(measurements.epoch)
     terms += [Term("epoch", epoch=int(epoch)) for epoch in epochs[1:]]
     times, time = number_labels(measurements.time)

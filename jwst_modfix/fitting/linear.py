@@ -275,7 +275,7 @@ class LinearSystem:
     @cached_property
     def n_sources(self) -> int:
         """Number of sources."""
-        return int(self.source.max()) + 1
+        return int(self.source.max(initial=-1)) + 1
 
     @cached_property
     def _order(self) -> tuple[np.ndarray | None, np.ndarray]:

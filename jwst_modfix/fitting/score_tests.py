@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import f as fisher
 
 from jwst_modfix.errors import ModelMismatchWarning
-from jwst_modfix.fitting.design import list_powers, multiply_legendre
+from jwst_modfix.fitting.design import HALVES, list_powers, multiply_legendre
 from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.solution import Solution
@@ -114,7 +114,7 @@ def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple
     yield "detector x epoch", by_epoch
     yield "exposure", by_exposure
     yield "exposure x detector", replace(each, beside=(by_epoch.matrix, by_exposure.matrix))
-    side = np.where(m.module_code == 0, 0.5, -0.5)
+    side = HALVES[m.module_code]
     magnitude = solution.system.source_mean(weight, m.mag - solution.system.design @ solution.values)
     magnitude = magnitude[solution.system.source]
     middle = np.average(magnitude, weights=weight) if weight.any() else 0.0
@@ -165,7 +165,7 @@ def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[s
     words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
     yield "position on detector", _Columns(matrix, words)
     if len(modules) == len(MODULES):
-        side = np.where(m.module_code == 0, 0.5, -0.5)
+        side = HALVES[m.module_code]
         columns = [side * shape for shape in (*on_detector, *in_module)]
         words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
         yield "position x module", _stack(columns, words)

@@ -20,7 +20,7 @@ from jwst_modfix.fitting.design import Choice, Model, Term, list_terms
 from jwst_modfix.fitting.fields import admit_field
 from jwst_modfix.fitting.linear import NULL_SHARE, Design, Information, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS, Measurements
-from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.table.table import MODULES
 
 # The largest offsets known are 0.05 mag and the largest slopes 0.005 mag/arcmin (Ma et al. 2023, Table 2):
 # a result with an expected error of that size (four times it for slopes) has no use.
@@ -96,22 +96,20 @@ def _shared(source, label):
 
 
 def count_weakest_links(
-    measurements: Measurements, used: np.ndarray, pairs: Mapping[str, tuple[int, int]] | None = None
+    measurements: Measurements, used: np.ndarray, pairs: Mapping[str, tuple[int, int]]
 ) -> dict[str, int]:
     """Count the used sources in the weakest link of two detectors: the minimum cut."""
     # Two sets of detectors, with one of the pair in each, are linked by the sources that were measured on both sides.
-    # Of all such sets, those with the fewest sources limit the accuracy of the difference. There are at most 512. Pairs
-    # are the modules of each array unless given.
+    # Of all such sets, those with the fewest sources limit the accuracy of the difference. There are at most 512.
     source, detector = number_labels(measurements.source)[1], measurements.detector
     seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
     patterns, counts = np.unique(seen, return_counts=True)
-    there = np.flatnonzero(np.bincount(detector))
     sides = np.array([0])
-    for d in there:
+    for d in np.unique(detector).tolist():
         sides = np.concatenate([sides, sides | 1 << d])
     crossing = ((sides[:, None] & patterns) > 0) & ((~sides[:, None] & patterns) > 0)
     linked, found = crossing @ counts, {}
-    for name, (one, other) in (pairs or {ARRAYS[c]: (2 * c, 2 * c + 1) for c in np.unique(there // 2)}).items():
+    for name, (one, other) in pairs.items():
         apart = ((sides >> one) & 1) & ~((sides >> other) & 1)
         found[name] = int(linked[apart.astype(bool)].min(initial=len(seen)))
     return found

@@ -14,8 +14,7 @@ from jwst_modfix.fitting.linear import Design, LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.solution import Solution, fit
-from jwst_modfix.fitting.verdict import conclude
-from jwst_modfix.fitting.zero_points import DetectorResult, judge_detectors
+from jwst_modfix.fitting.verdict import DetectorResult, conclude, judge
 from jwst_modfix.table.table import ARRAYS
 
 SKY_FLOOR = 0.015
@@ -51,7 +50,7 @@ def solve_sky(
 def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[DetectorResult, ...]:
     """Give each detector its verdict, with the floor in its error."""
     found = []
-    for result in judge_detectors(solution, significance, baseline):
+    for result in judge(solution, significance, baseline):
         if result.zero_point is None or result.zero_point_error is None or result.group:
             words = "no exposure links its sky level to those of the baseline's detectors"
             found.append(replace(result, words=words, is_usable=False))

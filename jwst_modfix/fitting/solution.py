@@ -29,8 +29,7 @@ from jwst_modfix.fitting.measurements import (
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
-from jwst_modfix.fitting.verdict import ArrayResult, table_of_results
-from jwst_modfix.fitting.zero_points import DetectorResult, fix_gauge, judge
+from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, fix_gauge, judge, table_of_results
 from jwst_modfix.table.table import Gradient
 from jwst_modfix.text import align, count_nouns, format_measured, html_table, wrap
 

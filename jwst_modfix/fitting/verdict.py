@@ -1,4 +1,4 @@
-"""From a solution to rows of the coefficient table, with a verdict for each."""
+"""From a solution to rows of the coefficient table, with a verdict on each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.stats import chi2, norm
 
-from jwst_modfix.table.table import OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
+from jwst_modfix.fitting.blocks import find_determined
+from jwst_modfix.fitting.design import legendre
+from jwst_modfix.fitting.fields import field_error
+from jwst_modfix.fitting.measurements import DETECTORS, ORIGIN, Measurements
+from jwst_modfix.table.table import BASELINES, FULL_FRAME, MODULES, Field, OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.text import format_measured
 
 if TYPE_CHECKING:
+    from jwst_modfix.fitting.separability import Forecast
     from jwst_modfix.fitting.solution import Solution
 
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
@@ -23,7 +29,7 @@ LARGEST_DIFFERENCE = 0.003
 _CONFIDENCE = float(norm.isf(0.05))
 # A value with a larger error is not useful, and is not written to a table.
 LARGEST_ERROR = 0.003
-_EXACT = 1e-9  # mag
+_EXACT = 1e-9  # mag: the error of a detector whose flux scale is kept
 # Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
 _LEAST_CHANCE = 1e-290
 # Distance of the modules' near edge, middle and far edge from the origin along V2 [arcmin].
@@ -31,6 +37,10 @@ _ACROSS = np.array([0.3, 1.45, 2.6])
 # A direction is fitted where the slope is this many sigmas from zero: else its length is biased upward and its
 # direction is noise.
 _DIRECTION_SIGMAS = 3.0
+# Pixels of the array at which z + F is compared with what is needed.
+_GRID = np.stack(np.meshgrid(*[np.linspace(0, FULL_FRAME - 1, 9)] * 2)).reshape(2, -1)
+_OVERLAP = 30.0  # arcsec by which two detectors must overlap: 10 sources at 20 per arcmin^2
+_ROLLS = (30.0, 45.0, 60.0, 90.0, 120.0, 150.0, 180.0)  # deg, tried as a link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +106,41 @@ class ArrayResult(Result):
         return self.slope, self.slope_error
 
 
-def judge_arrays(solution: Solution, significance: float = 3.0) -> tuple[ArrayResult, ...]:
-    """Give each array ID its verdict."""
-    # Offset and slope are tested together, as they are correlated. The verdict is `needed` where their joint chi-square
-    # reaches `significance` and the difference between the modules exceeds `TOLERANCE` somewhere. It is `not needed`
-    # where it does not, and the difference is below `LARGEST_DIFFERENCE` at 95% confidence all over the field (a test
-    # of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657). Otherwise it is `not determined`. So is an
-    # offset that is valid only if an inseparable term is 0, and one whose requested slope is not determined: it is
-    # valid only midway between the modules.
-    arrays = [term.array for term in solution.model.terms if term.kind == "offset"]
-    return tuple(_judge(solution, array, significance) for array in arrays)
+@dataclass(frozen=True, kw_only=True)
+class DetectorResult(Result):
+    """Result of one detector, with a verdict."""
+
+    detector: str
+    zero_point: float | None = None  # z, mag; None where there is no value
+    zero_point_error: float | None = None
+    field: Field | None = None
+    field_error: float | None = None  # rms over the array, mag
+    missed: float | None = None  # structure left in the residuals, rms over the array, mag; None where not measured
+    group: int = 0  # number of the group of linked detectors; 0 holds the baseline
+
+    heads = ("detector", "zero point [mmag]", "field rms [mmag]")
+    row = ZeroPointRow
+    columns = ("detector", "zero_point", "zero_point_error", "field", "field_error")
+
+    @property
+    def second(self) -> tuple[float | None, float | None]:
+        """Field, rms over the array, and its error [mag]."""
+        return self.field and self.field.rms, self.field_error
+
+
+def judge(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[Any, ...]:
+    """Give each array ID, or each detector, its verdict."""
+    # All values of an array or detector are tested together, as they are correlated. The verdict is `needed` where
+    # their joint chi-square reaches `significance` and the difference that they make exceeds `TOLERANCE` somewhere. It
+    # is `not needed` where it does not, and the difference is below `LARGEST_DIFFERENCE` at 95% confidence all over
+    # the field (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657). Otherwise it is
+    # `not determined`. So is a value that is valid only if an inseparable term is 0, and an offset whose requested
+    # slope is not determined: it is valid only midway between the modules.
+    if solution.model.scale == "modules":
+        arrays = [str(term.array) for term in solution.model.terms if term.kind == "offset"]
+        return tuple(_judge_array(solution, array, significance) for array in arrays)
+    gauge = fix_gauge(solution, baseline)
+    return tuple(_judge_detector(solution, gauge, place, significance) for place in range(len(gauge.codes)))
 
 
 def table_of_results(
@@ -125,14 +160,14 @@ def table_of_results(
     return OffsetTable(rows=tuple(rows), baseline=baseline, name=name, meta=meta, **known)
 
 
-def _judge(solution, array, significance):
+def _judge_array(solution: Solution, array: str, significance: float) -> ArrayResult:
     (own,) = (status for status in solution.status if status.term.name == f"offset[{array}]")
     if not own.is_fitted:
         return ArrayResult(array=array, verdict=NOT_DETERMINED, words=own.words, n_sources=own.effective_sources)
+    model, terms = solution.model, solution.model.terms
     # Places in module A and B, mirrored about the origin along V2, where the modules lie.
-    V2, V3 = solution.model.origin
-    found = [solution.difference(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) for d in _ACROSS]
-    size, error = np.abs([value for value, _ in found]), np.array([error for _, error in found])
+    V2, V3 = model.origin
+    places = [model.contrast(array, (V2 + 60 * d, V3), (V2 - 60 * d, V3)) * solution.fitted for d in _ACROSS]
     # A term that this one is not separable from, or a slope that was asked for and may be part of the offset.
     blocking = [
         s.words
@@ -140,22 +175,23 @@ def _judge(solution, array, significance):
         if own.term.name in s.partners
         or (s.term.array == array and s.term.kind in ("slope", "slope_V2") and not s.is_fitted)
     ]
-    terms = solution.model.terms
-    mine = [i for i in np.flatnonzero(solution.fitted)
-            if terms[i].array == array and (terms[i].kind == "offset" or terms[i].is_slope)]  # fmt: skip
-    sigmas = joint_sigmas(solution.values[mine], solution.covariance[np.ix_(mine, mine)])
-    found = conclude("the modules", sigmas, size, error, significance, error.max(), blocking)
+    mine = [term.array == array and (term.kind == "offset" or term.is_slope) for term in terms]
+    weighed = weigh(solution, np.eye(len(terms))[solution.fitted & mine], np.array(places))
+    found = conclude("the modules", *weighed, significance, weighed[2].max(), blocking)
     return ArrayResult(array=array, n_sources=own.effective_sources, **found, **_measured(solution, array))
 
 
-def joint_sigmas(values, covariance):
-    """Compute the significance of several values together, as Gaussian sigmas."""
-    # A value without an error is 0 by definition: the zero point of the detector that is kept.
+def weigh(solution: Solution, own: np.ndarray, rows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Compute the joint significance of values [sigma], and differences with errors."""
+    # Both are combinations of terms, (n, n_terms). A value without an error is 0 by definition: the zero point of the
+    # detector that is kept.
+    values, covariance = own @ solution.values, own @ solution.covariance @ own.T
     known = np.diag(covariance) > _EXACT**2
     values, covariance = values[known], covariance[np.ix_(known, known)]
     joint = values @ np.linalg.solve(covariance, values) if len(values) else 0.0
     chance = chi2.sf(joint, max(len(values), 1))
-    return float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
+    sigmas = float(norm.isf(chance / 2) if chance > _LEAST_CHANCE else np.sqrt(joint))
+    return sigmas, np.abs(rows @ solution.values), np.sqrt(np.sum((rows @ solution.covariance) * rows, axis=1))
 
 
 def conclude(
@@ -220,3 +256,161 @@ def _fitted_direction(solution, array):
         "direction": float(np.rad2deg(np.arctan2(*values)) % 360),
         "direction_error": float(np.rad2deg(np.sqrt(across @ covariance @ across) / slope)),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """Zero points of all detectors, each group with a gauge of its own."""
+
+    codes: tuple[int, ...]  # numbers of the detectors
+    weights: np.ndarray  # (n_detectors, n_terms), of the terms of the solution in each zero point
+    determined: np.ndarray  # bool
+    group: np.ndarray  # number of the group of each; 0 holds the baseline
+
+
+def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
+    """Subtract the baseline: the mean of its detectors in the group, or one of them."""
+    if baseline not in (*BASELINES, *DETECTORS):
+        known = ", ".join((*BASELINES, "or a detector such as NRCB1"))
+        raise MeasurementsError(f"baseline must be one of {known}; got {baseline!r}")
+    model, links = solution.model, solution.links
+    codes, weights = np.array(model.detectors), model.zero_points()
+    determined = find_determined(solution)
+    kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
+    if baseline in DETECTORS and not (kept & determined).any():
+        raise NoSolutionError(f"baseline: {baseline} has no zero point here; name a detector that is linked to others")
+    # The group of the baseline is the one with most of its detectors, and then with most sources.
+    numbers = links.detector_group
+    sources = np.diag(links.shared)
+    rank = sorted(
+        set(numbers.tolist()),
+        key=lambda g: (-np.sum(kept & determined & (numbers == g)), -sources[numbers == g].sum()),
+    )
+    for number in rank:
+        mine = (numbers == number) & determined
+        base = mine & kept if (mine & kept).any() else mine
+        weights[numbers == number] -= weights[base].mean(axis=0) if base.any() else 0.0
+    group = np.array([rank.index(number) for number in numbers])
+    return Gauge(tuple(codes.tolist()), weights, determined, group)
+
+
+def _judge_detector(solution: Solution, gauge: Gauge, place: int, significance: float) -> DetectorResult:
+    model, code, group = solution.model, gauge.codes[place], int(gauge.group[place])
+    known: dict[str, Any] = {"detector": DETECTORS[code], "group": group}
+    status = {s.term.codes: s for s in solution.status if s.term.kind in ("offset", "zero_point")}
+    own = status.get((code,)) or next((s for codes, s in status.items() if code in codes), None)
+    link = describe_link(solution.measurements, gauge, group) if group else ""
+    if not gauge.determined[place]:
+        is_alone = np.sum(gauge.group == group) == 1
+        words = own.words if own is not None and not is_alone else ""
+        words = "; ".join(filter(None, (words, link))) or "no source links it to another detector"
+        return DetectorResult(verdict=NOT_DETERMINED, words=words, **known)
+    weights, left = gauge.weights[place], solution.structure.get(code)
+    error = float(np.sqrt(max(weights @ solution.covariance @ weights, 0.0)))
+    known |= {"zero_point": float(weights @ solution.values), "zero_point_error": error}
+    known |= {"missed": left and left.rms, "n_sources": own.effective_sources if own is not None else 0.0}
+    rows, shapes = weights[None], np.ones((1, _GRID.shape[1]))
+    if len(fields := np.flatnonzero(model.mask("field") & (model.code == code) & solution.fitted)):
+        powers = tuple(model.terms[i].power or (0, 0) for i in fields)
+        matrix = np.zeros(2 * (1 + model.order[fields].max(),))
+        matrix[tuple(np.transpose(powers))] = solution.values[fields]
+        known["field"] = Field.from_matrix(matrix)
+        known["field_error"] = field_error(model, np.sqrt(np.diag(solution.covariance)), code)
+        rows, shapes = (
+            np.vstack([rows, np.eye(len(model.terms))[fields]]),
+            np.vstack([shapes, legendre(*_GRID, powers)]),
+        )
+    elif error < _EXACT:
+        verdict, words = (NOT_DETERMINED, link) if group else (NOT_NEEDED, "its flux scale is kept")
+        return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
+    blocking = [*_find_blocking(solution, weights), *filter(None, [link])]
+    found = conclude(
+        "the detector", *weigh(solution, rows, shapes.T @ rows), significance,
+        max(error, known.get("field_error", 0.0)), blocking, left.words if left is not None else "",
+    )  # fmt: skip
+    return DetectorResult(**found, **known)
+
+
+def _find_blocking(solution: Solution | Forecast, weights: np.ndarray) -> list[str]:
+    """Describe the fixed terms that a zero point or its baseline depends on."""
+    parts = {solution.model.terms[i].name for i in np.flatnonzero(np.abs(weights) > _EXACT)}
+    held = [s.words for s in solution.status if parts & set(s.partners)]
+    if solution.choice.field_order and not solution.field_order:
+        # Sources link detectors at their edges, where a field differs from its mean.
+        held.append(
+            f"its value holds only if no detector has a field, and that of order {solution.choice.field_order} is not"
+            " determined"
+        )
+    return held
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorForecast:
+    """What a fit will know of one detector."""
+
+    detector: str
+    group: int  # 0 holds the baseline
+    error: float | None  # of the zero point [mag]; None where it will not be determined
+    field_error: float | None  # rms over the array [mag]
+    words: str  # why it is not determined, and what would link it
+
+
+def forecast_detectors(
+    forecast: Forecast, measurements: Measurements, baseline: str = "B"
+) -> tuple[DetectorForecast, ...]:
+    """Forecast the errors of zero points and fields from the errors of measurements."""
+    gauge, model, found = fix_gauge(forecast, baseline), forecast.model, []
+    covariance = forecast.expect(1 / measurements.mag_error**2)
+    fields = {t.codes[0] for t, f in zip(model.terms, forecast.fitted, strict=True) if f and t.kind == "field"}
+    status = {s.term.codes: s.words for s in forecast.status}
+    for code, weights, determined, group in zip(
+        gauge.codes, gauge.weights, gauge.determined, gauge.group.tolist(), strict=True
+    ):
+        words = describe_link(measurements, gauge, group) if group else "" if determined else status.get((code,), "")
+        if determined and (blocking := _find_blocking(forecast, weights)):
+            determined, words = False, "; ".join([*blocking, *filter(None, [words])])
+        found.append(DetectorForecast(
+            detector=DETECTORS[code], group=group, words=words,
+            error=float(np.sqrt(max(weights @ covariance @ weights, 0.0))) if determined else None,
+            field_error=field_error(model, np.sqrt(np.diag(covariance)), code) if code in fields else None,
+        ))  # fmt: skip
+    return tuple(found)
+
+
+def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
+    """Name a dither or roll that would link a group with that of the baseline."""
+    boxes = {code: _box(measurements, code) for code in gauge.codes}
+    mine, others = ([code for code, g in zip(gauge.codes, gauge.group, strict=True) if g == wanted]
+                    for wanted in (group, 0))  # fmt: skip
+    shifts = [_shift(boxes[one], boxes[other]) for one in mine for other in others]
+    shift = min(shifts, key=lambda one: float(np.hypot(*one)))
+    rolls = [roll for roll in _ROLLS if any(_meets(boxes[one], boxes[other], roll) for one in mine for other in others)]
+    names = ", ".join(DETECTORS[code] for code in mine)
+    words = (
+        f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
+        f" dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
+    )
+    return words + (f" or an epoch turned by {rolls[0]:.0f} deg would" if rolls else " would")
+
+
+def _box(measurements: Measurements, code: int) -> np.ndarray:
+    """Find corners (low, high) of a detector's sources, V2, V3 from origin [arcsec]."""
+    mine = measurements.detector == code
+    place = np.stack([measurements.V2[mine], measurements.V3[mine]], axis=1) - ORIGIN
+    return np.stack([place.min(axis=0), place.max(axis=0)])
+
+
+def _shift(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Find the least shift that makes two boxes overlap [arcsec]."""
+    gap = np.maximum(other[0] - one[1], one[0] - other[1]) + _OVERLAP
+    direction = np.sign(other.mean(axis=0) - one.mean(axis=0))
+    return np.where(gap > 0, gap * direction, 0.0)
+
+
+def _meets(one: np.ndarray, other: np.ndarray, roll: float) -> bool:
+    """Test whether a detector, turned about the modules' midpoint, meets the other."""
+    angle = np.deg2rad(roll)
+    grid = np.stack(np.meshgrid(*np.linspace(*one, 15).T)).reshape(2, -1)
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ grid
+    inside = ((turned > other[0][:, None]) & (turned < other[1][:, None])).all(axis=0)
+    return bool(inside.mean() > 0.05)

@@ -8,8 +8,9 @@ from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import MEDIAN_LOSS, clip
-from jwst_modfix.photometry.columns import MAG_PER_FRACTION, Flag
+from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.frames import Frame
+from jwst_modfix.table.table import MAG_PER_FRACTION
 
 _RING = 0.75  # pixels: half the width of the ring that replaces pixels without a counterpart
 _MIN_WEIGHT = 0.5  # of the good pixels around a counterpart

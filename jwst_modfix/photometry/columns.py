@@ -9,6 +9,8 @@ from astropy.table import Column, Table
 from numpy.typing import ArrayLike
 from scipy.ndimage import median
 
+from jwst_modfix.table.table import MAG_PER_FRACTION
+
 
 class Flag(IntFlag):
     """Flags of a measurement; 0 is a clean one."""
@@ -25,7 +27,6 @@ UNUSABLE = Flag.EDGE | Flag.SATURATED | Flag.MASKED | Flag.SKY | Flag.NEGATIVE
 """Any of these makes a measurement unusable."""
 
 _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
-MAG_PER_FRACTION = 2.5 / np.log(10)
 
 GROWTHS = ("growth", "growth_error", "far_growth", "large_error", "extrapolated_error")
 """Columns of larger apertures; NaN where these were not measured."""

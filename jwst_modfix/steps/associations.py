@@ -82,7 +82,7 @@ class Association:
 
         def place(source: Path, is_exposure: bool) -> str:
             target = renamed.get(source, source) if is_exposure else source
-            return os.path.relpath(target, os.path.realpath(path.parent)) if path else str(target)
+            return os.path.relpath(target, path.parent) if path else str(target)
 
         content = _plain_copy(self.content)
         for product in content["products"]:

@@ -18,8 +18,8 @@ from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.jobs import Workers
 from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science
-from jwst_modfix.steps.derive_products import write_products
 from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
+from jwst_modfix.steps.outputs import write_products
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.file import expand
 from jwst_modfix.table.model import ModuleOffsetModel

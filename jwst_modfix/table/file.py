@@ -109,7 +109,7 @@ def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
         return read_table(chosen), f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
-    return read_table(PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
+    return table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
 
 
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
@@ -178,9 +178,10 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable,
     """Make the table of a plain tree; report all problems at once, with their places."""
     _check_version(tree, name)
     problems = list(problems)
-    rows = {"type": "array", "minItems": 1, "items": None}  # which have classes, as has what is None
-    known = {"meta": schema_of("meta"), "baseline": None, "gradient": None, "valid_for": None, "offsets": rows,
-             "zero_points": rows}  # fmt: skip
+    meta = schema_of("meta")
+    known = dict.fromkeys(("meta", "baseline", "gradient", "valid_for", "offsets", "zero_points"))  # by their classes
+    known["meta"] = {**meta, "properties": dict.fromkeys(meta["properties"])}
+    known["offsets"] = known["zero_points"] = {"type": "array", "minItems": 1, "items": None}
     blocks = check(tree, {**schema_of(), "properties": known}, "", problems)
     gradient = Gradient.collect(blocks["gradient"], "gradient", problems) if "gradient" in blocks else None
     offsets = _collect(OffsetRow, blocks.get("offsets", ()), problems)

@@ -458,7 +458,18 @@ class OffsetTable:
     _index: ClassVar[Mapping[tuple[str | None, ...], Row]] = {}  # of each table its own, by arrays and detectors
 
     def __post_init__(self) -> None:
-        problems = self._wrong_types()
+        rows: Any = self.rows
+        problems = [
+            f"{name} must be {words}, got {getattr(self, name)!r}"
+            for name, words, is_right in (
+                ("rows", "a list of OffsetRow or ZeroPointRow",
+                 isinstance(rows, list | tuple) and set(map(type, rows)) <= {OffsetRow, ZeroPointRow}),
+                ("gradient", "a Gradient or None", isinstance(self.gradient, Gradient | None)),
+                ("valid_for", "a Validity", isinstance(self.valid_for, Validity)),
+                ("name", "text", isinstance(self.name, str)),
+            )
+            if not is_right
+        ]  # fmt: skip
         if problems:
             raise ReferenceTableError(problems=problems)
         # What is required is written by default.
@@ -484,19 +495,6 @@ class OffsetTable:
             raise ReferenceTableError(self.name, problems)
         object.__setattr__(self, "rows", tuple(self.rows))
         object.__setattr__(self, "_index", index)
-
-    def _wrong_types(self) -> list[str]:
-        problems = []
-        rows: Any = self.rows
-        if not isinstance(rows, list | tuple) or not set(map(type, rows)) <= {OffsetRow, ZeroPointRow}:
-            problems.append(f"rows must be a list of OffsetRow or ZeroPointRow, got {rows!r}")
-        if not isinstance(self.gradient, Gradient | None):
-            problems.append(f"gradient must be a Gradient or None, got {self.gradient!r}")
-        if not isinstance(self.valid_for, Validity):
-            problems.append(f"valid_for must be a Validity, got {self.valid_for!r}")
-        if not isinstance(self.name, str):
-            problems.append(f"name must be text, got {self.name!r}")
-        return problems
 
     @property
     def offsets(self) -> tuple[OffsetRow, ...]:
