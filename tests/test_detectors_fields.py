@@ -74,6 +74,14 @@ def test_one_roll_gives_no_field():
     assert "is fixed to 0" in solution.summary().replace("\n  ", " ")
 
 
+def test_few_sources_of_one_roll_determine_no_field_though_the_gradient_were_known():
+    """Truth: two sources per arcmin^2; more of them, as above, leave the gradient as the only obstacle."""
+    m, _ = draw("few of one roll", rolls=(0.0,), dithers=WIDE, density=2.0)
+    (words,) = forecast_terms(m, Choice(scale="detectors", field_order=1, fit_slope="none")).refusals
+    assert words.startswith("field of order 1: the zero points' expected error ")
+    assert words.endswith(" mmag exceeds the limit of 3 mmag; no field is fitted")
+
+
 @pytest.mark.filterwarnings("ignore::jwst_modfix.errors.DegenerateTermWarning")
 @pytest.mark.parametrize("number", range(8))
 def test_thin_links_of_one_roll_give_no_field(number):
@@ -282,6 +290,8 @@ def test_fitted_drifts_free_the_zero_points_of_them():
     value, error = own.zero_points("mean")["NRCA1"]
     assert abs(value - true) < 4 * error < 0.008
     assert own.value("drift[NRCA1 1]")[0] == pytest.approx(DRIFT * 7 / 8, abs=0.006)
+    # The term of the epoch is the mean of all detectors, of which one drifts.
+    assert own.value("epoch[1]")[0] == pytest.approx(DRIFT / 8, abs=0.002)
 
 
 @pytest.mark.parametrize(("errors", "words"), [((0.0004, 0.0004), "0.4 mmag"), ((0.0004, 0.0012), "0.4 to 1.2 mmag")])

@@ -213,3 +213,11 @@ def test_errors_of_length_and_direction_of_a_gradient():
         values[numbers] = np.sqrt(chi_square / 2) * np.array([0.0001, 0.0003])
         (result,) = judge(replace(changed, values=values))
         assert (result.direction is not None) == is_known
+
+
+def test_reserved_measurements_of_a_detector_that_no_other_source_has_are_left_out():
+    """Truth: of array 4 of module A, all measurements are reserved."""
+    m = simulate(np.random.default_rng(31), TABLE_2_SW, Survey())
+    m = replace(m, reserved=(m.source % 4 == 0) | ((m.array == "4") & (m.module == "A")))
+    solution = fit(m)
+    assert [residual.array for residual in validate(solution, m)] == ["1", "2", "3"]

@@ -98,3 +98,26 @@ def test_sources_behind_each_term_are_counted(system, weight, dense):
     np.testing.assert_array_equal(
         system.count_sources(weight)[10:], np.count_nonzero(np.abs(seen) > 1e-12, axis=0)[10:]
     )
+
+
+def test_dense_columns_are_a_design(system, weight, dense):
+    columns = np.random.default_rng(8).normal(size=(3, len(dense)))
+    both, other = np.column_stack([dense, *columns]), Design.of_columns(columns)
+    joint = LinearSystem(system.design.beside(other), system.source)
+    np.testing.assert_allclose(joint.design.gram(weight), both.T @ (weight[:, None] * both), atol=1e-10)
+    np.testing.assert_allclose(system.cross(weight, other), joint.inform(weight).matrix[:109, 109:], atol=1e-10)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(system, weight, unit):
+    """Truth: the last column is there twice: their sum is determined, and not their difference or each of them."""
+    design = system.design.beside(Design.of_columns([unit * system.design.toarray()[:, 9]]))
+    both = LinearSystem(design, system.source).inform(1e6 * weight)
+    contrasts = np.zeros((4, 110))
+    contrasts[[0, 1, 2, 2, 3, 3], [9, 109, 9, 109, 9, 109]] = [1, 1, 1, -unit, 1, unit]
+    free = np.arange(110) >= 9
+    free[100:109] = free[10:99] = False
+    null = both.invert(free)[1]
+    assert null.shape == (110, 1)
+    assert both.touches(contrasts, null).tolist() == [True, True, True, False]
+    assert both.errors(free, contrasts[:3]) is None

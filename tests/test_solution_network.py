@@ -123,3 +123,15 @@ def test_residuals_are_those_of_each_source():
         mine = m.source == source
         np.testing.assert_allclose(found["residual"][mine], left[mine] - left[mine].mean(), atol=5e-3)
     assert np.abs(found["residual"]).max() < 3
+
+
+def test_terms_of_exposures_are_not_taken_where_an_error_would_be_more_than_three_times_as_large():
+    """Truth: in one roll, only dithers by a module's width tell an exposure from an offset: its error is 3.4 times."""
+    dithers = ((0.0, 0.0), (120.0, 0.0), (0.0, 60.0), (-120.0, 20.0))
+    m = simulate(np.random.default_rng(3), TABLE_2_SW, Survey(rolls=(0.0,), dithers=dithers))
+    few, own = solve(m), solve(m, exposure_terms="fit")
+    assert not few.has_exposures
+    assert own.has_exposures
+    ratio = max(own.value(f"offset[{array}]")[1] / few.value(f"offset[{array}]")[1] for array in SW)
+    assert 2.5 < ratio < 5
+    assert [words for words in few.remarks if "an error would be 3.4 times as large" in words]
