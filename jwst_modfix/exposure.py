@@ -29,12 +29,14 @@ from jwst_modfix.text import is_url
 ARRAYS = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
 """Attributes of the data model that are in units of the data, or of their square."""
 
+ONE_THREAD = threading.Lock()
+"""For headers, ASDF and WCSs, whose libraries are not thread-safe, nor are filters of warnings. Pixels need no lock."""
+
 STATUS_KEYWORD, JOB_KEYWORD = "S_MODOFF", "MODFJOB"
 STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module_offset", "cal_logs.module_offset"
 """Entries of the ASDF tree."""
 
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
-_ALONE = threading.Lock()  # headers and ASDF: their libraries are for one thread, and change the filters of warnings
 _DETECTOR_CENTRE = 1023.5  # pixel of the full frame, 0-indexed, along each axis
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
 
@@ -159,7 +161,7 @@ def open_exposure(source):
             yield _ModelExposure(_open_asdf(path, file), path.name)
             return
         with _open_fits(path, file) as hdulist:
-            with _ALONE, _reading(path):
+            with ONE_THREAD, _reading(path):
                 opened = _FitsExposure(hdulist, path)
             yield opened
 
@@ -229,7 +231,7 @@ def _open_fits(path, file):
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size, end = file.seek(0, io.SEEK_END), 0
     file.seek(0)
-    with _ALONE, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+    with ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
         hdulist = fits.open(file, memmap=False, disable_image_compression=True)
         for hdu in hdulist:  # reads every header
@@ -319,7 +321,7 @@ class OpenExposure:
                 f"{self.name}: its WCS is of an unknown kind, {type(wcs).__name__}; run assign_wcs again"
             )
         exposure, frames, centre = self.exposure, tuple(wcs.available_frames), None
-        with _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
+        with ONE_THREAD, _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
             box = wcs.bounding_box
             box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
             if "v2v3" in frames and None not in (exposure.xstart, exposure.ystart):
@@ -428,7 +430,7 @@ class _FitsExposure(OpenExposure):
     @functools.cached_property
     def wcs(self):
         """The gWCS; None where the tree has none."""
-        with _ALONE, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
+        with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
             return self.tree.read_wcs()
 
     def _get(self, fact):
@@ -511,7 +513,7 @@ class _FitsExposure(OpenExposure):
             self.tree.set(LOG_PATH, [log_line])
         old, data = self._hdus["ASDF,1"], np.frombuffer(self.tree.to_bytes(), np.uint8)[None]
         column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
-        with _ALONE:
+        with ONE_THREAD:
             new = fits.BinTableHDU.from_columns([column], name="ASDF", header=old.header)
         self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = new
 

@@ -281,6 +281,14 @@ def test_photmjsr_that_is_not_that_of_the_derivation_is_warned_of(small_exposure
     assert ("check that the table fits this calibration" in caplog.text) == warns
 
 
+def test_another_instrument_is_skipped_whatever_its_detector_says(small_exposure):
+    model = small_exposure()
+    model.meta.instrument.name = "NIRISS"
+    model, decision = correct(model)
+    assert (decision.action, decision.reason) == ("skip", "instrument is NIRISS, but the table is for NIRCAM")
+    np.testing.assert_array_equal(model.data, small_exposure().data)
+
+
 SKY = dataclasses.replace(TABLE.gradient, frame="sky", direction=30.0, origin=(265.0, 69.0))
 
 

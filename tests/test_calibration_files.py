@@ -363,6 +363,20 @@ def test_a_drift_is_taken_out_by_the_stock_photom_step(modfix, rate, area, tmp_p
     modfix("convert", "t.asdf", "both.fits", "--photom", "new.fits")
 
 
+def test_a_drift_has_its_slope_beside_the_loss_of_former_years(modfix, tmp_path):
+    """Truth: the file's own loss times that of 1% a year; in 10 days the product that is left out is 1e-7."""
+    times = T0 + 5 * 365 + np.array([0.0, 200.0, 730.0])
+    terms = -2.5 * np.log10(1 - 0.01 * (times[1:] - times[0]) / 365)
+    table_with_epochs(times, terms, 1e-6 * np.eye(2)).write("t.asdf")
+    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0}, times=LINEAR)
+    modfix("convert", "t.asdf", "new.fits", "--timecoeff", "p.fits")
+    for days in (0, 10):
+        stock, exported = (
+            read_photom(name).find("F200W", "CLEAR").at(times[0] + days) for name in ("p.fits", "new.fits")
+        )
+        assert exported == pytest.approx(stock / (1 - 0.01 * days / 365), rel=2e-6)
+
+
 def test_the_drift_is_weighted_by_the_covariance_of_the_epochs(modfix, tmp_path):
     """Truth: two epochs a year later, 10 and 20 mmag, whose errors are 1 and 3 mmag: (10 * 9 + 20) / 10 = 11 mmag."""
     table_with_epochs([T0, T0 + 365, T0 + 365], [0.010, 0.020], np.diag([1e-6, 9e-6])).write("t.asdf")

@@ -1,5 +1,7 @@
 """Scatter of detectors from exposure to exposure: its size, and that the errors hold it."""
 
+import re
+
 import numpy as np
 import pytest
 from simulated_detectors import Network, simulate
@@ -72,3 +74,29 @@ def test_plain_least_squares_have_no_scatter():
     solution = fit(m, robust=False, scatter=False)
     assert solution.detector_scatter == 0
     assert solution.value("offset[1]")[1] < 0.0006
+
+
+@pytest.mark.parametrize(
+    ("design", "scale", "words"),
+    [
+        (
+            {"rolls": (0.0, 180.0), "dithers": 1, "density": 40.0},
+            "detectors",
+            r"is \d\.\d mmag from 3 contrasts, uncertain by 41%",
+        ),
+        (
+            {"rolls": (0.0, 180.0), "dithers": 1, "filter": "F444W"},
+            "modules",
+            r"is not determined \(0 contrasts, minimum 3\)",
+        ),
+        ({"dithers": 2, "shared": True}, "modules", None),
+    ],
+    ids=["four groups", "one pair", "many"],
+)
+def test_a_scatter_of_few_contrasts_is_named(design, scale, words):
+    """Truth: the differences of two exposures by group of detectors, minus zero points and one epoch term."""
+    remarks = [
+        one for one in fit(draw("few", 1, jitter=0.003, **design)[0], scale=scale).remarks if "scatter of a" in one
+    ]
+    assert len(remarks) == (words is not None)
+    assert words is None or re.search(words, remarks[0])

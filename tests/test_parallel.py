@@ -21,6 +21,7 @@ from astropy.io import fits
 from disturbed_runs import DATES
 
 from jwst_modfix import ModuleOffsetStep, jobs
+from jwst_modfix.apply import decide
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
 from jwst_modfix.jobs import Workers
 
@@ -312,7 +313,12 @@ def test_two_files_at_a_time_give_the_same_files_and_log_and_leave_the_filters_o
     def lines(when):
         return [line for record in caplog.get_records(when) if ".fits:" in (line := record.getMessage())]
 
-    before = warnings.filters.copy()
+    def correct_in_thread(*job):
+        threads.add(threading.get_ident())
+        return correct_file(*job)
+
+    before, threads, correct_file = warnings.filters.copy(), set(), decide.correct_file
+    monkeypatch.setattr(decide, "correct_file", correct_in_thread)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     assert_same_files(correct(association, tmp_path / "threads"), alone)
     assert lines("call") == lines("setup")
@@ -320,6 +326,7 @@ def test_two_files_at_a_time_give_the_same_files_and_log_and_leave_the_filters_o
         (False, True), (True, False), (False, True),
     ]  # fmt: skip
     assert warnings.filters == before
+    assert len(threads) == 2
 
 
 def test_a_refused_member_leaves_nothing(association, tmp_path):

@@ -15,7 +15,7 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.calibration import Photom, PhotomLine
-from jwst_modfix.table.rebase import Calibration, read_calibration, rebase_table
+from jwst_modfix.table.rebase import Calibration, Change, read_calibration, rebase_table
 from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 REAL = Path(__file__).parents[1] / "docs" / "data" / "photmjsr_2023_2026.csv"
@@ -478,6 +478,17 @@ def test_the_command_carries_a_table_and_says_what_is_no_longer_needed(modfix, t
     swapped = [word.replace("from_", "x_").replace("to_", "from_").replace("x_", "to_") for word in words]
     assert "the order is wrong" in modfix("rebase", "t.asdf", *swapped, "-o", "other.asdf", status=1)
     assert not Path("other.asdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "slope", "is_needed"),
+    [(0.0005, None, False), (-0.002, None, True), (0.0005, -0.004, True), (-0.0005, 0.0005, False)],
+)
+def test_what_is_within_its_error_of_0_is_no_longer_needed(value, slope, is_needed):
+    """Truth: errors of 1 mmag, and of 1 mmag/arcmin."""
+    more = {} if slope is None else {"slope": slope, "slope_error": 0.001}
+    row = offset("long", "F444W", value, **more)
+    assert Change(row, row).is_needed == is_needed
 
 
 def test_folders_of_files_are_read(modfix, tmp_path, calibrate):

@@ -53,6 +53,7 @@ def test_only_plain_decimal_numbers_are_numbers(tmp_path, text):
         (b"SIMPLE  =", "is not an ASDF file: it must begin with '#ASDF', got b'SIMPLE  ='"),
         (b"", "is not an ASDF file"),
         (HEAD.encode() + b"a: 1\n", r"is cut short: the end marker '\.\.\.'"),
+        (HEAD.encode() + b"a: 1\n...\nb: 2\n", r"must end with the end marker '\.\.\.' of the YAML document; more"),
         (HEAD.encode() + b"a: \xff\xfe\n...\n", "is not UTF-8 text"),
         (HEAD.encode() + b"- 1\n...\n", "must hold a mapping of keys to values, got list"),
         (HEAD.encode() + b"a: [1\n...\n", "cannot be read as YAML: .*line 7"),

@@ -164,7 +164,9 @@ def test_a_missing_row_is_named(changes, words):
     assert words in find_missing(OffsetTable.read(), dataclasses.replace(GOOD, **changes))
 
 
-@pytest.mark.parametrize(("unit", "is_valid"), [("MJy / sr", True), ("MJy sr-1", True), ("Jy/sr", False), ("x", False)])
+@pytest.mark.parametrize(
+    ("unit", "is_valid"), [("MJy / sr", True), ("MJy sr-1", True), ("Jy/sr", False), ("x", False), (None, False)]
+)
 def test_units_are_compared_as_units(unit, is_valid):
     assert (invalid(unit=unit) == "") == is_valid
     assert is_valid or f"BUNIT is {unit}, not MJy/sr" in invalid(unit=unit)

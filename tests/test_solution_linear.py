@@ -100,6 +100,14 @@ def test_sources_behind_each_term_are_counted(system, weight, dense):
     )
 
 
+def test_dense_columns_are_a_design(system, weight, dense):
+    columns = np.random.default_rng(8).normal(size=(3, len(dense)))
+    both, other = np.column_stack([dense, *columns]), Design.of_columns(columns)
+    joint = LinearSystem(system.design.beside(other), system.source)
+    np.testing.assert_allclose(joint.design.gram(weight), both.T @ (weight[:, None] * both), atol=1e-10)
+    np.testing.assert_allclose(system.cross(weight, other), joint.inform(weight).matrix[:109, 109:], atol=1e-10)
+
+
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
 def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(system, weight, unit):
     """Truth: the last column is there twice: their sum is determined, and not their difference or each of them."""

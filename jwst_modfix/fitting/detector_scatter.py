@@ -17,6 +17,7 @@ _ROWS = 50_000  # measurements at once, which bounds the memory
 _PROBES = 8  # random vectors for traces (Hutchinson 1990): with many effects the scatter is exact to 0.5%
 # Student's t of fewer than 3 degrees of freedom has no variance.
 _LEAST_FREEDOM = 3
+_ENOUGH = 10  # contrasts: the scatter is known to 22%
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,19 @@ class DetectorScatter:
     sigma: float  # mag
     freedom: int  # contrasts between effects that no other term holds
     covariance: np.ndarray  # (n_terms, n_terms), to be added to that of the terms as solved
+
+    @property
+    def words(self) -> str:
+        """Say how well the scatter is known, where it is not known well."""
+        what = "the scatter of a detector from exposure to exposure"
+        if self.freedom < _LEAST_FREEDOM:
+            counts = f"{self.freedom} contrasts, minimum {_LEAST_FREEDOM}"
+            return f"{what} is not determined ({counts}); errors do not include it"
+        if self.freedom >= _ENOUGH:
+            return ""
+        error = 1 / np.sqrt(2 * self.freedom)  # of a standard deviation
+        size = f"{1e3 * self.sigma:.1f} mmag from {self.freedom} contrasts"
+        return f"{what} is {size}, uncertain by {error:.0%}; the errors depend on it"
 
 
 def estimate_detector_scatter(

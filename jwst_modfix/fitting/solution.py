@@ -500,7 +500,10 @@ def _add_detector_scatter(solution: Solution) -> Solution:
     m = solution.measurements
     found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
     covariance = solution.covariance + found.covariance
-    return replace(solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom)
+    remarks = (*solution.remarks, *filter(None, [found.words]))
+    return replace(
+        solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom, remarks=remarks
+    )
 
 
 def _add_fields(solution: Solution) -> Solution:

@@ -106,7 +106,7 @@ def subtract(frame, level: np.ndarray | float) -> np.ndarray:
     """Subtract the sky; fill bad pixels with the mean of good neighbours, else 0."""
     # It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
     image = frame.data - level
-    rows, columns = np.nonzero(frame.bad)
+    rows, columns = np.divmod(np.flatnonzero(frame.bad), image.shape[1])
     ny, nx = image.shape
     total, count = np.zeros(len(rows)), np.zeros(len(rows))
     for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):

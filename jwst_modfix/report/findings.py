@@ -82,7 +82,8 @@ def list_outliers(points: Table, files: Sequence[str]) -> Table:
     deviates = np.asarray(points["deviates"])
     source, number = np.unique(points["source"], return_inverse=True)
     magnitude, size = group_medians(points["mag"], number, len(source)), np.where(deviates, abs(points["residual"]), -1)
-    order = np.lexsort([-size, number])  # the worst measurement of each source first
+    # The worst measurement of each source first; of two that are as far off, rounding does not decide.
+    order = np.lexsort([-size.round(9), number])
     worst = order[np.flatnonzero(np.diff(number[order], prepend=-1))]
     worst = worst[deviates[worst]]
     m, which = points["source", "RA", "Dec", "reason", "residual", "exposure"][worst], number[worst]

@@ -172,11 +172,12 @@ def _read(path: Path) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse duplicate keys, which JSON allows."""
-    keys = [key for key, _ in pairs]
-    for key in set(keys):
-        if keys.count(key) > 1:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
             raise ValueError(f"duplicate key {key!r}")
-    return dict(pairs)
+        content[key] = value
+    return content
 
 
 def _refuse_constant(constant: str) -> None:
@@ -194,13 +195,14 @@ def _check_name(name: Any, where: str, what: str) -> None:
 def _check_depth(content: Any, name: str) -> None:
     level = [content]
     for _ in range(_MAX_DEPTH):
-        level = [v for part in level if isinstance(part, dict | list) for v in _values(part)]
+        level = [
+            item
+            for part in level
+            if isinstance(part, dict | list)
+            for item in (part.values() if isinstance(part, dict) else part)
+        ]
     if level:
         raise AssociationError(f"{name}: is nested more than {_MAX_DEPTH} levels deep")
-
-
-def _values(part: Any) -> Any:
-    return part.values() if isinstance(part, dict) else part
 
 
 def _check(content: Any, name: str) -> None:

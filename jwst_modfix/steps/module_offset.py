@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +37,7 @@ from jwst_modfix.steps.inputs import (
     shorten,
 )
 from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
-from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, choose_table
+from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import count_nouns, log, log_result, show_progress
 
@@ -176,9 +175,8 @@ class ModuleOffsetStep(OfflineStep):
             raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
         table = None
         if not self.inverse:
-            table, source = choose_table(self.override_moduleoffset)  # stpipe would put the folder before ~ and $VAR
-            chosen = self.override_moduleoffset or os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"
-            self._table = chosen if isinstance(chosen, str) else table.name
+            # Not by stpipe, which would put the folder before ~ and $VAR.
+            table, self._table, source = choose_table(self.override_moduleoffset)
             log.info("Table %s (hash %s), %s", table.name, table.digest, source)
             if table.valid_for.is_empty:
                 unknown = (

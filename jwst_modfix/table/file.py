@@ -99,17 +99,18 @@ def refuse_packaged(path: Path) -> None:
 # ---- tables ----
 
 
-def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
-    """Choose the user's, else the environment's, else the packaged table; its source."""
+def choose_table(override: Any = None) -> tuple[OffsetTable, str, str]:
+    """Choose the user's, environment's or packaged table; its name; where it is from."""
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
     if isinstance(table, OffsetTable):
-        return table, "given as a model"
+        return table, table.name, "given as a model"
     if override is not None:
-        return read_table(override), f"from {override}"
+        return read_table(override), str(override), f"from {override}"
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
-        return read_table(chosen), f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
-    return table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE), f"from the package, {PACKAGED_TABLE}"
+        return read_table(chosen), chosen, f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
+    table = table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE)
+    return table, "packaged", f"from the package, {PACKAGED_TABLE}"
 
 
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
