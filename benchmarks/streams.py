@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from detectors_scale import EPOCHS, VISITS
 
-from jwst_modfix.derivation import parquet_files
+from jwst_modfix.derivation import joined
 from jwst_modfix.derivation.joined import derive_from
 from jwst_modfix.fitting.design import legendre, list_powers
 from jwst_modfix.table.table import ARRAYS, MODULES
@@ -29,10 +29,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--size", type=float, default=1e7, help="measurements [1e7]")
-    parser.add_argument("--sample", type=float, default=parquet_files.MOST, help="measurements in memory [5e6]")
+    parser.add_argument("--sample", type=float, default=joined.MOST, help="measurements in memory [5e6]")
     parser.add_argument("--keep", action="store_true", help="do not remove FILE")
     given = parser.parse_args()
-    parquet_files.MOST = int(given.sample)
+    joined.MOST = int(given.sample)
     rng = np.random.default_rng(5)
     terms = rng.normal(0, 0.02, 10), rng.normal(0, 0.003, EXPOSURES), rng.normal(0, 0.003, (10, 5))
     made = 0.0

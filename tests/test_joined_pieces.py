@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 from detectors_scale import simulate
 
-from jwst_modfix.derivation import parquet_files
+from jwst_modfix.derivation import joined
 from jwst_modfix.derivation.joined import derive_from
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.solution import fit
@@ -41,12 +41,12 @@ def write(drawn, tmp_path):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A fifth of the sources in memory; pieces end within sources."""
-    monkeypatch.setattr(parquet_files, "MOST", 2 * SOURCES)
-    monkeypatch.setattr(parquet_files, "_PIECE", 7001)
+    monkeypatch.setattr(joined, "MOST", 2 * SOURCES)
+    monkeypatch.setattr(joined, "_PIECE", 7001)
 
 
 def whole(monkeypatch, paths, **options):
-    monkeypatch.setattr(parquet_files, "MOST", 100 * SOURCES)
+    monkeypatch.setattr(joined, "MOST", 100 * SOURCES)
     return derive_from(paths, allow_mixed=True, **OPTIONS | options).solutions["F200W"]
 
 
