@@ -172,8 +172,7 @@ def _sum_circles(circles, light, areas, whole):
     """Sum the light: in the first circle; in all, NaN if not positive or cut."""
     fluxes = _sum(circles, light)
     least = np.outer(whole, [0, 0.99 * LARGE**2, 0.99 * FARTHEST**2])
-    cut = np.logical_or.accumulate(areas <= least, axis=1)
-    return fluxes[:, 0], np.where(cut | (fluxes <= 0), np.nan, fluxes)
+    return fluxes[:, 0], np.where((areas <= least) | (fluxes <= 0), np.nan, fluxes)
 
 
 def _sum(weights, values):
