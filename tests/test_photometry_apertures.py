@@ -197,6 +197,25 @@ def test_aperture_over_the_edge_is_flagged_and_has_no_flux(place):
     assert np.isnan(one.flux)
 
 
+@pytest.mark.parametrize("column", [0, 130])
+@pytest.mark.parametrize(("away", "flags"), [(9.25, Flag(0)), (8.9, Flag.EDGE)], ids=["within", "cut"])
+def test_an_aperture_may_reach_the_outer_edge_of_the_outermost_pixels(column, away, flags):
+    # The truth: 0.3" are 9.68 pixels, and the array ends half a pixel beyond the centre of its outermost column.
+    place = abs(column - away)
+    assert measure_source(make_frame(draw(place, 60.0, 2e-6)), place, 60.0, SCALE, APERTURE).flags == flags
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.752, 0.775), (1.17, 1.198)], ids=["inner edge", "outer edge"])
+def test_the_annulus_reaches_from_its_inner_to_its_outer_radius(first, last):
+    # The truth: only pixels at one edge of the annulus are good; too few for a good sky, but they are all there is.
+    x, y = np.meshgrid(np.arange(SHAPE[1]), np.arange(SHAPE[0]))
+    radius = np.hypot((x - 60) * SCALE[0, 0], (y - 60) * SCALE[1, 1])
+    bad = (radius > 0.7) & ~((radius > first) & (radius < last))
+    one = measure_source(make_frame(draw(60.0, 60.0, 2e-6, sky=0.7), bad), 60.0, 60.0, SCALE, APERTURE)
+    assert one.flags == Flag.SKY
+    assert one.sky == pytest.approx(0.7)
+
+
 def test_apertures_are_those_of_the_documentation():
     # The truth: 0.30" and 0.45", with an annulus from 2.5 to 4 times that.
     for channel, radius in (("SHORT", 0.30), ("LONG", 0.45)):

@@ -8,6 +8,7 @@ from astropy.stats import sigma_clip
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.background import MAD_TO_SIGMA, clip, map_background, measure_sky
+from jwst_modfix.photometry.source_list import find_connected, subtract
 
 NOISE = 0.02  # MJy/sr
 
@@ -94,3 +95,26 @@ def test_a_sky_without_a_good_box_is_refused():
     with pytest.raises(PhotometryError, match="one_cal.fits: no background can be measured: no box of 64 x 64 pixels"):
         map_background(frame)
     assert np.isnan(measure_sky(frame)[0])
+
+
+def test_bad_pixels_are_filled_by_good_neighbours_only():
+    """Truth: the mean of the good ones of four neighbours above the sky, and 0 where there is none."""
+    data = np.arange(20.0).reshape(4, 5)
+    bad = np.zeros(data.shape, bool)
+    bad[1, 1] = bad[1, 2] = bad[0, 4] = bad[0, 3] = bad[1, 4] = True
+    data[bad] = [1e6, np.nan, 1e6, 1e6, 1e6]
+    found = subtract(make_frame(data, bad), 1.0)
+    assert found[1, 1] == pytest.approx(np.mean([1, 11, 5]) - 1)
+    assert found[1, 2] == pytest.approx(np.mean([2, 12, 8]) - 1)
+    assert found[0, 4] == 0
+    np.testing.assert_array_equal(found[~bad], data[~bad] - 1)
+
+
+def test_connected_pixels_are_measured_from_the_least_number_on():
+    """Truth: six pixels that touch at corners, five in a row, and one at the threshold."""
+    image = np.zeros((20, 30))
+    image[range(2, 8), range(3, 9)] = 2.0
+    image[12, 4:9], image[15, 20] = 3.0, 1.0
+    total, x, y = find_connected(image, 1.0).measure(image)
+    assert (total.tolist(), x.tolist(), y.tolist()) == ([12.0], [5.5], [4.5])
+    assert len(find_connected(image, 5.0).measure(image)[0]) == 0
