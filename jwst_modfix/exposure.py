@@ -29,8 +29,7 @@ from jwst_modfix.text import is_url
 ARRAYS = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
 """Attributes of the data model that are in units of the data, or of their square."""
 
-ONE_THREAD = threading.Lock()
-"""For headers, ASDF and WCSs, whose libraries are not thread-safe, nor are filters of warnings. Pixels need no lock."""
+_ONE_THREAD = threading.Lock()  # headers and ASDF: their libraries are not thread-safe, nor are filters of warnings
 
 STATUS_KEYWORD, JOB_KEYWORD = "S_MODOFF", "MODFJOB"
 STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module_offset", "cal_logs.module_offset"
@@ -161,7 +160,7 @@ def open_exposure(source):
             yield _ModelExposure(_open_asdf(path, file), path.name)
             return
         with _open_fits(path, file) as hdulist:
-            with ONE_THREAD, _reading(path):
+            with _ONE_THREAD, _reading(path):
                 opened = _FitsExposure(hdulist, path)
             yield opened
 
@@ -231,7 +230,7 @@ def _open_fits(path, file):
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size, end = file.seek(0, io.SEEK_END), 0
     file.seek(0)
-    with ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+    with _ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
         hdulist = fits.open(file, memmap=False, disable_image_compression=True)
         for hdu in hdulist:  # reads every header
@@ -321,7 +320,7 @@ class OpenExposure:
                 f"{self.name}: its WCS is of an unknown kind, {type(wcs).__name__}; run assign_wcs again"
             )
         exposure, frames, centre = self.exposure, tuple(wcs.available_frames), None
-        with ONE_THREAD, _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
+        with _ONE_THREAD, _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
             box = wcs.bounding_box
             box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
             if "v2v3" in frames and None not in (exposure.xstart, exposure.ystart):
@@ -430,7 +429,7 @@ class _FitsExposure(OpenExposure):
     @functools.cached_property
     def wcs(self):
         """The gWCS; None where the tree has none."""
-        with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
+        with _ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
             return self.tree.read_wcs()
 
     def _get(self, fact):
@@ -513,7 +512,7 @@ class _FitsExposure(OpenExposure):
             self.tree.set(LOG_PATH, [log_line])
         old, data = self._hdus["ASDF,1"], np.frombuffer(self.tree.to_bytes(), np.uint8)[None]
         column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
-        with ONE_THREAD:
+        with _ONE_THREAD:
             new = fits.BinTableHDU.from_columns([column], name="ASDF", header=old.header)
         self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = new
 
@@ -670,23 +669,15 @@ class AsdfTree:
     def read_wcs(self):
         """Read the gWCS; None where there is none."""
         wcs = _child(_child(self._root, "meta"), "wcs")
-        if wcs is None or "gwcs/wcs-" not in wcs.tag:
-            return wcs and _read_entry(self._pack(wcs))
-        # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
-        # the time: it is read once, as a WCS of two steps.
-        steps = _child(wcs, "steps")
-        first, second = steps.value[:2]
-        last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
-        start = _read_once(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
-        frames = start.available_frames
-        bare = _with(first, "transform", last.value[-1][1])
-        found = _read_entry(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
-        found.set_transform(*frames, start.get_transform(*frames))
-        return found
-
-    def _pack(self, node):
-        """Write a file with one entry."""
-        return self.to_bytes(yaml.MappingNode(self._root.tag, [(_key(_ENTRY), node)]))
+        if wcs is None:
+            return None
+        config = asdf.get_config()
+        config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
+        alone = self.to_bytes(yaml.MappingNode(self._root.tag, [(_key("wcs"), wcs)]))  # the rest takes half of the time
+        with asdf.config_context() as config:
+            config.validate_on_read = False  # it was validated when it was written
+            with asdf.open(io.BytesIO(alone), lazy_tree=True) as file:
+                return file["wcs"]
 
     def to_bytes(self, root=None):
         """Write the file."""
@@ -744,26 +735,3 @@ def _put(node, key, child):
 
 def _key(key):
     return yaml.ScalarNode("tag:yaml.org,2002:str", key)
-
-
-def _with(node, key, child):
-    """Copy a mapping with another child."""
-    copied = yaml.MappingNode(node.tag, node.value)
-    _put(copied, key, child)
-    return copied
-
-
-_ENTRY = "entry"
-
-
-def _read_entry(content):
-    """Read the entry of a file that has one."""
-    config = asdf.get_config()
-    config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
-    with asdf.config_context() as config:
-        config.validate_on_read = False  # it was validated when it was written
-        with asdf.open(io.BytesIO(content), lazy_tree=True) as file:
-            return file[_ENTRY]
-
-
-_read_once = functools.lru_cache(maxsize=64)(_read_entry)  # 0.5 MB each

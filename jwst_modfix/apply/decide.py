@@ -19,7 +19,7 @@ import numpy as np
 from jwst_modfix.apply.factor import FactorMap, apply_factor, count_nodes, gradient_coordinate, node_pixels
 from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
-from jwst_modfix.exposure import FACTOR_PATH, ONE_THREAD, Exposure, OpenExposure, open_exposure
+from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
 from jwst_modfix.table.table import OffsetTable, Row
@@ -197,9 +197,7 @@ def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
         what = f"field of {exposure.detector}"
     else:
         x, y = node_pixels(exposure.shape)
-        wcs = opened.wcs
-        with ONE_THREAD:  # files share a part of their WCS
-            u = gradient_coordinate(wcs, record.frame, record.origin, record.direction, corner, x, y)
+        u = gradient_coordinate(opened.wcs, record.frame, record.origin, record.direction, corner, x, y)
         m_sys = record.zero_point + record.gradient * u
         what = f"gradient.frame ({record.frame}) and gradient.origin {record.origin}"
     if not np.isfinite(m_sys).all():
@@ -320,14 +318,18 @@ def correct_members(
                 if len(outputs) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; {done} of {len(outputs)} outputs are complete and kept; "
+                    f"{error}; at least {done} of {len(outputs)} outputs are complete and kept; "
                     "run again with on_existing='skip'"
                 ) from error
-            if decision.warning:
-                log.warning("%s: %s", decision.name, decision.warning)
+            _log_warning(decision)
             log_result(decision.line, decision.level, is_whole=True)
             done += 1
             yield decision, result
+
+
+def _log_warning(decision: Decision) -> None:
+    if decision.warning:
+        log.warning("%s: %s", decision.name, decision.warning)
 
 
 def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
@@ -399,7 +401,5 @@ def corrected_copy(table: OffsetTable, model: Any) -> Any:
     correction = Correction(table=table, on_invalid="error", on_missing="error")
     is_model = hasattr(model, "instance")  # others are files, or refused
     with open_exposure(model.copy() if is_model else model) as opened:
-        decision = correction.run(opened)
-        if decision.warning:
-            log.warning("%s: %s", decision.name, decision.warning)
+        _log_warning(correction.run(opened))
         return opened.to_model()

@@ -133,7 +133,7 @@ def _measure(frame, x, y, scale, aperture):
     pixel = np.abs(np.linalg.det(scale))  # arcsec^2
     circles, core = _draw_circles(near, scale, pixel, aperture.radius)
     image = np.where(bad, 0, near.take(frame.data) - sky[:, None])
-    _fill_masked(near, image, ~bad, bad & (circles[:, -1] > 0), _RING * np.sqrt(pixel))
+    _fill_masked(near, image, ~bad, bad & (circles[:, -1] > 0) & np.isfinite(sky)[:, None], _RING * np.sqrt(pixel))
     light, filled, noise = image * area, np.where(bad, image, 0), np.where(bad, 0, near.take(frame.err))
 
     weight, areas = circles[:, 0], circles.sum(axis=2)
@@ -190,9 +190,9 @@ def _find_errors(areas, noise, filled, sky_error, fluxes, channel):
     shares |= {f"{n}_error": MAG_PER_FRACTION * np.where(one, one / fluxes, 0.0) for n, one in sums.items()}
     noisy = areas * noise[:, None]
     covariance = noisy @ noisy.swapaxes(1, 2)
-    for sums, error in ((areas.sum(axis=2), sky_error), (_sum(areas, filled), _FILL_ERROR)):
-        sums = sums * np.reshape(error, (-1, 1))
-        covariance += sums[:, :, None] * sums[:, None]
+    for size, error in ((areas.sum(axis=2), sky_error), (_sum(areas, filled), _FILL_ERROR)):
+        common = size * np.reshape(error, (-1, 1))
+        covariance += common[:, :, None] * common[:, None]
     return {name: np.sqrt(np.einsum("ni,nij,nj->n", share, covariance, share)) for name, share in shares.items()}
 
 

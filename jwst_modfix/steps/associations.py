@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -195,12 +196,8 @@ def _check_name(name: Any, where: str, what: str) -> None:
 def _check_depth(content: Any, name: str) -> None:
     level = [content]
     for _ in range(_MAX_DEPTH):
-        level = [
-            item
-            for part in level
-            if isinstance(part, dict | list)
-            for item in (part.values() if isinstance(part, dict) else part)
-        ]
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = list(itertools.chain.from_iterable(parts))
     if level:
         raise AssociationError(f"{name}: is nested more than {_MAX_DEPTH} levels deep")
 

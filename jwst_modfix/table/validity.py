@@ -137,13 +137,10 @@ def is_kept(row: Row, baseline: str | None) -> bool:
 def find_means(rows: Iterable[Row], baseline: str | None) -> dict[tuple[str, str, int | None], float]:
     """Find the mean zero point of a baseline [mag], by filter, pupil and group."""
     kept: dict[tuple[str, str, int | None], list[float]] = {}
-    means = {}
     for row in rows:
         if row.kind == "zero_point" and is_kept(row, baseline):
             kept.setdefault(row.scale, []).append(row.value)
-    for scale, values in kept.items():
-        means[scale] = math.fsum(values) / len(values)
-    return means
+    return {scale: math.fsum(values) / len(values) for scale, values in kept.items()}
 
 
 def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
@@ -199,17 +196,16 @@ def explain_failed(exposure: Exposure) -> str | None:
 
 def find_failed(exposure: Exposure) -> str | None:
     """Name failed steps that an exposure's flux scale or WCS needs; None without."""
-    failed = list(filter(_ESSENTIAL.__contains__, exposure.failed))
+    failed = [name for name in exposure.failed if name in _ESSENTIAL]
     return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
 
 
 def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
     """Describe detectors of a filter and pupil without common scale; None if common."""
-    others = set()
-    for other in table.rows if row else ():
-        if row and other.band == row.band and other.group != row.group:
-            others.add(str(other.group))
-    if row is None or not others:
+    if row is None:
+        return None
+    others = {str(other.group) for other in table.rows if other.band == row.band and other.group != row.group}
+    if not others:
         return None
     return (
         f"{row.label} is of group {row.group}, and other detectors are of group {', '.join(sorted(others))}: nothing "
@@ -219,7 +215,9 @@ def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = [*_not_imaging(exposure), *filter(None, [find_failed(exposure)])]
+    reasons = list(_not_imaging(exposure))
+    if failed := find_failed(exposure):
+        reasons.append(failed)
     validity, outside, is_copy = table.valid_for, [], False
     if not validity.covers(exposure.context):
         outside.append(f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}")

@@ -52,10 +52,11 @@ def test_a_full_disk_keeps_what_is_whole_and_says_so(folder, truth, mounted, roo
         correct(small)
     message = one_line(caught.value)
     done = len(visible(small))
-    assert re.fullmatch(
-        rf".*/jw\d_modfix.fits: cannot be written: No space left on device; \d of {MEMBERS} outputs are complete "
-        "and kept; run again with on_existing='skip'", message
+    counted = re.fullmatch(
+        rf".*/jw\d_modfix.fits: cannot be written: No space left on device; at least (\d) of {MEMBERS} outputs are "
+        "complete and kept; run again with on_existing='skip'", message
     )  # fmt: skip
+    assert int(counted[1]) <= done
     assert 0 < done < MEMBERS
     assert_whole(small, truth)
     assert hidden(small) == []
@@ -90,7 +91,7 @@ def test_a_file_that_may_not_grow_is_named(folder):
             raise
 
     assert ending(forked(limited)) == 1
-    assert re.search(r"out/jw0_modfix.fits: cannot be written: .+; 0 of 6 outputs", one_line(Path("said").read_text()))
+    assert re.search(r"out/jw0_modfix.fits: cannot be written: .+; at least 0 of 6 outputs", one_line(Path("said").read_text()))
     assert list(Path("out").iterdir()) == []
 
 
