@@ -157,7 +157,7 @@ def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
     with pytest.raises(OutputError, match="^file: cannot be made: File exists$"):
         correct("file")
     Path("out/jw1_modfix.fits").mkdir(parents=True)
-    with pytest.raises(OutputError, match="out/jw1_modfix.fits: cannot be written: Is a directory; 1 of 6 outputs"):
+    with pytest.raises(OutputError, match="out/jw1_modfix.fits: cannot be written: Is a directory; at least 1 of 6 outputs"):
         correct("out")
 
 
