@@ -7,6 +7,7 @@ order 2, 1000 exposures, sources that are measured ten times. FILE (parquet) is 
 """
 
 import argparse
+import itertools
 import resource
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def main():
         pieces = (draw(rng, terms, first) for first in range(0, int(given.size) // VISITS, PIECE // VISITS))
         first = next(pieces)
         with pq.ParquetWriter(given.file, first.schema) as writer:
-            for table in (first, *pieces):
+            for table in itertools.chain([first], pieces):
                 writer.write_table(table)
         made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     start, wall = time.process_time(), time.perf_counter()
