@@ -45,7 +45,7 @@ def main():
     exposures = {state: _exposures(folder / "F444W", "long", suffix) for state, suffix in _SUFFIXES.items()}
     draw_comparison(picture, results, exposures, truths)
     passed = _report(results, truths)
-    _say(f"Wrote {picture} after {time.monotonic() - start:.0f} s; the F444W exposures are in {folder / 'F444W'}")
+    _say(f"Wrote {picture.name} and the exposures in F444W, after {time.monotonic() - start:.0f} s, to {arguments.folder}")
     return 0 if passed else 1
 
 
@@ -94,8 +94,9 @@ def _read_truth(folder):
 
 def _report(results, truths):
     """Print the table; tell whether every number is zero within its error after the correction."""
-    _say("\nA - B from aperture photometry of the same sources in both modules; offsets [mmag], slopes [mmag/arcmin]\n")
-    _say(f"{'array':6}{'filter':8}{'':8}{'injected':>8}{'before':>16}{'after':>16}{'sources':>9}  verdict")
+    _say("\nA - B from aperture photometry of the same sources in both modules:")
+    _say("offsets [mmag], slopes [mmag/arcmin], sigmas of what is left after the correction\n")
+    _say(f"{'array':6}{'filter':7}{'':7}{'injected':>8}{'before':>15}{'after':>15}{'sources':>8}{'sigmas':>7}  left")
     passed = []
     for array, band in dict.fromkeys(key[1:] for key in results):
         before, after = (results[state, array, band] for state in _SUFFIXES)
@@ -105,9 +106,10 @@ def _report(results, truths):
         for (name, pair), truth in zip(quantities.items(), truths[array, band], strict=False):
             ok = abs(pair[1].sigmas) < _SIGNIFICANT
             passed.append(ok)
-            numbers = "".join(f"{1e3 * x.value:+z9.2f} ±{1e3 * x.error:5.2f}" for x in pair)
-            verdict = f"{'zero' if ok else 'NOT ZERO'} ({pair[1].sigmas:+z.1f} sigma)"
-            _say(f"{array:6}{band:8}{name:8}{1e3 * truth:+z8.2f}{numbers}{after.sources['used'].sum():9d}  {verdict}")
+            numbers = "".join(f"{1e3 * x.value:+z8.2f} ±{1e3 * x.error:5.2f}" for x in pair)
+            used, sigmas = after.sources["used"].sum(), pair[1].sigmas
+            verdict = "zero" if ok else "NOT ZERO"
+            _say(f"{array:6}{band:7}{name:7}{1e3 * truth:+z8.2f}{numbers}{used:8d}{sigmas:+z7.1f}  {verdict}")
     _say(f"\n{sum(passed)} of {len(passed)} are zero after the correction, within {_SIGNIFICANT:g} sigma.")
     return all(passed)
 
