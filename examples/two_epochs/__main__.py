@@ -45,7 +45,8 @@ def main():
     exposures = {state: _exposures(folder / "F444W", "long", suffix) for state, suffix in _SUFFIXES.items()}
     draw_comparison(picture, results, exposures, truths)
     passed = _report(results, truths)
-    _say(f"Wrote {picture.name} and the exposures in F444W, after {time.monotonic() - start:.0f} s, to {arguments.folder}")
+    took = f"{time.monotonic() - start:.0f} s"
+    _say(f"Wrote {picture.name} and the exposures in F444W, after {took}, to {arguments.folder}")
     return 0 if passed else 1
 
 

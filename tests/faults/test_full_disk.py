@@ -91,7 +91,9 @@ def test_a_file_that_may_not_grow_is_named(folder):
             raise
 
     assert ending(forked(limited)) == 1
-    assert re.search(r"out/jw0_modfix.fits: cannot be written: .+; at least 0 of 6 outputs", one_line(Path("said").read_text()))
+    assert re.search(
+        r"out/jw0_modfix.fits: cannot be written: .+; at least 0 of 6 outputs", one_line(Path("said").read_text())
+    )
     assert list(Path("out").iterdir()) == []
 
 
@@ -157,7 +159,9 @@ def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
     with pytest.raises(OutputError, match="^file: cannot be made: File exists$"):
         correct("file")
     Path("out/jw1_modfix.fits").mkdir(parents=True)
-    with pytest.raises(OutputError, match="out/jw1_modfix.fits: cannot be written: Is a directory; at least 1 of 6 outputs"):
+    with pytest.raises(
+        OutputError, match="out/jw1_modfix.fits: cannot be written: Is a directory; at least 1 of 6 outputs"
+    ):
         correct("out")
 
 
