@@ -29,12 +29,14 @@ from jwst_modfix.text import is_url
 ARRAYS = ("data", "err", "var_poisson", "var_rnoise", "var_flat")
 """Attributes of the data model that are in units of the data, or of their square."""
 
-_ONE_THREAD = threading.Lock()  # headers and ASDF: their libraries are not thread-safe, nor are filters of warnings
+ONE_THREAD = threading.Lock()
+"""For headers, ASDF and WCSs, whose libraries are not thread-safe, nor are filters of warnings. Pixels need no lock."""
 
 STATUS_KEYWORD, JOB_KEYWORD = "S_MODOFF", "MODFJOB"
 STATUS_PATH, FACTOR_PATH, LOG_PATH = "meta.cal_step.module_offset", "meta.module_offset", "cal_logs.module_offset"
 """Entries of the ASDF tree."""
 
+_LARGEST_SHARED = 2**20  # bytes of blocks of an ASDF tree; that of a WCS has 2 kB
 _LARGEST_FILE = 4 * 1024**3  # bytes; a full frame has 0.12 GB
 _DETECTOR_CENTRE = 1023.5  # pixel of the full frame, 0-indexed, along each axis
 _DETECTORS = {f"NRC{m}{a}": a.lower() for m in "AB" for a in ("1", "2", "3", "4", "LONG")}
@@ -160,7 +162,7 @@ def open_exposure(source):
             yield _ModelExposure(_open_asdf(path, file), path.name)
             return
         with _open_fits(path, file) as hdulist:
-            with _ONE_THREAD, _reading(path):
+            with ONE_THREAD, _reading(path):
                 opened = _FitsExposure(hdulist, path)
             yield opened
 
@@ -230,7 +232,7 @@ def _open_fits(path, file):
         raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
     size, end = file.seek(0, io.SEEK_END), 0
     file.seek(0)
-    with _ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+    with ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
         hdulist = fits.open(file, memmap=False, disable_image_compression=True)
         for hdu in hdulist:  # reads every header
@@ -320,7 +322,7 @@ class OpenExposure:
                 f"{self.name}: its WCS is of an unknown kind, {type(wcs).__name__}; run assign_wcs again"
             )
         exposure, frames, centre = self.exposure, tuple(wcs.available_frames), None
-        with _ONE_THREAD, _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
+        with ONE_THREAD, _reading(self.name, "its WCS cannot be evaluated", "; run assign_wcs again"):
             box = wcs.bounding_box
             box = box and tuple(map(tuple, np.array(box.bounding_box(order="F"), float).tolist()))
             if "v2v3" in frames and None not in (exposure.xstart, exposure.ystart):
@@ -429,7 +431,7 @@ class _FitsExposure(OpenExposure):
     @functools.cached_property
     def wcs(self):
         """The gWCS; None where the tree has none."""
-        with _ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
+        with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
             return self.tree.read_wcs()
 
     def _get(self, fact):
@@ -512,7 +514,7 @@ class _FitsExposure(OpenExposure):
             self.tree.set(LOG_PATH, [log_line])
         old, data = self._hdus["ASDF,1"], np.frombuffer(self.tree.to_bytes(), np.uint8)[None]
         column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
-        with _ONE_THREAD:
+        with ONE_THREAD:
             new = fits.BinTableHDU.from_columns([column], name="ASDF", header=old.header)
         self._hdulist[self._hdulist.index(old)] = self._hdus["ASDF,1"] = new
 
@@ -667,17 +669,25 @@ class AsdfTree:
         _put(node, last, None if value is None else dumper.represent_data(value))
 
     def read_wcs(self):
-        """Read the gWCS; None where there is none."""
+        """Read the gWCS, which must not be changed; None where there is none."""
         wcs = _child(_child(self._root, "meta"), "wcs")
-        if wcs is None:
-            return None
-        config = asdf.get_config()
-        config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
-        alone = self.to_bytes(yaml.MappingNode(self._root.tag, [(_key("wcs"), wcs)]))  # the rest takes half of the time
-        with asdf.config_context() as config:
-            config.validate_on_read = False  # it was validated when it was written
-            with asdf.open(io.BytesIO(alone), lazy_tree=True) as file:
-                return file["wcs"]
+        steps = wcs and _child(wcs, "steps")
+        if steps is None or len(steps.value) < 2 or len(self._blocks) > _LARGEST_SHARED:
+            return wcs and _read_entry(self._pack(wcs))
+        # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
+        # the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
+        first, second = steps.value[:2]
+        last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
+        start = _read_once(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
+        frames = start.available_frames
+        bare = _with(first, "transform", last.value[-1][1])
+        found = _read_entry(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
+        found.set_transform(*frames, start.get_transform(*frames))
+        return found
+
+    def _pack(self, node):
+        """Write a file with one entry."""
+        return self.to_bytes(yaml.MappingNode(self._root.tag, [(_key(_ENTRY), node)]))
 
     def to_bytes(self, root=None):
         """Write the file."""
@@ -735,3 +745,26 @@ def _put(node, key, child):
 
 def _key(key):
     return yaml.ScalarNode("tag:yaml.org,2002:str", key)
+
+
+def _with(node, key, child):
+    """Copy a mapping with another child."""
+    copied = yaml.MappingNode(node.tag, node.value)
+    _put(copied, key, child)
+    return copied
+
+
+_ENTRY = "entry"
+
+
+def _read_entry(content):
+    """Read the entry of a file that has one."""
+    config = asdf.get_config()
+    config.extensions, config.resource_manager  # noqa: B018 - loaded once: a context starts with what is loaded
+    with asdf.config_context() as config:
+        config.validate_on_read = False  # it was validated when it was written
+        with asdf.open(io.BytesIO(content), lazy_tree=True) as file:
+            return file[_ENTRY]
+
+
+_read_once = functools.lru_cache(maxsize=64)(_read_entry)  # 0.5 MB each, and their blocks

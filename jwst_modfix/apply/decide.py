@@ -19,7 +19,7 @@ import numpy as np
 from jwst_modfix.apply.factor import FactorMap, apply_factor, count_nodes, gradient_coordinate, node_pixels
 from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
-from jwst_modfix.exposure import FACTOR_PATH, Exposure, OpenExposure, open_exposure
+from jwst_modfix.exposure import FACTOR_PATH, ONE_THREAD, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
 from jwst_modfix.jobs import Workers
 from jwst_modfix.table.table import OffsetTable, Row
@@ -197,7 +197,9 @@ def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
         what = f"field of {exposure.detector}"
     else:
         x, y = node_pixels(exposure.shape)
-        u = gradient_coordinate(opened.wcs, record.frame, record.origin, record.direction, corner, x, y)
+        wcs = opened.wcs
+        with ONE_THREAD:  # files share a part of their WCS
+            u = gradient_coordinate(wcs, record.frame, record.origin, record.direction, corner, x, y)
         m_sys = record.zero_point + record.gradient * u
         what = f"gradient.frame ({record.frame}) and gradient.origin {record.origin}"
     if not np.isfinite(m_sys).all():
