@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, however their process ends."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -42,7 +43,9 @@ def _reason(error, folder):
             os.fsync(probe.fileno())
     except OSError as refusal:
         return refusal.strerror
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    # Of astropy and numpy; by now another output, which failed as well, may have made room again.
+    return os.strerror(errno.ENOSPC) if re.search(r"Not enough space on disk|requested and \d+ written", text) else text
 
 
 @contextlib.contextmanager

@@ -165,6 +165,17 @@ def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
         correct("out")
 
 
+@pytest.mark.parametrize(
+    "words", ["Not enough space on disk: requested 105554, available 4096.", "105554 requested and 4096 written"]
+)
+def test_a_disk_that_was_full_is_named_where_room_was_made_since(tmp_path, words):
+    with (
+        pytest.raises(OutputError, match="/a: cannot be written: No space left on device$"),
+        files.explained(tmp_path / "a"),
+    ):
+        raise OSError(words)
+
+
 def test_the_kernel_s_words_are_found_behind_a_library_s(tmp_path):
     with pytest.raises(OutputError, match="^a: cannot be written: No space left on device$"), files.explained("a"):
         raise OSError("Not enough space on disk") from OSError(28, "No space left on device")
