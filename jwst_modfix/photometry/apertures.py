@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from photutils.geometry import elliptical_overlap_grid
 from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
@@ -198,6 +197,8 @@ def _find_errors(areas, noise, filled, sky_error, fluxes, channel):
 
 def _overlap(near, scale, radius):
     """Compute each pixel's share inside a circle on the sky, an ellipse in pixels."""
+    from photutils.geometry import elliptical_overlap_grid  # late, as in source_list.py
+
     shares = np.zeros(near.dx.shape)
     squares, axes = np.linalg.eigh(scale.swapaxes(1, 2) @ scale)
     semi_x, semi_y = radius / np.sqrt(squares.T)

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache, partial
 
 import numpy as np
-import photutils
 from astropy.utils import minversion
-from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -29,8 +28,6 @@ _SEARCH_RADIUS = 1.5  # arcsec: pointing errors of the observatory, before tweak
 _MIN_MATCHES = 5
 _NEIGHBOURS = 32  # searched for isolation
 _MIN_NEIGHBOUR = 0.1  # of the flux of a source, for a neighbour that counts
-# photutils 3.1 has no progress bar, and deprecates the keyword.
-_NO_BAR = {} if minversion(photutils, "3.1") else {"progress_bar": False}
 _BEYOND = 30.0  # arcsec around a footprint: far more than pointing errors and the neighbours of a source
 
 
@@ -96,10 +93,22 @@ def find_connected(
 
 def _deblend(image, rows, columns, connected):
     """Separate blended sources; return the number of each pixel's source, from 1."""
+    image_of_labels, deblend = _import_deblending()
     at = rows - rows.min(), columns - columns.min()
     cutout, mask = np.zeros((2, at[0].max() + 1, at[1].max() + 1), image.dtype)
     cutout[at], mask[at] = image[rows, columns], 1
-    return deblend_sources(cutout, SegmentationImage(mask.astype(int)), connected, **_NO_BAR).data[at]
+    return deblend(cutout, image_of_labels(mask.astype(int)), connected).data[at]
+
+
+@cache
+def _import_deblending():
+    """Import what separates blends: late, as it takes 1 s."""
+    import photutils
+    from photutils.segmentation import SegmentationImage, deblend_sources
+
+    # photutils 3.1 has no progress bar, and deprecates the keyword.
+    no_bar = {} if minversion(photutils, "3.1") else {"progress_bar": False}
+    return SegmentationImage, partial(deblend_sources, **no_bar)
 
 
 def subtract(frame, level: np.ndarray | float) -> np.ndarray:
