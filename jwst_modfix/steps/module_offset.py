@@ -5,41 +5,25 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jwst.datamodels import ModelLibrary
-from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
 
-from jwst_modfix.apply.decide import (
-    Correction,
-    Decision,
-    Output,
-    correct_members,
-    nothing_changed,
-    refuse_together,
-    summarize,
-)
+from jwst_modfix.apply.decide import Correction, Decision, correct_members, nothing_changed, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
+from jwst_modfix.steps import inputs
 from jwst_modfix.steps.associations import Association, rename_product, write_association
-from jwst_modfix.steps.inputs import (
-    PACKED,
-    AssociationLibrary,
-    OfflineStep,
-    copy_members,
-    each,
-    name_inputs,
-    read_input,
-    shorten,
-)
+from jwst_modfix.steps.inputs import AssociationLibrary, each
 from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.text import count_nouns, log, log_result, show_progress
+from jwst_modfix.text import count_nouns, log, log_result
 
 __all__ = ["ModuleOffsetStep"]
 
@@ -47,7 +31,7 @@ __all__ = ["ModuleOffsetStep"]
 yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))
 
 
-class ModuleOffsetStep(OfflineStep):
+class ModuleOffsetStep(inputs.OfflineStep):
     """
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
@@ -114,7 +98,7 @@ class ModuleOffsetStep(OfflineStep):
             )
         self.decisions = self.decisions if self.is_part else ()
         correction = self._make_correction()
-        given = read_input([input_data, *more] if more else input_data, self.make_input_path)
+        given = inputs.read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix, self._written = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix, {}
         self._product = ""
         if isinstance(given, Association):
@@ -150,7 +134,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def _locate_output(self, name: str | None) -> Path:
         """Find where the result for an input of this name is written."""
-        name = PACKED.sub(r"\1", str(name or self.default_output_file()))
+        name = inputs.PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
     def _rename_product(self, library: ModelLibrary) -> None:
@@ -176,13 +160,7 @@ class ModuleOffsetStep(OfflineStep):
         table = None
         if not self.inverse:
             # Not by stpipe, which would put the folder before ~ and $VAR.
-            table, self._table, source = choose_table(self.override_moduleoffset)
-            log.info("Table %s (hash %s), %s", table.name, table.digest, source)
-            if table.valid_for.is_empty:
-                unknown = (
-                    "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
-                )
-                log.warning(unknown, table.name)
+            table, self._table = choose_table(self.override_moduleoffset)
         return Correction(
             table=table, apply_offset=self.apply_offset, apply_slope=self.apply_slope, inverse=self.inverse,
             on_invalid=self.on_invalid, on_missing=self.on_missing, on_nothing=self.on_nothing,
@@ -190,7 +168,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def _process_exposures(self, given: Any, correction: Correction) -> Any:
         """Correct files and models; the result is of the kind of the input."""
-        is_one = isinstance(given, Path | datamodels.JwstDataModel)
+        is_one = isinstance(given, Path | JwstDataModel)
         members = [given] if is_one else given
         if len(members) > 1:
             self._refuse_output_file(f"{len(members)} exposures have")
@@ -206,8 +184,8 @@ class ModuleOffsetStep(OfflineStep):
         if not is_one or self.on_nothing == "error":  # one is refused when it is corrected
             refuse_together(each(members, of_science=True, modify=False), correction)
         if self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
-            members = copy_members(members, self._suffix)
-        results = self._correct(each(members, of_science=True), correction, len(members), outputs)
+            members = inputs.copy_members(members, self._suffix)
+        results = self._correct(each(members, of_science=True), correction, total=len(members), outputs=outputs)
         if not isinstance(members, list):
             return members
         for number, item in enumerate(members):
@@ -232,31 +210,22 @@ class ModuleOffsetStep(OfflineStep):
         corrected = association.corrected(self._suffix, product, targets)
         if product is None:
             library = AssociationLibrary(corrected, on_disk=not self.in_memory)
-            self._correct(each(library), correction, len(library))
+            self._correct(each(library), correction, total=len(library))
             return library
-        results = self._correct(outputs, correction, len(outputs), outputs, product)
+        results = self._correct(outputs, correction, total=len(outputs), outputs=outputs, product=product)
         refuse_replaced(outputs.values())
         write_association(corrected)
-        self._product = f"Association of {count_nouns(len(results), 'member')}: {shorten(product)}"
+        self._product = f"Association of {count_nouns(len(results), 'member')}: {inputs.shorten(product)}"
         groups = dict(zip(targets.values(), results, strict=True))
         library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups)
         self._written[id(library)] = [str(path) for path in groups]
         return library
 
-    def _correct(self, members: Iterable[Any], correction: Correction, total: int,
-                 outputs: Mapping[Path, Output] | None = None, product: Path | None = None) -> list[Any]:  # fmt: skip
-        """Correct each member, log what was done, and return the results."""
-        workers = {"workers": self.workers, "scheduler": self.scheduler}
-        corrected = correct_members(members, correction, outputs, product=product, **workers)
-        decisions, results = [], []
-        for decision, result in show_progress(
-            corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False
-        ):
-            decisions.append(decision)
-            results.append(result)
+    def _correct(self, members: Iterable[Any], correction: Correction, **options: Any) -> list[Any]:
+        decisions, results = correct_members(
+            members, correction, workers=self.workers, scheduler=self.scheduler, **options
+        )
         self.decisions += tuple(decisions)
-        if len(decisions) > 1 or any(decision.action == "skip" for decision in decisions):
-            summarize(decisions)
         return results
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
@@ -268,7 +237,7 @@ class ModuleOffsetStep(OfflineStep):
         text = nothing_changed(self.decisions, self.inverse)
         if not self.inverse:
             text += (
-                f"; derive a table: strun module_offset_derive {name_inputs(given, 'ASN')}; or carry one over: "
+                f"; derive a table: strun module_offset_derive {inputs.name_inputs(given, 'ASN')}; or carry one over: "
                 f"modfix rebase {shlex.quote(self._table)} --from-photom OLD --to-photom NEW -o new_moduleoffset.asdf"
             )
         log_result(text, logging.WARNING, is_whole=True)
