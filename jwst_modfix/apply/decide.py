@@ -300,10 +300,10 @@ def correct_file(path: Path, target: Path, correction: Correction, job: str | No
 def correct_members(members: Iterable[Any], correction: Correction, *, total: int,
                     outputs: Mapping[Path, Output] | None = None, product: Path | None = None, workers: int = 1,
                     scheduler: str | None = None) -> tuple[list[Decision], list[Any]]:  # fmt: skip
-    """Correct files and models in their order, log what was done, and return it and a result of each.
+    """Correct files and models in their order, and log and return what was done.
 
-    A file that has an output is corrected into it, and the result is what its exposure's detectors share. Any other
-    member is corrected in memory, and the result is its model. `product` is the association of the outputs.
+    A file that has an output is corrected into it, and its result is what the detectors of its exposure share. Any
+    other member is corrected in memory, and its result is the model. `product` is the association of the outputs.
     """
     outputs, decisions, results = outputs or {}, [], []
     jobs = [(path, out.path, correction, out.job, product) for path, out in outputs.items() if not out.is_finished]

@@ -65,10 +65,6 @@ class ModuleOffsetStep(inputs.OfflineStep):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
-    def run(self, *args: Any) -> Any:  # numpydoc ignore=PR01,RT01
-        """Run the step; if it is skipped in a pipeline, leave the status as it is."""
-        return args[0] if self.skip and self.parent else super().run(*args)
-
     def process(self, input_data: Any = None, *more: Any) -> Any:
         """
         Correct the input.

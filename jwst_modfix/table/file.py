@@ -100,7 +100,7 @@ def refuse_packaged(path: Path) -> None:
 
 
 def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
-    """Choose the user's, environment's or packaged table, log it, and name it for a command."""
+    """Choose and log the user's, environment's or packaged table; name it for users."""
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
     if isinstance(table, OffsetTable):
