@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from jwst_modfix.apply.decide import Correction, Decision, correct_members, nothing_changed, refuse_together
+from jwst_modfix.apply.decide import Correction, Decision, Output, correct_members, nothing_changed, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
@@ -97,11 +97,14 @@ class ModuleOffsetStep(inputs.OfflineStep):
         given = inputs.read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix, self._written = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix, {}
         self._product = ""
-        if isinstance(given, Association):
-            return self._process_association(given, correction)
-        if isinstance(given, ModelLibrary):
+        association = given if isinstance(given, Association) else None
+        if association:
+            association.warn_of_missing()
+            if not self.in_memory:
+                check_writable(Path.cwd())  # where a library on disk keeps its files
+        elif isinstance(given, ModelLibrary):
             self._rename_product(given)
-        return self._process_exposures(given, correction)
+        return self._process(given, association, correction)
 
     def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
         """Record the step's log; leave CAL_VER, the version of the calibration."""
@@ -141,12 +144,6 @@ class ModuleOffsetStep(inputs.OfflineStep):
             pipeline.output_file = rename_product(name, self._suffix)
             log.info("The product is named %s, not to replace an uncorrected %s", pipeline.output_file, name)
 
-    def _refuse_output_file(self, what: str) -> None:
-        if self.save_results and self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
-            )
-
     def _make_correction(self) -> Correction:
         """Gather the parameters, refuse contradictions, and log which table is used."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
@@ -162,26 +159,28 @@ class ModuleOffsetStep(inputs.OfflineStep):
             on_invalid=self.on_invalid, on_missing=self.on_missing, on_nothing=self.on_nothing,
         )  # fmt: skip
 
-    def _process_exposures(self, given: Any, correction: Correction) -> Any:
+    def _process(self, given: Any, association: Association | None, correction: Correction) -> Any:
         """Correct files and models; the result is of the kind of the input."""
-        is_one = isinstance(given, Path | JwstDataModel)
-        members = [given] if is_one else given
-        if len(members) > 1:
-            self._refuse_output_file(f"{len(members)} exposures have")
-        sources, targets, protected = [], [], []
-        for item in each(members, modify=False) if self.save_results else ():
-            name = item.name if isinstance(item, Path) else item.meta.filename
-            target = self._locate_output((len(members) == 1 and self.output_file) or name)
-            sources.append(item if isinstance(item, Path) else None)
-            targets.append(target)
-            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
-            protected.append(sources[-1] or target.with_name(Path(str(name)).name))
-        outputs = plan_outputs(sources, targets, protected, correction, self.on_existing)
+        is_one, product = isinstance(given, Path | JwstDataModel), None
+        members = [given] if is_one else association.science if association else given
+        if association and self.save_results:
+            stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
+            product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
+        outputs = self._plan(members, association, product, correction)
         if not is_one or self.on_nothing == "error":  # one is refused when it is corrected
-            refuse_together(each(members, of_science=True, modify=False), correction)
-        if self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
+            where = association.stem if association else ""
+            refuse_together(each(members, of_science=True, modify=False), correction, where=where)
+        if association and not product:
+            members = AssociationLibrary(association.corrected(self._suffix, None, {}), on_disk=not self.in_memory)
+        elif self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
             members = inputs.copy_members(members, self._suffix)
-        results = self._correct(each(members, of_science=True), correction, total=len(members), outputs=outputs)
+        decisions, results = correct_members(
+            each(members, of_science=True), correction, total=len(members), outputs=outputs, product=product,
+            workers=self.workers, scheduler=self.scheduler,
+        )  # fmt: skip
+        self.decisions += tuple(decisions)
+        if association and product:
+            return self._write_association(association, product, outputs, results)
         if not isinstance(members, list):
             return members
         for number, item in enumerate(members):
@@ -190,39 +189,36 @@ class ModuleOffsetStep(inputs.OfflineStep):
                 self._written[id(results[number])] = str(outputs[item].path)
         return results[0] if is_one else results
 
-    def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
-        """Correct and write each member; without output files, correct a library."""
-        association.warn_of_missing()
-        if not self.in_memory:
-            check_writable(Path.cwd())  # where a library on disk keeps its files
-        targets, product = {}, None
-        self._refuse_output_file("an association has")
-        if self.save_results:
-            targets = {path: self._locate_output(path.name) for path in association.science}
-            stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-            product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
-        outputs = plan_outputs(targets, targets.values(), association.files, correction, self.on_existing, product)
-        refuse_together(association.science, correction, where=association.stem)
-        corrected = association.corrected(self._suffix, product, targets)
-        if product is None:
-            library = AssociationLibrary(corrected, on_disk=not self.in_memory)
-            self._correct(each(library), correction, total=len(library))
-            return library
-        results = self._correct(outputs, correction, total=len(outputs), outputs=outputs, product=product)
-        refuse_replaced(outputs.values())
-        write_association(corrected)
-        self._product = f"Association of {count_nouns(len(results), 'member')}: {inputs.shorten(product)}"
-        groups = dict(zip(targets.values(), results, strict=True))
-        library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups)
-        self._written[id(library)] = [str(path) for path in groups]
-        return library
+    def _plan(self, members: Any, association: Association | None, product: Path | None,
+              correction: Correction) -> dict[Path, Output]:  # fmt: skip
+        """Find the output of each member, where outputs are saved."""
+        if self.save_results and self.output_file and (association or len(members) > 1):
+            what = "an association has" if association else f"{len(members)} exposures have"
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
+            )
+        sources, targets, protected = [], [], association.files if association else []
+        for item in each(members, modify=False) if self.save_results else ():
+            name = item.name if isinstance(item, Path) else item.meta.filename
+            source, target = item if isinstance(item, Path) else None, self._locate_output(self.output_file or name)
+            sources.append(source)
+            targets.append(target)
+            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
+            protected.append(source or target.with_name(Path(str(name)).name))
+        return plan_outputs(sources, targets, protected, correction, self.on_existing, product)
 
-    def _correct(self, members: Iterable[Any], correction: Correction, **options: Any) -> list[Any]:
-        decisions, results = correct_members(
-            members, correction, workers=self.workers, scheduler=self.scheduler, **options
-        )
-        self.decisions += tuple(decisions)
-        return results
+    def _write_association(self, association: Association, product: Path, outputs: dict[Path, Output],
+                           groups: list[Any]) -> ModelLibrary:  # fmt: skip
+        """Write the association of the outputs; the result is their library."""
+        refuse_replaced(outputs.values())
+        targets = {path: output.path for path, output in outputs.items()}
+        corrected = association.corrected(self._suffix, product, targets)
+        write_association(corrected)
+        self._product = f"Association of {count_nouns(len(targets), 'member')}: {inputs.shorten(product)}"
+        groups_by_path = dict(zip(targets.values(), groups, strict=True))
+        library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups_by_path)
+        self._written[id(library)] = list(map(str, groups_by_path))
+        return library
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
         """Log where the association is, or that nothing was corrected and what to do."""
