@@ -14,8 +14,7 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
-from jwst_modfix.derivation.joined import describe_calibration
-from jwst_modfix.derivation.provenance import make_model, make_table
+from jwst_modfix.derivation.provenance import describe_calibration, make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import DETECTORS

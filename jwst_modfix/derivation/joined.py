@@ -115,16 +115,6 @@ def _demand_columns(path: Path, there: Sequence[str], needed: Sequence[str]) -> 
         raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")
 
 
-def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
-    """Describe the calibration of exposures by detector, filter and pupil."""
-    found: dict[str, set[tuple[Any, ...]]] = {}
-    for header in headers:
-        key = f"{header.detector} {header.filter} {header.pupil}"
-        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
-    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
-    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
-
-
 def _join_calibrations(
     files: Sequence[Path], tables: Sequence[Table], numbers: Sequence[np.ndarray], *, allow_mixed: bool
 ) -> Validity:

@@ -122,6 +122,16 @@ def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], 
     return Validity(context_first=ordered[0], context_last=ordered[-1], **files)
 
 
+def describe_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
+    """Describe the calibration of exposures by detector, filter and pupil."""
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for header in headers:
+        key = f"{header.detector} {header.filter} {header.pupil}"
+        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
+    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
+    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
+
+
 def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:
     """Sort file names; none if one is missing: the table would refuse its exposure."""
     names = [value for value in values if value not in (None, "N/A")]
