@@ -19,11 +19,9 @@ from jwst_modfix.derivation.provenance import find_validity
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
+from jwst_modfix.photometry.columns import FITS_META
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns, describe_band
-
-FITS_META = "MODFIX"
-"""Card of a file of measurements in FITS that holds its metadata as JSON."""
 
 MOST = 5_000_000
 """Measurements that are solved in memory; of more, a sample of as many, and the others in pieces."""

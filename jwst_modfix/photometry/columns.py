@@ -1,10 +1,14 @@
-"""The table of measurements: its columns, flags and selection."""
+"""The table of measurements: its columns, flags, selection and file."""
 
+import io
+import json
 from dataclasses import dataclass
 from enum import IntFlag
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.table import Column, Table
 from numpy.typing import ArrayLike
 from scipy.ndimage import median
@@ -26,6 +30,12 @@ class Flag(IntFlag):
 UNUSABLE = Flag.EDGE | Flag.SATURATED | Flag.MASKED | Flag.SKY | Flag.NEGATIVE
 """Any of these makes a measurement unusable."""
 
+FITS_META = "MODFIX"
+"""Card of a file of measurements in FITS that holds its metadata as JSON."""
+
+_LARGE = 200_000  # measurements: as many take seconds to read from text
+_PIECE = 100_000  # rows written at once, which bounds the memory
+_BLOCK = 2880  # bytes, of a FITS file
 _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
 
 GROWTHS = ("growth", "growth_error", "far_growth", "large_error", "extrapolated_error")
@@ -170,3 +180,31 @@ def group_medians(values: ArrayLike, group: np.ndarray, count: int) -> np.ndarra
     if found.size:
         medians[found] = median(values[keep], group[keep], found)
     return medians
+
+
+def write_measurements(table: Table, stem: Path) -> Path:
+    """Write a table of measurements: as text, or as FITS where it has many rows."""
+    if len(table) <= _LARGE:
+        path = stem.with_name(stem.name + ".ecsv")
+        with path.open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
+            table.write(stream, format="ascii.ecsv")
+        return path
+    path, n = stem.with_name(stem.name + ".fits"), len(table)
+    # A header has no place for lists and dicts.
+    first = Table(table[:1], meta={FITS_META: json.dumps(table.meta)})
+    hdu, buffer = fits.table_to_hdu(first, character_as_bytes=True), io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)  # the primary HDU is one block
+    hdu.header["NAXIS2"] = n
+    # astropy would copy the columns several times, those of text value by value.
+    record = np.empty(min(n, _PIECE), hdu.data.dtype.newbyteorder(">"))
+    with path.open("wb") as stream:
+        stream.write(buffer.getbuffer()[:_BLOCK])
+        stream.write(hdu.header.tostring().encode("ascii"))
+        for start in range(0, n, _PIECE):
+            piece = record[: n - start]
+            for name in table.colnames:
+                values = np.asarray(table[name])[start : start + _PIECE]
+                piece[name] = np.where(values, ord("T"), ord("F")) if values.dtype == bool else values
+            stream.write(piece.data)
+        stream.write(bytes(-n * record.itemsize % _BLOCK))
+    return path
