@@ -176,6 +176,15 @@ def identify(path):
     return status.st_dev, status.st_ino
 
 
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """Find a state of a file that changes with its content; None without a file."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):  # the latter of a name that no file can have
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def locate(path) -> Path:
     """Find the absolute path; links of folders are followed, not that of the file.
 

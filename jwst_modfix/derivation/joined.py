@@ -249,7 +249,7 @@ class Stream:
             yield left
 
     def _batches(self) -> Iterator[Any]:
-        """Read batches; one iterator over all row groups would keep in memory what it has read of each."""
+        """Read batches of few row groups: Arrow keeps in memory what it has read of them."""
         rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
         for _, groups in groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__):
             yield from self.file.iter_batches(batch_size=_PIECE, row_groups=list(groups), columns=self.columns)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -13,6 +14,9 @@ from astropy.table import Column, Table
 from numpy.typing import ArrayLike
 from scipy.ndimage import median
 
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.table import MAG_PER_FRACTION
 
 
@@ -41,6 +45,7 @@ _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
 GROWTHS = ("growth", "growth_error", "far_growth", "large_error", "extrapolated_error")
 """Columns of larger apertures; NaN where these were not measured."""
 
+_HEADER_COLUMNS = ("array", "module", "filter", "pupil")
 # Name, type, unit, description.
 COLUMNS = (
     ("source", int, None, "Number of the source; its row in the list of sources"),
@@ -100,6 +105,50 @@ def make_measurements(columns: dict[str, ArrayLike], meta: dict | None = None) -
         values = np.asarray(columns[name], dtype=kind)[order]
         table.add_column(Column(values, name=name, unit=unit, description=description, copy=False), copy=False)
     return table
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photometry:
+    """Everything that is measured."""
+
+    measurements: Table  # one row per measurement, with the columns of COLUMNS
+    exposures: Table  # one row per exposure: its header, sky level and shift
+
+
+def join_columns(parts: Sequence[dict]) -> dict[str, np.ndarray]:
+    """Join columns by name; those of one part are not copied."""
+    return {name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
+            for name in parts[0]}  # fmt: skip
+
+
+def combine_parts(
+    parts: Sequence[dict],
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    skies: ArrayLike,
+    shifts: ArrayLike,
+) -> Photometry:
+    """Combine columns of measurements; refuse exposures that share no source."""
+    # The column `exposure` is the place among the headers. Values of whole exposures are added as columns.
+    columns = join_columns(parts)
+    known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
+    known["epoch"] = epochs.number
+    columns |= {name: values[columns["exposure"]] for name, values in known.items()}
+    group = number_groups(*(columns[name] for name in ("filter", "pupil", "source")))
+    names = [header.name for header in headers]
+    if np.bincount(group, minlength=1).max() < 2:
+        raise PhotometryError(
+            f"exposures must overlap on the sky; no two in one filter share a source: {', '.join(names)}"
+        )
+    exposures = Table({"exposure": np.arange(len(headers)), "file": names, "epoch": epochs.number})
+    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
+        exposures[name] = [getattr(header, name) for header in headers]
+    exposures["sky"], exposures["sky_error"] = np.reshape(skies, (-1, 2)).T * (u.MJy / u.sr)
+    exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
+    exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
+    exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg
+    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names})
+    return Photometry(measurements=measurements, exposures=exposures)
 
 
 @dataclass(frozen=True, kw_only=True)

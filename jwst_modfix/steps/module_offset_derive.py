@@ -16,9 +16,8 @@ from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_m
 from jwst_modfix.errors import AssociationError, MeasurementsError
 from jwst_modfix.files import check_targets, check_writable, explained, part_folder, remove_leftovers
 from jwst_modfix.fitting.drift import describe_drifts
-from jwst_modfix.jobs import Workers
+from jwst_modfix.jobs import Cache, Workers
 from jwst_modfix.photometry.columns import write_measurements
-from jwst_modfix.photometry.forced import Cache
 from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
 from jwst_modfix.steps.resample import make_mosaics
