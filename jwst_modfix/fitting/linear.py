@@ -277,6 +277,10 @@ class LinearSystem:
         """Number of sources."""
         return int(self.source.max(initial=-1)) + 1
 
+    def beside(self, *columns: Design) -> LinearSystem:
+        """Add columns to the design."""
+        return LinearSystem(self.design.beside(*columns), self.source, self.eliminate)
+
     @cached_property
     def _order(self) -> tuple[np.ndarray | None, np.ndarray]:
         """Order of rows by source, None if they are ordered, and the sources' edges."""
@@ -310,10 +314,10 @@ class LinearSystem:
         return np.bincount(self.source, values, self.n_sources)
 
     def _sum_pieces(
-        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None, n_rows: int = _PIECE
+        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
         """Sum a design's weighted rows over sources, times a factor, in ranges."""
-        for first, last in self.split_sources(n_rows):
+        for first, last in self.split_sources(_PIECE):
             rows, _ = self.rows_of(first, last)
             source, own = self.source[rows] - first, weight[rows]
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
@@ -333,14 +337,6 @@ class LinearSystem:
         if other is None:
             total[:few, few:] = total[few:, :few].T
         return self.design._collect(total, its)
-
-    def source_sums(self, weight: np.ndarray, n_rows: int) -> Iterator[np.ndarray]:
-        """Sum weighted rows over sources, in ranges; each of shape (n_sources, n_terms)."""
-        places, n = self.design._places, np.arange(len(self.design._places))
-        there = places >= 0
-        columns = sparse.csr_array((np.ones(there.sum()), (n[there], places[there])), (len(n), self.design.n_terms))
-        for few, many in self._sum_pieces(self.design, weight, n_rows=n_rows):
-            yield np.hstack([few, many.toarray()]) @ columns
 
     def count_sources(self, weight: np.ndarray) -> np.ndarray:
         """Count the sources that have a part in each term."""
@@ -379,17 +375,6 @@ class LinearSystem:
     def cross(self, weight: np.ndarray, other: Design) -> np.ndarray:
         """Multiply the design by other columns, sources eliminated: (n_terms, n_columns)."""
         return self.design.gram(weight, other) - self.source_products(weight, self.mean_variance(weight), other)
-
-    def apply(self, weight: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Multiply vectors of shape (n_terms, n) by the normal matrix without forming it."""
-        found = np.zeros_like(vectors)
-        for first, last in self.split_sources(_PIECE):
-            rows, starts = self.rows_of(first, last)
-            design, own = self.design.take(rows), weight[rows, None]
-            moved = _subtract_means(design @ vectors, own, starts) if self.eliminate else design @ vectors
-            for vector, column in zip(found.T, (own * moved).T, strict=True):
-                vector += design.pull(column)
-        return found
 
     def score(self, weight: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """Compute the right side of the normal equations for a step from given residuals."""

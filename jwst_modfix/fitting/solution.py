@@ -50,8 +50,6 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
     """Zero points, gradients and epoch terms of one filter and pupil."""
 
     measurements: Measurements  #: the measurements that were fitted: all that are not reserved
-    #: by array ID: number of the group of linked arrays, whose levels have a sum of 0
-    level_group: dict[str, int] = field(default_factory=dict)
     #: by number of a detector, with ``scale='detectors'``: what is left in the residuals over its pixels
     structure: dict[int, Structure] = field(default_factory=dict)
     #: scatter of a detector from exposure to exposure [mag], which the covariance includes
@@ -181,9 +179,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         predicted: np.ndarray = self.model.design(measurements) @ self.values
         return predicted
 
-    def difference(
-        self, array: str, place_A: tuple[float, float] | None = None, place_B: tuple[float, float] | None = None
-    ) -> tuple[float, float]:
+    def difference(self, array: str, place_A: tuple[float, float], place_B: tuple[float, float]) -> tuple[float, float]:
         """
         Compute module A minus module B, gradient included, between two places.
 
@@ -191,8 +187,8 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         ----------
         array : str
             Array ID.
-        place_A, place_B : tuple of float, optional
-            V2, V3 in module A and in module B [arcsec]; the mean place of the module's measurements unless given.
+        place_A, place_B : tuple of float
+            V2, V3 in module A and in module B [arcsec].
 
         Returns
         -------
@@ -204,15 +200,10 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             raise MeasurementsError(
                 f"array {array!r} is not part of the solution; {', '.join(sorted(there)) or 'none'} is"
             )
-        places = place_A or self._middle(array, "A"), place_B or self._middle(array, "B")
-        if not is_finite(places, (2, 2)):
+        if not is_finite((place_A, place_B), (2, 2)):
             raise MeasurementsError(f"place_A and place_B must be V2, V3 in arcsec; got {place_A!r} and {place_B!r}")
-        weights = self.model.contrast(array, *places) * self.fitted
+        weights = self.model.contrast(array, place_A, place_B) * self.fitted
         return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
-
-    def _middle(self, array: str, module: str) -> tuple[float, float]:
-        mine = self.measurements.detector == PARTS.index((array, module))
-        return float(self.measurements.V2[mine].mean()), float(self.measurements.V3[mine].mean())
 
     def residuals(self) -> dict[str, np.ndarray]:
         """
@@ -226,12 +217,9 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             measurements. A residual is the magnitude minus z + g u + t minus the mean of its source: of its
             measurements used, or of all where the source is rejected whole.
         """
-        m, system, used = self.measurements, self.system, self.rejected == 0
-        left = system.residual(1 / m.mag_error**2, m.mag, self.values)
-        is_used = system.per_source(used)[system.source] > 0
         names = ("source", "exposure", "epoch", "array", "module", "mag")
-        columns: dict[str, np.ndarray] = {name: getattr(m, name) for name in names}
-        columns |= {"residual": np.where(is_used, self.residual, left), "used": used}
+        columns: dict[str, np.ndarray] = {name: getattr(self.measurements, name) for name in names}
+        columns |= {"residual": self.residual, "used": self.rejected == 0}
         return columns | {"reason": np.array(REASONS)[self.rejected]}
 
     def to_table(self, description: str | None = None, *, baseline: str = "B", **meta: Any) -> OffsetTable:
@@ -550,12 +538,9 @@ def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
 
 def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
     """Convert to reported terms: values and covariance, with factors for few sources."""
-    model, levels = solution.model, np.flatnonzero(solution.model.mask("level"))
-    groups = solution.links.group(model.code[levels]).tolist()
-    groups = dict(zip([str(model.terms[level].array) for level in levels], groups, strict=True))
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
-    return replace(solution, values=report @ solution.values, covariance=covariance, level_group=groups)
+    return replace(solution, values=report @ solution.values, covariance=covariance)
 
 
 def _correlate(solution: Solution) -> Solution:
