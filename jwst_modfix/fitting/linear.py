@@ -94,13 +94,6 @@ class Design:
             np.add.at(total, block.places, np.bincount(block.label, block.times(values), len(block.places)))
         return total[:-1]
 
-    def toarray(self) -> np.ndarray:
-        """Make the dense matrix."""
-        total, ones = np.zeros((len(self), self.n_terms + 1)), np.ones(len(self))
-        for block in self.blocks:
-            total[np.arange(len(self)), block.places[block.label]] += block.times(ones)
-        return total[:, :-1]
-
     def quadratic(self, matrix: np.ndarray) -> np.ndarray:
         """Compute ``d @ matrix @ d`` of each row d, for a symmetric matrix."""
         padded, found = np.pad(matrix, (0, 1)), np.zeros(len(self))
@@ -289,24 +282,20 @@ class LinearSystem:
             return None, edges
         return np.argsort(self.source, kind="stable").astype(np.int32), edges
 
-    def rows_of(self, first: int, last: int) -> tuple[slice | np.ndarray, np.ndarray]:
-        """Find the rows of a range of sources, and where each source starts among them."""
-        order, edges = self._order
-        rows = slice(edges[first], edges[last])
-        return rows if order is None else order[rows], edges[first:last] - edges[first]
-
     def find_rows(self, sources: np.ndarray) -> np.ndarray:
         """Find rows of sources that have one number of rows, in their order."""
         order, edges = self._order
         places = (edges[sources][:, None] + np.arange(edges[sources[0] + 1] - edges[sources[0]])).ravel()
         return places if order is None else order[places]
 
-    def split_sources(self, n_rows: int) -> Iterator[tuple[int, int]]:
-        """Split the sources into ranges of about ``n_rows`` rows."""
-        edges, first = self._order[1], 0
+    def _split(self) -> Iterator[tuple[int, int, slice | np.ndarray]]:
+        """Split the sources into ranges, first to last, of bounded numbers of rows."""
+        order, edges = self._order
+        first = 0
         while first < self.n_sources:
-            last = max(first + 1, int(np.searchsorted(edges, edges[first] + n_rows, side="right")) - 1)
-            yield first, last
+            last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
+            rows = slice(edges[first], edges[last])
+            yield first, last, rows if order is None else order[rows]
             first = last
 
     def per_source(self, values: np.ndarray | None) -> np.ndarray:
@@ -317,8 +306,7 @@ class LinearSystem:
         self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
         """Sum a design's weighted rows over sources, times a factor, in ranges."""
-        for first, last in self.split_sources(_PIECE):
-            rows, _ = self.rows_of(first, last)
+        for first, last, rows in self._split():
             source, own = self.source[rows] - first, weight[rows]
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
 
@@ -393,8 +381,8 @@ class LinearSystem:
         # `(sum s)^2 / sum s^2` of their shares s in its information (Kish): n sources of equal shares count n, and
         # one that has all counts 1.
         total, square = np.zeros((2, len(influences)))
-        for first, last in self.split_sources(_PIECE):
-            rows, starts = self.rows_of(first, last)
+        for first, last, rows in self._split():
+            starts = self._order[1][first:last] - self._order[1][first]
             pull, own = self.design.take(rows) @ influences.T, weight[rows, None]
             pull = _subtract_means(pull, own, starts) if self.eliminate else pull
             pull *= pull

@@ -28,7 +28,14 @@ from jwst_modfix.fitting.measurements import (
 )
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
-from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
+from jwst_modfix.fitting.separability import (
+    Forecast,
+    TermStatus,
+    correlate,
+    count_weakest_links,
+    forecast_terms,
+    readmit_terms,
+)
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, fix_gauge, judge, table_of_results
 from jwst_modfix.table.table import Gradient
 from jwst_modfix.text import align, count_nouns, format_measured, html_table, wrap
@@ -72,30 +79,12 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         dict
             Detector to (z, error) [mag]; NaN for both where z is not determined within its group.
         """
-        values, covariance = self.zero_point_covariance(baseline)
-        return {
-            name: (float(value), float(np.sqrt(max(variance, 0.0)))) if np.isfinite(value) else (np.nan, np.nan)
-            for name, value, variance in zip(values, values.values(), np.diag(covariance), strict=True)
-        }
-
-    def zero_point_covariance(self, baseline: str = "B") -> tuple[dict[str, float], np.ndarray]:
-        """
-        Find the zero points of all detectors and their covariance.
-
-        Parameters
-        ----------
-        baseline : str, optional
-            As for `zero_points`.
-
-        Returns
-        -------
-        dict, numpy.ndarray of shape (n_detectors, n_detectors)
-            Zero points [mag], NaN where not determined, and their covariance [mag^2].
-        """
         gauge = fix_gauge(self, baseline)
         values = np.where(gauge.determined, gauge.weights @ self.values, np.nan)
-        covariance = gauge.weights @ self.covariance @ gauge.weights.T
-        return dict(zip((DETECTORS[code] for code in gauge.codes), values.tolist(), strict=True)), covariance
+        variances = np.sum((gauge.weights @ self.covariance) * gauge.weights, axis=1)
+        errors = np.where(gauge.determined, np.sqrt(np.maximum(variances, 0.0)), np.nan)
+        names = (DETECTORS[code] for code in gauge.codes)
+        return dict(zip(names, zip(values.tolist(), errors.tolist(), strict=True), strict=True))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -459,7 +448,8 @@ def _fit_choice(
     solution = solution if rest is None else add_pieces(solution, rest())
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _add_fields(solution) if choice.scale == "detectors" else solution
-    solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))
+    solution = _take_gauge(*_correct_for_few(solution, choice.min_sources))
+    solution = replace(solution, status=correlate(solution, solution.covariance))
     return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
@@ -540,19 +530,6 @@ def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
     return replace(solution, values=report @ solution.values, covariance=covariance)
-
-
-def _correlate(solution: Solution) -> Solution:
-    """State the largest correlation of each term in the reported covariance."""
-    known = np.flatnonzero(solution.fitted)
-    covariance = solution.covariance[np.ix_(known, known)]
-    error = np.sqrt(np.diag(covariance))
-    product = np.outer(error, error)
-    size = np.abs(covariance / np.where(product > 0, product, np.inf))  # a term with error 0 correlates with none
-    np.fill_diagonal(size, 0.0)
-    largest = dict(zip((solution.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
-    status = (replace(s, correlation=largest[s.term]) if s.term in largest else s for s in solution.status)
-    return replace(solution, status=tuple(status))
 
 
 def _mark_insignificant(solution: Solution) -> Solution:
