@@ -511,7 +511,11 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
         fitted[number] = status[term].is_fitted
     # A level is valid if its offset is, and a reference if another detector of its group is.
     alone = find_references(model, solution.links) | model.mask("level")
-    fitted &= ~alone | find_companions(model, solution.links, fitted & ~alone)
+    lost = fitted & alone & ~find_companions(model, solution.links, fitted & ~alone)
+    for number in np.flatnonzero(lost & model.mask("zero_point")):
+        why = "no detector that it is linked to has a zero point; not fitted"
+        status[model.terms[number]] = TermStatus.refuse(model.terms[number], why)
+    fitted &= ~lost
     return replace(solution, fitted=fitted, status=tuple(status.values())), factor
 
 
