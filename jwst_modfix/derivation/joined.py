@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,15 @@ def read_measurements(path: Path) -> Table:
             table.meta = dict(json.loads(table.meta[FITS_META]))
         except (TypeError, ValueError) as error:
             raise MeasurementsError(f"{path}: cannot be read as a table: card {FITS_META} holds no metadata") from error
-    _demand_columns(path, table.colnames, ("filter", "pupil", "selected", "source", "epoch"))
+    _demand_rows(path, len(table), table.colnames, ("filter", "pupil", "selected", "source", "epoch"))
     return table
 
 
-def _demand_columns(path: Path, there: Sequence[str], needed: Sequence[str]) -> None:
+def _demand_rows(path: Path, number: int, there: Sequence[str], needed: Sequence[str]) -> None:
     if missing := [name for name in needed if name not in there]:
         raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")
+    if not number:
+        raise MeasurementsError(f"{path}: has no measurements; leave it out")
 
 
 def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
@@ -241,7 +244,7 @@ class Stream:
     def read(self) -> Iterator[Table]:
         """Read pieces of whole sources."""
         left, last = None, None
-        for batch in self.file.iter_batches(batch_size=_PIECE, columns=self.columns):
+        for batch in self._batches():
             table = Table({name: _decode(batch.column(name), name, self.path) for name in self.columns}, copy=False)
             table = table if left is None else vstack([left, table])
             source = np.asarray(table["source"])
@@ -256,6 +259,12 @@ class Stream:
             left = table[cut:]
         if left is not None:
             yield left
+
+    def _batches(self) -> Iterator[Any]:
+        """Read batches; one iterator over all row groups would keep in memory what it has read of each."""
+        rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
+        for _, groups in groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__):
+            yield from self.file.iter_batches(batch_size=_PIECE, row_groups=list(groups), columns=self.columns)
 
     def is_sampled(self, table: Table) -> np.ndarray:
         """Test whether the source of each row is in the sample."""
@@ -276,7 +285,7 @@ def open_streams(paths: Sequence[Path]) -> list[Stream]:
         return []
     for path, file in zip(paths, files, strict=True):
         there = file.schema_arrow.names
-        _demand_columns(path, there, _NEEDED)
+        _demand_rows(path, file.metadata.num_rows, there, _NEEDED)
         columns = [name for name in (*_NEEDED, *_OPTIONAL) if name in there]
         header = (file.schema_arrow.metadata or {}).get(b"table_meta_yaml", b"").decode().splitlines()
         known = dict(meta.get_header_from_yaml(header).get("meta", {})) if header else {}
