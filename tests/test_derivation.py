@@ -9,8 +9,7 @@ from derivation_of_magnitudes import CONTEXTS, DRIFT, PHOTMJSR, ROWS, SKY, deriv
 
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.photometry.columns import Flag
-from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.photometry.columns import Flag, Photometry
 from jwst_modfix.simulate import detector_geometry
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import OffsetTable
