@@ -65,6 +65,7 @@ class BandResult:
     sky: tuple[SkyComparison, ...] = ()
     # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bootstrap: checks.Bootstrap | None = None
     score_tests: tuple[ScoreTest, ...] = ()
     colour: Colour | None = None
     assumptions: tuple[checks.Assumption, ...] = ()
@@ -144,7 +145,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
         except NoSolutionError as error:
             return replace(result, failure=str(error))
         if result.solution is not None:
-            result = _check(result, photometry, options)
+            result = _check(result, photometry, options, rng)
     words = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
     return replace(result, warnings=words)
 
@@ -228,13 +229,15 @@ def _list_levels(table: Table) -> list[np.ndarray]:
     return [number_times(np.asarray(table["mjd"])), *levels]
 
 
-def _check(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
+def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
     """Check reserved sources, sky levels, residuals, apertures and drifts."""
     solution = result.solution
+    draws = options.bootstrap if options.method == "network" else 0
     return replace(
         result,
         residuals=checks.validate(solution, result.measurements),
         sky=_compare_sky(photometry, solution, result.results),
+        bootstrap=checks.bootstrap_sources(solution, rng, draws) if draws else None,
         score_tests=_test_residuals(result, photometry),
         assumptions=checks.list_assumptions(solution),
         apertures=_compare_apertures(result, photometry),
