@@ -142,6 +142,10 @@ def test_the_page_compares_with_other_methods(page, derivation):
         value, error = measured(pairs.partition(f"{name} ")[2])
         assert value == pytest.approx(1e3 * truth, abs=4 * error)
         assert pairs.partition(f"{name} ")[2].split(", ")[0].split()[-1] == unit
+    (slopes,) = [line for line in lines if line.startswith("A gradient for each module")]
+    for module in "AB":
+        value, error = measured(slopes.partition(f"slope[long {module}] ")[2])
+        assert value == pytest.approx(1e3 * LONG.slope, abs=4 * error)
     (sky,) = [line for line in lines if line.startswith("Sky, array 2")]
     assert measured(sky.partition(": ")[2])[0] == pytest.approx(1e3 * SHORT.offset, abs=0.1)
     value, error = measured(sky.rpartition(": ")[2])

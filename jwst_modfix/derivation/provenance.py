@@ -237,6 +237,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
                               "words": band.colour_words},
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
+        "module_slopes": band.module_slopes,
         "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }  # fmt: skip
 
