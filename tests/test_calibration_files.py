@@ -14,7 +14,7 @@ from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.photometry.epochs import find_mixed
-from jwst_modfix.table.calibration import find_drifts, read_photom
+from jwst_modfix.table.calibration import find_drifts, read_reference
 from jwst_modfix.table.table import Field, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 LINEAR = {"timecoeff_linear": (0.02,)}
@@ -46,17 +46,17 @@ def test_photmjsr_at_a_date_is_that_of_the_photom_step(rate, area, tmp_path, tim
     values = {("F200W", "CLEAR", "FULL"): 2.1, ("F200W", "CLEAR", "SUB160"): 1.9, ("F150W", "CLEAR", "FULL"): 3.0}
     path = write_photom(tmp_path / "p.fits", "NRCA2", values, times=times)
     truth = run_photom(rate(subarray=subarray), path, area).meta.photometry.conversion_megajanskys
-    photom = read_photom(path)
+    photom = read_reference(path, "photom")
     assert photom.find("F200W", "CLEAR", subarray).at(T0 + 500) == pytest.approx(truth, rel=1e-6)
     assert bool(times) == (abs(truth / values["F200W", "CLEAR", subarray] - 1) > 1e-3)
 
 
 def test_a_row_of_the_subarray_comes_first_and_a_file_without_subarrays_is_for_all(tmp_path):
     values = {("F200W", "CLEAR", "FULL"): 2.1, ("F200W", "CLEAR", "SUB160"): 1.9}
-    photom = read_photom(write_photom(tmp_path / "p.fits", "NRCA2", values))
+    photom = read_reference(write_photom(tmp_path / "p.fits", "NRCA2", values), "photom")
     found = [photom.find("F200W", "CLEAR", name) for name in (None, "FULL", "SUB160", "SUB64P")]
     assert [line and line.photmjsr for line in found] == pytest.approx([2.1, 2.1, 1.9, None])
-    old = read_photom(write_photom(tmp_path / "old.fits", "NRCA2", {"F200W": 2.0}))
+    old = read_reference(write_photom(tmp_path / "old.fits", "NRCA2", {"F200W": 2.0}), "photom")
     assert [old.find("F200W", "CLEAR", name).photmjsr for name in (None, "FULL", "SUB160")] == [2.0] * 3
     assert old.find("F444W", "CLEAR") is None
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_photom_file_is_refused_by_what_it_is(tmp_path, damage
     write_photom(path, "NRCA2", {"F200W": 2.1, "F150W": 3.0}, times=LINEAR)
     damage(path)
     with pytest.raises(ReferenceTableError, match=words) as caught:
-        read_photom(path)
+        read_reference(path, "photom")
     assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -372,7 +372,7 @@ def test_a_drift_has_its_slope_beside_the_loss_of_former_years(modfix, tmp_path)
     modfix("convert", "t.asdf", "new.fits", "--timecoeff", "p.fits")
     for days in (0, 10):
         stock, exported = (
-            read_photom(name).find("F200W", "CLEAR").at(times[0] + days) for name in ("p.fits", "new.fits")
+            read_reference(name, "photom").find("F200W", "CLEAR").at(times[0] + days) for name in ("p.fits", "new.fits")
         )
         assert exported == pytest.approx(stock / (1 - 0.01 * days / 365), rel=2e-6)
 
@@ -400,13 +400,14 @@ def test_the_epoch_terms_of_a_derivation_are_found(drifting, modfix, tmp_path):
     made, headers, epochs = drifting
     make_model(derive(made, headers, epochs)).save("t.asdf")
     table = OffsetTable.read("t.asdf")
-    assert {drift.filter for drift in find_drifts(table)} == {row.filter for row in table.rows}
+    drifts = find_drifts(table)
+    assert set(drifts) == {row.band for row in table.rows}
     start = [np.mean([h.mjd for h, n in zip(headers, epochs.number, strict=True) if n == k]) for k in range(3)]
     for band in table.meta["derivation"]["bands"]:
         terms = dict(zip(band["terms"], band["values"], strict=True))
         assert terms["epoch[1]"] == pytest.approx(DRIFT, abs=0.003)
         assert terms["epoch[2]"] == pytest.approx(0.0, abs=0.003)
-    assert all(drift.t0 == pytest.approx(start[0], abs=0.5) for drift in find_drifts(table))
+    assert all(drift.t0 == pytest.approx(start[0], abs=0.5) for drift in drifts.values())
 
 
 # ---- derivations across a photom file that corrects for time ----
