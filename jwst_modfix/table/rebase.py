@@ -249,7 +249,7 @@ class _Move:
             yield from self._problems_of_row(row, detector)
         if of_others := list(self._of_other_calibrations(self.old, rows)):
             yield from of_others
-            if not any(self._of_other_calibrations(self.new, rows)):
+            if self.new.files and not any(self._of_other_calibrations(self.new, rows)):
                 yield "the new files are those of the table: the order is wrong"
 
     def _problems_of_files(self) -> Iterator[str]:
