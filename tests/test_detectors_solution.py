@@ -133,6 +133,19 @@ def test_lone_detector_is_not_determined():
     assert all(found[d].verdict != "not determined" for d in SW if d != "NRCA4")
 
 
+def test_a_detector_with_too_few_links_is_no_part_of_the_mean():
+    """Truth: NRCA4 has 5 sources in common with others; zero points are reported less the mean of the other seven."""
+    m, _ = draw("few links", rolls=(0.0, 180.0))
+    mine = m.detector == SW.index("NRCA4")
+    shared = np.intersect1d(m.source[mine], m.source[~mine])[5:]
+    m = replace(m, source=np.where(mine & np.isin(m.source, shared), m.source + 10**6, m.source))
+    with pytest.warns(DegenerateTermWarning, match="zero point of NRCA4: constrained by only"):
+        solution = fit(m, scale="detectors")
+    values, errors = np.transpose([solution.value(f"zero_point[{d}]") for d in SW if d != "NRCA4"])
+    assert np.sum(values) == pytest.approx(0.0, abs=1e-12)
+    assert max(errors) < 0.001
+
+
 def test_baseline_must_be_a_detector_with_a_zero_point():
     m, _ = draw("gauges")
     solution = fit(m, scale="detectors")
@@ -215,6 +228,9 @@ def test_the_term_of_an_epoch_is_the_mean_of_its_exposures():
         assert error < 0.0005
     own = solution.value(f"exposure[{times[1]}]")
     assert own[0] == pytest.approx(terms[1] - means[0], abs=5 * own[1])
+    seen = m.select(m.time == times[1])
+    unseen = replace(seen, time=np.full(len(seen), times[1] + 500))  # an exposure that was not fitted: its epoch's mean
+    assert solution.predict(seen) - solution.predict(unseen) == pytest.approx(own[0])
 
 
 def test_auto_leaves_terms_of_exposures_out_where_they_cost_too_much(monkeypatch):

@@ -135,9 +135,10 @@ def test_an_array_is_corrected_by_one_table_or_not_at_all(second, line):
         ({"filter": "F150W"}, False),
         ({"detector": "NRCA2"}, False),
         ({"identity": (60000.5, "1", "2")}, False),
+        ({"mjd": 60000.1}, False),
         ({"identity": ()}, False),
     ],
-    ids=["same", "other filter", "other detector", "other exposure", "unknown"],
+    ids=["same", "other filter", "other detector", "other exposure", "other time", "unknown"],
 )
 def test_a_copy_under_another_name_is_found(change, is_copy):
     known = {"identity": (60000.0, "1", "2")}

@@ -10,8 +10,8 @@ from report_page import Page, measured
 
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.report.figures import (
     draw_band,
     draw_overview,

@@ -121,3 +121,6 @@ def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(syste
     assert null.shape == (110, 1)
     assert both.touches(contrasts, null).tolist() == [True, True, True, False]
     assert both.errors(free, contrasts[:3]) is None
+    # Rounding leaves up to the root of NULL_SHARE, 1e-5, of what is not determined in what is.
+    parts = contrasts[3] + np.outer((1e-7, 1e-3), contrasts[0])
+    assert both.touches(parts, null).tolist() == [False, True]

@@ -223,7 +223,8 @@ def test_photmjsr_that_is_not_that_of_the_row_is_warned_of(small_exposure, caplo
 def test_groups_without_a_common_scale_are_warned_of(small_exposure, caplog):
     row = {"filter": "F200W", "zero_point": 0.01}
     rows = [ZeroPointRow(detector=d, group=g, **row) for d, g in (("NRCA1", 1), ("NRCA2", 1), ("NRCB1", 2))]
-    OffsetTable(rows=rows[:2]).apply(small_exposure("NRCA1", "F200W"))
+    other_filter = dataclasses.replace(rows[2], filter="F150W")  # whose fluxes are another scale in any case
+    OffsetTable(rows=[*rows[:2], other_filter]).apply(small_exposure("NRCA1", "F200W"))
     assert "common scale" not in caplog.text
     OffsetTable(rows=rows).apply(small_exposure("NRCA1", "F200W"))
     assert "is of group 1, and other detectors are of group 2: nothing links the groups" in caplog.text
