@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.time import Time
 from derivation_of_magnitudes import DRIFT, PHOTMJSR, derive, simulate_photometry
 from reference_files import T0, run_flat, run_photom, write_area, write_flat, write_photom
@@ -441,10 +442,9 @@ def test_the_names_in_valid_for_are_those_of_all_photom_files(drifting):
 def set_column(path, name, values):
     """Put other values, of any type, in the place of a column of the only row of a photom file."""
     with fits.open(path) as hdulist:
-        columns = {column: np.array(hdulist["PHOTOM"].data[column]) for column in hdulist["PHOTOM"].data.names}
-        columns[name] = values
-        rows = np.rec.fromarrays(list(columns.values()), names=list(columns))
-        hdulist["PHOTOM"] = fits.BinTableHDU(rows, name="PHOTOM")
+        table = Table(np.array(hdulist["PHOTOM"].data))
+        table[name] = values
+        hdulist["PHOTOM"] = fits.BinTableHDU(table, name="PHOTOM")
         hdulist.writeto(path, overwrite=True)
 
 
