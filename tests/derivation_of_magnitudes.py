@@ -8,8 +8,8 @@ from astropy.table import Table
 
 from jwst_modfix import simulate
 from jwst_modfix.derivation.derive import Options, solve_photometry
+from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 

@@ -14,7 +14,7 @@ from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.checks import compare_apertures
 from jwst_modfix.fitting.solution import fit_quietly
-from jwst_modfix.photometry.apertures import growth_shares, systematic_error
+from jwst_modfix.photometry.forced import growth_shares, systematic_error
 from jwst_modfix.simulate import BANDS
 
 

@@ -9,7 +9,7 @@ from derivation_of_magnitudes import ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
 from jwst_modfix.derivation.bands import find_times
-from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.report.figures import plot_module_differences
 from jwst_modfix.simulate import detector_geometry
 
@@ -35,9 +35,8 @@ def test_the_sky_is_predicted_at_the_middles_of_the_arrays_wherever_the_sources_
     assert sky.sources == pytest.approx(expected, abs=3 * sky.sources_error)
 
 
-def test_pairs_have_no_bootstrap_of_the_network(photometry):
-    band = derive(*photometry, method="pairs", bootstrap=20).bands[0]
-    assert band.bootstrap is None
+def test_results_of_pairs_are_theirs(photometry):
+    band = derive(*photometry, method="pairs").bands[0]
     assert band.results[0].offset == band.pairs["long"].value("offset")[0]
 
 

@@ -8,8 +8,8 @@ from one_header import make_header
 from scipy.special import ndtr
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.forced import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.frames import Frame
 
 APERTURE = Aperture(radius=0.3, inner=0.75, outer=1.2)

@@ -7,7 +7,7 @@ import pytest
 from astropy.stats import sigma_clip
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import MAD_TO_SIGMA, clip, map_background, measure_sky
+from jwst_modfix.photometry.frames import MAD_TO_SIGMA, clip, map_background, measure_sky
 from jwst_modfix.photometry.source_list import find_connected, subtract
 
 NOISE = 0.02  # MJy/sr

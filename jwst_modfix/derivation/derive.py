@@ -14,20 +14,18 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
-from jwst_modfix.derivation.joined import describe_calibration
-from jwst_modfix.derivation.provenance import make_model, make_table
+from jwst_modfix.derivation.provenance import describe_calibration, make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import DETECTORS
 from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
-from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.photometry.apertures import APERTURES
+from jwst_modfix.jobs import THIS_PROCESS, Cache, Workers
 from jwst_modfix.photometry.catalogues import read_catalogues
-from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
+from jwst_modfix.photometry.columns import Criteria, Photometry, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
-from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
+from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -70,8 +68,7 @@ class Options:  # numpydoc ignore=PR01
     isolation: float | None = None  #: smallest distance to a neighbour [arcsec]; 1.0, and 0 for your own photometry
     compactness: float | None = None  #: smallest share of the flux within half the aperture's radius; no limit
     reserve_share: float = 0.2  #: share of the sources that is reserved for validation
-    seed: int = 1  #: seed of the reserved sources and of the bootstrap
-    bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
+    seed: int = 1  #: seed of the reserved sources
     aperture: str = "r"  #: magnitudes in the aperture 'r', in the 'large' one of 1.5 r, or 'extrapolated' from both
     colour_term: bool = False  #: fit the dependence of offsets on colour, where a second filter is measured
     allow_mixed: bool = False  #: accept exposures with different calibrations
@@ -103,14 +100,12 @@ class Options:  # numpydoc ignore=PR01
             raise MeasurementsError("fit_direction: needs method='network'; got method='pairs'")
         if self.colour_term and self.method != "network":
             raise MeasurementsError(f"colour_term: needs method='network'; got method={self.method!r}")
-        for name in ("significance", "bootstrap", "seed", "min_snr", "isolation"):
+        for name in ("significance", "seed", "min_snr", "isolation"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise MeasurementsError(f"{name}: must be at least 0; got {value}")
         if not 0 <= self.reserve_share <= 0.9:
             raise MeasurementsError(f"reserve_share: must be from 0 to 0.9; got {self.reserve_share}")
-        if self.bootstrap == 1:
-            raise MeasurementsError("bootstrap: must be 0 (none) or at least 2 draws; got 1")
 
     @cached_property
     def others(self) -> tuple[OffsetTable, ...]:

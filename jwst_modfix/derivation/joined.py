@@ -20,11 +20,9 @@ from jwst_modfix.derivation.provenance import find_validity
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
+from jwst_modfix.photometry.columns import FITS_META
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns, describe_band
-
-FITS_META = "MODFIX"
-"""Card of a file of measurements in FITS that holds its metadata as JSON."""
 
 MOST = 5_000_000
 """Measurements that are solved in memory; of more, a sample of as many, and the others in pieces."""
@@ -116,16 +114,6 @@ def _demand_rows(path: Path, number: int, there: Sequence[str], needed: Sequence
         raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")
     if not number:
         raise MeasurementsError(f"{path}: has no measurements; leave it out")
-
-
-def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
-    """Describe the calibration of exposures by detector, filter and pupil."""
-    found: dict[str, set[tuple[Any, ...]]] = {}
-    for header in headers:
-        key = f"{header.detector} {header.filter} {header.pupil}"
-        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
-    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
-    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
 
 
 def _join_calibrations(
@@ -261,7 +249,7 @@ class Stream:
             yield left
 
     def _batches(self) -> Iterator[Any]:
-        """Read batches; one iterator over all row groups would keep in memory what it has read of each."""
+        """Read batches of few row groups: Arrow keeps in memory what it has read of them."""
         rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
         for _, groups in groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__):
             yield from self.file.iter_batches(batch_size=_PIECE, row_groups=list(groups), columns=self.columns)

@@ -15,7 +15,7 @@ from astropy.time import Time
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
 from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky import SKY_FLOOR
-from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
+from jwst_modfix.photometry.forced import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -122,6 +122,16 @@ def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], 
     return Validity(context_first=ordered[0], context_last=ordered[-1], **files)
 
 
+def describe_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
+    """Describe the calibration of exposures by detector, filter and pupil."""
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for header in headers:
+        key = f"{header.detector} {header.filter} {header.pupil}"
+        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
+    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
+    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
+
+
 def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:
     """Sort file names; none if one is missing: the table would refuse its exposure."""
     names = [value for value in values if value not in (None, "N/A")]
@@ -197,7 +207,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     known["sky_zero_points"] = {n: {"value": v, "error": e} for n, (v, e) in band.sky_points.items()}
     if band.solution is None:
         return known
-    solution, bootstrap, colour = band.solution, band.bootstrap, band.colour
+    solution, colour = band.solution, band.colour
     terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
@@ -227,8 +237,6 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
                               "words": band.colour_words},
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
-        "module_slopes": band.module_slopes,
-        "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }  # fmt: skip
 
 
