@@ -9,7 +9,7 @@ from simulated_network import TABLE_2_SW, Survey
 from simulated_network import simulate as simulate_modules
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.verdict import judge
 
 
@@ -131,6 +131,17 @@ def test_lone_detector_is_not_determined():
     assert found["NRCA4"].zero_point is None
     assert "no source links it to the detectors of the baseline's group" in found["NRCA4"].words
     assert all(found[d].verdict != "not determined" for d in SW if d != "NRCA4")
+
+
+def test_the_reference_of_a_group_without_a_zero_point_has_none_in_words():
+    """Truth: dithers of one roll link all detectors, by so few sources that none of them is determined."""
+    m, _ = simulate(network := Network(rolls=(0.0,), dithers=2), network.seeds("snapf"))
+    solution = fit_quietly(m, scale="detectors")
+    words = {status.term.part: status.words for status in solution.status}
+    assert words["NRCA4"] == "zero point of NRCA4: no detector that it is linked to has a zero point; not fitted"
+    assert len(set(solution.links.detector_group.tolist())) == 1
+    assert {status.status for status in solution.status} == {"no information"}
+    assert not any("no source links it" in result.words for result in judge(solution))
 
 
 def test_a_detector_with_too_few_links_is_no_part_of_the_mean():

@@ -229,21 +229,17 @@ def test_the_forecast_is_the_error_of_the_fit():
         assert status.expected_error == pytest.approx(error, rel=1e-9)
 
 
-def test_the_difference_between_the_modules_middles():
-    """Truth: 0.01 + k d with k = 0.004 and the modules' sources at u = +1.2 and -0.9 arcmin: d = 1.05; A minus B."""
+@pytest.mark.parametrize(("side", "expected"), [(60, 0.014), (-60, 0.006)])
+def test_the_difference_between_two_places(side, expected):
+    """Truth: A minus B is 0.01 + k d, with k = 0.004 and places at u = +1 and -1 arcmin, or exchanged."""
     parts = [
         pairs_of(np.full(30, 0.01 + 0.002 * (a + b)), (0.001, 0.001), array="long", u=(a, b), first=100 * i)
         for i, (a, b) in enumerate([(1.0, 0.6), (1.4, 1.2)])
     ]
     solution = fit(joined(*parts), robust=False, scatter=False)
     assert solution.value("slope[long]")[0] == pytest.approx(0.004, abs=1e-9)
-    assert solution.difference("long")[0] == pytest.approx(0.01 + 0.004 * 1.05, abs=1e-9)
-    assert solution.difference("long", (ORIGIN[0] + 60, -492.4), (ORIGIN[0] - 60, -492.4))[0] == pytest.approx(
-        0.014, abs=1e-9
-    )
-    assert solution.difference("long", (ORIGIN[0] - 60, -492.4), (ORIGIN[0] + 60, -492.4))[0] == pytest.approx(
-        0.006, abs=1e-9
-    )
+    places = (ORIGIN[0] + side, -492.4), (ORIGIN[0] - side, -492.4)
+    assert solution.difference("long", *places)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_reserved_sources_add_the_errors_of_both():
@@ -309,7 +305,7 @@ def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
     solution = fit(joined(*parts), robust=False, scatter=False)
     level = [solution.values[solution.names.index(f"level[{array}]")] for array in "1234"]
     assert level == pytest.approx([0.01, -0.01, 0.03, -0.03], abs=1e-9)
-    groups = [solution.level_group[array] for array in "1234"]
+    groups = solution.links.group(np.array([0, 2, 4, 6]))  # of the arrays' detectors in module A
     assert groups[0] == groups[1] != groups[2] == groups[3]
 
 
@@ -401,8 +397,8 @@ def solution():
         (lambda s: s.zero_points("C"), "baseline must be one of B, A, mean, or a detector such as NRCB1; got 'C'"),
         (lambda s: s.zero_points("NRCA5"), "baseline must be one of .*; got 'NRCA5'"),
         (lambda s: s.zero_points(None), "baseline must be one of .*; got None"),
-        (lambda s: s.difference("1"), "array '1' is not part of the solution; long is"),
-        (lambda s: s.difference("5"), "array '5' is not part of the solution; long is"),
+        (lambda s: s.difference("1", ORIGIN, ORIGIN), "array '1' is not part of the solution; long is"),
+        (lambda s: s.difference("5", ORIGIN, ORIGIN), "array '5' is not part of the solution; long is"),
         (lambda s: s.difference("long", (1.0,), (2.0, 3.0)), "place_A and place_B must be V2, V3 in arcsec; got"),
         (
             lambda s: s.predict(replace(s.measurements, filter="F150W")),
