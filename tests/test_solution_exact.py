@@ -10,7 +10,7 @@ from scipy.stats import chi2, norm
 from simulated_network import HARD, LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.checks import validate
+from jwst_modfix.fitting.checks import bootstrap_sources, validate
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
 from jwst_modfix.fitting.separability import forecast_terms
@@ -258,6 +258,19 @@ def test_reserved_sources_add_the_errors_of_both():
     assert left.sigmas == pytest.approx(left.residual / np.hypot(error, solution.value("offset[1]")[1]), rel=1e-3)
 
 
+def test_bootstrap_draws_scatter_as_means_of_sources_do():
+    """Truth: sum c (d - mean) / sum c with Poisson c scatters by sqrt(mean square / n), here to 1%."""
+    n = 400
+    difference = 0.02 + 0.003 * np.random.default_rng(9).standard_normal(n)
+    solution = fit(pairs_of(difference, (0.003, 0.003)), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(10), 10_000)
+    expected = difference.std() / np.sqrt(n)
+    assert found.names == ("offset[1]",)
+    assert found.draws.mean() == pytest.approx(difference.mean(), abs=4 * expected / 100)
+    assert found.draws.std() == pytest.approx(expected, rel=0.03)
+    assert found.ratio[0] == pytest.approx(found.draws.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("offset", "error", "significant"), [(0.0195, 0.01, False), (0.0197, 0.01, True)])
 def test_epoch_terms_are_significant_at_95_percent(offset, error, significant, sign):
@@ -359,6 +372,16 @@ def test_correlated_epoch_terms_are_both_fitted():
     )
     solution = fit(m, robust=False, scatter=False)
     assert {status.term.name for status in solution.status if status.is_fitted} == {"offset[1]", "epoch[1]", "epoch[2]"}
+
+
+def test_bootstrap_draws_of_an_epoch_term():
+    """Truth: (p + q) / 2 of the patches' means scatters by half the two errors of the mean in quadrature."""
+    p, q = 0.03 + 0.002 * RNG.standard_normal(300), -0.01 + 0.003 * RNG.standard_normal(300)
+    solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(11), 5000)
+    expected = np.sqrt(p.var() / 300 + q.var() / 300) / 2
+    assert found.names == ("offset[1]", "epoch[1]")
+    assert found.draws.std(axis=0) == pytest.approx(expected, rel=0.04)
 
 
 @pytest.fixture(scope="module")

@@ -146,13 +146,14 @@ def test_the_least_error_is_a_number(error):
         ({"colour_term": "no"}, "colour_term must be True or False; got 'no'"),
         ({"scatter": "False"}, "scatter must be True or False; got 'False'"),
         ({"fit_direction": None}, "fit_direction must be True or False; got None"),
+        ({"per_module": 2}, "per_module must be True or False; got 2"),
         ({"direction": np.nan}, "direction must be a number, and origin two; got nan"),
         ({"direction": "90"}, "direction must be a number, and origin two; got '90'"),
         ({"origin": (1.0,)}, r"origin two; got 90.0 and \(1.0,\)"),
         ({"origin": None}, "origin two; got 90.0 and None"),
         ({"min_sources": np.nan}, "min_sources must be a number greater than 0; got nan"),
         ({"min_sources": "10"}, "min_sources must be a number greater than 0; got '10'"),
-        ({"scale": "detectors", "fit_direction": True}, "fit_direction needs scale='modules'; got scale='detectors'"),
+        ({"scale": "detectors", "per_module": True}, "fit_direction and per_module need scale='modules'"),
     ],
 )
 def test_parameters_of_another_type_are_refused(options, words):
