@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 from photutils.aperture import ApertureStats, CircularAperture
 
-from jwst_modfix.photometry.apertures import FARTHEST, LARGE, default_aperture, growth_shares, systematic_error
+from jwst_modfix.photometry.forced import FARTHEST, LARGE, default_aperture, growth_shares, systematic_error
 from jwst_modfix.simulate import BANDS, Wavefronts, random_stream
 from jwst_modfix.simulate.diffraction import DiffractionPSF
 from jwst_modfix.simulate.scene import Mixture

@@ -8,17 +8,20 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from jwst_modfix.errors import ModuleOffsetError, OutputError
+from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
 
 _PREFIX = ".modfix-part"  # then host, process id and a random word: the names of our hidden folders
+_MAX_NAME = 255  # bytes, of most file systems
 _ABANDONED = 7 * 86400  # s; after this time a folder of another host, whose processes cannot be seen, is a leftover
 
 
 @contextlib.contextmanager
-def explained(target, rule="cannot be written"):
+def explained(target: str | Path, rule: str = "cannot be written") -> Iterator[None]:
     """Convert an error of the operating system into one that names the file."""
     try:
         yield
@@ -49,7 +52,7 @@ def _reason(error, folder):
 
 
 @contextlib.contextmanager
-def written_whole(target):
+def written_whole(target: str | Path) -> Iterator[Path]:
     """Write a file in a hidden folder, and move it to its place when complete.
 
     A process that is killed leaves ``target`` as it was, or complete. The move is not forced to the disk: a power
@@ -66,7 +69,7 @@ def written_whole(target):
 
 
 @contextlib.contextmanager
-def part_folder(folder):
+def part_folder(folder: Path) -> Iterator[Path]:
     """Make a hidden folder, named by this process, for files that are not complete."""
     prefix = f"{_PREFIX}-{socket.gethostname()}-{os.getpid()}-"
     path = Path(tempfile.mkdtemp(dir=folder, prefix=prefix))
@@ -76,7 +79,7 @@ def part_folder(folder):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_leftovers(folders):
+def remove_leftovers(folders: Iterable[Path]) -> list[Path]:
     """Remove the hidden folders that killed runs left in folders; return their paths."""
     removed = []
     for folder in dict.fromkeys(folders):
@@ -129,6 +132,35 @@ def refuse_existing(targets: Iterable[str | Path], error: type[ModuleOffsetError
         raise error(f"{', '.join(existing)}: exists already and is not overwritten; give another name or remove it")
 
 
+def check_targets(
+    targets: Collection[Path], inputs: Iterable[Any], *, ends: tuple[str, ...] = ("",), allow_existing: bool = True
+) -> None:
+    """Refuse outputs that cannot be written, or would overwrite each other or inputs."""
+    protected, bad, problems = set(map(identify, inputs)) - {None}, [], []
+    # Two names that differ in case only are one file on some systems.
+    counts = Counter((target.parent, target.name.lower()) for target in targets)
+    for target in dict.fromkeys(targets):
+        count = counts[target.parent, target.name.lower()]
+        if not target.name.endswith(ends):
+            bad.append(f"{target}: outputs are .fits or .asdf files; set output_ext to one of them")
+        elif target.suffix == ".fits" and not (target.name.isascii() and target.name.isprintable()):
+            bad.append(f"{target}: a FITS header holds names of printable ASCII only; rename the input")
+        elif len(target.name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+            bad.append(f"{target}: the name has more than {_MAX_NAME} bytes; rename the input")
+        if count > 1:
+            problems.append(f"{target} would be written for {count} exposures")
+        if identify(target) in protected:
+            problems.append(f"{target} is an input, which is never overwritten")
+    if bad:
+        raise OutputError("; ".join(bad))
+    if problems:
+        raise AssociationError(problems=[*problems[:-1], f"{problems[-1]}: set output_dir or suffix"])
+    existing = [] if allow_existing else find_existing(targets)
+    if existing:
+        exist = "exists" if len(existing) == 1 else "exist"
+        raise OutputError(f"{', '.join(existing)}: {exist}, and on_existing is 'error'")
+
+
 def write_text(target: str | Path, text: str) -> None:
     """Write a file of UTF-8 text with the line ends of Unix, whole or not at all."""
     with written_whole(target) as partial:
@@ -142,6 +174,15 @@ def identify(path):
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
+
+
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """Find a state of a file that changes with its content; None without a file."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):  # the latter of a name that no file can have
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def locate(path) -> Path:

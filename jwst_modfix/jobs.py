@@ -1,10 +1,13 @@
-"""Jobs, one for each exposure, in this process, in others or on a Dask cluster."""
+"""Jobs, one for each exposure, in processes or on a cluster; a cache of results."""
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
+import io
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -12,21 +15,31 @@ import socket
 import sys
 import threading
 import types
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import resources
 from logging.handlers import QueueHandler
 from multiprocessing import connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from jwst_modfix.errors import WorkerError
+import numpy as np
+
+from jwst_modfix.errors import ExposureError, WorkerError
+from jwst_modfix.exposure import open_fits
+from jwst_modfix.files import file_state, written_whole
 from jwst_modfix.text import log
 
-__all__ = ["THIS_PROCESS", "Workers"]
+__all__ = ["THIS_PROCESS", "Cache", "Known", "Workers"]
 
 _CONNECT_TIMEOUT = 10  # s
 _VERSION = importlib.metadata.version("jwst-modfix")
+_LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
+_DIGEST = "digest"
+_BUFFER = 2**18  # bytes
 _RESUME = "run again: finished results are kept (on_existing='skip' for a correction, the cache for a derivation)"
 
 
@@ -224,3 +237,93 @@ def _connect(address):
     with client:
         log.info("%d workers at %s", len(client.scheduler_info(n_workers=-1)["workers"]), address)
         yield client
+
+
+class Known(dict[str, np.ndarray]):
+    """A result that was in the cache."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of results, identified by the pixels, parameters and code behind each."""
+
+    folder: Path  # made with the first entry
+    package: str = "jwst_modfix.photometry"  # whose code makes the results
+
+    def fetch(
+        self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
+    ) -> dict[str, np.ndarray]:
+        """Return the result from the cache, if intact, else compute and store it."""
+        if (state := file_state(path)) is None:
+            return _as_arrays(make())  # the reader's message says what is wrong with the file
+        key = _digest([kind, _code(self.package), _digest_file(path, state), *parameters])
+        entry = self.folder / f"{kind}-{key}.npz"
+        if (known := _read(entry, key)) is not None:
+            return Known(known)
+        made = _as_arrays(make())
+        if file_state(path) == state:  # otherwise the content is not the one of the key
+            _write(entry, key, made)
+        return made
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest_file(path, _state):
+    """Digest a file without its variances, which are 40% of it and are not read."""
+    spans = []
+    with contextlib.suppress(ExposureError), open_fits(path) as hdulist:  # of what is no FITS file, everything
+        is_packed = path.suffix.lower() == ".gz"  # whose bytes are at other places
+        places = [hdu.fileinfo() for hdu in hdulist if hdu.name.startswith("VAR_") and not is_packed]
+        spans = [(place["datLoc"], place["datLoc"] + place["datSpan"]) for place in places]
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER))
+    with path.open("rb") as file:
+        for first, after in [*spans, (math.inf, 0)]:
+            while size := file.readinto(buffer[: int(min(first - file.tell(), _BUFFER))]):
+                digest.update(buffer[:size])
+            file.seek(after)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code(package):
+    """Digest code that makes results: a package, and versions of libraries."""
+    sources = sorted(resources.files(package).iterdir(), key=lambda file: file.name)
+    content = [file.read_bytes() for file in sources if file.name.endswith(".py")]
+    return _digest([*content, *(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)])
+
+
+def _digest(parts):
+    """Digest parts with lengths, so that ("ab", "c") differs from ("a", "bc")."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else bytes(part)
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
+
+
+def _as_arrays(result):
+    return {name: np.asarray(value) for name, value in result.items()}
+
+
+def _seal(key, arrays):
+    """Digest of an entry: its key, and each array with its name, type and shape."""
+    parts = [key]
+    for name, array in sorted(arrays.items()):
+        parts += [name, array.dtype.str, str(array.shape), array.tobytes()]
+    return _digest(parts)
+
+
+def _read(entry, key):
+    try:
+        with entry.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception:  # any error that the readers of a damaged file raise
+        return None
+    return arrays if str(arrays.pop(_DIGEST, None)) == _seal(key, arrays) else None
+
+
+def _write(entry, key, arrays):
+    """Store an entry; if the folder cannot be written, the next run measures again."""
+    content = io.BytesIO()
+    np.savez(content, **arrays, **{_DIGEST: np.array(_seal(key, arrays))})
+    with contextlib.suppress(OSError), written_whole(entry) as partial:
+        partial.write_bytes(content.getvalue())

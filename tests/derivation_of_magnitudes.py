@@ -8,14 +8,14 @@ from astropy.table import Table
 
 from jwst_modfix import simulate
 from jwst_modfix.derivation.derive import Options, solve_photometry
+from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 DRIFT = 0.006  # mag: t of the second epoch, in every filter
 PHOTMJSR = {"A": 2.1, "B": 2.3}  # of every filter, by module
-CONTEXTS = ("jwst_1126.pmap", "jwst_0989.pmap", "jwst_1084.pmap")  # by epoch
+CONTEXTS = ("jwst_1126.pmap", "jwst_989.pmap", "jwst_1084.pmap")  # by epoch
 SKY = 0.3  # MJy/sr, as bright over both modules
 
 ROWS = {

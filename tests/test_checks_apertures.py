@@ -14,7 +14,7 @@ from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.checks import compare_apertures
 from jwst_modfix.fitting.solution import fit_quietly
-from jwst_modfix.photometry.apertures import growth_shares, systematic_error
+from jwst_modfix.photometry.forced import growth_shares, systematic_error
 from jwst_modfix.simulate import BANDS
 
 
@@ -36,14 +36,17 @@ def test_growth_is_the_light_between_the_apertures(sigma):
     assert (one.growth, one.far_growth) == pytest.approx(expected, abs=3e-4)
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.25])  # arcsec: of the wider source, the larger apertures hold much more
-def test_errors_of_larger_apertures_are_their_scatter(sigma):
+@pytest.mark.parametrize(
+    ("sigma", "detector", "channel"),  # sigma [arcsec]: of the wider source, the larger apertures hold much more
+    [(0.05, "NRCALONG", "LONG"), (0.25, "NRCA1", "SHORT")],
+)
+def test_errors_of_larger_apertures_are_their_scatter(sigma, detector, channel):
     """The truth: the scatter of 1500 draws of noise, known to 1.8%. All apertures share pixels and the sky."""
     rng, image = np.random.default_rng(8), draw(60.0, 60.0, 2e-6, sigma=sigma)
-    frames = (make_frame(image + rng.normal(0, NOISE, SHAPE)) for _ in range(1500))
+    frames = (make_frame(image + rng.normal(0, NOISE, SHAPE), detector=detector) for _ in range(1500))
     found = [measure_source(frame, 60.0, 60.0, SCALE, APERTURE) for frame in frames]
     mag, growth, far = np.transpose([(-2.5 * np.log10(f.flux), f.growth, f.far_growth) for f in found])
-    near_share, far_share = growth_shares("extrapolated", "SHORT")
+    near_share, far_share = growth_shares("extrapolated", channel)
     values = {"growth": growth, "large": mag + growth, "extrapolated": mag + near_share * growth + far_share * far}
     for name, value in values.items():
         error = np.median([getattr(f, f"{name}_error") for f in found])

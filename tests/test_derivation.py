@@ -9,8 +9,7 @@ from derivation_of_magnitudes import CONTEXTS, DRIFT, PHOTMJSR, ROWS, SKY, deriv
 
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.photometry.columns import Flag
-from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.photometry.columns import Flag, Photometry
 from jwst_modfix.simulate import detector_geometry
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import OffsetTable
@@ -72,9 +71,9 @@ def test_offsets_slope_and_epoch_terms_are_those_put_in(derivation):
 
 
 def test_the_table_names_the_calibration_of_all_exposures(derivation, photometry):
-    """Contexts are in the order of their numbers, not of time: first jwst_0989, last jwst_1126."""
+    """Contexts are in the order of their numbers, not of time or text: first jwst_989, last jwst_1126."""
     valid = derivation.table.valid_for
-    assert (valid.context_first, valid.context_last) == ("jwst_0989.pmap", "jwst_1126.pmap")
+    assert (valid.context_first, valid.context_last) == ("jwst_989.pmap", "jwst_1126.pmap")
     assert set(valid.photom) == {header.photom for header in photometry[1]}
     assert valid.flat == ("jwst_nircam_flat_0001.fits",)
     assert all(row.photmjsr == PHOTMJSR for row in derivation.table.rows)
@@ -99,6 +98,22 @@ def test_photmjsr_that_differs_between_exposures_is_not_written(photometry):
     assert table.row(*SHORT.key).photmjsr == PHOTMJSR
     at_once = [replace(header, mjd=headers[0].mjd) for header in headers]
     assert derive(made, at_once, epochs).table.row(*LONG.key).photmjsr is None, "no line in time goes through them"
+
+
+@pytest.mark.parametrize(("bend", "is_written"), [(0.0005, True), (0.004, False)])
+@pytest.mark.parametrize("unit", [0.01, 100.0])
+def test_photmjsr_that_changes_along_a_line_is_written_for_the_mean_date(photometry, bend, is_written, unit):
+    """Truth: PHOTMJSR of a photom file falls by 2% a year, and that of the second epoch is off by the bend."""
+    made, headers, epochs = photometry
+    days = np.array([header.mjd for header in headers]) - headers[0].mjd
+    change = unit * (1 - 0.02 * days / 365) * (1 + bend * (epochs.number == 1))
+    headers = [replace(header, photmjsr=header.photmjsr * c) for header, c in zip(headers, change, strict=True)]
+    found = derive(made, headers, epochs).table.row(*LONG.key).photmjsr
+    middle = np.mean([day for day, header in zip(days, headers, strict=True) if header.filter == "F444W"])
+    expected = {
+        name: pytest.approx(unit * value * (1 - 0.02 * middle / 365), rel=1e-3) for name, value in PHOTMJSR.items()
+    }
+    assert found == (expected if is_written else None)
 
 
 def test_the_reference_file_says_when_and_of_what_it_was_made(described, photometry):

@@ -9,7 +9,7 @@ from derivation_of_magnitudes import ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
 from jwst_modfix.derivation.bands import find_times
-from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.report.figures import plot_module_differences
 from jwst_modfix.simulate import detector_geometry
 

@@ -8,7 +8,7 @@ from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
 
 from jwst_modfix.derivation.provenance import describe_derivation, make_model
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.steps.outputs import write_products
+from jwst_modfix.steps.module_offset_derive import write_products
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSETS = {"1": 0.015, "2": -0.05, "3": 0.014, "4": -0.03}

@@ -6,7 +6,8 @@ from astropy.table import Table
 from derivation_of_magnitudes import ROWS, derive, simulate_photometry
 from one_header import make_header
 
-from jwst_modfix.derivation.joined import derive_from, describe_calibration
+from jwst_modfix.derivation.joined import derive_from
+from jwst_modfix.derivation.provenance import describe_calibration
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.table.table import OffsetTable
 

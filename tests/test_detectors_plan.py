@@ -113,6 +113,8 @@ def test_a_forecast_has_no_luck_of_the_draw():
     options = {"density": 10.0, "scatter": 0.003, "choice": Choice(fit_slope="none"), "reserve_share": 0.0}
     errors = [plan_bands(pointings, np.random.default_rng(seed), **options)[0].largest_error() for seed in range(1, 7)]
     assert np.std(errors) < 0.02 * np.mean(errors)
+    fewer = plan_bands(pointings, np.random.default_rng(1), **options | {"reserve_share": 0.2})[0].largest_error()
+    assert fewer == pytest.approx(errors[0] / np.sqrt(0.8), rel=0.05), "a fifth of the sources is reserved"
     # Of N sources, half tell t - Delta and half t + Delta (Eq. 7 and 8), each to sqrt(2) 3 mmag.
     m = plan_measurements(pointings, *draw_places(pointings, np.random.default_rng(1), 10.0, even=True), 0.003)
     shared = np.unique(m.source, return_counts=True)[1] == 2

@@ -9,7 +9,7 @@ from simulated_network import TABLE_2_SW, Survey
 from simulated_network import simulate as simulate_modules
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.verdict import judge
 
 
@@ -133,6 +133,30 @@ def test_lone_detector_is_not_determined():
     assert all(found[d].verdict != "not determined" for d in SW if d != "NRCA4")
 
 
+def test_the_reference_of_a_group_without_a_zero_point_has_none_in_words():
+    """Truth: dithers of one roll link all detectors, by so few sources that none of them is determined."""
+    m, _ = simulate(network := Network(rolls=(0.0,), dithers=2), network.seeds("snapf"))
+    solution = fit_quietly(m, scale="detectors")
+    words = {status.term.part: status.words for status in solution.status}
+    assert words["NRCA4"] == "zero point of NRCA4: no detector that it is linked to has a zero point; not fitted"
+    assert len(set(solution.links.detector_group.tolist())) == 1
+    assert {status.status for status in solution.status} == {"no information"}
+    assert not any("no source links it" in result.words for result in judge(solution))
+
+
+def test_a_detector_with_too_few_links_is_no_part_of_the_mean():
+    """Truth: NRCA4 has 5 sources in common with others; zero points are reported less the mean of the other seven."""
+    m, _ = draw("few links", rolls=(0.0, 180.0))
+    mine = m.detector == SW.index("NRCA4")
+    shared = np.intersect1d(m.source[mine], m.source[~mine])[5:]
+    m = replace(m, source=np.where(mine & np.isin(m.source, shared), m.source + 10**6, m.source))
+    with pytest.warns(DegenerateTermWarning, match="zero point of NRCA4: constrained by only"):
+        solution = fit(m, scale="detectors")
+    values, errors = np.transpose([solution.value(f"zero_point[{d}]") for d in SW if d != "NRCA4"])
+    assert np.sum(values) == pytest.approx(0.0, abs=1e-12)
+    assert max(errors) < 0.001
+
+
 def test_baseline_must_be_a_detector_with_a_zero_point():
     m, _ = draw("gauges")
     solution = fit(m, scale="detectors")
@@ -215,6 +239,9 @@ def test_the_term_of_an_epoch_is_the_mean_of_its_exposures():
         assert error < 0.0005
     own = solution.value(f"exposure[{times[1]}]")
     assert own[0] == pytest.approx(terms[1] - means[0], abs=5 * own[1])
+    seen = m.select(m.time == times[1])
+    unseen = replace(seen, time=np.full(len(seen), times[1] + 500))  # an exposure that was not fitted: its epoch's mean
+    assert solution.predict(seen) - solution.predict(unseen) == pytest.approx(own[0])
 
 
 def test_auto_leaves_terms_of_exposures_out_where_they_cost_too_much(monkeypatch):

@@ -460,6 +460,7 @@ TRACES = [
     [("S_MODOFF", "")],
     [("S_MODOFF", "T")],
     [("S_MODOFF", True)],
+    [("S_MODOFF", "FAILED")],
     [("R_MODOFF", "table.asdf")],
     [("MODFOFF", 0.1)],
     [("MODFHASH", "0123")],
@@ -470,7 +471,8 @@ TRACES = [
 def test_any_trace_of_a_correction_counts(path, cards):
     edit(path, lambda hdulist: [hdulist[0].header.append(card) for card in cards])
     for source in by_each_route(path):
-        assert describe(source).status == "COMPLETE"
+        found = describe(source)
+        assert (found.status, found.failed) == ("COMPLETE", ()), "and no earlier step has failed"
 
 
 @pytest.mark.parametrize("card", [("S_MODOFF", "COMPLETE"), ("MODFOFF", 0.1), ("R_MODOFF", "table.asdf")], ids=str)

@@ -126,6 +126,12 @@ def test_a_step_that_is_skipped_leaves_the_status_of_a_former_correction(pair, m
     assert_corrected(models_of(seen), pair)
 
 
+@pytest.mark.parametrize(("skip", "name"), [(False, "mosaic_modfix"), (True, "mosaic")])
+def test_the_pipeline_names_the_product_anew_where_it_corrects(pair_folder, monkeypatch, skip, name):
+    pipeline, _ = run_image3(ModuleOffsetImage3Pipeline, "data/set_asn.json", monkeypatch, module_offset={"skip": skip})
+    assert pipeline.output_file == name
+
+
 def test_parameter_files_of_a_pipeline_of_your_own(tmp_path, page, monkeypatch):
     """Truth: the parameter file that the page shows, and the ASDF file that stpipe writes of it."""
     (tmp_path / "my_pipelines.py").write_text(page["source"])

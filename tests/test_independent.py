@@ -7,8 +7,7 @@ import pytest
 import sep
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, simulate
-from jwst_modfix.photometry.apertures import default_aperture
-from jwst_modfix.photometry.forced import measure_frame
+from jwst_modfix.photometry.forced import default_aperture, measure_frame
 from jwst_modfix.photometry.frames import read_frame, read_header
 from jwst_modfix.photometry.source_list import detect, merge_detections
 from jwst_modfix.table.file import PACKAGED_TABLE, SCHEMA_URI

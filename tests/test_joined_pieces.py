@@ -12,7 +12,8 @@ from jwst_modfix.derivation.joined import derive_from
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.solution import fit
 
-pytest.importorskip("pyarrow")
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 SOURCES, EXPOSURES = 3000, 20
 OPTIONS = {"scale": "detectors", "field_order": "2", "exposure_terms": "fit"}
 
@@ -73,6 +74,25 @@ def test_a_sample_and_the_rest_are_as_good_as_all_in_memory(write, drawn, monkey
     assert not any("in pieces" in remark for remark in solved.remarks)
 
 
+@pytest.mark.parametrize("rows", [500, 2500, 10**6])
+def test_pieces_hold_each_row_once_and_memory_only_some_row_groups(write, drawn, rows):
+    """Truth: the rows of the file; with groups of at most 2500 of 30,000 rows, Arrow keeps less than half of them."""
+    path = write()
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table, path, row_group_size=rows)
+    whole = table.nbytes
+    del table
+    (stream,) = joined.open_streams([path])
+    before = pyarrow.total_allocated_bytes()
+    pieces, kept = [], []
+    for piece in stream.read():
+        pieces.append(np.array(piece["mag"]))
+        kept.append(pyarrow.total_allocated_bytes() - before)
+    np.testing.assert_array_equal(np.concatenate(pieces), drawn[0].mag)
+    assert len(pieces) >= 4
+    assert rows > len(drawn[0]) or max(kept) < whole / 2
+
+
 def test_the_order_of_fields_is_chosen_by_the_sample(write, drawn):
     """Truth: fields of order 2 were put in; sources are reserved by the file."""
     path = write(reserved=lambda column: drawn[0].source % 5 == 0)
@@ -120,6 +140,14 @@ def test_a_missing_column_or_value_is_refused(write, tmp_path):
     table.write(tmp_path / "none.parquet", format="parquet")
     with pytest.raises(MeasurementsError, match="none.parquet: has no column time; give a measurement file"):
         derive_from([tmp_path / "none.parquet"], allow_mixed=True, **OPTIONS)
+
+
+@pytest.mark.parametrize("most", [10, 10**6], ids=["in pieces", "in memory"])
+def test_a_file_without_measurements_is_refused(write, monkeypatch, most):
+    paths = [write(), write("none.parquet", slice(0))]
+    monkeypatch.setattr(joined, "MOST", most)
+    with pytest.raises(MeasurementsError, match=r"none.parquet: has no measurements; leave it out"):
+        derive_from(paths, allow_mixed=True, **OPTIONS)
 
 
 def test_measurements_that_two_large_files_have_are_refused(write):

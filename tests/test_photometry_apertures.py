@@ -8,8 +8,8 @@ from one_header import make_header
 from scipy.special import ndtr
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.forced import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.frames import Frame
 
 APERTURE = Aperture(radius=0.3, inner=0.75, outer=1.2)
@@ -30,11 +30,11 @@ def draw(x, y, flux, sigma=0.028, sky=0.2, area=1.0):
     return sky + flux * light / (PIXAR_SR * 1e6 * area)
 
 
-def make_frame(data, bad=None, saturated=None, area=1.0, err=NOISE):
+def make_frame(data, bad=None, saturated=None, area=1.0, err=NOISE, detector="NRCA1"):
     none = np.zeros(SHAPE, bool)
     arrays = {"data": data, "err": np.full(SHAPE, err), "area": np.full(SHAPE, area)}
     masks = {"bad": none if bad is None else bad, "saturated": none if saturated is None else saturated}
-    return Frame(header=make_header(pixar_sr=PIXAR_SR, shape=SHAPE), geometry=None, **masks, **arrays)
+    return Frame(header=make_header(detector, pixar_sr=PIXAR_SR, shape=SHAPE), geometry=None, **masks, **arrays)
 
 
 def measure_source(frame, x, y, scale, aperture):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from jwst_modfix.photometry import forced as cache_module
-from jwst_modfix.photometry.forced import Cache
+from jwst_modfix import jobs
+from jwst_modfix.jobs import Cache
 
 MADE = {"x": np.array([1.5, np.nan]), "n": np.array(3)}
 
@@ -55,7 +55,7 @@ def test_another_kind_parameter_content_or_code_is_measured_again(fetch, exposur
     change = {"parameters": ("ab", "c"), **change}
     exposure.write_bytes(change.pop("content", b"pixels"))
     if code := change.pop("code", None):
-        monkeypatch.setattr(cache_module, "_code", lambda: code)
+        monkeypatch.setattr(jobs, "_code", lambda package: code)
     assert fetch(**change)
 
 

@@ -19,11 +19,12 @@ def test_gap_in_time_ends_an_epoch_whatever_the_order():
         (range(60000, 60200, 25), [33.0] * 8, {}, [0] * 8),
         ([60000, 60001, 60002, 60003], [30, 31, 124, 125], {}, [0, 0, 1, 1]),
         ([60000, 60001, 60002, 60003], [30, 34, 38, 42], {}, [0, 0, 1, 1]),
+        ([60000, 60030, 60060.1, 60061], [30, 35, 35, 40.1], {}, [0, 0, 1, 2]),
         ([60000, 60001, 60002], [359.0, 1.0, -1.0], {}, [0, 0, 0]),
         ([60000, 60040], [0, 8], {"gap_days": 50, "roll_tolerance": 10}, [0, 0]),
         ([60000, 60004], [0, 0], {"gap_days": 3}, [0, 1]),
     ],
-    ids=["no gap", "other roll", "5 deg from the first", "modulo 360", "wide limits", "narrow limits"],
+    ids=["no gap", "other roll", "5 deg from the first", "at limits", "modulo 360", "wide limits", "narrow limits"],
 )
 def test_a_gap_or_another_roll_ends_an_epoch(times, rolls, limits, numbers):
     np.testing.assert_array_equal(group_epochs(times, rolls, **limits).number, numbers)

@@ -13,12 +13,11 @@ from stdatamodels.jwst.datamodels import ImageModel, dqflags
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.jobs import Workers
+from jwst_modfix.jobs import Cache, Workers
 from jwst_modfix.photometry import forced
-from jwst_modfix.photometry.apertures import Aperture, default_aperture
 from jwst_modfix.photometry.columns import select_measurements
 from jwst_modfix.photometry.epochs import group_epochs
-from jwst_modfix.photometry.forced import Cache, find_sources, measure_frame, measure_sources
+from jwst_modfix.photometry.forced import Aperture, default_aperture, find_sources, measure_frame, measure_sources
 from jwst_modfix.photometry.frames import read_frame, read_header
 from jwst_modfix.photometry.source_list import detect, merge_detections
 from jwst_modfix.table.table import OffsetRow, OffsetTable
@@ -204,6 +203,8 @@ def test_sources_too_faint_to_be_measured_need_not_be_deblended(exposures):
         left, right = (getattr(found, name)[found.flux >= least] for found in (every, bright))
         np.testing.assert_array_equal(np.sort(left), np.sort(right))
     assert len(every.ra) >= len(bright.ra) > np.sum(every.flux >= least) > 10
+    larger = detect(replace(frame, area=1.05 * frame.area))
+    np.testing.assert_allclose(larger.flux, 1.05 * every.flux, rtol=1e-6)  # surface brightness times the pixels' area
 
 
 def assert_same(found, expected):

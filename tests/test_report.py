@@ -10,8 +10,8 @@ from report_page import Page, measured
 
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import Photometry
 from jwst_modfix.report.figures import (
     draw_band,
     draw_overview,
@@ -122,7 +122,7 @@ def test_the_page_lists_epochs_terms_calibrations_and_parameters(page):
     assert terms["offset of array 2"]["State"] == "free"
     assert "term of epoch 1 (ep2)" in terms
     pairs = page.pairs()
-    assert pairs["CRDS_CTX"] == "jwst_0989.pmap, jwst_1084.pmap, jwst_1126.pmap"
+    assert pairs["CRDS_CTX"] == "jwst_1084.pmap, jwst_1126.pmap, jwst_989.pmap"
     assert pairs["S_MODOFF"] == "not given"
     assert (pairs["bootstrap"], pairs["reserve_share"]) == ("50", "0.2")
     assert pairs["numpy"] == np.__version__

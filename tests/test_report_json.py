@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from report_page import Page, measured
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.report.findings import collect_points, list_outliers
-from jwst_modfix.report.page import describe_report
+from jwst_modfix.report.content import collect_points, describe_report, list_outliers
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 SHORT, LONG = ROWS["F200W"], ROWS["F444W"]
@@ -199,6 +198,13 @@ def test_outliers_are_listed_with_coordinates(report, planted, band):
     assert line.startswith(f'circle({rows["variable"]["RA"]:.7f},{rows["variable"]["Dec"]:.7f},1.0") # color=magenta')
 
 
+def find_words(name, *photometry, **options):
+    """Words of the findings of a name in the report of a derivation."""
+    found = derive(*photometry, **options)
+    content = describe_report(found, {band.name: collect_points(found, band) for band in found.bands})
+    return [finding["words"] for finding in content["findings"] if finding["name"] == name]
+
+
 @pytest.mark.parametrize(("shift", "is_listed"), [(0.1, True), (7.5, True), (6.0, False)])
 def test_a_reserved_source_that_varies_is_listed(shift, is_listed):
     """Truth: a reserved source is fainter in the second epoch, by 0.1 mag or as many of its errors, without noise.
@@ -241,9 +247,7 @@ def test_a_saturated_star_is_told_from_a_variable_one(shift, epochs, is_named):
     star = table["source"][mine][np.argmin(table["mag"][mine])]
     rows = table["source"] == star
     table["mag"][rows] = (np.asarray(table["mag"]) + shift(table))[rows]
-    found = derive(photometry, headers, epochs)
-    points = {band.name: collect_points(found, band) for band in found.bands}
-    words = [f["words"] for f in describe_report(found, points)["findings"] if f["name"] == "saturated star"]
+    words = find_words("saturated star", photometry, headers, epochs)
     assert bool(words) == is_named
     assert all(word.startswith(f"source {star}, ") for word in words)
     steps = [float(word.split()[-2]) for word in words]
@@ -266,9 +270,7 @@ def test_a_solid_angle_that_was_left_out_is_named_with_its_size(ratio):
     shift, table = 2.5 * np.log10(ratio), photometry.measurements
     for left_out in (False, True):
         table["mag"] += np.where(table["module"] == "A", left_out * shift, 0.0)
-        found = derive(photometry, headers, epochs)
-        content = describe_report(found, {band.name: collect_points(found, band) for band in found.bands})
-        words = [f["words"] for f in content["findings"] if f["name"] == "PIXAR_SR left out"]
+        words = find_words("PIXAR_SR left out", photometry, headers, epochs)
         assert bool(words) == left_out
     assert measured(words[0].rpartition("sky: ")[2])[0] == pytest.approx(1e3 * shift, abs=2)
     assert f"ratio of PIXAR_SR is {1e3 * shift:+.1f} mmag" in words[0]
@@ -280,12 +282,51 @@ def test_a_wrong_roll_is_named_with_the_right_one(error, is_named):
     photometry, headers, epochs = simulate_photometry([SHORT], seed=6, outliers=0.0)
     exposures = photometry.exposures
     exposures["roll"] = np.where(exposures["epoch"] == 1, exposures["roll"] + error, exposures["roll"])
-    found = derive(photometry, headers, epochs)
-    content = describe_report(found, {band.name: collect_points(found, band) for band in found.bands})
-    words = [f["words"] for f in content["findings"] if f["name"] == "wrong roll"]
+    words = find_words("wrong roll", photometry, headers, epochs)
     assert len(words) == 4 * is_named, "two dithers of two detectors"
     assert all(f"PA_V3 is {341 + error:.1f} deg, but its sources are turned by " in word for word in words)
     assert [float(word.split()[-2]) for word in words] == pytest.approx([341.0] * len(words), abs=0.2)
+
+
+@pytest.mark.parametrize(("share", "is_named"), [(0.6, True), (0.4, False)])
+def test_an_exposure_that_repeats_another_is_named(share, is_named):
+    """Truth: so many magnitudes of the ninth exposure are those of the first, which has the same pointing."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=6, outliers=0.0)
+    table = photometry.measurements
+    first, again = (np.flatnonzero(table["exposure"] == number) for number in (0, 8))
+    _, old, new = np.intersect1d(table["source"][first], table["source"][again], return_indices=True)
+    count = round(share * min(len(first), len(again)))
+    table["mag"][again[new[:count]]] = table["mag"][first[old[:count]]]
+    words = find_words("double exposure", photometry, headers, epochs)
+    files = photometry.exposures["file"]
+    assert [word.partition(" have ")[0] for word in words] == [f"{files[0]} and {files[8]}"] * is_named
+
+
+@pytest.mark.parametrize(("shift", "is_named"), [(0.010, True), (-0.010, True), (0.002, False)])
+def test_an_exposure_that_is_off_is_named_with_its_size(shift, is_named):
+    """Truth: one exposure of twelve is off; the terms that it shares with others take less than half of it."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=6, outliers=0.0)
+    table = photometry.measurements
+    table["mag"] += np.where(table["exposure"] == 2, shift, 0.0)
+    words = find_words("deviating exposure", photometry, headers, epochs, exposure_terms="zero")
+    mine = [word for word in words if word.startswith(f"{photometry.exposures['file'][2]} (2 A) is off by ")]
+    assert len(mine) == is_named
+    sizes = [measured(word.rpartition("off by ")[2])[0] for word in mine]
+    assert sizes == pytest.approx([750 * shift] * len(mine), rel=0.33), "in mmag"
+
+
+def test_modules_whose_names_are_exchanged_in_one_exposure_are_named():
+    """Truth: both detectors of the first exposure have the name of the other; their middles are at +120 and -123."""
+    photometry, headers, epochs = simulate_photometry([SHORT], seed=6, outliers=0.0)
+    assert find_words("module names", photometry, headers, epochs) == []
+    for table in (photometry.measurements, photometry.exposures):
+        swapped = np.where(np.asarray(table["module"]) == "A", "B", "A")
+        table["module"] = np.where(table["exposure"] < 2, swapped, table["module"])
+    words, files = find_words("module names", photometry, headers, epochs), photometry.exposures["file"]
+    parts = [word.partition(" arcsec")[0].rpartition(" = ") for word in words]
+    start = [f"{files[n]} is of module {module}, but its sources are at V2" for n, module in ((0, "B"), (1, "A"))]
+    assert [before for before, _, _ in parts] == start
+    assert [float(place) for *_, place in parts] == pytest.approx([120, -123], abs=10)
 
 
 def test_the_page_shows_the_numbers_of_the_file(report, content, band):

@@ -229,21 +229,17 @@ def test_the_forecast_is_the_error_of_the_fit():
         assert status.expected_error == pytest.approx(error, rel=1e-9)
 
 
-def test_the_difference_between_the_modules_middles():
-    """Truth: 0.01 + k d with k = 0.004 and the modules' sources at u = +1.2 and -0.9 arcmin: d = 1.05; A minus B."""
+@pytest.mark.parametrize(("side", "expected"), [(60, 0.014), (-60, 0.006)])
+def test_the_difference_between_two_places(side, expected):
+    """Truth: A minus B is 0.01 + k d, with k = 0.004 and places at u = +1 and -1 arcmin, or exchanged."""
     parts = [
         pairs_of(np.full(30, 0.01 + 0.002 * (a + b)), (0.001, 0.001), array="long", u=(a, b), first=100 * i)
         for i, (a, b) in enumerate([(1.0, 0.6), (1.4, 1.2)])
     ]
     solution = fit(joined(*parts), robust=False, scatter=False)
     assert solution.value("slope[long]")[0] == pytest.approx(0.004, abs=1e-9)
-    assert solution.difference("long")[0] == pytest.approx(0.01 + 0.004 * 1.05, abs=1e-9)
-    assert solution.difference("long", (ORIGIN[0] + 60, -492.4), (ORIGIN[0] - 60, -492.4))[0] == pytest.approx(
-        0.014, abs=1e-9
-    )
-    assert solution.difference("long", (ORIGIN[0] - 60, -492.4), (ORIGIN[0] + 60, -492.4))[0] == pytest.approx(
-        0.006, abs=1e-9
-    )
+    places = (ORIGIN[0] + side, -492.4), (ORIGIN[0] - side, -492.4)
+    assert solution.difference("long", *places)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_reserved_sources_add_the_errors_of_both():
@@ -262,17 +258,17 @@ def test_reserved_sources_add_the_errors_of_both():
     assert left.sigmas == pytest.approx(left.residual / np.hypot(error, solution.value("offset[1]")[1]), rel=1e-3)
 
 
-def test_bootstrap_draws_scatter_as_means_of_sources_do():
-    """Truth: sum c (d - mean) / sum c with Poisson c scatters by sqrt(mean square / n), here to 1%."""
-    n = 400
+def test_a_bootstrap_draw_is_the_mean_of_its_sources():
+    """Truth: sum c d / sum c, with the copies c of the generator; the ratio is their scatter over the error."""
+    n, draws = 12, 40
     difference = 0.02 + 0.003 * np.random.default_rng(9).standard_normal(n)
     solution = fit(pairs_of(difference, (0.003, 0.003)), robust=False, scatter=False)
-    found = bootstrap_sources(solution, np.random.default_rng(10), 10_000)
-    expected = difference.std() / np.sqrt(n)
+    found = bootstrap_sources(solution, np.random.default_rng(10), draws)
+    copies = np.random.default_rng(10).poisson(1.0, (draws, n))
+    expected = copies @ difference / copies.sum(axis=1)
     assert found.names == ("offset[1]",)
-    assert found.draws.mean() == pytest.approx(difference.mean(), abs=4 * expected / 100)
-    assert found.draws.std() == pytest.approx(expected, rel=0.03)
-    assert found.ratio[0] == pytest.approx(found.draws.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
+    np.testing.assert_allclose(found.draws[:, 0], expected, rtol=1e-9)
+    assert found.ratio[0] == pytest.approx(expected.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -309,7 +305,7 @@ def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
     solution = fit(joined(*parts), robust=False, scatter=False)
     level = [solution.values[solution.names.index(f"level[{array}]")] for array in "1234"]
     assert level == pytest.approx([0.01, -0.01, 0.03, -0.03], abs=1e-9)
-    groups = [solution.level_group[array] for array in "1234"]
+    groups = solution.links.group(np.array([0, 2, 4, 6]))  # of the arrays' detectors in module A
     assert groups[0] == groups[1] != groups[2] == groups[3]
 
 
@@ -379,13 +375,16 @@ def test_correlated_epoch_terms_are_both_fitted():
 
 
 def test_bootstrap_draws_of_an_epoch_term():
-    """Truth: (p + q) / 2 of the patches' means scatters by half the two errors of the mean in quadrature."""
-    p, q = 0.03 + 0.002 * RNG.standard_normal(300), -0.01 + 0.003 * RNG.standard_normal(300)
+    """Truth: half the sum and half the difference of the patches' means, with the copies of the generator."""
+    n, draws = 30, 40
+    p, q = 0.03 + 0.002 * RNG.standard_normal(n), -0.01 + 0.003 * RNG.standard_normal(n)
     solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
-    found = bootstrap_sources(solution, np.random.default_rng(11), 5000)
-    expected = np.sqrt(p.var() / 300 + q.var() / 300) / 2
+    found = bootstrap_sources(solution, np.random.default_rng(11), draws)
+    copies = np.random.default_rng(11).poisson(1.0, (draws, 2, n))
+    means = np.einsum("dpn,pn->pd", copies, np.stack([p, q])) / copies.sum(axis=2).T
     assert found.names == ("offset[1]", "epoch[1]")
-    assert found.draws.std(axis=0) == pytest.approx(expected, rel=0.04)
+    expected = np.stack([means[0] - means[1], means[0] + means[1]], axis=1) / 2
+    np.testing.assert_allclose(found.draws, expected, rtol=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -401,8 +400,8 @@ def solution():
         (lambda s: s.zero_points("C"), "baseline must be one of B, A, mean, or a detector such as NRCB1; got 'C'"),
         (lambda s: s.zero_points("NRCA5"), "baseline must be one of .*; got 'NRCA5'"),
         (lambda s: s.zero_points(None), "baseline must be one of .*; got None"),
-        (lambda s: s.difference("1"), "array '1' is not part of the solution; long is"),
-        (lambda s: s.difference("5"), "array '5' is not part of the solution; long is"),
+        (lambda s: s.difference("1", ORIGIN, ORIGIN), "array '1' is not part of the solution; long is"),
+        (lambda s: s.difference("5", ORIGIN, ORIGIN), "array '5' is not part of the solution; long is"),
         (lambda s: s.difference("long", (1.0,), (2.0, 3.0)), "place_A and place_B must be V2, V3 in arcsec; got"),
         (
             lambda s: s.predict(replace(s.measurements, filter="F150W")),

@@ -73,11 +73,6 @@ def test_products_with_vectors(system, weight, dense):
     np.testing.assert_allclose(system.design @ terms, dense @ terms, atol=1e-12)
     np.testing.assert_allclose(system.design @ several, dense @ several, atol=1e-12)
     np.testing.assert_allclose(system.design.pull(rows), dense.T @ rows, atol=1e-12)
-    np.testing.assert_allclose(system.design.toarray(), dense, atol=1e-15)
-    np.testing.assert_allclose(system.apply(weight, several), system.inform(weight).matrix @ several, atol=1e-9)
-    np.testing.assert_allclose(np.concatenate([*system.source_sums(weight, 150)]), [
-        weight[system.source == s] @ dense[system.source == s] for s in range(60)
-    ], atol=1e-12)  # fmt: skip
 
 
 def test_quadratic_forms_of_rows_and_sources(system, weight, dense):
@@ -109,9 +104,9 @@ def test_dense_columns_are_a_design(system, weight, dense):
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
-def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(system, weight, unit):
+def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(system, weight, dense, unit):
     """Truth: the last column is there twice: their sum is determined, and not their difference or each of them."""
-    design = system.design.beside(Design.of_columns([unit * system.design.toarray()[:, 9]]))
+    design = system.design.beside(Design.of_columns([unit * dense[:, 9]]))
     both = LinearSystem(design, system.source).inform(1e6 * weight)
     contrasts = np.zeros((4, 110))
     contrasts[[0, 1, 2, 2, 3, 3], [9, 109, 9, 109, 9, 109]] = [1, 1, 1, -unit, 1, unit]
@@ -121,3 +116,6 @@ def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(syste
     assert null.shape == (110, 1)
     assert both.touches(contrasts, null).tolist() == [True, True, True, False]
     assert both.errors(free, contrasts[:3]) is None
+    # Rounding leaves up to the root of NULL_SHARE, 1e-5, of what is not determined in what is.
+    parts = contrasts[3] + np.outer((1e-7, 1e-3), contrasts[0])
+    assert both.touches(parts, null).tolist() == [False, True]

@@ -58,7 +58,8 @@ def test_few_sources_are_refused():
             with pytest.raises(NoSolutionError, match="each with 8 sources"):
                 solve_pairs(fewer)
         else:
-            assert solve_pairs(fewer)["long"].pairs[0].n_q == 8
+            (pair,) = solve_pairs(fewer)["long"].pairs
+            assert np.count_nonzero(pair.sign < 0) == 8
 
 
 def test_errors_of_medians_and_of_the_fit():
@@ -68,12 +69,11 @@ def test_errors_of_medians_and_of_the_fit():
     m = replace(m, mag=m.mag + 0.1 * ((m.source == linked[0]) & (m.epoch == 1)))  # beyond 5 sigma: no weight
     solution = solve_pairs(m)["long"]
     (pair,) = solution.pairs
-    for sign, mad, error, n in ((1, pair.mad_p, pair.error_p, pair.n_p), (-1, pair.mad_q, pair.error_q, pair.n_q)):
+    for sign, error in ((1, pair.error_p), (-1, pair.error_q)):
         mine = pair.difference[pair.sign == sign]
-        assert mad == pytest.approx(np.median(np.abs(mine - np.median(mine))))
+        n, mad = len(mine), np.median(np.abs(mine - np.median(mine)))
         student = np.sqrt((n - 1) / (n - 3))
         assert error == pytest.approx(1.4826 * mad * np.sqrt(np.pi / 2 / n) * student, rel=1e-9)
-    assert pair.error == pytest.approx(np.hypot(pair.error_p, pair.error_q) / 2, rel=1e-9)
     X = np.column_stack([pair.sign, pair.d, np.ones(len(pair.d))])  # Eq. 9-10
     residual = pair.difference - X @ solution.values
     e = residual / (1.4826 * np.median(np.abs(residual)) * np.sqrt(len(e0 := residual) / (len(e0) - 3)))

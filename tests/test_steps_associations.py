@@ -155,6 +155,7 @@ def test_products_are_named_anew(asn, pair):
         "mosaic_unmodfix",
         "second_unmodfix",
     ]
+    assert correct("again", "undone/set_unmodfix_asn.json").asn["products"][0]["name"] == "mosaic_modfix"
     for source, inverse in (("data/set_asn.json", False), ("out/set_modfix_asn.json", True)):
         correct("mine", source, suffix="fixed", inverse=inverse, on_existing="overwrite")
         assert written("mine", "set_fixed_asn.json")["products"][0]["name"] == "mosaic_fixed"

@@ -431,8 +431,8 @@ def test_the_cache_is_where_the_user_says_or_else_with_the_products(folder, tmp_
 
 def test_many_measurements_go_into_a_fits_file(folder, derived, tmp_path, monkeypatch):
     """Truth: the same rows, units and header as in the text file."""
-    monkeypatch.setattr("jwst_modfix.steps.outputs._LARGE", 10)
-    monkeypatch.setattr("jwst_modfix.steps.outputs._PIECE", 7)  # rows: it is written in pieces
+    monkeypatch.setattr("jwst_modfix.photometry.columns._LARGE", 10)
+    monkeypatch.setattr("jwst_modfix.photometry.columns._PIECE", 7)  # rows: it is written in pieces
     call(str(folder / "both_asn.json"), tmp_path, report=False)
     assert not list(tmp_path.glob("*.ecsv"))
     large = read_measurements(tmp_path / "both_modfix_measurements.fits")

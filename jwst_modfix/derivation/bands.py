@@ -18,9 +18,8 @@ from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import SkyComparison, SkyOffset, compare_sky, judge_sky, sky_offsets, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, Result, judge, table_of_results
-from jwst_modfix.photometry.apertures import growth_shares, systematic_error
-from jwst_modfix.photometry.columns import group_medians
-from jwst_modfix.photometry.forced import Photometry
+from jwst_modfix.photometry.columns import Photometry, group_medians
+from jwst_modfix.photometry.forced import growth_shares, systematic_error
 from jwst_modfix.table.table import MODULES, OffsetTable
 from jwst_modfix.table.validity import LONG_FILTERS
 from jwst_modfix.text import describe_band, format_measured

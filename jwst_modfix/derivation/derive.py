@@ -14,20 +14,18 @@ import numpy as np
 from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
-from jwst_modfix.derivation.joined import describe_calibration
-from jwst_modfix.derivation.provenance import make_model, make_table
+from jwst_modfix.derivation.provenance import describe_calibration, make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import DETECTORS
 from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
-from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.photometry.apertures import APERTURES
+from jwst_modfix.jobs import THIS_PROCESS, Cache, Workers
 from jwst_modfix.photometry.catalogues import read_catalogues
-from jwst_modfix.photometry.columns import Criteria, Selection, select_measurements
+from jwst_modfix.photometry.columns import Criteria, Photometry, Selection, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
-from jwst_modfix.photometry.forced import FAINTEST, Cache, Photometry, find_sources, measure_sources
+from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel

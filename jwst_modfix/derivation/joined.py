@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,9 @@ from jwst_modfix.derivation.provenance import find_validity
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
+from jwst_modfix.photometry.columns import FITS_META
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns, describe_band
-
-FITS_META = "MODFIX"
-"""Card of a file of measurements in FITS that holds its metadata as JSON."""
 
 MOST = 5_000_000
 """Measurements that are solved in memory; of more, a sample of as many, and the others in pieces."""
@@ -106,23 +105,15 @@ def read_measurements(path: Path) -> Table:
             table.meta = dict(json.loads(table.meta[FITS_META]))
         except (TypeError, ValueError) as error:
             raise MeasurementsError(f"{path}: cannot be read as a table: card {FITS_META} holds no metadata") from error
-    _demand_columns(path, table.colnames, ("filter", "pupil", "selected", "source", "epoch"))
+    _demand_rows(path, len(table), table.colnames, ("filter", "pupil", "selected", "source", "epoch"))
     return table
 
 
-def _demand_columns(path: Path, there: Sequence[str], needed: Sequence[str]) -> None:
+def _demand_rows(path: Path, number: int, there: Sequence[str], needed: Sequence[str]) -> None:
     if missing := [name for name in needed if name not in there]:
         raise MeasurementsError(f"{path}: has no column {', '.join(missing)}; give a measurement file of a derivation")
-
-
-def describe_calibration(headers: Sequence[Any]) -> dict[str, Any]:
-    """Describe the calibration of exposures by detector, filter and pupil."""
-    found: dict[str, set[tuple[Any, ...]]] = {}
-    for header in headers:
-        key = f"{header.detector} {header.filter} {header.pupil}"
-        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
-    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
-    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
+    if not number:
+        raise MeasurementsError(f"{path}: has no measurements; leave it out")
 
 
 def _join_calibrations(
@@ -241,7 +232,7 @@ class Stream:
     def read(self) -> Iterator[Table]:
         """Read pieces of whole sources."""
         left, last = None, None
-        for batch in self.file.iter_batches(batch_size=_PIECE, columns=self.columns):
+        for batch in self._batches():
             table = Table({name: _decode(batch.column(name), name, self.path) for name in self.columns}, copy=False)
             table = table if left is None else vstack([left, table])
             source = np.asarray(table["source"])
@@ -256,6 +247,12 @@ class Stream:
             left = table[cut:]
         if left is not None:
             yield left
+
+    def _batches(self) -> Iterator[Any]:
+        """Read batches of few row groups: Arrow keeps in memory what it has read of them."""
+        rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
+        for _, groups in groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__):
+            yield from self.file.iter_batches(batch_size=_PIECE, row_groups=list(groups), columns=self.columns)
 
     def is_sampled(self, table: Table) -> np.ndarray:
         """Test whether the source of each row is in the sample."""
@@ -276,7 +273,7 @@ def open_streams(paths: Sequence[Path]) -> list[Stream]:
         return []
     for path, file in zip(paths, files, strict=True):
         there = file.schema_arrow.names
-        _demand_columns(path, there, _NEEDED)
+        _demand_rows(path, file.metadata.num_rows, there, _NEEDED)
         columns = [name for name in (*_NEEDED, *_OPTIONAL) if name in there]
         header = (file.schema_arrow.metadata or {}).get(b"table_meta_yaml", b"").decode().splitlines()
         known = dict(meta.get_header_from_yaml(header).get("meta", {})) if header else {}

@@ -15,7 +15,7 @@ from astropy.time import Time
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
 from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky import SKY_FLOOR
-from jwst_modfix.photometry.apertures import LARGE, default_aperture, growth_shares
+from jwst_modfix.photometry.forced import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -120,6 +120,16 @@ def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], 
     ordered = sorted(names, key=context_number) or [None]
     files = {"photom": _find_names(photom), "flat": _find_names(flat)}
     return Validity(context_first=ordered[0], context_last=ordered[-1], **files)
+
+
+def describe_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
+    """Describe the calibration of exposures by detector, filter and pupil."""
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for header in headers:
+        key = f"{header.detector} {header.filter} {header.pupil}"
+        found.setdefault(key, set()).add((header.photom, header.flat, header.digest if header.status else None))
+    rows = {key: sorted((list(one) for one in values), key=str) for key, values in found.items()}
+    return {"files": rows, "contexts": sorted({str(header.context) for header in headers})}
 
 
 def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:

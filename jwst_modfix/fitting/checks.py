@@ -8,14 +8,12 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError
 from jwst_modfix.fitting.design import Term
-from jwst_modfix.fitting.linear import Design, Information, number_labels
+from jwst_modfix.fitting.linear import Design, number_labels
 from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.solution import Solution, fit_quietly
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
-# Elements of the per-measurement outer products in memory at once [8 bytes each].
-_CHUNK_ELEMENTS = 4_000_000
 _LEAST_GROWTH = 0.0005  # mag: a third of the least systematic error
 _SIGNIFICANT = 3.0  # sigmas of a difference between apertures
 _GROWTH_ERROR = 0.0005  # mag, of a growth in addition to its noise: the place within a pixel
@@ -166,31 +164,13 @@ def bootstrap_sources(solution, rng, n_draws=200):
     """Draw sources with replacement and solve again, starting from the solution."""
     # Each draw gives every source a Poisson(1) number of copies c, and takes one Newton step of the robust equations
     # with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
-    free, shown = solution.free, solution.fitted & ~solution.model.mask("exposure")
-    matrices, scores = _resample(solution, free, rng, n_draws)
-    every = np.ones(np.count_nonzero(free), bool)
-    inverses = [Information(matrix, matrix).invert(every)[0] for matrix in matrices]
-    steps = np.array([inverse @ score for inverse, score in zip(inverses, scores, strict=True)])
-    draws = solution.values[shown] + steps @ solution.report()[np.ix_(shown, free)].T
+    system, pull = solution.system, solution.weight * solution.residual
+    shown, report, steps = solution.fitted & ~solution.model.mask("exposure"), solution.report(), []
+    for _ in range(n_draws):
+        copies = rng.poisson(1.0, system.n_sources)[system.source]
+        inverse = system.inform(copies * solution.derivative).invert(solution.free)[0]
+        steps.append(report[shown] @ (inverse @ system.design.pull(copies * pull)))
+    draws = solution.values[shown] + np.array(steps)
     names = tuple(name for name, is_shown in zip(solution.names, shown, strict=True) if is_shown)
     error = np.sqrt(np.diag(solution.covariance)[shown])
     return Bootstrap(names=names, draws=draws, ratio=draws.std(axis=0, ddof=1) / error)
-
-
-def _resample(solution, free, rng, n_draws):
-    """Sum normal matrices and scores over the copies of sources, for all draws."""
-    p, system = np.count_nonzero(free), solution.system
-    matrices, scores = np.zeros((n_draws, p * p)), np.zeros((n_draws, p))
-    for first, last in system.split_sources(max(1, _CHUNK_ELEMENTS // (p * p))):
-        rows, starts = system.rows_of(first, last)
-        D, v = system.design.take(rows).toarray()[:, free], solution.derivative[rows]
-        total = np.add.reduceat(v, starts)
-        sums = np.add.reduceat(v[:, None] * D, starts, axis=0)
-        outer = np.add.reduceat((v[:, None] * D)[:, :, None] * D[:, None, :], starts, axis=0)
-        inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-        outer -= inverse[:, None, None] * sums[:, :, None] * sums[:, None, :]
-        score = np.add.reduceat((solution.weight * solution.residual)[rows, None] * D, starts, axis=0)
-        copies = rng.poisson(1.0, (n_draws, last - first)).astype(float)
-        matrices += copies @ outer.reshape(len(starts), -1)
-        scores += copies @ score
-    return matrices.reshape(n_draws, p, p), scores

@@ -214,8 +214,7 @@ class Model:
     def contrast(self, array: str, place_A: tuple[float, float], place_B: tuple[float, float]) -> np.ndarray:
         """Weight terms for A - B of an array ID between two places (V2, V3) [arcsec]."""
         detectors = 2 * ARRAYS.index(array) + np.arange(2)
-        rows = self._rows(detectors, *np.transpose([place_A, place_B])).toarray()
-        return rows[0] - rows[1]
+        return self._rows(detectors, *np.transpose([place_A, place_B])).pull(np.array([1.0, -1.0]))
 
     def zero_points(self) -> np.ndarray:
         """Weight terms for the detectors' zero points, shape (n_detectors, n_terms)."""

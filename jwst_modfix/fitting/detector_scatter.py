@@ -13,7 +13,6 @@ _MANY = 1500
 _LARGEST = 0.1  # mag
 _RANK = 1e-6  # of an effect's own information: less is what sources and terms take over of an effect
 _VARY = 4.0
-_ROWS = 50_000  # measurements at once, which bounds the memory
 _PROBES = 8  # random vectors for traces (Hutchinson 1990): with many effects the scatter is exact to 0.5%
 # Student's t of fewer than 3 degrees of freedom has no variance.
 _LEAST_FREEDOM = 3
@@ -52,31 +51,32 @@ def estimate_detector_scatter(
     weight, terms = fit.weight, np.flatnonzero(free)
     number = number_labels(time.astype(np.int64) * 16 + detector)[1]
     n = int(number.max()) + 1
-    effects = LinearSystem(Design.of_labels(number, n), system.source, system.eliminate)
-    inverse = system.inform(weight).invert(free)[0][np.ix_(free, free)]
-    # Products of the effects' columns with the terms' and with each other, the sources' means taken out.
-    cross, own = system.cross(weight, effects.design)[terms], effects.design.pull(weight)
-    change = inverse @ cross  # of the terms, by each effect
+    effects = Design.of_labels(number, n)
+    inverse = system.inform(weight).invert(free)[0]
     # A shift b changes the score psi by the derivative of psi, which is less than the weight psi / e.
     slope = weight.sum() / max(fit.derivative.sum(), 1e-300)
-    score = slope * effects.design.pull(weight * fit.residual)
+    score = slope * effects.pull(weight * fit.residual)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(fit.base > 0, weight / fit.base, 0.0)
         squares = np.sum(np.where(fit.base > 0, (slope * weight * fit.residual) ** 2 / fit.base, 0.0))
     used = np.count_nonzero(fit.base)
     squares /= max(share.sum() / max(used, 1), 1e-9)
-    left = used - np.count_nonzero(system.per_source(fit.base)) - np.linalg.matrix_rank(inverse, hermitian=True)
+    freedom = used - np.count_nonzero(system.per_source(fit.base)) - np.linalg.matrix_rank(inverse, hermitian=True)
     if n <= _MANY:
-        information = effects.inform(weight).matrix - cross.T @ change
-        parts = (
-            by_effect - by_term[:, terms] @ change
-            for by_effect, by_term in zip(
-                *(part.source_sums(slope * weight * fit.residual, _ROWS) for part in (effects, system)), strict=True
-            )
-        )
-        variance, freedom = _maximise_likelihood(information, score, parts, squares, left, own.max(initial=0.0))
+        joint, rest = system.beside(effects), len(free) + np.arange(n)
+        information = joint.inform(weight)
+        change, left = information.project(terms, rest)
+        project = np.zeros((len(free) + n, n))
+        project[terms], project[rest] = -change, np.eye(n)
+        spread = joint.source_products(slope * weight * fit.residual, np.ones(joint.n_sources))
+        spread, whole = project.T @ spread @ project, np.diag(information.gram)[rest].max(initial=0.0)
+        variance, freedom = _maximise_likelihood(left, score, spread, squares, freedom, whole)
     else:
-        variance, freedom = _take_moments(effects, weight, (cross, change), score, squares / max(left, 1))
+        # Products of the effects' columns with the terms', the sources' means taken out.
+        cross = system.cross(weight, effects)[terms]
+        change = inverse[np.ix_(terms, terms)] @ cross  # of the terms, by each effect
+        alone = LinearSystem(effects, system.source)
+        variance, freedom = _take_moments(alone, weight, (cross, change), score, squares / max(freedom, 1))
     covariance = np.zeros((len(free), len(free)))
     if variance > 0:
         factor = freedom / (freedom - 2) if freedom >= _LEAST_FREEDOM else np.inf
@@ -84,7 +84,7 @@ def estimate_detector_scatter(
     return DetectorScatter(float(np.sqrt(variance)), freedom, covariance)
 
 
-def _maximise_likelihood(information, score, parts, squares, left, whole):
+def _maximise_likelihood(information, score, spread, squares, left, whole):
     value, vector = np.linalg.eigh(information)
     kept = value > _RANK * max(whole, 1e-300)
     value, part = value[kept], vector[:, kept].T @ score
@@ -93,7 +93,7 @@ def _maximise_likelihood(information, score, parts, squares, left, whole):
         return 0.0, freedom
     noise = max((squares - np.sum(part**2 / value)) / within, 1e-12) * value
     # If the few sources of a link are variable, their noise is much larger than their measurement errors.
-    seen = sum(np.sum((rows @ vector[:, kept]) ** 2, axis=0) for rows in parts)
+    seen = np.sum(vector[:, kept] * (spread @ vector[:, kept]), axis=0)
     noise = np.where(seen > _VARY * noise, seen, noise)
 
     def lack(sigma):
@@ -108,6 +108,7 @@ def _take_moments(effects, weight, held, score, noise):
     """Solve E S^T S = c tr G + sigma^2 tr G G; random vectors give the traces."""
     cross, change = held
     probes = np.random.default_rng(len(score)).choice([-1.0, 1.0], (len(score), _PROBES))
-    moved = effects.apply(weight, probes) - cross.T @ (change @ probes)
+    seen = np.stack([effects.score(weight, effects.design @ probe) for probe in probes.T], axis=1)
+    moved = seen - cross.T @ (change @ probes)
     trace, square = np.sum(probes * moved) / _PROBES, np.sum(moved**2) / _PROBES
     return max(float((score @ score - noise * trace) / square), 0.0), max(len(score) - len(cross), 1)

@@ -94,13 +94,6 @@ class Design:
             np.add.at(total, block.places, np.bincount(block.label, block.times(values), len(block.places)))
         return total[:-1]
 
-    def toarray(self) -> np.ndarray:
-        """Make the dense matrix."""
-        total, ones = np.zeros((len(self), self.n_terms + 1)), np.ones(len(self))
-        for block in self.blocks:
-            total[np.arange(len(self)), block.places[block.label]] += block.times(ones)
-        return total[:, :-1]
-
     def quadratic(self, matrix: np.ndarray) -> np.ndarray:
         """Compute ``d @ matrix @ d`` of each row d, for a symmetric matrix."""
         padded, found = np.pad(matrix, (0, 1)), np.zeros(len(self))
@@ -277,6 +270,10 @@ class LinearSystem:
         """Number of sources."""
         return int(self.source.max(initial=-1)) + 1
 
+    def beside(self, *columns: Design) -> LinearSystem:
+        """Add columns to the design."""
+        return LinearSystem(self.design.beside(*columns), self.source, self.eliminate)
+
     @cached_property
     def _order(self) -> tuple[np.ndarray | None, np.ndarray]:
         """Order of rows by source, None if they are ordered, and the sources' edges."""
@@ -285,24 +282,20 @@ class LinearSystem:
             return None, edges
         return np.argsort(self.source, kind="stable").astype(np.int32), edges
 
-    def rows_of(self, first: int, last: int) -> tuple[slice | np.ndarray, np.ndarray]:
-        """Find the rows of a range of sources, and where each source starts among them."""
-        order, edges = self._order
-        rows = slice(edges[first], edges[last])
-        return rows if order is None else order[rows], edges[first:last] - edges[first]
-
     def find_rows(self, sources: np.ndarray) -> np.ndarray:
         """Find rows of sources that have one number of rows, in their order."""
         order, edges = self._order
         places = (edges[sources][:, None] + np.arange(edges[sources[0] + 1] - edges[sources[0]])).ravel()
         return places if order is None else order[places]
 
-    def split_sources(self, n_rows: int) -> Iterator[tuple[int, int]]:
-        """Split the sources into ranges of about ``n_rows`` rows."""
-        edges, first = self._order[1], 0
+    def _split(self) -> Iterator[tuple[int, int, slice | np.ndarray]]:
+        """Split the sources into ranges, first to last, of bounded numbers of rows."""
+        order, edges = self._order
+        first = 0
         while first < self.n_sources:
-            last = max(first + 1, int(np.searchsorted(edges, edges[first] + n_rows, side="right")) - 1)
-            yield first, last
+            last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
+            rows = slice(edges[first], edges[last])
+            yield first, last, rows if order is None else order[rows]
             first = last
 
     def per_source(self, values: np.ndarray | None) -> np.ndarray:
@@ -310,11 +303,10 @@ class LinearSystem:
         return np.bincount(self.source, values, self.n_sources)
 
     def _sum_pieces(
-        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None, n_rows: int = _PIECE
+        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
         """Sum a design's weighted rows over sources, times a factor, in ranges."""
-        for first, last in self.split_sources(n_rows):
-            rows, _ = self.rows_of(first, last)
+        for first, last, rows in self._split():
             source, own = self.source[rows] - first, weight[rows]
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
 
@@ -333,14 +325,6 @@ class LinearSystem:
         if other is None:
             total[:few, few:] = total[few:, :few].T
         return self.design._collect(total, its)
-
-    def source_sums(self, weight: np.ndarray, n_rows: int) -> Iterator[np.ndarray]:
-        """Sum weighted rows over sources, in ranges; each of shape (n_sources, n_terms)."""
-        places, n = self.design._places, np.arange(len(self.design._places))
-        there = places >= 0
-        columns = sparse.csr_array((np.ones(there.sum()), (n[there], places[there])), (len(n), self.design.n_terms))
-        for few, many in self._sum_pieces(self.design, weight, n_rows=n_rows):
-            yield np.hstack([few, many.toarray()]) @ columns
 
     def count_sources(self, weight: np.ndarray) -> np.ndarray:
         """Count the sources that have a part in each term."""
@@ -380,17 +364,6 @@ class LinearSystem:
         """Multiply the design by other columns, sources eliminated: (n_terms, n_columns)."""
         return self.design.gram(weight, other) - self.source_products(weight, self.mean_variance(weight), other)
 
-    def apply(self, weight: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Multiply vectors of shape (n_terms, n) by the normal matrix without forming it."""
-        found = np.zeros_like(vectors)
-        for first, last in self.split_sources(_PIECE):
-            rows, starts = self.rows_of(first, last)
-            design, own = self.design.take(rows), weight[rows, None]
-            moved = _subtract_means(design @ vectors, own, starts) if self.eliminate else design @ vectors
-            for vector, column in zip(found.T, (own * moved).T, strict=True):
-                vector += design.pull(column)
-        return found
-
     def score(self, weight: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """Compute the right side of the normal equations for a step from given residuals."""
         return self.design.pull(weight * (residual - self.source_mean(weight, residual)[self.source]))
@@ -408,8 +381,8 @@ class LinearSystem:
         # `(sum s)^2 / sum s^2` of their shares s in its information (Kish): n sources of equal shares count n, and
         # one that has all counts 1.
         total, square = np.zeros((2, len(influences)))
-        for first, last in self.split_sources(_PIECE):
-            rows, starts = self.rows_of(first, last)
+        for first, last, rows in self._split():
+            starts = self._order[1][first:last] - self._order[1][first]
             pull, own = self.design.take(rows) @ influences.T, weight[rows, None]
             pull = _subtract_means(pull, own, starts) if self.eliminate else pull
             pull *= pull

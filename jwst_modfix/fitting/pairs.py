@@ -5,7 +5,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import median_abs_deviation
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting import robust
@@ -30,12 +29,8 @@ class PatchPair:
     epochs: tuple[int, int]  # i and j, i first
     median_p: float  # of m_j - m_i in each patch, mag
     median_q: float
-    mad_p: float  # median absolute deviations, mag
-    mad_q: float
     error_p: float  # standard errors of the medians, with Student's factor for few sources, mag
     error_q: float
-    n_p: int  # sources
-    n_q: int
     source: np.ndarray  # (n,), of both patches
     difference: np.ndarray  # (n,), m_j - m_i, mag
     d: np.ndarray  # (n,), (u_j - u_i) / 2, arcmin
@@ -50,11 +45,6 @@ class PatchPair:
     def time(self):
         """Delta_time = (Delta_p + Delta_q) / 2 (Eq. 8) [mag]."""
         return (self.median_p + self.median_q) / 2
-
-    @property
-    def error(self):
-        """Standard error of both [mag]."""
-        return float(np.hypot(self.error_p, self.error_q) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,18 +125,13 @@ def _patch_pair(array, visits, i, j):
         difference = visits["mag"][after[b]] - visits["mag"][before[a]]
         d = (visits["u"][after[b]] - visits["u"][before[a]]) / 2
         found.append((source, difference, d, np.full(len(source), sign)))
-    statistics = [_median_and_mad(patch[1]) for patch in found]
+    p, q = (patch[1] for patch in found)
+    error_p, error_q = (robust.error_of_median(d) * float(robust.student_factor(len(d))) for d in (p, q))
     source, difference, d, sign = (np.concatenate(column) for column in zip(*found, strict=True))
     return PatchPair(
         array=array, epochs=(int(i), int(j)), source=source, difference=difference, d=d, sign=sign,
-        **{f"{k}_{p}": v for p, s in zip("pq", statistics, strict=True) for k, v in s.items()},
+        median_p=float(np.median(p)), median_q=float(np.median(q)), error_p=error_p, error_q=error_q,
     )  # fmt: skip
-
-
-def _median_and_mad(difference):
-    n, mad = len(difference), float(median_abs_deviation(difference))
-    error = robust.error_of_median(difference) * float(robust.student_factor(n))
-    return {"median": float(np.median(difference)), "mad": mad, "error": error, "n": n}
 
 
 def _list_columns(pairs, sloped, timed):

@@ -185,13 +185,13 @@ def _map(places: Iterable[np.ndarray], group: np.ndarray) -> np.ndarray:
 def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
     """Test the columns together; None where the fitted terms leave nothing of them."""
     system, weight, free = solution.system, solution.weight, solution.free
-    behind = LinearSystem(columns.matrix, system.source, system.eliminate).count_sources((weight > 0).astype(float))
+    behind = LinearSystem(columns.matrix, system.source).count_sources((weight > 0).astype(float))
     kept = np.flatnonzero(behind >= _MIN_SOURCES)
     if not (q := len(kept)):
         return None
-    known = system.design.beside(*columns.beside)
-    joint = LinearSystem(known.beside(columns.matrix), system.source, system.eliminate)
-    held, tested = np.append(np.flatnonzero(free), np.arange(len(free), known.n_terms)), known.n_terms + kept
+    joint = system.beside(*columns.beside, columns.matrix)
+    first = joint.design.n_terms - columns.matrix.n_terms
+    held, tested = np.append(np.flatnonzero(free), np.arange(len(free), first)), first + kept
     information = joint.inform(weight)
     change, left = information.project(held, tested)
     project = np.zeros((joint.design.n_terms, q))

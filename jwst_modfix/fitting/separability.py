@@ -146,7 +146,7 @@ class TermStatus:
     # 'no information'
     status: str
     words: str = ""  # the reason; empty where the term is free
-    correlation: float = 0.0  # the largest with a term of another kind; 1 where they cannot be separated
+    correlation: float = 0.0  # the largest with another term; 1 where they cannot be separated
     expected_error: float = np.inf  # from the errors of the measurements, mag or mag/arcmin
     effective_sources: float = 0.0
     partners: tuple[str, ...] = ()  # terms that it is not separable from: they hold only if this one is 0
@@ -301,8 +301,9 @@ def _admit_terms(model, system, links, weight, choice):
     found = replace(found, fitted=fitted | companions)
     for admit in (admit_exposures, admit_field, admit_drifts):
         found = admit(found, information)
-    counts = count_effective_sources(found, weight)
-    return replace(found, status=_statuses(found, weight, refused, counts))
+    covariance, counts = found.expect(weight), count_effective_sources(found, weight)
+    found = replace(found, status=_statuses(found, np.sqrt(np.maximum(np.diag(covariance), 0)), refused, counts))
+    return replace(found, status=correlate(found, covariance))
 
 
 def _undetermined_offsets(information, offsets, levels):
@@ -387,20 +388,28 @@ def _find_unsupported(terms, covariance, admitted, counts, min_sources):
     return None
 
 
-def _statuses(found, weight, refused, counts):
-    """List the status of terms except levels and exposures: errors and correlations."""
-    model, links, covariance = found.model, found.links, found.expect(weight)
-    error = np.sqrt(np.maximum(np.diag(covariance), 0))
-    fitted, status = np.flatnonzero(found.fitted & ~model.mask("level", "exposure")), []
+def correlate(found: Forecast, covariance: np.ndarray) -> tuple[TermStatus, ...]:
+    """State the largest correlation of each fitted term in a covariance."""
+    known = np.flatnonzero(found.fitted)
+    error = np.sqrt(np.maximum(np.diag(covariance)[known], 0))
+    product = np.outer(error, error)
+    size = np.abs(covariance[np.ix_(known, known)] / np.where(product > 0, product, np.inf))
+    np.fill_diagonal(size, 0.0)  # a term with error 0 correlates with none
+    largest = dict(zip((found.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
+    return tuple(replace(s, correlation=largest[s.term]) if s.term in largest else s for s in found.status)
+
+
+def _statuses(found, error, refused, counts):
+    """List the status of terms except levels and exposures, with their errors."""
+    model, links, status = found.model, found.links, []
+    fitted = found.fitted & ~model.mask("level", "exposure")
     for number, term in enumerate(model.terms):
-        if number in fitted:
-            others = [j for j in fitted if not _is_same_kind(model.terms[j], term)]
-            scale = error[number] * error[others]
-            known = np.divide(np.abs(covariance[number, others]), scale, out=np.zeros(len(others)), where=scale > 0)
-            largest, words, kind = float(known.max(initial=0.0)), "", "free"
+        if fitted[number]:
+            words, kind = "", "free"
             if term.kind == "offset" and links.between(term.codes) == 0:
                 kind, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
-            status.append(TermStatus(term, kind, words, largest, float(error[number]), counts.get(number, 0.0)))
+            numbers = {"expected_error": float(error[number]), "effective_sources": counts.get(number, 0.0)}
+            status.append(TermStatus(term, kind, words, **numbers))
         elif number in refused:
             status.append(refused[number])
         elif term.kind in ("offset", "zero_point"):

@@ -28,7 +28,14 @@ from jwst_modfix.fitting.measurements import (
 )
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
-from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
+from jwst_modfix.fitting.separability import (
+    Forecast,
+    TermStatus,
+    correlate,
+    count_weakest_links,
+    forecast_terms,
+    readmit_terms,
+)
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, fix_gauge, judge, table_of_results
 from jwst_modfix.table.table import Gradient
 from jwst_modfix.text import align, count_nouns, format_measured, html_table, wrap
@@ -50,8 +57,6 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
     """Zero points, gradients and epoch terms of one filter and pupil."""
 
     measurements: Measurements  #: the measurements that were fitted: all that are not reserved
-    #: by array ID: number of the group of linked arrays, whose levels have a sum of 0
-    level_group: dict[str, int] = field(default_factory=dict)
     #: by number of a detector, with ``scale='detectors'``: what is left in the residuals over its pixels
     structure: dict[int, Structure] = field(default_factory=dict)
     #: scatter of a detector from exposure to exposure [mag], which the covariance includes
@@ -74,30 +79,12 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         dict
             Detector to (z, error) [mag]; NaN for both where z is not determined within its group.
         """
-        values, covariance = self.zero_point_covariance(baseline)
-        return {
-            name: (float(value), float(np.sqrt(max(variance, 0.0)))) if np.isfinite(value) else (np.nan, np.nan)
-            for name, value, variance in zip(values, values.values(), np.diag(covariance), strict=True)
-        }
-
-    def zero_point_covariance(self, baseline: str = "B") -> tuple[dict[str, float], np.ndarray]:
-        """
-        Find the zero points of all detectors and their covariance.
-
-        Parameters
-        ----------
-        baseline : str, optional
-            As for `zero_points`.
-
-        Returns
-        -------
-        dict, numpy.ndarray of shape (n_detectors, n_detectors)
-            Zero points [mag], NaN where not determined, and their covariance [mag^2].
-        """
         gauge = fix_gauge(self, baseline)
         values = np.where(gauge.determined, gauge.weights @ self.values, np.nan)
-        covariance = gauge.weights @ self.covariance @ gauge.weights.T
-        return dict(zip((DETECTORS[code] for code in gauge.codes), values.tolist(), strict=True)), covariance
+        variances = np.sum((gauge.weights @ self.covariance) * gauge.weights, axis=1)
+        errors = np.where(gauge.determined, np.sqrt(np.maximum(variances, 0.0)), np.nan)
+        names = (DETECTORS[code] for code in gauge.codes)
+        return dict(zip(names, zip(values.tolist(), errors.tolist(), strict=True), strict=True))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -181,9 +168,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         predicted: np.ndarray = self.model.design(measurements) @ self.values
         return predicted
 
-    def difference(
-        self, array: str, place_A: tuple[float, float] | None = None, place_B: tuple[float, float] | None = None
-    ) -> tuple[float, float]:
+    def difference(self, array: str, place_A: tuple[float, float], place_B: tuple[float, float]) -> tuple[float, float]:
         """
         Compute module A minus module B, gradient included, between two places.
 
@@ -191,8 +176,8 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         ----------
         array : str
             Array ID.
-        place_A, place_B : tuple of float, optional
-            V2, V3 in module A and in module B [arcsec]; the mean place of the module's measurements unless given.
+        place_A, place_B : tuple of float
+            V2, V3 in module A and in module B [arcsec].
 
         Returns
         -------
@@ -204,15 +189,10 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             raise MeasurementsError(
                 f"array {array!r} is not part of the solution; {', '.join(sorted(there)) or 'none'} is"
             )
-        places = place_A or self._middle(array, "A"), place_B or self._middle(array, "B")
-        if not is_finite(places, (2, 2)):
+        if not is_finite((place_A, place_B), (2, 2)):
             raise MeasurementsError(f"place_A and place_B must be V2, V3 in arcsec; got {place_A!r} and {place_B!r}")
-        weights = self.model.contrast(array, *places) * self.fitted
+        weights = self.model.contrast(array, place_A, place_B) * self.fitted
         return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
-
-    def _middle(self, array: str, module: str) -> tuple[float, float]:
-        mine = self.measurements.detector == PARTS.index((array, module))
-        return float(self.measurements.V2[mine].mean()), float(self.measurements.V3[mine].mean())
 
     def residuals(self) -> dict[str, np.ndarray]:
         """
@@ -226,12 +206,9 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             measurements. A residual is the magnitude minus z + g u + t minus the mean of its source: of its
             measurements used, or of all where the source is rejected whole.
         """
-        m, system, used = self.measurements, self.system, self.rejected == 0
-        left = system.residual(1 / m.mag_error**2, m.mag, self.values)
-        is_used = system.per_source(used)[system.source] > 0
         names = ("source", "exposure", "epoch", "array", "module", "mag")
-        columns: dict[str, np.ndarray] = {name: getattr(m, name) for name in names}
-        columns |= {"residual": np.where(is_used, self.residual, left), "used": used}
+        columns: dict[str, np.ndarray] = {name: getattr(self.measurements, name) for name in names}
+        columns |= {"residual": self.residual, "used": self.rejected == 0}
         return columns | {"reason": np.array(REASONS)[self.rejected]}
 
     def to_table(self, description: str | None = None, *, baseline: str = "B", **meta: Any) -> OffsetTable:
@@ -472,7 +449,8 @@ def _fit_choice(
     solution = solution if rest is None else add_pieces(solution, rest())
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _add_fields(solution) if choice.scale == "detectors" else solution
-    solution = _correlate(_take_gauge(*_correct_for_few(solution, choice.min_sources)))
+    solution = _take_gauge(*_correct_for_few(solution, choice.min_sources))
+    solution = replace(solution, status=correlate(solution, solution.covariance))
     return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
@@ -534,7 +512,11 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
         fitted[number] = status[term].is_fitted
     # A level is valid if its offset is, and a reference if another detector of its group is.
     alone = find_references(model, solution.links) | model.mask("level")
-    fitted &= ~alone | find_companions(model, solution.links, fitted & ~alone)
+    lost = fitted & alone & ~find_companions(model, solution.links, fitted & ~alone)
+    for number in np.flatnonzero(lost & model.mask("zero_point")):
+        why = "no detector that it is linked to has a zero point; not fitted"
+        status[model.terms[number]] = TermStatus.refuse(model.terms[number], why)
+    fitted &= ~lost
     return replace(solution, fitted=fitted, status=tuple(status.values())), factor
 
 
@@ -550,25 +532,9 @@ def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
 
 def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
     """Convert to reported terms: values and covariance, with factors for few sources."""
-    model, levels = solution.model, np.flatnonzero(solution.model.mask("level"))
-    groups = solution.links.group(model.code[levels]).tolist()
-    groups = dict(zip([str(model.terms[level].array) for level in levels], groups, strict=True))
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
-    return replace(solution, values=report @ solution.values, covariance=covariance, level_group=groups)
-
-
-def _correlate(solution: Solution) -> Solution:
-    """State the largest correlation of each term in the reported covariance."""
-    known = np.flatnonzero(solution.fitted)
-    covariance = solution.covariance[np.ix_(known, known)]
-    error = np.sqrt(np.diag(covariance))
-    product = np.outer(error, error)
-    size = np.abs(covariance / np.where(product > 0, product, np.inf))  # a term with error 0 correlates with none
-    np.fill_diagonal(size, 0.0)
-    largest = dict(zip((solution.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
-    status = (replace(s, correlation=largest[s.term]) if s.term in largest else s for s in solution.status)
-    return replace(solution, status=tuple(status))
+    return replace(solution, values=report @ solution.values, covariance=covariance)
 
 
 def _mark_insignificant(solution: Solution) -> Solution:

@@ -1,14 +1,22 @@
-"""The table of measurements: its columns, flags and selection."""
+"""The table of measurements: its columns, flags, selection and file."""
 
+import io
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.table import Column, Table
 from numpy.typing import ArrayLike
 from scipy.ndimage import median
 
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.table import MAG_PER_FRACTION
 
 
@@ -26,11 +34,18 @@ class Flag(IntFlag):
 UNUSABLE = Flag.EDGE | Flag.SATURATED | Flag.MASKED | Flag.SKY | Flag.NEGATIVE
 """Any of these makes a measurement unusable."""
 
+FITS_META = "MODFIX"
+"""Card of a file of measurements in FITS that holds its metadata as JSON."""
+
+_LARGE = 200_000  # measurements: as many take seconds to read from text
+_PIECE = 100_000  # rows written at once, which bounds the memory
+_BLOCK = 2880  # bytes, of a FITS file
 _JANSKY_AT_ZERO = 3631.0  # Jy at 0 mag AB
 
 GROWTHS = ("growth", "growth_error", "far_growth", "large_error", "extrapolated_error")
 """Columns of larger apertures; NaN where these were not measured."""
 
+_HEADER_COLUMNS = ("array", "module", "filter", "pupil")
 # Name, type, unit, description.
 COLUMNS = (
     ("source", int, None, "Number of the source; its row in the list of sources"),
@@ -90,6 +105,50 @@ def make_measurements(columns: dict[str, ArrayLike], meta: dict | None = None) -
         values = np.asarray(columns[name], dtype=kind)[order]
         table.add_column(Column(values, name=name, unit=unit, description=description, copy=False), copy=False)
     return table
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photometry:
+    """Everything that is measured."""
+
+    measurements: Table  # one row per measurement, with the columns of COLUMNS
+    exposures: Table  # one row per exposure: its header, sky level and shift
+
+
+def join_columns(parts: Sequence[dict]) -> dict[str, np.ndarray]:
+    """Join columns by name; those of one part are not copied."""
+    return {name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
+            for name in parts[0]}  # fmt: skip
+
+
+def combine_parts(
+    parts: Sequence[dict],
+    headers: Sequence[ExposureHeader],
+    epochs: Epochs,
+    skies: ArrayLike,
+    shifts: ArrayLike,
+) -> Photometry:
+    """Combine columns of measurements; refuse exposures that share no source."""
+    # The column `exposure` is the place among the headers. Values of whole exposures are added as columns.
+    columns = join_columns(parts)
+    known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
+    known["epoch"] = epochs.number
+    columns |= {name: values[columns["exposure"]] for name, values in known.items()}
+    group = number_groups(*(columns[name] for name in ("filter", "pupil", "source")))
+    names = [header.name for header in headers]
+    if np.bincount(group, minlength=1).max() < 2:
+        raise PhotometryError(
+            f"exposures must overlap on the sky; no two in one filter share a source: {', '.join(names)}"
+        )
+    exposures = Table({"exposure": np.arange(len(headers)), "file": names, "epoch": epochs.number})
+    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
+        exposures[name] = [getattr(header, name) for header in headers]
+    exposures["sky"], exposures["sky_error"] = np.reshape(skies, (-1, 2)).T * (u.MJy / u.sr)
+    exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
+    exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
+    exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg
+    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names})
+    return Photometry(measurements=measurements, exposures=exposures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,3 +229,31 @@ def group_medians(values: ArrayLike, group: np.ndarray, count: int) -> np.ndarra
     if found.size:
         medians[found] = median(values[keep], group[keep], found)
     return medians
+
+
+def write_measurements(table: Table, stem: Path) -> Path:
+    """Write a table of measurements: as text, or as FITS where it has many rows."""
+    if len(table) <= _LARGE:
+        path = stem.with_name(stem.name + ".ecsv")
+        with path.open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
+            table.write(stream, format="ascii.ecsv")
+        return path
+    path, n = stem.with_name(stem.name + ".fits"), len(table)
+    # A header has no place for lists and dicts.
+    first = Table(table[:1], meta={FITS_META: json.dumps(table.meta)})
+    hdu, buffer = fits.table_to_hdu(first, character_as_bytes=True), io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)  # the primary HDU is one block
+    hdu.header["NAXIS2"] = n
+    # astropy would copy the columns several times, those of text value by value.
+    record = np.empty(min(n, _PIECE), hdu.data.dtype.newbyteorder(">"))
+    with path.open("wb") as stream:
+        stream.write(buffer.getbuffer()[:_BLOCK])
+        stream.write(hdu.header.tostring().encode("ascii"))
+        for start in range(0, n, _PIECE):
+            piece = record[: n - start]
+            for name in table.colnames:
+                values = np.asarray(table[name])[start : start + _PIECE]
+                piece[name] = np.where(values, ord("T"), ord("F")) if values.dtype == bool else values
+            stream.write(piece.data)
+        stream.write(bytes(-n * record.itemsize % _BLOCK))
+    return path

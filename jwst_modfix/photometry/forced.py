@@ -1,30 +1,25 @@
 """``photometry='exposure'``: find sources once, measure them in each exposure."""
 
 import contextlib
-import functools
-import hashlib
-import importlib.metadata
-import io
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
-from astropy import units as u
-from astropy.table import Table
-from numpy.typing import ArrayLike
+from scipy.ndimage import map_coordinates
 
-from jwst_modfix.errors import ExposureError, PhotometryError
-from jwst_modfix.exposure import open_fits
-from jwst_modfix.files import written_whole
-from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.photometry.apertures import Aperture, default_aperture, measure_fluxes
-from jwst_modfix.photometry.background import measure_sky
-from jwst_modfix.photometry.columns import make_measurements, number_groups, to_flux, to_magnitudes
+from jwst_modfix.errors import PhotometryError
+from jwst_modfix.jobs import THIS_PROCESS, Cache, Known, Workers
+from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader, Frame, file_state, read_frame, shift_on_sky
+from jwst_modfix.photometry.frames import (
+    MEDIAN_LOSS,
+    ExposureHeader,
+    Frame,
+    clip,
+    measure_sky,
+    read_frame,
+    shift_on_sky,
+)
 from jwst_modfix.photometry.source_list import (
     Detections,
     SourceList,
@@ -36,49 +31,65 @@ from jwst_modfix.photometry.source_list import (
     refine_centroids,
     subtract,
 )
+from jwst_modfix.table.table import MAG_PER_FRACTION
 from jwst_modfix.text import count_nouns, log
 
 FAINTEST = 23.0  # AB: a magnitude below the selection's limit
 _BRIGHT = 10.0  # standard deviations of a pixel
 _MARGIN = 0.5  # pixels: half a pixel of the array beyond the centres of its outermost ones
-_HEADER_COLUMNS = ("array", "module", "filter", "pupil")
-_LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
-_DIGEST = "digest"
-_BUFFER = 2**18  # bytes
+_RING = 0.75  # pixels: half the width of the ring that replaces pixels without a counterpart
+_MIN_WEIGHT = 0.5  # of the good pixels around a counterpart
+_MIN_SKY = 0.3  # share of the annulus that must be good
+_MAX_FILLED = 0.02  # share of the flux
+_FILL_ERROR = 0.15  # share of the flux that is filled in
+_AT_ONCE = 128  # sources, which bounds the memory
+_CENTRE = 0.15  # of the radius: a masked pixel within it makes the measurement unusable
+
+LARGE = 1.5
+"""Radius of the larger aperture over that of the aperture."""
+
+FARTHEST = 2.0
+"""Radius of the largest aperture over that of the aperture; it stays inside of the annulus for the sky."""
+
+APERTURES = ("r", "large", "extrapolated")
+"""Choices of the aperture: 0.30" or 0.45", 1.5 times that, or an extrapolation of the flux to all radii."""
+
+# Shares of the growth to 1.5 r, and from there to 2 r, that bring offsets closest to 0 for any wavefronts of the
+# modules: least squares over 240 pairs of wavefronts of 60 and 80 nm, and of 100 and 130 nm (benchmarks/apertures.py).
+_EXTRAPOLATION = {"SHORT": (1.33, 2.31), "LONG": (1.26, 1.26)}
+
+# Systematic error of the offset of two arrays, common to all sources [mag]: arrays whose PSFs differ lose different
+# shares of the light outside of the aperture. Wavefront errors of 60 nm in one module and 80 nm in the other shift
+# offsets by this much, in the default apertures (benchmarks/apertures.py).
+_FLOORS = {"SHORT": 0.0015, "LONG": 0.0008}
+_SHORTEST = 1.5  # micron: below, PSFs differ more
+_SHORT_FLOOR = 0.002
+# Error of an extrapolated offset over its change from r to 1.5 r: no pair of wavefronts has more than this and a floor.
+_EXTRAPOLATION_ERROR = 0.5
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Photometry:
-    """Everything that is measured."""
+@dataclass(frozen=True, kw_only=True)
+class Aperture:
+    """A round aperture on the sky, and the annulus for its local sky."""
 
-    measurements: Table  # one row per measurement, with the columns of columns.COLUMNS
-    exposures: Table  # one row per exposure: its header, sky level and shift
+    radius: float  # arcsec
+    inner: float  # arcsec, of the annulus
+    outer: float  # arcsec, of the annulus
+
+    def __post_init__(self) -> None:
+        if not 0 < self.radius <= self.inner < self.outer < np.inf:
+            raise PhotometryError(
+                f"aperture: must have 0 < radius <= inner < outer; got {self.radius}, {self.inner}, {self.outer}"
+            )
 
 
-class _Known(dict[str, np.ndarray]):
-    """A result that was in the cache."""
-
-
-@dataclass(frozen=True)
-class Cache:
-    """A folder of results, identified by the pixels, parameters and code behind each."""
-
-    folder: Path  # made with the first entry
-
-    def fetch(
-        self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
-    ) -> dict[str, np.ndarray]:
-        """Return the result from the cache, if intact, else compute and store it."""
-        if (state := file_state(path)) is None:
-            return _as_arrays(make())  # the reader's message says what is wrong with the file
-        key = _digest([kind, _code(), _digest_file(path, state), *parameters])
-        entry = self.folder / f"{kind}-{key}.npz"
-        if (known := _read(entry, key)) is not None:
-            return _Known(known)
-        made = _as_arrays(make())
-        if file_state(path) == state:  # otherwise the content is not the one of the key
-            _write(entry, key, made)
-        return made
+def default_aperture(channel: str) -> Aperture:
+    """Make the aperture of a channel: 0.30" in short, 0.45" in long wavelengths."""
+    # Five and three widths (FWHM) of the PSF at 2.0 and 4.4 micron: large enough that the arrays' PSFs, which differ in
+    # the core, hold the same share of the light; small enough that the sky's noise stays below 1% for a source of
+    # 22 mag and that few neighbours are inside.
+    radius = {"SHORT": 0.30, "LONG": 0.45}[channel]
+    return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
 
 
 def find_sources(
@@ -141,7 +152,7 @@ def _detect_exposure(header, faintest, cache):
         return {name: np.ascontiguousarray(getattr(found, name)) for name in ("ra", "dec", "flux")}
 
     arrays = cache.fetch("detections", header.path, [repr(faintest)], make) if cache else make()
-    return isinstance(arrays, _Known), Detections(exposure=header.name, band=header.band, **arrays)
+    return isinstance(arrays, Known), Detections(exposure=header.name, band=header.band, **arrays)
 
 
 def _measure_exposure(header, sources, aperture, cache):
@@ -150,7 +161,7 @@ def _measure_exposure(header, sources, aperture, cache):
 
     parameters = [repr(aperture), sources.ra.tobytes(), sources.dec.tobytes()]
     columns = cache.fetch("measurements", header.path, parameters, make) if cache else make()
-    return isinstance(columns, _Known), dict(columns)
+    return isinstance(columns, Known), dict(columns)
 
 
 def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict[str, np.ndarray]:
@@ -188,100 +199,187 @@ def _find_pointing_error(frame, image, sources):
     return -east, -north
 
 
-def join_columns(parts: Sequence[dict]) -> dict[str, np.ndarray]:
-    """Join columns by name; those of one part are not copied."""
-    return {name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
-            for name in parts[0]}  # fmt: skip
+def systematic_error(aperture: str, channel: str, filter_: str, near: float = 0.0, far: float = 0.0) -> float:
+    """Estimate an offset's systematic error [mag] from changes to 1.5 r and to 2 r.
+
+    It is what the aperture loses by the curve of growth, which the extrapolation would add, and the error of the
+    extrapolation: the larger of a floor for the filter and a half of the change to 1.5 r.
+    """
+    # The truth differs from an offset by no more than the sum of the two (triangle inequality).
+    digits = "".join(c for c in filter_[1:4] if c.isdigit())
+    least = _SHORT_FLOOR if digits and int(digits) / 100 < _SHORTEST else _FLOORS[channel]
+    shares, mine = growth_shares("extrapolated", channel), growth_shares(aperture, channel)
+    lost = abs((shares[0] - mine[0]) * near + (shares[1] - mine[1]) * far)
+    return lost + max(least, _EXTRAPOLATION_ERROR * abs(near))
 
 
-def combine_parts(
-    parts: Sequence[dict],
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    skies: ArrayLike,
-    shifts: ArrayLike,
-) -> Photometry:
-    """Combine columns of measurements; refuse exposures that share no source."""
-    # The column `exposure` is the place among the headers. Values of whole exposures are added as columns.
-    columns = join_columns(parts)
-    known = {name: np.array([getattr(header, name) for header in headers]) for name in _HEADER_COLUMNS}
-    known["epoch"] = epochs.number
-    columns |= {name: values[columns["exposure"]] for name, values in known.items()}
-    group = number_groups(*(columns[name] for name in ("filter", "pupil", "source")))
-    names = [header.name for header in headers]
-    if np.bincount(group, minlength=1).max() < 2:
-        raise PhotometryError(
-            f"exposures must overlap on the sky; no two in one filter share a source: {', '.join(names)}"
-        )
-    exposures = Table({"exposure": np.arange(len(headers)), "file": names, "epoch": epochs.number})
-    for name in ("detector", *_HEADER_COLUMNS, "mjd", "roll"):
-        exposures[name] = [getattr(header, name) for header in headers]
-    exposures["sky"], exposures["sky_error"] = np.reshape(skies, (-1, 2)).T * (u.MJy / u.sr)
-    exposures["shift_east"], exposures["shift_north"] = np.reshape(shifts, (-1, 2)).T * u.arcsec
-    exposures["sources"] = np.bincount(columns["exposure"], minlength=len(headers))
-    exposures["mjd"].unit, exposures["roll"].unit = u.day, u.deg
-    measurements = make_measurements(columns, {"epochs": list(epochs.names), "exposures": names})
-    return Photometry(measurements=measurements, exposures=exposures)
+def growth_shares(aperture: str, channel: str) -> tuple[float, float]:
+    """Find the shares of the growths to 1.5 r and 2 r in an aperture's magnitudes."""
+    return {"r": (0.0, 0.0), "large": (1.0, 0.0), "extrapolated": _EXTRAPOLATION[channel]}[aperture]
 
 
-@functools.lru_cache(maxsize=4096)
-def _digest_file(path, _state):
-    """Digest a file without its variances, which are 40% of it and are not read."""
-    spans = []
-    with contextlib.suppress(ExposureError), open_fits(path) as hdulist:  # of what is no FITS file, everything
-        is_packed = path.suffix.lower() == ".gz"  # whose bytes are at other places
-        places = [hdu.fileinfo() for hdu in hdulist if hdu.name.startswith("VAR_") and not is_packed]
-        spans = [(place["datLoc"], place["datLoc"] + place["datSpan"]) for place in places]
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER))
-    with path.open("rb") as file:
-        for first, after in [*spans, (math.inf, 0)]:
-            while size := file.readinto(buffer[: int(min(first - file.tell(), _BUFFER))]):
-                digest.update(buffer[:size])
-            file.seek(after)
-    return digest.hexdigest()
+def measure_fluxes(
+    frame: Frame, x: np.ndarray, y: np.ndarray, scale: np.ndarray, aperture: Aperture
+) -> dict[str, np.ndarray]:
+    """Measure flux = sum(w (data - sky) AREA) PIXAR_SR, w each pixel's share inside."""
+    # `scale` has the matrices from pixels to arcsec on the sky. Result: columns of the table of measurements.
+    pieces = [slice(first, first + _AT_ONCE) for first in range(0, max(len(x), 1), _AT_ONCE)]
+    parts = [_measure(frame, x[piece], y[piece], scale[piece], aperture) for piece in pieces]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-@functools.cache
-def _code():
-    """Digest the code that measures: this package, and versions of libraries."""
-    sources = sorted(resources.files("jwst_modfix.photometry").iterdir(), key=lambda file: file.name)
-    content = [file.read_bytes() for file in sources if file.name.endswith(".py")]
-    return _digest([*content, *(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)])
+class _Pixels:
+    """Pixels at the same offsets from each of n sources: arrays of shape (n, m)."""
+
+    def __init__(self, frame, x, y, scale, reach, least=0.0):
+        sizes = np.linalg.svd(scale, compute_uv=False)  # arcsec
+        self.half = int(np.ceil(reach / sizes.min(initial=1.0) + 1))
+        offsets = np.mgrid[-self.half : self.half + 1, -self.half : self.half + 1].reshape(2, -1)
+        if least:  # half a pixel off along each axis
+            offsets = offsets[:, np.hypot(*offsets) >= least / sizes.max(initial=1e-9) - 1]
+        rows, columns = np.rint([y, x]).astype(int)[:, :, None] + offsets[:, None]
+        ny, nx = frame.data.shape
+        self.inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
+        self._index = rows * nx + columns
+        self.dx, self.dy = columns - x[:, None], rows - y[:, None]
+        east, north = (line[:, :1] * self.dx + line[:, 1:] * self.dy for line in scale.swapaxes(0, 1))
+        self.radius = np.sqrt(east**2 + north**2)  # arcsec
+
+    def take(self, array):
+        """Read an array of the frame; any of its values outside of it."""
+        return array.take(self._index, mode="clip")
+
+    def as_stamps(self, values):
+        """Bring values in rows and columns, (n, ny, nx)."""
+        return values.reshape(len(values), 2 * self.half + 1, -1)
 
 
-def _digest(parts):
-    """Digest parts with lengths, so that ("ab", "c") differs from ("a", "bc")."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        content = part.encode() if isinstance(part, str) else bytes(part)
-        digest.update(len(content).to_bytes(8, "little") + content)
-    return digest.hexdigest()
+def _measure(frame, x, y, scale, aperture):
+    # Errors contain the pixels' err, that of the local sky, and a share of what is filled in for masked pixels.
+    sky, sky_error, sky_pixels = _local_sky(frame, x, y, scale, aperture)
+    # The light is within a smaller window.
+    near = _Pixels(frame, x, y, scale, min(FARTHEST * aperture.radius, aperture.outer))
+    bad, area = near.take(frame.bad) | ~near.inside, near.take(frame.area)
+    pixel = np.abs(np.linalg.det(scale))  # arcsec^2
+    circles, core = _draw_circles(near, scale, pixel, aperture.radius)
+    image = np.where(bad, 0, near.take(frame.data) - sky[:, None])
+    _fill_masked(near, image, ~bad, bad & (circles[:, -1] > 0) & np.isfinite(sky)[:, None], _RING * np.sqrt(pixel))
+    light, filled, noise = image * area, np.where(bad, image, 0), np.where(bad, 0, near.take(frame.err))
+
+    weight, areas = circles[:, 0], circles.sum(axis=2)
+    whole = np.pi * aperture.radius**2 / pixel  # pixels
+    lost, flux, fluxes = bad & (weight > 0), *_sum_circles(circles, light, areas, whole)
+    growths = np.diff(-2.5 * np.log10(fluxes), axis=1)
+    errors = _find_errors(circles * area[:, None], noise, filled, sky_error, fluxes, frame.header.channel)
+    flags = _judge(near.take(frame.saturated), weight, weight * light, lost, near.radius < _CENTRE * aperture.radius)
+    ring = np.pi * (aperture.outer**2 - aperture.inner**2) / pixel
+    flags += np.where(sky_pixels < _MIN_SKY * ring, Flag.SKY, 0)
+    columns = {
+        "flux": flux * frame.header.jansky,
+        "flux_error": errors.pop("flux") * frame.header.jansky,
+        "sky": sky,
+        "compactness": (core * light).sum(axis=1) / np.where(flux > 0, flux, np.nan),
+        "growth": growths[:, 0],
+        "far_growth": growths[:, 1],
+        **errors,
+    }
+    at_edge, no_sky = areas[:, 0] <= 0.9999 * whole, np.isnan(sky)
+    columns = {name: np.where(at_edge | no_sky, np.nan, values) for name, values in columns.items()}
+    columns["masked"] = np.where(at_edge | no_sky, 1.0, (weight * lost).sum(axis=1) / whole)
+    return columns | {"flags": np.select([at_edge, no_sky], [Flag.EDGE, Flag.SKY], flags)}
 
 
-def _as_arrays(result):
-    return {name: np.asarray(value) for name, value in result.items()}
+def _draw_circles(near, scale, pixel, radius):
+    """Compute each pixel's share in three circles, (n, 3, m), and in half the radius."""
+    # Where there is little light, shares to a few percent of a pixel suffice; exact ones take most of the time.
+    inside = (factor * radius - near.radius for factor in (LARGE, FARTHEST))  # arcsec
+    edges = (np.clip(depth / np.sqrt(pixel)[:, None] + 0.5, 0, 1) for depth in inside)
+    weight, core = _overlap(near, scale, radius), _overlap(near, scale, radius / 2)
+    return np.stack([weight, *(edge * near.inside for edge in edges)], axis=1), core
 
 
-def _seal(key, arrays):
-    """Digest of an entry: its key, and each array with its name, type and shape."""
-    parts = [key]
-    for name, array in sorted(arrays.items()):
-        parts += [name, array.dtype.str, str(array.shape), array.tobytes()]
-    return _digest(parts)
+def _sum_circles(circles, light, areas, whole):
+    """Sum the light: in the first circle; in all, NaN if not positive or cut."""
+    fluxes = _sum(circles, light)
+    least = np.outer(whole, [0, 0.99 * LARGE**2, 0.99 * FARTHEST**2])
+    cut = np.logical_or.accumulate(areas <= least, axis=1)
+    return fluxes[:, 0], np.where(cut | (fluxes <= 0), np.nan, fluxes)
 
 
-def _read(entry, key):
-    try:
-        with entry.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception:  # any error that the readers of a damaged file raise
-        return None
-    return arrays if str(arrays.pop(_DIGEST, None)) == _seal(key, arrays) else None
+def _sum(weights, values):
+    """Sum values of pixels, (n, m), with several weights each, (n, k, m)."""
+    return (weights @ values[:, :, None].astype(float))[:, :, 0]
 
 
-def _write(entry, key, arrays):
-    """Store an entry; if the folder cannot be written, the next run measures again."""
-    content = io.BytesIO()
-    np.savez(content, **arrays, **{_DIGEST: np.array(_seal(key, arrays))})
-    with contextlib.suppress(OSError), written_whole(entry) as partial:
-        partial.write_bytes(content.getvalue())
+def _find_errors(areas, noise, filled, sky_error, fluxes, channel):
+    """Find errors of the flux, and of the magnitudes made from all fluxes."""
+    # All are sums of the fluxes, which share pixels and the sky.
+    near, far = growth_shares("extrapolated", channel)
+    sums = {"growth": (-1, 1, 0), "large": (0, 1, 0), "extrapolated": (1 - near, near - far, far)}
+    shares = {"flux": np.broadcast_to([1.0, 0.0, 0.0], fluxes.shape)}
+    shares |= {f"{n}_error": MAG_PER_FRACTION * np.where(one, one / fluxes, 0.0) for n, one in sums.items()}
+    noisy = areas * noise[:, None]
+    covariance = noisy @ noisy.swapaxes(1, 2)
+    for size, error in ((areas.sum(axis=2), sky_error), (_sum(areas, filled), _FILL_ERROR)):
+        common = size * np.reshape(error, (-1, 1))
+        covariance += common[:, :, None] * common[:, None]
+    return {name: np.sqrt(np.einsum("ni,nij,nj->n", share, covariance, share)) for name, share in shares.items()}
+
+
+def _overlap(near, scale, radius):
+    """Compute each pixel's share inside a circle on the sky, an ellipse in pixels."""
+    from photutils.geometry import elliptical_overlap_grid  # late, as in source_list.py
+
+    shares = np.zeros(near.dx.shape)
+    squares, axes = np.linalg.eigh(scale.swapaxes(1, 2) @ scale)
+    semi_x, semi_y = radius / np.sqrt(squares.T)
+    angle, n = np.arctan2(axes[:, 1, 0], axes[:, 0, 0]), 2 * near.half + 1
+    for i, (dx, dy) in enumerate(zip(near.dx, near.dy, strict=True)):
+        edges = dx[0] - 0.5, dx[-1] + 0.5, dy[0] - 0.5, dy[-1] + 0.5
+        shares[i] = elliptical_overlap_grid(*edges, n, n, semi_x[i], semi_y[i], angle[i], 1, 1).ravel()
+    return shares * near.inside
+
+
+def _local_sky(frame, x, y, scale, aperture):
+    """Find the clipped median of each annulus, its error, and its good pixels."""
+    around = _Pixels(frame, x, y, scale, aperture.outer, aperture.inner)
+    ring = (around.radius >= aperture.inner) & (around.radius <= aperture.outer) & around.inside
+    ring &= ~around.take(frame.bad)
+    values, errors = (np.where(ring, around.take(array), np.nan) for array in (frame.data, frame.err))
+    kept = clip(values)
+    # Wings and neighbours spread the levels of the pixels by more than the noise e of a pixel, but they are not noise.
+    # Noise moves only pixels near the median across it, a share e/s of n where levels spread by s. Each moves it by
+    # s/n, so the variance is proportional to e s/n (with 1.9 for an even spread, pi/2 for none).
+    variance = kept.spread * clip(errors, rounds=0).median
+    sky = np.where(kept.size < 2, np.nan, kept.median)
+    return sky, np.sqrt(MEDIAN_LOSS * variance / np.maximum(kept.size, 1)), ring.sum(axis=1)
+
+
+def _fill_masked(near, image, good, lost, width):
+    """Fill lost pixels from the opposite side of the source, else the ring's median."""
+    # Sources are nearly point-symmetric, but not flat, as an interpolation between neighbours assumes.
+    source, pixel = np.nonzero(lost)
+    if not source.size:
+        return
+    place = [-near.dy[source, pixel] - near.dy[source, 0], -near.dx[source, pixel] - near.dx[source, 0]]
+    weights, values = (
+        map_coordinates(near.as_stamps(array.astype(float)), [source, *place], order=1, mode="grid-constant")
+        for array in (good, image)
+    )  # 0 outside of the window
+    values /= np.where(weights > 0, weights, 1)
+    for i in np.flatnonzero(weights < _MIN_WEIGHT):
+        n = source[i]
+        ring = good[n] & (np.abs(near.radius[n] - near.radius[n, pixel[i]]) < width[n])
+        values[i] = np.median(image[n, ring]) if ring.any() else 0.0
+    image[source, pixel] = values
+
+
+def _judge(saturated, weight, light, lost, centre):
+    total, filled = light.sum(axis=1), np.abs(light * lost).sum(axis=1)
+    flags = {
+        Flag.SATURATED: (saturated & (weight > 0)).any(axis=1),
+        Flag.FILLED: lost.any(axis=1),
+        Flag.MASKED: (lost & centre).any(axis=1) | (filled > _MAX_FILLED * np.abs(total)),
+        Flag.NEGATIVE: total <= 0,
+    }
+    return sum(int(flag) * found for flag, found in flags.items())

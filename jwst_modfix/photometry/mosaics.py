@@ -7,11 +7,10 @@ import numpy as np
 from gwcs import WCS
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import Background, map_background, measure_sky
-from jwst_modfix.photometry.columns import Flag, to_flux
+from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_flux
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.forced import FAINTEST, Photometry, combine_parts
-from jwst_modfix.photometry.frames import ExposureHeader, read_geometry
+from jwst_modfix.photometry.forced import FAINTEST
+from jwst_modfix.photometry.frames import Background, ExposureHeader, map_background, measure_sky, read_geometry
 from jwst_modfix.photometry.source_list import find_connected, measure_isolation, subtract
 from jwst_modfix.text import count_nouns
 

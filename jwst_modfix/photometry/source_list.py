@@ -10,9 +10,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.background import map_background
 from jwst_modfix.photometry.columns import group_medians, to_flux
-from jwst_modfix.photometry.frames import ExposureHeader, offsets, shift_on_sky, unit_vectors
+from jwst_modfix.photometry.frames import ExposureHeader, map_background, offsets, shift_on_sky, unit_vectors
 from jwst_modfix.text import count_nouns
 
 _THRESHOLD = 3.0  # standard deviations of a pixel

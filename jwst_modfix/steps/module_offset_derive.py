@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -13,13 +14,12 @@ from typing import Any
 
 from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
 from jwst_modfix.errors import AssociationError, MeasurementsError
-from jwst_modfix.files import check_writable
+from jwst_modfix.files import check_targets, check_writable, explained, part_folder, remove_leftovers
 from jwst_modfix.fitting.drift import describe_drifts
-from jwst_modfix.jobs import Workers
-from jwst_modfix.photometry.forced import Cache
+from jwst_modfix.jobs import Cache, Workers
+from jwst_modfix.photometry.columns import write_measurements
 from jwst_modfix.steps.associations import Association, is_science
 from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
-from jwst_modfix.steps.outputs import write_products
 from jwst_modfix.steps.resample import make_mosaics
 from jwst_modfix.table.file import expand
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -203,6 +203,32 @@ class ModuleOffsetDeriveStep(OfflineStep):
     @property
     def _folder(self) -> Path:
         return Path(self.make_output_path(basepath="any.asdf")).parent.absolute()
+
+
+def write_products(
+    derivation: Derivation, model: ModuleOffsetModel, folder: Path, *, report: bool = True
+) -> list[Path]:
+    """Write all products to a hidden folder, then move them, the reference file last."""
+    check_writable(folder)
+    reference = folder / derivation.table.name
+    remove_leftovers([folder])
+    with contextlib.ExitStack() as stack:
+        with explained(reference):
+            partial = stack.enter_context(part_folder(folder))
+            written = [Path(model.save(partial / reference.name))]
+        stem = f"{derivation.product}_modfix_measurements"
+        with explained(folder / stem):
+            written.append(write_measurements(derivation.measurements, partial / stem))
+        if report:
+            page = f"{derivation.product}_modfix_report.html"
+            with explained(folder / page):
+                written += derivation.report(partial / page)
+        targets = [folder / path.name for path in written]
+        check_targets(targets, derivation.options.catalogs)
+        for path, target in reversed(list(zip(written, targets, strict=True))):
+            with explained(target):
+                path.replace(target)
+    return targets
 
 
 def _summarize(derivation: Derivation) -> None:

@@ -20,7 +20,7 @@ from disturbed_runs import MEMBERS, assert_whole, correct, ending, forked, hidde
 
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, files
 from jwst_modfix.errors import OutputError
-from jwst_modfix.steps import module_offset, outputs
+from jwst_modfix.steps import module_offset, module_offset_derive
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 # Children are forked from this process, which has imported jwst: starting another Python takes seconds.
@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_none_of_the_products_of_a_derivation(mounted, room):
     small = mounted(f"{room}k")
     table = Table({"flux": np.random.default_rng(1).normal(size=20_000)})
     with pytest.raises(OutputError, match=r"small/x_mod[a-z_]+(\.asdf)?: cannot be written: No space left on device$"):
-        outputs.write_products(derivation(table), ModuleOffsetModel(PACKAGED_TABLE), small, report=False)
+        module_offset_derive.write_products(derivation(table), ModuleOffsetModel(PACKAGED_TABLE), small, report=False)
     assert list(small.iterdir()) == []
 
 
@@ -116,7 +116,7 @@ def test_the_reference_file_of_a_derivation_is_put_in_place_last(tmp_path, monke
     placed, replace = [], Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, target: placed.append(target) or replace(path, target))
     model = ModuleOffsetModel(PACKAGED_TABLE)
-    outputs.write_products(derivation(Table({"flux": [1.0]})), model, tmp_path, report=False)
+    module_offset_derive.write_products(derivation(Table({"flux": [1.0]})), model, tmp_path, report=False)
     assert [path.name for path in placed if path.parent == tmp_path] == [
         "x_modfix_measurements.ecsv",
         "x_moduleoffset.asdf",
@@ -151,7 +151,7 @@ def test_a_read_only_folder_is_refused_for_a_derivation(read_only):
     with pytest.raises(OutputError, match=f"^{place}: cannot be written to: {reason}$"):
         step.run("never_read_asn.json")
     with pytest.raises(OutputError, match=f"^{place}: cannot be written to: {reason}$"):
-        outputs.write_products(derivation(Table()), ModuleOffsetModel(PACKAGED_TABLE), place, report=False)
+        module_offset_derive.write_products(derivation(Table()), ModuleOffsetModel(PACKAGED_TABLE), place, report=False)
 
 
 def test_something_else_in_the_place_of_a_folder_or_an_output_is_named(folder):
