@@ -35,8 +35,9 @@ def test_the_sky_is_predicted_at_the_middles_of_the_arrays_wherever_the_sources_
     assert sky.sources == pytest.approx(expected, abs=3 * sky.sources_error)
 
 
-def test_results_of_pairs_are_theirs(photometry):
-    band = derive(*photometry, method="pairs").bands[0]
+def test_pairs_have_no_bootstrap_of_the_network(photometry):
+    band = derive(*photometry, method="pairs", bootstrap=20).bands[0]
+    assert band.bootstrap is None
     assert band.results[0].offset == band.pairs["long"].value("offset")[0]
 
 

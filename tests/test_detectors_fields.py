@@ -304,3 +304,13 @@ def test_without_structure_none_is_stated():
         m, _ = draw("no pattern", number, field_rms=0.005, shared=True)
         results = judge(fit(m, scale="detectors", field_order="2"))
         assert not [r.words for r in results if "structure" in r.words]
+
+
+def test_a_drift_that_is_not_known_is_told_by_the_detector_that_it_moves_most():
+    """Truth: NRCA2 moves by half of its drift, toward the other side."""
+    shares = {"NRCA1": 0.2, "NRCA2": -0.5, "NRCA3": 0.3}
+    hidden = [Drift(detector=d, epoch=2, value=None, error=None, share=share) for d, share in shares.items()]
+    known = Drift(detector="NRCA4", epoch=2, value=0.0, error=0.0004, share=0.9)
+    words = describe_drifts([*hidden, known])[1]
+    assert words.startswith("epoch 2: a drift of NRCA1, NRCA2, NRCA3 is not separable")
+    assert words.endswith("10 mmag of NRCA2 move it by up to 5.0 mmag")

@@ -1,5 +1,6 @@
 """Headers of exposures. Truth: the keywords that are written, and footprints that a person would compare."""
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from one_header import make_header
@@ -145,6 +146,15 @@ def test_a_copy_under_another_name_is_found(change, is_copy):
     headers = [make_header(name="a_cal.fits", **known), make_header(**{"name": "b_cal.fits"} | known | change)]
     expected = ["data/a_cal.fits and data/b_cal.fits are one exposure of NRCA1"]
     assert find_copies(headers) == (expected if is_copy else [])
+
+
+@pytest.mark.parametrize("ra", [0.0, 120.003, 359.99])
+def test_a_footprint_is_covered_by_cells_of_the_sky(ra):
+    """Truth: a square of 60 arcsec at the equator, in cells of 4 arcsec: 15 or 16 along each side, all of them."""
+    places = np.array(sorted(make_header(east=0, ra=ra).cells))
+    rows, columns = (np.unique(place) for place in places.T)
+    assert len(places) == len(rows) * len(columns)
+    assert {len(rows), len(columns)} <= {15, 16}
 
 
 @pytest.mark.parametrize(

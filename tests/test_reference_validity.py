@@ -74,7 +74,6 @@ def test_a_good_exposure_has_no_reason():
         ({"wcs_box": ((float("nan"), 2047.5), (-0.5, 2047.5))}, "the bounding box of the WCS is ((nan, 2047.5)"),
         ({"wcs_centre": (-89.4, -491.4)}, "V2, V3 = (-89.4, -491.4) arcsec, and that of NRCALONG is (85.9, -493.6)"),
         ({"xsize": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (1, 1, None, 2048)"),
-        ({"unit": "DN/s"}, "BUNIT is DN/s"),
         ({"shape": (100, 100)}, r"shape (100, 100) and the subarray keywords SUBSIZE2, SUBSIZE1 say (2048, 2048)"),
         ({"xstart": None}, "SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are (None, 1, 2048, 2048)"),
     ],

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from report_page import Page, measured
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.report.findings import collect_points, list_outliers
-from jwst_modfix.report.page import describe_report
+from jwst_modfix.report.content import collect_points, describe_report, list_outliers
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 SHORT, LONG = ROWS["F200W"], ROWS["F444W"]

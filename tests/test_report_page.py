@@ -13,9 +13,9 @@ from lxml import html
 from matplotlib.figure import Figure
 from report_page import Page
 
+from jwst_modfix.report.content import collect_points
 from jwst_modfix.report.figures import draw_band, plot_residual_map
-from jwst_modfix.report.findings import collect_points
-from jwst_modfix.report.linked_plots import choose_points
+from jwst_modfix.report.page import choose_points
 
 SHORT = ROWS["F200W"]
 CHROMIUM = Path("/usr/bin/chromium")

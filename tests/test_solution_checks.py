@@ -1,4 +1,4 @@
-"""Reserved sources, sky levels and verdicts, each against a truth of its own."""
+"""Bootstrap, reserved sources, sky levels and verdicts, each against a truth of its own."""
 
 from dataclasses import replace
 

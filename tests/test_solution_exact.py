@@ -12,7 +12,7 @@ from statsmodels.api import RLM
 from statsmodels.robust.norms import HuberT
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.checks import validate
+from jwst_modfix.fitting.checks import bootstrap_sources, validate
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
 from jwst_modfix.fitting.solution import fit
@@ -267,6 +267,19 @@ def test_reserved_sources_add_the_errors_of_both():
     assert left.sigmas == pytest.approx(left.residual / np.hypot(error, solution.value("offset[1]")[1]), rel=1e-3)
 
 
+def test_a_bootstrap_draw_is_the_mean_of_its_sources():
+    """Truth: sum c d / sum c, with the copies c of the generator; the ratio is their scatter over the error."""
+    n, draws = 12, 40
+    difference = 0.02 + 0.003 * np.random.default_rng(9).standard_normal(n)
+    solution = fit(pairs_of(difference, (0.003, 0.003)), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(10), draws)
+    copies = np.random.default_rng(10).poisson(1.0, (draws, n))
+    expected = copies @ difference / copies.sum(axis=1)
+    assert found.names == ("offset[1]",)
+    np.testing.assert_allclose(found.draws[:, 0], expected, rtol=1e-9)
+    assert found.ratio[0] == pytest.approx(expected.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("offset", "error", "significant"), [(0.0195, 0.01, False), (0.0197, 0.01, True)])
 def test_epoch_terms_are_significant_at_95_percent(offset, error, significant, sign):
@@ -368,6 +381,19 @@ def test_correlated_epoch_terms_are_both_fitted():
     )
     solution = fit(m, robust=False, scatter=False)
     assert {status.term.name for status in solution.status if status.is_fitted} == {"offset[1]", "epoch[1]", "epoch[2]"}
+
+
+def test_bootstrap_draws_of_an_epoch_term():
+    """Truth: half the sum and half the difference of the patches' means, with the copies of the generator."""
+    n, draws = 30, 40
+    p, q = 0.03 + 0.002 * RNG.standard_normal(n), -0.01 + 0.003 * RNG.standard_normal(n)
+    solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
+    found = bootstrap_sources(solution, np.random.default_rng(11), draws)
+    copies = np.random.default_rng(11).poisson(1.0, (draws, 2, n))
+    means = np.einsum("dpn,pn->pd", copies, np.stack([p, q])) / copies.sum(axis=2).T
+    assert found.names == ("offset[1]", "epoch[1]")
+    expected = np.stack([means[0] - means[1], means[0] + means[1]], axis=1) / 2
+    np.testing.assert_allclose(found.draws, expected, rtol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -286,7 +286,7 @@ class LinearSystem:
     def _sum_pieces(
         self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Sum a design's weighted rows over sources, times a factor, in ranges of sources."""
+        """Sum a design's weighted rows over sources, times a factor, in ranges."""
         order, edges = self._order
         first = 0
         while first < self.n_sources:

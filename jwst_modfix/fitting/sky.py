@@ -85,7 +85,7 @@ class SkyComparison:
 
 
 def sky_offsets(time, array, module, level, error):
-    """Compare the modules' sky levels exposure by exposure: offset and error by array."""
+    """Compare the modules' sky levels by exposure: offset and error by array."""
     # Delta_AB = -2.5 log10(sky_A / sky_B). The error is from the scatter between exposures, or from the levels' own
     # errors where those are larger, with Student's factor for few exposures [mag].
     # The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of

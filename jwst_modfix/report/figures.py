@@ -21,7 +21,7 @@ from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER, error_of_median
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.photometry.frames import offsets
-from jwst_modfix.report.findings import split_prediction
+from jwst_modfix.report.content import split_prediction
 from jwst_modfix.table.table import ARRAYS, MODULES
 from jwst_modfix.text import format_measured
 

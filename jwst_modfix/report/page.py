@@ -1,13 +1,12 @@
-"""The report: a page that works offline, its numbers as JSON, outliers, figures."""
+"""The files of the report: a page that works offline, JSON, outliers, figures."""
 
 from __future__ import annotations
 
 import base64
-import datetime
 import io
-import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,36 +14,47 @@ from typing import Any
 import jinja2
 import numpy as np
 from astropy.table import Table, vstack
+from bokeh import models
+from bokeh.embed import components
+from bokeh.palettes import PuOr11
+from bokeh.plotting import figure
+from bokeh.resources import Resources
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
-from jwst_modfix.derivation.bands import BandResult, difference_of_centres
 from jwst_modfix.derivation.derive import Derivation
-from jwst_modfix.derivation.provenance import describe_derivation, plain
-from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.fitting.robust import error_of_median, robust_width
-from jwst_modfix.fitting.solution import Solution
+from jwst_modfix.photometry.columns import Flag
+from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.report.content import collect_points, describe_report, list_outliers
 from jwst_modfix.report.figures import Picture, draw_band, draw_overview
-from jwst_modfix.report.findings import collect_points, find_everything, list_outliers, split_exposures
-from jwst_modfix.report.linked_plots import choose_points, draw_linked
-from jwst_modfix.table.combine import compare_tables
-from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable
 from jwst_modfix.text import count_nouns, format_measured
 
-SCHEMA_VERSION = "1.0.0"
-_CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "flat"), ("S_MODOFF", "status"))
-# Reasons for which the fit does not use a selected measurement; a source is counted under the first that applies.
-_REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
-_BINS = 6  # of equal numbers, of a trend
-_BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
-# Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
-# and PF1. Uniformity: the least error that a measurement is given.
-_METRICS = {
-    "repeatability": (0.005, "mag", "Repeatability: median rms of the brightest quarter of the sources"),
-    "outlier_fraction": (0.10, "", "Share of the fitted measurements that are outliers or of variable sources"),
-    "uniformity": (0.002, "mag", "Uniformity: rms of the exposures' median residuals, less their noise"),
-    "pull_width": (1.15, "", "Width of residuals over their errors (1 is right)"),
-}
+MOST_POINTS = 20_000  # of all filters: more make the page slow and larger than 6 MB
+_STATES = ("used", "reserved", "outlier", "variable", "single", "no solution")
+_OUTLINES = ("#888888", "#0072b2", "#d55e00", "#d55e00", "#d55e00", "#888888")
+_TOOLTIPS = [
+    ("source", "@source"), ("exposure", "@exposure{custom}"), ("magnitude", "@mag{0.000}"),
+    ("residual", "@after{+0.0} mmag"), ("before correction", "@before{+0.0} mmag"), ("state", "@state{custom}"),
+    ("flags", "@flags{custom}"),
+]  # fmt: skip
+# Names of the flags, by their sum.
+_FLAGS = [", ".join(str(flag.name).lower() for flag in Flag if value & flag) for value in range(2 * max(Flag))]
+# A click selects every measurement of the source, and lists them below the plots.
+_SELECT = """
+const chosen = source.selected.indices, d = source.data;
+const rows = document.getElementById(target).tBodies[0];
+if (!chosen.length) { rows.replaceChildren(); return; }
+const id = d.source[chosen[chosen.length - 1]], all = [];
+for (let i = 0; i < d.source.length; i++) if (d.source[i] === id) all.push(i);
+if (all.length !== chosen.length || all.some((v, i) => v !== chosen[i])) { source.selected.indices = all; return; }
+rows.replaceChildren(...all.map(i => {
+  const row = document.createElement("tr");
+  for (const text of [id, names[d.exposure[i]], d.mag[i].toFixed(3), d.before[i].toFixed(1), d.after[i].toFixed(1),
+                      states[d.state[i]], flags[d.flags[i]] || "none"])
+    row.insertCell().textContent = text;
+  return row;
+}));
+"""
 _PIXELS = 96  # of the page, per inch
 _REGION = 'circle({RA:.7f},{Dec:.7f},1.0") # color={color} text={{source {source} {filter} {mag:.2f} mag {reason}}}'
 
@@ -116,178 +126,108 @@ def _format_milli(value: float | None, sign: str = "+") -> str:
     return "-" if value is None else f"{1e3 * value:{sign}z.1f}"
 
 
-def describe_report(derivation: Derivation, points: Mapping[str, Table]) -> dict[str, Any]:
-    """Describe a derivation with its checks as plain values; ``points`` by filter."""
-    content, table = describe_derivation(derivation), derivation.table
-    for known, band in zip(content["bands"], derivation.bands, strict=True):
-        known |= {"name": band.name, "funnel": _count_funnel(derivation, band)}
-        known |= {name: known.get(name, []) for name in ("results", "detectors")}
-        if band.solution is not None:
-            known |= _describe_solution(derivation, band, band.solution, points[band.name])
-    content |= {
-        "schema_version": SCHEMA_VERSION,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "table": {
-            "name": table.name, "hash": table.digest, "rows": len(table.rows), "baseline": table.baseline,
-            "command": f"strun module_offset ASSOCIATION.json --override_moduleoffset={table.name}",
-        },
-        "corrected": derivation.corrected,
-        "mixed": derivation.mixed,
-        "catalogs": derivation.options.catalogs,
-        "calibrations": {
-            keyword: sorted({str(getattr(header, field) or "not given") for header in derivation.headers})
-            for keyword, field in _CALIBRATION
-        },
-        "comparisons": [_compare(table, other) for other in derivation.options.others],
-    }  # fmt: skip
-    content["findings"] = list(find_everything(derivation, points, content))
-    return dict(plain(content))
+def choose_points(points: Mapping[str, Table], most: int = MOST_POINTS) -> dict[str, np.ndarray]:
+    """Choose measurements to show: all, or outliers and sources drawn at random."""
+    share = most // max(len(points), 1)
+    return {name: _thin(mine, share) for name, mine in points.items()}
 
 
-def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
-    """Count sources and measurements at each step of the selection."""
-    table = derivation.measurements
-    table = table["source", "selected", "reason"][(table["filter"] == band.filter) & (table["pupil"] == band.pupil)]
-    steps = [(True, rule) for rule in ("", "reserved", *_REJECTED)]
-    steps += [(False, rule) for rule in derivation.selection.rejected]
-    rules = [(table["selected"] == selected) & (table["reason"] == rule) for selected, rule in steps]
-    found = np.select(rules, np.arange(len(steps)))
-    source = np.unique(table["source"], return_inverse=True)[1]
-    first = np.full(int(source.max(initial=-1)) + 1, len(steps))
-    np.minimum.at(first, source, found)
-    counts = np.stack([np.bincount(part, minlength=len(steps)) for part in (first, found)], axis=1)
+def _thin(points: Table, most: int) -> np.ndarray:
+    source = np.unique(points["source"], return_inverse=True)[1]
+    deviates = np.bincount(source, points["deviates"]) > 0
+    order = np.random.default_rng(1).permutation(len(deviates))
+    order = order[np.argsort(~deviates[order], kind="stable")]
+    keep = np.zeros(len(deviates), bool)
+    keep[order[np.cumsum(np.bincount(source)[order]) <= most]] = True
+    return np.flatnonzero(keep[source])
 
-    def count(numbers: np.ndarray) -> dict[str, int]:
-        return dict(zip(("sources", "measurements"), numbers.tolist(), strict=True))
 
-    used, reserved = counts[:2]
-    lost = [
-        (kept, {"rule": rule} | count(own)) for (kept, rule), own in zip(steps[2:], counts[2:], strict=True) if own[1]
-    ]
-    return {
-        "found": count(counts.sum(axis=0)),
-        "not_selected": [part for kept, part in lost if not kept],
-        "selected": count(counts[: len(_REJECTED) + 2].sum(axis=0)),
-        "reserved": count(reserved),
-        "rejected": [part for kept, part in lost if kept],
-        "used": count(used),
+def draw_linked(points: Mapping[str, Table], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+    """Draw each filter's plots: scripts, and the place of each by filter and name."""
+    drawn = {(band, name): plot for band, mine in points.items()
+             for name, plot in _draw_band(band, mine[chosen[band]], names).items()}  # fmt: skip
+    if not drawn:
+        return {"library": "", "script": "", "places": {}}
+    script, found = components(tuple(drawn.values()))
+    places: dict[str, dict[str, str]] = {}
+    for (band, name), place in zip(drawn, found, strict=True):
+        places.setdefault(band, {})[name] = place
+    library = Resources(mode="inline", components=["bokeh"]).render_js()
+    return {"library": library, "script": script, "places": places}
+
+
+def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]:
+    source, limit = _fill_source(points)
+    texts = {"names": list(names), "states": list(_STATES), "flags": _FLAGS}
+    picked = {"source": source, "target": f"picked-{band}", **texts}
+    source.selected.js_on_change("indices", models.CustomJS(args=picked, code=_SELECT))
+    formatters = {
+        f"@{column}": models.CustomJSHover(args={"names": texts[words]}, code="return names[value] || 'none'")
+        for column, words in (("exposure", "names"), ("state", "states"), ("flags", "flags"))
     }
-
-
-def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Table) -> dict[str, Any]:
-    """Describe what the reference file has no place for."""
-    used = points["module", "residual", "mag", "colour"][points["used"]]
-    links = solution.links
-    exposures = list(_describe_exposures(points, derivation.photometry.exposures))
-    pulls = np.asarray(points["pull"][np.isfinite(points["pull"])])
-    centres = {r.array: difference_of_centres(derivation.photometry.measurements, solution, r) for r in band.results}
-    return {
-        "centres": {array: {"offset_mag": r.offset, "error_mag": r.offset_error} for array, r in centres.items()},
-        "epoch_terms": [
-            {"epoch": e, "name": derivation.epochs.names[e], "term_mag": value, "error_mag": error}
-            for e, (value, error) in solution.epoch_terms().items()
-        ],
-        "states": [
-            {"term": s.term.words, "epoch": s.term.epoch, "state": s.status, "effective_sources": s.effective_sources,
-             "words": s.words} for s in solution.status
-        ],
-        "pairs": {array: {name: pair.value(name) for name in pair.names} for array, pair in band.pairs.items()},
-        "links": {
-            "detectors": links.detectors, "shared_sources": links.shared, "group": links.detector_group,
-            "sentences": links.sentences(),
-        },
-        "detector_residuals": list(_describe_detectors(points)),
-        "exposures": exposures,
-        "trends": {
-            name: list(_describe_trend(used, column)) for name, column in (("magnitude", "mag"), ("colour", "colour"))
-        },
-        "pulls": {
-            "n": len(pulls), "mean": pulls.mean(), "width": robust_width(pulls),
-            "beyond_3_sigma": np.mean(np.abs(pulls) > 3),
-        },
-        "metrics": list(_measure_quality(points, exposures, pulls)),
-    }  # fmt: skip
-
-
-def _describe_median(points: Table) -> dict[str, Any]:
-    """Describe residuals [mag] by their number, median and its standard error."""
-    values = np.asarray(points["residual"])
-    median = float(np.median(values)) if len(values) else np.nan
-    return {"n": len(values), "median_mag": median, "error_mag": error_of_median(values)}
-
-
-def _describe_detectors(points: Table) -> Iterator[dict[str, Any]]:
-    """List median and rms of each detector's residuals, before and after correction."""
-    for name in np.unique(points["detector"]):
-        mine = points["before", "residual"][points["used"] & (points["detector"] == name)]
-        found = {"detector": str(name), "n": len(mine)}
-        for which, column in (("before", "before"), ("after", "residual")) if len(mine) else ():
-            values = np.asarray(mine[column])
-            found |= {f"{which}_median_mag": np.median(values), f"{which}_rms_mag": np.sqrt(np.mean(values**2))}
-        yield found
-
-
-def _describe_exposures(points: Table, exposures: Table) -> Iterator[dict[str, Any]]:
-    """List the median residual of each exposure, in order of time."""
-    rows, residuals = split_exposures(points), points["residual", "used"]
-    for number in sorted(rows, key=lambda number: exposures["mjd"][number]):
-        row, used = exposures[number], residuals[rows[number]]
-        used = used[used["used"]]
-        yield {
-            "exposure": str(row["file"]), "number": number, "detector": f"{row['array']} {row['module']}",
-            "epoch": int(row["epoch"]), "mjd": float(row["mjd"]), **_describe_median(used),
-        }  # fmt: skip
-
-
-def _describe_trend(used: Table, column: str) -> Iterator[dict[str, Any]]:
-    """List median residuals of each module in bins of equal numbers along a column."""
-    used = used[np.isfinite(used[column])]
-    values = np.asarray(used[column])
-    edges = np.quantile(values, np.linspace(0, 1, _BINS + 1)) if len(values) else np.zeros(0)
-    for low, high in itertools.pairwise(edges.tolist()):
-        inside = (values >= low) & ((values < high) | (high == edges[-1]))
-        for module in MODULES:
-            mine = used[inside & (used["module"] == module)]
-            yield {"module": module, "from": low, "to": high, **_describe_median(mine)}
-
-
-def _measure_quality(
-    points: Table, exposures: Sequence[Mapping[str, Any]], pulls: np.ndarray
-) -> Iterator[dict[str, Any]]:
-    """Measure repeatability, outliers and uniformity, each with its threshold."""
-    used = points["source", "residual", "mag"][points["used"]]
-    number = np.unique(used["source"], return_inverse=True)[1]
-    n, square = np.bincount(number), np.bincount(number, used["residual"] ** 2)
-    mag = np.bincount(number, used["mag"]) / n
-    bright = (n > 1) & (mag <= np.quantile(mag, _BRIGHT))
-    medians = np.array([[e["median_mag"], e["error_mag"]] for e in exposures if e["n"] > 1]).reshape(-1, 2)
-    excess = float(np.mean(medians[:, 0] ** 2 - medians[:, 1] ** 2)) if len(medians) else np.nan
-    values = {
-        "repeatability": np.median(np.sqrt(square[bright] / (n[bright] - 1))),
-        "outlier_fraction": np.mean(points["deviates"][~points["reserved"]]),
-        "uniformity": np.sqrt(max(excess, 0.0)),
-        "pull_width": robust_width(pulls),
+    colour = {name: _shade(name, PuOr11[::-1], -most, most) for name, most in limit.items()}
+    draw = partial(_draw, source, formatters)
+    plane = {"labels": ("V2 [arcsec]", "V3 [arcsec]"), "match_aspect": True, "x_range": _reversed(source.data["V2"])}
+    sky = {"labels": ("east [arcmin]", "north [arcmin]"), "x_range": _reversed(source.data["east"])}
+    drawn = {
+        "before": draw("Before the correction [mmag]", "V2", "V3", colour["before"], **plane),
+        "after": draw("Residual after the correction [mmag]", "V2", "V3", colour["after"], **plane),
+        "sky": draw("Residual on the sky [mmag]", "east", "north", colour["after"], **sky),
     }
-    for name, value in values.items():
-        limit, unit, words = _METRICS[name]
-        found = {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": bool(value <= limit)}
-        yield found | {"words": words}
+    along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
+             "time": "time since the first exposure [day]"}  # fmt: skip
+    shown = models.Range1d(-1.05 * limit["after"], 1.05 * limit["after"])
+    for name, label in along.items():
+        if np.isfinite(source.data[name]).any():
+            title, labels = f"Residual against {label.partition(' [')[0]}", (label, "residual [mmag]")
+            drawn[name] = draw(title, name, "shown", colour["after"], labels, y_range=shown)
+    return drawn
 
 
-def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
-    """Compare the derived table with another one, row by row."""
-    found: dict[str, Any] = {"table": other.name, "hash": other.digest, "problem": None, "rows": [], "notes": []}
-    try:
-        compared = compare_tables(other, table)
-    except ReferenceTableError as error:
-        return found | {"problem": str(error)}
-    rows = [
-        {
-            "part": f"array {p.first.array}" if isinstance(p.first, OffsetRow) else p.first.detector,
-            "filter": p.first.filter, "pupil": p.first.pupil, "value": p.first.value, "value_error": p.first.error,
-            "difference": p.value.value, "difference_error": p.value.error, "sigmas": p.value.sigmas,
-            "slope_difference": p.slope and p.slope.value, "slope_difference_error": p.slope and p.slope.error,
-        }
-        for p in compared.pairs
-    ]  # fmt: skip
-    return found | {"rows": rows, "notes": list(compared.notes)}
+def _draw(
+    source: models.ColumnDataSource, formatters: dict[str, Any], title: str, x: str, y: str, colour: dict[str, Any],
+    labels: tuple[str, str], **kwargs: Any,
+) -> Any:  # fmt: skip
+    """Draw points of a band over two columns, coloured where no axis is the residual."""
+    plot = figure(
+        title=title, height=300, sizing_mode="stretch_width", toolbar_location="above", background_fill_color=None,
+        border_fill_color=None, x_axis_label=labels[0], y_axis_label=labels[1],
+        tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, **kwargs,
+    )  # fmt: skip
+    outline = _shade("state", _OUTLINES, 0, len(_OUTLINES) - 1)
+    plot.scatter(x, y, source=source, size=6, fill_color=colour, line_color=outline, line_width=0.8,
+                 nonselection_alpha=0.15)  # fmt: skip
+    plot.toolbar.logo = None
+    plot.add_tools(models.HoverTool(tooltips=_TOOLTIPS, formatters=formatters), models.TapTool())
+    if y != "shown":
+        plot.add_layout(models.ColorBar(color_mapper=colour["transform"], width=8, background_fill_color=None), "right")
+    return plot
+
+
+def _shade(column: str, palette: Sequence[str], low: float, high: float) -> dict[str, Any]:
+    """Choose colours of a column of the points."""
+    return {"field": column, "transform": models.LinearColorMapper(palette=palette, low=low, high=high)}
+
+
+def _fill_source(points: Table) -> tuple[models.ColumnDataSource, dict[str, float]]:
+    """Make columns of the points in mmag, and the colour range, which clips points."""
+    values = {"after": 1e3 * points["residual"], "before": 1e3 * points["before"]}
+    limit = {name: max(5.0, float(np.quantile(np.abs(part[points["used"]]), 0.98))) for name, part in values.items()}
+    ra, dec = np.asarray(points["RA"]), np.asarray(points["Dec"])
+    east, north = (v / 60 for v in offsets(float(ra[0]), float(np.median(dec)), ra, dec))
+    exposures = points["exposure"][np.argsort(points["mjd"], kind="stable")]
+    order = {number: place for place, number in enumerate(dict.fromkeys(exposures.tolist()))}
+    floats = {name: points[name] for name in ("V2", "V3", "mag", "colour")} | values | {
+        "east": east, "north": north, "shown": np.clip(values["after"], -limit["after"], limit["after"]),
+        "time": points["mjd"] - points.meta["first_mjd"], "order": [order[n] for n in points["exposure"].tolist()],
+    }  # fmt: skip
+    integers = {name: points[name] for name in ("source", "exposure", "flags")}
+    integers["state"] = [_STATES.index(reason or "used") for reason in points["reason"].tolist()]
+    data = {name: np.asarray(values, np.float32) for name, values in floats.items()}
+    data |= {name: np.asarray(values, np.int32) for name, values in integers.items()}
+    return models.ColumnDataSource(data), limit
+
+
+def _reversed(values: np.ndarray) -> models.Range1d:
+    pad = 0.03 * float(np.ptp(values))
+    return models.Range1d(float(values.max()) + pad, float(values.min()) - pad)
