@@ -131,7 +131,7 @@ def _read(hdulist: fits.HDUList, about: Mapping[str, Any]) -> Photom | Image:
 
 @contextlib.contextmanager
 def _open(path: str | Path, kind: str) -> Iterator[tuple[fits.HDUList, dict[str, Any]]]:
-    """Open a reference file of a detector, with what all kinds have; refuse other files."""
+    """Open a reference file of a kind, with what all kinds have."""
     with contextlib.ExitStack() as stack:
         try:
             hdulist = stack.enter_context(open_fits(Path(path)))
@@ -186,7 +186,7 @@ def _read_lines(hdulist: fits.HDUList, path: str | Path) -> tuple[PhotomLine, ..
 
 
 def _find_tables(hdulist: fits.HDUList, path: str | Path) -> tuple[Any, dict[str, Any]]:
-    """Find the table of PHOTMJSR and those of corrections for time; refuse what an export could not copy."""
+    """Find the tables of PHOTMJSR and of corrections for time, and check them."""
     found = [hdu for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT]
     tables = {hdu.name: hdu.data for hdu in found}
     if len(tables) < len(found):
@@ -254,7 +254,7 @@ def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
 
 @contextlib.contextmanager
 def _copied(path: Path, kind: str, output: Path) -> Iterator[tuple[fits.HDUList, Any, list[str]]]:
-    """Give a file to change, what was read from it, and a list of lines for its history; write the copy."""
+    """Give a file to change, its content, and lines for its history; write a copy."""
     refuse_existing([output], ReferenceTableError)
     history: list[str] = []
     with _open(path, kind) as (hdulist, about):
@@ -399,7 +399,7 @@ def _row_of_flat(table: OffsetTable, image: Image) -> Row:
 
 
 def _factor(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
-    """Evaluate the factor of a zero point and a field at the pixels of a flat, shape (ny, nx)."""
+    """Evaluate the factor at the pixels of a flat, shape (ny, nx)."""
     m_sys = np.full(image.shape, table.zero_point(row, image.detector))
     if row.field is not None:
         y, x = np.indices(image.shape)
@@ -408,7 +408,7 @@ def _factor(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
 
 
 def _factor_by_wcs(table: OffsetTable, row: Row, image: Image, exposures: Sequence[str | Path]) -> Any:
-    """Evaluate the factor with a slope by the WCS of an exposure with the pixels of a flat."""
+    """Evaluate the factor by the WCS of an exposure with the pixels of a flat."""
     if table.gradient is not None and table.gradient.frame == "sky":
         raise ReferenceTableError(
             f"{image.path}: a flat is fixed to the detector and the slope of {row.label} to the sky (gradient.frame), "
@@ -443,7 +443,7 @@ class Drift:
 
 
 def find_drifts(table: OffsetTable) -> dict[tuple[str, str], Drift]:
-    """Fit a constant loss to a table's epoch terms in each filter and pupil, weighted by their covariance."""
+    """Fit a constant loss to the epoch terms of each filter and pupil."""
     try:
         drifts = _fit_drifts(table.meta.get("derivation", {}))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # an edit by hand

@@ -147,7 +147,7 @@ def rebase_table(
 
 
 def read_calibration(side: str, **paths: Sequence[str | Path]) -> Calibration:
-    """Read the photom, flat and area files of one side; collect problems, to report all at once."""
+    """Read the files of one side, by kind; collect problems, to report all at once."""
     problems: list[str] = []
     files: list[ReferenceFile] = []
     for kind, names in paths.items():
@@ -242,7 +242,7 @@ class _Move:
     # ---- what does not fit ----
 
     def problems(self, rows: Sequence[Row]) -> Iterator[str]:
-        """Find all that does not fit: files that cannot be read, lack values, or are of another calibration."""
+        """Find files that are bad, lack values, or are of another calibration."""
         yield from (*self.old.problems, *self.new.problems)
         yield from self._problems_of_files()
         for row, detector in _each(rows):
@@ -301,7 +301,7 @@ class _Move:
         )
 
     def _of_other_calibrations(self, side: Calibration, rows: Sequence[Row]) -> Iterator[str]:
-        """Find files that the table and its rows do not name, and values that are not those of the rows."""
+        """Find files and values that are not those of the table and its rows."""
         for kind in ("photom", "flat"):
             allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
             if allowed and (strange := side.names(kind, self.table) - allowed):

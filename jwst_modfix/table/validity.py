@@ -63,7 +63,7 @@ _SMALL_MEAN = 1e-4  # mag; rounding of rows leaves less
 def find_mismatch(
     name: str, filter: str, pupil: str, subarray: str = "", *, form: str = "{}: {}", joint: str = ", "
 ) -> str | None:
-    """Find why no exposure has this array or detector, filter, pupil and subarray, and what is probably meant."""
+    """Find why no exposure has this row, and what is probably meant."""
 
     def explain(reason: str, **meant: str) -> str:
         return reason + ": " * bool(meant) + joint.join(form.format(*item) for item in meant.items())
