@@ -171,10 +171,10 @@ def test_the_metadata_of_merged_tables_are_joined():
 
 @pytest.mark.parametrize(
     ("validity", "first", "last", "photom"),
-    [("intersection", "1084", "1100", ("b.fits",)), ("union", "0995", "1130", ("a.fits", "b.fits", "c.fits"))],
+    [("intersection", "1084", "1100", ("b.fits",)), ("union", "995", "1130", ("a.fits", "b.fits", "c.fits"))],
 )
 def test_validities_are_joined_as_asked(validity, first, last, photom):
-    one = Validity(context_first="jwst_0995.pmap", context_last="jwst_1100.pmap", photom=("a.fits", "b.fits"))
+    one = Validity(context_first="jwst_995.pmap", context_last="jwst_1100.pmap", photom=("a.fits", "b.fits"))
     two = Validity(context_first="jwst_1084.pmap", context_last="jwst_1130.pmap", photom=("b.fits", "c.fits"))
     both = [OffsetTable(rows=(row(array),), valid_for=v, name=array) for array, v in (("1", one), ("2", two))]
     for order in (both, both[::-1]):
