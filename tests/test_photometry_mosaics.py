@@ -12,8 +12,9 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import mosaics as module
 from jwst_modfix.photometry.columns import Criteria, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
-from jwst_modfix.photometry.frames import read_geometry, read_header
+from jwst_modfix.photometry.frames import offsets, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
+from jwst_modfix.steps.resample import make_mosaics
 
 SHAPE = (200, 220)
 PLACES = np.array([[40.0, 50.0], [150.0, 60.0], [80.0, 140.0], [160.0, 150.0]])
@@ -160,8 +161,6 @@ def test_errors_hold_for_sums_over_correlated_pixels(tmp_path):
 
     Single pixels scatter by 2/3 of their error, as drizzling to pixels of the same size correlates them.
     """
-    from jwst_modfix.steps.resample import make_mosaics
-
     planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:1], filters=["F200W"], detectors=["NRCA1"], dithers=1)
     empty = simulate.Population(density=0.5, faintest=27.5, brightest=27.0, variable_fraction=0.0)
     simulate.simulate_dataset(
@@ -185,3 +184,14 @@ def _scatter_over_error(mosaic, side):
     )
     standard = (sums / np.sqrt(variances))[np.isfinite(sums)]
     return mad_std(standard)
+
+
+@pytest.mark.parametrize(("detector", "band", "scale"), [("NRCA1", "F200W", 0.031), ("NRCALONG", "F444W", 0.063)])
+def test_the_grid_has_pixels_of_the_channel(small_exposure, tmp_path, detector, band, scale):
+    """Truth: 0.031 and 0.063 arcsec, of which one step along a row and the solid angle are made."""
+    small_exposure(detector, band).save(str(tmp_path / "jw_cal.fits"))
+    header = read_header(tmp_path / "jw_cal.fits")
+    (mosaic,) = make_mosaics([header], group_epochs([header.mjd], [header.roll]))
+    ra, dec = mosaic.wcs(np.array([10.0, 11.0]), np.array([10.0, 10.0]))
+    assert np.hypot(*np.diff(offsets(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
+    assert mosaic.header.pixar_sr == pytest.approx(np.deg2rad(scale / 3600) ** 2)
