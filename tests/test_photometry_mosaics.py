@@ -138,14 +138,16 @@ def test_a_source_is_taken_once_and_measured_where_all_of_it_is_on_the_mosaic(ep
     assert {number: np.count_nonzero(table["epoch"] == number) for number in set(table["epoch"])} == counts
 
 
-def test_holes_are_flagged():
+@pytest.mark.parametrize(("half", "rejected", "count"), [(0, 0, 8), (1, 1, 8), (6, 0, 7)])
+def test_holes_are_flagged_beyond_two_percent_and_not_measured_beyond_half(half, rejected, count):
+    """Truth: a source of 310 pixels, with holes of 1, 9 and 169 of them."""
     rng = np.random.default_rng(4)
     mosaic = make_mosaic(rng, "NRCB1", 1)
     bad = mosaic.bad.copy()
-    bad[48:53, 38:43] = True
+    bad[50 - half : 51 + half, 40 - half : 41 + half] = True
     table = measure_mosaics([make_mosaic(rng, "NRCA1", 0), replace(mosaic, bad=bad)], EPOCHS).measurements
-    selection = select_measurements(table, Criteria(snr=10))
-    assert selection.rejected["masked"] == 1
+    assert len(table) == count
+    assert select_measurements(table, Criteria(snr=10)).rejected["masked"] == rejected
 
 
 def test_no_source_is_an_error():
