@@ -35,7 +35,7 @@ def photometry():
 
 @pytest.fixture(scope="module")
 def derivation(photometry):
-    return derive(*photometry)
+    return derive(*photometry, bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,8 @@ def test_the_reference_file_says_when_and_of_what_it_was_made(described, photome
     assert described["useafter"] == times.min().isot[:19]
     assert described["pedigree"] == f"INFLIGHT {times.min().isot[:10]} {times.max().isot[:10]}"
     assert f"F200W, F444W, derived from {len(photometry[1])} exposures" in described["description"]
-    assert f"from {len(photometry[1])} exposures of 3 epochs" in described["history"][0]
+    days = f"{times.min().isot[:10]} to {times.max().isot[:10]}"
+    assert f"from {len(photometry[1])} exposures of 3 epochs, {days}; " in described["history"][0]
 
 
 def test_the_reference_file_counts_epochs_and_measurements(described, photometry):
@@ -154,6 +155,7 @@ def test_the_reference_file_holds_the_solution_of_each_filter(described, derivat
     assert long["units"][slope] == "mag/arcmin"
     assert long["values"][slope] == pytest.approx(derivation.table.row(*LONG.key).slope, abs=1e-6)
     assert long["intrinsic_scatter_mag"] < 0.001, "the errors as given hold the scatter"
+    assert 0.6 < long["bootstrap_ratio"]["offset[long]"] < 1.6
 
 
 def test_counts_of_a_filter_add_up(described, derivation):
@@ -293,9 +295,11 @@ def test_limits_reach_the_selection(photometry):
 
 def test_a_seed_gives_the_same_numbers_and_another_seed_others(photometry, derivation):
     """The seed chooses the reserved sources."""
-    again, other = derive(*photometry), derive(*photometry, seed=2)
+    again, other = derive(*photometry, bootstrap=50), derive(*photometry, seed=2)
     assert again.table == derivation.table
     assert other.table != derivation.table
+    for one, two in zip(again.bands, derivation.bands, strict=True):
+        np.testing.assert_array_equal(one.bootstrap.draws, two.bootstrap.draws)
 
 
 def test_what_is_reserved_in_a_filter_does_not_depend_on_other_filters(photometry, derivation):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from derivation_of_magnitudes import ROWS, derive, simulate_photometry
+from derivation_of_magnitudes import PHOTMJSR, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
 from jwst_modfix.derivation.bands import find_times
@@ -35,8 +35,9 @@ def test_the_sky_is_predicted_at_the_middles_of_the_arrays_wherever_the_sources_
     assert sky.sources == pytest.approx(expected, abs=3 * sky.sources_error)
 
 
-def test_results_of_pairs_are_theirs(photometry):
-    band = derive(*photometry, method="pairs").bands[0]
+def test_pairs_have_no_bootstrap_of_the_network(photometry):
+    band = derive(*photometry, method="pairs", bootstrap=20).bands[0]
+    assert band.bootstrap is None
     assert band.results[0].offset == band.pairs["long"].value("offset")[0]
 
 
@@ -81,6 +82,16 @@ def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photom
     made, headers, epochs = photometry
     valid = derive(made, [replace(headers[0], context=context), *headers[1:]], epochs).table.valid_for
     assert (valid.context_first, valid.context_last) == (None, None)
+
+
+def test_a_row_has_the_photmjsr_of_its_own_filter():
+    """Truth: the same detectors have twice the PHOTMJSR in F150W."""
+    rows = [ROWS["F200W"], replace(ROWS["F200W"], filter="F150W")]
+    made, headers, epochs = simulate_photometry(rows, density=20.0)
+    factor = {"F200W": 1.0, "F150W": 2.0}
+    headers = [replace(header, photmjsr=factor[header.filter] * header.photmjsr) for header in headers]
+    for row in derive(made, headers, epochs).table.rows:
+        assert row.photmjsr == {module: factor[row.filter] * value for module, value in PHOTMJSR.items()}
 
 
 def test_differences_are_of_weighted_means_without_outliers(photometry):

@@ -231,13 +231,13 @@ def test_the_extra_is_named_where_dask_is_missing(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A scheduler and two workers in separate processes, on loopback; gives the address."""
+    """A scheduler and two workers of two threads in separate processes, on loopback; gives the address."""
     folder = tmp_path_factory.mktemp("cluster")
     with contextlib.ExitStack() as stack:
         address = _launch(stack, folder, "scheduler", "--port=0", "--dashboard-address=127.0.0.1:0", "--host=127.0.0.1")
         for _ in range(2):
             # With a nanny, which replaces a worker that is killed.
-            _launch(stack, folder, "worker", address, "--nthreads=1", "--host=127.0.0.1", "--no-dashboard")
+            _launch(stack, folder, "worker", address, "--nthreads=2", "--host=127.0.0.1", "--no-dashboard")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jobs, "_CONNECT_TIMEOUT", HANG)
             yield address

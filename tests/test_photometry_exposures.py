@@ -203,6 +203,8 @@ def test_sources_too_faint_to_be_measured_need_not_be_deblended(exposures):
         left, right = (getattr(found, name)[found.flux >= least] for found in (every, bright))
         np.testing.assert_array_equal(np.sort(left), np.sort(right))
     assert len(every.ra) >= len(bright.ra) > np.sum(every.flux >= least) > 10
+    larger = detect(replace(frame, area=1.05 * frame.area))
+    np.testing.assert_allclose(larger.flux, 1.05 * every.flux, rtol=1e-6)  # surface brightness times the pixels' area
 
 
 def assert_same(found, expected):

@@ -1,5 +1,6 @@
 """Headers of exposures. Truth: the keywords that are written, and footprints that a person would compare."""
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from one_header import make_header
@@ -38,6 +39,15 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     assert (header.array, header.module, header.channel, header.band) == ("1", "A", "SHORT", ("F200W", "CLEAR"))
     assert (header.shape, header.corner) == ((48, 64), (700, 400))
     assert header.jansky == header.pixar_sr * 1e6
+
+
+def test_an_exposure_is_known_by_its_start_and_each_of_its_numbers(saved):
+    path = saved()
+    known = [read_header(path).identity]
+    for keyword in ("EXPSTART", "PROGRAM", "OBSERVTN", "VISIT", "VISITGRP", "SEQ_ID", "ACT_ID", "EXPOSURE"):
+        fits.setval(path, keyword, value=59000.5 if keyword == "EXPSTART" else "7")
+        known.append(read_header(path).identity)
+    assert len(set(known)) == 9
 
 
 def test_a_failed_step_is_refused_or_where_it_leaves_the_flux_scale_named_in_a_warning(saved, caplog):
@@ -145,6 +155,15 @@ def test_a_copy_under_another_name_is_found(change, is_copy):
     headers = [make_header(name="a_cal.fits", **known), make_header(**{"name": "b_cal.fits"} | known | change)]
     expected = ["data/a_cal.fits and data/b_cal.fits are one exposure of NRCA1"]
     assert find_copies(headers) == (expected if is_copy else [])
+
+
+@pytest.mark.parametrize("ra", [0.0, 120.003, 359.99])
+def test_a_footprint_is_covered_by_cells_of_the_sky(ra):
+    """Truth: a square of 60 arcsec at the equator, in cells of 4 arcsec: 15 or 16 along each side, all of them."""
+    places = np.array(sorted(make_header(east=0, ra=ra).cells))
+    rows, columns = (np.unique(place) for place in places.T)
+    assert len(places) == len(rows) * len(columns)
+    assert {len(rows), len(columns)} <= {15, 16}
 
 
 @pytest.mark.parametrize(

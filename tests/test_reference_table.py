@@ -16,6 +16,7 @@ from astropy import units as u
 
 from jwst_modfix import ModuleOffsetModel
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.table.describe import describe_table
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, choose_table, read_tree, write_tree
 from jwst_modfix.table.formats import read_columns, write_ecsv
 from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
@@ -392,3 +393,17 @@ def test_whole_numbers_of_a_derivation_stay_whole(tmp_path):
     table.write(tmp_path / "t.asdf")
     found = OffsetTable.read(tmp_path / "t.asdf").meta["derivation"]
     assert json.dumps(dict(found)) == json.dumps(made)
+
+
+def test_a_table_that_was_derived_is_described_by_its_counts():
+    """Truth: chi-square 30 of 20 degrees of freedom, and a scatter of 1.2 mmag."""
+    solved = {"filter": "F444W", "pupil": "F405N", "sources": 10, "measurements": 31, "intrinsic_scatter_mag": 0.0012}
+    solved |= {"chi2": 30.0, "degrees_of_freedom": 20}
+    bands = [solved, {"filter": "F200W", "pupil": "CLEAR", "failure": "no overlap"}]
+    made = {"exposures": ["a", "b", "c"], "epochs": [1], "bands": bands}
+    for derivation, name in ((made, ""), ({"tables": {"one.asdf": made}}, "one.asdf: ")):
+        table = OffsetTable(rows=(SHORT,), meta={"description": "d", "derivation": derivation})
+        lines = " ".join(" ".join(describe_table(table, "t.asdf")).split()).partition(" derivation ")[2]
+        words = "F444W+F405N: 10 sources, 31 measurements; intrinsic scatter 1.20 mmag; chi2 / degrees of freedom 1.50"
+        parts = ("3 exposures of 1 epoch", words, "F200W: left out: no overlap")
+        assert lines == " ".join(name + part for part in parts)

@@ -35,7 +35,7 @@ def derivation():
     table["off_east"] = np.where(table["epoch"] == 1, SHIFT, 0.0)
     table["off_north"] = np.random.default_rng(1).normal(0, 1e-3, len(table))
     table["flags"][table["source"] == table["source"][0]] = 2
-    return derive(photometry, headers, epochs)
+    return derive(photometry, headers, epochs, bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +124,11 @@ def test_the_page_lists_epochs_terms_calibrations_and_parameters(page):
     pairs = page.pairs()
     assert pairs["CRDS_CTX"] == "jwst_1084.pmap, jwst_1126.pmap, jwst_989.pmap"
     assert pairs["S_MODOFF"] == "not given"
-    assert (pairs["min_snr"], pairs["reserve_share"]) == ("100.0", "0.2")
+    assert (pairs["bootstrap"], pairs["reserve_share"]) == ("50", "0.2")
     assert pairs["numpy"] == np.__version__
 
 
-def test_the_page_compares_with_other_methods(page):
+def test_the_page_compares_with_other_methods(page, derivation):
     """Truth: what was put in; each value has its error and its unit."""
     lines = page.texts("li")
     drifts = [line for line in lines if line.startswith("Epoch terms: ep1 0 (fixed), ep2 ")]
@@ -142,10 +142,16 @@ def test_the_page_compares_with_other_methods(page):
         value, error = measured(pairs.partition(f"{name} ")[2])
         assert value == pytest.approx(1e3 * truth, abs=4 * error)
         assert pairs.partition(f"{name} ")[2].split(", ")[0].split()[-1] == unit
+    (slopes,) = [line for line in lines if line.startswith("A gradient for each module")]
+    for module in "AB":
+        value, error = measured(slopes.partition(f"slope[long {module}] ")[2])
+        assert value == pytest.approx(1e3 * LONG.slope, abs=4 * error)
     (sky,) = [line for line in lines if line.startswith("Sky, array 2")]
     assert measured(sky.partition(": ")[2])[0] == pytest.approx(1e3 * SHORT.offset, abs=0.1)
     value, error = measured(sky.rpartition(": ")[2])
     assert value == pytest.approx(1e3 * SHORT.offset, abs=3 * error)
+    ratios = [line for line in lines if line.startswith("Errors of the bootstrap")]
+    assert f"slope[long] {derivation.bands[1].bootstrap.ratio[1]:.2f}" in ratios[1]
 
 
 @pytest.mark.parametrize(

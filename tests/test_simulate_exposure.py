@@ -5,8 +5,10 @@ import functools
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
+from jwst.assign_wcs.pointing import compute_roll_ref
 from one_exposure import one_exposure, sources_at
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
@@ -196,6 +198,16 @@ def test_file_validates_and_reads_back(model, tmp_path):
         assert read.meta.ref_file.crds.context_used == "jwst_1130.pmap"
         assert read.meta.cal_step.photom == "COMPLETE"
         assert read.meta.exposure.start_time < read.meta.exposure.mid_time < read.meta.exposure.end_time
+        info = read.meta.wcsinfo
+        boresight = compute_roll_ref(info.v2_ref, info.v3_ref, info.roll_ref, info.ra_ref, info.dec_ref, 0.0, 0.0)
+        assert read.meta.pointing.pa_v3 == pytest.approx(boresight, abs=1e-6)
+        v1 = read.meta.wcs.get_transform("v2v3", "world")(0.0, 0.0)
+        assert (read.meta.pointing.ra_v1, read.meta.pointing.dec_v1) == pytest.approx(v1, abs=1e-9)
+        photometry = read.meta.photometry
+        in_mjy = photometry.conversion_microjanskys * u.uJy / u.arcsec**2
+        assert in_mjy.to_value("MJy/sr") == pytest.approx(photometry.conversion_megajanskys, rel=1e-9)
+        area = photometry.pixelarea_arcsecsq * u.arcsec**2
+        assert area.to_value("sr") == pytest.approx(photometry.pixelarea_steradians, rel=1e-9)
         np.testing.assert_allclose(read.meta.wcs(5.0, 6.0), model.meta.wcs(5.0, 6.0), rtol=1e-14)
     header = fits.getheader(path)
     wanted = {"FILTER": "F200W", "PUPIL": "CLEAR", "MODULE": "B", "CHANNEL": "SHORT", "SUBARRAY": "FULL"}

@@ -66,6 +66,9 @@ def test_number_counts_and_colours():
         expected = 20 * np.pi * 10**2 * (10 ** (0.3 * (limit - 22)) - 10 ** (0.3 * (16 - 22)))
         brighter = np.count_nonzero(scene["mag_F200W"] < limit)
         assert brighter == pytest.approx(expected, abs=4 * np.sqrt(expected))
+    east, north = 3600 * np.cos(np.deg2rad(20)) * (scene["ra"] - 10), 3600 * (scene["dec"] - 20)
+    for share, part in ((0.25, np.hypot(east, north) < 300), (0.25, (east > 0) & (north > 0)), (0.5, east > 0)):
+        assert np.mean(part) == pytest.approx(share, abs=2 / np.sqrt(len(scene))), "spread evenly over the circle"
     colour = scene["mag_F444W"] - scene["mag_F200W"]
     assert np.mean(colour[scene["type"] == "star"]) == pytest.approx(1.5 * np.log10(4.421 / 1.990), abs=0.01)
 

@@ -86,7 +86,7 @@ def derived(folder):
     output = folder / "derived"
     output.mkdir()
     strun = Path(sys.executable).with_name("strun")
-    command = [strun, CONFIG, folder / "both_asn.json", f"--output_dir={output}"]
+    command = [strun, CONFIG, folder / "both_asn.json", f"--output_dir={output}", "--bootstrap=100"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return output, ran.stdout + ran.stderr
@@ -161,6 +161,7 @@ def test_products_are_read_by_plain_asdf_and_astropy(derived):
         covariance = np.array(band["covariance"])
         assert covariance.shape == (len(band["terms"]),) * 2
         assert np.sqrt(covariance[0, 0]) == pytest.approx(file["offsets"][0]["offset_error"], abs=1e-7)
+        assert 0.6 < band["bootstrap_ratio"]["offset[1]"] < 1.6
     measured = Table.read(derived[0] / "both_modfix_measurements.ecsv")
     assert set(measured["exposure"]) == set(range(6))
     assert measured["flux"].unit == "Jy"
@@ -216,7 +217,7 @@ def test_the_function_gives_what_the_step_writes(folder, derived, tmp_path, monk
     """Truth: the offset put in; the same table, measurements and report as by the step, by way of a mapping."""
     monkeypatch.chdir(tmp_path)
     content = read_association(folder / "both_asn.json").content
-    derivation = derive(content)
+    derivation = derive(content, bootstrap=100)
     assert not list(tmp_path.iterdir())
     assert within_three_sigma(derivation.table)
     assert derivation.table.rows == ModuleOffsetModel(derived[0] / "both_moduleoffset.asdf").table.rows
@@ -322,7 +323,7 @@ def test_bad_input_is_one_error_that_names_it_and_nothing_is_written(folder, tmp
         ({"photometry": "catalog"}, "catalogs: required with photometry='catalog'"),
         ({"method": "pairs", "fit_direction": True}, "fit_direction: needs method='network'; got method='pairs'"),
         ({"reserve_share": 1.0}, "reserve_share: must be from 0 to 0.9; got 1.0"),
-        ({"seed": -1}, "seed: must be at least 0; got -1"),
+        ({"bootstrap": 1}, "bootstrap: must be 0"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused_before_anything_is_read(options, words):

@@ -185,10 +185,12 @@ def test_warn_says_it_louder(pair, caplog):
     assert levels == {"WARNING"}
 
 
-def test_a_container_leaves_members_alone_that_are_no_science_members(pair):
+@pytest.mark.parametrize("kind", [ModelContainer, ModelLibrary])
+def test_members_that_are_no_science_members_are_left_alone(pair, kind):
     pair[0].meta.asn.exptype = "background"
     before = pair[0].data.copy()
-    result = ModuleOffsetStep.call(ModelContainer(pair))
+    result = ModuleOffsetStep.call(kind(pair))
+    result = models_of(result) if kind is ModelLibrary else result
     np.testing.assert_array_equal(result[0].data, before)
     assert [model.meta.cal_step.instance.get("module_offset") for model in result] == [None, "COMPLETE"]
 

@@ -55,12 +55,6 @@ def test_a_field_is_that_of_numpy_at_every_pixel(make_exposure, name, subarray):
     assert np.abs(error).max() < 2e-7
 
 
-def test_the_field_goes_along_x_by_its_first_index():
-    """P_1(xi) grows with x: column 2047 is measured 6 mmag fainter than the mean, whatever the row."""
-    assert Field(1, FIELDS[1]).evaluate(2047.0, 1023.5) == pytest.approx(0.006)
-    assert truth((2048, 2048), 0.0, ((0.0, 0.0), (0.006,)))[5, 2047] == pytest.approx(0.006)
-
-
 def test_a_subarray_is_the_cut_of_the_full_frame_and_needs_no_wcs(make_exposure):
     full, part = make_exposure("NRCB2", "F200W"), make_exposure("NRCB2", "F200W", (701, 401, 64, 48))
     part.meta.instance.pop("wcs")

@@ -3,7 +3,6 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ from jwst_modfix.table.validity import EXPORTED
 from jwst_modfix.text import align, describe_band, wrap
 
 if TYPE_CHECKING:
-    from jwst_modfix.table.calibration import Image
     from jwst_modfix.table.rebase import Change
 
 
@@ -66,13 +64,13 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
           --from-flat old/*flat*.fits --to-flat new/*flat*.fits --date 2026-03-01 -o new.asdf
       modfix rebase packaged --photmjsr photmjsr.csv -o new.asdf
     """
-    from jwst_modfix.table.rebase import read_calibration, read_values, rebase_table
+    from jwst_modfix.table.rebase import KINDS, read_calibration, read_values, rebase_table
 
     if bool(photmjsr) == any(files.values()):
         raise click.UsageError("give either --from-photom and --to-photom, or --photmjsr")
     refuse_existing([output], ReferenceTableError)
     old, new = read_values(photmjsr) if photmjsr else (
-        read_calibration(side, *(list_files(files[f"{side}_{kind}"], kind) for kind in ("photom", "flat", "area")))
+        read_calibration(side, **{kind: list_files(files[f"{side}_{kind}"], kind) for kind in KINDS})
         for side in ("from", "to")
     )  # fmt: skip
     done = rebase_table(OffsetTable.read(table), old, new, date=date, context=context, drop_missing=drop_missing,
@@ -120,74 +118,22 @@ def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
 
 def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:
     """Export a table into photom or flat files: none if one of them is refused."""
+    from jwst_modfix.table import calibration  # late, as it imports astropy
+
     paths = list_files(files, "flat" if kind == "flat" else "photom")
     single = len(paths) == 1 and output.lower().endswith(".fits")
     targets = [Path(output) if single else Path(output) / f"{path.stem}{EXPORTED}" for path in paths]
     if twice := [name for name, count in Counter(target.name for target in targets).items() if count > 1]:
         raise OutputError(f"{output}: {', '.join(twice)} would be written for several files; rename them")
     refuse_existing(targets, ReferenceTableError)
-    export, problems, lines = _EXPORTS[kind], [], []
-    folder = targets[0].parent
-    with written_together(folder, targets) as hidden:
+    export, problems, lines = getattr(calibration, f"export_{kind}"), [], []
+    with written_together(targets[0].parent, targets) as hidden:
         for path, target in zip(paths, targets, strict=True):
             try:
-                lines.append((target, list(export(table, path, hidden / target.name, **options))))
+                lines += [*export(table, path, hidden / target.name, **options), f"wrote {target}"]
             except ReferenceTableError as error:
                 problems.append(str(error))
         if problems:
             raise ReferenceTableError(problems=problems)
-    for target, words in lines:
-        click.echo("\n".join([*words, f"wrote {target}"]))
-
-
-def _export_photom(table: OffsetTable, photom: Path, output: Path, *, drop_slope: bool) -> Iterator[str]:
-    from jwst_modfix.table.calibration import export_photom  # late, as it imports astropy
-
-    export = export_photom(table, photom, output, drop_slope=drop_slope)
-    rows = []
-    for line, z in export.changed:
-        factor = f"PHOTMJSR times {10 ** (0.4 * z):.6f}"
-        rows.append([line.filter, line.pupil, *filter(None, [line.subarray]), f"z {1e3 * z:+z.2f} mmag", factor])
-    yield from align(rows)
-    for row in export.dropped:
-        part = "field" if row.slope is None else f"slope, {1e3 * row.slope:+z.2f} mmag/arcmin,"
-        click.echo(f"warning: {row.label}: its {part} is left out", err=True)
-    if not table.valid_for.photom:
-        note = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
-        yield from wrap(note, "note: ")
-
-
-def _export_flat(table: OffsetTable, flat: Path, output: Path, *, wcs: Sequence[str]) -> Iterator[str]:
-    from jwst_modfix.table.calibration import export_flat
-
-    row = export_flat(
-        table, flat, output, partial(_factor_by_wcs, table, [Path(name) for name in wcs]) if wcs else None
-    )
-    yield f"{row.label}: flat divided by the factor of the correction"
-
-
-def _factor_by_wcs(table: OffsetTable, exposures: Sequence[Path], image: "Image") -> Any:
-    """Evaluate the correction by the WCS of an exposure with the pixels of a flat."""
-    from jwst_modfix.exposure import open_exposure
-
-    wanted = (image.detector, *image.filters, *image.pupils, image.shape, (image.corner[0] + 1, image.corner[1] + 1))
-    for path in exposures:
-        with open_exposure(path) as opened:
-            found = opened.exposure
-        if (found.detector, found.filter, found.pupil, found.shape, (found.xstart, found.ystart)) == wanted:
-            return table.factor(path).evaluate()
-    raise ReferenceTableError(
-        f"{image.path}: --wcs has no exposure of {image.detector} in {image.filters[0]}+{image.pupils[0]} with the "
-        f"pixels of the flat (shape {image.shape})"
-    )
-
-
-def _export_drift(table: OffsetTable, photom: Path, output: Path) -> Iterator[str]:
-    from jwst_modfix.table.calibration import export_timecoeff
-
-    for drift in export_timecoeff(table, photom, output):
-        band = describe_band(drift.filter, drift.pupil)
-        yield f"{band}: loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
-
-
-_EXPORTS: dict[str, Any] = {"photom": _export_photom, "flat": _export_flat, "timecoeff": _export_drift}
+    for line in lines:
+        click.echo(line, err=line.startswith("warning: "))

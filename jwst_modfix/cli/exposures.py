@@ -212,8 +212,8 @@ def _read_pointings(names, scale, limits):
 
 
 def _lay_out(rolls, dithers, filters):
-    from jwst_modfix.simulate.filters import BANDS
     from jwst_modfix.simulate.magnitudes import plan_pointings
+    from jwst_modfix.simulate.observation import BANDS
 
     unknown = [name for name in filters if name not in BANDS]
     if unknown:

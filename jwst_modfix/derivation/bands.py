@@ -15,7 +15,7 @@ from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
-from jwst_modfix.fitting.sky import SkyComparison, SkyOffset, compare_sky, judge_sky, sky_offsets, solve_sky
+from jwst_modfix.fitting.sky import SkyComparison, compare_sky, judge_sky, sky_offsets, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, Result, judge, table_of_results
 from jwst_modfix.photometry.columns import Photometry, group_medians
@@ -65,11 +65,13 @@ class BandResult:
     sky: tuple[SkyComparison, ...] = ()
     # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bootstrap: checks.Bootstrap | None = None
     score_tests: tuple[ScoreTest, ...] = ()
     colour: Colour | None = None
     assumptions: tuple[checks.Assumption, ...] = ()
     apertures: tuple[checks.ApertureDifference, ...] = ()
     drifts: tuple[Drift, ...] = ()  # of each detector in each epoch after the first
+    module_slopes: dict[str, tuple[float, float]] = field(default_factory=dict)  # term: (k, error)
     warnings: tuple[str, ...] = ()
     failure: str | None = None  # why there is no solution
 
@@ -144,7 +146,7 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
         except NoSolutionError as error:
             return replace(result, failure=str(error))
         if result.solution is not None:
-            result = _check(result, photometry, options)
+            result = _check(result, photometry, options, rng)
     words = tuple(dict.fromkeys(f"{found.category.__name__}: {found.message}" for found in caught))
     return replace(result, warnings=words)
 
@@ -228,13 +230,16 @@ def _list_levels(table: Table) -> list[np.ndarray]:
     return [number_times(np.asarray(table["mjd"])), *levels]
 
 
-def _check(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
-    """Check reserved sources, sky levels, residuals, apertures and drifts."""
+def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
+    """Check reserved sources, sky levels, bootstrap and the gradient of each module."""
     solution = result.solution
+    draws = options.bootstrap if options.method == "network" else 0
     return replace(
         result,
         residuals=checks.validate(solution, result.measurements),
         sky=_compare_sky(photometry, solution, result.results),
+        bootstrap=checks.bootstrap_sources(solution, rng, draws) if draws else None,
+        module_slopes=_fit_module_slopes(result.measurements, solution, options),
         score_tests=_test_residuals(result, photometry),
         assumptions=checks.list_assumptions(solution),
         apertures=_compare_apertures(result, photometry),
@@ -290,6 +295,14 @@ def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
     return group_medians(np.asarray(table["mag"])[rows], source[rows], int(source.max()) + 1)
 
 
+def _fit_module_slopes(measurements: Measurements, solution: Solution, options: Any) -> dict[str, tuple[float, float]]:
+    if not solution.fitted[solution.model.mask("slope")].any():
+        return {}
+    again = fit_quietly(measurements, **_choices(options), per_module=True)
+    found = {term.name: again.value(term.name) for term in again.model.terms if term.is_slope}
+    return {name: value for name, value in found.items() if np.isfinite(value[0])}
+
+
 def _solve_pairs(measurements: Measurements, options: Any) -> dict[str, PairSolution]:
     time_term = "zero" if options.time_term == "zero" else "fit"
     return solve_pairs(measurements, fit_slope=options.fit_slope, time_term=time_term)
@@ -335,7 +348,7 @@ def _compare_sky(
     return tuple(compare_sky(_sky_offsets(table), centres, levels))
 
 
-def _sky_offsets(table: Table) -> dict[str, SkyOffset]:
+def _sky_offsets(table: Table) -> dict[str, tuple[float, float]]:
     """Find offsets of the sky levels; none where no two exposures are simultaneous."""
     return _attempt(lambda: sky_offsets(*_list_levels(table)))[0] or {}
 

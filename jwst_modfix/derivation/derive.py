@@ -68,7 +68,8 @@ class Options:  # numpydoc ignore=PR01
     isolation: float | None = None  #: smallest distance to a neighbour [arcsec]; 1.0, and 0 for your own photometry
     compactness: float | None = None  #: smallest share of the flux within half the aperture's radius; no limit
     reserve_share: float = 0.2  #: share of the sources that is reserved for validation
-    seed: int = 1  #: seed of the reserved sources
+    seed: int = 1  #: seed of the reserved sources and of the bootstrap
+    bootstrap: int = 0  #: draws of the bootstrap over sources; 0 for none
     aperture: str = "r"  #: magnitudes in the aperture 'r', in the 'large' one of 1.5 r, or 'extrapolated' from both
     colour_term: bool = False  #: fit the dependence of offsets on colour, where a second filter is measured
     allow_mixed: bool = False  #: accept exposures with different calibrations
@@ -100,12 +101,14 @@ class Options:  # numpydoc ignore=PR01
             raise MeasurementsError("fit_direction: needs method='network'; got method='pairs'")
         if self.colour_term and self.method != "network":
             raise MeasurementsError(f"colour_term: needs method='network'; got method={self.method!r}")
-        for name in ("significance", "seed", "min_snr", "isolation"):
+        for name in ("significance", "bootstrap", "seed", "min_snr", "isolation"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise MeasurementsError(f"{name}: must be at least 0; got {value}")
         if not 0 <= self.reserve_share <= 0.9:
             raise MeasurementsError(f"reserve_share: must be from 0 to 0.9; got {self.reserve_share}")
+        if self.bootstrap == 1:
+            raise MeasurementsError("bootstrap: must be 0 (none) or at least 2 draws; got 1")
 
     @cached_property
     def others(self) -> tuple[OffsetTable, ...]:

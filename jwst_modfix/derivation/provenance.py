@@ -207,7 +207,7 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
     known["sky_zero_points"] = {n: {"value": v, "error": e} for n, (v, e) in band.sky_points.items()}
     if band.solution is None:
         return known
-    solution, colour = band.solution, band.colour
+    solution, bootstrap, colour = band.solution, band.bootstrap, band.colour
     terms = np.flatnonzero(solution.fitted & ~solution.model.mask("exposure"))  # there may be a thousand
     return known | {
         "terms": [solution.names[number] for number in terms],
@@ -237,6 +237,8 @@ def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:
                               "words": band.colour_words},
         "apertures": [asdict(one) | {"is_significant": one.is_significant} for one in band.apertures],
         "systematic_floors_mag": band.systematic_floors(options.aperture) if options.photometry == "exposure" else None,
+        "module_slopes": band.module_slopes,
+        "bootstrap_ratio": bootstrap and dict(zip(bootstrap.names, bootstrap.ratio, strict=True)),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Checks of a solution: reserved sources, assumptions, larger apertures."""
+"""Checks of a solution: reserved sources, bootstrap, assumptions, apertures."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -149,3 +149,28 @@ def compare_apertures(solution, growth, far_growth, error):
             )
             warnings.warn(message, ModelMismatchWarning, stacklevel=2)
     return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bootstrap:
+    """Draws of the terms that are determined."""
+
+    names: tuple[str, ...]
+    draws: np.ndarray  # (n_draws, n_terms), mag or mag/arcmin
+    ratio: np.ndarray  # (n_terms,), bootstrap error over the error of the solution; near 1 where the covariance holds
+
+
+def bootstrap_sources(solution, rng, n_draws=200):
+    """Draw sources with replacement and solve again, starting from the solution."""
+    # Each draw gives every source a Poisson(1) number of copies c, and takes one Newton step of the robust equations
+    # with that draw's own matrix: ``theta + (sum c H)^-1 sum c U``. Photometry and weights are not repeated.
+    system, pull = solution.system, solution.weight * solution.residual
+    shown, report, steps = solution.fitted & ~solution.model.mask("exposure"), solution.report(), []
+    for _ in range(n_draws):
+        copies = rng.poisson(1.0, system.n_sources)[system.source]
+        inverse = system.inform(copies * solution.derivative).invert(solution.free)[0]
+        steps.append(report[shown] @ (inverse @ system.design.pull(copies * pull)))
+    draws = solution.values[shown] + np.array(steps)
+    names = tuple(name for name, is_shown in zip(solution.names, shown, strict=True) if is_shown)
+    error = np.sqrt(np.diag(solution.covariance)[shown])
+    return Bootstrap(names=names, draws=draws, ratio=draws.std(axis=0, ddof=1) / error)

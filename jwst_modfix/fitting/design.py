@@ -36,7 +36,7 @@ class Term:
     # 'colour', of module A less that of module B [mag per mag].
     kind: str
     array: str | None = None
-    module: str | None = None  # of a detector, or of the level of an array of which one module is there
+    module: str | None = None  # of a detector, or where each module has its own slope
     epoch: int | None = None
     time: int | None = None  # of an exposure of all detectors
     power: tuple[int, int] | None = None  # degrees of the Legendre polynomials in x and y
@@ -121,6 +121,7 @@ class Choice:
     direction: float = DIRECTION
     origin: tuple[float, float] = ORIGIN
     fit_direction: bool = False
+    per_module: bool = False
     colour: float | None = None  # at which zero points hold, with a colour term [mag]
     min_sources: int = 10  # the scatter of fewer gives no reliable error, and one that varies looks like an offset
 
@@ -300,8 +301,9 @@ def list_terms(measurements, choice):
     slope_arrays = SLOPE_ARRAYS[choice.fit_slope]
     if choice.scale == "detectors":
         terms, slope_arrays = [Term("zero_point", *detector) for detector in there], ()
+    sides = there if choice.per_module else [(array, None) for array in arrays]
     for kind in _SLOPES[1:] if choice.fit_direction else _SLOPES[:1]:
-        terms += [Term(kind, array) for array in arrays if array in slope_arrays]
+        terms += [Term(kind, array, module) for array, module in sides if array in slope_arrays]
     epochs, epoch = number_labels(measurements.epoch)
     terms += [Term("epoch", epoch=int(epoch)) for epoch in epochs[1:]]
     times, time = number_labels(measurements.time)

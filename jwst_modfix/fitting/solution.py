@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Solution", "fit"]
 
-_SWITCHES = ("fit_direction", "colour_term", "robust", "scatter")
+_SWITCHES = ("fit_direction", "per_module", "colour_term", "robust", "scatter")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -308,6 +308,7 @@ def fit(
     direction: float = DIRECTION,
     origin: tuple[float, float] = ORIGIN,
     fit_direction: bool = False,
+    per_module: bool = False,
     colour_term: bool = False,
     robust: bool = True,
     scatter: bool = True,
@@ -344,8 +345,8 @@ def fit(
         Direction of the gradients [deg], from +V3 toward +V2.
     origin : tuple of float, optional
         (V2, V3) where u = 0 [arcsec].
-    fit_direction : bool, optional
-        Fit two components of each slope, along V2 and V3.
+    fit_direction, per_module : bool, optional
+        Fit two components of each slope, along V2 and V3; one slope for each module, as a diagnostic.
     colour_term : bool, optional
         Fit A - B against the column ``colour`` [mag per mag]; zero points hold at its median.
     robust, scatter : bool, optional
@@ -425,8 +426,8 @@ def _check_parameters(*, measurements: Any, **given: Any) -> None:
         if given[name] not in allowed:
             raise MeasurementsError(f"{name} must be one of {', '.join(allowed)}; got {given[name]!r}")
     is_modules = given["scale"] == "modules"
-    if not is_modules and given["fit_direction"]:
-        raise MeasurementsError("fit_direction needs scale='modules'; got scale='detectors'")
+    if not is_modules and (given["fit_direction"] or given["per_module"]):
+        raise MeasurementsError("fit_direction and per_module need scale='modules'; got scale='detectors'")
     if is_modules and (given["field_order"] != "0" or given["drift"] == "fit"):
         raise MeasurementsError("field_order and drift='fit' need scale='detectors'; got scale='modules'")
     if given["drift"] == "fit" and given["time_term"] == "zero":

@@ -104,7 +104,8 @@ class ModuleOffsetDeriveStep(OfflineStep):
     isolation = float(default=None)  # Smallest distance to the nearest source of a tenth of the flux or more [arcsec]; by default 1.0, and no limit with photometry='catalog'
     compactness = float(default=None)  # Smallest share of the flux within half the aperture's radius; by default no limit
     reserve_share = float(default=0.2)  # Share of the sources that is reserved for validation
-    seed = integer(default=1)  # Seed of the choice of reserved sources
+    seed = integer(default=1)  # Seed of the choice of reserved sources and of the bootstrap
+    bootstrap = integer(default=0)  # Draws of a bootstrap over sources, to check the errors; 0 for none
     aperture = option('r', 'large', 'extrapolated', default='r')  # Magnitudes in the aperture of 0.30" (short) or 0.45" (long wavelengths), in 1.5 times that, or extrapolated from both
     colour_term = boolean(default=False)  # Fit the dependence of A - B on the colour of the sources, where they are measured in a second filter; offsets hold at the median colour
     allow_mixed = boolean(default=False)  # Accept exposures that were calibrated differently, or of which only some were corrected

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
 from jwst_modfix.errors import ExposureError, ReferenceTableError
-from jwst_modfix.exposure import open_fits
+from jwst_modfix.exposure import open_exposure, open_fits
 from jwst_modfix.files import refuse_existing, written_whole
 from jwst_modfix.table.table import DETECTORS, FULL_FRAME, MAG_PER_FRACTION, OffsetTable, Row
 from jwst_modfix.table.validity import base_name, mjd_of, photmjsr_agrees
-from jwst_modfix.text import count_nouns, plain_text
+from jwst_modfix.text import align, count_nouns, describe_band, plain_text, wrap
 
 _MARK = "jwst_modfix"
 _YEAR = 365.0  # days, as in jwst.photom.time_dependence
@@ -29,9 +29,11 @@ _THROUGHPUT: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
         lambda t, of_year_1, soft, alpha: of_year_1 * ((t + soft) / (_YEAR + soft)) ** alpha,
     ),
 }
+_ANY = {"ANY", "N/A", "GENERIC", ""}
+_BAD_FLAT = {"DO_NOT_USE": 1 << 0, "NO_FLAT_FIELD": 1 << 18, "UNRELIABLE_FLAT": 1 << 25}  # bits of the jwst package
 
 
-# ---- photom files ----
+# ---- what is read from a file ----
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,27 @@ class PhotomLine:
         return float(photmjsr)
 
 
-@dataclass(frozen=True)
-class Photom:
-    """A photom file of one detector."""
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFile:
+    """A photom, flat or area file of one detector."""
 
     path: Path
+    kind: str
     detector: str
-    pixar_sr: float | None  # which the photom step takes from the area file, where there is one
+    pixar_sr: float | None = None  # the photom step takes it from the area file, where there is one
+    history: str = ""
+
+    def fits(self, row: Row, detector: str) -> bool:
+        """Test whether the file is for a detector of a row."""
+        return detector == self.detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photom(ReferenceFile):
+    """A photom file, or its values in a list."""
+
+    kind: str = "photom"
     lines: tuple[PhotomLine, ...]
-    history: str
 
     def find(self, filter: str, pupil: str, subarray: str | None = None) -> PhotomLine | None:
         """Find the row of a subarray; without a name, the row of the full frame."""
@@ -76,58 +90,66 @@ class Photom:
         return mine.get(subarray or "FULL", mine.get(None))
 
 
-def read_photom(path: str | Path) -> Photom:
-    """Read a photom file of NIRCam imaging."""
-    with _open(path, "photom") as hdulist:
-        return _parse_photom(hdulist, path)
+@dataclass(frozen=True, kw_only=True)
+class Image(ReferenceFile):
+    """The header of a flat or area file of the full frame, or of a part of it."""
+
+    filters: tuple[str, ...]  # empty: of every filter
+    pupils: tuple[str, ...]
+    corner: tuple[int, int]  # full-frame pixel (0-indexed) of the first pixel, (x, y)
+    shape: tuple[int, int]
+
+    def fits(self, row: Row, detector: str) -> bool:
+        """Test whether the file is for a detector, filter and pupil of a row."""
+        wheels = ((row.filter, self.filters), (row.pupil, self.pupils))
+        return detector == self.detector and all(not names or name in names for name, names in wheels)
+
+    def read(self) -> np.ndarray:
+        """Read the pixels, float64, shape (2048, 2048); NaN where bad or absent."""
+        full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
+        with _open(self.path, self.kind) as (hdulist, _):
+            data = hdulist["SCI"].data.astype(float)
+            dq = _find_bad(hdulist) if self.kind == "flat" else np.zeros(data.shape, bool)
+        with np.errstate(invalid="ignore"):
+            data[dq | ~(data > 0) | ~np.isfinite(data)] = np.nan
+        x, y = self.corner
+        full[y : y + data.shape[0], x : x + data.shape[1]] = data
+        return full
 
 
-def _parse_photom(hdulist: fits.HDUList, path: str | Path) -> Photom:
-    found = [hdu for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT]
-    tables = {hdu.name: hdu.data for hdu in found}
-    if len(tables) < len(found):
-        listed = ", ".join(hdu.name for hdu in found)
-        raise ReferenceTableError(f"{path}: has several extensions of one name: {listed}")
-    data = tables.pop("PHOTOM", None)
-    types = {} if data is None else {name.lower(): data.dtype[name] for name in data.names}
-    names = [*types]
-    missing = [name for name in ("filter", "pupil", "photmjsr", "uncertainty") if name not in names]
-    if missing or "wavelength" in names:
-        lacks = f"it has no column {', '.join(missing)} in PHOTOM" if missing else "it is for spectra"
-        raise ReferenceTableError(f"{path}: is not {_of_kind('photom')}: {lacks}")
-    if wrong := [f"{name} is {types[name]}" for name in ("photmjsr", "uncertainty") if types[name].kind != "f"]:
-        raise ReferenceTableError(
-            f"{path}: PHOTMJSR and UNCERTAINTY must be one floating number in a row, not scaled: {', '.join(wrong)}"
-        )
-    for name, table in tables.items():
-        if len(table) != len(data):
-            raise ReferenceTableError(
-                f"{path}: {name} has {count_nouns(len(table), 'row')}, and PHOTOM has {len(data)}"
-            )
-    subarrays = [_text(item) for item in data["subarray"]] if "subarray" in names else [None] * len(data)
-    lines = tuple(
-        PhotomLine(
-            place, _text(row["filter"]), _text(row["pupil"]), subarray, float(row["photmjsr"]),
-            tuple(
-                (name, tuple(float(table[column][place]) for column in ("t0", *_THROUGHPUT[name][0])))
-                for name, table in tables.items()
-            ),
-        )
-        for place, (row, subarray) in enumerate(zip(data, subarrays, strict=True))
-    )  # fmt: skip
-    labels = [line.label for line in lines]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ReferenceTableError(f"{path}: has several rows of {'; '.join(twice)}")
-    header = hdulist[0].header
-    return Photom(Path(path), header["DETECTOR"], header.get("PIXAR_SR"), lines, str(header.get("HISTORY", "")))
+def read_reference(path: str | Path, kind: str) -> Photom | Image:
+    """Read a photom file, or the header of a flat or area file, of NIRCam imaging."""
+    with _open(path, kind) as (hdulist, about):
+        return _read(hdulist, about)
+
+
+def _read(hdulist: fits.HDUList, about: Mapping[str, Any]) -> Photom | Image:
+    if about["kind"] == "photom":
+        return Photom(**about, lines=_read_lines(hdulist, about["path"]))
+    return Image(**about, **_read_geometry(hdulist, about["path"], about["kind"]))
+
+
+@contextlib.contextmanager
+def _open(path: str | Path, kind: str) -> Iterator[tuple[fits.HDUList, dict[str, Any]]]:
+    """Open a reference file of a kind, with what all kinds have."""
+    with contextlib.ExitStack() as stack:
+        try:
+            hdulist = stack.enter_context(open_fits(Path(path)))
+        except ExposureError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise ReferenceTableError(f"{path}: cannot be read as {_of_kind(kind)}: {reason}") from error
+        header = hdulist[0].header
+        reftype, detector = str(header.get("REFTYPE", kind)).strip().lower(), header.get("DETECTOR")
+        if reftype != kind:
+            raise ReferenceTableError(f"{path}: is not {_of_kind(kind)}: REFTYPE is {header['REFTYPE']}")
+        if detector not in DETECTORS:
+            raise ReferenceTableError(f"{path}: is not the {kind} file of one NIRCam detector; DETECTOR is {detector}")
+        about = {"detector": detector, "pixar_sr": header.get("PIXAR_SR"), "history": str(header.get("HISTORY", ""))}
+        yield hdulist, {"path": Path(path), "kind": kind, **about}
 
 
 def _of_kind(kind: str) -> str:
     return f"a {'pixel area' if kind == 'area' else kind} file of NIRCam imaging"
-
-
-def _text(value: Any) -> str:
-    return str(value).strip().upper()
 
 
 def is_of_kind(path: Path, kind: str) -> bool:
@@ -139,63 +161,116 @@ def is_of_kind(path: Path, kind: str) -> bool:
     return str(reftype).strip().lower() == kind
 
 
-@contextlib.contextmanager
-def _open(path: str | Path, kind: str) -> Iterator[fits.HDUList]:
-    """Open a reference file of one NIRCam detector; refuse a bad one or another kind."""
-    what = _of_kind(kind)
-    with contextlib.ExitStack() as stack:
-        try:
-            hdulist = stack.enter_context(open_fits(Path(path)))
-        except ExposureError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            raise ReferenceTableError(f"{path}: cannot be read as {what}: {reason}") from error
-        header = hdulist[0].header
-        reftype, detector = str(header.get("REFTYPE", kind)).strip().lower(), header.get("DETECTOR")
-        if reftype != kind:
-            raise ReferenceTableError(f"{path}: is not {what}: REFTYPE is {header['REFTYPE']}")
-        if detector not in DETECTORS:
-            raise ReferenceTableError(f"{path}: is not the {kind} file of one NIRCam detector; DETECTOR is {detector}")
-        yield hdulist
+def _text(value: Any) -> str:
+    return str(value).strip().upper()
 
 
-# ---- export of a photom file ----
+def _read_lines(hdulist: fits.HDUList, path: str | Path) -> tuple[PhotomLine, ...]:
+    """Read the rows of a photom file, with those of its TIMECOEFF tables."""
+    data, times = _find_tables(hdulist, path)
+    subarrays = data["subarray"] if "subarray" in map(str.lower, data.names) else None
+    lines = []
+    for place, row in enumerate(data):
+        losses = tuple(
+            (name, tuple(float(table[column][place]) for column in ("t0", *_THROUGHPUT[name][0])))
+            for name, table in times.items()
+        )
+        subarray = None if subarrays is None else _text(subarrays[place])
+        lines.append(
+            PhotomLine(place, _text(row["filter"]), _text(row["pupil"]), subarray, float(row["photmjsr"]), losses)
+        )
+    labels = [line.label for line in lines]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ReferenceTableError(f"{path}: has several rows of {'; '.join(twice)}")
+    return tuple(lines)
 
 
-@dataclass(frozen=True)
-class Export:
-    """Rows written into a photom file, with z [mag], and rows written only in part."""
-
-    changed: tuple[tuple[PhotomLine, float], ...]
-    dropped: tuple[Row, ...]
-
-
-def export_photom(table: OffsetTable, photom: str | Path, output: str | Path, *, drop_slope: bool = False) -> Export:
-    """Write a copy of a detector's photom file with offsets or zero points included."""
-    # PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
-    refuse_existing([output], ReferenceTableError)
-    with _open(photom, "photom") as hdulist:
-        found = _find_rows(_parse_photom(hdulist, photom), table)
-        dropped = tuple(dict.fromkeys(row for _, row in found if row.slope or row.field))
-        if dropped and not drop_slope:
+def _find_tables(hdulist: fits.HDUList, path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """Find the tables of PHOTMJSR and of corrections for time, and check them."""
+    found = [hdu for hdu in hdulist if hdu.name == "PHOTOM" or hdu.name in _THROUGHPUT]
+    tables = {hdu.name: hdu.data for hdu in found}
+    if len(tables) < len(found):
+        listed = ", ".join(hdu.name for hdu in found)
+        raise ReferenceTableError(f"{path}: has several extensions of one name: {listed}")
+    data = tables.pop("PHOTOM", None)
+    types = {} if data is None else {name.lower(): data.dtype[name] for name in data.names}
+    missing = [name for name in ("filter", "pupil", "photmjsr", "uncertainty") if name not in types]
+    if missing or "wavelength" in types:
+        lacks = f"it has no column {', '.join(missing)} in PHOTOM" if missing else "it is for spectra"
+        raise ReferenceTableError(f"{path}: is not {_of_kind('photom')}: {lacks}")
+    if wrong := [f"{name} is {types[name]}" for name in ("photmjsr", "uncertainty") if types[name].kind != "f"]:
+        raise ReferenceTableError(
+            f"{path}: PHOTMJSR and UNCERTAINTY must be one floating number in a row, not scaled: {', '.join(wrong)}"
+        )
+    for name, table in tables.items():
+        if len(table) != len(data):
             raise ReferenceTableError(
-                f"{table.name}: a photom file cannot carry the {'; the '.join(map(_variation, dropped))}; drop it to "
-                "export the constant alone, or write it into flat files with 'modfix convert --flat'"
+                f"{path}: {name} has {count_nouns(len(table), 'row')}, and PHOTOM has {len(data)}"
             )
-        changed = tuple((line, table.zero_point(row, hdulist[0].header["DETECTOR"])) for line, row in found)
-        data = hdulist["PHOTOM"].data
-        for line, z in changed:
-            for column in ("photmjsr", "uncertainty"):
-                data[column][line.place] *= 10 ** (0.4 * z)
-        words = [f"{_MARK}: PHOTMJSR of {PurePath(photom).name} times 10**(0.4 z),", f"z of {_of(table)}"]
-        _save(hdulist, output, words + [f"{_MARK}: the {_variation(row)} was left out" for row in dropped])
-    return Export(changed, dropped)
+    return data, tables
 
 
-def _variation(row: Row) -> str:
-    return f"{'field' if row.field else 'slope'} of {row.label}"
+def _read_geometry(hdulist: fits.HDUList, path: str | Path, kind: str) -> dict[str, Any]:
+    """Read the filters of an image, and its place on the detector."""
+    header = hdulist[0].header
+    if "SCI" not in hdulist or len(hdulist["SCI"].shape) != 2:
+        raise ReferenceTableError(f"{path}: is not {_of_kind(kind)}: it has no image SCI of two axes")
+    corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
+    ny, nx = hdulist["SCI"].shape
+    sizes = (int(header.get("SUBSIZE1", nx)), int(header.get("SUBSIZE2", ny)))
+    if sizes != (nx, ny) or ((nx, ny) != (FULL_FRAME, FULL_FRAME) and "SUBSTRT1" not in header):
+        raise ReferenceTableError(
+            f"{path}: SCI has shape ({ny}, {nx}), but SUBSTRT1 is {header.get('SUBSTRT1')} and SUBSIZE1, SUBSIZE2 "
+            f"are {sizes[0]}, {sizes[1]}: its place on the detector is not known"
+        )
+    if min(corner) < 0 or corner[0] + nx > FULL_FRAME or corner[1] + ny > FULL_FRAME:
+        raise ReferenceTableError(
+            f"{path}: SUBSTRT1, SUBSTRT2 = {corner[0] + 1}, {corner[1] + 1} and shape ({ny}, {nx}) are not within "
+            f"the {FULL_FRAME} x {FULL_FRAME} pixels of the detector"
+        )
+    filters, pupils = _names(header, "FILTER", "P_FILTE"), _names(header, "PUPIL", "P_PUPIL")
+    return {"filters": filters, "pupils": pupils, "corner": corner, "shape": (ny, nx)}
 
 
-def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid: Iterable[str]) -> None:
+def _names(header: fits.Header, keyword: str, pattern: str) -> tuple[str, ...]:
+    """List names in a wheel from ``F200W`` or ``F150W|F200W|``; none for all."""
+    given = {_text(header.get(keyword, "")), *map(_text, str(header.get(pattern, "")).split("|"))}
+    return tuple(sorted(given - _ANY))
+
+
+def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
+    """Find the pixels that DQ marks as bad, with bits as in DQ_DEF, if it exists."""
+    shape = hdulist["SCI"].shape
+    if "DQ" not in hdulist or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
+        return np.zeros(shape, bool)
+    bits = sum(_BAD_FLAT.values())
+    if "DQ_DEF" in hdulist and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
+        bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
+    return np.asarray((hdulist["DQ"].data.astype(np.int64) & bits) != 0)
+
+
+# ---- copies of reference files that contain a table; each export returns lines for the user ----
+
+
+@contextlib.contextmanager
+def _copied(path: Path, kind: str, output: Path) -> Iterator[tuple[fits.HDUList, Any, list[str]]]:
+    """Give a file to change, its content, and lines for its history; write a copy."""
+    refuse_existing([output], ReferenceTableError)
+    history: list[str] = []
+    with _open(path, kind) as (hdulist, about):
+        yield hdulist, _read(hdulist, about), history
+        header = hdulist[0].header
+        header["FILENAME"] = output.name
+        for line in history:
+            header.add_history(plain_text(line).encode("ascii", "backslashreplace").decode())
+        for hdu in hdulist:
+            if "CHECKSUM" in hdu.header:
+                hdu.add_checksum()
+        with written_whole(output) as partial:
+            hdulist.writeto(partial, output_verify="ignore")
+
+
+def _check_validity(table: OffsetTable, given: ReferenceFile, what: str, valid: Iterable[str]) -> None:
     """Refuse a file that already contains offsets, or does not fit the table."""
     if f"{_MARK}: {what}" in given.history:
         raise ReferenceTableError(f"{given.path}: already contains module offsets (see its HISTORY)")
@@ -204,6 +279,47 @@ def _check_validity(table: OffsetTable, given: Photom | Image, what: str, valid:
         raise ReferenceTableError(
             f"{given.path}: {table.name} is valid for {', '.join(allowed)}; carry it to this file by 'modfix rebase'"
         )
+
+
+def _of(table: OffsetTable) -> str:
+    return f"{table.name} (hash {table.digest})"
+
+
+# ---- photom files ----
+
+
+def export_photom(table: OffsetTable, path: Path, output: Path, *, drop_slope: bool = False) -> Iterator[str]:
+    """Write a copy of a detector's photom file with offsets or zero points included."""
+    # PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
+    rows = []
+    with _copied(path, "photom", output) as (hdulist, photom, history):
+        found = _find_rows(photom, table)
+        dropped = tuple(dict.fromkeys(row for _, row in found if row.slope or row.field))
+        if dropped and not drop_slope:
+            raise ReferenceTableError(
+                f"{table.name}: a photom file cannot carry the {'; the '.join(map(_variation, dropped))}; drop it to "
+                "export the constant alone, or write it into flat files with 'modfix convert --flat'"
+            )
+        data = hdulist["PHOTOM"].data
+        for line, row in found:
+            z = table.zero_point(row, photom.detector)
+            for column in ("photmjsr", "uncertainty"):
+                data[column][line.place] *= 10 ** (0.4 * z)
+            names = [line.filter, line.pupil, *filter(None, [line.subarray])]
+            rows.append([*names, f"z {1e3 * z:+z.2f} mmag", f"PHOTMJSR times {10 ** (0.4 * z):.6f}"])
+        history += [f"{_MARK}: PHOTMJSR of {path.name} times 10**(0.4 z),", f"z of {_of(table)}"]
+        history += [f"{_MARK}: the {_variation(row)} was left out" for row in dropped]
+    for row in dropped:
+        part = "field" if row.slope is None else f"slope, {1e3 * row.slope:+z.2f} mmag/arcmin,"
+        yield f"warning: {row.label}: its {part} is left out"
+    yield from align(rows)
+    if not table.valid_for.photom:
+        words = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
+        yield from wrap(words, "note: ")
+
+
+def _variation(row: Row) -> str:
+    return f"{'field' if row.field else 'slope'} of {row.label}"
 
 
 def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row]]:
@@ -217,16 +333,14 @@ def _find_rows(photom: Photom, table: OffsetTable) -> list[tuple[PhotomLine, Row
         )
     for_all = {(line.filter, line.pupil) for line in photom.lines if line.subarray is None}
     mine = [row for row in table.rows if photom.detector in row.detectors and row.band in for_all]
-    lost = [row.label for row in mine if row.subarray]
-    if lost:
+    if lost := [row.label for row in mine if row.subarray]:
         raise ReferenceTableError(
             f"{photom.path}: has one row for all subarrays and cannot carry {', '.join(lost)}; remove the rows, or "
             "give a photom file with a column subarray"
         )
     if wrong := [f"{line.label} has {line.photmjsr:g}" for line, _ in found if not 0 < line.photmjsr < np.inf]:
         raise ReferenceTableError(f"{photom.path}: PHOTMJSR must be positive: {'; '.join(wrong)}")
-    problems = [words for line, row in found if (words := explain_difference(photom, line, row))]
-    if problems:
+    if problems := [words for line, row in found if (words := explain_difference(photom, line, row))]:
         raise ReferenceTableError(
             f"{photom.path}: {'; '.join(problems)}: carry the table to this file by 'modfix rebase', or use the photom "
             "file of the derivation"
@@ -249,38 +363,22 @@ def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None
     return f"PHOTMJSR of {row.label} is {found:g}, but the row was derived at {derived:g}{change}"
 
 
-# ---- export of a flat file ----
+# ---- flat files ----
 
 
-def export_flat(
-    table: OffsetTable, flat: str | Path, output: str | Path, factor: Callable[[Image], np.ndarray] | None = None
-) -> Row:
+def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[str | Path] = ()) -> Iterator[str]:
     """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels.
 
-    ``factor`` evaluates the correction of a slope over the pixels of the flat, which needs a WCS. The row is returned.
+    A slope is evaluated by the WCS of an exposure with the pixels of the flat.
     """
-    refuse_existing([output], ReferenceTableError)
-    image = read_image(flat, "flat")
-    row = _row_of_flat(table, image)
-    if row.slope:
-        if table.gradient is not None and table.gradient.frame == "sky":
-            raise ReferenceTableError(
-                f"{flat}: a flat is fixed to the detector and the slope of {row.label} to the sky (gradient.frame), so "
-                "no flat can hold it; use the step"
-            )
-        if factor is None:
-            raise ReferenceTableError(
-                f"{flat}: {row.label} has a slope, which needs a WCS; give an exposure of {image.detector} by --wcs"
-            )
-        correction = factor(image)
-    else:
-        correction = _evaluate(table, row, image)
-    with _open(flat, "flat") as hdulist:
+    with _copied(path, "flat", output) as (hdulist, image, history):
+        row = _row_of_flat(table, image)
+        factor = _factor_by_wcs(table, row, image, wcs) if row.slope else _factor(table, row, image)
         for name in ("SCI", "ERR"):  # the error too: VAR_FLAT goes with the square of (data * ERR / SCI)
             if name in hdulist and hdulist[name].data is not None:
-                hdulist[name].data = (hdulist[name].data / correction).astype(np.float32)
-        _save(hdulist, output, [f"{_MARK}: flat {PurePath(flat).name} over 10**(0.4 m_sys),", f"m_sys of {_of(table)}"])
-    return row
+                hdulist[name].data = (hdulist[name].data / factor).astype(np.float32)
+        history += [f"{_MARK}: flat {path.name} over 10**(0.4 m_sys),", f"m_sys of {_of(table)}"]
+    yield f"{row.label}: flat divided by the factor of the correction"
 
 
 def _row_of_flat(table: OffsetTable, image: Image) -> Row:
@@ -300,32 +398,52 @@ def _row_of_flat(table: OffsetTable, image: Image) -> Row:
     return row
 
 
-def _evaluate(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
-    """Evaluate the factor over the pixels of an image, shape (ny, nx)."""
-    ny, nx = image.shape
-    x, y = np.meshgrid(np.arange(nx) + image.corner[0], np.arange(ny) + image.corner[1])
-    m_sys = np.full((ny, nx), table.zero_point(row, image.detector))
+def _factor(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
+    """Evaluate the factor at the pixels of a flat, shape (ny, nx)."""
+    m_sys = np.full(image.shape, table.zero_point(row, image.detector))
     if row.field is not None:
-        m_sys += row.field.evaluate(x, y)
+        y, x = np.indices(image.shape)
+        m_sys += row.field.evaluate(x + image.corner[0], y + image.corner[1])
     return np.asarray(10 ** (0.4 * m_sys))
 
 
-# ---- export of a drift of all detectors ----
+def _factor_by_wcs(table: OffsetTable, row: Row, image: Image, exposures: Sequence[str | Path]) -> Any:
+    """Evaluate the factor by the WCS of an exposure with the pixels of a flat."""
+    if table.gradient is not None and table.gradient.frame == "sky":
+        raise ReferenceTableError(
+            f"{image.path}: a flat is fixed to the detector and the slope of {row.label} to the sky (gradient.frame), "
+            "so no flat can hold it; use the step"
+        )
+    if not exposures:
+        raise ReferenceTableError(
+            f"{image.path}: {row.label} has a slope, which needs a WCS; give an exposure of {image.detector} by --wcs"
+        )
+    wanted = (image.detector, *row.band, image.shape, (image.corner[0] + 1, image.corner[1] + 1))
+    for path in map(Path, exposures):
+        with open_exposure(path) as opened:
+            found = opened.exposure
+        if (found.detector, found.filter, found.pupil, found.shape, (found.xstart, found.ystart)) == wanted:
+            return table.factor(path).evaluate()
+    raise ReferenceTableError(
+        f"{image.path}: --wcs has no exposure of {image.detector} in {'+'.join(row.band)} with the pixels of the flat "
+        f"(shape {image.shape})"
+    )
+
+
+# ---- a drift of all detectors ----
 
 
 @dataclass(frozen=True)
 class Drift:
     """Loss of throughput in one band, common to all detectors."""
 
-    filter: str
-    pupil: str
     loss: float  # share a year of 365 days
     error: float
     t0: float  # MJD, of the first epoch, whose flux scale is kept
 
 
-def find_drifts(table: OffsetTable) -> list[Drift]:
-    """Fit a constant loss to a table's epoch terms, weighted by their covariance."""
+def find_drifts(table: OffsetTable) -> dict[tuple[str, str], Drift]:
+    """Fit a constant loss to the epoch terms of each filter and pupil."""
     try:
         drifts = _fit_drifts(table.meta.get("derivation", {}))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # an edit by hand
@@ -337,54 +455,51 @@ def find_drifts(table: OffsetTable) -> list[Drift]:
     return drifts
 
 
-def _fit_drifts(derivation: Any) -> list[Drift]:
-    epochs = {int(epoch["number"]): (epoch["first_mjd"] + epoch["last_mjd"]) / 2
-              for epoch in derivation.get("epochs", ())}  # fmt: skip
-    drifts = []
+def _fit_drifts(derivation: Any) -> dict[tuple[str, str], Drift]:
+    times = {f"epoch[{int(epoch['number'])}]": (epoch["first_mjd"] + epoch["last_mjd"]) / 2
+             for epoch in derivation.get("epochs", ())}  # fmt: skip
+    drifts = {}
     for band in derivation.get("bands", ()):
-        named = {f"epoch[{number}]": mjd for number, mjd in epochs.items()}
-        places = [place for place, name in enumerate(band.get("terms", ())) if name in named]
+        places = [place for place, name in enumerate(band.get("terms", ())) if name in times]
         if not places:
             continue
-        t0 = min(epochs.values())
-        years = np.array([named[band["terms"][place]] - t0 for place in places]) / _YEAR
+        t0 = min(times.values())
+        years = np.array([times[band["terms"][place]] - t0 for place in places]) / _YEAR
         lost = 1 - 10 ** (-0.4 * np.array(band["values"], float)[places])  # t > 0: measured faint
         weight = np.linalg.inv(np.array(band["covariance"], float)[np.ix_(places, places)]) * MAG_PER_FRACTION**2
         normal = float(years @ weight @ years)
         if normal > 0:  # else all epochs are of one time, or the covariance is none
             loss = float(years @ weight @ lost) / normal
-            drifts.append(Drift(band["filter"], band["pupil"], loss, normal**-0.5, t0))
+            drifts[band["filter"], band["pupil"]] = Drift(loss, normal**-0.5, t0)
     return drifts
 
 
-def export_timecoeff(table: OffsetTable, photom: str | Path, output: str | Path) -> list[Drift]:
+def export_timecoeff(table: OffsetTable, path: Path, output: Path) -> Iterator[str]:
     """Write a photom file with the drift of the epoch terms in TIMECOEFF_LINEAR."""
-    refuse_existing([output], ReferenceTableError)
-    drifts = {(drift.filter, drift.pupil): drift for drift in find_drifts(table)}
-    with _open(photom, "photom") as hdulist:
-        file = _parse_photom(hdulist, photom)
-        if f"{_MARK}: TIMECOEFF_LINEAR" in file.history:
-            raise ReferenceTableError(f"{photom}: already contains a drift (see its HISTORY)")
-        used = [
-            drift for band, drift in drifts.items() if any((line.filter, line.pupil) == band for line in file.lines)
-        ]
+    drifts = find_drifts(table)
+    with _copied(path, "photom", output) as (hdulist, photom, history):
+        if f"{_MARK}: TIMECOEFF_LINEAR" in photom.history:
+            raise ReferenceTableError(f"{path}: already contains a drift (see its HISTORY)")
+        known = {(line.filter, line.pupil) for line in photom.lines}
+        used = {band: drift for band, drift in drifts.items() if band in known}
         if not used:
             raise ReferenceTableError(
-                f"{photom}: has no row in the bands of the drift, {', '.join(map('+'.join, drifts))}"
+                f"{path}: has no row in the bands of the drift, {', '.join(map('+'.join, drifts))}"
             )
         data = hdulist["PHOTOM"].data
         rows = np.zeros(len(data), [("filter", "S12"), ("pupil", "S15"), ("t0", ">f4"), ("lossperyear", ">f4")])
         rows["filter"], rows["pupil"] = data["filter"], data["pupil"]
-        for line in file.lines:
-            rows["t0"][line.place], rows["lossperyear"][line.place] = _join(line, drifts.get((line.filter, line.pupil)))
+        for line in photom.lines:
+            rows["t0"][line.place], rows["lossperyear"][line.place] = _join(line, used.get((line.filter, line.pupil)))
         table_hdu = fits.BinTableHDU(rows, name="TIMECOEFF_LINEAR")
         if "TIMECOEFF_LINEAR" in hdulist:
             hdulist["TIMECOEFF_LINEAR"] = table_hdu
         else:
             hdulist.insert(hdulist.index_of("PHOTOM") + 1, table_hdu)
-        _save(hdulist, output, [f"{_MARK}: TIMECOEFF_LINEAR of {PurePath(photom).name} and the epoch terms",
-                                f"of {_of(table)}"])  # fmt: skip
-    return used
+        history += [f"{_MARK}: TIMECOEFF_LINEAR of {path.name} and the epoch terms", f"of {_of(table)}"]
+    for band, drift in used.items():
+        loss = f"loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
+        yield f"{describe_band(*band)}: {loss}"
 
 
 def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:
@@ -396,100 +511,3 @@ def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:
     value = 1 - own * (drift.t0 - t0) / _YEAR
     loss = own + value * drift.loss
     return drift.t0 - (1 - value) * _YEAR / loss, loss
-
-
-def _of(table: OffsetTable) -> str:
-    return f"{table.name} (hash {table.digest})"
-
-
-def _save(hdulist: fits.HDUList, output: str | Path, history: list[str]) -> None:
-    """Write a changed copy, whole or not at all, with what was done in its HISTORY."""
-    header = hdulist[0].header
-    header["FILENAME"] = PurePath(output).name
-    for line in history:
-        header.add_history(plain_text(line).encode("ascii", "backslashreplace").decode())
-    for hdu in hdulist:
-        if "CHECKSUM" in hdu.header:
-            hdu.add_checksum()
-    with written_whole(output) as partial:
-        hdulist.writeto(partial, output_verify="ignore")
-
-
-# ---- flat and area files: images of the full frame, or of a part of it ----
-
-
-_ANY = ("ANY", "N/A", "GENERIC", "")
-_BAD_FLAT = {"DO_NOT_USE": 1 << 0, "NO_FLAT_FIELD": 1 << 18, "UNRELIABLE_FLAT": 1 << 25}  # bits of the jwst package
-
-
-@dataclass(frozen=True)
-class Image:
-    """A flat or area file of one detector: its header; pixels are read on request."""
-
-    path: Path
-    kind: str  # flat or area
-    detector: str
-    filters: tuple[str, ...]  # empty: of every filter
-    pupils: tuple[str, ...]
-    corner: tuple[int, int]  # full-frame pixel (0-indexed) of the first pixel, (x, y)
-    shape: tuple[int, int]
-    pixar_sr: float | None
-    history: str
-
-    def fits(self, detector: str, filter: str, pupil: str) -> bool:
-        """Test whether the file is for a detector, filter and pupil."""
-        wheels = ((filter, self.filters), (pupil, self.pupils))
-        return detector == self.detector and all(not names or name in names for name, names in wheels)
-
-    def read(self) -> np.ndarray:
-        """Read the pixels, float64, shape (2048, 2048); NaN where bad or absent."""
-        full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
-        with _open(self.path, self.kind) as hdulist:
-            data = hdulist["SCI"].data.astype(float)
-            dq = _find_bad(hdulist) if self.kind == "flat" else np.zeros(data.shape, bool)
-        with np.errstate(invalid="ignore"):
-            data[dq | ~(data > 0) | ~np.isfinite(data)] = np.nan
-        x, y = self.corner
-        full[y : y + data.shape[0], x : x + data.shape[1]] = data
-        return full
-
-
-def read_image(path: str | Path, kind: str) -> Image:
-    """Read the header of a flat or area file."""
-    with _open(path, kind) as hdulist:
-        header = hdulist[0].header
-        if "SCI" not in hdulist or len(hdulist["SCI"].shape) != 2:
-            raise ReferenceTableError(f"{path}: is not {_of_kind(kind)}: it has no image SCI of two axes")
-        corner = (int(header.get("SUBSTRT1", 1)) - 1, int(header.get("SUBSTRT2", 1)) - 1)
-        ny, nx = hdulist["SCI"].shape
-        sizes = (int(header.get("SUBSIZE1", nx)), int(header.get("SUBSIZE2", ny)))
-        if sizes != (nx, ny) or ((nx, ny) != (FULL_FRAME, FULL_FRAME) and "SUBSTRT1" not in header):
-            raise ReferenceTableError(
-                f"{path}: SCI has shape ({ny}, {nx}), but SUBSTRT1 is {header.get('SUBSTRT1')} and SUBSIZE1, SUBSIZE2 "
-                f"are {sizes[0]}, {sizes[1]}: its place on the detector is not known"
-            )
-        if min(corner) < 0 or corner[0] + nx > FULL_FRAME or corner[1] + ny > FULL_FRAME:
-            raise ReferenceTableError(
-                f"{path}: SUBSTRT1, SUBSTRT2 = {corner[0] + 1}, {corner[1] + 1} and shape ({ny}, {nx}) are not within "
-                f"the {FULL_FRAME} x {FULL_FRAME} pixels of the detector"
-            )
-        filters, pupils = (_names(header, *keys) for keys in (("FILTER", "P_FILTE"), ("PUPIL", "P_PUPIL")))
-        return Image(Path(path), kind, header["DETECTOR"], filters, pupils, corner, (ny, nx), header.get("PIXAR_SR"),
-                     str(header.get("HISTORY", "")))  # fmt: skip
-
-
-def _names(header: fits.Header, keyword: str, pattern: str) -> tuple[str, ...]:
-    """List names in a wheel from ``F200W`` or ``F150W|F200W|``; none for all."""
-    given = {_text(header.get(keyword, "")), *map(_text, str(header.get(pattern, "")).split("|"))}
-    return () if _text(header.get(keyword, "")) in _ANY and not given - set(_ANY) else tuple(sorted(given - set(_ANY)))
-
-
-def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
-    """Find the pixels that DQ marks as bad, with bits as in DQ_DEF, if it exists."""
-    shape = hdulist["SCI"].shape
-    if "DQ" not in hdulist or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
-        return np.zeros(shape, bool)
-    bits = sum(_BAD_FLAT.values())
-    if "DQ_DEF" in hdulist and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
-        bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
-    return np.asarray((hdulist["DQ"].data.astype(np.int64) & bits) != 0)

@@ -49,10 +49,8 @@ def edit_row(
     if problems:
         raise ReferenceTableError(str(path), problems)
     identity = (key[kind.part], key["filter"], key["pupil"], key.get("subarray", ""))
-    if mismatch := find_mismatch(*identity):
-        raise ReferenceTableError(
-            f"{path}: no exposure can match this row: {mismatch.in_words('--{name} {value}', ' ')}"
-        )
+    if mismatch := find_mismatch(*identity, form="--{} {}", joint=" "):
+        raise ReferenceTableError(f"{path}: no exposure can match this row: {mismatch}")
     before = file.read_tree(path)
     rows = file.table_from_tree(before, str(path)).rows
     line = _history_line(key, next((row for row in rows if row.identity == identity), None), changes, path)

@@ -220,7 +220,7 @@ def _zero_point(row: Mapping[str, Any], place: str, problems: list[str]) -> dict
     detector, filter, pupil = (str(row.get(key, "CLEAR")) for key in ("detector", "filter", "pupil"))
     subarray = str(row.get("subarray", ""))
     if (mismatch := find_mismatch(detector, filter, pupil, subarray)) and detector[:4] in ("NRCA", "NRCB"):
-        problems.append(f"{place}: no exposure can match: {mismatch.in_words()}")
+        problems.append(f"{place}: no exposure can match: {mismatch}")
     return point
 
 

@@ -7,9 +7,9 @@ times the flux, and z' = z - 2.5 log10(R). Offsets are differences z_A - z_B: th
 from __future__ import annotations
 
 import filecmp
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.calibration import Image, Photom, PhotomLine, explain_difference, read_image, read_photom
+from jwst_modfix.table.calibration import Image, Photom, PhotomLine, ReferenceFile, explain_difference, read_reference
 from jwst_modfix.table.file import expand, today
 from jwst_modfix.table.formats import read_text_table
 from jwst_modfix.table.table import (
@@ -32,7 +32,7 @@ from jwst_modfix.table.table import (
     ZeroPointRow,
     scale_pixels,
 )
-from jwst_modfix.table.validity import FOCAL_PLANE, base_name, contexts_in_words, find_means, mjd_of, photmjsr_agrees
+from jwst_modfix.table.validity import FOCAL_PLANE, base_name, contexts_in_words, find_means, mjd_of
 
 LARGEST_REMAINDER = 0.003  # mag rms; what the model of a row cannot hold of a new flat
 _SMALL = 1e-4  # mag; a subarray whose shift differs by more from that of the full frame gets a row of its own
@@ -40,6 +40,7 @@ _BLOCK = 16  # pixels, about the aperture of a star: flux is summed over it, and
 _LEAST_SHARE = 0.5  # of the detector that two flats must have in common; beyond it a polynomial is extrapolated
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin], far below any error
 _HIGHEST_ORDER = 3  # of the field that a new flat gives
+KINDS = ("photom", "flat", "area")
 
 
 @dataclass(frozen=True)
@@ -47,36 +48,34 @@ class Calibration:
     """Reference files of one calibration, the old or the new one."""
 
     side: str  # from or to, as in the options
-    photom: dict[str, Photom]  # by detector
-    flat: tuple[Image, ...] = ()
-    area: tuple[Image, ...] = ()
+    files: tuple[ReferenceFile, ...]
     problems: tuple[str, ...] = ()  # of reading them
     is_list: bool = False  # of values, which names no files
 
-    @property
-    def option(self) -> str:
-        """Name of the option that gives PHOTMJSR."""
-        return "--photmjsr" if self.is_list else f"--{self.side}-photom"
+    def option(self, kind: str) -> str:
+        """Name the option that gives files of a kind."""
+        return "--photmjsr" if self.is_list else f"--{self.side}-{kind}"
 
-    def files(self, kind: str) -> tuple[Photom | Image, ...]:
+    def of_kind(self, kind: str) -> list[ReferenceFile]:
         """List the files of one kind."""
-        files: tuple[Photom | Image, ...] = tuple(self.photom.values()) if kind == "photom" else getattr(self, kind)
-        return files
+        return [file for file in self.files if file.kind == kind]
 
     def names(self, kind: str, table: OffsetTable) -> set[str]:
         """Name photom or flat files of a table's detectors; none for a list of values."""
         needed = {detector for row in table.rows for detector in row.detectors}
-        return {file.path.name for file in self.files(kind) if file.detector in needed and not self.is_list}
+        return {file.path.name for file in self.of_kind(kind) if file.detector in needed and not self.is_list}
+
+    def find(self, kind: str, row: Row, detector: str) -> list[Any]:
+        """Find the files of a kind for a row's detector; one of its band has precedence."""
+        mine = [file for file in self.of_kind(kind) if file.fits(row, detector)]
+        return [file for file in mine if isinstance(file, Image) and file.filters and file.pupils] or mine
 
     def line(self, row: Row, detector: str) -> PhotomLine | None:
         """Find the line of the photom file for a detector of a row."""
-        file = self.photom.get(detector)
-        return None if file is None else file.find(row.filter, row.pupil, row.subarray)
-
-    def images(self, kind: str, row: Row, detector: str) -> list[Image]:
-        """Find flat or area files for a row's detector; one of its band has precedence."""
-        mine = [file for file in getattr(self, kind) if file.fits(detector, row.filter, row.pupil)]
-        return [file for file in mine if file.filters and file.pupils] or mine
+        for file in self.find("photom", row, detector):
+            line: PhotomLine | None = file.find(row.filter, row.pupil, row.subarray)
+            return line
+        return None
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def rebase_table(
     rows = [row for row in table.rows if row not in dropped]
     if not rows:
         raise ReferenceTableError(f"{table.name}: the calibrations have no values for any of its rows")
-    if problems := [*move.problems(), *(words for row in rows for words in move.problems_of(row))]:
+    if problems := list(move.problems(rows)):
         raise ReferenceTableError(table.name, problems)
     changes = [move.change(row, row) for row in rows]
     changes += [change for row in rows for change in move.change_subarrays(row)]
@@ -147,28 +146,17 @@ def rebase_table(
 # ---- reading ----
 
 
-def read_calibration(
-    side: str, photom: Sequence[str | Path], flat: Sequence[str | Path] = (), area: Sequence[str | Path] = ()
-) -> Calibration:
-    """Read the reference files of one side; collect problems, to report all at once."""
+def read_calibration(side: str, **paths: Sequence[str | Path]) -> Calibration:
+    """Read the files of one side, by kind; collect problems, to report all at once."""
     problems: list[str] = []
-
-    def read_all(read: Callable[..., Any], paths: Sequence[str | Path], *arguments: Any) -> list[Any]:
-        found = []
-        for path in dict.fromkeys(map(Path, paths)):
+    files: list[ReferenceFile] = []
+    for kind, names in paths.items():
+        for path in dict.fromkeys(map(Path, names)):
             try:
-                found.append(read(path, *arguments))
+                files.append(read_reference(path, kind))
             except ReferenceTableError as error:
                 problems.append(str(error))
-        return found
-
-    files = read_all(read_photom, photom)
-    for detector, count in Counter(file.detector for file in files).items():
-        if count > 1:
-            names = " and ".join(file.path.name for file in files if file.detector == detector)
-            problems.append(f"--{side}-photom: {names} are of one detector, {detector}; give one of them")
-    flats, areas = (tuple(read_all(read_image, paths, kind)) for kind, paths in (("flat", flat), ("area", area)))
-    return Calibration(side, {file.detector: file for file in files}, flats, areas, tuple(problems))
+    return Calibration(side, tuple(files), tuple(problems))
 
 
 _COLUMNS = ("detector", "filter", "pupil", "from", "to")
@@ -199,10 +187,21 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
     if problems:
         raise ReferenceTableError(str(path), problems)
     old, new = (
-        Calibration(side, {name: Photom(path, name, None, tuple(of), "") for name, of in found.items()}, is_list=True)
+        Calibration(
+            side, tuple(Photom(path=path, detector=d, lines=tuple(of)) for d, of in found.items()), is_list=True
+        )
         for side, found in lines.items()
     )
     return old, new
+
+
+def _each(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    return ((row, detector) for row in rows for detector in row.detectors)
+
+
+def _magnitude(ratio: float) -> float:
+    """Compute the change of a zero point by a ratio of fluxes [mag]."""
+    return float(-2.5 * np.log10(ratio))
 
 
 def _positive(value: Any) -> float | None:
@@ -242,79 +241,80 @@ class _Move:
 
     # ---- what does not fit ----
 
-    def problems(self) -> Iterator[str]:
-        """Find files of one name but other contents, and files not valid for the table."""
-        old, new = self.old, self.new
-        yield from (*old.problems, *new.problems)
-        for kind in ("photom", "flat", "area"):
-            sides = [bool(side.files(kind)) for side in (old, new)]
-            if any(sides) != all(sides) or (kind == "photom" and not any(sides)):
+    def problems(self, rows: Sequence[Row]) -> Iterator[str]:
+        """Find files that are bad, lack values, or are of another calibration."""
+        yield from (*self.old.problems, *self.new.problems)
+        yield from self._problems_of_files()
+        for row, detector in _each(rows):
+            yield from self._problems_of_row(row, detector)
+        if of_others := list(self._of_other_calibrations(self.old, rows)):
+            yield from of_others
+            if self.new.files and not any(self._of_other_calibrations(self.new, rows)):
+                yield "the new files are those of the table: the order is wrong"
+
+    def _problems_of_files(self) -> Iterator[str]:
+        for kind in KINDS:
+            files = [side.of_kind(kind) for side in (self.old, self.new)]
+            if any(files) != all(files) or (kind == "photom" and not any(files)):
                 yield f"needs both --from-{kind} and --to-{kind}"
-            seen: dict[str, Path] = {}
-            for file in () if old.is_list else (*old.files(kind), *new.files(kind)):
-                path, other = file.path, seen.setdefault(file.path.name, file.path)
-                if not filecmp.cmp(path, other, shallow=False):
+            for one, other in () if self.old.is_list else combinations(chain(*files), 2):
+                if one.path.name == other.path.name and not filecmp.cmp(one.path, other.path, shallow=False):
                     yield (
-                        f"{other} and {path} have one name and different contents; files of CRDS do not change: "
-                        "rename yours"
+                        f"{one.path} and {other.path} have one name and different contents; files of CRDS do not "
+                        "change: rename yours"
                     )
-        for kind in () if old.is_list else ("photom", "flat"):
-            allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
-            mine, others = (side.names(kind, self.table) for side in (old, new))
-            if allowed and (strange := sorted(mine - allowed)):
-                order = f"; --to-{kind} is: the order is wrong" if others and others <= allowed else ""
-                names = ", ".join(sorted(allowed))
-                yield f"--from-{kind} is {', '.join(strange)}, but the table is valid for {names}{order}"
 
-    def problems_of(self, row: Row) -> Iterator[str]:
-        """Find what the files lack for a row, and values that differ from its derivation."""
-        for detector in row.detectors:
-            lines = [side.line(row, detector) for side in (self.old, self.new)]
-            for side, line in zip((self.old, self.new), lines, strict=True):
-                file = side.photom.get(detector)
-                place = f"{side.option}: {file.path.name}" if file else side.option
-                if file is None:
-                    what = "values" if side.is_list else "file"
-                    yield f"{place} has no {what} of {detector}, which {row.label} needs"
-                elif line is None:
-                    yield f"{place} has no row of {detector} for {row.label}"
-                elif line.losses and self.mjd(row) is None:
-                    yield f"{place} corrects for time, and {row.label} has no date; give --date"
-                elif _positive(value := line.at(self.mjd(row))) is None:
-                    yield f"{place}: PHOTMJSR of {detector}, {line.label} must be positive, got {value:g}"
-            if lines[0] is not None and lines[1] is not None:
-                yield from self._compare_derivation(row, detector, lines[0], lines[1])
-            yield from self._compare_images(row, detector)
-
-    def _compare_derivation(self, row: Row, detector: str, line: PhotomLine, after: PhotomLine) -> Iterator[str]:
-        derived, name = row.of_detector("photmjsr", detector), base_name(row.of_detector("photom", detector))
-        option, file, other = self.old.option, self.old.photom[detector], self.new.photom[detector]
-        if name and not self.old.is_list and name != file.path.name:
-            order = "; --to-photom has it: the order is wrong" * (name == other.path.name)
-            yield f"{option} is {file.path.name}, but {row.label} was derived with {name}{order}"
-        if words := explain_difference(file, line, row):
-            mjd = None if row.photmjsr_date is None else mjd_of(row.photmjsr_date)
-            is_swapped = bool(derived) and photmjsr_agrees(after.at(mjd), derived)
-            yield f"{option}: {detector}: {words}" + "; the new calibration has it: the order is wrong" * is_swapped
-
-    def _compare_images(self, row: Row, detector: str) -> Iterator[str]:
-        for kind in ("flat", "area"):
-            for side in (self.old, self.new) if self.old.files(kind) and self.new.files(kind) else ():
-                option, found = f"--{side.side}-{kind}", side.images(kind, row, detector)
-                if not found:
-                    yield f"{option} has no file of {detector} for {row.label}"
-                elif len(found) > 1:
-                    names = " and ".join(file.path.name for file in found)
-                    yield f"{option}: {names} are both of {detector} for {row.label}; give one of them"
-                elif kind == "area" and not _positive(found[0].pixar_sr):
-                    yield f"{option}: {found[0].path.name}: PIXAR_SR must be positive, got {found[0].pixar_sr}"
-        files = [side.photom[detector] for side in (self.old, self.new) if detector in side.photom]
+    def _problems_of_row(self, row: Row, detector: str) -> Iterator[str]:
+        for kind, side in ((kind, side) for kind in KINDS for side in (self.old, self.new)):
+            found, option = side.find(kind, row, detector), side.option(kind)
+            if len(found) > 1:
+                names = " and ".join(file.path.name for file in found)
+                yield f"{option}: {names} are both of {detector} for {row.label}; give one of them"
+            elif found:
+                words = self._lack(found[0], row)
+                yield from [f"{option}: {found[0].path.name}{words}"] if words else []
+            elif kind == "photom" or (self.old.of_kind(kind) and self.new.of_kind(kind)):
+                yield f"{option} has no {'values' if side.is_list else 'file'} of {detector}, which {row.label} needs"
+        files = [file for side in (self.old, self.new) for file in side.find("photom", row, detector)]
         values = [value for file in files if (value := _positive(file.pixar_sr))]
-        if not self.old.area and len(values) == 2 and abs(shift := 2.5 * np.log10(values[0] / values[1])) > _SMALL:
+        if not self.old.of_kind("area") and len(values) == 2 and abs(_magnitude(values[1] / values[0])) > _SMALL:
             yield (
-                f"PIXAR_SR of the photom files of {detector} differs ({1e3 * shift:+z.1f} mmag), and exposures have "
-                "that of the area files; give --from-area and --to-area"
+                f"PIXAR_SR of the photom files of {detector} differs "
+                f"({1e3 * _magnitude(values[1] / values[0]):+z.1f} mmag), and exposures have that of the area files; "
+                "give --from-area and --to-area"
             )
+
+    def _lack(self, file: ReferenceFile, row: Row) -> str | None:
+        """Find what a file lacks for a row; the words follow its name."""
+        if file.kind == "area" and not _positive(file.pixar_sr):
+            return f": PIXAR_SR must be positive, got {file.pixar_sr}"
+        if not isinstance(file, Photom):
+            return None
+        line = file.find(row.filter, row.pupil, row.subarray)
+        if line is None:
+            return f" has no row of {file.detector} for {row.label}"
+        if line.losses and self.mjd(row) is None:
+            return f" corrects for time, and {row.label} has no date; give --date"
+        value = line.at(self.mjd(row))
+        return (
+            None if _positive(value) else f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
+        )
+
+    def _of_other_calibrations(self, side: Calibration, rows: Sequence[Row]) -> Iterator[str]:
+        """Find files and values that are not those of the table and its rows."""
+        for kind in ("photom", "flat"):
+            allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
+            if allowed and (strange := side.names(kind, self.table) - allowed):
+                names = ", ".join(sorted(strange)), ", ".join(sorted(allowed))
+                yield f"{side.option(kind)} is {names[0]}, but the table is valid for {names[1]}"
+        for row, detector in _each(rows):
+            name = base_name(row.of_detector("photom", detector))
+            for file in side.find("photom", row, detector):
+                line = file.find(row.filter, row.pupil, row.subarray)
+                if line and name and not side.is_list and name != file.path.name:
+                    yield f"{side.option('photom')} is {file.path.name}, but {row.label} was derived with {name}"
+                elif line and (words := explain_difference(file, line, row)):
+                    yield f"{side.option('photom')}: {detector}: {words}"
 
     # ---- rows ----
 
@@ -323,9 +323,9 @@ class _Move:
         mjd, ratio = self.mjd(row), 1.0
         for side, power in ((self.new, 1), (self.old, -1)):
             ratio *= side.line(row, detector).at(mjd) ** power  # type: ignore[union-attr]
-            for area in side.images("area", row, detector):
+            for area in side.find("area", row, detector):
                 ratio *= float(area.pixar_sr or 1.0) ** power
-        return float(-2.5 * np.log10(ratio))
+        return _magnitude(ratio)
 
     def net_shift(self, row: Row) -> float:
         """Compute the shift of a zero point, or of an offset A - B [mag]."""
@@ -344,7 +344,7 @@ class _Move:
             mean, values, remainder = _project_offset(row, self.table, *maps)
         values[row.kind] = round(row.value + self.net_shift(row) + mean, _DECIMALS)
         lines = [line for detector in row.detectors if (line := self.new.line(row, detector))]
-        names = [self.new.photom[detector].path.name for detector in row.detectors]
+        names = [file.path.name for detector in row.detectors for file in self.new.find("photom", row, detector)]
         after = replace(
             row,
             **values,
@@ -358,26 +358,26 @@ class _Move:
         """Add rows for subarrays whose shift differs from that of the full frame."""
         if row.subarray is not None:
             return
-        lines = [line for side in (self.old, self.new) for name in row.detectors for line in side.photom[name].lines]
-        named = {line.subarray for line in lines if (line.filter, line.pupil) == row.band}
+        files = [
+            file for side in (self.old, self.new) for name in row.detectors for file in side.find("photom", row, name)
+        ]
+        named = {line.subarray for file in files for line in file.lines if (line.filter, line.pupil) == row.band}
         named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL"}
         full = self.net_shift(row)
-        for subarray in sorted(name for name in named if name):
+        for subarray in sorted(named):
             part = replace(row, subarray=subarray)
             if self.is_known(part) and abs(self.net_shift(part) - full) > _SMALL:
                 yield self.change(row, part)
 
     def _change_of_pixels(self, row: Row, detector: str) -> _Blocks | None:
         """Compute -2.5 log10 of new over old AREA / flat; None without such files."""
-        change = None
+        changes = []
         for kind, sign in (("flat", 1), ("area", -1)):
-            pair = [image for side in (self.old, self.new) for image in side.images(kind, row, detector)]
-            if pair:
-                before, after = (image.read() for image in pair)
-                change = (0.0 if change is None else change) + sign * 2.5 * np.log10(after / before)
-        if change is None:
+            pair = [image.read() for side in (self.old, self.new) for image in side.find(kind, row, detector)]
+            changes += [sign * 2.5 * np.log10(after / before) for before, after in pairwise(pair)]
+        if not changes:
             return None
-        blocks, share = _median_blocks(detector, np.asarray(change))
+        blocks, share = _median_blocks(detector, np.sum(changes, axis=0))
         if share < _LEAST_SHARE:
             raise ReferenceTableError(
                 f"flat or area files of {detector} for {row.label}: both have good pixels in only {100 * share:.0f}% "
@@ -387,10 +387,7 @@ class _Move:
 
     def history_line(self) -> str:
         """Describe the change for the history of the new table."""
-        old, new = (
-            ", ".join(sorted({file.path.name for kind in ("photom", "flat", "area") for file in side.files(kind)}))
-            for side in (self.old, self.new)
-        )
+        old, new = (", ".join(sorted({file.path.name for file in side.files})) for side in (self.old, self.new))
         which = f"by PHOTMJSR of {old}" if self.old.is_list else f"from {old} to {new}"
         at = f", at {self.date}" if self.date else ""
         return f"{today()}: {self.table.name} (hash {self.table.digest}) carried to another calibration, {which}{at}."
@@ -507,7 +504,7 @@ def _notes(table: OffsetTable, old: Calibration, rebased: OffsetTable) -> Iterat
     """Say what could not be checked."""
     if rebased.valid_for.is_empty:
         yield "the new table names no calibration in valid_for, and is applied to any; give --context"
-    if not old.flat:
+    if not old.of_kind("flat"):
         yield "flats are taken to be the same in both calibrations; if they are not, give --from-flat and --to-flat"
     is_stated = all(row.photmjsr for row in table.rows)
     if not is_stated and (old.is_list or not table.valid_for.photom):

@@ -6,12 +6,12 @@ import datetime
 import difflib
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jwst_modfix.table.rules import schema_of
 from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity
 
 if TYPE_CHECKING:
@@ -56,39 +56,18 @@ IN_PUPIL_WHEEL = {
     "F162M": "F150W2", "F164N": "F150W2", "F323N": "F322W2", "F405N": "F444W", "F466N": "F444W", "F470N": "F444W",
 }  # fmt: skip
 """Bands in the pupil wheel, and the filter that is used with each."""
-SUBARRAYS = (
-    "FULL", "FULLP", "SUB640", "SUB320", "SUB160", "SUB400P", "SUB160P", "SUB64P", "SUB32TATS", "SUB32TATSGRISM",
-    "SUB32TA_DHS", "SUB400X256ALWB", "SUB64FP1A", "SUB64FP1B", "SUB64FP6A", "SUB8FP1A", "SUB8FP1B", "SUB8FP6A",
-    "SUB96DHSPILA", "SUB96DHSPILB", "SUBGRISM64", "SUBGRISM128", "SUBGRISM256", "MASK210R", "MASK335R", "MASK430R",
-    "MASKLWB", "MASKSWB", "MASKA210R", "MASKA430R", "MASKBLWB", "MASKBSWB", "SUB320A335R", "SUB320A430R",
-    "SUB320ALWB", "SUB320B335R", "SUB320B430R", "SUB320BLWB", "SUB640A210R", "SUB640ASWB", "SUB640B210R",
-    "SUB640BSWB", "SUBFSA210R", "SUBFSA335R", "SUBFSA430R", "SUBFSALWB", "SUBFSASWB", "SUBNDA210R", "SUBNDA335R",
-    "SUBNDA430R", "SUBNDALWBL", "SUBNDALWBS", "SUBNDASWBL", "SUBNDASWBS", "SUBNDB210R", "SUBNDB335R", "SUBNDB430R",
-    "SUBNDBLWBL", "SUBNDBLWBS", "SUBNDBSWBL", "SUBNDBSWBS", "FULL_SUPSTP008", "FULL_SUPSTP024", "FULL_SUPSTP120",
-    "FULL_SUPSTP510", "FULL_SUPSTP008P", "FULL_SUPSTP024P", "FULL_SUPSTP120P", "FULL_SUPSTP510P", "SUB64P_SUPSTP002",
-    "SUB64P_SUPSTP008", "SUB64P_SUPSTP032", "SUB41STRIPE1_DHS", "SUB82STRIPE2_DHS", "SUB164STRIPE4_DHS",
-    "SUB260STRIPE4_DHS", "SUB160STRIPE4_DHS", "SUB256STRIPE4_DHS", "SUB40STRIPE1_DHS", "SUB80STRIPE2_DHS",
-)  # fmt: skip
-"""NIRCam's subarrays, as stdatamodels 6.0 knows them."""
 _LARGEST = 0.5  # mag; of no calibration of NIRCam: such a value is one in mmag, or a factor
 _SMALL_MEAN = 1e-4  # mag; rounding of rows leaves less
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """Why no exposure has an array, filter and pupil, and a likely replacement."""
+def find_mismatch(
+    name: str, filter: str, pupil: str, subarray: str = "", *, form: str = "{}: {}", joint: str = ", "
+) -> str | None:
+    """Find why no exposure has this row, and what is probably meant."""
 
-    reason: str
-    meant: dict[str, str]
+    def explain(reason: str, **meant: str) -> str:
+        return reason + ": " * bool(meant) + joint.join(form.format(*item) for item in meant.items())
 
-    def in_words(self, form: str = "{name}: {value}", join: str = ", ") -> str:
-        """Give the reason and intended names, as a row of the table or in another form."""
-        fields = join.join(form.format(name=name, value=value) for name, value in self.meant.items())
-        return self.reason + (f": {fields}" if fields else "")
-
-
-def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mismatch | None:
-    """Find why no exposure has this array or detector, filter, pupil and subarray."""
     is_long, is_array = name.lower().endswith("long"), name.lower() == name
     mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
     if is_array:
@@ -99,25 +78,25 @@ def find_mismatch(name: str, filter: str, pupil: str, subarray: str = "") -> Mis
     for band, reason in ((filter, "is in the pupil wheel"), (pupil, "in the pupil wheel is used with another filter")):
         wheel = IN_PUPIL_WHEEL.get(band)
         if wheel and wheel != filter:
-            return Mismatch(f"{band} {reason}", (there if wheel in others else {}) | {"filter": wheel, "pupil": band})
+            return explain(f"{band} {reason}", **(there if wheel in others else {}), filter=wheel, pupil=band)
     if filter in others:
-        return Mismatch(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", there)
+        return explain(f"{filter} is a filter of the {'short' if is_long else 'long'}-wavelength arrays", **there)
     if filter not in mine:
-        return Mismatch(f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}", {})
-    if subarray and subarray not in SUBARRAYS:
-        close = difflib.get_close_matches(subarray, SUBARRAYS, 1)
-        return Mismatch(f"NIRCam has no subarray {subarray}", {"subarray": close[0]} if close else {})
+        return f"NIRCam has no filter {filter}; filters of {known_as} are {', '.join(mine)}"
+    if subarray and subarray not in (known := schema_of("zero_points", "items", "subarray")["known"]):
+        close = difflib.get_close_matches(subarray, known, 1)
+        return explain(f"NIRCam has no subarray {subarray}", **({"subarray": close[0]} if close else {}))
     if pupil == "CLEAR" or pupil in IN_PUPIL_WHEEL:
         return None
-    known = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
-    return Mismatch(f"pupil {pupil} is not used in imaging; pupils of {known_as} are {known}", {})
+    pupils = ", ".join(["CLEAR", *(name for name, wheel in IN_PUPIL_WHEEL.items() if wheel in mine)])
+    return f"pupil {pupil} is not used in imaging; pupils of {known_as} are {pupils}"
 
 
 def find_doubts(table: OffsetTable) -> Iterator[str]:
     """Find rows that match no exposure, values likely in mmag, changed baselines."""
     for row in table.rows:
         if mismatch := find_mismatch(*row.identity):
-            yield f"{row.label} can never match an exposure: {mismatch.in_words()}"
+            yield f"{row.label} can never match an exposure: {mismatch}"
         if max(abs(row.value), row.error or 0.0) > _LARGEST:
             size = f"{row.value:g} ± {row.error or 0.0:g} mag is larger than {_LARGEST} mag"
             yield f"{row.label}: {size}; is it in mmag, or a factor?"
@@ -158,7 +137,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
     for row in table.rows:
         mismatch = find_mismatch(*row.identity)
         if mismatch and set(row.band) & set(band) - {"CLEAR"}:
-            return f"{reason}; its {row.label} can never match: {mismatch.in_words()}"
+            return f"{reason}; its {row.label} can never match: {mismatch}"
     return reason
 
 
