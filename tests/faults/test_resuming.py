@@ -69,7 +69,7 @@ def take_card(output):
         (lambda output: output.write_bytes(output.read_bytes()[:5000]), "cannot be read as FITS"),
         (lambda output: output.write_bytes(b""), "is not a FITS file"),
         (zero_tail, "it is cut short or damaged"),
-        (lambda output: shutil.copy(output.with_name("jw2_modfix.fits"), output), "it is of another input"),
+        (lambda output: shutil.copy(output.with_name("jw0_modfix.fits"), output), "it is of another input"),
         (lambda output: shutil.copy("data/jw2_cal.fits", output), "it has no MODFJOB"),
         (rewrite_input, "it is of another input"),
         (touch_pixel_of_input, "it is of another input"),
