@@ -122,7 +122,8 @@ def test_the_reference_file_says_when_and_of_what_it_was_made(described, photome
     assert described["useafter"] == times.min().isot[:19]
     assert described["pedigree"] == f"INFLIGHT {times.min().isot[:10]} {times.max().isot[:10]}"
     assert f"F200W, F444W, derived from {len(photometry[1])} exposures" in described["description"]
-    assert f"from {len(photometry[1])} exposures of 3 epochs" in described["history"][0]
+    days = f"{times.min().isot[:10]} to {times.max().isot[:10]}"
+    assert f"from {len(photometry[1])} exposures of 3 epochs, {days}; " in described["history"][0]
 
 
 def test_the_reference_file_counts_epochs_and_measurements(described, photometry):

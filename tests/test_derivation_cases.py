@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from derivation_of_magnitudes import ROWS, derive, simulate_photometry
+from derivation_of_magnitudes import PHOTMJSR, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
 from jwst_modfix.derivation.bands import find_times
@@ -82,6 +82,16 @@ def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photom
     made, headers, epochs = photometry
     valid = derive(made, [replace(headers[0], context=context), *headers[1:]], epochs).table.valid_for
     assert (valid.context_first, valid.context_last) == (None, None)
+
+
+def test_a_row_has_the_photmjsr_of_its_own_filter():
+    """Truth: the same detectors have twice the PHOTMJSR in F150W."""
+    rows = [ROWS["F200W"], replace(ROWS["F200W"], filter="F150W")]
+    made, headers, epochs = simulate_photometry(rows, density=20.0)
+    factor = {"F200W": 1.0, "F150W": 2.0}
+    headers = [replace(header, photmjsr=factor[header.filter] * header.photmjsr) for header in headers]
+    for row in derive(made, headers, epochs).table.rows:
+        assert row.photmjsr == {module: factor[row.filter] * value for module, value in PHOTMJSR.items()}
 
 
 def test_differences_are_of_weighted_means_without_outliers(photometry):

@@ -68,6 +68,14 @@ def test_plan_names_what_would_link_groups(modfix):
     assert "no source links them to the detectors of the baseline's group; a dither by (" in out
 
 
+def test_groups_that_nothing_links_reach_no_error():
+    """Truth: each detector is linked to its namesake alone, so that the largest error has no limit."""
+    pointings = plan_pointings((0.0, 180.0), dithers=1, filters=["F200W"])
+    (plan,) = plan_bands(pointings, np.random.default_rng(1), density=40.0, choice=Choice(scale="detectors"))
+    assert max(one.error for one in plan.detectors) < 0.005
+    assert plan.largest_error() == np.inf
+
+
 def test_plan_reaches_an_error_with_the_cheapest_sets(modfix):
     """Truth: each set that is listed has, planned alone, the largest error that is listed; the cheapest is first."""
     words = ("plan", "--filter", "F444W", "--fit-slope", "none", "--density", "10")

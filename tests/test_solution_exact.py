@@ -258,17 +258,17 @@ def test_reserved_sources_add_the_errors_of_both():
     assert left.sigmas == pytest.approx(left.residual / np.hypot(error, solution.value("offset[1]")[1]), rel=1e-3)
 
 
-def test_bootstrap_draws_scatter_as_means_of_sources_do():
-    """Truth: sum c (d - mean) / sum c with Poisson c scatters by sqrt(mean square / n), here to 1%."""
-    n = 400
+def test_a_bootstrap_draw_is_the_mean_of_its_sources():
+    """Truth: sum c d / sum c, with the copies c of the generator; the ratio is their scatter over the error."""
+    n, draws = 12, 40
     difference = 0.02 + 0.003 * np.random.default_rng(9).standard_normal(n)
     solution = fit(pairs_of(difference, (0.003, 0.003)), robust=False, scatter=False)
-    found = bootstrap_sources(solution, np.random.default_rng(10), 10_000)
-    expected = difference.std() / np.sqrt(n)
+    found = bootstrap_sources(solution, np.random.default_rng(10), draws)
+    copies = np.random.default_rng(10).poisson(1.0, (draws, n))
+    expected = copies @ difference / copies.sum(axis=1)
     assert found.names == ("offset[1]",)
-    assert found.draws.mean() == pytest.approx(difference.mean(), abs=4 * expected / 100)
-    assert found.draws.std() == pytest.approx(expected, rel=0.03)
-    assert found.ratio[0] == pytest.approx(found.draws.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
+    np.testing.assert_allclose(found.draws[:, 0], expected, rtol=1e-9)
+    assert found.ratio[0] == pytest.approx(expected.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -375,13 +375,16 @@ def test_correlated_epoch_terms_are_both_fitted():
 
 
 def test_bootstrap_draws_of_an_epoch_term():
-    """Truth: (p + q) / 2 of the patches' means scatters by half the two errors of the mean in quadrature."""
-    p, q = 0.03 + 0.002 * RNG.standard_normal(300), -0.01 + 0.003 * RNG.standard_normal(300)
+    """Truth: half the sum and half the difference of the patches' means, with the copies of the generator."""
+    n, draws = 30, 40
+    p, q = 0.03 + 0.002 * RNG.standard_normal(n), -0.01 + 0.003 * RNG.standard_normal(n)
     solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
-    found = bootstrap_sources(solution, np.random.default_rng(11), 5000)
-    expected = np.sqrt(p.var() / 300 + q.var() / 300) / 2
+    found = bootstrap_sources(solution, np.random.default_rng(11), draws)
+    copies = np.random.default_rng(11).poisson(1.0, (draws, 2, n))
+    means = np.einsum("dpn,pn->pd", copies, np.stack([p, q])) / copies.sum(axis=2).T
     assert found.names == ("offset[1]", "epoch[1]")
-    assert found.draws.std(axis=0) == pytest.approx(expected, rel=0.04)
+    expected = np.stack([means[0] - means[1], means[0] + means[1]], axis=1) / 2
+    np.testing.assert_allclose(found.draws, expected, rtol=1e-7)
 
 
 @pytest.fixture(scope="module")
