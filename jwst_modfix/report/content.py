@@ -15,10 +15,10 @@ from jwst_modfix.derivation.bands import BandResult, difference_of_centres
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.derivation.provenance import describe_derivation, plain
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.fitting.checks import CAUSES
 from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import ORIGIN, PARTS, Measurements
 from jwst_modfix.fitting.robust import OUTLIER_SIGMA, error_of_median, robust_width
-from jwst_modfix.fitting.score_tests import CAUSES
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.frames import offsets
