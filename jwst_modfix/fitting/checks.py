@@ -1,4 +1,4 @@
-"""Checks of a solution: reserved sources, apertures, bootstrap, and score tests.
+"""Checks of a solution: reserved sources, bootstrap, assumptions, score tests.
 
 Score tests say whether residuals depend on terms that the fit does not have. The columns to test are freed of the
 fitted terms and of the sources' magnitudes. Their scores are summed over each source, so that residuals of one source
