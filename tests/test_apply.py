@@ -387,6 +387,14 @@ def test_cards_that_were_copied_from_another_exposure_are_not_undone(small_expos
         correct(model, inverse=True)
 
 
+@pytest.mark.parametrize(("name", "value"), [("detector", "NRCA4"), ("filter", "F150W"), ("pupil", "F162M")])
+def test_a_record_belongs_to_a_detector_filter_and_pupil(small_exposure, name, value):
+    model, _ = correct(small_exposure("NRCA2", "F200W"))
+    setattr(model.meta.instrument, name, value)
+    with pytest.raises(ExposureError, match="is not the digest of the correction's cards, DETECTOR, FILTER, PUPIL"):
+        correct(model, inverse=True)
+
+
 @pytest.mark.parametrize(
     ("cards", "words"),
     [

@@ -8,7 +8,7 @@ from astropy.table import Table
 from derivation_of_magnitudes import PHOTMJSR, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
-from jwst_modfix.derivation.bands import find_times
+from jwst_modfix.derivation.bands import find_times, number_times
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.report.figures import plot_module_differences
@@ -76,6 +76,11 @@ def test_detectors_are_simultaneous_within_an_epoch_only():
     found = find_times(exposures, np.array([0, 1, 2, 2, 5])).tolist()
     assert found[0] == found[1] != found[2] == found[3]
     assert found[4] not in found[:4], "of an exposure that is not in the table"
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(3.0, 1), (10.0, 2), (100.0, 2)])
+def test_detectors_that_are_exposed_together_start_within_five_seconds(seconds, count):
+    assert len(set(number_times(60000.0 + np.array([seconds, 0.0]) / 86400))) == count
 
 
 @pytest.mark.parametrize("context", ["my_calibration.pmap", "jwst.pmap"])
