@@ -166,13 +166,15 @@ def test_the_undo_of_a_cutout_is_refused(small_exposure, change):
         correct(model, inverse=True)
 
 
-def test_a_gradient_from_a_wrong_place_is_refused(small_exposure):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gradient_from_a_wrong_place_is_refused(small_exposure, sign):
     gradient = dataclasses.replace(TABLE.gradient, frame="sky", origin=(26.5, 69.0))  # for RA = 265 deg
+    rows = [dataclasses.replace(row, slope=row.slope and sign * row.slope) for row in TABLE.rows]
     before = small_exposure()
     with pytest.raises(
         ExposureError, match=r"the zero-point error reaches .* mag, more than 1.0: check gradient.frame .sky."
     ):
-        correct(before, table=dataclasses.replace(TABLE, gradient=gradient))
+        correct(before, table=dataclasses.replace(TABLE, rows=rows, gradient=gradient))
     np.testing.assert_array_equal(before.data, small_exposure().data)
 
 
