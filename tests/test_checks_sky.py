@@ -8,23 +8,24 @@ from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import SW, TABLE_2_SW, Survey, simulate
 
 from jwst_modfix.errors import SkyDisagreementWarning
-from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.fitting.sky import compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit_quietly as solve
-from jwst_modfix.fitting.verdict import NEEDED, ArrayResult
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, ArrayResult
 from jwst_modfix.simulate.scene import random_stream
 
 OFFSET = 0.015
 
 
 def compare(values, error=0.0005, sources=OFFSET):
-    """Compare the sky's offsets of array 1 in epochs with that of sources; what is warned of too."""
-    result = ArrayResult(array="1", verdict=NEEDED, words="", offset=sources, offset_error=0.001)
-    made = [
-        SkyOffset(array="1", offset=value, offset_error=error, n_exposures=4) for value in (np.mean(values), *values)
+    """Compare the sky's offsets of array 1 in epochs with that of sources; array 2 has none. What is warned of too."""
+    results = [
+        ArrayResult(array="1", verdict=NEEDED, words="", offset=sources, offset_error=0.001),
+        ArrayResult(array="2", verdict=NOT_DETERMINED, words=""),
     ]
+    made = [dict.fromkeys("12", (value, error)) for value in (np.mean(values), *values)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SkyDisagreementWarning)
-        (found,) = compare_sky({"1": made[0]}, [result], {e: {"1": sky} for e, sky in enumerate(made[1:])})
+        (found,) = compare_sky(made[0], results, dict(enumerate(made[1:])))
     return found, [str(one.message) for one in caught]
 
 

@@ -4,15 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from simulated_detectors import Network, simulate
+from simulated_detectors import draw
 
 from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.solution import fit
-
-
-def draw(name, number, **network):
-    network = Network(**network)
-    return simulate(network, network.seeds(name, number))
 
 
 @pytest.fixture(scope="module", params=[0.001, 0.003], ids=["1 mmag", "3 mmag"])

@@ -1,4 +1,4 @@
-"""Checks of a solution: reserved sources, bootstrap over sources, sky levels."""
+"""Checks of a solution: reserved sources, bootstrap, assumptions, apertures."""
 
 import warnings
 from collections.abc import Iterator, Sequence
