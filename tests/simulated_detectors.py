@@ -78,6 +78,12 @@ def simulate(network, rng):
     return add_errors(m, network, truth, rng), truth
 
 
+def draw(name, number=0, **network):
+    """Draw realisation `number` of a named set: measurements and truth."""
+    network = Network(**network)
+    return simulate(network, network.seeds(name, number))
+
+
 def draw_field(rng, rms, order):
     """Coefficients of a field with an rms over the array, of all powers up to an order."""
     powers = list_powers(order)

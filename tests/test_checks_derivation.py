@@ -36,27 +36,6 @@ def test_a_drift_is_a_warning_and_in_the_record():
     assert any("assumes that no detector changes alone" in one["words"] for one in record["assumptions"])
 
 
-def test_residuals_that_depend_on_colour_are_a_warning():
-    """Truth: module A of F444W is fainter by 20 mmag per mag of F444W - F200W; colours scatter by more than 0.1 mag."""
-    photometry, headers, epochs = simulate_photometry()
-    table = photometry.measurements.copy()
-    mag = {band: dict(zip(t["source"].tolist(), t["source_mag"].tolist(), strict=True))
-           for band in ("F200W", "F444W") for t in [table[table["filter"] == band]]}  # fmt: skip
-    colour = [mag["F444W"].get(s, np.nan) - mag["F200W"].get(s, np.nan) for s in table["source"].tolist()]
-    term = 0.020 * np.nan_to_num(colour) * (table["filter"] == "F444W") * (table["module"] == "A")
-    table["mag"] = np.asarray(table["mag"]) + term
-    found = derive(dataclasses.replace(photometry, measurements=table), headers, epochs)
-    long = found.bands[1]
-    (warning,) = [w for w in long.warnings if "colour x module" in w]
-    assert "the offsets hold at the median colour only" in warning
-    (test,) = [test for test in long.score_tests if test.name == "colour x module"]
-    assert abs(test.effect - 0.020) < 4 * test.effect_error
-    selected = np.asarray(found.measurements["selected"]) & (np.asarray(table["filter"]) == "F444W")
-    assert long.colour.other == "F200W"
-    assert long.colour.median == pytest.approx(np.nanmedian(np.asarray(colour)[selected]), abs=0.05)
-    assert describe_derivation(found)["bands"][1]["colour"]["band"] == "F444W - F200W"
-
-
 def test_a_refusal_names_the_error_and_the_test_that_fails():
     """Truth: each exposure of each detector is off by 12 mmag, so that no offset is known to 3 mmag."""
     shift = np.random.default_rng(5).normal(0, 0.012, 100)

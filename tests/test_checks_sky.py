@@ -8,23 +8,24 @@ from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import SW, TABLE_2_SW, Survey, simulate
 
 from jwst_modfix.errors import SkyDisagreementWarning
-from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.fitting.sky import compare_sky, sky_offsets
 from jwst_modfix.fitting.solution import fit_quietly as solve
-from jwst_modfix.fitting.verdict import NEEDED, ArrayResult
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, ArrayResult
 from jwst_modfix.simulate.scene import random_stream
 
 OFFSET = 0.015
 
 
 def compare(values, error=0.0005, sources=OFFSET):
-    """Compare the sky's offsets of array 1 in epochs with that of sources; what is warned of too."""
-    result = ArrayResult(array="1", verdict=NEEDED, words="", offset=sources, offset_error=0.001)
-    made = [
-        SkyOffset(array="1", offset=value, offset_error=error, n_exposures=4) for value in (np.mean(values), *values)
+    """Compare the sky's offsets of array 1 in epochs with that of sources; array 2 has none. What is warned of too."""
+    results = [
+        ArrayResult(array="1", verdict=NEEDED, words="", offset=sources, offset_error=0.001),
+        ArrayResult(array="2", verdict=NOT_DETERMINED, words=""),
     ]
+    made = [dict.fromkeys("12", (value, error)) for value in (np.mean(values), *values)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SkyDisagreementWarning)
-        (found,) = compare_sky({"1": made[0]}, [result], {e: {"1": sky} for e, sky in enumerate(made[1:])})
+        (found,) = compare_sky(made[0], results, dict(enumerate(made[1:])))
     return found, [str(one.message) for one in caught]
 
 
@@ -37,19 +38,22 @@ def test_stray_light_below_one_percent_is_no_warning(level):
     assert found.sigmas == pytest.approx(level / np.hypot(0.0005, 0.001))
 
 
-def test_a_level_beyond_one_percent_is_a_warning():
-    """Truth: 3% as when PIXAR_SR is left out."""
-    found, said = compare([OFFSET + 0.03] * 3)
+@pytest.mark.parametrize(("level", "shown"), [(0.03, 45.0), (-0.03, -15.0), (0.011, 26.0)])
+def test_a_level_beyond_one_percent_is_a_warning(level, shown):
+    """Truth: 3% as when PIXAR_SR is left out, and a little more than 1%."""
+    found, said = compare([OFFSET + level] * 3)
     assert found.disagrees
     assert [line.split(":")[0] for line in said] == ["array 1"]
-    assert "offset from the sky 45.0 ± 0.5 mmag, from sources 15.0 ± 1.0 mmag" in said[0]
+    assert f"offset from the sky {shown} ± 0.5 mmag, from sources 15.0 ± 1.0 mmag" in said[0]
 
 
-def test_a_change_between_epochs_is_a_warning():
-    """Truth: module A becomes fainter by 8 mmag in the last of three epochs."""
-    found, (said,) = compare([OFFSET, OFFSET, OFFSET + 0.008])
-    assert (found.epochs, found.change) == ((0, 2), pytest.approx(0.008))
-    assert said.startswith("array 1: sky of module A over that of B changes by +8.0 ± 0.7 mmag from epoch 0 to epoch 2")
+@pytest.mark.parametrize("change", [0.008, -0.008])
+def test_a_change_between_epochs_is_a_warning(change):
+    """Truth: module A becomes fainter or brighter by 8 mmag in the last of three epochs."""
+    found, (said,) = compare([OFFSET, OFFSET, OFFSET + change])
+    assert (found.epochs, found.change) == ((0, 2), pytest.approx(change))
+    words = f"changes by {1e3 * change:+.1f} ± 0.7 mmag from epoch 0 to epoch 2"
+    assert said.startswith(f"array 1: sky of module A over that of B {words}")
 
 
 @pytest.mark.parametrize(("change", "error"), [(0.004, 0.0005), (0.008, 0.002)])

@@ -20,7 +20,7 @@ LONG, SHORT = ROWS["F444W"], ROWS["F200W"]
 
 @pytest.fixture(scope="module")
 def photometry():
-    """Three epochs of F200W and F444W; some sources of F444W are saturated, and others crowded."""
+    """Three epochs of F200W and F444W, the first file the last of its epoch; some sources are saturated or crowded."""
     photometry, headers, epochs = simulate_photometry()
     table = photometry.measurements
     several, counts = np.unique(table["source"][table["filter"] == "F444W"], return_counts=True)
@@ -30,7 +30,7 @@ def photometry():
         (several[SATURATED : SATURATED + CROWDED], "isolation", 0.3),
     ):
         table[column][np.isin(table["source"], chosen) & (table["filter"] == "F444W")] = value
-    return photometry, headers, epochs
+    return photometry, [replace(headers[0], mjd=headers[0].mjd + 0.5), *headers[1:]], epochs
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,8 @@ def test_the_reference_file_says_when_and_of_what_it_was_made(described, photome
     assert described["useafter"] == times.min().isot[:19]
     assert described["pedigree"] == f"INFLIGHT {times.min().isot[:10]} {times.max().isot[:10]}"
     assert f"F200W, F444W, derived from {len(photometry[1])} exposures" in described["description"]
-    assert f"from {len(photometry[1])} exposures of 3 epochs" in described["history"][0]
+    days = f"{times.min().isot[:10]} to {times.max().isot[:10]}"
+    assert f"from {len(photometry[1])} exposures of 3 epochs, {days}; " in described["history"][0]
 
 
 def test_the_reference_file_counts_epochs_and_measurements(described, photometry):

@@ -4,22 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_detectors import Network, simulate
+from simulated_detectors import draw
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
 from jwst_modfix.fitting.design import DETECTORS, Choice, legendre, list_powers
-from jwst_modfix.fitting.drift import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
+from jwst_modfix.fitting.stability import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.verdict import forecast_detectors, judge
 
 SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules
 WIDE = ((0, 0), (50, 10), (-50, -10), (90, 0), (0, 60), (130, 60))
-
-
-def draw(name, number=0, **network):
-    network = Network(**network)
-    return simulate(network, network.seeds(name, number))
 
 
 def missed(result, truth):
@@ -188,22 +183,6 @@ def test_auto_finds_a_bowl_without_a_gradient():
     assert solution.field_order == 2
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"scale": "detectors", "field_order": "auto"}, "field_order='auto' needs reserved sources"),
-        ({"field_order": "2"}, "field_order and drift='fit' need scale='detectors'"),
-        ({"scale": "detectors", "field_order": "4"}, "field_order must be one of 0, 1, 2, 3, auto; got '4'"),
-        ({"scale": "detectors", "drift": "all"}, "drift must be one of report, fit, no; got 'all'"),
-        ({"scale": "detectors", "drift": "fit", "time_term": "zero"}, "drift='fit' needs terms of epochs"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(options, words):
-    m, _ = draw("refused", dithers=2)
-    with pytest.raises(MeasurementsError, match=words):
-        fit(m, **options)
-
-
 def test_a_field_needs_pixels():
     m, _ = draw("refused", dithers=2)
     with pytest.raises(MeasurementsError, match="a field needs the columns x and y"):
@@ -230,15 +209,10 @@ def test_a_drift_is_told_from_a_zero_point(rolls, dithers, epoch, low, high):
 
 
 def test_a_drift_in_the_turned_epoch_is_not_told():
-    """Truth: a fit of magnitudes in which NRCA1 changes by 10 mmag, against the fit without."""
+    """Truth: it moves the zero point, by the share that the next test measures."""
     m, _ = draw("turned", dithers=SMALL)
-    before, moved = fit(m, scale="detectors"), replace(m, mag=m.mag + DRIFT * ((m.detector == 0) & (m.epoch == 1)))
-    drifts = list_drifts(before)
-    mine = next(d for d in drifts if (d.detector, d.epoch) == ("NRCA1", 1))
-    assert mine.value is None
-    after = fit(moved, scale="detectors", exposure_terms="auto")
-    change = after.zero_points("mean")["NRCA1"][0] - before.zero_points("mean")["NRCA1"][0]
-    assert change == pytest.approx(DRIFT * mine.share, abs=0.001)
+    drifts = list_drifts(fit(m, scale="detectors"))
+    assert all((drift.value is None) == (drift.epoch == 1) for drift in drifts)
     words = describe_drifts(drifts)
     assert words[0].startswith("epoch 1: a drift of any detector is not separable from its zero point; 10 mmag of ")
     assert words[1].startswith("epoch 2: a drift of one of 8 detectors is known to 0.")

@@ -111,6 +111,16 @@ def test_one_exposure_under_another_name_is_refused(files, tmp_path, rename):
         derive_from([paths[0], copy])
 
 
+@pytest.mark.parametrize("column", ["mag", "V2"])
+def test_other_exposures_of_the_same_pointings_are_accepted(files, tmp_path, column):
+    """Truth: names are not known, and magnitudes or places differ in the last digits: no measurement is there twice."""
+    paths, _ = files
+    table = Table.read(paths[0], format="ascii.ecsv")
+    table.meta["exposures"], table[column] = None, np.asarray(table[column]) + 1e-6
+    table.write(tmp_path / "again.ecsv", format="ascii.ecsv")
+    assert derive_from([paths[0], tmp_path / "again.ecsv"]).table.rows
+
+
 def test_exposures_that_were_corrected_by_other_tables_are_calibrated_otherwise():
     """Truth: one file of each kind for all; the correction is part of the calibration, and its undo is not."""
     known = [

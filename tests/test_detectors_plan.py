@@ -6,9 +6,9 @@ from simulated_detectors import Network, simulate
 
 from jwst_modfix.derivation.forecast import draw_places, plan_bands, plan_measurements
 from jwst_modfix.fitting.design import Choice
-from jwst_modfix.fitting.drift import forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.stability import forecast_drifts, list_drifts
 from jwst_modfix.fitting.verdict import forecast_detectors, judge
 from jwst_modfix.simulate.magnitudes import plan_pointings
 
@@ -66,6 +66,14 @@ def test_plan_names_what_would_link_groups(modfix):
         "--roll", "0", "--roll", "180",
     )  # fmt: skip
     assert "no source links them to the detectors of the baseline's group; a dither by (" in out
+
+
+def test_groups_that_nothing_links_reach_no_error():
+    """Truth: each detector is linked to its namesake alone, so that the largest error has no limit."""
+    pointings = plan_pointings((0.0, 180.0), dithers=1, filters=["F200W"])
+    (plan,) = plan_bands(pointings, np.random.default_rng(1), density=40.0, choice=Choice(scale="detectors"))
+    assert max(one.error for one in plan.detectors) < 0.005
+    assert plan.largest_error() == np.inf
 
 
 def test_plan_reaches_an_error_with_the_cheapest_sets(modfix):

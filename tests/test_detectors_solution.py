@@ -4,18 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_detectors import SW, Network, simulate
-from simulated_network import TABLE_2_SW, Survey
-from simulated_network import simulate as simulate_modules
+from simulated_detectors import SW, draw
+from simulated_network import TABLE_2_SW, Survey, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.verdict import judge
-
-
-def draw(name, number=0, **network):
-    network = Network(**network)
-    return simulate(network, network.seeds(name, number))
 
 
 def pulls(zero_points, truth, baseline):
@@ -135,7 +129,7 @@ def test_lone_detector_is_not_determined():
 
 def test_the_reference_of_a_group_without_a_zero_point_has_none_in_words():
     """Truth: dithers of one roll link all detectors, by so few sources that none of them is determined."""
-    m, _ = simulate(network := Network(rolls=(0.0,), dithers=2), network.seeds("snapf"))
+    m, _ = draw("snapf", rolls=(0.0,), dithers=2)
     solution = fit_quietly(m, scale="detectors")
     words = {status.term.part: status.words for status in solution.status}
     assert words["NRCA4"] == "zero point of NRCA4: no detector that it is linked to has a zero point; not fitted"
@@ -164,8 +158,6 @@ def test_baseline_must_be_a_detector_with_a_zero_point():
         NoSolutionError, match="baseline: NRCALONG has no zero point here; name a detector that is linked to others"
     ):
         solution.zero_points("NRCALONG")
-    with pytest.raises(MeasurementsError, match="scale must be one of modules, detectors; got 'arrays'"):
-        fit(m, scale="arrays")
 
 
 def test_terms_of_exposures_take_out_what_exposures_scatter_by():
@@ -192,7 +184,7 @@ def test_terms_of_exposures_need_exposures_that_are_separable():
 
 def test_terms_of_exposures_cost_nothing_in_the_modules():
     """Truth: errors of offsets with and without terms of exposures, on three epochs of two dithers."""
-    m = simulate_modules(np.random.default_rng(12), TABLE_2_SW, Survey(density=20))
+    m = simulate(np.random.default_rng(12), TABLE_2_SW, Survey(density=20))
     own, epochs = fit(m), fit(m, exposure_terms="zero")
     assert own.has_exposures
     for array in "1234":

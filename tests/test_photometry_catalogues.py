@@ -196,6 +196,18 @@ def test_wrong_catalogues_are_refused(read, change, message):
     assert "user.ecsv" in str(caught.value)
 
 
+@pytest.mark.parametrize(("apart", "is_accepted"), [(1.9, True), (-1.9, True), (2.1, False), (-2.1, False)])
+def test_pixels_and_places_on_the_sky_agree_within_two_arcsec(read, apart, is_accepted):
+    found = read(make_table())
+    ra, dec = (np.tile(np.asarray(found[name][::2]), 2) for name in ("RA", "Dec"))
+    table = make_table(RA=ra, Dec=dec + apart / 3600)
+    if is_accepted:
+        assert_is_truth(read(table, names=["both.ecsv"]))
+    else:
+        with pytest.raises(PhotometryError, match=rf"those of row 1 are {abs(apart)} arcsec apart in jw"):
+            read(table, names=["both.ecsv"])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

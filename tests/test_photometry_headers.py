@@ -41,6 +41,15 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     assert header.jansky == header.pixar_sr * 1e6
 
 
+def test_an_exposure_is_known_by_its_start_and_each_of_its_numbers(saved):
+    path = saved()
+    known = [read_header(path).identity]
+    for keyword in ("EXPSTART", "PROGRAM", "OBSERVTN", "VISIT", "VISITGRP", "SEQ_ID", "ACT_ID", "EXPOSURE"):
+        fits.setval(path, keyword, value=59000.5 if keyword == "EXPSTART" else "7")
+        known.append(read_header(path).identity)
+    assert len(set(known)) == 9
+
+
 def test_a_failed_step_is_refused_or_where_it_leaves_the_flux_scale_named_in_a_warning(saved, caplog):
     with pytest.raises(ExposureError, match=r"FAILED \(S_PHOTOM\): calibrate the exposure again"):
         read_header(saved(spoil=lambda hdulist: hdulist[0].header.set("S_PHOTOM", "FAILED")))

@@ -12,8 +12,9 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import mosaics as module
 from jwst_modfix.photometry.columns import Criteria, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
-from jwst_modfix.photometry.frames import read_geometry, read_header
+from jwst_modfix.photometry.frames import offsets, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
+from jwst_modfix.steps.resample import make_mosaics
 
 SHAPE = (200, 220)
 PLACES = np.array([[40.0, 50.0], [150.0, 60.0], [80.0, 140.0], [160.0, 150.0]])
@@ -137,14 +138,16 @@ def test_a_source_is_taken_once_and_measured_where_all_of_it_is_on_the_mosaic(ep
     assert {number: np.count_nonzero(table["epoch"] == number) for number in set(table["epoch"])} == counts
 
 
-def test_holes_are_flagged():
+@pytest.mark.parametrize(("half", "rejected", "count"), [(0, 0, 8), (1, 1, 8), (6, 0, 7)])
+def test_holes_are_flagged_beyond_two_percent_and_not_measured_beyond_half(half, rejected, count):
+    """Truth: a source of 310 pixels, with holes of 1, 9 and 169 of them."""
     rng = np.random.default_rng(4)
     mosaic = make_mosaic(rng, "NRCB1", 1)
     bad = mosaic.bad.copy()
-    bad[48:53, 38:43] = True
+    bad[50 - half : 51 + half, 40 - half : 41 + half] = True
     table = measure_mosaics([make_mosaic(rng, "NRCA1", 0), replace(mosaic, bad=bad)], EPOCHS).measurements
-    selection = select_measurements(table, Criteria(snr=10))
-    assert selection.rejected["masked"] == 1
+    assert len(table) == count
+    assert select_measurements(table, Criteria(snr=10)).rejected["masked"] == rejected
 
 
 def test_no_source_is_an_error():
@@ -160,8 +163,6 @@ def test_errors_hold_for_sums_over_correlated_pixels(tmp_path):
 
     Single pixels scatter by 2/3 of their error, as drizzling to pixels of the same size correlates them.
     """
-    from jwst_modfix.steps.resample import make_mosaics
-
     planned = simulate.plan_exposures(simulate.JWIDF_EPOCHS[:1], filters=["F200W"], detectors=["NRCA1"], dithers=1)
     empty = simulate.Population(density=0.5, faintest=27.5, brightest=27.0, variable_fraction=0.0)
     simulate.simulate_dataset(
@@ -185,3 +186,14 @@ def _scatter_over_error(mosaic, side):
     )
     standard = (sums / np.sqrt(variances))[np.isfinite(sums)]
     return mad_std(standard)
+
+
+@pytest.mark.parametrize(("detector", "band", "scale"), [("NRCA1", "F200W", 0.031), ("NRCALONG", "F444W", 0.063)])
+def test_the_grid_has_pixels_of_the_channel(small_exposure, tmp_path, detector, band, scale):
+    """Truth: 0.031 and 0.063 arcsec, of which one step along a row and the solid angle are made."""
+    small_exposure(detector, band).save(str(tmp_path / "jw_cal.fits"))
+    header = read_header(tmp_path / "jw_cal.fits")
+    (mosaic,) = make_mosaics([header], group_epochs([header.mjd], [header.roll]))
+    ra, dec = mosaic.wcs(np.array([10.0, 11.0]), np.array([10.0, 10.0]))
+    assert np.hypot(*np.diff(offsets(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
+    assert mosaic.header.pixar_sr == pytest.approx(np.deg2rad(scale / 3600) ** 2)

@@ -458,6 +458,8 @@ def test_tables_of_one_name_in_two_folders_are_two_tables(modfix, folder):
         ([("NRCA1", 0.02), ("NRCB1", 0.05)], "NRCA1", "the baseline is NRCA1, but its zero points have a mean of +20"),
         ([("NRCB1", 0.9), ("NRCB2", -0.9)], "B", "0.9 ± 0.001 mag is larger than 0.5 mag; is it in mmag, or a factor?"),
         ([("NRCB1", 0.01), ("NRCB2", -0.01)], "B", None),
+        ([("NRCB1", -0.05)], "B", "the baseline is B, but its zero points have a mean of -50.00 mmag"),
+        ([("NRCB1", -0.9)], None, "-0.9 ± 0.001 mag is larger than 0.5 mag; is it in mmag, or a factor?"),
         ([("NRCB1", 0.05)], None, None),
     ],
 )

@@ -112,7 +112,7 @@ def test_geometry_matters_only_to_a_slope(changes):
 @pytest.mark.parametrize(
     ("context", "is_within"),
     [
-        ("jwst_0995.pmap", True),  # as text it would come after jwst_1130
+        ("jwst_995.pmap", True),  # as text it would come after jwst_1130
         ("jwst_0990.pmap", True),
         ("jwst_0989.pmap", False),
         ("jwst_1130.pmap", True),
@@ -123,7 +123,7 @@ def test_geometry_matters_only_to_a_slope(changes):
     ],
 )
 def test_contexts_are_compared_by_number(context, is_within):
-    between = Validity(context_first="jwst_0990.pmap", context_last="jwst_1130.pmap")
+    between = Validity(context_first="jwst_990.pmap", context_last="jwst_1130.pmap")
     assert (invalid(valid_for=between, context=context) == "") == is_within
 
 

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 from jwst.assign_wcs.pointing import compute_roll_ref
@@ -200,6 +201,13 @@ def test_file_validates_and_reads_back(model, tmp_path):
         info = read.meta.wcsinfo
         boresight = compute_roll_ref(info.v2_ref, info.v3_ref, info.roll_ref, info.ra_ref, info.dec_ref, 0.0, 0.0)
         assert read.meta.pointing.pa_v3 == pytest.approx(boresight, abs=1e-6)
+        v1 = read.meta.wcs.get_transform("v2v3", "world")(0.0, 0.0)
+        assert (read.meta.pointing.ra_v1, read.meta.pointing.dec_v1) == pytest.approx(v1, abs=1e-9)
+        photometry = read.meta.photometry
+        in_mjy = photometry.conversion_microjanskys * u.uJy / u.arcsec**2
+        assert in_mjy.to_value("MJy/sr") == pytest.approx(photometry.conversion_megajanskys, rel=1e-9)
+        area = photometry.pixelarea_arcsecsq * u.arcsec**2
+        assert area.to_value("sr") == pytest.approx(photometry.pixelarea_steradians, rel=1e-9)
         np.testing.assert_allclose(read.meta.wcs(5.0, 6.0), model.meta.wcs(5.0, 6.0), rtol=1e-14)
     header = fits.getheader(path)
     wanted = {"FILTER": "F200W", "PUPIL": "CLEAR", "MODULE": "B", "CHANNEL": "SHORT", "SUBARRAY": "FULL"}

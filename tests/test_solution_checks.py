@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import norm
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
-from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.checks import reserve_sources, validate
 from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.separability import too_few_sources
-from jwst_modfix.fitting.sky import SkyOffset, compare_sky, sky_offsets
+from jwst_modfix.fitting.sky import sky_offsets
 from jwst_modfix.fitting.solution import fit
-from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, ArrayResult, judge
+from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, NOT_NEEDED, judge
 
 
 def test_reserves_whole_sources():
@@ -51,22 +51,8 @@ def test_sky_offset_and_error_are_a_mean(relative, scatter):
     time, module = np.tile(np.arange(6), 2), np.repeat(["A", "B"], 6)
     found = sky_offsets(time, np.full(12, "long"), module, level, relative * level)["long"]
     sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, 1.4826 * scatter)
-    assert found.offset == pytest.approx(0.02, abs=1e-9)
-    assert found.offset_error == pytest.approx(sigma / np.sqrt(6) * np.sqrt(5 / 3), rel=1e-9)
-
-
-def test_sky_minus_sources_in_sigmas():
-    """Truth: +30 - (-10) mmag with errors of 3 and 4 mmag are +8 sigma; an array without an offset is not compared."""
-    results = [
-        ArrayResult(array="1", verdict=NEEDED, words="", offset=-0.010, offset_error=0.004),
-        ArrayResult(array="2", verdict=NOT_DETERMINED, words=""),
-    ]
-    levels = {x: SkyOffset(array=x, offset=0.030, offset_error=0.003, n_exposures=9) for x in "12"}
-    with pytest.warns(
-        SkyDisagreementWarning, match=r"array 1: offset from the sky 30\.0 ± 3\.0 mmag, from sources -10\.0"
-    ):
-        (found,) = compare_sky(levels, results)
-    assert found.sigmas == pytest.approx(8.0)
+    assert found[0] == pytest.approx(0.02, abs=1e-9)
+    assert found[1] == pytest.approx(sigma / np.sqrt(6) * np.sqrt(5 / 3), rel=1e-9)
 
 
 def test_sky_refuses():

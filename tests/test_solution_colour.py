@@ -9,8 +9,8 @@ from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.drift import list_drifts
 from jwst_modfix.fitting.solution import fit_quietly as solve
+from jwst_modfix.fitting.stability import list_drifts
 from jwst_modfix.simulate import random_stream
 
 TERM = 0.020  # mag per mag, A - B
@@ -76,12 +76,6 @@ def test_sources_of_one_colour_determine_no_term():
     assert abs(offset - 0.010 - 0.7 * TERM) < 4 * error
 
 
-def test_measurements_without_colours_are_refused():
-    found = dataclasses.replace(draw(random_stream(3, "none"), LW, np.zeros), colour=None)
-    with pytest.raises(MeasurementsError, match="F200W.CLEAR: colour_term needs the column colour, the magnitude of"):
-        solve(found, colour_term=True)
-
-
 @pytest.fixture(scope="module")
 def coloured():
     """Photometry of F200W and F444W; module A of F444W is fainter by 20 mmag per mag of F444W - F200W."""
@@ -91,14 +85,31 @@ def coloured():
            for band in ("F200W", "F444W") for t in [table[table["filter"] == band]]}  # fmt: skip
     colour = np.array([mag["F444W"].get(s, np.nan) - mag["F200W"].get(s, np.nan) for s in table["source"].tolist()])
     is_long = np.asarray(table["filter"] == "F444W")
-    # Sources that F200W does not see differ by much more: they have no colour, and must not be used.
-    term = np.where(np.isfinite(colour), TERM * colour, 0.2) * (is_long & np.asarray(table["module"] == "A"))
-    table["mag"] = np.asarray(table["mag"]) + term
+    table["mag"] = np.asarray(table["mag"]) + TERM * np.nan_to_num(colour) * (is_long & (table["module"] == "A"))
     return dataclasses.replace(photometry, measurements=table), headers, epochs, colour, is_long
+
+
+def test_residuals_that_depend_on_colour_are_a_warning(coloured):
+    """Truth: the term that was put in, and not fitted; colours scatter by more than 0.1 mag."""
+    *photometry, colour, is_long = coloured
+    found = derive(*photometry)
+    long = found.bands[1]
+    (warning,) = [w for w in long.warnings if "colour x module" in w]
+    assert "the offsets hold at the median colour only" in warning
+    (test,) = [test for test in long.score_tests if test.name == "colour x module"]
+    assert abs(test.effect - TERM) < 4 * test.effect_error
+    assert long.colour.other == "F200W"
+    selected = np.asarray(found.measurements["selected"]) & is_long
+    assert long.colour.median == pytest.approx(np.nanmedian(colour[selected]), abs=0.05)
+    assert describe_derivation(found)["bands"][1]["colour"]["band"] == "F444W - F200W"
 
 
 def test_derivation_fits_the_term_and_states_the_colour(coloured):
     photometry, headers, epochs, colour, is_long = coloured
+    # Sources that F200W does not see differ by much more: they have no colour, and must not be used.
+    table = photometry.measurements.copy()
+    table["mag"][is_long & (table["module"] == "A") & ~np.isfinite(colour)] += 0.2
+    photometry = dataclasses.replace(photometry, measurements=table)
     found = derive(photometry, headers, epochs, colour_term=True)
     band, table = found.bands[1], found.measurements
     selected = np.asarray(table["selected"]) & is_long

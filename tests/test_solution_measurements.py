@@ -55,6 +55,13 @@ def test_refuses(changes, words):
         table(**changes)
 
 
+@pytest.mark.parametrize("keep", [[2, 1], [False, True, True], [1, 1, 1], [True, True, True]])
+def test_rows_are_taken_by_indices_in_their_order_or_by_a_mask(keep):
+    m = table(**{name: np.resize(getattr(table(), name), 3) for name in ("array", "module", "mag_error", "V2", "V3")},
+              source=[0, 1, 2], exposure=[0, 0, 0], epoch=[0, 0, 0], mag=[18.0, 19.0, 20.0])  # fmt: skip
+    assert m.select(np.array(keep)).mag.tolist() == np.array([18.0, 19.0, 20.0])[keep].tolist()
+
+
 def test_select_keeps_rows_together():
     chosen = table(RA=[10.0, 11.0]).select(np.array([False, True]))
     assert chosen.module.tolist() == ["B"]
@@ -154,9 +161,18 @@ def test_the_least_error_is_a_number(error):
         ({"min_sources": np.nan}, "min_sources must be a number greater than 0; got nan"),
         ({"min_sources": "10"}, "min_sources must be a number greater than 0; got '10'"),
         ({"scale": "detectors", "per_module": True}, "fit_direction and per_module need scale='modules'"),
+        ({"scale": "arrays"}, "scale must be one of modules, detectors; got 'arrays'"),
+        ({"fit_slope": "some"}, "fit_slope must be one of long, all, none; got 'some'"),
+        ({"time_term": "maybe"}, "time_term must be one of auto, fit, zero; got 'maybe'"),
+        ({"scale": "detectors", "field_order": "auto"}, "field_order='auto' needs reserved sources"),
+        ({"field_order": "2"}, "field_order and drift='fit' need scale='detectors'"),
+        ({"scale": "detectors", "field_order": "4"}, "field_order must be one of 0, 1, 2, 3, auto; got '4'"),
+        ({"scale": "detectors", "drift": "all"}, "drift must be one of report, fit, no; got 'all'"),
+        ({"scale": "detectors", "drift": "fit", "time_term": "zero"}, "drift='fit' needs terms of epochs"),
+        ({"colour_term": True}, "F200W.CLEAR: colour_term needs the column colour, the magnitude of"),
     ],
 )
-def test_parameters_of_another_type_are_refused(options, words):
+def test_parameters_of_another_type_or_that_contradict_are_refused(options, words):
     """Text such as 'no' counts as true in Python, and NaN passes every comparison."""
     with pytest.raises(MeasurementsError, match=words):
         fit(table(), **options)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated_network import HARD, LW, SW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
-from jwst_modfix.errors import MeasurementsError, NoSolutionError
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.solution import fit_quietly as solve
@@ -70,14 +70,6 @@ def test_refuses_what_holds_no_offset(survey, words):
     m = simulate(np.random.default_rng(26), TABLE_2_LW, survey)
     with pytest.raises(NoSolutionError, match=words):
         fit(m)
-
-
-def test_refuses_unknown_options():
-    m = simulate(np.random.default_rng(27), TABLE_2_LW, Survey(arrays=LW, density=2))
-    with pytest.raises(MeasurementsError, match="fit_slope must be one of long, all, none; got 'some'"):
-        fit(m, fit_slope="some")
-    with pytest.raises(MeasurementsError, match="time_term must be one of auto, fit, zero; got 'maybe'"):
-        fit(m, time_term="maybe")
 
 
 def test_a_solution_describes_itself():

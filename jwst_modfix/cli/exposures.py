@@ -212,8 +212,8 @@ def _read_pointings(names, scale, limits):
 
 
 def _lay_out(rolls, dithers, filters):
-    from jwst_modfix.simulate.filters import BANDS
     from jwst_modfix.simulate.magnitudes import plan_pointings
+    from jwst_modfix.simulate.observation import BANDS
 
     unknown = [name for name in filters if name not in BANDS]
     if unknown:
@@ -223,7 +223,7 @@ def _lay_out(rolls, dithers, filters):
 
 def _describe_plan(plan):
     """List errors of the terms of one filter, and what is not determined."""
-    from jwst_modfix.fitting.drift import describe_drifts
+    from jwst_modfix.fitting.stability import describe_drifts
 
     band = describe_band(plan.filter, plan.pupil)
     counts = [count_nouns(getattr(plan, f"{noun}s"), noun) for noun in ("exposure", "source", "measurement")]

@@ -71,19 +71,10 @@ class Design:
         return Design(tuple(block.take(rows) for block in self.blocks), self.n_terms)
 
     def __matmul__(self, terms: np.ndarray) -> np.ndarray:
-        """Multiply by one vector of terms, or by several as columns."""
-        total = np.zeros((len(self), *terms.shape[1:]))
-        if not terms.any():
-            return total
-        # The place -1 is that of the 0.
-        padded = np.concatenate([terms, np.zeros((1, *terms.shape[1:]))])
-        for rows in _slice(len(self)):
-            mine = self.take(rows)
-            if terms.ndim > 1:
-                sparse_rows = _lay_out(mine._ordered, np.ones(len(mine)), np.arange(len(mine) + 1), len(self._places))
-                total[rows] = sparse_rows @ padded[self._places]
-                continue
-            for block in mine.blocks:
+        """Multiply by a vector of terms."""
+        total, padded = np.zeros(len(self)), np.append(terms, 0.0)  # the place -1 is that of the 0
+        for rows in _slice(len(self) if terms.any() else 0):
+            for block in self.take(rows).blocks:
                 total[rows] += block.times(padded[block.places][block.label])
         return total
 
@@ -288,16 +279,6 @@ class LinearSystem:
         places = (edges[sources][:, None] + np.arange(edges[sources[0] + 1] - edges[sources[0]])).ravel()
         return places if order is None else order[places]
 
-    def _split(self) -> Iterator[tuple[int, int, slice | np.ndarray]]:
-        """Split the sources into ranges, first to last, of bounded numbers of rows."""
-        order, edges = self._order
-        first = 0
-        while first < self.n_sources:
-            last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
-            rows = slice(edges[first], edges[last])
-            yield first, last, rows if order is None else order[rows]
-            first = last
-
     def per_source(self, values: np.ndarray | None) -> np.ndarray:
         """Sum values over each source; count its rows without values."""
         return np.bincount(self.source, values, self.n_sources)
@@ -306,9 +287,14 @@ class LinearSystem:
         self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
         """Sum a design's weighted rows over sources, times a factor, in ranges."""
-        for first, last, rows in self._split():
+        order, edges = self._order
+        first = 0
+        while first < self.n_sources:
+            last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
+            rows = slice(edges[first], edges[last]) if order is None else order[edges[first] : edges[last]]
             source, own = self.source[rows] - first, weight[rows]
             yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
+            first = last
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
         """Sum ``factor * s.T @ s`` over sources, with s (or ``t``) sums of weighted rows."""
@@ -380,20 +366,6 @@ class LinearSystem:
         """Count the sources that constrain combinations of terms, shape (n, n_terms)."""
         # `(sum s)^2 / sum s^2` of their shares s in its information (Kish): n sources of equal shares count n, and
         # one that has all counts 1.
-        total, square = np.zeros((2, len(influences)))
-        for first, last, rows in self._split():
-            starts = self._order[1][first:last] - self._order[1][first]
-            pull, own = self.design.take(rows) @ influences.T, weight[rows, None]
-            pull = _subtract_means(pull, own, starts) if self.eliminate else pull
-            pull *= pull
-            pull *= own
-            share = np.add.reduceat(pull, starts)
-            total, square = total + share.sum(axis=0), square + (share**2).sum(axis=0)
-        # Rounded, so that 10 equal sources are not fewer than 10.
-        return np.round(np.divide(total**2, square, out=np.zeros_like(total), where=square > 0), 9)
-
-
-def _subtract_means(values: np.ndarray, weight: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Subtract the weighted means of groups of rows from columns."""
-    moment, total = np.add.reduceat(weight * values, starts), np.add.reduceat(weight, starts)
-    return values - np.repeat(moment / np.where(total > 0, total, 1.0), np.diff([*starts, len(values)]), axis=0)
+        shares = (self.per_source(weight * self.residual(weight, 0.0, influence) ** 2) for influence in influences)
+        found = [share.sum() ** 2 / np.sum(share**2) if share.any() else 0.0 for share in shares]
+        return np.round(found, 9)  # so that 10 equal sources are not fewer than 10

@@ -25,7 +25,6 @@ _ROUNDING = 1e-9  # differences this small [mag] are rounding
 class PatchPair:
     """Patches p (B then A) and q (A then B) of one array ID in two epochs."""
 
-    array: str
     epochs: tuple[int, int]  # i and j, i first
     median_p: float  # of m_j - m_i in each patch, mag
     median_q: float
@@ -51,7 +50,6 @@ class PatchPair:
 class PairSolution:
     """The joint linear fit of all patches of one array ID."""
 
-    array: str
     pairs: tuple[PatchPair, ...]
     names: tuple[str, ...]  # ``offset``, ``slope`` where fitted, and ``time[i-j]`` of each pair of epochs where fitted
     values: np.ndarray  # Delta_AB [mag], k [mag/arcmin], Delta_time [mag]
@@ -74,12 +72,14 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
     for code, array in enumerate(ARRAYS):
         mine = {key: value[visits["array"] == code] for key, value in visits.items()}
         epochs = itertools.combinations(np.unique(mine["epoch"]), 2)
-        pairs = tuple(pair for i, j in epochs if (pair := _patch_pair(array, mine, i, j)) is not None)
+        pairs = tuple(pair for i, j in epochs if (pair := _patch_pair(mine, i, j)) is not None)
         if not pairs:
             continue
         columns = _list_columns(pairs, array in SLOPE_ARRAYS[fit_slope], time_term == "fit")
-        if (inflation := _inflation(columns)) < MAX_INFLATION:
-            found[array] = _fit(array, pairs, columns)
+        number = number_labels(np.concatenate([pair.source for pair in pairs]))[1]
+        system = LinearSystem(Design.of_columns(list(columns.values())), number, eliminate=False)
+        if (inflation := _inflation(system)) < MAX_INFLATION:
+            found[array] = _fit(pairs, tuple(columns), system)
         else:
             warnings.warn(
                 f"{place}: array {array}: offset and slope are not separable in these patches: the variance is"
@@ -113,7 +113,7 @@ def _average(m):
     }
 
 
-def _patch_pair(array, visits, i, j):
+def _patch_pair(visits, i, j):
     """Match both modules of an array ID between epochs; None with too few sources."""
     found = []
     for sign, first, second in ((1.0, 1, 0), (-1.0, 0, 1)):
@@ -129,7 +129,7 @@ def _patch_pair(array, visits, i, j):
     error_p, error_q = (robust.error_of_median(d) * float(robust.student_factor(len(d))) for d in (p, q))
     source, difference, d, sign = (np.concatenate(column) for column in zip(*found, strict=True))
     return PatchPair(
-        array=array, epochs=(int(i), int(j)), source=source, difference=difference, d=d, sign=sign,
+        epochs=(int(i), int(j)), source=source, difference=difference, d=d, sign=sign,
         median_p=float(np.median(p)), median_q=float(np.median(q)), error_p=error_p, error_q=error_q,
     )  # fmt: skip
 
@@ -145,21 +145,17 @@ def _list_columns(pairs, sloped, timed):
     return columns
 
 
-def _inflation(columns):
+def _inflation(system):
     """Compute the variance of the offset over that with all else known, or inf."""
-    X = np.column_stack(list(columns.values()))
-    if np.linalg.matrix_rank(X) < X.shape[1]:
-        return np.inf
-    normal = X.T @ X
-    return float(np.linalg.inv(normal)[0, 0] * normal[0, 0])
+    information = system.inform(np.ones(len(system.source)))
+    inverse, null = information.invert(np.ones(system.design.n_terms, bool))
+    return np.inf if null.size else float(inverse[0, 0] * information.matrix[0, 0])
 
 
-def _fit(array, pairs, columns):
+def _fit(pairs, names, system):
     """Fit Eq. 9-10 to all patches together; the scale is the MAD of the residuals."""
-    sources, number = np.unique(np.concatenate([pair.source for pair in pairs]), return_inverse=True)
-    y, X = np.concatenate([pair.difference for pair in pairs]), np.column_stack(list(columns.values()))
-    n, p = X.shape
-    system = LinearSystem(Design.of_columns(list(columns.values())), number, eliminate=False)
+    y = np.concatenate([pair.difference for pair in pairs])
+    n, p = len(y), len(names)
 
     def find_scale(residual, used, n_terms):
         freedom = np.sqrt(n / max(n - n_terms, 1))
@@ -171,13 +167,12 @@ def _fit(array, pairs, columns):
     # The medians of Eq. 7-8 are a robust start.
     medians = {"offset": np.median([pair.offset for pair in pairs])}
     medians |= {f"time[{pair.epochs[0]}-{pair.epochs[1]}]": pair.time for pair in pairs}
-    start = np.array([medians.get(name, 0.0) for name in columns])
+    start = np.array([medians.get(name, 0.0) for name in names])
     used = np.ones(n, bool)
-    first = robust.start_huber(problem, used, start, find_scale(y - X @ start, used, p)[1])
+    first = robust.start_huber(problem, used, start, find_scale(y - system.design @ start, used, p)[1])
     fit = robust.solve_huber(problem, used, first)
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
-    normal = np.linalg.pinv(system.inform(fit.derivative).matrix)
-    effective = system.effective_sources(fit.derivative, normal)
+    effective = system.effective_sources(fit.derivative, problem.invert(fit.derivative))
     factor = robust.student_factor(effective - p + 1)
     covariance = robust.sandwich(problem, fit) * np.outer(factor, factor)
-    return PairSolution(array, pairs, tuple(columns), fit.values, covariance, len(sources))
+    return PairSolution(pairs, names, fit.values, covariance, system.n_sources)

@@ -64,18 +64,6 @@ def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[D
     return tuple(found)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SkyOffset:
-    """Offset of one array ID from sky levels."""
-
-    array: str
-    offset: float  # Delta_AB = -2.5 log10(sky_A / sky_B), mag
-    # From the scatter between exposures, or from the levels' own errors where those are larger, with Student's factor
-    # for few exposures [mag].
-    offset_error: float
-    n_exposures: int  # in which both modules were measured
-
-
 @dataclass(frozen=True)
 class SkyComparison:
     """Offset from the sky and from sources with errors [mag], and its change in time."""
@@ -97,7 +85,9 @@ class SkyComparison:
 
 
 def sky_offsets(time, array, module, level, error):
-    """Compare the modules' sky levels exposure by exposure."""
+    """Compare the modules' sky levels by exposure: offset and error by array."""
+    # Delta_AB = -2.5 log10(sky_A / sky_B). The error is from the scatter between exposures, or from the levels' own
+    # errors where those are larger, with Student's factor for few exposures [mag].
     # The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
     # the background enter in full: a check, not a measurement to correct by.
     time, array, module = (np.asarray(column) for column in (time, array, module))
@@ -115,25 +105,23 @@ def sky_offsets(time, array, module, level, error):
     for name in ARRAYS:
         ratio, ratio_error = _ratios(time, level, error, array == name, module)
         if len(ratio):
-            value, value_error = _robust_mean(ratio, ratio_error)
-            found[name] = SkyOffset(array=name, offset=value, offset_error=value_error, n_exposures=len(ratio))
+            found[name] = _robust_mean(ratio, ratio_error)
     if not found:
         raise NoSolutionError("sky levels: no array has levels of both modules at one time")
     return found
 
 
-def compare_sky(offsets, results, by_epoch=None):
+def compare_sky(offsets, results, by_epoch):
     """Compare the sky's offsets with those of sources, and between epochs."""
     # ``by_epoch``: for each epoch, what `sky_offsets` finds in it. A warning where the level is off by more than 1% and
     # 3 sigma, or changes between two epochs by more than 0.5% and 3 sigma (corrected for the number of pairs).
     found = []
     for result in results:
-        sky = offsets.get(result.array)
-        if sky is None or result.offset is None:
+        if result.array not in offsets or result.offset is None:
             continue
-        value, error, sources, sources_error = sky.offset, sky.offset_error, result.offset, result.offset_error
+        (value, error), sources, sources_error = offsets[result.array], result.offset, result.offset_error
         sigmas = float((value - sources) / np.hypot(error, sources_error))
-        change = _largest_change({e: own[result.array] for e, own in (by_epoch or {}).items() if result.array in own})
+        change = _largest_change({e: own[result.array] for e, own in by_epoch.items() if result.array in own})
         found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
         if found[-1].disagrees:
             message = (
@@ -142,7 +130,7 @@ def compare_sky(offsets, results, by_epoch=None):
                 f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        pairs = len(by_epoch or {}) * (len(by_epoch or {}) - 1) // 2
+        pairs = len(by_epoch) * (len(by_epoch) - 1) // 2
         limit = norm.isf(norm.sf(_DISAGREEMENT) / max(pairs, 1))
         epochs, by, by_error = change
         if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
@@ -159,10 +147,10 @@ def _largest_change(offsets):
     """Find the two epochs of the most significant change, the change and its error."""
     best = None, 0.0, 0.0
     for first, second in itertools.combinations(sorted(offsets), 2):
-        change = offsets[second].offset - offsets[first].offset
-        error = float(np.hypot(offsets[first].offset_error, offsets[second].offset_error))
+        (before, error_before), (after, error_after) = offsets[first], offsets[second]
+        change, error = after - before, float(np.hypot(error_before, error_after))
         if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
-            best = (first, second), float(change), error
+            best = (first, second), change, error
     return best
 
 

@@ -13,9 +13,8 @@ Only this package imports `pysiaf`, which comes with the extra ``sim``.
 from jwst_modfix.simulate.dataset import Dataset, calibration_factor, simulate_dataset, simulate_exposure
 from jwst_modfix.simulate.detector import Effects, Subarray, named_subarray
 from jwst_modfix.simulate.diffraction import Wavefronts
-from jwst_modfix.simulate.filters import BANDS, Band
 from jwst_modfix.simulate.magnitudes import draw_measurements, observe_sources, simulate_measurements
-from jwst_modfix.simulate.observation import JWIDF_EPOCHS, Epoch, Exposure, dither_pattern, plan_exposures
+from jwst_modfix.simulate.observation import BANDS, JWIDF_EPOCHS, Band, Epoch, Exposure, dither_pattern, plan_exposures
 from jwst_modfix.simulate.optics import DETECTORS, MODULE_MIDPOINT, Attitude, DetectorGeometry, detector_geometry
 from jwst_modfix.simulate.scene import Population, make_scene, random_stream, scene_around
 from jwst_modfix.simulate.truth import MA2023_TABLE, CalibrationTruth

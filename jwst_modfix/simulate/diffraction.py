@@ -9,7 +9,7 @@ from scipy import fft
 from scipy.special import eval_jacobi
 
 from jwst_modfix.errors import SimulationError
-from jwst_modfix.simulate.filters import Band
+from jwst_modfix.simulate.observation import Band
 from jwst_modfix.simulate.optics import Array
 from jwst_modfix.simulate.scene import Mixture
 

@@ -9,8 +9,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from jwst_modfix.errors import SimulationError
-from jwst_modfix.simulate.filters import Band
-from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.observation import Band, Exposure
 from jwst_modfix.simulate.optics import Array
 
 _FWHM_TO_SIGMA = 1 / 2.354820045

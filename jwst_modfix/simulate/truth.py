@@ -6,8 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from jwst_modfix.simulate.filters import Band
-from jwst_modfix.simulate.observation import Exposure
+from jwst_modfix.simulate.observation import Band, Exposure
 from jwst_modfix.simulate.optics import Array
 from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable
 
