@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from simulated_detectors import draw
 
-from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.stability import estimate_detector_scatter
 
 
 @pytest.fixture(scope="module", params=[0.001, 0.003], ids=["1 mmag", "3 mmag"])
@@ -57,7 +57,7 @@ def test_moments_of_many_effects_agree_with_the_likelihood(monkeypatch):
     """Truth: the jitter put in, by both estimates."""
     m, _ = draw("moments", 0, jitter=0.003)
     solution = fit(m, scale="detectors")
-    monkeypatch.setattr("jwst_modfix.fitting.detector_scatter._MANY", 0)
+    monkeypatch.setattr("jwst_modfix.fitting.stability._MANY", 0)
     found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
     assert found.sigma == pytest.approx(solution.detector_scatter, rel=0.1)
     assert solution.detector_scatter == pytest.approx(0.003, rel=0.2)
