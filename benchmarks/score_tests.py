@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from simulated_network import FOOTPRINTS, HARD, LW, SW, Survey, Truth, simulate
 
-from jwst_modfix.fitting.score_tests import run_score_tests
+from jwst_modfix.fitting.checks import run_score_tests
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.simulate.scene import random_stream
 

@@ -663,10 +663,10 @@ class AsdfTree:
                 if value is None:
                     return
                 child = yaml.MappingNode("tag:yaml.org,2002:map", [])
-                _put(node, key, child)
+                node.value = _with(node, key, child).value
             node = child
         dumper = yaml.SafeDumper("", default_flow_style=None)
-        _put(node, last, None if value is None else dumper.represent_data(value))
+        node.value = _with(node, last, None if value is None else dumper.represent_data(value)).value
 
     def read_wcs(self):
         """Read the gWCS, which must not be changed; None where there is none."""
@@ -687,7 +687,7 @@ class AsdfTree:
 
     def _pack(self, node):
         """Write a file with one entry."""
-        return self.to_bytes(yaml.MappingNode(self._root.tag, [(_key(_ENTRY), node)]))
+        return self.to_bytes(_with(yaml.MappingNode(self._root.tag, []), _ENTRY, node))
 
     def to_bytes(self, root=None):
         """Write the file."""
@@ -736,22 +736,12 @@ def _child(node, key):
     return None
 
 
-def _put(node, key, child):
-    """Put a child in the place of the one of its key."""
-    node.value = [pair for pair in node.value if pair[0].value != key]
-    if child is not None:
-        node.value.append((_key(key), child))
-
-
-def _key(key):
-    return yaml.ScalarNode("tag:yaml.org,2002:str", key)
-
-
 def _with(node, key, child):
-    """Copy a mapping with another child."""
-    copied = yaml.MappingNode(node.tag, node.value)
-    _put(copied, key, child)
-    return copied
+    """Copy a mapping with another child of a key; None leaves it out."""
+    pairs = [pair for pair in node.value if pair[0].value != key]
+    if child is not None:
+        pairs.append((yaml.ScalarNode("tag:yaml.org,2002:str", key), child))
+    return yaml.MappingNode(node.tag, pairs)
 
 
 _ENTRY = "entry"

@@ -155,13 +155,13 @@ def results_shown_plain() -> Iterator[None]:
         for handler in logging.getLogger("stpipe").handlers
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
     ]
-    formatters = [handler.formatter for handler in handlers]
+    formatters = {handler: handler.formatter for handler in handlers}
     for handler in handlers:
         handler.setFormatter(_ResultFormatter(handler.formatter or logging.Formatter(), handler.stream.isatty()))
     try:
         yield
     finally:
-        for handler, formatter in zip(handlers, formatters, strict=True):
+        for handler, formatter in formatters.items():
             handler.setFormatter(formatter)
 
 

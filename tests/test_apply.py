@@ -166,13 +166,15 @@ def test_the_undo_of_a_cutout_is_refused(small_exposure, change):
         correct(model, inverse=True)
 
 
-def test_a_gradient_from_a_wrong_place_is_refused(small_exposure):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gradient_from_a_wrong_place_is_refused(small_exposure, sign):
     gradient = dataclasses.replace(TABLE.gradient, frame="sky", origin=(26.5, 69.0))  # for RA = 265 deg
+    rows = [dataclasses.replace(row, slope=row.slope and sign * row.slope) for row in TABLE.rows]
     before = small_exposure()
     with pytest.raises(
         ExposureError, match=r"the zero-point error reaches .* mag, more than 1.0: check gradient.frame .sky."
     ):
-        correct(before, table=dataclasses.replace(TABLE, gradient=gradient))
+        correct(before, table=dataclasses.replace(TABLE, rows=rows, gradient=gradient))
     np.testing.assert_array_equal(before.data, small_exposure().data)
 
 
@@ -384,6 +386,14 @@ def test_cards_that_were_copied_from_another_exposure_are_not_undone(small_expos
     model = small_exposure(detector, "F200W")
     model.instance["extra_fits"] = corrected.instance["extra_fits"]
     with pytest.raises(ExposureError, match="or are those of another exposure, so it cannot be undone"):
+        correct(model, inverse=True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("detector", "NRCA4"), ("filter", "F150W"), ("pupil", "F162M")])
+def test_a_record_belongs_to_a_detector_filter_and_pupil(small_exposure, name, value):
+    model, _ = correct(small_exposure("NRCA2", "F200W"))
+    setattr(model.meta.instrument, name, value)
+    with pytest.raises(ExposureError, match="is not the digest of the correction's cards, DETECTOR, FILTER, PUPIL"):
         correct(model, inverse=True)
 
 

@@ -10,7 +10,7 @@ from simulated_network import chain
 from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_frame, measure_source
 
 from jwst_modfix.derivation.provenance import describe_derivation
-from jwst_modfix.fitting.checks import compare_apertures
+from jwst_modfix.fitting.checks import ApertureDifference, compare_apertures
 from jwst_modfix.fitting.solution import fit_quietly
 from jwst_modfix.photometry.forced import growth_shares, systematic_error
 from jwst_modfix.simulate import BANDS
@@ -56,6 +56,15 @@ def test_growth_over_the_edge_is_not_measured():
     at = {x: measure_source(make_frame(draw(x, 60.0, 2e-6)), x, 60.0, SCALE, APERTURE) for x in (12.0, 17.0, 25.0)}
     known = [(np.isfinite(one.flux), np.isfinite(one.growth), np.isfinite(one.far_growth)) for one in at.values()]
     assert known == [(True, False, False), (True, True, False), (True, True, True)]
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "is_significant"),
+    [(0.002, 5e-4, True), (-0.002, 5e-4, True), (0.002, 8e-4, False), (6e-4, 1e-4, True), (4e-4, 1e-4, False)],
+)
+def test_a_term_depends_on_the_aperture_beyond_three_sigma_and_half_a_mmag(difference, error, is_significant):
+    found = ApertureDifference(name="offset[2]", array="2", difference=difference, error=error, far_difference=0.0)
+    assert found.is_significant == is_significant
 
 
 LOSS = {"r": 0.004, "large": 0.0012}  # mag of module A in F200W, and what is left of it in 1.5 r

@@ -9,8 +9,7 @@ from score_tests import FAULTS, draw_clean, run
 from simulated_network import LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.errors import ModelMismatchWarning
-from jwst_modfix.fitting.checks import list_assumptions
-from jwst_modfix.fitting.score_tests import run_score_tests, warn_of_mismatch
+from jwst_modfix.fitting.checks import list_assumptions, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.simulate.scene import random_stream
 

@@ -21,7 +21,7 @@ LONG, SHORT = ROWS["F444W"], ROWS["F200W"]
 
 @pytest.fixture(scope="module")
 def photometry():
-    """Three epochs of F200W and F444W; some sources of F444W are saturated, and others crowded."""
+    """Three epochs of F200W and F444W, the first file the last of its epoch; some sources are saturated or crowded."""
     photometry, headers, epochs = simulate_photometry()
     table = photometry.measurements
     several, counts = np.unique(table["source"][table["filter"] == "F444W"], return_counts=True)
@@ -31,7 +31,7 @@ def photometry():
         (several[SATURATED : SATURATED + CROWDED], "isolation", 0.3),
     ):
         table[column][np.isin(table["source"], chosen) & (table["filter"] == "F444W")] = value
-    return photometry, headers, epochs
+    return photometry, [replace(headers[0], mjd=headers[0].mjd + 0.5), *headers[1:]], epochs
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from astropy.table import Table
 from derivation_of_magnitudes import PHOTMJSR, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 
-from jwst_modfix.derivation.bands import find_times
+from jwst_modfix.derivation.bands import find_times, number_times
+from jwst_modfix.derivation.derive import Options
 from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.report.figures import plot_module_differences
 from jwst_modfix.simulate import detector_geometry
@@ -77,11 +78,23 @@ def test_detectors_are_simultaneous_within_an_epoch_only():
     assert found[4] not in found[:4], "of an exposure that is not in the table"
 
 
+@pytest.mark.parametrize(("seconds", "count"), [(3.0, 1), (10.0, 2), (100.0, 2)])
+def test_detectors_that_are_exposed_together_start_within_five_seconds(seconds, count):
+    assert len(set(number_times(60000.0 + np.array([seconds, 0.0]) / 86400))) == count
+
+
 @pytest.mark.parametrize("context", ["my_calibration.pmap", "jwst.pmap"])
 def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photometry, context):
     made, headers, epochs = photometry
     valid = derive(made, [replace(headers[0], context=context), *headers[1:]], epochs).table.valid_for
     assert (valid.context_first, valid.context_last) == (None, None)
+
+
+@pytest.mark.parametrize(("photometry", "isolation"), [("exposure", 1.0), ("mosaic", 1.0), ("catalog", 0.0)])
+def test_crowded_sources_are_left_out_by_default_but_of_your_own_photometry(photometry, isolation):
+    own = {"photometry": photometry, "catalogs": ("mine.ecsv",) * (photometry == "catalog")}
+    assert Options(**own).criteria.isolation == isolation
+    assert Options(**own, isolation=2.5).criteria.isolation == 2.5
 
 
 def test_a_row_has_the_photmjsr_of_its_own_filter():

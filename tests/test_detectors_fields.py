@@ -8,9 +8,9 @@ from simulated_detectors import draw
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
 from jwst_modfix.fitting.design import DETECTORS, Choice, legendre, list_powers
-from jwst_modfix.fitting.drift import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
+from jwst_modfix.fitting.stability import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.verdict import forecast_detectors, judge
 
 SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules

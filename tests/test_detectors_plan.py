@@ -6,9 +6,9 @@ from simulated_detectors import Network, simulate
 
 from jwst_modfix.derivation.forecast import draw_places, plan_bands, plan_measurements
 from jwst_modfix.fitting.design import Choice
-from jwst_modfix.fitting.drift import forecast_drifts, list_drifts
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit
+from jwst_modfix.fitting.stability import forecast_drifts, list_drifts
 from jwst_modfix.fitting.verdict import forecast_detectors, judge
 from jwst_modfix.simulate.magnitudes import plan_pointings
 

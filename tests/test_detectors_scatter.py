@@ -7,8 +7,8 @@ import pytest
 from simulated_detectors import draw
 from simulated_network import TABLE_2_SW, Survey, simulate
 
-from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.solution import fit, fit_quietly
+from jwst_modfix.fitting.stability import estimate_detector_scatter
 
 
 @pytest.fixture(scope="module", params=[0.001, 0.003], ids=["1 mmag", "3 mmag"])
@@ -59,7 +59,7 @@ def test_moments_of_many_effects_agree_with_the_likelihood(monkeypatch, jitter):
     """Truth: the jitter put in, by both estimates; the noise of the means, 0.4 mmag, is not a part of it."""
     m, _ = draw("moments", 0, jitter=jitter)
     solution = fit(m, scale="detectors")
-    monkeypatch.setattr("jwst_modfix.fitting.detector_scatter._MANY", 0)
+    monkeypatch.setattr("jwst_modfix.fitting.stability._MANY", 0)
     found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
     assert found.sigma == pytest.approx(solution.detector_scatter, rel=0.1, abs=0.0002)
     assert solution.detector_scatter == pytest.approx(jitter, rel=0.2, abs=0.0002)

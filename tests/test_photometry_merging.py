@@ -123,6 +123,13 @@ def test_sources_are_found_in_as_few_exposures_as_cover_the_sky(second, chosen, 
     assert [header.name for header in choose_exposures(headers)] == chosen
 
 
+@pytest.mark.parametrize(("east", "count"), [(4.0, 1), (8.0, 2)])
+def test_an_exposure_is_searched_if_it_adds_three_percent(east, count):
+    """Truth: 200" of sky in cells of 4": a shift by one or two of them adds 2 or 4%."""
+    headers = [make_header(name=name, east=place, ra=150.0, size=200) for name, place in (("a", 0.0), ("b", east))]
+    assert len(choose_exposures(headers)) == count
+
+
 def test_sources_near_an_exposure_are_measured_in_it():
     """The truth: pointing errors are below 1.5"; a source 100" beyond the footprint is not on the array."""
     ra = 150 + np.array([-130.0, -2.0, 30.0, 62.0, 190.0]) * ARCSEC

@@ -407,3 +407,22 @@ def test_a_table_that_was_derived_is_described_by_its_counts():
         words = "F444W+F405N: 10 sources, 31 measurements; intrinsic scatter 1.20 mmag; chi2 / degrees of freedom 1.50"
         parts = ("3 exposures of 1 epoch", words, "F200W: left out: no overlap")
         assert lines == " ".join(name + part for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ("B", "B: the flux scale of module B is kept"),
+        ("A", "A: the flux scale of module A is kept"),
+        ("mean", "mean: both modules are brought to the mean of their flux scales"),
+    ],
+)
+def test_a_table_is_described_by_its_conventions_and_rows(baseline, words):
+    """Truth: Table 2 of the paper, and the gradient that docs/science states."""
+    table = dataclasses.replace(OffsetTable.read(), baseline=baseline)
+    text = " ".join(" ".join(describe_table(table, "t.asdf")).split())
+    assert f" baseline {words} gradient fixed to the focal_plane; grows toward 90 deg (from +V3 toward +V2)" in text
+    assert " zero at V2, V3 = -1.74, -492.4 arcsec; one exposure has 0.5 of slope " in text
+    assert " valid for CRDS context jwst_1130.pmap " in text
+    assert " 2 F200W CLEAR -52.67 ± 1.17 3 F150W" in text
+    assert " long F444W CLEAR -16.54 ± 1.28 +4.33 ± 0.90 90 deg " in text

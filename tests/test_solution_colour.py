@@ -9,8 +9,8 @@ from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.derivation.provenance import describe_derivation
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.drift import list_drifts
 from jwst_modfix.fitting.solution import fit_quietly as solve
+from jwst_modfix.fitting.stability import list_drifts
 from jwst_modfix.simulate import random_stream
 
 TERM = 0.020  # mag per mag, A - B

@@ -230,7 +230,7 @@ def test_groups_without_a_common_scale_are_warned_of(small_exposure, caplog):
     assert "is of group 1, and other detectors are of group 2: nothing links the groups" in caplog.text
 
 
-def test_another_table_of_the_same_name_is_another_job():
+def test_another_table_of_the_same_name_is_another_job(monkeypatch):
     """What an output depends on: a change of one coefficient changes the identity of the correction."""
     from jwst_modfix.apply.decide import Correction
 
@@ -241,3 +241,10 @@ def test_another_table_of_the_same_name_is_another_job():
     changed = dataclasses.replace(table, rows=(other, *table.rows[1:]))
     assert Correction(table=table).identity == Correction(table=dataclasses.replace(table)).identity
     assert Correction(table=table).identity != Correction(table=changed).identity
+    changes = ({"table": dataclasses.replace(table, name="other")}, {"apply_offset": False}, {"apply_slope": False},
+               {"inverse": True}, {"on_invalid": "error", "on_missing": "error", "on_nothing": "error"})  # fmt: skip
+    found = [Correction(**{"table": table} | change).identity for change in changes]
+    assert len(set(found)) == 5
+    assert found[-1] == Correction(table=table).identity, "the outputs are the same"
+    monkeypatch.setattr("jwst_modfix.apply.decide._VERSION", "0.0")
+    assert Correction(table=table).identity not in found

@@ -7,6 +7,7 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import logging
 from collections import Counter
@@ -32,10 +33,10 @@ from jwst_modfix.table.validity import (
     find_missing,
     find_untrusted,
 )
-from jwst_modfix.text import annotate, count_nouns, log, log_result, plain_text
+from jwst_modfix.text import annotate, count_nouns, log, log_result, plain_text, show_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _VERSION = importlib.metadata.version("jwst-modfix")
 _LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more starts from a wrong origin
@@ -296,37 +297,45 @@ def correct_file(path: Path, target: Path, correction: Correction, job: str | No
         return decision, opened.exposure.group
 
 
-def correct_members(
-    members: Iterable[Any],
-    correction: Correction,
-    outputs: Mapping[Path, Output] | None = None,
-    *,
-    product: Path | None = None,
-    workers: int = 1,
-    scheduler: str | None = None,
-) -> Iterator[tuple[Decision, Any]]:
-    """Correct files and models in their order, and yield what was done, and a result.
+def correct_members(members: Iterable[Any], correction: Correction, *, total: int,
+                    outputs: Mapping[Path, Output] | None = None, product: Path | None = None, workers: int = 1,
+                    scheduler: str | None = None) -> tuple[list[Decision], list[Any]]:  # fmt: skip
+    """Correct files and models in their order, and log and return what was done.
 
-    A file that has an output is corrected into it, and the result is what its exposure's detectors share. Any other
-    member is corrected in memory, and the result is its model. `product` is the association of the outputs.
+    A file that has an output is corrected into it, and its result is what the detectors of its exposure share. Any
+    other member is corrected in memory, and its result is the model. `product` is the association of the outputs.
     """
-    outputs, done = outputs or {}, 0
-    with contextlib.closing(_correct_files(outputs, correction, product, workers, scheduler)) as written:
-        for member in members:
+    outputs, decisions, results = outputs or {}, [], []
+    jobs = [(path, out.path, correction, out.job, product) for path, out in outputs.items() if not out.is_finished]
+    shown = show_progress(members, "Undoing" if correction.inverse else "Correcting", total=total, has_lines=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shown.close)
+        written = itertools.starmap(correct_file, jobs)
+        if len(outputs) > 1:
+            team = Workers(count=workers, scheduler=scheduler, threads=2)  # one file is written while another is read
+            written = team.map(correct_file, jobs, [path.name for path, *_ in jobs])
+            stack.callback(written.close)
+        for member in shown:
+            output = outputs.get(member) if isinstance(member, Path) else None
             try:
-                is_file = isinstance(member, Path) and member in outputs
-                decision, result = next(written) if is_file else _correct_in_memory(member, correction)
+                if output is None or output.is_finished:
+                    decision, result = _former(member, output) if output else _correct_in_memory(member, correction)
+                else:
+                    decision, result = next(written)
             except ModuleOffsetError as error:
                 if len(outputs) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; at least {done} of {len(outputs)} outputs are complete and kept; "
+                    f"{error}; at least {len(decisions)} of {len(outputs)} outputs are complete and kept; "
                     "run again with on_existing='skip'"
                 ) from error
             _log_warning(decision)
             log_result(decision.line, decision.level, is_whole=True)
-            done += 1
-            yield decision, result
+            decisions.append(decision)
+            results.append(result)
+    if len(decisions) > 1 or "skip" in [decision.action for decision in decisions]:
+        summarize(decisions)
+    return decisions, results
 
 
 def _log_warning(decision: Decision) -> None:
@@ -337,19 +346,6 @@ def _log_warning(decision: Decision) -> None:
 def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
     with open_exposure(member) as opened:
         return correction.run(opened), opened.to_model()
-
-
-def _correct_files(outputs: Mapping[Path, Output], correction: Correction, product: Path | None, workers: int,
-                   scheduler: str | None) -> Generator[tuple[Decision, Any]]:  # fmt: skip
-    jobs = [(path, out.path, correction, out.job, product) for path, out in outputs.items() if not out.is_finished]
-    if len(outputs) == 1 and jobs:
-        yield correct_file(*jobs[0])
-        return
-    team = Workers(count=workers, scheduler=scheduler, threads=2)  # one file is written while another is read
-    done = team.map(correct_file, jobs, [path.name for path, *_ in jobs])
-    with contextlib.closing(done):
-        for path, output in outputs.items():
-            yield _former(path, output) if output.is_finished else next(done)
 
 
 def _former(path: Path, output: Output) -> tuple[Decision, Any]:

@@ -223,7 +223,7 @@ def _lay_out(rolls, dithers, filters):
 
 def _describe_plan(plan):
     """List errors of the terms of one filter, and what is not determined."""
-    from jwst_modfix.fitting.drift import describe_drifts
+    from jwst_modfix.fitting.stability import describe_drifts
 
     band = describe_band(plan.filter, plan.pupil)
     counts = [count_nouns(getattr(plan, f"{noun}s"), noun) for noun in ("exposure", "source", "measurement")]

@@ -10,13 +10,13 @@ from astropy.table import Table
 
 from jwst_modfix.errors import DegenerateTermWarning, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting import checks
-from jwst_modfix.fitting.drift import Drift, list_drifts
+from jwst_modfix.fitting.checks import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
-from jwst_modfix.fitting.score_tests import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.separability import TermStatus
 from jwst_modfix.fitting.sky import SkyComparison, compare_sky, judge_sky, sky_offsets, solve_sky
 from jwst_modfix.fitting.solution import Solution, fit, fit_quietly, without_warnings
+from jwst_modfix.fitting.stability import Drift, list_drifts
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, Result, judge, table_of_results
 from jwst_modfix.photometry.columns import Photometry, group_medians
 from jwst_modfix.photometry.forced import growth_shares, systematic_error

@@ -8,10 +8,10 @@ from scipy.stats.qmc import Halton
 
 from jwst_modfix.derivation.bands import number_times
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.drift import Drift, forecast_drifts
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import HUBER_EFFICIENCY
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
+from jwst_modfix.fitting.stability import Drift, forecast_drifts
 from jwst_modfix.fitting.verdict import DetectorForecast, forecast_detectors
 from jwst_modfix.photometry.frames import offsets
 

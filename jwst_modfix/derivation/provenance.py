@@ -13,8 +13,8 @@ import numpy as np
 from astropy.time import Time
 
 from jwst_modfix.derivation.bands import LEAST_ERROR, BandResult
-from jwst_modfix.fitting.drift import describe_drifts
 from jwst_modfix.fitting.sky import SKY_FLOOR
+from jwst_modfix.fitting.stability import describe_drifts
 from jwst_modfix.photometry.forced import LARGE, default_aperture, growth_shares
 from jwst_modfix.photometry.frames import ExposureHeader
 from jwst_modfix.table.file import tree_from_table

@@ -1,4 +1,4 @@
-"""Terms of exposures and drifts, and the gauge of the reported terms."""
+"""Terms of exposures, fields and drifts, and the gauge of the reported terms."""
 
 import itertools
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jwst_modfix.fitting.design import Model
+from jwst_modfix.fitting.linear import Information
 
 # 'auto' takes terms of exposures where they multiply the variance of no zero point and no slope by more.
 MAX_COST = 10.0
@@ -15,6 +16,8 @@ MAX_COST = 10.0
 MAX_INFLATION = 100.0
 # An exposure whose term has a larger error [mag] is not linked to the others of its epoch.
 MAX_EXPOSURE_ERROR = 0.05
+# A field, or a zero point beside a field, with a larger error [mag] is of no use: fields are a few mmag.
+MAX_FIELD_ERROR = 0.003
 # A drift with a larger error [mag] is of no use.
 MAX_DRIFT_ERROR = 0.010
 
@@ -96,6 +99,72 @@ def with_exposures(found):
     free = (found.free & ~(model.mask("epoch") & shared[model.epoch])) | exposures
     free[np.flatnonzero(exposures)[:1]] &= not shared[0]
     return free
+
+
+def field_error(model, errors, code):
+    """Compute the error of a detector's field, rms over the array [mag]."""
+    # P_i P_j has a mean square of 1 / (2 i + 1) / (2 j + 1).
+    mine = np.flatnonzero(model.mask("field") & (model.code == code))
+    share = [1 / np.prod([2 * degree + 1 for degree in model.terms[i].power]) for i in mine]
+    return float(np.sqrt(errors[mine] ** 2 @ share))
+
+
+def admit_field(found, information):
+    """Free the fields of all detectors, to the highest order that is determined."""
+    model, choice = found.model, found.choice
+    asked = choice.field_order
+    if not asked or not model.mask("field").any():
+        return found
+    there = np.isin(model.code, model.code[found.fitted & model.mask("zero_point")])
+    why = "" if there.any() else f"field of order {asked}: no zero point is determined"
+    trial = found
+    for order in range(asked if there.any() else 0, 0, -1):
+        # Detectors without a result have fields too: if these were 0, they would fix those of the others.
+        every = model.mask("field") & (model.order <= order)
+        trial = replace(found, free=found.free | every, fitted=found.fitted | (every & there))
+        # A field must not depend on the assumption that exposures have no terms of their own, unless the user asks for
+        # it.
+        held = trial
+        if choice.exposure_terms != "zero" and model.mask("exposure").any() and not trial.has_exposures:
+            held = replace(trial, free=with_exposures(trial), fitted=trial.fitted | model.mask("exposure"))
+        obstacle = _find_field_obstacle(held, information)
+        if not obstacle:
+            break
+        trial, why = found, why or f"field of order {order}: {obstacle}"
+    if not why:
+        return trial
+    order = trial.field_order
+    words = f"{why}; {f'order {order} is fitted' if order else 'no field is fitted'}"
+    return replace(trial, refusals=(*found.refusals, words))
+
+
+def _find_field_obstacle(trial, information):
+    """Say why the fields of a trial are not determined; empty where they are."""
+    model = trial.model
+    fields, points = (trial.fitted & model.mask(kind) for kind in ("field", "zero_point"))
+    every, errors = fields | points, np.zeros(len(model.terms))
+    known = information.errors(trial.free, trial.report()[every])
+    if known is None:
+        text = "these pointings do not determine it"
+    else:
+        errors[every] = known
+        worst = max(field_error(model, errors, code) for code in np.unique(model.code[fields]))
+        what, worst = max(("its", worst), ("the zero points'", float(errors[points].max())), key=lambda one: one[1])
+        if worst <= MAX_FIELD_ERROR:
+            return ""
+        text = f"{what} expected error {1e3 * worst:.1f} mmag exceeds the limit of {1e3 * MAX_FIELD_ERROR:.0f} mmag"
+    # Is only a common gradient over the focal plane undetermined?
+    matrix = information.matrix.copy()
+    for tilt in model.tilts:
+        pull = information.gram @ tilt
+        matrix += np.outer(pull, pull) / (tilt @ pull)
+    held = Information(matrix, information.gram).errors(trial.free, trial.report()[every])
+    if held is None or held.max() > MAX_FIELD_ERROR:
+        return text
+    return (
+        "the common linear gradient over the focal plane is not separable from the magnitudes of the sources (all"
+        " exposures have one roll angle) and is fixed to 0"
+    )
 
 
 def admit_drifts(found, information):

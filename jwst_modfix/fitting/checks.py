@@ -1,16 +1,58 @@
-"""Checks of a solution: reserved sources, bootstrap, assumptions, apertures."""
+"""Checks of a solution: reserved sources, bootstrap, assumptions, score tests.
+
+Score tests say whether residuals depend on terms that the fit does not have. The columns to test are freed of the
+fitted terms and of the sources' magnitudes. Their scores are summed over each source, so that residuals of one source
+may be correlated, and compared with their own scatter between the sources: the robust score test (White 1982,
+Econometrica 50, 1) in Hotelling's form, F(k, n - k) for k terms and n sources.
+"""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import f as fisher
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError
-from jwst_modfix.fitting.design import Term
-from jwst_modfix.fitting.linear import Design, number_labels
+from jwst_modfix.fitting.design import HALVES, Term, list_powers, multiply_legendre
+from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS
 from jwst_modfix.fitting.solution import Solution, fit_quietly
+from jwst_modfix.table.table import MODULES
+from jwst_modfix.text import format_measured
+
+MISMATCH = 1e-3
+"""A test whose probability, corrected for the number of tests, is below this is a warning."""
+
+# Columns with fewer sources are not tested: their scatter is not known.
+_MIN_TESTED = 10
+# A combination of columns of which the fitted terms leave less than this share is not separable from them.
+_LEAST_SHARE = 0.01
+# Columns whose z agree to this share are the same test: the data cannot tell which of them is the cause.
+_ALIAS = 0.98
+_CONTAMINATED = 22.0  # mag at which a column for a constant flux is 1
+
+# By the name of the test: the usual cause of a failure, and what to do.
+_REMEDIES = {
+    "detector x epoch": (
+        "drift of a detector",
+        "look at this detector in this epoch; leave the epoch out if the detector changed",
+    ),
+    "exposure": ("deviating exposure", "fit a term for each exposure (exposure_terms), or look at this exposure"),
+    "exposure x detector": (
+        "jitter of exposures",
+        "look at this file; where many differ, errors without their scatter are too small",
+    ),
+    "magnitude x module": (
+        "contamination, sky bias or linearity",
+        "look at linearity and sky subtraction; compare fits of bright and of faint sources",
+    ),
+    "colour x module": ("colour term", "the offsets hold at the median colour only; fit a term (colour_term)"),
+    "position on detector": ("flat field", "fit a field (field_order), or look at the flat of this detector"),
+    "position x module": ("flat field", "look at the flats; fit a field (field_order)"),
+    "pixel phase": ("pixel phase", "look at the centroids; use a larger aperture"),
+}
+CAUSES = {name: cause for name, (cause, _) in _REMEDIES.items()}
 
 # A fifth of the sources is few: a check may use fewer than a result does, as its errors are Student's.
 _MIN_SOURCES = 4
@@ -174,3 +216,181 @@ def bootstrap_sources(solution, rng, n_draws=200):
     names = tuple(name for name, is_shown in zip(solution.names, shown, strict=True) if is_shown)
     error = np.sqrt(np.diag(solution.covariance)[shown])
     return Bootstrap(names=names, draws=draws, ratio=draws.std(axis=0, ddof=1) / error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTest:
+    """One test of the residuals."""
+
+    name: str  # what the residuals may depend on
+    n_terms: int  # number of terms that were tested
+    probability: float  # that chance alone gives as much, corrected for the number of tests
+    effect: float  # the most significant term, if it were the only one [mag, or mag per unit of the term]
+    effect_error: float
+    where: str  # this term in words
+    advice: str
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether the model is incomplete."""
+        return self.probability < MISMATCH
+
+    @property
+    def words(self) -> str:
+        """The result in words."""
+        size = format_measured(self.effect, self.effect_error)
+        chance = f"p = {self.probability:.2g}" if self.probability < MISMATCH else f"p = {self.probability:.2f}"
+        return f"residuals depend on {self.name} ({chance}): {self.where} {size}; {self.advice}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Columns to test, shape (n, q), and each in words."""
+
+    matrix: Design
+    words: Sequence[str]
+    beside: tuple[Design, ...] = ()  # columns that have tests of their own: what they explain is not tested
+
+
+def run_score_tests(solution: Solution, *, colour: np.ndarray | None = None, n_bands: int = 1) -> tuple[ScoreTest, ...]:
+    """Test a solution for unmodelled terms, if they are separable from its own."""
+    # ``colour`` is that of the source of each measurement fitted [mag], NaN where it is not known. Probabilities are
+    # corrected for all tests of ``n_bands`` solutions (Bonferroni).
+    found = [
+        test for name, columns in _list_tests(solution, colour) if (test := _test(solution, name, columns)) is not None
+    ]
+    return tuple(replace(test, probability=min(1.0, test.probability * len(found) * n_bands)) for test in found)
+
+
+def warn_of_mismatch(tests: Sequence[ScoreTest], band: str) -> None:
+    """Warn of each test that fails."""
+    for test in tests:
+        if test.is_mismatch:
+            warnings.warn(f"{band}: {test.words}", ModelMismatchWarning, stacklevel=2)
+
+
+def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple[str, _Columns]]:
+    m, weight = solution.measurements, solution.weight
+    detectors = ["array {} module {}".format(*part) for part in PARTS]
+    by_epoch = _indicate([(m.detector, detectors), (m.epoch, "in epoch")])
+    by_exposure = _indicate([(m.time, "exposure")])
+    each = _indicate([(m.detector, detectors), (m.time, "in exposure")])
+    yield "detector x epoch", by_epoch
+    yield "exposure", by_exposure
+    yield "exposure x detector", replace(each, beside=(by_epoch.matrix, by_exposure.matrix))
+    side = HALVES[m.module_code]
+    magnitude = solution.system.source_mean(weight, m.mag - solution.system.design @ solution.values)
+    magnitude = magnitude[solution.system.source]
+    middle = np.average(magnitude, weights=weight) if weight.any() else 0.0
+    contamination = 10 ** (0.4 * (magnitude - _CONTAMINATED))
+    # 2.5 mag are a factor of 10 in flux.
+    yield (
+        "magnitude x module",
+        _stack([side * (magnitude - middle) / 2.5, side * contamination], ["A - B per dex", "A - B at 22 mag"]),
+    )
+    if colour is not None and np.isfinite(colour).any():
+        shift = np.nan_to_num(colour - np.nanmedian(colour))
+        yield "colour x module", _stack([side * shift], ["A - B per mag of colour"])
+    yield from _list_maps(solution, detectors)
+    if m.x is not None and m.y is not None:
+        phases = [wave(2 * np.pi * place) for place in (m.x, m.y) for wave in (np.cos, np.sin)]
+        yield "pixel phase", _stack(phases, [f"{wave} of {axis}" for axis in "xy" for wave in ("cosine", "sine")])
+
+
+def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Columns:
+    """Make one column for each combination of labels that occurs: 1 in its rows."""
+    code, known = np.zeros(len(labels[0][0]), dtype=np.int64), []
+    for values, words in labels:
+        found, number = number_labels(np.asarray(values))
+        known.append([f"{words} {label}" if isinstance(words, str) else words[label] for label in found])
+        code = code * len(found) + number
+    codes, column = number_labels(code)
+    places = np.unravel_index(codes, [len(words) for words in known])
+    names = [" ".join(words[i] for words, i in zip(known, place, strict=True)) for place in np.transpose(places)]
+    return _Columns(Design.of_labels(column, len(codes)), names)
+
+
+def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
+    return _Columns(Design.of_columns(columns), words)
+
+
+def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
+    """List Legendre polynomials to order 2 of detector pixels, else of V2 and V3."""
+    m = solution.measurements
+    axes = ("V2", "V3") if m.x is None or m.y is None else ("x", "y")
+    codes, detector = number_labels(m.detector)
+    modules, module = number_labels(m.module_code)
+    on_detector = _map((getattr(m, axis) for axis in axes), detector)
+    in_module = _map((m.V2, m.V3), module)
+    shapes = (f"along {axes[0]}", f"along {axes[1]}", f"curved along {axes[0]}", "twisted", f"curved along {axes[1]}")
+    places = len(shapes) * np.arange(len(codes))
+    blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector))
+    matrix = Design(tuple(blocks), len(shapes) * len(codes))
+    words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
+    yield "position on detector", _Columns(matrix, words)
+    if len(modules) == len(MODULES):
+        side = HALVES[m.module_code]
+        columns = [side * shape for shape in (*on_detector, *in_module)]
+        words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
+        yield "position x module", _stack(columns, words)
+
+
+def _map(places: Iterable[np.ndarray], group: np.ndarray) -> np.ndarray:
+    """Evaluate polynomials to order 2 over what is seen of each detector or module."""
+    scaled = []
+    for place in places:
+        low, high = np.full(group.max() + 1, np.inf), np.full(group.max() + 1, -np.inf)
+        np.minimum.at(low, group, place)
+        np.maximum.at(high, group, place)
+        scaled.append((2 * place - low[group] - high[group]) / np.maximum(high - low, 1e-9)[group])
+    return multiply_legendre(*scaled, list_powers(2))
+
+
+def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
+    """Test the columns together; None where the fitted terms leave nothing of them."""
+    system, weight, free = solution.system, solution.weight, solution.free
+    behind = LinearSystem(columns.matrix, system.source).count_sources((weight > 0).astype(float))
+    kept = np.flatnonzero(behind >= _MIN_TESTED)
+    if not (q := len(kept)):
+        return None
+    joint = system.beside(*columns.beside, columns.matrix)
+    first = joint.design.n_terms - columns.matrix.n_terms
+    held, tested = np.append(np.flatnonzero(free), np.arange(len(free), first)), first + kept
+    information = joint.inform(weight)
+    change, left = information.project(held, tested)
+    project = np.zeros((joint.design.n_terms, q))
+    project[held], project[tested] = -change, np.eye(q)
+    # Residuals are from weighted means of the sources: their scores do not need to be freed of these again.
+    score = project.T @ joint.design.pull(weight * solution.residual)
+    spread = project.T @ joint.source_products(weight * solution.residual, np.ones(joint.n_sources)) @ project
+    before = np.diag(information.gram)[tested]
+    # Combinations with information of their own, in units of what each column held before.
+    root = np.sqrt(np.maximum(before, 1e-300))
+    share, vector = np.linalg.eigh(left / np.outer(root, root))
+    vector = vector[:, share > _LEAST_SHARE] / root[:, None]
+    n, k = int(np.count_nonzero(system.per_source(weight))), vector.shape[1]
+    alone = np.flatnonzero(np.diag(left) > _LEAST_SHARE * before)
+    if not k or n <= k + 1 or not alone.size:
+        return None
+    probability = _hotelling(vector.T @ score, vector.T @ spread @ vector, n)
+    strength = score[alone] / np.sqrt(np.maximum(np.diag(spread)[alone], 1e-300))
+    effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength).round(9)))
+    same = np.flatnonzero(np.abs(strength) >= _ALIAS * np.abs(strength[best]))[:3]
+    places = [best, *(i for i in same if i != best)]
+    return ScoreTest(
+        name=name, n_terms=k, probability=probability, effect=float(effect[best]),
+        effect_error=float(abs(effect[best] / strength[best])) if strength[best] else 0.0,
+        where=" or ".join(str(columns.words[kept[alone[i]]]) for i in places), advice=_REMEDIES[name][1],
+    )  # fmt: skip
+
+
+def _hotelling(score: np.ndarray, spread: np.ndarray, n: int) -> float:
+    """Compute the probability of scores of n sources, from their sum of squares."""
+    value, vector = np.linalg.eigh(spread)
+    good = value > 1e-9 * max(value.max(), 1e-300)
+    k = int(good.sum())
+    size = float(np.sum((vector[:, good].T @ score) ** 2 / value[good]))
+    if size >= n or n <= k:
+        return 0.0 if n > k else 1.0
+    # size / (1 - size / n): about the mean of the scores, not about 0.
+    return float(fisher.sf(size / (1 - size / n) * (n - k) / (n * k), k, n - k))

@@ -12,12 +12,12 @@ from jwst_modfix.fitting.blocks import (
     MAX_INFLATION,
     admit_drifts,
     admit_exposures,
+    admit_field,
     find_companions,
     find_references,
     report_terms,
 )
 from jwst_modfix.fitting.design import Choice, Model, Term, list_terms
-from jwst_modfix.fitting.fields import admit_field
 from jwst_modfix.fitting.linear import NULL_SHARE, Design, Information, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS, Measurements
 from jwst_modfix.table.table import MODULES

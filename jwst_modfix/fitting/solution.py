@@ -15,7 +15,6 @@ from scipy.stats import chi2
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import CHOICES, Choice
-from jwst_modfix.fitting.detector_scatter import estimate_detector_scatter
 from jwst_modfix.fitting.fields import Structure, carry_fields, choose_order, measure_structure
 from jwst_modfix.fitting.measurements import (
     DETECTORS,
@@ -36,6 +35,7 @@ from jwst_modfix.fitting.separability import (
     forecast_terms,
     readmit_terms,
 )
+from jwst_modfix.fitting.stability import estimate_detector_scatter
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, fix_gauge, judge, table_of_results
 from jwst_modfix.table.table import Gradient
 from jwst_modfix.text import align, count_nouns, format_measured, html_table, wrap

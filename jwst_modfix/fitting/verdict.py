@@ -10,9 +10,8 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
-from jwst_modfix.fitting.blocks import find_determined
+from jwst_modfix.fitting.blocks import field_error, find_determined
 from jwst_modfix.fitting.design import legendre
-from jwst_modfix.fitting.fields import field_error
 from jwst_modfix.fitting.measurements import DETECTORS, ORIGIN, Measurements
 from jwst_modfix.table.table import BASELINES, FULL_FRAME, MODULES, Field, OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.text import format_measured

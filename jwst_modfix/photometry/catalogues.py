@@ -199,13 +199,13 @@ def _find_exposures(path, table, headers):
             f"{path}: must have the column exposure, or the name of one member as its own; "
             f"it has {', '.join(table.colnames)}"
         )
-    places = {}
+    places, stems = {}, [_stem(header.name) for header in headers]
     names, count = _texts(path, table, "exposure")
     for name, row in zip(names.tolist(), np.cumsum(count) - count + 1, strict=True):
         if name in places:
             continue
         stem = _stem(Path(name).name)
-        exact = [k for k, header in enumerate(headers) if _stem(header.name) == stem]
+        exact = [k for k, other in enumerate(stems) if other == stem]
         found = exact or [k for k, header in enumerate(headers) if header.name.startswith(f"{stem}_")]
         if len(found) != 1:
             what = f"{len(found)} members" if found else "no member"

@@ -25,7 +25,7 @@ _ARCSEC = np.deg2rad(1 / 3600)  # radians: chord of the unit sphere per arcsec
 _MATCH_RADIUS = 0.15  # arcsec
 _SEARCH_RADIUS = 1.5  # arcsec: pointing errors of the observatory, before tweakreg, are smaller
 _MIN_MATCHES = 5
-_NEIGHBOURS = 32  # searched for isolation
+_NEIGHBOURS = (4, 32)  # searched for isolation
 _MIN_NEIGHBOUR = 0.1  # of the flux of a source, for a neighbour that counts
 _BEYOND = 30.0  # arcsec around a footprint: far more than pointing errors and the neighbours of a source
 
@@ -264,9 +264,13 @@ def find_shift(ra, dec, ra_list, dec_list) -> tuple[float, float]:
 def measure_isolation(ra, dec, flux) -> np.ndarray:
     """Find the distance to the nearest source of 0.1 of the flux [arcsec], or inf."""
     vectors = unit_vectors(ra, dec)
-    distance, row = cKDTree(vectors).query(vectors, k=_NEIGHBOURS + 1)
-    bright = np.append(flux, -np.inf)[row[:, 1:]] > _MIN_NEIGHBOUR * flux[:, None]
-    return np.where(bright, distance[:, 1:], np.inf).min(axis=1) / _ARCSEC
+    tree, nearest, left = cKDTree(vectors), np.full(len(vectors), np.inf), np.arange(len(vectors))
+    for count in _NEIGHBOURS:  # most sources have one among few
+        distance, row = tree.query(vectors[left], k=count + 1)
+        bright = np.append(flux, -np.inf)[row[:, 1:]] > _MIN_NEIGHBOUR * flux[left, None]
+        nearest[left] = np.where(bright, distance[:, 1:], np.inf).min(axis=1) / _ARCSEC
+        left = left[~np.isfinite(nearest[left])]
+    return nearest
 
 
 def _angles(vectors):

@@ -15,10 +15,10 @@ from jwst_modfix.derivation.bands import BandResult, difference_of_centres
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.derivation.provenance import describe_derivation, plain
 from jwst_modfix.errors import ReferenceTableError
+from jwst_modfix.fitting.checks import CAUSES
 from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import ORIGIN, PARTS, Measurements
 from jwst_modfix.fitting.robust import OUTLIER_SIGMA, error_of_median, robust_width
-from jwst_modfix.fitting.score_tests import CAUSES
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
 from jwst_modfix.photometry.frames import offsets
@@ -315,12 +315,15 @@ def find_everything(
 
 def _find_copies(points: Table, files: list[str]) -> _Found:
     """Find exposures with equal magnitudes, which are one exposure."""
-    source, mag, exposure = (np.asarray(points[name]) for name in ("source", "mag", "exposure"))
+    by_mag = np.argsort(points["mag"])
+    equal = np.diff(points["mag"][by_mag]) == 0  # few are: to sort all by source takes five times as long
+    rows = by_mag[np.append(equal, False) | np.append(False, equal)]
+    source, mag, exposure = (np.asarray(points[name])[rows] for name in ("source", "mag", "exposure"))
     order = np.lexsort([exposure, mag, source])
     same = (np.diff(source[order]) == 0) & (np.diff(mag[order]) == 0)
     pairs = np.stack([exposure[order][:-1][same], exposure[order][1:][same]], axis=1)
     for pair, count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
-        share = count / min(np.count_nonzero(exposure == number) for number in pair)
+        share = count / min(np.count_nonzero(points["exposure"] == number) for number in pair)
         if share > _SAME:
             words = f"{' and '.join(files[number] for number in pair)} have {share:.0%} of their magnitudes in common"
             yield "double exposure", words, "leave one of them out: its errors count twice"

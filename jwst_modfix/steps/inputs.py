@@ -52,13 +52,18 @@ class OfflineStep(JwstStep):
 
     def run(self, *args: Any) -> Any:
         """Run the step; its last lines, or an error of ours, end the log."""
+        if self.skip and self.parent:
+            return args[0]  # stpipe would record in it that the step is skipped
         # What is imported is kept out of the garbage collections of the run, which take 0.4 s otherwise.
         is_ours = gc.get_freeze_count() == 0
         if is_ours:
             gc.freeze()
         with results_shown_plain():
             try:
-                self._make_folder()
+                if self.output_dir:
+                    folder = Path(os.path.expandvars(self.output_dir)).expanduser()
+                    with explained(folder, "cannot be made"):
+                        folder.mkdir(parents=True, exist_ok=True)
                 result = super().run(*args)
             except ModuleOffsetError as error:
                 for line in error.lines:
@@ -72,12 +77,6 @@ class OfflineStep(JwstStep):
 
     def conclude(self, given: Sequence[Any]) -> None:
         """Log the last lines of a run on these inputs."""
-
-    def _make_folder(self) -> None:
-        if self.output_dir:
-            folder = Path(os.path.expandvars(self.output_dir)).expanduser()
-            with explained(folder, "cannot be made"):
-                folder.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def get_config_from_reference(cls, *_args: Any, **_kwargs: Any) -> config_parser.ConfigObj:

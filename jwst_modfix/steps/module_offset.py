@@ -5,41 +5,25 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jwst.datamodels import ModelLibrary
-from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
 
-from jwst_modfix.apply.decide import (
-    Correction,
-    Decision,
-    Output,
-    correct_members,
-    nothing_changed,
-    refuse_together,
-    summarize,
-)
+from jwst_modfix.apply.decide import Correction, Decision, Output, correct_members, nothing_changed, refuse_together
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
+from jwst_modfix.steps import inputs
 from jwst_modfix.steps.associations import Association, rename_product, write_association
-from jwst_modfix.steps.inputs import (
-    PACKED,
-    AssociationLibrary,
-    OfflineStep,
-    copy_members,
-    each,
-    name_inputs,
-    read_input,
-    shorten,
-)
+from jwst_modfix.steps.inputs import AssociationLibrary, each
 from jwst_modfix.steps.outputs import plan_outputs, refuse_replaced
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.text import count_nouns, log, log_result, show_progress
+from jwst_modfix.text import count_nouns, log, log_result
 
 __all__ = ["ModuleOffsetStep"]
 
@@ -47,7 +31,7 @@ __all__ = ["ModuleOffsetStep"]
 yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))
 
 
-class ModuleOffsetStep(OfflineStep):
+class ModuleOffsetStep(inputs.OfflineStep):
     """
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
@@ -81,10 +65,6 @@ class ModuleOffsetStep(OfflineStep):
     output_use_model = boolean(default=True)  # Name output files after each exposure
     """  # noqa: E501
 
-    def run(self, *args: Any) -> Any:  # numpydoc ignore=PR01,RT01
-        """Run the step; if it is skipped in a pipeline, leave the status as it is."""
-        return args[0] if self.skip and self.parent else super().run(*args)
-
     def process(self, input_data: Any = None, *more: Any) -> Any:
         """
         Correct the input.
@@ -114,14 +94,17 @@ class ModuleOffsetStep(OfflineStep):
             )
         self.decisions = self.decisions if self.is_part else ()
         correction = self._make_correction()
-        given = read_input([input_data, *more] if more else input_data, self.make_input_path)
+        given = inputs.read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix, self._written = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix, {}
         self._product = ""
-        if isinstance(given, Association):
-            return self._process_association(given, correction)
-        if isinstance(given, ModelLibrary):
+        association = given if isinstance(given, Association) else None
+        if association:
+            association.warn_of_missing()
+            if not self.in_memory:
+                check_writable(Path.cwd())  # where a library on disk keeps its files
+        elif isinstance(given, ModelLibrary):
             self._rename_product(given)
-        return self._process_exposures(given, correction)
+        return self._process(given, association, correction)
 
     def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
         """Record the step's log; leave CAL_VER, the version of the calibration."""
@@ -150,7 +133,7 @@ class ModuleOffsetStep(OfflineStep):
 
     def _locate_output(self, name: str | None) -> Path:
         """Find where the result for an input of this name is written."""
-        name = PACKED.sub(r"\1", str(name or self.default_output_file()))
+        name = inputs.PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
     def _rename_product(self, library: ModelLibrary) -> None:
@@ -161,12 +144,6 @@ class ModuleOffsetStep(OfflineStep):
             pipeline.output_file = rename_product(name, self._suffix)
             log.info("The product is named %s, not to replace an uncorrected %s", pipeline.output_file, name)
 
-    def _refuse_output_file(self, what: str) -> None:
-        if self.save_results and self.output_file:
-            raise ModuleOffsetError(
-                f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
-            )
-
     def _make_correction(self) -> Correction:
         """Gather the parameters, refuse contradictions, and log which table is used."""
         if not (self.apply_offset or self.apply_slope or self.inverse):
@@ -176,38 +153,34 @@ class ModuleOffsetStep(OfflineStep):
         table = None
         if not self.inverse:
             # Not by stpipe, which would put the folder before ~ and $VAR.
-            table, self._table, source = choose_table(self.override_moduleoffset)
-            log.info("Table %s (hash %s), %s", table.name, table.digest, source)
-            if table.valid_for.is_empty:
-                unknown = (
-                    "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
-                )
-                log.warning(unknown, table.name)
+            table, self._table = choose_table(self.override_moduleoffset)
         return Correction(
             table=table, apply_offset=self.apply_offset, apply_slope=self.apply_slope, inverse=self.inverse,
             on_invalid=self.on_invalid, on_missing=self.on_missing, on_nothing=self.on_nothing,
         )  # fmt: skip
 
-    def _process_exposures(self, given: Any, correction: Correction) -> Any:
+    def _process(self, given: Any, association: Association | None, correction: Correction) -> Any:
         """Correct files and models; the result is of the kind of the input."""
-        is_one = isinstance(given, Path | datamodels.JwstDataModel)
-        members = [given] if is_one else given
-        if len(members) > 1:
-            self._refuse_output_file(f"{len(members)} exposures have")
-        sources, targets, protected = [], [], []
-        for item in each(members, modify=False) if self.save_results else ():
-            name = item.name if isinstance(item, Path) else item.meta.filename
-            target = self._locate_output((len(members) == 1 and self.output_file) or name)
-            sources.append(item if isinstance(item, Path) else None)
-            targets.append(target)
-            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
-            protected.append(sources[-1] or target.with_name(Path(str(name)).name))
-        outputs = plan_outputs(sources, targets, protected, correction, self.on_existing)
+        is_one, product = isinstance(given, Path | JwstDataModel), None
+        members = [given] if is_one else association.science if association else given
+        if association and self.save_results:
+            stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
+            product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
+        outputs = self._plan(members, association, product, correction)
         if not is_one or self.on_nothing == "error":  # one is refused when it is corrected
-            refuse_together(each(members, of_science=True, modify=False), correction)
-        if self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
-            members = copy_members(members, self._suffix)
-        results = self._correct(each(members, of_science=True), correction, len(members), outputs)
+            where = association.stem if association else ""
+            refuse_together(each(members, of_science=True, modify=False), correction, where=where)
+        if association and not product:
+            members = AssociationLibrary(association.corrected(self._suffix, None, {}), on_disk=not self.in_memory)
+        elif self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
+            members = inputs.copy_members(members, self._suffix)
+        decisions, results = correct_members(
+            each(members, of_science=True), correction, total=len(members), outputs=outputs, product=product,
+            workers=self.workers, scheduler=self.scheduler,
+        )  # fmt: skip
+        self.decisions += tuple(decisions)
+        if association and product:
+            return self._write_association(association, product, outputs, results)
         if not isinstance(members, list):
             return members
         for number, item in enumerate(members):
@@ -216,48 +189,36 @@ class ModuleOffsetStep(OfflineStep):
                 self._written[id(results[number])] = str(outputs[item].path)
         return results[0] if is_one else results
 
-    def _process_association(self, association: Association, correction: Correction) -> ModelLibrary:
-        """Correct and write each member; without output files, correct a library."""
-        association.warn_of_missing()
-        if not self.in_memory:
-            check_writable(Path.cwd())  # where a library on disk keeps its files
-        targets, product = {}, None
-        self._refuse_output_file("an association has")
-        if self.save_results:
-            targets = {path: self._locate_output(path.name) for path in association.science}
-            stem = self.remove_suffix(association.stem)[0] if self.inverse else association.stem
-            product = self._locate_output("any").with_name(f"{stem}_{self._suffix}_asn.json")
-        outputs = plan_outputs(targets, targets.values(), association.files, correction, self.on_existing, product)
-        refuse_together(association.science, correction, where=association.stem)
-        corrected = association.corrected(self._suffix, product, targets)
-        if product is None:
-            library = AssociationLibrary(corrected, on_disk=not self.in_memory)
-            self._correct(each(library), correction, len(library))
-            return library
-        results = self._correct(outputs, correction, len(outputs), outputs, product)
-        refuse_replaced(outputs.values())
-        write_association(corrected)
-        self._product = f"Association of {count_nouns(len(results), 'member')}: {shorten(product)}"
-        groups = dict(zip(targets.values(), results, strict=True))
-        library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups)
-        self._written[id(library)] = [str(path) for path in groups]
-        return library
+    def _plan(self, members: Any, association: Association | None, product: Path | None,
+              correction: Correction) -> dict[Path, Output]:  # fmt: skip
+        """Find the output of each member, where outputs are saved."""
+        if self.save_results and self.output_file and (association or len(members) > 1):
+            what = "an association has" if association else f"{len(members)} exposures have"
+            raise ModuleOffsetError(
+                f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
+            )
+        sources, targets, protected = [], [], association.files if association else []
+        for item in each(members, modify=False) if self.save_results else ():
+            name = item.name if isinstance(item, Path) else item.meta.filename
+            source, target = item if isinstance(item, Path) else None, self._locate_output(self.output_file or name)
+            sources.append(source)
+            targets.append(target)
+            # A model does not say where it was opened from: a file of its name in the output folder may be its own.
+            protected.append(source or target.with_name(Path(str(name)).name))
+        return plan_outputs(sources, targets, protected, correction, self.on_existing, product)
 
-    def _correct(self, members: Iterable[Any], correction: Correction, total: int,
-                 outputs: Mapping[Path, Output] | None = None, product: Path | None = None) -> list[Any]:  # fmt: skip
-        """Correct each member, log what was done, and return the results."""
-        workers = {"workers": self.workers, "scheduler": self.scheduler}
-        corrected = correct_members(members, correction, outputs, product=product, **workers)
-        decisions, results = [], []
-        for decision, result in show_progress(
-            corrected, "Undoing" if self.inverse else "Correcting", total=total, has_lines=False
-        ):
-            decisions.append(decision)
-            results.append(result)
-        self.decisions += tuple(decisions)
-        if len(decisions) > 1 or any(decision.action == "skip" for decision in decisions):
-            summarize(decisions)
-        return results
+    def _write_association(self, association: Association, product: Path, outputs: dict[Path, Output],
+                           groups: list[Any]) -> ModelLibrary:  # fmt: skip
+        """Write the association of the outputs; the result is their library."""
+        refuse_replaced(outputs.values())
+        targets = {path: output.path for path, output in outputs.items()}
+        corrected = association.corrected(self._suffix, product, targets)
+        write_association(corrected)
+        self._product = f"Association of {count_nouns(len(targets), 'member')}: {inputs.shorten(product)}"
+        groups_by_path = dict(zip(targets.values(), groups, strict=True))
+        library = AssociationLibrary(corrected, on_disk=not self.in_memory, groups=groups_by_path)
+        self._written[id(library)] = list(map(str, groups_by_path))
+        return library
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
         """Log where the association is, or that nothing was corrected and what to do."""
@@ -268,7 +229,7 @@ class ModuleOffsetStep(OfflineStep):
         text = nothing_changed(self.decisions, self.inverse)
         if not self.inverse:
             text += (
-                f"; derive a table: strun module_offset_derive {name_inputs(given, 'ASN')}; or carry one over: "
+                f"; derive a table: strun module_offset_derive {inputs.name_inputs(given, 'ASN')}; or carry one over: "
                 f"modfix rebase {shlex.quote(self._table)} --from-photom OLD --to-photom NEW -o new_moduleoffset.asdf"
             )
         log_result(text, logging.WARNING, is_whole=True)

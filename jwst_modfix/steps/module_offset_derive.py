@@ -15,7 +15,7 @@ from typing import Any
 from jwst_modfix.derivation.derive import Derivation, Members, Options, derive_members, list_results
 from jwst_modfix.errors import AssociationError, MeasurementsError
 from jwst_modfix.files import check_targets, check_writable, explained, part_folder, remove_leftovers
-from jwst_modfix.fitting.drift import describe_drifts
+from jwst_modfix.fitting.stability import describe_drifts
 from jwst_modfix.jobs import Cache, Workers
 from jwst_modfix.photometry.columns import write_measurements
 from jwst_modfix.steps.associations import Association, is_science

@@ -99,18 +99,24 @@ def refuse_packaged(path: Path) -> None:
 # ---- tables ----
 
 
-def choose_table(override: Any = None) -> tuple[OffsetTable, str, str]:
-    """Choose the user's, environment's or packaged table; its name; where it is from."""
+def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
+    """Choose and log the user's, environment's or packaged table; name it for users."""
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     table = getattr(override, "table", override)  # not by way of a model, which takes half a second
     if isinstance(table, OffsetTable):
-        return table, table.name, "given as a model"
-    if override is not None:
-        return read_table(override), str(override), f"from {override}"
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
-    if chosen:
-        return read_table(chosen), chosen, f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
-    table = table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE)
-    return table, "packaged", f"from the package, {PACKAGED_TABLE}"
+        name, source = table.name, "given as a model"
+    elif override is not None:
+        table, name, source = read_table(override), str(override), f"from {override}"
+    elif chosen:
+        table, name, source = read_table(chosen), chosen, f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
+    else:
+        table, name = table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE), "packaged"
+        source = f"from the package, {PACKAGED_TABLE}"
+    log.info("Table %s (hash %s), %s", table.name, table.digest, source)
+    if table.valid_for.is_empty:
+        unknown = "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
+        log.warning(unknown, table.name)
+    return table, name
 
 
 def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:

@@ -6,6 +6,7 @@ Every value is checked when it is given: one that breaks a rule raises `~jwst_mo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import html
 import json
@@ -642,7 +643,7 @@ class OffsetTable:
             "valid_for": asdict(self.valid_for),
         }
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """First 12 hex digits of the SHA-256 of the coefficients, without metadata."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
