@@ -22,7 +22,7 @@ from jwst_modfix.derivation.joined import read_measurements
 from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
 from jwst_modfix.photometry import forced
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.steps.module_offset_derive import _summarize
+from jwst_modfix.steps.module_offset_derive import _summarize, find_members
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
@@ -333,6 +333,11 @@ def test_a_cache_is_a_folder_or_no(folder, tmp_path, value):
 def test_an_unknown_choice_is_refused_in_python_too(name):
     with pytest.raises(MeasurementsError, match=rf"{name}: must be one of .*; got 'wrong'"):
         derive(["no_such_file.fits"], **{name: "wrong"})
+
+
+def test_a_file_that_is_named_twice_is_one_member():
+    found = find_members(["a_cal.fits", "b_cal.fits", "a_cal.fits"])
+    assert ([path.name for path in found.paths], found.epochs) == (["a_cal.fits", "b_cal.fits"], (None, None))
 
 
 def test_an_input_that_names_no_files_is_refused():
