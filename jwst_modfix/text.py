@@ -12,24 +12,6 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = [
-    "HIDDEN_CATEGORIES",
-    "align",
-    "annotate",
-    "count_nouns",
-    "describe_band",
-    "format_measured",
-    "has_hidden",
-    "html_table",
-    "is_url",
-    "log",
-    "log_result",
-    "plain_text",
-    "results_shown_plain",
-    "show_progress",
-    "wrap",
-]
-
 WIDTH = 78
 
 Item = TypeVar("Item")

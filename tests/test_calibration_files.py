@@ -120,24 +120,35 @@ def test_a_file_that_is_no_photom_file_is_refused_by_what_it_is(tmp_path, damage
 # ---- export into photom files ----
 
 
-def table_of(*zero_points, rows=(), **more):
-    return OffsetTable(rows=[*rows, *zero_points], meta={"description": "d"}, **more)
+def table_of(*rows, **more):
+    return OffsetTable(rows=rows, meta={"description": "d"}, **more)
 
 
 def point(detector="NRCA2", zero_point=0.05, filter="F200W", **more):
     return ZeroPointRow(detector=detector, filter=filter, zero_point=zero_point, zero_point_error=0.001, **more)
 
 
-def test_the_exported_zero_point_gives_what_the_correction_gives(modfix, rate, area, tmp_path):
+@pytest.fixture
+def export(modfix, tmp_path):
+    """Export rows into a photom file p.fits of NRCA2: ``export([row, ...], {filter: PHOTMJSR})`` gives the output."""
+
+    def run(rows, values=None, *options, status=0, times=None):
+        table_of(*rows).write("t.asdf", overwrite=True)
+        path = Path(write_photom(tmp_path / "p.fits", "NRCA2", values or {"F200W": 2.0}, times=times))
+        before = path.read_bytes()
+        output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", *options, status=status)
+        assert (path.read_bytes(), Path("new.fits").exists()) == (before, status == 0)
+        return output
+
+    return run
+
+
+def test_the_exported_zero_point_gives_what_the_correction_gives(export, rate, area, tmp_path):
     """The stock photom step with the exported file: z = +50 mmag of the full frame and +20 mmag of SUB160."""
-    table_of(point(), point(zero_point=0.02, subarray="SUB160")).write(tmp_path / "t.asdf")
     values = {("F200W", "CLEAR", "FULL"): 2.0, ("F200W", "CLEAR", "SUB160"): 2.2, ("F150W", "CLEAR", "FULL"): 3.0}
-    write_photom(tmp_path / "p.fits", "NRCA2", values, times=LINEAR)
-    before = (tmp_path / "p.fits").read_bytes()
-    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits")
+    output = export([point(), point(zero_point=0.02, subarray="SUB160")], values, times=LINEAR)
     assert "z +50.00 mmag" in output
     assert "z +20.00 mmag" in output
-    assert (tmp_path / "p.fits").read_bytes() == before
     for subarray, z in (("FULL", 0.05), ("SUB160", 0.02)):
         stock, exported = (
             run_photom(rate(subarray=subarray), tmp_path / name, area) for name in ("p.fits", "new.fits")
@@ -147,45 +158,36 @@ def test_the_exported_zero_point_gives_what_the_correction_gives(modfix, rate, a
     assert other.meta.photometry.conversion_megajanskys == pytest.approx(3.0 / (1 - 0.02 * 500 / 365), rel=1e-6)
 
 
-def test_a_field_is_left_out_of_a_photom_file_only_if_asked(modfix, tmp_path):
-    field = Field(order=1, coefficients=((0.0, 0.002), (0.001,)))
-    table_of(point(field=field, field_error=0.001)).write(tmp_path / "t.asdf")
-    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
-    refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+def test_a_field_is_left_out_of_a_photom_file_only_if_asked(export):
+    row = point(field=Field(order=1, coefficients=((0.0, 0.002), (0.001,))), field_error=0.001)
+    refused = export([row], status=1)
     assert "a photom file cannot carry the field of zero point (detector=NRCA2" in refused
     assert "'modfix convert --flat'" in refused
-    modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", "--drop-slope")
+    export([row], None, "--drop-slope")
     assert fits.getdata("new.fits")["photmjsr"] == pytest.approx(2.0 * 10**0.02, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["offset", "zero point"])
-def test_a_value_that_is_partly_in_the_file_is_refused_with_the_size_of_that_part(modfix, tmp_path, kind):
+def test_a_value_that_is_partly_in_the_file_is_refused_with_the_size_of_that_part(export, kind):
     """Truth: derived at 2.100, and 2.5 log10(2.100 / 2.026) = 38.95 mmag of it are in a file that has 2.026."""
     row = OffsetRow(array="2", filter="F200W", offset=-0.05, offset_error=0.001, photmjsr={"A": 2.1, "B": 2.0})
-    table = table_of(rows=(row,)) if kind == "offset" else table_of(point(photmjsr=2.1))
-    table.write(tmp_path / "t.asdf")
-    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.026})
-    refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+    row = row if kind == "offset" else point(photmjsr=2.1)
+    refused = export([row], {"F200W": 2.026}, status=1)
     assert f"is 2.026, but the row was derived at 2.1 ({2500 * np.log10(2.1 / 2.026):+.1f} mmag)" in refused
     assert "'modfix rebase'" in refused
-    assert not (tmp_path / "new.fits").exists()
-    write_photom(tmp_path / "right.fits", "NRCA2", {"F200W": 2.1})
-    modfix("convert", "t.asdf", "new.fits", "--photom", "right.fits")
+    export([row], {"F200W": 2.1})
 
 
 @pytest.mark.parametrize(("date", "is_refused"), [("2022-05-02", False), ("2024-05-01", True)])
-def test_photmjsr_is_compared_at_the_date_of_the_row(modfix, tmp_path, date, is_refused):
+def test_photmjsr_is_compared_at_the_date_of_the_row(export, date, is_refused):
     """Truth: 2.0 at MJD 59700 (2022-05-01), and 2.0 / (1 - 0.02 * 731 / 365) = 2.0835 two years later."""
-    table_of(point(photmjsr=2.0, photmjsr_date=date)).write(tmp_path / "t.asdf")
-    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0}, times=LINEAR)
-    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=int(is_refused))
+    output = export([point(photmjsr=2.0, photmjsr_date=date)], times=LINEAR, status=int(is_refused))
     assert ("is 2.08345, but the row was derived at 2" in output) == is_refused
 
 
-def test_all_rows_that_do_not_fit_are_named_at_once(modfix, tmp_path):
-    table_of(point(photmjsr=2.1), point(filter="F150W", photmjsr=3.1)).write(tmp_path / "t.asdf")
-    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0, "F150W": 3.0})
-    refused = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+def test_all_rows_that_do_not_fit_are_named_at_once(export):
+    rows = [point(photmjsr=2.1), point(filter="F150W", photmjsr=3.1)]
+    refused = export(rows, {"F200W": 2.0, "F150W": 3.0}, status=1)
     assert "filter=F200W" in refused
     assert "filter=F150W" in refused
 
@@ -470,19 +472,15 @@ def test_a_column_that_cannot_take_the_factor_is_refused(modfix, tmp_path, name,
 
 
 @pytest.mark.parametrize(("has_subarrays", "status"), [(False, 1), (True, 0)])
-def test_a_row_of_a_subarray_is_not_lost_in_a_file_that_has_one_row_for_all(modfix, tmp_path, has_subarrays, status):
+def test_a_row_of_a_subarray_is_not_lost_in_a_file_that_has_one_row_for_all(export, has_subarrays, status):
     values = {("F200W", "CLEAR", "FULL"): 2.0, ("F200W", "CLEAR", "SUB160"): 2.0} if has_subarrays else {"F200W": 2.0}
-    write_photom(tmp_path / "p.fits", "NRCA2", values)
-    table_of(point(zero_point=0.03), point(zero_point=0.06, subarray="SUB160")).write("t.asdf")
-    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=status)
+    output = export([point(), point(zero_point=0.06, subarray="SUB160")], values, status=status)
     words = "has one row for all subarrays and cannot carry zero point (detector=NRCA2, filter=F200W, pupil=CLEAR, sub"
     assert (words in output) == (status == 1)
 
 
-def test_a_photom_file_that_the_row_does_not_name_is_refused(modfix, tmp_path):
-    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0})
-    table_of(point(photom="other.fits")).write("t.asdf")
-    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+def test_a_photom_file_that_the_row_does_not_name_is_refused(export):
+    output = export([point(photom="other.fits")], status=1)
     assert "zero point (detector=NRCA2, filter=F200W, pupil=CLEAR) was derived with other.fits" in output
 
 
@@ -493,10 +491,8 @@ def test_a_photom_file_that_the_row_does_not_name_is_refused(modfix, tmp_path):
         ({"timecoeff_linear": (0.5,)}, "2030-01-01", "-"),
     ],
 )
-def test_a_date_at_which_a_loss_is_not_defined_is_refused(modfix, tmp_path, times, date, found):
-    write_photom(tmp_path / "p.fits", "NRCA2", {"F200W": 2.0}, times=times)
-    table_of(point(photmjsr=2.0, photmjsr_date=date)).write("t.asdf")
-    output = modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits", status=1)
+def test_a_date_at_which_a_loss_is_not_defined_is_refused(export, times, date, found):
+    output = export([point(photmjsr=2.0, photmjsr_date=date)], times=times, status=1)
     assert f"pupil=CLEAR) is {found}" in output
     assert "but the row was derived at 2" in output
 

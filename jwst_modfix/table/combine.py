@@ -1,6 +1,5 @@
 """Tables edited, merged and compared."""
 
-import copy
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,36 +50,31 @@ def edit_row(
     identity = (key[kind.part], key["filter"], key["pupil"], key.get("subarray", ""))
     if mismatch := find_mismatch(*identity, form="--{} {}", joint=" "):
         raise ReferenceTableError(f"{path}: no exposure can match this row: {mismatch}")
-    before = file.read_tree(path)
-    rows = file.table_from_tree(before, str(path)).rows
-    line = _history_line(key, next((row for row in rows if row.identity == identity), None), changes, path)
-    after = _edit(before, f"{kind.kind}s", key, changes, line)
-    document = file.TableText(path)
-    document.update(document.tree, before, after)
-    return line, document.write(target, after)
-
-
-def _edit(tree: Any, block: str, key: Mapping[str, str], changes: Mapping[str, float], line: str) -> Any:
-    """Make the edit in a copy of a tree of plain values."""
-    tree = copy.deepcopy(tree)
-    rows, meta = tree.setdefault(block, []), tree["meta"]
-    place = {"pupil": "CLEAR", "subarray": None, **key}
-    row = next((row for row in rows if {"pupil": "CLEAR", "subarray": None, **row}.items() >= place.items()), None)
-    if row is None:
-        rows.append({**key, **changes})
-    else:
-        row.update(changes)
-    meta.setdefault("history", []).append(line)
-    if "schema_version" in meta and (version := file.needed_version(tree)) != "1.0.0":
-        meta["schema_version"] = version
-    return tree
-
-
-def _history_line(key: Mapping[str, str], row: Row | None, changes: Mapping[str, float], path: Path) -> str:
-    units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
+    plain, document = file.read_tree(path), file.TableText(path)
+    rows = [row for row in file.table_from_tree(plain, str(path)).rows if isinstance(row, kind)]
+    row = next((row for row in rows if row.identity == identity), None)
     new = {name: value for name, value in changes.items() if row is None or getattr(row, name) != value}
-    if not new:
-        raise ReferenceTableError(f"{path}: {row and row.label} has these values already; nothing to change")
+    if row and not new:
+        raise ReferenceTableError(f"{path}: {row.label} has these values already; nothing to change")
+    line, block = _history_line(key, row, new), f"{kind.kind}s"
+    for tree, put in ((plain, _put), (document.tree, document.put)):
+        if row is None:
+            put(tree, block, [{**key, **new}])
+        for name, value in new.items() if row else ():
+            put(tree[block][rows.index(row)], name, value)
+        put(tree["meta"], "history", [line])
+        if "schema_version" in tree["meta"] and (version := file.needed_version(plain)) != "1.0.0":
+            put(tree["meta"], "schema_version", version)
+    return line, document.write(target, plain)
+
+
+def _put(parent: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value of a mapping, or append to a list in it."""
+    parent[key] = parent.get(key, []) + value if isinstance(value, list) else value
+
+
+def _history_line(key: Mapping[str, str], row: Row | None, new: Mapping[str, float]) -> str:
+    units = {"slope": "mag/arcmin", "slope_error": "mag/arcmin", "direction": "deg"}
     words = ", ".join(
         f"{name} " + (f"{getattr(row, name)} -> " if row else "") + f"{value!r} {units.get(name, 'mag')}"
         for name, value in new.items()

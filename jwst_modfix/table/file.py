@@ -384,16 +384,14 @@ class TableText:
         self._yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
         self.tree = self._yaml.load(body)
 
-    def update(self, node: Any, before: Any, after: Any) -> None:
-        """Make what was added and changed between two trees in the node of the first one."""
-        known = dict(_items(before))
-        for key, value in _items(after):
-            if key not in known:
-                self._add(node, key, value)
-            elif isinstance(value, dict | list):
-                self.update(node[key], known[key], value)
-            elif value != known[key]:
-                node[key] = self._node(value)
+    def put(self, parent: Any, key: str, value: Any) -> None:
+        """Set a value of a mapping, or append the only one of a list to the list in it."""
+        if key not in parent:
+            self._add(parent, key, value)
+        elif isinstance(value, list):
+            self._add(parent[key], None, value[0])
+        else:
+            parent[key] = self._node(value)
 
     def _node(self, value: Any) -> Any:
         """Make a node of the document from a plain value."""
@@ -433,10 +431,6 @@ class TableText:
         with written_whole(output) as partial:
             partial.write_bytes(content.replace(b"\n", self._newline))
         return table
-
-
-def _items(block: Any) -> Iterable[tuple[Any, Any]]:
-    return block.items() if isinstance(block, dict) else enumerate(block)
 
 
 def _last_comment(node: Any) -> tuple[Any, Any, int]:

@@ -631,13 +631,9 @@ class OffsetTable:
 
     def _content(self) -> dict[str, Any]:
         """Collect values for equality and digest; schema 2 fields only where present."""
-        rows = list(map(asdict, sorted(self.rows, key=operator.attrgetter("identity"))))
-        for row in rows:
-            for name, value in list(row.items()):
-                if value is None and name not in _SCHEMA_1:
-                    del row[name]
+        rows = map(asdict, sorted(self.rows, key=operator.attrgetter("identity")))
         return {
-            "rows": rows,
+            "rows": [{n: value for n, value in row.items() if value is not None or n in _SCHEMA_1} for row in rows],
             "baseline": self.baseline,
             "gradient": self.gradient and asdict(self.gradient),
             "valid_for": asdict(self.valid_for),
