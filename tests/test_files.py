@@ -184,3 +184,13 @@ def test_the_state_of_a_file_changes_with_its_content_and_with_the_file(tmp_path
         known.append(files.file_state(path))
     assert len(set(known)) == 4
     assert files.file_state(copy) is None
+
+
+def test_links_of_folders_are_followed_and_not_those_of_files(tmp_path):
+    """Truth: a link to the data is the name that a product is given."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").touch()
+    (tmp_path / "real" / "named").symlink_to(tmp_path / "real" / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for name in ("a", "named", "absent"):
+        assert files.locate(tmp_path / "link" / name) == tmp_path.resolve() / "real" / name

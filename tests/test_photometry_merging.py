@@ -11,6 +11,7 @@ from jwst_modfix.photometry.source_list import (
     find_shift,
     measure_isolation,
     merge_detections,
+    refine_centroids,
 )
 
 ARCSEC = 1 / 3600
@@ -136,3 +137,13 @@ def test_sources_near_an_exposure_are_measured_in_it():
     sources = merge_detections([Detections(exposure="e", band="b", ra=ra, dec=ra * 0 + 0.008, flux=ra * 0 + 1e-6)])
     assert sources.rows_near(make_header(east=0, ra=150.0)).tolist() == [1, 2, 3]
     assert sources.rows_near(make_header()).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("start", "expected"), [(32.0, 30.0), (26.0, 30.0), (37.0, 37.0), (55.0, 55.0)])
+def test_a_centroid_that_strays_to_a_neighbour_or_finds_no_light_is_given_up(start, expected):
+    """Truth: a star at (30, 30); a centroid may move by 0.15 arcsec, which are 4.8 pixels."""
+    y, x = np.mgrid[:61, :61]
+    star = np.exp(-((x - 30) ** 2 + (y - 30) ** 2) / (2 * 1.5**2)) * (np.hypot(x - 30, y - 30) < 15)
+    header = make_header(pixar_sr=np.deg2rad(0.031 / 3600) ** 2)
+    found = refine_centroids(star, np.array([start]), np.array([30.0]), header)
+    assert np.ravel(found) == pytest.approx([expected, 30.0], abs=0.02)
