@@ -17,18 +17,21 @@ from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 # Each file runs in one process: those that take minutes begin first, or a core would wait for them at the end.
 LONGEST = (
-    "test_solution_pulls",
     "test_steps_derive",
-    "test_end_to_end",
-    "test_image3",
+    "test_solution_pulls",
     "test_steps_associations",
-    "test_exposure",
+    "test_image3",
     "test_detectors_fields",
-    "test_fuzz_exposures",
+    "test_steps_module_offset",
+    "test_steps_inputs",
+    "test_apply",
+    "test_parallel",
+    "test_end_to_end",
+    "test_kills",
+    "test_photometry_exposures",
+    "test_exposure",
     "test_rebase",
     "test_calibration_files",
-    "test_apply",
-    "test_kills",
 )
 
 PAIR = ("NRCA2", "NRCB2")

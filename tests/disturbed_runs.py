@@ -1,4 +1,4 @@
-"""Runs of the step over six exposures that may be disturbed, and what they leave behind."""
+"""Runs of the step over four exposures that may be disturbed, and what they leave behind."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from jwst_modfix import ModuleOffsetStep
 
-MEMBERS = 6
+MEMBERS = 4
 DATES = {"DATE", "MODFDATE", "MODFJOB"}  # the last is a hash of DATE too
 PRODUCT = "set_modfix_asn.json"
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from jwst.stpipe import Step
 
 CONFIG = Path(__file__).parents[1] / "jwst_modfix" / "config"
 FACTOR = 10 ** (0.4 * -0.05267)  # array 2, F200W
@@ -27,6 +28,11 @@ def models_of(library):
         for index, model in enumerate(models):
             library.shelve(model, index, modify=False)
     return models
+
+
+def run_strun_here(*arguments):
+    """Run strun in this process, where the process is not the point."""
+    return Step.from_cmdline([str(CONFIG / "modfix.cfg"), *arguments])
 
 
 def run_strun(*arguments):

@@ -8,16 +8,29 @@ from pathlib import Path
 from jwst_modfix.errors import ExposureError
 from jwst_modfix.text import log
 
+HANG = 300  # s; nothing takes so long on the busiest machine
 
-def square(number):
-    """Square; the first job is the last to end."""
+
+def meet(number, last, fifo):
+    """Let the first job wait until the last one begins: both ends of a pipe open at once, however long that takes."""
+    signal.alarm(HANG)  # ends a worker that waits alone
+    if number == 0:
+        Path(fifo).read_text()
+    elif number == last:
+        Path(fifo).write_text("")
+    signal.alarm(0)
+
+
+def square(number, *meeting):
     log.warning("job %d", number)
-    time.sleep(0.3 if number == 0 else 0)
+    if meeting:
+        meet(number, *meeting)
     return number**2
 
 
-def process_of(number):
-    time.sleep(0.1)
+def process_of(number, *meeting):
+    if meeting:
+        meet(number, *meeting)
     return number, os.getpid()
 
 
@@ -44,11 +57,11 @@ def refuse(number, refused):
 
 
 def mark(number, folder):
-    """Leave a file; the second job fails."""
+    """Leave a file; the second job fails, the others take a while."""
     (Path(folder) / str(number)).touch()
     if number == 1:
         raise ExposureError("member 1: is refused")
-    time.sleep(0.2)
+    time.sleep(0.1)
 
 
 def write_pid_and_wait(fifo):

@@ -9,9 +9,7 @@ from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import chain
 from test_photometry_apertures import APERTURE, NOISE, SCALE, SHAPE, draw, make_frame, measure_source
 
-from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.provenance import describe_derivation
-from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.checks import ApertureDifference, compare_apertures
 from jwst_modfix.fitting.solution import fit_quietly
 from jwst_modfix.photometry.forced import growth_shares, systematic_error
@@ -142,15 +140,6 @@ def test_measurements_without_the_larger_aperture_are_not_selected(measured):
     found = derive(*given, aperture="extrapolated")
     assert set(np.asarray(found.measurements["reason"])[::10]) == {"large aperture"}
     assert "large aperture" not in np.asarray(derive(*given).measurements["reason"])
-
-
-def test_options_of_the_aperture():
-    with pytest.raises(MeasurementsError, match="aperture: must be one of r, large, extrapolated; got 'small'"):
-        Options(aperture="small")
-    with pytest.raises(
-        MeasurementsError, match="aperture: 'large' needs photometry='exposure'; got photometry='mosaic'"
-    ):
-        Options(aperture="large", photometry="mosaic")
 
 
 def test_floors_by_filter():

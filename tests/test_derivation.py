@@ -7,8 +7,9 @@ import pytest
 from astropy.time import Time
 from derivation_of_magnitudes import CONTEXTS, DRIFT, PHOTMJSR, ROWS, SKY, derive, simulate_photometry
 
+from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.provenance import make_model
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.photometry.columns import Flag, Photometry
 from jwst_modfix.simulate import detector_geometry
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -280,6 +281,33 @@ def test_options_reach_the_fit(photometry):
     assert all(result.verdict != "needed" for band in flat.bands for result in band.results)
     turned = band_of(derive(*photometry, fit_direction=True), "F444W").results[0]
     assert turned.direction == pytest.approx(90, abs=3 * turned.direction_error)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scale": "arrays"}, "scale: must be one of modules, detectors; got 'arrays'"),
+        ({"exposure_terms": "yes"}, "exposure_terms: must be one of auto, fit, zero; got 'yes'"),
+        ({"aperture": "small"}, "aperture: must be one of r, large, extrapolated; got 'small'"),
+        ({"baseline": "NRCB1"}, "baseline: must be one of B, A, mean; got 'NRCB1'"),
+        ({"field_order": "2"}, "field_order and drift: need scale='detectors'; got scale='modules'"),
+        ({"scale": "detectors", "method": "pairs"}, "scale: 'detectors' needs method='network'"),
+        ({"method": "sky"}, "method: 'sky' needs scale='detectors' and photometry='exposure'"),
+        ({"photometry": "catalog"}, "catalogs: required with photometry='catalog'"),
+        (
+            {"aperture": "large", "photometry": "mosaic"},
+            "aperture: 'large' needs photometry='exposure'; got photo",
+        ),
+        ({"method": "pairs", "fit_direction": True}, "fit_direction: needs method='network'; got method='pairs'"),
+        ({"method": "pairs", "colour_term": True}, "colour_term: needs method='network'; got method='pairs'"),
+        ({"method": "sky", "scale": "detectors", "colour_term": True}, "colour_term: needs method='network'; got"),
+        ({"bootstrap": 1}, "bootstrap: must be 0"),
+        ({"seed": -1}, "seed: must be at least 0; got -1"),
+    ],
+)
+def test_options_that_contradict_are_refused(options, words):
+    with pytest.raises(MeasurementsError, match=words):
+        Options(**options)
 
 
 def test_limits_reach_the_selection(photometry):

@@ -7,7 +7,7 @@ from astropy.table import vstack
 from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
 
 from jwst_modfix.derivation.provenance import describe_derivation, make_model
-from jwst_modfix.errors import MeasurementsError, NoSolutionError
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.steps.module_offset_derive import write_products
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -66,22 +66,6 @@ def test_baseline_of_one_detector(photometry):
     rows = {row.detector: row.zero_point for row in found.zero_points}
     assert rows["NRCA2"] == 0
     assert rows["NRCB2"] == pytest.approx(0.05, abs=0.003)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"scale": "arrays"}, "scale: must be one of modules, detectors; got 'arrays'"),
-        ({"baseline": "NRCB1"}, "baseline: must be one of B, A, mean; got 'NRCB1'"),
-        ({"field_order": "2"}, "field_order and drift: need scale='detectors'; got scale='modules'"),
-        ({"scale": "detectors", "method": "pairs"}, "scale: 'detectors' needs method='network'"),
-        ({"method": "sky"}, "method: 'sky' needs scale='detectors' and photometry='exposure'"),
-        ({"scale": "detectors", "exposure_terms": "yes"}, "exposure_terms: must be one of auto, fit, zero; got 'yes'"),
-    ],
-)
-def test_parameters_that_contradict_are_refused(photometry, options, words):
-    with pytest.raises(MeasurementsError, match=words):
-        derive(*photometry, **options)
 
 
 def test_a_long_wavelength_has_its_gradient_as_a_field():

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import shutil
 import zipfile
 
@@ -403,10 +404,13 @@ def test_arrays_in_other_files_are_refused_everywhere(path, uri, tmp_path):
             describe(source)
 
 
-def test_compressed_blocks_may_not_become_larger_than_memory(path, tmp_path):
-    asdf.AsdfFile({"meta": {}, "x": np.zeros(100_000)}).write_to(tmp_path / "x.asdf", all_array_compression="zlib")
+@pytest.mark.parametrize("number", [0, 1])
+def test_compressed_blocks_may_not_become_larger_than_memory(path, tmp_path, number):
+    tree = {"meta": {}, "x": np.zeros(100_000), "y": np.ones(50_000)}
+    asdf.AsdfFile(tree).write_to(tmp_path / "x.asdf", all_array_compression="zlib")
     content = (tmp_path / "x.asdf").read_bytes()
-    at = content.index(b"\xd3BLK") + 6 + 4 + 4 + 16  # the size of the block when it is unpacked
+    starts = [found.start() for found in re.finditer(b"\xd3BLK", content)]
+    at = starts[number] + 6 + 4 + 4 + 16  # the size of the block when it is unpacked
     with_text(path, content)
     describe(path)
     with_text(path, content[:at] + (1024**4).to_bytes(8, "big") + content[at + 8 :])
@@ -475,14 +479,16 @@ def test_any_trace_of_a_correction_counts(path, cards):
         assert (found.status, found.failed) == ("COMPLETE", ()), "and no earlier step has failed"
 
 
-@pytest.mark.parametrize("card", [("S_MODOFF", "COMPLETE"), ("MODFOFF", 0.1), ("R_MODOFF", "table.asdf")], ids=str)
-def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_trace(path, card):
-    for name in ("SCI", "ERR", "VAR_FLAT"):
-        edit(path, lambda hdulist: hdulist[name].header.append(card))  # noqa: B023 - called at once
-        for source in by_each_route(path):
-            assert describe(source).status == "COMPLETE"
-        edit(path, lambda hdulist: hdulist[name].header.remove(card[0]))  # noqa: B023 - the same
-        assert describe(path).status is None
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [("SCI", ("S_MODOFF", "COMPLETE")), ("ERR", ("MODFOFF", 0.1)), ("VAR_FLAT", ("R_MODOFF", "table.asdf"))],
+)
+def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_trace(path, name, card):
+    edit(path, lambda hdulist: hdulist[name].header.append(card))
+    for source in by_each_route(path):
+        assert describe(source).status == "COMPLETE"
+    edit(path, lambda hdulist: hdulist[name].header.remove(card[0]))
+    assert describe(path).status is None
 
 
 @pytest.mark.parametrize(

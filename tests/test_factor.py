@@ -15,6 +15,7 @@ from jwst_modfix.apply.factor import (
     node_pixels,
 )
 from jwst_modfix.exposure import open_exposure
+from jwst_modfix.simulate import detector_geometry
 
 GRADIENTS = {
     "focal_plane": ((-1.74, -492.4), 75.0),
@@ -149,8 +150,12 @@ def test_a_subarray_has_the_coordinate_of_its_place_in_the_full_frame(make_expos
     np.testing.assert_allclose(coordinate(part, frame)(x, y), coordinate(full, frame)(x + 700, y + 400), atol=1e-9)
 
 
-def test_the_detectors_coordinate_is_pixels_times_the_scale_along_x(make_exposure):
-    # NRCA5_FULL of the SIAF: 0.0628 arcsec along x; the published gradients count from column 0 toward -x.
-    u = coordinate(make_exposure(), "detector")
+def test_the_detectors_coordinate_is_pixels_times_the_scale_of_their_axis(make_exposure):
+    # NRCA5_FULL of the SIAF: 0.0628 arcsec along x, 0.5% more along y; the published gradients count from column 0
+    # toward -x.
+    along_x, along_y = detector_geometry("NRCALONG").pixel_scales
+    assert (along_x, along_y / along_x) == pytest.approx((0.0628, 1.005), rel=2e-3)
+    u, v = (coordinate(make_exposure(), "detector", ((0.0, 0.0), direction)) for direction in (180.0, 90.0))
     assert u(0.0, 55.0) == pytest.approx(0, abs=1e-12)
-    assert u(1000.0, 55.0) == pytest.approx(-1000 * 0.0628 / 60, rel=3e-3)
+    assert u(1000.0, 55.0) == pytest.approx(-1000 * along_x / 60, rel=1e-4)
+    assert v(55.0, 1000.0) == pytest.approx(1000 * along_y / 60, rel=1e-4)

@@ -170,3 +170,27 @@ def test_the_package_imports_no_module_that_windows_lacks():
     code += "import jwst_modfix.files, jwst_modfix.jobs, jwst_modfix.table.table, jwst_modfix.cli.tables"
     environment = {**os.environ, "PYTHONPATH": str(package.parent)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_the_state_of_a_file_changes_with_its_content_and_with_the_file(tmp_path):
+    """Truth: a copy by ``cp -p`` has the size and the time of the other file."""
+    path, copy = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"pixels")
+    known = [files.file_state(path)]
+    copy.write_bytes(b"PIXELS")
+    os.utime(copy, ns=(known[0][-1], known[0][-1]))
+    for change in (lambda: copy.replace(path), lambda: os.utime(path), lambda: path.write_bytes(b"pixel")):
+        change()
+        known.append(files.file_state(path))
+    assert len(set(known)) == 4
+    assert files.file_state(copy) is None
+
+
+def test_links_of_folders_are_followed_and_not_those_of_files(tmp_path):
+    """Truth: a link to the data is the name that a product is given."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").touch()
+    (tmp_path / "real" / "named").symlink_to(tmp_path / "real" / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for name in ("a", "named", "absent"):
+        assert files.locate(tmp_path / "link" / name) == tmp_path.resolve() / "real" / name

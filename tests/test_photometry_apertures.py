@@ -90,6 +90,7 @@ def test_error_is_the_scatter_of_the_fluxes(aperture):
         (2e-6, 99, (60, 70), Flag.SATURATED),  # a pixel across the edge of the aperture
         (2e-6, 99, (60, 71), Flag(0)),  # and its neighbour outside
         (-1e-8, 99, (0, 0), Flag.NEGATIVE),
+        (0.0, 99, (0, 0), Flag.NEGATIVE),
         (2e-6, 99, (0, 0), Flag(0)),
     ],
 )

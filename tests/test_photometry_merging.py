@@ -11,6 +11,7 @@ from jwst_modfix.photometry.source_list import (
     find_shift,
     measure_isolation,
     merge_detections,
+    refine_centroids,
 )
 
 ARCSEC = 1 / 3600
@@ -101,6 +102,18 @@ def test_isolation_counts_neighbours_of_a_tenth_of_the_flux(flux, expected):
     assert measure_isolation(ra[:1], dec[:1], np.array([1.0])) == [np.inf], "alone"
 
 
+def test_isolation_looks_beyond_many_faint_neighbours(sky):
+    """Truth: distances between all pairs of 30 sources, of which one has nine fainter ones nearer."""
+    rng, ra, dec, _ = sky
+    flux = 10 ** rng.uniform(0, 6, 30)
+    east = ((ra[:30, None] - ra[:30] + 180) % 360 - 180) * np.cos(np.radians(68.9))
+    distance = np.hypot(east, dec[:30, None] - dec[:30]) / ARCSEC
+    counts = (flux > 0.1 * flux[:, None]) & ~np.eye(30, dtype=bool)
+    nearest = np.where(counts, distance, np.inf).min(axis=1)
+    assert measure_isolation(ra[:30], dec[:30], flux) == pytest.approx(nearest, rel=1e-3)
+    assert (distance < nearest[:, None]).sum(axis=1).max() > 6
+
+
 def test_no_source_at_all_is_an_error_that_names_the_exposures():
     empty = Detections(exposure="dark_cal.fits", band="F200W+CLEAR", ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
     with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposure: dark_cal\.fits"):
@@ -136,3 +149,13 @@ def test_sources_near_an_exposure_are_measured_in_it():
     sources = merge_detections([Detections(exposure="e", band="b", ra=ra, dec=ra * 0 + 0.008, flux=ra * 0 + 1e-6)])
     assert sources.rows_near(make_header(east=0, ra=150.0)).tolist() == [1, 2, 3]
     assert sources.rows_near(make_header()).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("start", "expected"), [(32.0, 30.0), (26.0, 30.0), (37.0, 37.0), (55.0, 55.0)])
+def test_a_centroid_that_strays_to_a_neighbour_or_finds_no_light_is_given_up(start, expected):
+    """Truth: a star at (30, 30); a centroid may move by 0.15 arcsec, which are 4.8 pixels."""
+    y, x = np.mgrid[:61, :61]
+    star = np.exp(-((x - 30) ** 2 + (y - 30) ** 2) / (2 * 1.5**2)) * (np.hypot(x - 30, y - 30) < 15)
+    header = make_header(pixar_sr=np.deg2rad(0.031 / 3600) ** 2)
+    found = refine_centroids(star, np.array([start]), np.array([30.0]), header)
+    assert np.ravel(found) == pytest.approx([expected, 30.0], abs=0.02)

@@ -426,3 +426,10 @@ def test_a_table_is_described_by_its_conventions_and_rows(baseline, words):
     assert " valid for CRDS context jwst_1130.pmap " in text
     assert " 2 F200W CLEAR -52.67 ± 1.17 3 F150W" in text
     assert " long F444W CLEAR -16.54 ± 1.28 +4.33 ± 0.90 90 deg " in text
+
+
+@pytest.mark.parametrize(("error", "words"), [(0.0, "+20.00 ± 0.00"), (0.0012, "+20.00 ± 1.20"), (None, "+20.00")])
+def test_an_error_of_0_is_shown_and_one_that_is_not_known_is_not(error, words):
+    row = ZeroPointRow(detector="NRCB1", filter="F200W", zero_point=0.02, zero_point_error=error)
+    lines = describe_table(OffsetTable(rows=(row,), baseline=None), "t.asdf")
+    assert " ".join(lines[-1].split()) == f"NRCB1 F200W CLEAR {words}"

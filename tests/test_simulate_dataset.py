@@ -17,6 +17,7 @@ from jwst_modfix.simulate import (
     Subarray,
     dither_pattern,
     plan_exposures,
+    random_stream,
     simulate_dataset,
 )
 
@@ -129,3 +130,10 @@ def test_noise_of_an_exposure_does_not_depend_on_what_else_is_simulated(tmp_path
     scene = Table.read(write(tmp_path / "sky").sources)
     one, two = (write(tmp_path / str(n), dithers=[(0.0, 0.0)] * n, scene=scene) for n in (1, 2))
     np.testing.assert_array_equal(pixels(one), pixels(two))
+
+
+def test_streams_of_other_seeds_and_names_are_others():
+    streams = [(1, "ab", "c"), (1, "a", "bc"), (2, "ab", "c"), (1, "c", "ab"), (1, "ab", "c")]
+    drawn = [random_stream(seed, *names).integers(2**60) for seed, *names in streams]
+    assert len(set(drawn)) == 4
+    assert drawn[0] == drawn[-1]

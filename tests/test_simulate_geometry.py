@@ -62,6 +62,14 @@ def test_exposures_follow_one_another():
     assert [(e.band.name, e.number) for e in exposures[2:4]] == [("F356W", 3), ("F444W", 1)]
 
 
+def test_a_dither_shifts_all_sources_alike_in_the_focal_plane():
+    """At a declination of 69 deg the roll at the middle changes by 0.02 deg, or the modules would turn by 0.05"."""
+    pointed = plan_exposures(JWIDF_EPOCHS[:1], filters=["F444W"], detectors=["NRCALONG"], dithers=[(0, 0), (24, -6)])
+    still, moved = (exposure.attitude for exposure in pointed)
+    v2, v3 = np.array([-150.0, 0.0, 150.0]), np.array([-560.0, -492.0, -420.0])
+    np.testing.assert_allclose(moved.sky_to_v2v3(*still.v2v3_to_sky(v2, v3)), [v2 - 24, v3 + 6], atol=1e-4)
+
+
 def test_the_middle_of_the_modules_looks_at_the_field_and_its_offset():
     """Midway between the reference points of the long-wavelength arrays; 36" along V3 at a roll of 0 is +0.01 deg."""
     a, b = detector_geometry("NRCALONG"), detector_geometry("NRCBLONG")

@@ -8,7 +8,7 @@ from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import HARD, LW, SW, Survey, Truth, simulate
 
 from jwst_modfix.derivation.provenance import describe_derivation
-from jwst_modfix.errors import MeasurementsError, NoSolutionError
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.fitting.stability import list_drifts
 from jwst_modfix.simulate import random_stream
@@ -142,10 +142,3 @@ def test_one_filter_has_no_colours(coloured):
     with pytest.raises(NoSolutionError, match="F444W: colour_term needs 20 sources that are selected in a second filt"):
         derive(alone, headers, epochs, colour_term=True)
     assert derive(alone, headers, epochs).table.row("long", "F444W", "CLEAR")
-
-
-@pytest.mark.parametrize("method", ["pairs", "sky"])
-def test_term_needs_the_network(method):
-    scale = "detectors" if method == "sky" else "modules"
-    with pytest.raises(MeasurementsError, match=f"colour_term: needs method='network'; got method='{method}'"):
-        derive(None, None, None, colour_term=True, method=method, scale=scale)

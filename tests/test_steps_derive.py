@@ -22,7 +22,7 @@ from jwst_modfix.derivation.joined import read_measurements
 from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
 from jwst_modfix.photometry import forced
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.steps.module_offset_derive import _summarize
+from jwst_modfix.steps.module_offset_derive import _summarize, find_members
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
@@ -317,18 +317,9 @@ def test_bad_input_is_one_error_that_names_it_and_nothing_is_written(folder, tmp
     assert not output.exists() or {path.name for path in output.iterdir()} <= {"bad_modfix_cache"}
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"photometry": "catalog"}, "catalogs: required with photometry='catalog'"),
-        ({"method": "pairs", "fit_direction": True}, "fit_direction: needs method='network'; got method='pairs'"),
-        ({"reserve_share": 1.0}, "reserve_share: must be from 0 to 0.9; got 1.0"),
-        ({"bootstrap": 1}, "bootstrap: must be 0"),
-    ],
-)
-def test_parameters_that_cannot_be_are_refused_before_anything_is_read(options, words):
-    with pytest.raises(MeasurementsError, match=words):
-        ModuleOffsetDeriveStep.call(["no_such_file.fits"], **options)
+def test_parameters_that_cannot_be_are_refused_before_anything_is_read():
+    with pytest.raises(MeasurementsError, match="reserve_share: must be from 0 to 0.9; got 1.0"):
+        ModuleOffsetDeriveStep.call(["no_such_file.fits"], reserve_share=1.0)
 
 
 @pytest.mark.parametrize("value", ["", " ", "yes"])
@@ -342,6 +333,11 @@ def test_a_cache_is_a_folder_or_no(folder, tmp_path, value):
 def test_an_unknown_choice_is_refused_in_python_too(name):
     with pytest.raises(MeasurementsError, match=rf"{name}: must be one of .*; got 'wrong'"):
         derive(["no_such_file.fits"], **{name: "wrong"})
+
+
+def test_a_file_that_is_named_twice_is_one_member():
+    found = find_members(["a_cal.fits", "b_cal.fits", "a_cal.fits"])
+    assert ([path.name for path in found.paths], found.epochs) == (["a_cal.fits", "b_cal.fits"], (None, None))
 
 
 def test_an_input_that_names_no_files_is_refused():

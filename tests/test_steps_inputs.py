@@ -15,7 +15,7 @@ import pytest
 from astropy.io import fits
 from disturbed_runs import correct, visible
 from jwst.datamodels import ModelContainer, ModelLibrary
-from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_strun
+from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_strun_here
 from stdatamodels.jwst import datamodels
 from stpipe.library import AbstractModelLibrary
 
@@ -51,7 +51,7 @@ def test_strun_takes_several_files_each_from_its_own_folder(pair_folder, pair, m
     first, second = names(pair)
     shutil.move(f"data/{second}", second)
     Path("data", second).write_text("damaged")
-    run_strun(f"data/{first}", second, "--output_dir=out")
+    run_strun_here(f"data/{first}", second, "--output_dir=out")
     assert outputs() == modfix_names
     assert_corrected([datamodels.open(f"out/{name}") for name in modfix_names], pair)
 

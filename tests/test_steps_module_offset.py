@@ -12,7 +12,7 @@ from astropy.io import fits
 from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.stpipe import Step
 from one_correction import correct
-from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun
+from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun, run_strun_here
 from stdatamodels.jwst import datamodels
 from stpipe import config_parser
 
@@ -132,7 +132,7 @@ def test_strun_on_an_association_writes_files_and_the_association_of_them(pair_f
 def test_editing_one_coefficient_with_sed_changes_the_output_by_that_much(pair_folder, pair, monkeypatch):
     shutil.copy(PACKAGED_TABLE, "mine.asdf")
     subprocess.run(["sed", "-i", "s/offset: -0.05267/offset: -0.03267/", "mine.asdf"], check=True)
-    run_strun(f"data/{names(pair)[0]}", "--override_moduleoffset=mine.asdf")
+    run_strun_here(f"data/{names(pair)[0]}", "--override_moduleoffset=mine.asdf")
     monkeypatch.setenv("JWST_MODFIX_REFERENCE", "mine.asdf")
     ModuleOffsetStep.call(f"data/{names(pair)[0]}", save_results=True, output_dir="environment")
     for place in (".", "environment"):

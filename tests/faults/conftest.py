@@ -10,7 +10,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 @pytest.fixture(scope="session")
 def undisturbed(small_exposure, tmp_path_factory):
-    """data/: six exposures of two detectors and their association; truth/: the outputs of an undisturbed run."""
+    """data/: four exposures of two detectors and their association; truth/: the outputs of an undisturbed run."""
     base = tmp_path_factory.mktemp("undisturbed")
     data = base / "data"
     data.mkdir()

@@ -33,7 +33,7 @@ def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folde
         with pytest.raises(ExposureError) as caught:
             correct("out")
     assert one_line(caught.value) == (
-        f"{gone}: no such file; at least 2 of 6 outputs are complete and kept; run again with on_existing='skip'"
+        f"{gone}: no such file; at least 2 of 4 outputs are complete and kept; run again with on_existing='skip'"
     )
     assert_whole("out", truth)
     assert {"jw0_modfix.fits", "jw1_modfix.fits"} <= set(marks("out"))

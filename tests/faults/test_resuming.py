@@ -69,7 +69,7 @@ def take_card(output):
         (lambda output: output.write_bytes(output.read_bytes()[:5000]), "cannot be read as FITS"),
         (lambda output: output.write_bytes(b""), "is not a FITS file"),
         (zero_tail, "it is cut short or damaged"),
-        (lambda output: shutil.copy(output.with_name("jw4_modfix.fits"), output), "it is of another input"),
+        (lambda output: shutil.copy(output.with_name("jw0_modfix.fits"), output), "it is of another input"),
         (lambda output: shutil.copy("data/jw2_cal.fits", output), "it has no MODFJOB"),
         (rewrite_input, "it is of another input"),
         (touch_pixel_of_input, "it is of another input"),
@@ -84,7 +84,7 @@ def test_a_foreign_or_stale_file_is_never_taken_for_a_finished_output(finished, 
     after = marks("out")
     assert [name for name in before if before[name] != after[name]] == ["jw2_modfix.fits", PRODUCT]
     assert re.search(f"out/jw2_modfix.fits is written again: .*{words}", caplog.text)
-    assert "1 of 6 exposures corrected, 0 left unchanged, 5 finished before" in caplog.text
+    assert "1 of 4 exposures corrected, 0 left unchanged, 3 finished before" in caplog.text
     correct("truth", "data/jw2_cal.fits").close()
     assert content("out/jw2_modfix.fits") == content("truth/jw2_modfix.fits")
 
