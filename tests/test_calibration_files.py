@@ -242,6 +242,15 @@ def test_an_exported_flat_gives_what_the_correction_gives(modfix, small_exposure
         np.testing.assert_allclose(getattr(exported, name)[good], truth, rtol=1e-6)
 
 
+def test_the_flat_of_a_subarray_has_its_part_of_the_field(modfix, tmp_path):
+    """Truth: the flat is 1, and the field at the full-frame pixels of the subarray."""
+    table_of(point(field=FIELD), baseline=None).write("t.asdf")
+    write_flat(tmp_path / "flat.fits", "NRCA2", np.ones((48, 64)), corner=SUBARRAY[:2])
+    modfix("convert", "t.asdf", "new.fits", "--flat", "flat.fits")
+    y, x = np.mgrid[400:448, 700:764]
+    np.testing.assert_allclose(fits.getdata("new.fits", "SCI"), 10 ** (-0.4 * (0.05 + FIELD.evaluate(x, y))), rtol=1e-6)
+
+
 def test_an_exported_flat_carries_a_slope_by_the_wcs_of_an_exposure(modfix, small_exposure, tmp_path):
     """The stock flat step with the exported flat, and with the original and then ours: Table 2, F444W."""
     model = before_flat(small_exposure("NRCALONG", "F444W"))

@@ -58,11 +58,11 @@ def test_a_table_is_the_truth(modfix, tmp_path):
     assert (found["pupil"], found["offset"], found["slope"]) == ("F405N", 0.03, 0.004)
 
 
-def test_a_slope_of_ones_own_has_the_published_gradient(modfix, tmp_path):
-    words = ["--offset", "long:F444W:-0.02:0.006", "--subarray", "1,1,16,16"]
+def test_offsets_and_a_gradient_of_ones_own(modfix, tmp_path):
+    words = ["--offset", "long:F444W:-0.02:0.006", "--gradient", "sky:30:265:69:1", "--subarray", "1,1,16,16"]
     modfix("simulate", ".", "--filter", "F444W", "--epochs", 1, "--quiet", *words, *FEW)
     truth = yaml.safe_load((tmp_path / "field_truth.yaml").read_text())["table"]
-    assert (truth["gradient"]["frame"], truth["gradient"]["exposure_share"]) == ("focal_plane", 0.5)
+    assert truth["gradient"] == {"frame": "sky", "direction": 30, "origin": [265, 69], "exposure_share": 1}
     assert [(row["offset"], row["slope"]) for row in truth["rows"]] == [(-0.02, 0.006)]
 
 
@@ -79,6 +79,8 @@ def test_a_slope_of_ones_own_has_the_published_gradient(modfix, tmp_path):
         ("--offset 6:F200W:0.1", "Invalid value for '--offset': must be ARRAY:FILTER:MAG[:SLOPE], such as long:F444W"),
         ("--offset 1:F200W:big", "with an array of 1, 2, 3, 4, long; got '1:F200W:big'"),
         ("--offset 1:F200W:0 --no-offsets", "--no-offsets: not together with --offset"),
+        ("--gradient sky:0:265:69:1", "--gradient: only together with --offset"),
+        ("--offset 1:F200W:0 --gradient moon:0:1:1:1", "with a frame of focal_plane, detector, sky; got 'moon:0"),
         ("--epoch-term ep9:0.1", "Invalid value for --epoch-term: an epoch of ep1, ep2, ep3; got ep9"),
         ("--epoch-term ep1:F115W:0.1", "--epoch-term: a filter of F150W, F200W, F356W, F444W; got F115W"),
         ("--epoch-term 0.1", "'--epoch-term': must be EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01; got '0.1'"),

@@ -102,6 +102,18 @@ def test_isolation_counts_neighbours_of_a_tenth_of_the_flux(flux, expected):
     assert measure_isolation(ra[:1], dec[:1], np.array([1.0])) == [np.inf], "alone"
 
 
+def test_isolation_looks_beyond_many_faint_neighbours(sky):
+    """Truth: distances between all pairs of 30 sources, of which one has nine fainter ones nearer."""
+    rng, ra, dec, _ = sky
+    flux = 10 ** rng.uniform(0, 6, 30)
+    east = ((ra[:30, None] - ra[:30] + 180) % 360 - 180) * np.cos(np.radians(68.9))
+    distance = np.hypot(east, dec[:30, None] - dec[:30]) / ARCSEC
+    counts = (flux > 0.1 * flux[:, None]) & ~np.eye(30, dtype=bool)
+    nearest = np.where(counts, distance, np.inf).min(axis=1)
+    assert measure_isolation(ra[:30], dec[:30], flux) == pytest.approx(nearest, rel=1e-3)
+    assert (distance < nearest[:, None]).sum(axis=1).max() > 6
+
+
 def test_no_source_at_all_is_an_error_that_names_the_exposures():
     empty = Detections(exposure="dark_cal.fits", band="F200W+CLEAR", ra=np.empty(0), dec=np.empty(0), flux=np.empty(0))
     with pytest.raises(PhotometryError, match=r"no source was detected in any of 1 exposure: dark_cal\.fits"):

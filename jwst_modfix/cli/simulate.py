@@ -6,7 +6,7 @@ import logging
 import click
 
 from jwst_modfix.cli.options import Command, Text, chosen
-from jwst_modfix.table.table import ARRAYS, OffsetRow, OffsetTable
+from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
 from jwst_modfix.text import count_nouns, log
 
 
@@ -31,12 +31,16 @@ def _read_offset(text):
     from jwst_modfix.simulate import Band
 
     rule = f"must be ARRAY:FILTER:MAG[:SLOPE], such as long:F444W:-0.0165:0.0043, with an array of {', '.join(ARRAYS)}"
-    (array, name), (offset, *slope) = _split(text, rule, 2, (3, 4))
-    if array not in ARRAYS:
-        raise ValueError(rule)
+    (array, name), (offset, *slope) = _split(text, rule, 2, (3, 4), ARRAYS)
     band = Band.named(_read_band(name))
     known = {"slope": slope[0], "slope_error": 0.0} if slope else {}
     return OffsetRow(array=array, filter=band.filter, pupil=band.pupil, offset=offset, offset_error=0.0, **known)
+
+
+def _read_gradient(text):
+    rule = f"must be FRAME:DIRECTION:X:Y:SHARE, with a frame of {', '.join(FRAMES)}"
+    (frame,), (direction, x, y, share) = _split(text, rule, 1, (5,), FRAMES)
+    return Gradient(frame=frame, direction=direction, origin=(x, y), exposure_share=share)
 
 
 def _read_epoch_term(text):
@@ -45,10 +49,10 @@ def _read_epoch_term(text):
     return (epoch, _read_band(name[0])) if name else epoch, term
 
 
-def _split(text, rule, names, sizes):
-    """Split text into a number of names, and numbers."""
+def _split(text, rule, names, sizes, choices=None):
+    """Split text into a number of names, the first of which has choices, and numbers."""
     parts = text.split(":")
-    if len(parts) not in sizes:
+    if len(parts) not in sizes or (choices and parts[0] not in choices):
         raise ValueError(rule)
     try:
         return parts[:names], [float(part) for part in parts[names:]]
@@ -99,8 +103,10 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--variable-amplitude", type=click.FloatRange(0), default=0.2, help="Rms [mag].")
 @click.option("--table", metavar="TABLE", help="Table of offsets.  [default: packaged]")
 @click.option("--offset", "offsets", type=Text(_read_offset), multiple=True, metavar="ARRAY:FILTER:MAG[:SLOPE] ...",
-              help="Delta_AB [mag] and k [mag/arcmin] of an array, instead of a table; the gradient is that of the "
-              "packaged table.")  # fmt: skip
+              help="Delta_AB [mag] and k [mag/arcmin] of an array, instead of a table.")  # fmt: skip
+@click.option("--gradient", type=Text(_read_gradient), metavar="FRAME:DIRECTION:X:Y:SHARE",
+              help="For --offset: frame (focal_plane, detector or sky), direction [deg], origin, share of an exposure. "
+              " [default: that of the packaged table]")  # fmt: skip
 @click.option("--no-offsets", is_flag=True, help="A perfect calibration, except for --epoch-term.")
 @click.option("--epoch-term", "terms", type=Text(_read_epoch_term), multiple=True, metavar="EPOCH[:FILTER]:MAG ...",
               help="Term t of an epoch, ep1, ep2, ..., in one filter or in all.")  # fmt: skip
@@ -140,7 +146,7 @@ def simulate_command(output, quiet, field, seed, context, subarray, psf, wavefro
         raise click.UsageError("--wavefront: only together with --psf diffraction")
     rms = dict(zip("AB", wavefront or (60.0, 80.0), strict=True))
     rng = simulate.random_stream(seed, field, "wavefronts")
-    table = _choose_table(given["table"], given["offsets"], given["no_offsets"])
+    table = _choose_table(given["table"], given["offsets"], given["gradient"], given["no_offsets"])
     _check_terms(given["terms"], epochs, given["filters"])
     kinds = options("density", "faintest", "star_fraction", "variable_fraction", "variable_amplitude")
     effects = options("noise", "sky", "bad_pixels", "saturation", "cosmic_rays")
@@ -199,15 +205,17 @@ def _plan_exposures(epochs, filters, arrays, dithers, duration):
     return planned
 
 
-def _choose_table(name, offsets, no_offsets):
+def _choose_table(name, offsets, gradient, no_offsets):
     from jwst_modfix.simulate import MA2023_TABLE
 
     sources = {"--table": name, "--offset": offsets, "--no-offsets": no_offsets}
     given = [option for option, value in sources.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"{given[1]}: not together with {given[0]}")
+    if gradient and not offsets:
+        raise click.UsageError("--gradient: only together with --offset")
     if offsets:
-        return OffsetTable(rows=offsets, gradient=MA2023_TABLE.gradient, name="--offset")
+        return OffsetTable(rows=offsets, gradient=gradient or MA2023_TABLE.gradient, name="--offset")
     if no_offsets:
         return OffsetTable(rows=(), name="--no-offsets")
     return OffsetTable.read(name) if name else MA2023_TABLE

@@ -44,13 +44,13 @@ def correct_until(instant, output_dir, **parameters):
     return ending(forked(run)), int(total.read_text()) if total.exists() else None
 
 
-def test_thirty_kills_at_random_instants_leave_only_whole_files_and_resuming_completes_them(folder, truth):
+def test_fifty_kills_at_random_instants_leave_only_whole_files_and_resuming_completes_them(folder, truth):
     """An instant is between two file operations, of which all times are alike; other work does not change them."""
     rng = np.random.default_rng(5)
     status, operations = correct_until(None, "undisturbed")
     assert status == 0
     killed = partly = completed = 0
-    while killed < 30:
+    while killed < 50:
         before = marks("out")
         status, _ = correct_until(rng.integers(operations), "out", on_existing="skip")
         assert status in {0, -signal.SIGKILL}
