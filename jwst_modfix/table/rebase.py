@@ -253,6 +253,11 @@ class _Move:
                 yield "the new files are those of the table: the order is wrong"
 
     def _problems_of_files(self) -> Iterator[str]:
+        for side in (self.old, self.new):  # of all files: a row that only the second one has must not be left out
+            for one, other in combinations(side.of_kind("photom"), 2):
+                if one.detector == other.detector:
+                    names = f"{one.path.name} and {other.path.name}"
+                    yield f"{side.option('photom')}: {names} are of one detector, {one.detector}; give one of them"
         for kind in KINDS:
             files = [side.of_kind(kind) for side in (self.old, self.new)]
             if any(files) != all(files) or (kind == "photom" and not any(files)):
@@ -267,7 +272,7 @@ class _Move:
     def _problems_of_row(self, row: Row, detector: str) -> Iterator[str]:
         for kind, side in ((kind, side) for kind in KINDS for side in (self.old, self.new)):
             found, option = side.find(kind, row, detector), side.option(kind)
-            if len(found) > 1:
+            if len(found) > 1 and kind != "photom":
                 names = " and ".join(file.path.name for file in found)
                 yield f"{option}: {names} are both of {detector} for {row.label}; give one of them"
             elif found:
@@ -362,7 +367,7 @@ class _Move:
             file for side in (self.old, self.new) for name in row.detectors for file in side.find("photom", row, name)
         ]
         named = {line.subarray for file in files for line in file.lines if (line.filter, line.pupil) == row.band}
-        named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL"}
+        named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL", ""}
         full = self.net_shift(row)
         for subarray in sorted(named):
             part = replace(row, subarray=subarray)
