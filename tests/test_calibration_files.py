@@ -158,6 +158,25 @@ def test_the_exported_zero_point_gives_what_the_correction_gives(export, rate, a
     assert other.meta.photometry.conversion_megajanskys == pytest.approx(3.0 / (1 - 0.02 * 500 / 365), rel=1e-6)
 
 
+def test_the_stock_route_and_the_step_agree_on_a_zero_point(export, rate, area):
+    export([point()])
+    corrected = ModuleOffsetStep.call(run_photom(rate(), "p.fits", area), override_moduleoffset="t.asdf")
+    assert corrected.meta.cal_step.module_offset == "COMPLETE"
+    np.testing.assert_allclose(run_photom(rate(), "new.fits", area).data, corrected.data, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("detector", "part"), [("NRCA2", 0.5), ("NRCB2", -0.5)])
+def test_both_modules_of_a_mean_baseline_are_scaled(modfix, tmp_path, detector, part):
+    """Truth: half of an offset of -43 mmag in either module, with opposite signs."""
+    row = OffsetRow(array="2", filter="F200W", offset=-0.043, offset_error=0.001)
+    table_of(row, baseline="mean").write(tmp_path / "t.asdf")
+    write_photom(tmp_path / "p.fits", detector, {"F200W": 0.5, "F150W": 0.4})
+    modfix("convert", "t.asdf", "new.fits", "--photom", "p.fits")
+    rows, factor = fits.getdata("new.fits"), 10 ** (0.4 * part * -0.043)
+    assert rows["photmjsr"] == pytest.approx([0.5 * factor, 0.4], rel=1e-6)
+    assert rows["uncertainty"] == pytest.approx([0.005 * factor, 0.004], rel=1e-6)
+
+
 def test_a_field_is_left_out_of_a_photom_file_only_if_asked(export):
     row = point(field=Field(order=1, coefficients=((0.0, 0.002), (0.001,))), field_error=0.001)
     refused = export([row], status=1)

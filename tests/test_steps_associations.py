@@ -407,7 +407,9 @@ def test_output_file_names_the_output_of_one_exposure(asn, pair):
     correct("out", f"data/{names(pair)[0]}", output_file="mine.fits").close()
     assert [path.name for path in visible("out")] == ["mine_modfix.fits"]
     files = [f"data/{name}" for name in names(pair)]
-    for source, words in ((asn(), "an association has"), (files, "2 exposures have"), ("data", "2 exposures have")):
+    associations = [asn(), asn(lambda content: members(content).pop(1), "one_asn.json")]
+    for source, words in (*((path, "an association has") for path in associations), (files, "2 exposures have"),
+                          ("data", "2 exposures have")):  # fmt: skip
         with pytest.raises(ModuleOffsetError, match=f"{words} one for each member: set output_dir"):
             correct("other", source, output_file="mine.fits")
 

@@ -167,6 +167,8 @@ def test_a_skipped_member_is_written_through(pair_folder, pair, caplog):
     ModuleOffsetStep.call("data/set_asn.json", save_results=True, output_dir="out", configure_log=False)
     log = caplog.text
     assert "1 of 2 exposures corrected, 1 left unchanged" in log
+    ModuleOffsetStep.call(f"data/{names(pair)[1]}", configure_log=False)
+    assert "0 of 1 exposure corrected, 1 left unchanged" in caplog.text
     assert (
         f"{names(pair)[1]}: SKIPPED: CRDS_CTX is jwst_1200.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap"
         in log

@@ -17,6 +17,7 @@ from pair_of_exposures import names
 from stpipe.exceptions import StpipeExitException
 
 from jwst_modfix import ModuleOffsetImage3Pipeline, ModuleOffsetStep
+from jwst_modfix.apply.decide import Correction, correct_members
 from jwst_modfix.errors import AlreadyCorrectedError, ExposureError
 from jwst_modfix.text import annotate, log_result, results_shown_plain, show_progress
 
@@ -262,3 +263,14 @@ def test_an_error_within_a_bar_ends_the_bar(monkeypatch, stream):
     with results_shown_plain():
         log_result("after")
     assert stream.getvalue().endswith("\nafter\n")
+
+
+def test_an_error_of_a_member_ends_the_bar(monkeypatch, stream):
+    """While its traceback, which holds the loop over the members, is still there."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with results_shown_plain():
+        try:
+            correct_members([Path("none_cal.fits")] * 2, Correction(table=None, inverse=True), total=2)
+        except ExposureError as error:
+            log_result(str(error))
+    assert stream.getvalue().endswith("\nnone_cal.fits: no such file\n")

@@ -85,7 +85,7 @@ class Association:
             target = renamed.get(source, source) if is_exposure else source
             return os.path.relpath(target, path.parent) if path else str(target)
 
-        content = _plain_copy(self.content)
+        content = plain_copy(self.content)
         for product in content["products"]:
             product["name"] = rename_product(product["name"], suffix)
             product["members"] = self.move(product["members"], place)
@@ -132,13 +132,14 @@ def write_association(association: Association) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _plain_copy(content: Any) -> Any:
+def plain_copy(content: Any) -> Any:
+    """Copy an association as plain values; other mappings become dicts."""
     return json.loads(json.dumps(content, default=dict))
 
 
 def _plain_mapping(source: Any) -> Any:
     try:
-        return _plain_copy(source)
+        return plain_copy(source)
     except (TypeError, ValueError, RecursionError) as error:
         raise AssociationError(f"association: must hold text, numbers, lists and mappings only: {error}") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 import logging
 import os
 import re
@@ -24,7 +23,7 @@ from stpipe.exceptions import StpipeExitException
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.files import explained
-from jwst_modfix.steps.associations import Association, is_science, read_association, rename_product
+from jwst_modfix.steps.associations import Association, is_science, plain_copy, read_association, rename_product
 from jwst_modfix.text import count_nouns, is_url, log, log_result, results_shown_plain
 
 # Suffixes that are looked for in a folder, in the order of preference where an exposure has several files: the
@@ -264,7 +263,7 @@ class LibraryCopy(ModelLibrary):
     _model: Any = None  # to be copied
 
     def __init__(self, original: ModelLibrary, suffix: str) -> None:
-        association = Association(json.loads(json.dumps(original.asn, default=dict)), Path(original.asn_dir), "")
+        association = Association(plain_copy(original.asn), Path(original.asn_dir), "")
         for product in association.content["products"]:
             if "name" in product:
                 product["name"] = rename_product(product["name"], suffix)
