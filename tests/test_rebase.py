@@ -389,6 +389,17 @@ def test_files_of_another_calibration_than_that_of_the_table_are_refused(calibra
         rebase_table(table, old, new)
 
 
+@pytest.mark.parametrize("is_photom", [False, True])
+def test_each_kind_of_files_has_an_order(tmp_path, calibrate, is_photom):
+    """Truth: the table names the old photom and flat files; those of one kind are exchanged."""
+    flats = [write_flat(tmp_path / f"{name}.fits", "NRCA2", np.ones(FULL)) for name in ("old", "new")]
+    old, new = calibrate({"NRCA2": (2.0, 2.1)}, flat=[flats[:: 1 if is_photom else -1]])
+    valid = Validity(photom=("to_NRCA2.fits" if is_photom else "from_NRCA2.fits",), flat=("old.fits",))
+    order = f"the new {'photom' if is_photom else 'flat'} files are those of the table: the order is wrong"
+    with pytest.raises(ReferenceTableError, match=order):
+        rebase_table(table_of(point(), baseline=None, valid_for=valid), old, new)
+
+
 @pytest.mark.parametrize("loss", [np.nan, 1.0])
 def test_a_correction_for_time_that_gives_no_positive_photmjsr_is_refused(calibrate, loss):
     """A loss that is not a number, and one of 100% a year, which leaves no throughput after two years."""

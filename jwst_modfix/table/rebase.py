@@ -247,10 +247,12 @@ class _Move:
         yield from self._problems_of_files()
         for row, detector in _each(rows):
             yield from self._problems_of_row(row, detector)
-        if of_others := list(self._of_other_calibrations(self.old, rows)):
-            yield from of_others
-            if self.new.files and not any(self._of_other_calibrations(self.new, rows)):
-                yield "the new files are those of the table: the order is wrong"
+        for kind in ("photom", "flat"):
+            if of_others := list(self._of_other_calibrations(self.old, kind, rows)):
+                yield from of_others
+                if self.new.of_kind(kind) and not any(self._of_other_calibrations(self.new, kind, rows)):
+                    what = "values" if self.new.is_list else f"{kind} files"
+                    yield f"the new {what} are those of the table: the order is wrong"
 
     def _problems_of_files(self) -> Iterator[str]:
         for side in (self.old, self.new):  # of all files: a row that only the second one has must not be left out
@@ -305,14 +307,13 @@ class _Move:
             None if _positive(value) else f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
         )
 
-    def _of_other_calibrations(self, side: Calibration, rows: Sequence[Row]) -> Iterator[str]:
+    def _of_other_calibrations(self, side: Calibration, kind: str, rows: Sequence[Row]) -> Iterator[str]:
         """Find files and values that are not those of the table and its rows."""
-        for kind in ("photom", "flat"):
-            allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
-            if allowed and (strange := side.names(kind, self.table) - allowed):
-                names = ", ".join(sorted(strange)), ", ".join(sorted(allowed))
-                yield f"{side.option(kind)} is {names[0]}, but the table is valid for {names[1]}"
-        for row, detector in _each(rows):
+        allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
+        if allowed and (strange := side.names(kind, self.table) - allowed):
+            names = ", ".join(sorted(strange)), ", ".join(sorted(allowed))
+            yield f"{side.option(kind)} is {names[0]}, but the table is valid for {names[1]}"
+        for row, detector in _each(rows) if kind == "photom" else ():
             name = base_name(row.of_detector("photom", detector))
             for file in side.find("photom", row, detector):
                 line = file.find(row.filter, row.pupil, row.subarray)
