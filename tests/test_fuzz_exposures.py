@@ -118,13 +118,13 @@ def check(path, correction):
 
 @pytest.mark.parametrize("content", [("NRCA2", "F200W"), ("NRCALONG", "F444W")], indirect=True, ids="-".join)
 def test_damaged_headers(content, correction, tmp_path):
-    """75 cases a band: cards of the keywords that matter, overwritten; any bytes of any header, overwritten."""
+    """150 cases a band: cards of the keywords that matter, overwritten; any bytes of any header, overwritten."""
     rng, headers, path = np.random.default_rng(31), headers_of(content), tmp_path / "jw_cal.fits"
     done = 0
-    for _ in range(75):
+    for _ in range(150):
         path.write_bytes(damage_header(rng, content, headers))
         done += check(path, correction)
-    assert 0 < done < 60
+    assert 0 < done < 120
 
 
 @pytest.mark.parametrize("content", [("NRCALONG", "F444W")], indirect=True, ids="-".join)

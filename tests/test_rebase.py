@@ -207,6 +207,15 @@ def test_a_correction_for_time_counts_at_the_date(calibrate, date, years):
         rebase_table(table_of(point(), baseline=None), old, new)
 
 
+def test_names_of_subarrays_may_have_underscores_and_an_empty_one_is_no_subarray(calibrate):
+    """Truth: FULL changes by 2.1 / 2.0, SUB32TA_DHS, a subarray of NIRCam, by 2.2 / 2.0."""
+    names = ("FULL", "", "SUB32TA_DHS")
+    lines = {("F200W", "CLEAR", name): (2.0, value) for name, value in zip(names, (2.1, 2.3, 2.2), strict=True)}
+    done = rebase_table(table_of(point(), baseline=None), *calibrate({"NRCA2": lines}))
+    found = {row.subarray: row.zero_point for row in done.table.zero_points}
+    assert found == pytest.approx({None: 0.03 + change(2.0, 2.1), "SUB32TA_DHS": 0.03 + change(2.0, 2.2)}, abs=1e-6)
+
+
 def test_rows_of_subarrays_come_first_and_new_ones_are_made_where_they_differ(calibrate):
     """Truth: SUB160 has a row; SUB320 and SUB640 have none, and only SUB320 changes by another ratio than FULL."""
     pairs = {"FULL": (2.0, 2.1), "SUB160": (2.0, 2.2), "SUB320": (2.0, 2.3), "SUB640": (1.9, 1.995)}
@@ -380,6 +389,17 @@ def test_files_of_another_calibration_than_that_of_the_table_are_refused(calibra
         rebase_table(table, old, new)
 
 
+@pytest.mark.parametrize("is_photom", [False, True])
+def test_each_kind_of_files_has_an_order(tmp_path, calibrate, is_photom):
+    """Truth: the table names the old photom and flat files; those of one kind are exchanged."""
+    flats = [write_flat(tmp_path / f"{name}.fits", "NRCA2", np.ones(FULL)) for name in ("old", "new")]
+    old, new = calibrate({"NRCA2": (2.0, 2.1)}, flat=[flats[:: 1 if is_photom else -1]])
+    valid = Validity(photom=("to_NRCA2.fits" if is_photom else "from_NRCA2.fits",), flat=("old.fits",))
+    order = f"the new {'photom' if is_photom else 'flat'} files are those of the table: the order is wrong"
+    with pytest.raises(ReferenceTableError, match=order):
+        rebase_table(table_of(point(), baseline=None, valid_for=valid), old, new)
+
+
 @pytest.mark.parametrize("loss", [np.nan, 1.0])
 def test_a_correction_for_time_that_gives_no_positive_photmjsr_is_refused(calibrate, loss):
     """A loss that is not a number, and one of 100% a year, which leaves no throughput after two years."""
@@ -423,10 +443,18 @@ def test_two_files_of_one_detector_and_files_that_are_none_are_refused(tmp_path,
     twice = read_calibration("to", photom=[old.files[0].path, new.files[0].path, tmp_path / "no.fits"])
     with pytest.raises(ReferenceTableError) as caught:
         rebase_table(table_of(point(), baseline=None), old, twice)
-    assert "--to-photom: from_NRCA2.fits and to_NRCA2.fits are both of NRCA2 for zero point (detector=NRCA2" in str(
+    assert "--to-photom: from_NRCA2.fits and to_NRCA2.fits are of one detector, NRCA2; give one of them" in str(
         caught.value
     )
     assert "no.fits: cannot be read as a photom file of NIRCam imaging: no such file" in str(caught.value)
+
+
+def test_a_row_is_not_left_out_because_the_first_of_two_files_lacks_it(tmp_path, calibrate):
+    old, new = calibrate({"NRCA2": (2.0, 2.1), "NRCB2": (2.0, 2.1)})
+    other = write_photom(tmp_path / "other.fits", "NRCA2", {"F150W": 3.0})
+    twice = read_calibration("from", photom=[other, *(file.path for file in old.files)])
+    with pytest.raises(ReferenceTableError, match=r"other.fits and from_NRCA2.fits are of one detector, NRCA2"):
+        rebase_table(table_of(point(), point("NRCB2", -0.03), baseline="mean"), twice, new, drop_missing=True)
 
 
 def test_another_pixar_sr_needs_the_area_files(tmp_path):

@@ -175,6 +175,7 @@ ACCEPTED = [
     ([*POINT, "zero_point_error"], ...),
     ([*POINT, "field"], {"order": 0, "coefficients": [[0]]}),
     ([*POINT, "subarray"], "SUB160"),
+    ([*POINT, "subarray"], "FULL_SUPSTP008"),
     (["zero_points", 1], {"detector": "NRCA1", "filter": "F115W", "subarray": "SUB64P", "zero_point": 0}),
     ([*ROW, "subarray"], "FULL"),
     ([*ROW, "photom"], {"A": "a.fits", "B": "b.fits"}),

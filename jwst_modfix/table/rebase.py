@@ -247,12 +247,19 @@ class _Move:
         yield from self._problems_of_files()
         for row, detector in _each(rows):
             yield from self._problems_of_row(row, detector)
-        if of_others := list(self._of_other_calibrations(self.old, rows)):
-            yield from of_others
-            if self.new.files and not any(self._of_other_calibrations(self.new, rows)):
-                yield "the new files are those of the table: the order is wrong"
+        for kind in ("photom", "flat"):
+            if of_others := list(self._of_other_calibrations(self.old, kind, rows)):
+                yield from of_others
+                if self.new.of_kind(kind) and not any(self._of_other_calibrations(self.new, kind, rows)):
+                    what = "values" if self.new.is_list else f"{kind} files"
+                    yield f"the new {what} are those of the table: the order is wrong"
 
     def _problems_of_files(self) -> Iterator[str]:
+        for side in (self.old, self.new):  # of all files: a row that only the second one has must not be left out
+            for one, other in combinations(side.of_kind("photom"), 2):
+                if one.detector == other.detector:
+                    names = f"{one.path.name} and {other.path.name}"
+                    yield f"{side.option('photom')}: {names} are of one detector, {one.detector}; give one of them"
         for kind in KINDS:
             files = [side.of_kind(kind) for side in (self.old, self.new)]
             if any(files) != all(files) or (kind == "photom" and not any(files)):
@@ -267,7 +274,7 @@ class _Move:
     def _problems_of_row(self, row: Row, detector: str) -> Iterator[str]:
         for kind, side in ((kind, side) for kind in KINDS for side in (self.old, self.new)):
             found, option = side.find(kind, row, detector), side.option(kind)
-            if len(found) > 1:
+            if len(found) > 1 and kind != "photom":
                 names = " and ".join(file.path.name for file in found)
                 yield f"{option}: {names} are both of {detector} for {row.label}; give one of them"
             elif found:
@@ -300,14 +307,13 @@ class _Move:
             None if _positive(value) else f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
         )
 
-    def _of_other_calibrations(self, side: Calibration, rows: Sequence[Row]) -> Iterator[str]:
+    def _of_other_calibrations(self, side: Calibration, kind: str, rows: Sequence[Row]) -> Iterator[str]:
         """Find files and values that are not those of the table and its rows."""
-        for kind in ("photom", "flat"):
-            allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
-            if allowed and (strange := side.names(kind, self.table) - allowed):
-                names = ", ".join(sorted(strange)), ", ".join(sorted(allowed))
-                yield f"{side.option(kind)} is {names[0]}, but the table is valid for {names[1]}"
-        for row, detector in _each(rows):
+        allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
+        if allowed and (strange := side.names(kind, self.table) - allowed):
+            names = ", ".join(sorted(strange)), ", ".join(sorted(allowed))
+            yield f"{side.option(kind)} is {names[0]}, but the table is valid for {names[1]}"
+        for row, detector in _each(rows) if kind == "photom" else ():
             name = base_name(row.of_detector("photom", detector))
             for file in side.find("photom", row, detector):
                 line = file.find(row.filter, row.pupil, row.subarray)
@@ -362,7 +368,7 @@ class _Move:
             file for side in (self.old, self.new) for name in row.detectors for file in side.find("photom", row, name)
         ]
         named = {line.subarray for file in files for line in file.lines if (line.filter, line.pupil) == row.band}
-        named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL"}
+        named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL", ""}
         full = self.net_shift(row)
         for subarray in sorted(named):
             part = replace(row, subarray=subarray)
