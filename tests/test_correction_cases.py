@@ -35,3 +35,17 @@ def test_a_file_of_64_bits_is_written_in_32(make_exposure, tmp_path, detector, b
     assert one.dtype == other.dtype == np.dtype(">f4")
     assert one.shape == (96, 40)
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_that_was_undone_can_be_corrected_again(small_exposure, tmp_path):
+    """Truth: the first correction of the same file; the ASDF tree has each entry once, and no status after the undo."""
+    small_exposure("NRCALONG", "F444W").save(str(tmp_path / "a_cal.fits"))
+    steps = {"first": "a_cal", "undone": "first", "again": "undone"}
+    for target, source in steps.items():
+        options = {"table": None, "inverse": True} if target == "undone" else {}
+        correct_file(tmp_path / f"{source}.fits", tmp_path / f"{target}.fits", **options)
+        tree = fits.getdata(tmp_path / f"{target}.fits", "ASDF")["ASDF_METADATA"].tobytes()
+        assert tree.count(b" filename:") == 1
+        assert tree.count(b"module_offset: COMPLETE") == (target != "undone")
+    first, again = (fits.getdata(tmp_path / f"{name}.fits", "SCI") for name in ("first", "again"))
+    np.testing.assert_allclose(again, first, rtol=3e-7)

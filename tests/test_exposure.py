@@ -479,6 +479,12 @@ def test_any_trace_of_a_correction_counts(path, cards):
         assert (found.status, found.failed) == ("COMPLETE", ()), "and no earlier step has failed"
 
 
+def test_a_status_of_our_own_in_the_tree_of_a_model_is_a_trace_and_no_earlier_step(model):
+    model.instance["meta"]["cal_step"] |= {"module_offset": "FAILED", "jump": "FAILED"}
+    found = describe(model)
+    assert (found.status, found.failed) == ("COMPLETE", ("jump",))
+
+
 @pytest.mark.parametrize(
     ("name", "card"),
     [("SCI", ("S_MODOFF", "COMPLETE")), ("ERR", ("MODFOFF", 0.1)), ("VAR_FLAT", ("R_MODOFF", "table.asdf"))],
