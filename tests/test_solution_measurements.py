@@ -47,6 +47,7 @@ def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, tow
         ({"array": ["1", "5"]}, "array must be one of 1, 2, 3, 4, long; row 1 has '5'"),
         ({"module": ["A", "C"]}, "module must be one of A, B; row 1 has 'C'"),
         ({"source": [0.5, 1.0]}, "source must be integers; got float64"),
+        ({"mag": ["20", "faint"]}, "mag must be numbers: could not convert string to float"),
         ({"mag": [[20.0, 20.0]]}, "mag must have one dimension; got 2"),
     ],
 )
@@ -93,6 +94,18 @@ def test_takes_the_selected_rows_of_one_filter_and_adds_the_least_error():
     m = Measurements.from_table(made, filter="F444W", least_error=0.002)
     assert (len(m), m.filter, m.mag.tolist()) == (1, "F444W", [20.0])
     assert m.mag_error == pytest.approx([np.hypot(0.01, 0.002)])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(-0.01, "mag_error must be positive; row 1 has -0.01"), (0.0, "mag_error must be positive; row 1 has 0"),
+     (np.nan, "mag_error must be finite"), ("?", "mag_error must be numbers: could not")],
+)  # fmt: skip
+def test_the_least_error_makes_no_good_error_of_a_bad_one(error, words):
+    made = astropy_table()
+    made["mag_error"] = [0.01, error]
+    with pytest.raises(MeasurementsError, match=words):
+        Measurements.from_table(made, least_error=0.002)
 
 
 def test_reads_the_columns_of_the_simulator():

@@ -231,8 +231,9 @@ class Measurements:
         if columns["epoch"].dtype.kind in "SUO":
             _, first, number = np.unique(columns["epoch"], return_index=True, return_inverse=True)
             columns["epoch"] = np.argsort(np.argsort(first))[number]
-        if least_error:
-            columns["mag_error"] = np.hypot(columns["mag_error"], least_error)
+        error = columns["mag_error"]
+        if least_error and error.dtype.kind in "fiu":  # what is no positive number stays, to be refused
+            columns["mag_error"] = np.where(error > 0, np.hypot(error, least_error), error)
         if "reserved" in table.colnames:
             columns["reserved"] = _read_flags(table["reserved"], "reserved")[keep]
         return cls(**columns, filter=band["filter"] or "unknown", pupil=band["pupil"] or "CLEAR")
@@ -369,7 +370,10 @@ def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:
         raise MeasurementsError(f"{place}: {name} must have one dimension; got {values.ndim}")
     if kind is int and values.size and values.dtype.kind not in "iub":
         raise MeasurementsError(f"{place}: {name} must be integers; got {values.dtype}")
-    return values.astype(kind, copy=False)
+    try:
+        return values.astype(kind, copy=False)
+    except (TypeError, ValueError) as error:
+        raise MeasurementsError(f"{place}: {name} must be numbers: {error}") from error
 
 
 def _codes(name: str, values: np.ndarray, known: tuple[str, ...], place: str) -> np.ndarray:
