@@ -30,7 +30,7 @@ def write(drawn, tmp_path):
     def write(name="one.parquet", part=slice(None), **changes):
         m = drawn[0].select(np.arange(len(drawn[0]))[part])
         table = m.to_table()
-        table["selected"] = True
+        table["selected"] = np.ones(len(table), bool)
         for column, change in changes.items():
             table[column] = change(table[column])
         table.write(tmp_path / name, format="parquet")

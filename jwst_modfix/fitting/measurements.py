@@ -253,7 +253,7 @@ class Measurements:
         table = Table({name: getattr(self, name) for name in self._columns()})
         for name in table.colnames:
             table[name].unit = units.get(name)
-        table["filter"], table["pupil"] = self.filter, self.pupil
+        table["filter"], table["pupil"] = (np.full(len(table), name) for name in (self.filter, self.pupil))
         return table
 
     @property
