@@ -183,7 +183,7 @@ def _reading(name, problem="", advice=""):
         raise
     except MemoryError as error:
         raise ExposureError(f"{name}: there is not enough memory to read it") from error
-    except Exception as error:
+    except Exception as error:  # whatever astropy, asdf and yaml raise at a damaged file
         if isinstance(error, OSError) and not problem:
             raise ExposureError(f"{name}: cannot be read: {error.strerror or error}") from error
         problem = problem or f"is damaged, or was cut short while it was read: {type(error).__name__}"

@@ -288,7 +288,7 @@ def _of(table: OffsetTable) -> str:
 # ---- photom files ----
 
 
-def export_photom(table: OffsetTable, path: Path, output: Path, *, drop_slope: bool = False) -> Iterator[str]:
+def export_photom(table: OffsetTable, path: Path, output: Path, *, drop_slope: bool = False) -> list[str]:
     """Write a copy of a detector's photom file with offsets or zero points included."""
     # PHOTMJSR and its uncertainty are multiplied by 10**(0.4 z), as the correction multiplies the pixels.
     rows = []
@@ -309,13 +309,15 @@ def export_photom(table: OffsetTable, path: Path, output: Path, *, drop_slope: b
             rows.append([*names, f"z {1e3 * z:+z.2f} mmag", f"PHOTMJSR times {10 ** (0.4 * z):.6f}"])
         history += [f"{_MARK}: PHOTMJSR of {path.name} times 10**(0.4 z),", f"z of {_of(table)}"]
         history += [f"{_MARK}: the {_variation(row)} was left out" for row in dropped]
+    lines = []
     for row in dropped:
         part = "field" if row.slope is None else f"slope, {1e3 * row.slope:+z.2f} mmag/arcmin,"
-        yield f"warning: {row.label}: its {part} is left out"
-    yield from align(rows)
+        lines.append(f"warning: {row.label}: its {part} is left out")
+    lines += align(rows)
     if not table.valid_for.photom:
         words = f"{table.name} names no photom file; check that this one is of the calibration it is valid for"
-        yield from wrap(words, "note: ")
+        lines += wrap(words, "note: ")
+    return lines
 
 
 def _variation(row: Row) -> str:
@@ -366,7 +368,7 @@ def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None
 # ---- flat files ----
 
 
-def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[str | Path] = ()) -> Iterator[str]:
+def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[str | Path] = ()) -> list[str]:
     """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels.
 
     A slope is evaluated by the WCS of an exposure with the pixels of the flat.
@@ -378,7 +380,7 @@ def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[s
             if name in hdulist and hdulist[name].data is not None:
                 hdulist[name].data = (hdulist[name].data / factor).astype(np.float32)
         history += [f"{_MARK}: flat {path.name} over 10**(0.4 m_sys),", f"m_sys of {_of(table)}"]
-    yield f"{row.label}: flat divided by the factor of the correction"
+    return [f"{row.label}: flat divided by the factor of the correction"]
 
 
 def _row_of_flat(table: OffsetTable, image: Image) -> Row:
@@ -474,7 +476,7 @@ def _fit_drifts(derivation: Any) -> dict[tuple[str, str], Drift]:
     return drifts
 
 
-def export_timecoeff(table: OffsetTable, path: Path, output: Path) -> Iterator[str]:
+def export_timecoeff(table: OffsetTable, path: Path, output: Path) -> list[str]:
     """Write a photom file with the drift of the epoch terms in TIMECOEFF_LINEAR."""
     drifts = find_drifts(table)
     with _copied(path, "photom", output) as (hdulist, photom, history):
@@ -497,9 +499,11 @@ def export_timecoeff(table: OffsetTable, path: Path, output: Path) -> Iterator[s
         else:
             hdulist.insert(hdulist.index_of("PHOTOM") + 1, table_hdu)
         history += [f"{_MARK}: TIMECOEFF_LINEAR of {path.name} and the epoch terms", f"of {_of(table)}"]
-    for band, drift in used.items():
-        loss = f"loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year from MJD {drift.t0:.1f} on"
-        yield f"{describe_band(*band)}: {loss}"
+    return [
+        f"{describe_band(*band)}: loss of {1e2 * drift.loss:+z.3f} ± {1e2 * drift.error:.3f} % a year "
+        f"from MJD {drift.t0:.1f} on"
+        for band, drift in used.items()
+    ]
 
 
 def _join(line: PhotomLine, drift: Drift | None) -> tuple[float, float]:

@@ -72,10 +72,8 @@ class Calibration:
 
     def line(self, row: Row, detector: str) -> PhotomLine | None:
         """Find the line of the photom file for a detector of a row."""
-        for file in self.find("photom", row, detector):
-            line: PhotomLine | None = file.find(row.filter, row.pupil, row.subarray)
-            return line
-        return None
+        files: list[Photom] = self.find("photom", row, detector)
+        return files[0].find(row.filter, row.pupil, row.subarray) if files else None
 
 
 @dataclass(frozen=True)

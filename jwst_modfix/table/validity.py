@@ -66,7 +66,7 @@ def find_mismatch(
     """Find why no exposure has this row, and what is probably meant."""
 
     def explain(reason: str, **meant: str) -> str:
-        return reason + ": " * bool(meant) + joint.join(form.format(*item) for item in meant.items())
+        return reason + (f": {joint.join(form.format(*item) for item in meant.items())}" if meant else "")
 
     is_long, is_array = name.lower().endswith("long"), name.lower() == name
     mine, others = (LONG_FILTERS, SHORT_FILTERS) if is_long else (SHORT_FILTERS, LONG_FILTERS)
