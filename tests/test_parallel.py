@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -131,7 +132,10 @@ def test_an_error_is_the_same_as_in_this_process(workers):
 def test_an_error_ends_the_rest(workers, tmp_path):
     with pytest.raises(ExposureError, match="^member 1: is refused$"):
         run(workers, parallel_jobs.mark, [(n, tmp_path) for n in range(1000)])
-    assert len(list(tmp_path.iterdir())) < 500, "the error must reach this process before half of the jobs are done"
+    done = set(tmp_path.iterdir())
+    assert len(done) < 500, "the error must reach this process before half of the jobs are done"
+    time.sleep(0.5)  # five times as long as a job takes
+    assert set(tmp_path.iterdir()) == done, "no job goes on after the error"
 
 
 def test_a_worker_that_dies_is_an_error_that_names_what_was_under_way_and_says_how_to_go_on():
