@@ -96,7 +96,7 @@ def _read_truth(folder):
 def _report(results, truths):
     """Print the table; tell whether every number is zero within its error after the correction."""
     _say("\nA - B from aperture photometry of the same sources in both modules:")
-    _say("offsets [mmag], slopes [mmag/arcmin], sigmas of what is left after the correction\n")
+    _say("offsets [mmag], slopes [mmag/arcmin], sigmas of what the correction leaves\n")
     _say(f"{'array':6}{'filter':7}{'':7}{'injected':>8}{'before':>15}{'after':>15}{'sources':>8}{'sigmas':>7}  left")
     passed = []
     for array, band in dict.fromkeys(key[1:] for key in results):
