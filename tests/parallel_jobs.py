@@ -64,14 +64,14 @@ def mark(number, folder):
     time.sleep(0.1)
 
 
-def write_pid_and_wait(fifo):
-    """Write this process's number, and stay busy until killed."""
-    Path(fifo).write_text(str(os.getpid()))
-    signal.pause()
-
-
 def write_pid(fifo, number):
     """Write this process's number with the first job only, and go on."""
     if number == 0:
         Path(fifo).write_text(str(os.getpid()))
     return number
+
+
+def write_pid_and_wait(fifo, number):
+    """Write this process's number with the first job only, and stay busy until killed."""
+    write_pid(fifo, number)
+    signal.pause()

@@ -206,7 +206,7 @@ def test_a_script_needs_no_guard(start, fifo):
 
 
 def test_workers_end_when_the_process_that_started_them_is_killed(start, fifo):
-    process = start("write_pid_and_wait", repr([(fifo,)] * 2))
+    process = start("write_pid_and_wait", repr([(fifo, n) for n in range(2)]))
     worker = psutil.Process(int(Path(fifo).read_text()))
     process.kill()
     worker.wait(timeout=HANG)
