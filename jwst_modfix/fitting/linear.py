@@ -172,9 +172,11 @@ class Design:
 
     def _collect(self, total: np.ndarray, other: Design) -> np.ndarray:
         """Make the matrix of terms from that of labels."""
-        found = np.zeros((self.n_terms + 1, other.n_terms + 1))
-        np.add.at(found, (self._places[:, None], other._places), total)
-        return found[:-1, :-1]
+        rows = np.zeros((self.n_terms + 1, total.shape[1]))
+        np.add.at(rows, self._places, total)
+        found = np.zeros((other.n_terms + 1, self.n_terms + 1))
+        np.add.at(found, other._places, rows.T)
+        return found.T[:-1, :-1]
 
 
 def _lay_out(blocks: list[tuple[int, Block]], weight: np.ndarray, edges: np.ndarray, n_labels: int) -> sparse.csr_array:
