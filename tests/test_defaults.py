@@ -19,10 +19,10 @@ from jwst_modfix.fitting.pairs import solve_pairs
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import forecast_detectors, judge, table_of_results
 from jwst_modfix.photometry.columns import Criteria
-from jwst_modfix.photometry.epochs import find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import systematic_error
-from jwst_modfix.photometry.frames import clip
+from jwst_modfix.photometry.frames import find_wide_epochs, group_epochs
 from jwst_modfix.photometry.mosaics import measure_mosaics
+from jwst_modfix.photometry.source_list import clip
 from jwst_modfix.simulate.magnitudes import plan_pointings
 
 # docs/deriving.rst and docs/limits.rst; Ma et al. (2023): gradients toward +V2 from midway between the modules
