@@ -181,5 +181,5 @@ def test_a_footprint_is_covered_by_cells_of_the_sky(ra):
 )
 def test_modules_that_do_not_overlap_are_found_by_their_footprints(second, is_apart):
     headers = [make_header(east=0), make_header(**{"detector": "NRCB1"} | second)]
-    line = "F200W+CLEAR: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
+    line = "F200W: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
     assert find_apart(headers) == ([line] if is_apart else [])

@@ -9,11 +9,11 @@ from astropy.units import Unit
 from gwcs import WCS
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, median_filter
-from scipy.special import ndtri
 
 from jwst_modfix.errors import ExposureError, PhotometryError
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
 from jwst_modfix.files import file_state
+from jwst_modfix.table.table import MAD_TO_SIGMA
 from jwst_modfix.table.validity import explain_failed, find_failed
 from jwst_modfix.text import log
 
@@ -28,7 +28,6 @@ _SAMPLES = 64  # along each side of a footprint
 _BOX = 64  # pixels
 _MIN_GOOD = 0.5  # share of the pixels of a box
 MEDIAN_LOSS = np.pi / 2  # variance of a median over that of a mean
-MAD_TO_SIGMA = float(1 / ndtri(0.75))  # 1.4826
 _MOST_GEOMETRIES = 256  # in memory, 0.7 MB each
 
 
