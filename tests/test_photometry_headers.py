@@ -195,7 +195,7 @@ def test_a_footprint_is_covered_by_cells_of_the_sky(ra, dec):
 @pytest.mark.parametrize("dec", [0.0, 75.0, -75.0])
 def test_modules_that_do_not_overlap_are_found_by_their_footprints(second, is_apart, dec):
     headers = [make_header(east=0, dec=dec), make_header(**{"detector": "NRCB1", "dec": dec} | second)]
-    line = "F200W+CLEAR: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
+    line = "F200W: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
     assert find_apart(headers) == ([line] if is_apart else [])
 
 
