@@ -10,7 +10,7 @@ from one_correction import correct
 
 from jwst_modfix import Field, Gradient, OffsetRow, OffsetTable, ZeroPointRow, simulate
 from jwst_modfix.derivation import forecast
-from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.frames import Epochs
 from jwst_modfix.steps import grouping
 from jwst_modfix.table.file import read_table
 

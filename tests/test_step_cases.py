@@ -20,8 +20,7 @@ from jwst_modfix.exposure import _FACTS, Exposure
 from jwst_modfix.files import check_targets, find_existing
 from jwst_modfix.jobs import Workers, _digest, _seal
 from jwst_modfix.steps.associations import read_association, rename_product
-from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, find_exposures, shorten, suffix_of
-from jwst_modfix.steps.outputs import plan_outputs
+from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, find_exposures, plan_outputs, shorten, suffix_of
 from jwst_modfix.text import count_nouns, has_hidden, is_url, plain_text, show_progress
 
 SECOND = {"products": [{"name": "first", "members": [{"expname": "a_cal.fits", "exptype": "SCIENCE "}]},
@@ -309,10 +308,10 @@ def test_all_outputs_that_exist_are_named(tmp_path):
 
 
 def test_every_kind_of_output_is_planned(tmp_path):
-    targets = [tmp_path / "a.fits", tmp_path / "b.asdf"]
-    plan_outputs([None, None], targets, [], Correction(table=TABLE), "overwrite", tmp_path / "c_asn.json")
+    targets = [(None, tmp_path / "a.fits"), (None, tmp_path / "b.asdf")]
+    plan_outputs(targets, [], Correction(table=TABLE), "overwrite", tmp_path / "c_asn.json")
     with pytest.raises(ModuleOffsetError, match=r"c.json: outputs are .fits or .asdf files"):
-        plan_outputs([None, None], targets, [], Correction(table=TABLE), "overwrite", tmp_path / "c.json")
+        plan_outputs(targets, [], Correction(table=TABLE), "overwrite", tmp_path / "c.json")
 
 
 # ---- words and numbers ----
