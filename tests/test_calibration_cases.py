@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 from reference_files import write_flat, write_photom
 
-from jwst_modfix import Field, OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix import Field, Gradient, OffsetRow, OffsetTable, ZeroPointRow
+from jwst_modfix.apply.factor import gradient_coordinate
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.calibration import (
     Image,
@@ -19,7 +20,7 @@ from jwst_modfix.table.calibration import (
     read_reference,
 )
 from jwst_modfix.table.formats import read_yaml_list, write_yaml_list
-from jwst_modfix.table.rebase import Change, read_values
+from jwst_modfix.table.rebase import Change, _along, _Blocks, read_calibration, read_values, rebase_table
 from jwst_modfix.table.table import Validity
 
 T0 = 60000.0  # MJD
@@ -236,3 +237,38 @@ def test_values_of_a_list_are_known_by_their_names_in_any_case(tmp_path):
 )  # fmt: skip
 def test_a_row_is_needed_where_a_value_differs_from_0_by_more_than_its_error(row, is_needed):
     assert Change(dataclasses.replace(row), row).is_needed == is_needed
+
+
+@pytest.mark.parametrize("detector", ["NRCALONG", "NRCBLONG"])
+@pytest.mark.parametrize(("frame", "origin"), [("focal_plane", (-1.74, -492.4)), ("detector", (500.0, 1500.0))])
+@pytest.mark.parametrize("direction", [0.0, 90.0, 210.0])
+def test_a_pixel_of_a_flat_has_the_coordinate_of_the_correction(small_exposure, detector, frame, origin, direction):
+    """Truth: u by the WCS of an exposure, whose distortion the linear fit of a detector leaves out: 0.9 arcsec."""
+    exposure = small_exposure(detector, "F444W")
+    x, y = np.array([100.0, 1000.0, 1900.0]), np.array([1900.0, 300.0, 1000.0])
+    corner = exposure.meta.subarray.xstart - 1, exposure.meta.subarray.ystart - 1
+    truth = gradient_coordinate(exposure.meta.wcs, frame, origin, direction, corner, x - corner[0], y - corner[1])
+    gradient = Gradient(frame=frame, direction=direction, origin=origin, exposure_share=0.5)
+    found = _along(_Blocks(detector, x, y, np.zeros(3)), gradient, direction)
+    np.testing.assert_allclose(found, truth, atol=0.03)
+
+
+@pytest.mark.parametrize("date", ["2022-07-01", "2026-03-01"])
+def test_a_carried_row_has_the_photmjsr_of_its_date(tmp_path, date):
+    """Truth: 2 and 3 over the throughput of 0.1 a year since MJD 59700, and 0 mag as both files lose the same."""
+    sides = []
+    for side, value in (("from", 2.0), ("to", 3.0)):
+        path = write_photom(tmp_path / f"{side}.fits", "NRCA2", {"F200W": value}, times={"timecoeff_linear": (0.1,)})
+        sides.append(read_calibration(side, photom=[path]))
+    table = table_of(point(zero_point=0.3), meta={"history": ["made"]}, valid_for=Validity(photom=("from.fits",)))
+    done = rebase_table(table, *sides, date=date, context="jwst_1130.pmap")
+    years = (np.datetime64(date) - np.datetime64("1858-11-17")) / np.timedelta64(1, "D") / 365 - 59700 / 365
+    (row,) = done.table.rows
+    assert row.photmjsr == pytest.approx(3 / (1 - 0.1 * years), rel=1e-6)
+    assert (row.photmjsr_date, row.photom) == (date, "to.fits")
+    assert row.zero_point == pytest.approx(0.3 - 2.5 * np.log10(1.5), abs=1e-6)
+    assert done.table.meta["history"][0] == "made"
+    assert f"from from.fits to to.fits, at {date}" in done.table.meta["history"][1]
+    assert done.table.valid_for == Validity(
+        context_first="jwst_1130.pmap", context_last="jwst_1130.pmap", photom=("to.fits",)
+    )
