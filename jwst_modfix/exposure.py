@@ -561,6 +561,11 @@ class _ModelExposure(OpenExposure):
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)
 
+    def put(self, arrays, factor):
+        """Put changed arrays in their places, without the schema, whose check takes longer than the correction."""
+        self.model.instance.update({name: array.astype("f4", copy=False) for name, array in arrays.items()})
+        super().put({}, factor)
+
     def _all_cards(self, hdu):
         """List cards of a header that no schema knows: [keyword, value, comment] each."""
         header = self.tree.get(f"extra_fits.{hdu}.header")

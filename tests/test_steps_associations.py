@@ -452,11 +452,3 @@ def test_associations_are_written_without_the_formats_that_the_pipeline_deprecat
     modfix("group", "data", "-o", "data/made_asn.json")
     assert len(read_association("data/made_asn.json").science) == 2
     ModelLibrary("data/made_asn.json")  # as the stock pipeline opens it
-
-
-def test_association_objects_and_dicts_are_taken_as_the_stock_steps_take_them(pair_folder, pair, monkeypatch):
-    """Truth: A2 scaled, B2 as it was; members are relative to the working directory."""
-    monkeypatch.chdir("data")
-    made = asn_from_list(names(pair), rule=DMS_Level3_Base, product_name="mosaic")
-    for given in (made, json.loads(json.dumps(made.data, default=dict))):
-        assert_corrected(models_of(ModuleOffsetStep.call(given)), pair)
