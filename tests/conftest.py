@@ -53,7 +53,7 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-def pytest_runtest_teardown():
+def pytest_runtest_logfinish():
     """Keep what was imported or simulated out of the garbage collector, which stpipe runs at each step."""
     gc.collect()
     gc.freeze()

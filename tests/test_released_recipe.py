@@ -45,7 +45,9 @@ def recipe(path, dmag, slope, epoch):
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")  # MJD keywords that repeat the dates
 def test_the_recipe_is_reproduced(make_exposure, tmp_path, detector, band, epoch):
     path = tmp_path / "jw_cal.fits"
-    make_exposure(detector, band).save(str(path))
+    # The slope is along columns: but for two frames, 48 rows say the same.
+    is_full = (detector, epoch) == ("NRCALONG", 2)
+    make_exposure(detector, band, None if is_full else (1, 401, 2048, 48)).save(str(path))
     dmag, slope = PUBLISHED[detector, band]
     RECIPE_TABLE.write(tmp_path / "recipe.asdf")
     result = ModuleOffsetStep.call(

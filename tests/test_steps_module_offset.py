@@ -197,17 +197,6 @@ def test_members_that_are_no_science_members_are_left_alone(pair, kind):
     assert [model.meta.cal_step.instance.get("module_offset") for model in result] == [None, "COMPLETE"]
 
 
-def test_all_products_of_an_association_are_in_the_library(pair_folder, pair):
-    content = json.loads(Path("data/set_asn.json").read_text())
-    first, second, _ = content["products"][0]["members"]
-    content["products"] = [{"name": "one", "members": [first]}, {"name": "two", "members": [second]}]
-    Path("data/two_asn.json").write_text(json.dumps(content))
-    assert_corrected(models_of(ModuleOffsetStep.call("data/two_asn.json")), pair)
-    result = ModuleOffsetStep.call("data/two_asn.json", save_results=True, output_dir="out")
-    assert_corrected(models_of(result), pair)
-    assert len(json.loads(Path("out/two_modfix_asn.json").read_text())["products"]) == 2
-
-
 @pytest.mark.parametrize("name", ["packaged", "~/mine.asdf", "$TABLES/mine.asdf", "mine.asdf"])
 def test_names_of_tables_are_expanded(pair_folder, pair, monkeypatch, name):
     """Truth: the packaged table, under each of its names."""
