@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.epochs import find_wide_epochs, group_epochs
+from jwst_modfix.photometry.frames import find_wide_epochs, group_epochs
 
 
 def test_gap_in_time_ends_an_epoch_whatever_the_order():
@@ -31,6 +31,8 @@ def test_a_gap_or_another_roll_ends_an_epoch(times, rolls, limits, numbers):
 
 
 def test_names_of_the_association_come_first_numbered_by_time():
+    epochs = group_epochs([60000, 60100, 60200], [0, 0, 0], names=["b", "a", "b"])
+    assert (epochs.names, epochs.number.tolist()) == (("b", "a"), [0, 1, 0]), "by their first exposures"
     epochs = group_epochs([60500, 60000, 60501], [0, 0, 170], names=["1", "2", "1"])
     np.testing.assert_array_equal(epochs.number, [1, 0, 1])
     assert epochs.names == ("2", "1")

@@ -11,8 +11,7 @@ from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import mosaics as module
 from jwst_modfix.photometry.columns import Criteria, select_measurements
-from jwst_modfix.photometry.epochs import Epochs, group_epochs
-from jwst_modfix.photometry.frames import offsets, read_geometry, read_header
+from jwst_modfix.photometry.frames import Epochs, group_epochs, offsets_on_sky, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.steps.resample import make_mosaics
 
@@ -138,6 +137,19 @@ def test_a_source_is_taken_once_and_measured_where_all_of_it_is_on_the_mosaic(ep
     assert {number: np.count_nonzero(table["epoch"] == number) for number in set(table["epoch"])} == counts
 
 
+def test_sources_of_a_second_mosaic_of_the_first_epoch_get_numbers_of_their_own():
+    """Truth: the first mosaic, from x = 100, has the two brighter sources on it, and the second one has all four."""
+    rng = np.random.default_rng(3)
+    mosaics = [
+        make_mosaic(rng, "NRCA1", 0, corner=(100, 0)),
+        make_mosaic(rng, "NRCB1", 0),
+        make_mosaic(rng, "NRCA1", 1),
+    ]
+    table = measure_mosaics(mosaics, EPOCHS).measurements
+    assert np.bincount(table["source"]).tolist() == [3, 3, 2, 2]
+    assert np.asarray(table["flux"][table["exposure"] == 2]) == pytest.approx(FLUXES[[1, 3, 0, 2]], rel=0.1)
+
+
 @pytest.mark.parametrize(("half", "rejected", "count"), [(0, 0, 8), (1, 1, 8), (6, 0, 7)])
 def test_holes_are_flagged_beyond_two_percent_and_not_measured_beyond_half(half, rejected, count):
     """Truth: a source of 310 pixels, with holes of 1, 9 and 169 of them."""
@@ -195,5 +207,5 @@ def test_the_grid_has_pixels_of_the_channel(small_exposure, tmp_path, detector, 
     header = read_header(tmp_path / "jw_cal.fits")
     (mosaic,) = make_mosaics([header], group_epochs([header.mjd], [header.roll]))
     ra, dec = mosaic.wcs(np.array([10.0, 11.0]), np.array([10.0, 10.0]))
-    assert np.hypot(*np.diff(offsets(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
+    assert np.hypot(*np.diff(offsets_on_sky(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
     assert mosaic.header.pixar_sr == pytest.approx(np.deg2rad(scale / 3600) ** 2)

@@ -17,20 +17,29 @@ from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, sol
 from jwst_modfix.derivation.provenance import describe_calibration, make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
-from jwst_modfix.fitting.measurements import DETECTORS
 from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Workers
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Photometry, Selection, select_measurements
-from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
-from jwst_modfix.photometry.frames import ExposureHeader, read_header
+from jwst_modfix.photometry.frames import (
+    GAP_DAYS,
+    ROLL_TOLERANCE,
+    Epochs,
+    ExposureHeader,
+    find_apart,
+    find_copies,
+    find_mixed,
+    find_wide_epochs,
+    group_epochs,
+    read_header,
+)
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
-from jwst_modfix.text import count_nouns, html_table, log, show_progress
+from jwst_modfix.table.table import BASELINES, DETECTORS, MODULES, OffsetTable
+from jwst_modfix.text import count_nouns, describe_band, html_table, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -61,8 +70,8 @@ class Options:  # numpydoc ignore=PR01
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``
     significance: float = 3.0  #: significance from which a correction is needed [sigma]
-    epoch_gap_days: float = 30.0  #: longest time between exposures of one epoch [day]
-    epoch_roll_tolerance: float = 5.0  #: largest difference of roll within one epoch [deg]
+    epoch_gap_days: float = GAP_DAYS  #: longest time between exposures of one epoch [day]
+    epoch_roll_tolerance: float = ROLL_TOLERANCE  #: largest difference of roll within one epoch [deg]
     min_snr: float = 100.0  #: smallest ratio of flux to error
     faintest: float = 22.0  #: faintest magnitude [AB]
     isolation: float | None = None  #: smallest distance to a neighbour [arcsec]; 1.0, and 0 for your own photometry
@@ -288,7 +297,7 @@ def read_members(
         )
     modules: dict[str, set[str]] = {}
     for header in headers:
-        modules.setdefault("+".join(header.band), set()).add(header.module)
+        modules.setdefault(describe_band(*header.band), set()).add(header.module)
     if scale == "detectors":
         return headers, mixed
     complete = sum(len(seen) == len(MODULES) for seen in modules.values())
@@ -342,7 +351,7 @@ def solve_photometry(
     """Solve every filter and pupil of a set of measurements."""
     selection = select_measurements(photometry.measurements, options.criteria, growth=options.aperture != "r")
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
-    if not any(band.offsets is not None and band.offsets.rows for band in bands):
+    if not any(band.table is not None and band.table.rows for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, {r.title}: {r.words}" for band in bands for r in band.verdicts]
         reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]
