@@ -45,9 +45,8 @@ def recipe(path, dmag, slope, epoch):
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")  # MJD keywords that repeat the dates
 def test_the_recipe_is_reproduced(make_exposure, tmp_path, detector, band, epoch):
     path = tmp_path / "jw_cal.fits"
-    # The slope is along columns: but for two frames, 48 rows say the same.
-    is_full = (detector, epoch) == ("NRCALONG", 2)
-    make_exposure(detector, band, None if is_full else (1, 401, 2048, 48)).save(str(path))
+    part = (1, 401, 2048, 48) if epoch == 1 else None  # an offset is the same everywhere
+    make_exposure(detector, band, part).save(str(path))
     dmag, slope = PUBLISHED[detector, band]
     RECIPE_TABLE.write(tmp_path / "recipe.asdf")
     result = ModuleOffsetStep.call(
