@@ -174,6 +174,16 @@ def open_fits(path):
         yield hdulist
 
 
+def read_header(path):
+    """Read the primary header of a file; an empty one where none can be read."""
+    try:
+        return fits.getheader(path) if path.is_file() else fits.Header()
+    except DeprecationWarning:  # where warnings are errors, one says nothing of the file
+        raise
+    except Exception:  # whatever astropy raises at a damaged file
+        return fits.Header()
+
+
 @contextlib.contextmanager
 def _reading(name, problem="", advice=""):
     """Convert any error of a library at a damaged file into one of ours."""
