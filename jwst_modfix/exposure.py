@@ -371,7 +371,7 @@ class OpenExposure:
                 self._set(_FACTS[name], value * factor)
 
     def mark(self, status, cards=(), factor=None):
-        """Put a status and a record in the place of what is there."""
+        """Replace the status and the record."""
         status_card = [(STATUS_KEYWORD, status, "Module offset correction")] if status else []
         self._replace_cards([*status_card, *cards])
         self.tree.set(STATUS_PATH, status)
@@ -403,13 +403,13 @@ class _FitsExposure(OpenExposure):
                 try:
                     value = card.value
                 except fits.VerifyError:
-                    value = "?"  # a trace all the same
+                    value = "?"  # still a trace
                 self.cards.append((card.keyword, value))
         self._check()
         self._describe(arrays)
 
     def _check(self):
-        """Look for what would end the correction of this exposure in its middle."""
+        """Refuse a file whose correction would fail after it has begun."""
         advice = "give a _cal file of the pipeline"
         if "DATAMODL" not in self._hdulist[0].header:
             raise ExposureError(f"{self.path}: is not a JWST data model: it has no DATAMODL keyword; {advice}")

@@ -583,7 +583,7 @@ def test_a_list_of_photmjsr_is_refused_by_its_row(modfix, text, words):
     ("name", "words"),
     [
         ("pipe", "pipe: is not a regular file"),
-        ("https://example.org/list.csv", "is not a file on this computer; download it and give its path"),
+        ("https://example.org/list.csv", "is a URL; download the file and give the copy"),
         ("none.csv", "none.csv: cannot be read: No such file or directory"),
     ],
 )

@@ -213,7 +213,7 @@ def test_catalogues_and_tables_that_are_urls_are_refused_as_that(pair_folder, pa
     given = [f"data/{name}" for name in names(pair)]
     with pytest.raises(ModuleOffsetError, match="c.ecsv: is a URL"):
         read_catalogues(["s3://bucket/c.ecsv"], [read_header(path) for path in given], None)
-    with pytest.raises(ModuleOffsetError, match="mine.asdf: is not a file on this computer"):
+    with pytest.raises(ModuleOffsetError, match="mine.asdf: is a URL; download the file and give the copy"):
         ModuleOffsetStep.call(given, override_moduleoffset="s3://bucket/mine.asdf")
 
 

@@ -1,5 +1,6 @@
 """The step: every kind of input, associations in and out, hooks, and no network."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -14,10 +15,10 @@ from jwst.stpipe import Step
 from one_correction import correct
 from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun, run_strun_here
 from stdatamodels.jwst import datamodels
-from stpipe import config_parser
+from stpipe import config_parser, crds_client
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
-from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.errors import ModuleOffsetError, NoSolutionError
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 
@@ -317,3 +318,15 @@ def test_an_asdf_exposure_is_corrected(pair, tmp_path):
     pair[0].save(str(tmp_path / "jw_cal.asdf"))
     result = ModuleOffsetStep.call(str(tmp_path / "jw_cal.asdf"))
     np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+
+
+@pytest.mark.parametrize("step", ["module_offset", "module_offset_derive"])
+def test_no_server_is_asked(pair_folder, pair, monkeypatch, step):
+    """Truth: every way in which stpipe asks CRDS for a file or a context."""
+    asked = []
+    monkeypatch.delenv("STPIPE_DISABLE_CRDS_STEPPARS", raising=False)
+    for name in ("check_reference_open", "get_context_used", "get_multiple_reference_paths", "get_reference_file"):
+        monkeypatch.setattr(crds_client, name, lambda *args, **_: asked.append(args))
+    with contextlib.suppress(NoSolutionError):  # of the derivation, as the exposures do not overlap
+        Step.from_cmdline([step, *(f"data/{name}" for name in names(pair))])
+    assert asked == []
