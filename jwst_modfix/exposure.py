@@ -572,7 +572,8 @@ class _ModelExposure(OpenExposure):
         self.tree.set(fact["path"], value)
 
     def put(self, arrays, factor):
-        """Put changed arrays in their places, without the schema, whose check takes longer than the correction."""
+        """Put changed arrays in their places, as OpenExposure does."""
+        # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
         self.model.instance.update({name: array.astype("f4", copy=False) for name, array in arrays.items()})
         super().put({}, factor)
 
