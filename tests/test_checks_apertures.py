@@ -34,6 +34,8 @@ def test_growth_is_the_light_between_the_apertures(sigma):
     light = [2e-5 * enclosed(0.3 * f, wider) - sky * np.pi * (0.3 * f) ** 2 for f in (1, 1.5, 2)]
     expected = -2.5 * np.log10(light[1] / light[0]), -2.5 * np.log10(light[2] / light[1])
     assert (one.growth, one.far_growth) == pytest.approx(expected, abs=3e-4)
+    core = 2e-5 * enclosed(0.15, wider) - sky * np.pi * 0.15**2
+    assert one.compactness == pytest.approx(core / light[0], abs=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +153,9 @@ def test_measurements_without_the_larger_aperture_are_not_selected(measured):
 
 def test_floors_by_filter():
     """Truth: 1.5 to 2 mmag at short and 0.8 mmag at long wavelengths."""
-    floors = [systematic_error("r", *band) for band in (("SHORT", "F115W"), ("SHORT", "F200W"), ("LONG", "F444W"))]
-    assert floors == [0.002, 0.0015, 0.0008]
+    short = {"F070W": 0.002, "F115W": 0.002, "F140M": 0.002, "F150W": 0.0015, "F150W2": 0.0015, "F200W": 0.0015}
+    assert {name: systematic_error("r", "SHORT", name) for name in short} == short
+    assert [systematic_error("r", "LONG", name) for name in ("F250M", "F444W", "F480M")] == [0.0008] * 3
     assert systematic_error("r", "LONG", "F444W", -0.003, 0.001) == pytest.approx(1.26 * 0.002 + 0.0015)
     assert systematic_error("large", "LONG", "F444W", -0.003, 0.001) == pytest.approx(
         1.26 * 0.001 - 0.26 * 0.003 + 0.0015

@@ -209,7 +209,7 @@ def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Information:
-    """What measurements tell of the terms: their normal matrix."""
+    """Information of measurements on the terms: their normal matrix."""
 
     matrix: np.ndarray  # (n_terms, n_terms), magnitudes of sources eliminated
     gram: np.ndarray  # (n_terms, n_terms), before that
@@ -332,7 +332,9 @@ class LinearSystem:
     def count_sources(self, weight: np.ndarray) -> np.ndarray:
         """Count the sources that have a part in each term."""
         counts, found = np.zeros(len(self.design._places)), np.zeros(self.design.n_terms + 1, dtype=int)
-        for few, many in self._sum_pieces(self.design, weight):
+        # Without signs, as entries of one source may add up to 0.
+        sizes = (Block(b.label, b.places, None if b.value is None else np.abs(b.value)) for b in self.design.blocks)
+        for few, many in self._sum_pieces(Design(tuple(sizes), self.design.n_terms), weight):
             counts[: self.design._few] += (few != 0).sum(axis=0)
             if many is not None:
                 many.sum_duplicates()
@@ -356,7 +358,7 @@ class LinearSystem:
         return left
 
     def inform(self, weight: np.ndarray) -> Information:
-        """Compute what weighted measurements tell of the terms."""
+        """Compute the information of weighted measurements on the terms."""
         # The last result is kept, as several questions are asked of the same weights.
         if not self._last or not np.array_equal(self._last[0][0], weight):
             gram = self.design.gram(weight)
