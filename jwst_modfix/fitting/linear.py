@@ -157,7 +157,8 @@ class Design:
     def sums(
         self, rows: slice | np.ndarray, weight: np.ndarray, source: np.ndarray, n: int
     ) -> tuple[np.ndarray, sparse.csr_array | None]:
-        """Sum weighted rows, ordered by source, over each source: few labels dense, many sparse if there are any."""
+        """Sum weighted rows, ordered by source, over each source: few labels dense."""
+        # Sparse sums of many labels take time even where there is none of these.
         few, many = np.empty((n, self._few)), []
         for start, block in self._ordered:
             mine, k = block.take(rows), len(block.places)
