@@ -39,7 +39,7 @@ def get_resource_mappings() -> list[Any]:
 @functools.cache
 def schema_of(*path: str) -> dict[str, Any]:
     """Find a part of the schema, the statement of the rules, by fields and ``items``."""
-    # Beside the keywords of JSON schema: example, meant (what a text that is not allowed stands for), known (names).
+    # In addition to the keywords of JSON schema: example; known (names); meant (the right text for one that is wrong).
     if path:
         parent = schema_of(*path[:-1])
         return dict(parent["items"] if path[-1] == "items" else parent["properties"][path[-1]])
