@@ -47,8 +47,9 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     """Spare each step what it costs in a process of many tests: a third of the time of the tests of steps."""
-    load = functools.cache(asdf.schema._make_schema_loader())  # asdf parses a schema again at each use of it
-    asdf.schema._make_schema_loader = lambda: load
+    if hasattr(asdf.schema, "_make_schema_loader"):  # asdf parses a schema again at each use of it
+        load = functools.cache(asdf.schema._make_schema_loader())
+        asdf.schema._make_schema_loader = lambda: load
     gc.get_freeze_count = lambda: 1  # our steps ask for it, and to count a million objects takes 0.02 s
     gc.freeze()
 

@@ -13,11 +13,11 @@ from astropy.io import fits
 from one_correction import TABLE, correct
 from pair_of_exposures import FACTOR, names
 
-from jwst_modfix import ModuleOffsetStep, OffsetRow, applied
+from jwst_modfix import ModuleOffsetStep, OffsetRow, applied, files
 from jwst_modfix.apply.decide import Correction, refuse_together
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.exposure import _FACTS, Exposure
-from jwst_modfix.files import check_targets, find_existing
+from jwst_modfix.files import check_targets, find_existing, remove_leftovers
 from jwst_modfix.jobs import Workers, _digest, _seal
 from jwst_modfix.steps.associations import read_association, rename_product
 from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, find_exposures, plan_outputs, shorten, suffix_of
@@ -285,6 +285,16 @@ def test_no_association_is_written_where_one_of_them_exists(modfix, small_exposu
     assert f"{paths[existing].name}: exists, and is not overwritten; nothing was written" in output
     assert paths[existing].read_text() == "mine"
     assert not paths[1 - existing].exists()
+
+
+@pytest.mark.parametrize("host", ["node", "node1-", "node12", "node-1", "ode1", "Node1"])
+def test_a_host_is_known_by_its_whole_name(tmp_path, monkeypatch, host):
+    """Truth: this is node1, whose process 7 has ended; of other hosts nothing is known for a week."""
+    monkeypatch.setattr(files.socket, "gethostname", lambda: "node1")
+    monkeypatch.setattr(files, "_is_alive", lambda process: process != 7)
+    for name in (f"{host}-7", "node1-7", "node1-8"):
+        (tmp_path / f".modfix-part-{name}-abc").mkdir()
+    assert [path.name for path in remove_leftovers([tmp_path])] == [".modfix-part-node1-7-abc"]
 
 
 @pytest.mark.parametrize("names_", [("a.fits", "A.fits"), ("a.fits", "a.FITS"), ("é.asdf", "É.asdf")])

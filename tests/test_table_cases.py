@@ -314,3 +314,23 @@ def test_the_offset_of_the_recipe_is_a_minus_b_whatever_the_baseline(tmp_path, s
     assert (found.offset, found.offset_error) == (0.02, 0.003)
     assert (found.slope, found.slope_error) == ((slope, 0.001) if slope else (None, None))
     assert table.valid_for == Validity(context_first="jwst_1130.pmap", context_last="jwst_1130.pmap")
+
+
+def test_the_largest_shift_of_all_rows_is_noted():
+    """Truth: g times the distance of the origins; 60 arcsec, half of slopes of 2, 8 and -6 mmag/arcmin."""
+    rows = [row("long", band, slope=slope, slope_error=0.001)
+            for band, slope in (("F277W", 0.002), ("F356W", 0.008), ("F444W", -0.006))]  # fmt: skip
+    for order in (rows, rows[::-1]):
+        moved = dataclasses.replace(FOCAL, origin=(60.0, 0.0))
+        notes = compare_tables(OffsetTable(rows=rows, gradient=FOCAL), OffsetTable(rows=order, gradient=moved)).notes
+        assert "that shifts both modules alike, by up to 4.00 mmag" in " ".join(notes)
+
+
+@pytest.mark.parametrize("baseline", ["A", "B", "mean"])
+@pytest.mark.parametrize("offset", [-0.05, 0.0, 0.05])
+def test_zero_points_have_no_negative_zero(baseline, offset):
+    """It would be printed as -0.00, and change the digest of a record."""
+    table = OffsetTable(rows=(row(offset=offset),), baseline=baseline)
+    z = [table.zero_point(table.rows[0], detector) for detector in ("NRCA1", "NRCB1")]
+    assert z[0] - z[1] == offset
+    assert "-0.0" not in [str(value) for value in z]
