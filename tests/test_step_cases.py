@@ -465,3 +465,24 @@ def test_failed_steps_are_listed_by_name(small_exposure, tmp_path, kind):
     with open_exposure(tmp_path / "a_cal.fits" if kind == "file" else model) as opened:
         expected = {"model": ("assign_wcs", "flat_field", "photom"), "file": ("S_FLAT", "S_PHOTOM", "S_WCS")}
         assert opened.exposure.failed == expected[kind]
+
+
+def test_only_names_of_files_of_a_member_are_moved(tmp_path):
+    """Files of all these names exist; texts stay texts, and names of files that do not exist are moved all the same."""
+    texts = {"epoch": "ep1", "group_id": "g1", "asn_candidate": "c1"}
+    for name in ("science", *texts.values(), "a.ecsv"):
+        (tmp_path / name).write_text("")
+    member = {
+        "expname": "a.fits",
+        "exptype": "science",
+        "tweakreg_catalog": "b.ecsv",
+        "mine": ["a.ecsv", "no"],
+        **texts,
+    }
+    (tmp_path / "x_asn.json").write_text(json.dumps({"products": [{"name": "p", "members": [member]}]}))
+    found = read_association(str(tmp_path / "x_asn.json"))
+    corrected = found.corrected(
+        "modfix", tmp_path / "out" / "x_modfix_asn.json", {tmp_path / "a.fits": tmp_path / "out/b.fits"}
+    )
+    moved = {"expname": "b.fits", "tweakreg_catalog": "../b.ecsv", "mine": ["../a.ecsv", "no"]}
+    assert corrected.members == [member | moved]
