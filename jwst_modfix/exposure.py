@@ -571,6 +571,12 @@ class _ModelExposure(OpenExposure):
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)
 
+    def put(self, arrays, factor):
+        """Put changed arrays in their places, as OpenExposure does."""
+        # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
+        self.model.instance.update(arrays)
+        super().put({}, factor)
+
     def _all_cards(self, hdu):
         """List cards of a header that no schema knows: [keyword, value, comment] each."""
         header = self.tree.get(f"extra_fits.{hdu}.header")

@@ -13,7 +13,7 @@ from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import check_targets
 from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.combine import compare_tables, merge_tables
-from jwst_modfix.table.file import read_bytes
+from jwst_modfix.table.file import parse_tree, read_bytes
 from jwst_modfix.table.table import Validity
 from jwst_modfix.table.validity import explain_photmjsr, find_doubts
 from jwst_modfix.text import format_measured, wrap
@@ -129,6 +129,7 @@ LIMITS = {
     "bytes of a file's name": (lambda v: check_targets([Path(f"{'é' * v}.asdf")], []) is None, 125, 1),  # two each
     "length of a product's name": (lambda v: association("x" * v), 200, 1),
     "depth of an association": (lambda v: association(nested=v), 30, 1),
+    "depth of a table": (lambda v: parse_tree(f"a: {'[' * v}1{']' * v}\n".encode(), "t"), 30, 1),
 }  # fmt: skip
 
 
