@@ -20,7 +20,7 @@ from jwst_modfix.table.calibration import (
     read_reference,
 )
 from jwst_modfix.table.formats import read_yaml_list, write_yaml_list
-from jwst_modfix.table.rebase import Change, _along, _Blocks, read_calibration, read_values, rebase_table
+from jwst_modfix.table.rebase import Change, _along, _Blocks, _Move, read_calibration, read_values, rebase_table
 from jwst_modfix.table.table import Validity
 
 T0 = 60000.0  # MJD
@@ -272,3 +272,15 @@ def test_a_carried_row_has_the_photmjsr_of_its_date(tmp_path, date):
     assert done.table.valid_for == Validity(
         context_first="jwst_1130.pmap", context_last="jwst_1130.pmap", photom=("to.fits",)
     )
+
+
+@pytest.mark.parametrize(("remainder", "is_right"), [(None, True), (0.00299, True), (0.00301, False)])
+def test_flats_may_leave_3_mmag(tmp_path, monkeypatch, remainder, is_right):
+    sides = [read_calibration(side, photom=[write_photom(tmp_path / f"{side}.fits", "NRCA2", {"F200W": 2.0})])
+             for side in ("from", "to")]  # fmt: skip
+    monkeypatch.setattr(_Move, "change", lambda _, before, row: Change(before, row, remainder))
+    if is_right:
+        assert rebase_table(table_of(point()), *sides).changes[0].remainder == remainder
+    else:
+        with pytest.raises(ReferenceTableError, match=r"CLEAR\): 3.0 mmag rms; derive a table on the new calibration"):
+            rebase_table(table_of(point()), *sides)
