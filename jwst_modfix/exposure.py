@@ -574,7 +574,7 @@ class _ModelExposure(OpenExposure):
     def put(self, arrays, factor):
         """Put changed arrays in their places, as OpenExposure does."""
         # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
-        self.model.instance.update({name: array.astype("f4", copy=False) for name, array in arrays.items()})
+        self.model.instance.update(arrays)
         super().put({}, factor)
 
     def _all_cards(self, hdu):
