@@ -379,3 +379,25 @@ def test_a_converted_recipe_says_whose_gradient_it_has(tmp_path, as_recipe):
     assert first == "Converted from idf_1130_pmap.csv of the released recipe."
     assert second.startswith("Direction, origin and share of the gradient are those of ")
     assert ("the recipe's code" in second) == as_recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("zero_point_error", 0.0), ("field_error", 0.0), ("group", 0), ("photmjsr", 2.0), ("photom", "p.fits")],
+)
+def test_a_value_of_0_is_not_an_absent_one(name, value):
+    field = {"field": Field(1, ((0.0, 0.01), (0.0,)))} if name == "field_error" else {}
+    absent, given = (OffsetTable(rows=(point(**field, **more),), baseline=None) for more in ({}, {name: value}))
+    assert absent != given
+    assert absent.digest != given.digest
+    assert getattr(given.rows[0], name) == value
+
+
+@pytest.mark.parametrize("name", ["slope", "direction"])
+def test_a_slope_or_direction_of_0_is_not_an_absent_one(name):
+    sloped = {"slope": 0.0, "slope_error": 0.0}
+    one, other = ({}, sloped) if name == "slope" else (sloped, sloped | {"direction": 0.0})
+    first, second = (OffsetTable(rows=(row(**more),), gradient=FOCAL) for more in (one, other))
+    assert first != second
+    assert first.digest != second.digest
+    assert second.direction(second.rows[0]) == (90.0 if name == "slope" else 0.0)
