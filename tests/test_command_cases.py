@@ -307,3 +307,16 @@ def test_rebase_prints_before_after_and_change(modfix, tmp_path):
     assert "give either --from-photom and --to-photom, or --photmjsr" in modfix(
         "rebase", "old.asdf", "-o", "x.asdf", status=2
     )
+
+
+def test_check_shows_warnings_beside_what_would_be_done(modfix, small_exposure, tmp_path):
+    model = small_exposure("NRCA2", "F200W")
+    model.save(str(tmp_path / "a_cal.fits"))
+    found = model.meta.photometry.conversion_megajanskys
+    row = OffsetRow(
+        array="2", filter="F200W", offset=0.05, offset_error=0.001, photmjsr={"A": 1.01 * found, "B": found}
+    )
+    OffsetTable(rows=(row,), meta={"description": "x"}).write(tmp_path / "t.asdf")
+    output = " ".join(modfix("check", "t.asdf", "a_cal.fits").split())
+    assert f"zero-point error +50.00 mmag; warning: PHOTMJSR is {found:g}, but row (array=2" in output
+    assert f"was derived at {1.01 * found:g}" in output
