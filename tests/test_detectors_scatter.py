@@ -60,7 +60,7 @@ def test_moments_of_many_effects_agree_with_the_likelihood(monkeypatch, jitter):
     m, _ = draw("moments", 0, jitter=jitter)
     solution = fit(m, scale="detectors")
     monkeypatch.setattr("jwst_modfix.fitting.stability._MANY", 0)
-    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    found = estimate_detector_scatter(solution, solution, m)
     assert found.sigma == pytest.approx(solution.detector_scatter, rel=0.1, abs=0.0002)
     assert solution.detector_scatter == pytest.approx(jitter, rel=0.2, abs=0.0002)
     assert found.freedom == pytest.approx(solution.scatter_freedom, abs=3)

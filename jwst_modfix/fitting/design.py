@@ -219,11 +219,8 @@ class Model:
     def zero_points(self) -> np.ndarray:
         """Weight terms for the detectors' zero points, shape (n_detectors, n_terms)."""
         codes = np.array(self.detectors, dtype=int)
-        rows = np.zeros((len(codes), len(self.terms)))
-        for kind, value in (("level", np.ones(len(codes))), ("offset", HALVES[codes % 2]), ("zero_point", 1.0)):
-            places = self._places(kind)[codes]
-            rows[places >= 0, places[places >= 0]] += np.broadcast_to(value, len(codes))[places >= 0]
-        return rows
+        at_origin = self._rows(codes, *(np.full(len(codes), place) for place in self.origin))  # without slopes
+        return np.stack([at_origin.pull(one) for one in np.eye(len(codes))])
 
     def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None), colour=None):
         """Set each kind of term: z = level +- Delta_AB / 2 (A, B), g = share * k."""

@@ -41,16 +41,15 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution], l
     solutions = []
     for order in range(least, _HIGHEST + 1):
         found = solve(order)
-        if found.field_order < order and solutions:
-            break
-        solutions.append(found)
+        if found.field_order == order or not solutions:
+            solutions.append(found)
         if found.field_order < order:
             break
     reserved = reserved.select(solutions[0].model.knows(reserved))
-    for order, lower in enumerate(solutions):
-        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :]):
-            return lower
-    return solutions[-1]
+    return next(
+        lower for order, lower in enumerate(solutions)
+        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :])
+    )  # fmt: skip
 
 
 def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> float:

@@ -16,25 +16,10 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import CHOICES, Choice
 from jwst_modfix.fitting.fields import Structure, carry_fields, choose_order, measure_structure
-from jwst_modfix.fitting.measurements import (
-    DETECTORS,
-    DIRECTION,
-    EXPOSURE_SHARE,
-    ORIGIN,
-    PARTS,
-    Measurements,
-    is_finite,
-)
+from jwst_modfix.fitting.measurements import DETECTORS, EXPOSURE_SHARE, PARTS, Measurements, is_finite
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
-from jwst_modfix.fitting.separability import (
-    Forecast,
-    TermStatus,
-    correlate,
-    count_weakest_links,
-    forecast_terms,
-    readmit_terms,
-)
+from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
 from jwst_modfix.fitting.stability import estimate_detector_scatter
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, fix_gauge, judge, table_of_results
 from jwst_modfix.table.table import Gradient
@@ -305,8 +290,8 @@ def fit(
     exposure_terms: str = "auto",
     field_order: str = "0",
     drift: str = "report",
-    direction: float = DIRECTION,
-    origin: tuple[float, float] = ORIGIN,
+    direction: float = Choice.direction,
+    origin: tuple[float, float] = Choice.origin,
     fit_direction: bool = False,
     per_module: bool = False,
     colour_term: bool = False,
@@ -375,9 +360,7 @@ def fit(
     """
     given = dict(locals()) | {"field_order": str(field_order)}
     _check_parameters(**given)
-    colour = None
-    if colour_term and measurements.colour is not None:
-        colour = float(np.median(measurements.colour))
+    colour = float(np.median(np.asarray(measurements.colour))) if colour_term else None
     apart = ("measurements", "robust", "scatter", "colour_term", "rest")
     options = {name: given[name] for name in given if name not in apart}
     options |= {"field_order": 0 if field_order == "auto" else int(field_order), "drift": drift == "fit"}
@@ -402,10 +385,7 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def fit_quietly(measurements: Measurements, **options: Any) -> Solution:
-    """Fit without warnings."""
-    with without_warnings():
-        return fit(measurements, **options)
+fit_quietly = without_warnings()(fit)
 
 
 def _check_parameters(*, measurements: Any, **given: Any) -> None:
@@ -450,7 +430,7 @@ def _fit_choice(
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _add_fields(solution) if choice.scale == "detectors" else solution
     solution = _take_gauge(*_correct_for_few(solution, choice.min_sources))
-    solution = replace(solution, status=correlate(solution, solution.covariance))
+    solution = replace(solution, status=solution.correlate(solution.covariance))
     return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
@@ -475,13 +455,11 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
 
 def _add_detector_scatter(solution: Solution) -> Solution:
     """Add the scatter of detectors in each exposure to the covariance."""
-    m = solution.measurements
-    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
-    covariance = solution.covariance + found.covariance
-    remarks = (*solution.remarks, *filter(None, [found.words]))
+    found = estimate_detector_scatter(solution, solution, solution.measurements)
     return replace(
-        solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom, remarks=remarks
-    )
+        solution, covariance=solution.covariance + found.covariance, detector_scatter=found.sigma,
+        scatter_freedom=found.freedom, remarks=(*solution.remarks, *filter(None, [found.words])),
+    )  # fmt: skip
 
 
 def _add_fields(solution: Solution) -> Solution:

@@ -55,15 +55,16 @@ class DetectorScatter:
         return f"{what} is {size}, uncertain by {error:.0%}; the errors depend on it"
 
 
-def estimate_detector_scatter(
-    fit: RobustFit, system: LinearSystem, free: np.ndarray, detector: np.ndarray, time: np.ndarray
-) -> DetectorScatter:
+def estimate_detector_scatter(fit: RobustFit, forecast: Forecast, measurements: Measurements) -> DetectorScatter:
     """Estimate the scatter from final residuals by REML (Patterson & Thompson 1971)."""
     # With Z the columns of the effects, sources and terms projected out by the final weights w, the scores S = Z^T w r
     # have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within the detectors'
     # exposures.
-    weight, terms = fit.weight, np.flatnonzero(free)
-    number = number_labels(time.astype(np.int64) * 16 + detector)[1]
+    system, free, weight = forecast.system, forecast.free, fit.weight
+    terms, number = (
+        np.flatnonzero(free),
+        number_labels(measurements.time.astype(np.int64) * 16 + measurements.detector)[1],
+    )
     n = int(number.max()) + 1
     effects = Design.of_labels(number, n)
     inverse = system.inform(weight).invert(free)[0]
@@ -148,7 +149,7 @@ def list_drifts(solution: Solution) -> tuple[Drift, ...]:
     # The residuals of the solution are fitted: its weights are nearly right, which halves the time.
     left = replace(m, mag=m.mag - solution.predict(m))
     again, report = fit_robust(extended.system, extended.free, left, start=solution), extended.report()
-    scatter = estimate_detector_scatter(again, extended.system, extended.free, m.detector, m.time)
+    scatter = estimate_detector_scatter(again, extended, m)
     covariance, determined = again.covariance + scatter.covariance, extended.invert(again.derivative)[1]
     shares = _list_shares(solution, m, solution.derivative)
     return _collect(extended, determined, report @ again.values, report @ covariance @ report.T, shares)

@@ -282,8 +282,7 @@ def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     numbers = links.detector_group
     sources = np.diag(links.shared)
     rank = sorted(
-        set(numbers.tolist()),
-        key=lambda g: (-np.sum(kept & determined & (numbers == g)), -sources[numbers == g].sum()),
+        set(numbers.tolist()), key=lambda g: (-np.sum(kept & determined & (numbers == g)), -sources[numbers == g].sum())
     )
     for number in rank:
         mine = (numbers == number) & determined
