@@ -8,10 +8,10 @@ import numpy as np
 
 from jwst_modfix.derivation.forecast import draw_places, plan_measurements
 from jwst_modfix.fitting.design import legendre, list_powers
-from jwst_modfix.fitting.measurements import DETECTORS
+from jwst_modfix.fitting.measurements import DETECTORS_BY_CODE
 from jwst_modfix.simulate.magnitudes import plan_pointings
 
-SW, LW = DETECTORS[:8], DETECTORS[8:]
+SW, LW = DETECTORS_BY_CODE[:8], DETECTORS_BY_CODE[8:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Truth:
 def simulate(network, rng):
     """Draw sources, a truth and measurements."""
     m = _see_shared_sky(replace(network, drifts=None), rng.integers(4)) if network.shared else _see_sky(network, rng)
-    detectors = [DETECTORS[code] for code in np.unique(m.detector)]
+    detectors = [DETECTORS_BY_CODE[code] for code in np.unique(m.detector)]
     truth = Truth(
         dict(zip(detectors, rng.normal(0, network.spread, len(detectors)), strict=True)),
         {d: draw_field(rng, network.field_rms, network.field_order) for d in detectors},
@@ -94,7 +94,7 @@ def draw_field(rng, rms, order):
 
 def add_errors(m, network, truth, rng):
     """Add to flat magnitudes what the truth makes of them."""
-    names = np.array(DETECTORS)[m.detector]
+    names = np.array(DETECTORS_BY_CODE)[m.detector]
     mag = rng.uniform(18, 22, m.source.max() + 1)[m.source]
     mag += np.array([truth.zero_points[name] for name in names])
     for name in np.unique(names) if network.field_rms else ():
@@ -102,7 +102,7 @@ def add_errors(m, network, truth, rng):
         mag[mine] += np.array([*truth.fields[name].values()]) @ legendre(m.x[mine], m.y[mine], powers)
     times, time = np.unique(m.time, return_inverse=True)
     mag += rng.normal(0, network.exposure_scatter, len(times))[time]
-    mag += rng.normal(0, network.jitter, (len(times), len(DETECTORS)))[time, m.detector]
+    mag += rng.normal(0, network.jitter, (len(times), len(DETECTORS_BY_CODE)))[time, m.detector]
     for (detector, epoch), drift in network.drifts.items():
         mag[(names == detector) & (m.epoch == epoch)] += drift
     return replace(m, mag=mag + rng.normal(0, network.scatter, len(m)))

@@ -7,7 +7,7 @@ import pytest
 from simulated_detectors import draw
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.design import DETECTORS, Choice, legendre, list_powers
+from jwst_modfix.fitting.design import DETECTORS_BY_CODE, Choice, legendre, list_powers
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.stability import Drift, describe_drifts, forecast_drifts, list_drifts
@@ -227,7 +227,7 @@ def test_the_share_of_a_drift_is_that_of_plain_least_squares(code):
     plain = {"scale": "detectors", "robust": False, "scatter": False}
     before = fit(m, **plain)
     after = fit(replace(m, mag=m.mag + DRIFT * ((m.detector == code) & (m.epoch == 1))), **plain)
-    (mine,) = (d for d in list_drifts(before) if (d.detector, d.epoch) == (DETECTORS[code], 1))
+    (mine,) = (d for d in list_drifts(before) if (d.detector, d.epoch) == (DETECTORS_BY_CODE[code], 1))
     values = [solution.zero_points("mean")[mine.detector][0] for solution in (before, after)]
     assert np.diff(values) == pytest.approx(DRIFT * mine.share, abs=1e-6)
     assert abs(mine.share) > 0.1

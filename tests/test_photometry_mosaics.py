@@ -12,7 +12,7 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import mosaics as module
 from jwst_modfix.photometry.columns import Criteria, select_measurements
 from jwst_modfix.photometry.epochs import Epochs, group_epochs
-from jwst_modfix.photometry.frames import offsets, read_geometry, read_header
+from jwst_modfix.photometry.frames import offsets_on_sky, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.steps.resample import make_mosaics
 
@@ -195,5 +195,5 @@ def test_the_grid_has_pixels_of_the_channel(small_exposure, tmp_path, detector, 
     header = read_header(tmp_path / "jw_cal.fits")
     (mosaic,) = make_mosaics([header], group_epochs([header.mjd], [header.roll]))
     ra, dec = mosaic.wcs(np.array([10.0, 11.0]), np.array([10.0, 10.0]))
-    assert np.hypot(*np.diff(offsets(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
+    assert np.hypot(*np.diff(offsets_on_sky(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
     assert mosaic.header.pixar_sr == pytest.approx(np.deg2rad(scale / 3600) ** 2)

@@ -54,12 +54,12 @@ class BandResult:
 
     filter: str
     pupil: str
-    rows: np.ndarray  # of the table of measurements that were selected, shape (n,)
+    rows: np.ndarray  # of the selected measurements in their table, shape (n,)
     measurements: Measurements  # these rows
     solution: Solution | None = None
     results: tuple[ArrayResult, ...] = ()  # a verdict for each array ID, with scale='modules'
     detectors: tuple[DetectorResult, ...] = ()  # a verdict for each detector, with scale='detectors'
-    offsets: OffsetTable | None = None  # the rows that the verdicts admit
+    table: OffsetTable | None = None  # of offsets or zero points: the rows that the verdicts admit
     pairs: dict[str, PairSolution] = field(default_factory=dict)  # by array ID
     residuals: tuple[checks.Residual, ...] = ()  # of the reserved sources
     sky: tuple[SkyComparison, ...] = ()
@@ -185,7 +185,7 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
             pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
     return replace(
         result, solution=solution, pairs=pairs, results=judge(solution, options.significance),
-        offsets=solution.to_table(),
+        table=solution.to_table(),
     )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[s
     known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky or () if one.zero_point is not None}
     return replace(
         result, solution=solution, detectors=detectors, sky_points=known,
-        offsets=table_of_results(detectors, *band, options.baseline),
+        table=table_of_results(detectors, *band, options.baseline),
     )  # fmt: skip
 
 

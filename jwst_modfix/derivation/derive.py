@@ -17,7 +17,6 @@ from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, sol
 from jwst_modfix.derivation.provenance import describe_calibration, make_model, make_table
 from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
-from jwst_modfix.fitting.measurements import DETECTORS
 from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
@@ -29,7 +28,7 @@ from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, mea
 from jwst_modfix.photometry.frames import ExposureHeader, read_header
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
-from jwst_modfix.table.table import BASELINES, MODULES, OffsetTable
+from jwst_modfix.table.table import BASELINES, DETECTORS, MODULES, OffsetTable
 from jwst_modfix.text import count_nouns, html_table, log, show_progress
 
 __all__ = ["Derivation", "Options"]
@@ -342,7 +341,7 @@ def solve_photometry(
     """Solve every filter and pupil of a set of measurements."""
     selection = select_measurements(photometry.measurements, options.criteria, growth=options.aperture != "r")
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
-    if not any(band.offsets is not None and band.offsets.rows for band in bands):
+    if not any(band.table is not None and band.table.rows for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]
         reasons += [f"{band.name}, {r.title}: {r.words}" for band in bands for r in band.verdicts]
         reasons += [f"{band.name}: {test.words}" for band in bands for test in band.score_tests if test.is_mismatch]

@@ -13,7 +13,7 @@ from jwst_modfix.fitting.robust import HUBER_EFFICIENCY
 from jwst_modfix.fitting.separability import Forecast, forecast_terms
 from jwst_modfix.fitting.stability import Drift, forecast_drifts
 from jwst_modfix.fitting.verdict import DetectorForecast, forecast_detectors
-from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.photometry.frames import offsets_on_sky
 
 EDGE = 8.0  # pixels: sources nearer to an edge are not measured
 _ARCMIN2 = 3600.0  # arcsec^2
@@ -128,10 +128,10 @@ def _pointing(header, geometry, epoch, time):
     ny, nx = geometry.shape
     centre = tuple(float(value) for value in geometry.to_sky((nx - 1) / 2, (ny - 1) / 2))
     corners = geometry.to_sky(np.array([0, nx - 1, 0, nx - 1]), np.array([0, 0, ny - 1, ny - 1]))
-    radius = float(np.hypot(*offsets(*centre, *corners)).max())
+    radius = float(np.hypot(*offsets_on_sky(*centre, *corners)).max())
 
     def locate(ra, dec):
-        near = np.flatnonzero(np.hypot(*offsets(*centre, ra, dec)) < radius)
+        near = np.flatnonzero(np.hypot(*offsets_on_sky(*centre, ra, dec)) < radius)
         x, y = geometry.to_pixel(ra[near], dec[near])
         on = (x > EDGE) & (x < nx - 1 - EDGE) & (y > EDGE) & (y < ny - 1 - EDGE)
         inside = np.zeros(len(ra), dtype=bool)
@@ -144,7 +144,7 @@ def _pointing(header, geometry, epoch, time):
 def draw_places(pointings, rng, density, *, even=False):
     """Draw places evenly over the box of all exposures: forecasts then vary little."""
     first = pointings[0].centre
-    east, north = offsets(*first, *np.transpose([pointing.centre for pointing in pointings]))
+    east, north = offsets_on_sky(*first, *np.transpose([pointing.centre for pointing in pointings]))
     radius = np.array([pointing.radius for pointing in pointings])
     low = np.array([(east - radius).min(), (north - radius).min()])
     high = np.array([(east + radius).max(), (north + radius).max()])

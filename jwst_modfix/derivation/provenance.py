@@ -39,13 +39,13 @@ def make_table(
     bands: Sequence[BandResult], headers: Sequence[ExposureHeader], options: Options, name: str
 ) -> OffsetTable:
     """Join the rows of all filters."""
-    solved = [band.offsets for band in bands if band.offsets is not None]
+    solved = [band.table for band in bands if band.table is not None]
     rows = tuple(_complete(row, headers) for table in solved for row in table.rows)
     valid_for = find_validity(*([getattr(h, name) for h in headers] for name in ("context", "photom", "flat")))
     what = "Zero points of detectors" if options.scale == "detectors" else "Module A/B flux offsets"
     if options.method == "sky":
         what += f" from sky levels (floor of {1e3 * SKY_FLOOR:.0f} mmag)"
-    filters = ", ".join(band.name for band in bands if band.offsets is not None)
+    filters = ", ".join(band.name for band in bands if band.table is not None)
     meta = {"description": f"{what} in {filters}, derived from {count_nouns(len(headers), 'exposure')}"}
     known = {"baseline": options.baseline, "gradient": solved[0].gradient, "valid_for": valid_for}
     return OffsetTable(rows=rows, name=name, meta=meta, **known)

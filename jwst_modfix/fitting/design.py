@@ -8,7 +8,7 @@ import numpy as np
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.linear import Block, Design, number_labels
 from jwst_modfix.fitting.measurements import (
-    DETECTORS,
+    DETECTORS_BY_CODE,
     DIRECTION,
     EXPOSURE_SHARE,
     ORIGIN,
@@ -200,7 +200,7 @@ class Model:
         """Make the matrix of measurements: ``design @ values`` is z + g u + F + t."""
         # An exposure that is not part of the model has the term of its epoch.
         m = measurements
-        unknown = [f"detector {DETECTORS[d]}" for d in np.setdiff1d(m.detector, self.detectors)]
+        unknown = [f"detector {DETECTORS_BY_CODE[d]}" for d in np.setdiff1d(m.detector, self.detectors)]
         unknown += [f"epoch {epoch}" for epoch in np.setdiff1d(m.epoch, self.epochs)]
         if unknown:
             raise MeasurementsError(f"{unknown[0]} is not part of the solution")

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 __all__ = [
-    "DETECTORS", "DIRECTION", "EXPOSURE_SHARE", "ORIGIN", "PARTS", "Measurements", "focal_plane_coordinate",
+    "DETECTORS_BY_CODE", "DIRECTION", "EXPOSURE_SHARE", "ORIGIN", "PARTS", "Measurements", "focal_plane_coordinate",
 ]  # fmt: skip
 
 
 PARTS = tuple((array, module) for array in ARRAYS for module in MODULES)
 """Array ID and module by number of the detector, as of ``Measurements.detector``."""
-DETECTORS = tuple(f"NRC{module}{array.upper()}" for array, module in PARTS)
+DETECTORS_BY_CODE = tuple(f"NRC{module}{array.upper()}" for array, module in PARTS)
 """Names of the detectors by their numbers."""
 
 # Midpoint of the two long-wavelength arrays [arcsec], from the SIAF reference points of NRCA5_FULL and

@@ -16,7 +16,7 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import CHOICES, Choice
 from jwst_modfix.fitting.fields import Structure, carry_fields, choose_order, measure_structure
-from jwst_modfix.fitting.measurements import DETECTORS, EXPOSURE_SHARE, PARTS, Measurements, is_finite
+from jwst_modfix.fitting.measurements import DETECTORS_BY_CODE, EXPOSURE_SHARE, PARTS, Measurements, is_finite
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
 from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
@@ -68,7 +68,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         values = np.where(gauge.determined, gauge.weights @ self.values, np.nan)
         variances = np.sum((gauge.weights @ self.covariance) * gauge.weights, axis=1)
         errors = np.where(gauge.determined, np.sqrt(np.maximum(variances, 0.0)), np.nan)
-        names = (DETECTORS[code] for code in gauge.codes)
+        names = (DETECTORS_BY_CODE[code] for code in gauge.codes)
         return dict(zip(names, zip(values.tolist(), errors.tolist(), strict=True), strict=True))
 
     @property

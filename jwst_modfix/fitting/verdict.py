@@ -12,7 +12,7 @@ from scipy.stats import chi2, norm
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.blocks import field_error, find_determined
 from jwst_modfix.fitting.design import legendre
-from jwst_modfix.fitting.measurements import DETECTORS, ORIGIN, Measurements
+from jwst_modfix.fitting.measurements import DETECTORS_BY_CODE, ORIGIN, Measurements
 from jwst_modfix.table.table import BASELINES, FULL_FRAME, MODULES, Field, OffsetRow, OffsetTable, ZeroPointRow
 from jwst_modfix.text import format_measured
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from jwst_modfix.fitting.solution import Solution
 
 NEEDED, NOT_NEEDED, NOT_DETERMINED = "needed", "not needed", "not determined"
-# Offsets below this size are below the repeatability of NIRCam's photometry: correcting them gains nothing.
-TOLERANCE = 0.001
-# "Not needed" asks for a difference that is below this at 95% confidence, all over the field.
-LARGEST_DIFFERENCE = 0.003
+# mag: a smaller difference is never "needed". It is below the repeatability of NIRCam's photometry.
+SMALLEST_NEEDED = 0.001
+# mag: for "not needed" the difference is below this at 95% confidence, everywhere in the field.
+LARGEST_NOT_NEEDED = 0.003
 _CONFIDENCE = float(norm.isf(0.05))
-# A value with a larger error is not useful, and is not written to a table.
+# mag: a value with a larger error is not useful, and is not written to a table.
 LARGEST_ERROR = 0.003
 _EXACT = 1e-9  # mag: the error of a detector whose flux scale is kept
 # Below, a probability is too small for a number; the root of chi-square is then the same in sigmas.
@@ -130,11 +130,11 @@ class DetectorResult(Result):
 def judge(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[Any, ...]:
     """Give each array ID, or each detector, its verdict."""
     # All values of an array or detector are tested together, as they are correlated. The verdict is `needed` where
-    # their joint chi-square reaches `significance` and the difference that they make exceeds `TOLERANCE` somewhere. It
-    # is `not needed` where it does not, and the difference is below `LARGEST_DIFFERENCE` at 95% confidence all over
-    # the field (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657). Otherwise it is
-    # `not determined`. So is a value that is valid only if an inseparable term is 0, and an offset whose requested
-    # slope is not determined: it is valid only midway between the modules.
+    # their joint chi-square reaches `significance` and the difference that they make exceeds `SMALLEST_NEEDED`
+    # somewhere. It is `not needed` where it does not, and the difference is below `LARGEST_NOT_NEEDED` at 95%
+    # confidence everywhere in the field (a test of equivalence: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657).
+    # Otherwise it is `not determined`. So is a value that is valid only if an inseparable term is 0, and an offset
+    # whose requested slope is not determined: it is valid only midway between the modules.
     if solution.model.scale == "modules":
         arrays = [str(term.array) for term in solution.model.terms if term.kind == "offset"]
         return tuple(_judge_array(solution, array, significance) for array in arrays)
@@ -201,11 +201,11 @@ def conclude(
     # ``largest`` is the error that decides on the table; ``blocking`` are reasons for which the value may be another.
     words = f"{what} {'differ' if what.endswith('s') else 'is off'} by up to {1e3 * size.max():.1f} mmag"
     verdict, words = NEEDED, f"{words} ({sigmas:.1f} sigma)"
-    if sigmas < significance or size.max() <= TOLERANCE:
+    if sigmas < significance or size.max() <= SMALLEST_NEEDED:
         words += f", with errors of at most {1e3 * error.max():.1f} mmag"
         limit = (size + _CONFIDENCE * error).max()
-        verdict = NOT_NEEDED if limit < LARGEST_DIFFERENCE else NOT_DETERMINED
-        limits = f"{1e3 * LARGEST_DIFFERENCE:.0f} mmag at 95% confidence (up to {1e3 * limit:.1f} mmag)"
+        verdict = NOT_NEEDED if limit < LARGEST_NOT_NEEDED else NOT_DETERMINED
+        limits = f"{1e3 * LARGEST_NOT_NEEDED:.0f} mmag at 95% confidence (up to {1e3 * limit:.1f} mmag)"
         words += f": not significant, and not below {limits}" if verdict == NOT_DETERMINED else ""
     if blocking:
         verdict, words = NOT_DETERMINED, "; ".join(blocking)
@@ -269,14 +269,14 @@ class Gauge:
 
 def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     """Subtract the baseline: the mean of its detectors in the group, or one of them."""
-    if baseline not in (*BASELINES, *DETECTORS):
+    if baseline not in (*BASELINES, *DETECTORS_BY_CODE):
         known = ", ".join((*BASELINES, "or a detector such as NRCB1"))
         raise MeasurementsError(f"baseline must be one of {known}; got {baseline!r}")
     model, links = solution.model, solution.links
     codes, weights = np.array(model.detectors), model.zero_points()
     determined = find_determined(solution)
-    kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS[code]) for code in codes])
-    if baseline in DETECTORS and not (kept & determined).any():
+    kept = np.array([baseline in ("mean", MODULES[code % 2], DETECTORS_BY_CODE[code]) for code in codes])
+    if baseline in DETECTORS_BY_CODE and not (kept & determined).any():
         raise NoSolutionError(f"baseline: {baseline} has no zero point here; name a detector that is linked to others")
     # The group of the baseline is the one with most of its detectors, and then with most sources.
     numbers = links.detector_group
@@ -294,7 +294,7 @@ def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
 
 def _judge_detector(solution: Solution, gauge: Gauge, place: int, significance: float) -> DetectorResult:
     model, code, group = solution.model, gauge.codes[place], int(gauge.group[place])
-    known: dict[str, Any] = {"detector": DETECTORS[code], "group": group}
+    known: dict[str, Any] = {"detector": DETECTORS_BY_CODE[code], "group": group}
     status = {s.term.codes: s for s in solution.status if s.term.kind in ("offset", "zero_point")}
     own = status.get((code,)) or next((s for codes, s in status.items() if code in codes), None)
     link = describe_link(solution.measurements, gauge, group) if group else ""
@@ -368,7 +368,7 @@ def forecast_detectors(
         if determined and (blocking := _find_blocking(forecast, weights)):
             determined, words = False, "; ".join([*blocking, *filter(None, [words])])
         found.append(DetectorForecast(
-            detector=DETECTORS[code], group=group, words=words,
+            detector=DETECTORS_BY_CODE[code], group=group, words=words,
             error=float(np.sqrt(max(weights @ covariance @ weights, 0.0))) if determined else None,
             field_error=field_error(model, np.sqrt(np.diag(covariance)), code) if code in fields else None,
         ))  # fmt: skip
@@ -383,7 +383,7 @@ def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
     shifts = [_shift(boxes[one], boxes[other]) for one in mine for other in others]
     shift = min(shifts, key=lambda one: float(np.hypot(*one)))
     rolls = [roll for roll in _ROLLS if any(_meets(boxes[one], boxes[other], roll) for one in mine for other in others)]
-    names = ", ".join(DETECTORS[code] for code in mine)
+    names = ", ".join(DETECTORS_BY_CODE[code] for code in mine)
     words = (
         f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
         f" dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"

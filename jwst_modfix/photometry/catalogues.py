@@ -11,7 +11,7 @@ from astropy.units import AB, Unit, UnitConversionError
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, join_columns, to_flux, to_magnitudes
 from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader, offsets, read_geometry
+from jwst_modfix.photometry.frames import ExposureHeader, offsets_on_sky, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
 from jwst_modfix.text import is_url
 
@@ -239,7 +239,7 @@ def _refuse_outside(path, header, rows, x, y):
 
 def _refuse_apart(path, header, rows, found, given):
     """Refuse pixels that differ from RA and Dec: of a mosaic, or another exposure."""
-    apart = np.hypot(*offsets(*given, *found))
+    apart = np.hypot(*offsets_on_sky(*given, *found))
     if not (apart <= _SAME_PLACE).all():
         worst = int(np.argmax(~(apart <= _SAME_PLACE)))
         raise PhotometryError(
@@ -279,7 +279,7 @@ def _check_sources(columns, names, headers, paths):
         )
     first = np.unique(source, return_index=True)[1][source]
     ra, dec = columns["RA"], columns["Dec"]
-    apart = np.hypot(*offsets(ra[first], dec[first], ra, dec))
+    apart = np.hypot(*offsets_on_sky(ra[first], dec[first], ra, dec))
     if (apart > _SAME_PLACE).any():
         row = int(np.argmax(apart > _SAME_PLACE))
         where = f"{headers[exposure[first[row]]].name} and {headers[exposure[row]].name}"

@@ -170,7 +170,7 @@ class SkyGeometry:
             return x, y
         back = np.linalg.inv(self.scale(x[inside], y[inside]))  # it changes by 1e-5 from pixel to pixel
         for _ in range(_NEWTON_STEPS):
-            missed = offsets(*self.to_sky(x[inside], y[inside]), np.asarray(ra)[inside], np.asarray(dec)[inside])
+            missed = offsets_on_sky(*self.to_sky(x[inside], y[inside]), np.asarray(ra)[inside], np.asarray(dec)[inside])
             step = np.einsum("nij,jn->in", back, missed)
             x[inside], y[inside] = x[inside] + step[0], y[inside] + step[1]
         return x, y
@@ -180,7 +180,7 @@ class SkyGeometry:
         x, y = np.asarray(x, float), np.asarray(y, float)
         # One evaluation of the WCS, whose time hardly depends on the number of places.
         ra, dec = self.to_sky([x - _STEP, x + _STEP, x, x], [y, y, y - _STEP, y + _STEP])
-        along = [np.stack(offsets(ra[i], dec[i], ra[i + 1], dec[i + 1]), axis=-1) for i in (0, 2)]
+        along = [np.stack(offsets_on_sky(ra[i], dec[i], ra[i + 1], dec[i + 1]), axis=-1) for i in (0, 2)]
         return np.stack(along, axis=-1) / (2 * _STEP)
 
     def _is_near(self, x, y):
@@ -188,7 +188,7 @@ class SkyGeometry:
         return (x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN)
 
 
-def offsets(ra_0: ArrayLike, dec_0: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def offsets_on_sky(ra_0: ArrayLike, dec_0: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Compute small offsets on the sky, east and north [arcsec]."""
     delta = (np.asarray(ra) - ra_0 + 180) % 360 - 180
     return delta * np.cos(np.radians(dec_0)) * 3600, (np.asarray(dec) - dec_0) * 3600

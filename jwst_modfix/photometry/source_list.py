@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import group_medians, to_flux
-from jwst_modfix.photometry.frames import ExposureHeader, map_background, offsets, shift_on_sky, unit_vectors
+from jwst_modfix.photometry.frames import ExposureHeader, map_background, offsets_on_sky, shift_on_sky, unit_vectors
 from jwst_modfix.text import count_nouns
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
@@ -253,7 +253,7 @@ def find_shift(ra, dec, ra_list, dec_list) -> tuple[float, float]:
     theirs = np.fromiter((row for partners in pairs for row in sorted(partners)), int, len(mine))
     if len(mine) < _MIN_MATCHES:
         return 0.0, 0.0
-    shifts = np.stack(offsets(ra[mine], dec[mine], ra_list[theirs], dec_list[theirs]), axis=-1)
+    shifts = np.stack(offsets_on_sky(ra[mine], dec[mine], ra_list[theirs], dec_list[theirs]), axis=-1)
     crowd = max(cKDTree(shifts).query_ball_point(shifts, _MATCH_RADIUS), key=len)
     if len(crowd) < _MIN_MATCHES:
         return 0.0, 0.0

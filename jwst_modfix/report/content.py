@@ -21,7 +21,7 @@ from jwst_modfix.fitting.measurements import ORIGIN, PARTS, Measurements
 from jwst_modfix.fitting.robust import OUTLIER_SIGMA, error_of_median, robust_width
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.photometry.columns import group_medians
-from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.photometry.frames import offsets_on_sky
 from jwst_modfix.table.combine import compare_tables
 from jwst_modfix.table.table import MODULES, OffsetRow, OffsetTable
 from jwst_modfix.text import count_nouns, format_measured
@@ -341,7 +341,7 @@ def _find_misplaced(derivation: Derivation, points: Table, files: list[str]) -> 
             yield "module names", words, "correct the DETECTOR keyword, or the WCS"
         if len(m) < 3:
             continue
-        east, north = offsets(ra[0], dec[0], ra, dec)
+        east, north = offsets_on_sky(ra[0], dec[0], ra, dec)
         sky, plane = (z - z.mean() for z in (east + 1j * north, V2 + 1j * V3))
         roll = float(-np.degrees(np.angle(np.sum(sky * plane.conj()))) % 360)
         given = float(derivation.photometry.exposures["roll"][number])

@@ -20,7 +20,7 @@ from jwst_modfix.fitting.pairs import PairSolution
 from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER, error_of_median
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
-from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.photometry.frames import offsets_on_sky
 from jwst_modfix.report.content import split_prediction
 from jwst_modfix.table.table import ARRAYS, MODULES
 from jwst_modfix.text import format_measured
@@ -450,7 +450,7 @@ def _draw_maps(
     for ax, (own, before, _) in zip(axes, differences, strict=True):
         drawn = _thin(len(own))
         places = (np.asarray(v)[drawn] for v in (own.RA, own.Dec))
-        east, north = (offset / 60 for offset in offsets(*middle, *places))
+        east, north = (offset / 60 for offset in offsets_on_sky(*middle, *places))
         points = ax.scatter(
             east, north, c=before[drawn], s=14, cmap="PuOr", vmin=-limit, vmax=limit, ec="0.4", linewidths=0.3,
             rasterized=len(east) > _MANY_POINTS,

@@ -24,7 +24,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
 from jwst_modfix.derivation.derive import Derivation
 from jwst_modfix.photometry.columns import Flag
-from jwst_modfix.photometry.frames import offsets
+from jwst_modfix.photometry.frames import offsets_on_sky
 from jwst_modfix.report.content import collect_points, describe_report, list_outliers
 from jwst_modfix.report.figures import Picture, draw_band, draw_overview
 from jwst_modfix.text import count_nouns, format_measured
@@ -214,7 +214,7 @@ def _fill_source(points: Table) -> tuple[models.ColumnDataSource, dict[str, floa
     values = {"after": 1e3 * points["residual"], "before": 1e3 * points["before"]}
     limit = {name: max(5.0, float(np.quantile(np.abs(part[points["used"]]), 0.98))) for name, part in values.items()}
     ra, dec = np.asarray(points["RA"]), np.asarray(points["Dec"])
-    east, north = (v / 60 for v in offsets(float(ra[0]), float(np.median(dec)), ra, dec))
+    east, north = (v / 60 for v in offsets_on_sky(float(ra[0]), float(np.median(dec)), ra, dec))
     exposures = points["exposure"][np.argsort(points["mjd"], kind="stable")]
     order = {number: place for place, number in enumerate(dict.fromkeys(exposures.tolist()))}
     floats = {name: points[name] for name in ("V2", "V3", "mag", "colour")} | values | {
