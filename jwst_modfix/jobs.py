@@ -250,7 +250,10 @@ class Cache:
             return Known(known)
         made = _as_arrays(make())
         if file_state(path) == state:  # otherwise the content is not the one of the key
-            _write(entry, key, made)
+            content = io.BytesIO()
+            np.savez(content, **made, **{_KEY: np.array(key)})
+            with contextlib.suppress(OSError), written_whole(entry) as partial:  # else the next run measures again
+                partial.write_bytes(content.getvalue())
         return made
 
 
@@ -299,11 +302,3 @@ def _read(entry, key):
     except Exception:  # any error that the readers of a damaged file raise
         return None
     return arrays if str(arrays.pop(_KEY, None)) == key else None
-
-
-def _write(entry, key, arrays):
-    """Store an entry; if the folder cannot be written, the next run measures again."""
-    content = io.BytesIO()
-    np.savez(content, **arrays, **{_KEY: np.array(key)})
-    with contextlib.suppress(OSError), written_whole(entry) as partial:
-        partial.write_bytes(content.getvalue())

@@ -154,8 +154,7 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     columns = _unit_fields(m.x[rows], m.y[rows])
     blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
     system, terms, rest = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
-    moved = np.zeros((p, n * len(powers)))
-    moved[terms] = system.inform(solution.weight[rows]).project(terms, rest)[0]
+    moved = system.inform(solution.weight[rows]).project(terms, rest)[0][:p]
     return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
 
 
@@ -180,7 +179,7 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
     system, terms, cells = _extend(solution, rows, Design.of_labels(cell[rows], n))
     score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
-    held, information = whole.project(terms, cells)
+    freed, information = whole.project(terms, cells)
     root, before = whole.scale[cells], np.diag(whole.gram)[cells]
     share, vector = np.linalg.eigh(information / np.outer(root, root))
     kept = share > _LEAST_SHARE
@@ -189,5 +188,4 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
     shapes = _unit_fields(x, y).T
     fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
-    found = covariance @ (score[cells] - held.T @ score[terms])
-    return found, covariance * (before > 0), covariance @ (information @ fields)
+    return covariance @ (freed.T @ score), covariance * (before > 0), covariance @ (information @ fields)

@@ -34,7 +34,7 @@ def sky_magnitudes(level: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _measured(time, array, module, level, error):
-    """Leave out exposures whose sky level is not known; convert the others to magnitudes."""
+    """Convert the sky levels that are known to magnitudes; leave out the others."""
     good = np.isfinite(level) & np.isfinite(error) & (level > 0) & (error > 0)
     return time[good], array[good], module[good], *sky_magnitudes(level[good], error[good])
 

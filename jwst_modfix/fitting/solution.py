@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Solution", "fit"]
 
 _SWITCHES = ("fit_direction", "per_module", "colour_term", "robust", "scatter")
+_milli = partial(format_measured, unit="")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -277,10 +278,6 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         return html_table(self._band, ([*row[:3], row[4]] for row in self._cells()))
 
 
-def _milli(value: float | None, error: float | None) -> str:
-    return format_measured(value, error, "")
-
-
 def fit(
     measurements: Measurements,
     *,
@@ -429,7 +426,7 @@ def _fit_choice(
     solution = solution if rest is None else add_pieces(solution, rest())
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _add_fields(solution) if choice.scale == "detectors" else solution
-    solution = _take_gauge(*_correct_for_few(solution, choice.min_sources))
+    solution = _report(solution, choice.min_sources)
     solution = replace(solution, status=solution.correlate(solution.covariance))
     return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
@@ -472,8 +469,8 @@ def _add_fields(solution: Solution) -> Solution:
     return replace(solution, covariance=solution.covariance + covariance, remarks=(*solution.remarks, words))
 
 
-def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:
-    """Leave out what depends on a weak link; return error factors for few sources."""
+def _report(solution: Solution, min_sources: int) -> Solution:
+    """Leave out weak links; convert to reported terms, with errors for few sources."""
     model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
     weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
     least = min(_WEAKEST_LINK, min_sources)
@@ -495,7 +492,10 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
         why = "no detector that it is linked to has a zero point; not fitted"
         status[model.terms[number]] = TermStatus.refuse(model.terms[number], why)
     fitted &= ~lost
-    return replace(solution, fitted=fitted, status=tuple(status.values())), factor
+    solution = replace(solution, fitted=fitted, status=tuple(status.values()))
+    report = solution.report()
+    covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
+    return replace(solution, values=report @ solution.values, covariance=covariance)
 
 
 def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
@@ -506,13 +506,6 @@ def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
     points = np.flatnonzero(model.mask("zero_point"))
     pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
     return pairs | {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
-
-
-def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
-    """Convert to reported terms: values and covariance, with factors for few sources."""
-    report = solution.report()
-    covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
-    return replace(solution, values=report @ solution.values, covariance=covariance)
 
 
 def _mark_insignificant(solution: Solution) -> Solution:

@@ -80,11 +80,9 @@ def estimate_detector_scatter(fit: RobustFit, forecast: Forecast, measurements: 
     if n <= _MANY:
         joint, rest = system.beside(effects), len(free) + np.arange(n)
         information = joint.inform(weight)
-        change, left = information.project(terms, rest)
-        project = np.zeros((len(free) + n, n))
-        project[terms], project[rest] = -change, np.eye(n)
-        spread = joint.source_products(slope * weight * fit.residual, np.ones(joint.n_sources))
-        spread, whole = project.T @ spread @ project, np.diag(information.gram)[rest].max(initial=0.0)
+        freed, left = information.project(terms, rest)
+        spread = freed.T @ joint.source_products(slope * weight * fit.residual, np.ones(joint.n_sources)) @ freed
+        whole, change = np.diag(information.gram)[rest].max(initial=0.0), -freed[terms]
         variance, freedom = _maximise_likelihood(left, score, spread, squares, freedom, whole)
     else:
         # Products of the effects' columns with the terms', the sources' means taken out.

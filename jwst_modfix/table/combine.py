@@ -335,12 +335,10 @@ def _compare(first: OffsetTable, one: Row, second: OffsetTable, other: Row) -> R
 
 def _field_difference(one: Field | None, other: Field | None) -> float:
     """Compute the rms over the detector of the difference of two fields [mag]."""
-    order = max((field.order for field in (one, other) if field), default=0)
-    difference = np.zeros((order + 1, order + 1))
-    for field, sign in ((one, -1), (other, 1)):
-        if field is not None:
-            difference[: field.order + 1, : field.order + 1] += sign * field.matrix
-    return legendre_rms(difference)
+    first, second = (np.zeros((1, 1)) if field is None else field.matrix for field in (one, other))
+    side = max(len(first), len(second))
+    first, second = (np.pad(matrix, (0, side - len(matrix))) for matrix in (first, second))
+    return legendre_rms(second - first)
 
 
 def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Row, Row]]) -> Iterator[str]:

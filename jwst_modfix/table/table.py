@@ -81,7 +81,11 @@ class _Checked:
         """Make an object of a block of a file; None where it breaks a rule."""
         before = len(problems)
         clean = cls._check(block, place, problems)
-        return cls(**clean) if len(problems) == before else None
+        if len(problems) > before:
+            return None
+        made = object.__new__(cls)  # without __init__, which would check the values again
+        made._set(clean)
+        return made
 
     @property
     def label(self) -> str:
