@@ -141,13 +141,11 @@ def compare_sky(offsets, results, by_epoch):
 
 def _largest_change(offsets):
     """Find the two epochs of the most significant change, the change and its error."""
-    best = None, 0.0, 0.0
+    changes = []
     for first, second in itertools.combinations(sorted(offsets), 2):
         (before, error_before), (after, error_after) = offsets[first], offsets[second]
-        change, error = after - before, float(np.hypot(error_before, error_after))
-        if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
-            best = (first, second), change, error
-    return best
+        changes.append(((first, second), after - before, float(np.hypot(error_before, error_after))))
+    return max(changes, key=lambda change: abs(change[1]) / change[2], default=(None, 0.0, 0.0))
 
 
 def _robust_mean(values, errors):

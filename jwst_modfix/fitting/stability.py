@@ -164,11 +164,12 @@ def forecast_drifts(forecast: Forecast, measurements: Measurements) -> tuple[Dri
 
 def _collect(extended, determined, values, covariance, shares):
     error, found = np.sqrt(np.maximum(np.diag(covariance), 0)), []
-    for number in np.flatnonzero(extended.model.mask("drift")):
-        term = extended.model.terms[number]
+    model = extended.model
+    for number in np.flatnonzero(model.mask("drift")):
+        term = model.terms[number]
         known = bool(extended.fitted[number] and determined[number] and error[number] <= MAX_DRIFT_ERROR)
         found.append(Drift(
-            detector=term.detector, epoch=int(term.epoch), share=shares.get((term.codes[0], term.epoch), 0.0),
+            detector=term.detector, epoch=int(term.epoch), share=float(shares[model.code[number], model.epoch[number]]),
             value=float(values[number]) if known else None, error=float(error[number]) if known else None,
         ))  # fmt: skip
     return tuple(found)
@@ -190,17 +191,15 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
     return with_drifts(Forecast(model, system, found.links, (), free, fitted, choice), every)
 
 
-def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
-    """Compute the change of detectors' zero points with their magnitudes in epochs."""
-    weights, epochs = found.model.zero_points(), found.model.epochs
+def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> np.ndarray:
+    """Compute the change of zero points by a drift: (n_detectors, n_epochs)."""
+    weights, epochs, codes = found.model.zero_points(), found.model.epochs, list(found.model.detectors)
     cells = m.detector * np.int64(len(epochs)) + np.searchsorted(epochs, m.epoch)
     columns = Design.of_labels(cells, len(PARTS) * len(epochs))
-    shares = found.influence(weight, weights - weights.mean(axis=0), columns).reshape(len(weights), -1, len(epochs))
-    return {
-        (code, int(epoch)): float(shares[i, code, e])
-        for i, code in enumerate(found.model.detectors)
-        for e, epoch in enumerate(epochs)
-    }
+    moved = found.influence(weight, weights - weights.mean(axis=0), columns).reshape(len(codes), len(PARTS), -1)
+    shares = np.zeros(moved.shape[1:])
+    shares[codes] = moved[np.arange(len(codes)), codes]
+    return shares
 
 
 def describe_drifts(drifts: Sequence[Drift]) -> list[str]:
