@@ -20,9 +20,8 @@ from jwst_modfix.fitting.checks import reserve_sources
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import fit_quietly
 from jwst_modfix.photometry.columns import combine_parts, select_measurements, to_flux, to_magnitudes
-from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import FAINTEST, default_aperture, measure_frame
-from jwst_modfix.photometry.frames import read_frame, read_header
+from jwst_modfix.photometry.frames import Epochs, read_frame, read_header
 from jwst_modfix.photometry.source_list import choose_exposures, detect, merge_detections
 from jwst_modfix.simulate import CalibrationTruth, Effects, detector
 from jwst_modfix.table.table import OffsetTable

@@ -20,7 +20,7 @@ from derivation_of_magnitudes import derive, simulate_photometry
 
 from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.fitting.checks import CAUSES
-from jwst_modfix.photometry.epochs import Epochs, find_mixed
+from jwst_modfix.photometry.frames import Epochs, find_mixed
 from jwst_modfix.report.content import collect_points, describe_report, list_outliers
 from jwst_modfix.table.table import OffsetRow
 

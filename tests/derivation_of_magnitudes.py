@@ -9,8 +9,7 @@ from astropy.table import Table
 from jwst_modfix import simulate
 from jwst_modfix.derivation.derive import Options, solve_photometry
 from jwst_modfix.photometry.columns import Photometry
-from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.photometry.frames import Epochs, ExposureHeader
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 DRIFT = 0.006  # mag: t of the second epoch, in every filter

@@ -14,7 +14,7 @@ from reference_files import T0, run_flat, run_photom, write_area, write_flat, wr
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.photometry.epochs import find_mixed
+from jwst_modfix.photometry.frames import find_mixed
 from jwst_modfix.table.calibration import find_drifts, read_reference
 from jwst_modfix.table.table import Field, OffsetRow, OffsetTable, Validity, ZeroPointRow
 

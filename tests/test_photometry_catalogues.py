@@ -11,8 +11,7 @@ from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Flag
-from jwst_modfix.photometry.epochs import group_epochs
-from jwst_modfix.photometry.frames import read_header
+from jwst_modfix.photometry.frames import group_epochs, read_header
 
 NAMES = ("jw02738001001_02101_00001_nrca1_cal.fits", "jw02738001001_02101_00002_nrca1_cal.fits")
 X, Y = np.array([10.0, 30.5, 50.0]), np.array([9.0, 20.0, 40.25])

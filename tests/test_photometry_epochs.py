@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.epochs import find_wide_epochs, group_epochs
+from jwst_modfix.photometry.frames import find_wide_epochs, group_epochs
 
 
 def test_gap_in_time_ends_an_epoch_whatever_the_order():

@@ -16,9 +16,8 @@ from jwst_modfix.errors import PhotometryError
 from jwst_modfix.jobs import Cache, Workers
 from jwst_modfix.photometry import forced
 from jwst_modfix.photometry.columns import select_measurements
-from jwst_modfix.photometry.epochs import group_epochs
 from jwst_modfix.photometry.forced import Aperture, default_aperture, find_sources, measure_frame, measure_sources
-from jwst_modfix.photometry.frames import read_frame, read_header
+from jwst_modfix.photometry.frames import group_epochs, read_frame, read_header
 from jwst_modfix.photometry.source_list import detect, merge_detections
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 

@@ -6,8 +6,7 @@ from astropy.io import fits
 from one_header import make_header
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.photometry.epochs import find_apart, find_copies, find_mixed
-from jwst_modfix.photometry.frames import read_frame, read_header
+from jwst_modfix.photometry.frames import find_apart, find_copies, find_mixed, read_frame, read_header
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import mosaics as module
 from jwst_modfix.photometry.columns import Criteria, select_measurements
-from jwst_modfix.photometry.epochs import Epochs, group_epochs
-from jwst_modfix.photometry.frames import offsets_on_sky, read_geometry, read_header
+from jwst_modfix.photometry.frames import Epochs, group_epochs, offsets_on_sky, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.steps.resample import make_mosaics
 

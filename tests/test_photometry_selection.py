@@ -65,15 +65,16 @@ def test_the_magnitude_limit_is_that_of_the_source_not_of_its_part_in_the_apertu
 @pytest.mark.parametrize(
     ("column", "good", "wrong", "rule"),
     [
-        ("flux_error", 1e-5 / 101, 1e-5 / 99, "snr"),
-        ("source_mag", 21.99, 22.01, "faint"),
-        ("isolation", 1.01, 0.99, "crowded"),
+        ("flux", 100 * 2e-8, 99.9 * 2e-8, "snr"),
+        ("source_mag", 22.0, 22.01, "faint"),
+        ("isolation", 1.0, 0.99, "crowded"),
         ("compactness", 0.0, np.nan, None),
     ],
 )
 def test_limits_are_those_of_the_documentation(column, good, wrong, rule):
-    # The truth: signal to noise of 100, 22 mag, 1 arcsec, any compactness.
-    selection = select_measurements(make_table(**{column: np.repeat([good, wrong], 4)}))
+    # The truth: signal to noise of 100, 22 mag, 1 arcsec, each of which is good enough; any compactness.
+    given = {"source_mag": np.full(8, 20.0), column: np.repeat([good, wrong], 4)}
+    selection = select_measurements(make_table(**given))
     np.testing.assert_array_equal(selection.mask, np.repeat([True, rule is None], 4))
     assert {name: count for name, count in selection.rejected.items() if count} == ({rule: 4} if rule else {})
     extended = make_table(compactness=np.repeat([0.8, 0.5], 4))

@@ -11,7 +11,7 @@ from report_page import Page, measured
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.photometry.columns import Photometry
-from jwst_modfix.photometry.epochs import Epochs
+from jwst_modfix.photometry.frames import Epochs
 from jwst_modfix.report.figures import (
     draw_band,
     draw_overview,

@@ -13,6 +13,7 @@ from jwst_modfix.simulate import (
     plan_exposures,
     scene_around,
 )
+from jwst_modfix.simulate.optics import read_aperture
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +70,25 @@ def test_epoch_term_and_variation_are_those_of_the_epoch(scene, exposures, obser
     np.testing.assert_allclose(observed["true_mag"][chosen], source["mag_F200W"] + source["variation_ep3"], atol=1e-9)
 
 
-def test_noise_is_that_of_an_aperture(observed, exposures):
+@pytest.mark.parametrize(
+    ("detector", "gain", "read_noise", "wavelength", "photmjsr", "sky"),
+    [
+        ("NRCALONG", 1.82, 8.0, 4.421, 0.092 * 4.421 / 1.024, np.interp(4.421, [4.4, 4.9], [0.32, 0.55])),
+        ("NRCB2", 2.05, 9.0, 1.990, 0.49 * 1.990 / 0.461 / 0.99, np.interp(1.990, [1.5, 2.0], [0.21, 0.18])),
+    ],
+)
+def test_noise_is_that_of_an_aperture(observed, detector, gain, read_noise, wavelength, photmjsr, sky):
     """
-    Truth: electrons of the source, and of sky and read noise in an aperture of 2.5 FWHM.
+    Truth: electrons of the source, and of sky and read noise in an aperture of 2.5 FWHM, in 526.1 s.
 
-    For NRCALONG in F444W: 1.82 electrons per DN, 526.1 s, 8 electrons of read noise, 0.146 arcsec, a sky of
-    0.3291 MJy/sr, PHOTMJSR 0.3972, pixels of 0.003957 arcsec2.
+    Gains are in electrons per DN; the throughput of NRCB2 is 0.99 of that of its band; pixels are those of the SIAF.
     """
-    rows = observed[(observed["detector"] == "NRCALONG") & (observed["epoch"] == "ep1")]
-    per_electron = 0.092 * 4.421 / 1.024 / (1.82 * 526.1)  # MJy/sr
-    pixel = 0.062755 * 0.063059  # arcsec2
-    sky = np.interp(4.421, [4.4, 4.9], [0.32, 0.55])
+    rows = observed[(observed["detector"] == detector) & (observed["epoch"] == "ep1")]
+    per_electron = photmjsr / (gain * 526.1)  # MJy/sr
+    aperture = read_aperture(detector)
+    pixel = aperture.XSciScale * aperture.YSciScale  # arcsec2
     source = 3631e-6 * 10 ** (-0.4 * rows["true_mag"]) / (per_electron * pixel * np.deg2rad(1 / 3600) ** 2)
-    background = np.pi * (2.5 * 0.0327 * 4.421) ** 2 / pixel * (sky / per_electron + 8.0**2)
+    background = np.pi * (2.5 * 0.0327 * wavelength) ** 2 / pixel * (sky / per_electron + read_noise**2)
     np.testing.assert_allclose(rows["noise"], 1.0857 * np.sqrt(source + background) / source, rtol=5e-3)
 
 

@@ -6,6 +6,7 @@ from one_exposure import one_exposure, sources_at
 
 from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate import (
+    BANDS,
     DETECTORS,
     Band,
     Population,
@@ -114,3 +115,16 @@ def test_bands_have_their_wheels_and_the_fwhm_measured_in_flight():
         Band.named("F606W")
     found = [Band.named(name).fwhm for name in ("F150W", "F200W", "F356W", "F444W")]
     np.testing.assert_allclose(found, [0.050, 0.066, 0.115, 0.145], rtol=0.03)
+
+
+def test_wavelengths_are_those_of_the_names_and_widths_those_of_the_letters():
+    """Truth: F200W is near 2.00 micron; wide bands have R of 3 to 6, medium 7 to 22, narrow 60 to 100, W2 1 to 3."""
+    resolving = {"W": (3, 6), "M": (7, 22), "N": (60, 100), "W2": (1, 3)}
+    for name, band in BANDS.items():
+        assert band.wavelength == pytest.approx(int(name[1:4]) / 100, rel=0.03 if name[4:] != "W2" else 0.12), name
+        low, high = resolving[name[4:]]
+        assert low < band.wavelength / band.bandwidth < high, name
+        in_pupil = {"F162M": "F150W2", "F164N": "F150W2", "F323N": "F322W2"}
+        in_pupil |= dict.fromkeys(("F405N", "F466N", "F470N"), "F444W")
+        assert (band.filter, band.pupil) == ((in_pupil[name], name) if name in in_pupil else (name, "CLEAR"))
+        assert band.channel == ("SHORT" if band.wavelength < 2.4 else "LONG")

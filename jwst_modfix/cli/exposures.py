@@ -200,8 +200,7 @@ def _show_reached(reach, rolls, filters, seed, options):
 def _read_pointings(names, scale, limits):
     from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
-    from jwst_modfix.photometry.epochs import group_epochs
-    from jwst_modfix.photometry.frames import read_geometry
+    from jwst_modfix.photometry.frames import group_epochs, read_geometry
     from jwst_modfix.steps.module_offset_derive import find_members
 
     members = find_members(names[0] if len(names) == 1 else list(names))

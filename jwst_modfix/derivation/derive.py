@@ -23,9 +23,17 @@ from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Workers
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Criteria, Photometry, Selection, select_measurements
-from jwst_modfix.photometry.epochs import Epochs, find_apart, find_copies, find_mixed, find_wide_epochs, group_epochs
 from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
-from jwst_modfix.photometry.frames import ExposureHeader, read_header
+from jwst_modfix.photometry.frames import (
+    Epochs,
+    ExposureHeader,
+    find_apart,
+    find_copies,
+    find_mixed,
+    find_wide_epochs,
+    group_epochs,
+    read_header,
+)
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, DETECTORS, MODULES, OffsetTable

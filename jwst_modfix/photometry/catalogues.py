@@ -10,8 +10,7 @@ from astropy.units import AB, Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, join_columns, to_flux, to_magnitudes
-from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader, offsets_on_sky, read_geometry
+from jwst_modfix.photometry.frames import Epochs, ExposureHeader, offsets_on_sky, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
 from jwst_modfix.text import is_url
 

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import median
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import ExposureHeader
+from jwst_modfix.photometry.frames import Epochs, ExposureHeader
 from jwst_modfix.table.table import MAG_PER_FRACTION
 
 

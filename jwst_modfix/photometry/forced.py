@@ -10,23 +10,17 @@ from scipy.ndimage import map_coordinates
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Known, Workers
 from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_flux, to_magnitudes
-from jwst_modfix.photometry.epochs import Epochs
-from jwst_modfix.photometry.frames import (
-    MEDIAN_LOSS,
-    ExposureHeader,
-    Frame,
-    clip,
-    measure_sky,
-    read_frame,
-    shift_on_sky,
-)
+from jwst_modfix.photometry.frames import Epochs, ExposureHeader, Frame, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
+    MEDIAN_LOSS,
     Detections,
     SourceList,
     choose_exposures,
+    clip,
     detect,
     find_connected,
     find_shift,
+    measure_sky,
     merge_detections,
     refine_centroids,
     subtract,

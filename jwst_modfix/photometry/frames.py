@@ -1,20 +1,20 @@
-"""One exposure: headers, pixels, their sky, and transforms to the sky and back."""
+"""Exposures: headers, epochs and checks that need no pixels, the WCS, the pixels."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+from astropy.time import Time
 from astropy.units import Unit
 from gwcs import WCS
 from numpy.typing import ArrayLike
-from scipy.ndimage import distance_transform_edt, median_filter
-from scipy.special import ndtri
 
 from jwst_modfix.errors import ExposureError, PhotometryError
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
 from jwst_modfix.files import file_state
-from jwst_modfix.table.validity import explain_failed, find_failed
+from jwst_modfix.table.validity import explain_failed, find_failed, photmjsr_agrees
 from jwst_modfix.text import log
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
@@ -22,13 +22,10 @@ _STEP = 0.5  # pixel, for derivatives of the WCS
 _NEWTON_STEPS = 2
 _MARGIN = 100.0  # pixels around the array within which the inverse is improved
 _REQUIRED = (("filter", "FILTER"), ("pupil", "PUPIL"), ("pixar_sr", "PIXAR_SR"), ("roll", "PA_V3"), ("mjd", "EXPMID"))
+_CALIBRATION = (("context", "CRDS_CTX"), ("photom", "R_PHOTOM"), ("flat", "R_FLAT"))
 _JANSKY_PER_MJY = 1e6
 _CELL = 4.0  # arcsec
 _SAMPLES = 64  # along each side of a footprint
-_BOX = 64  # pixels
-_MIN_GOOD = 0.5  # share of the pixels of a box
-MEDIAN_LOSS = np.pi / 2  # variance of a median over that of a mean
-MAD_TO_SIGMA = float(1 / ndtri(0.75))  # 1.4826
 _MOST_GEOMETRIES = 256  # in memory, 0.7 MB each
 
 
@@ -148,6 +145,149 @@ def _check(path, exposure):
 
 
 @dataclass(frozen=True, eq=False)
+class Epochs:
+    """Exposures by epoch."""
+
+    number: np.ndarray  # int, of each exposure: 0 for the first epoch in time, and so on
+    names: tuple[str, ...]  # of each epoch
+
+    def in_words(self) -> str:
+        """List numbers and names: messages of the fit have the numbers."""
+        return ", ".join(f"{number} {name}" for number, name in enumerate(self.names))
+
+
+def group_epochs(
+    mjd: ArrayLike,
+    roll: ArrayLike,
+    names: Sequence[str | None] | None = None,
+    *,
+    gap_days: float = 30.0,
+    roll_tolerance: float = 5.0,
+) -> Epochs:
+    """Group exposures into epochs, numbered in the order of time."""
+    # By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or
+    # where its roll differs by more than the tolerance from that of the epoch's first.
+    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
+    for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
+        if not value > 0:
+            raise PhotometryError(f"{name}: must be more than 0; got {value}")
+    for name, values in (("mjd", mjd), ("roll", roll)):
+        if not np.isfinite(values).all():
+            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
+    names = [None] * len(mjd) if names is None else [name if name is None else str(name) for name in names]
+    if all(name is None for name in names):
+        names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
+    elif None in names:
+        raise PhotometryError(
+            f"epoch: {names.count(None)} of {len(names)} members have no epoch, the first is member "
+            f"{names.index(None) + 1}; give it for every member or for none"
+        )
+    start = {name: mjd[[other == name for other in names]].min() for name in set(names)}
+    ordered = sorted(start, key=lambda name: (start[name], name))
+    return Epochs(np.array([ordered.index(name) for name in names], int), tuple(ordered))
+
+
+def find_wide_epochs(
+    epochs: Epochs, mjd: ArrayLike, roll: ArrayLike, *, gap_days: float = 30.0, roll_tolerance: float = 5.0
+) -> list[str]:
+    """Describe named epochs that times and rolls would split, as in two programs."""
+    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
+    lines = []
+    for number, name in enumerate(epochs.names):
+        mine = np.flatnonzero(epochs.number == number)
+        parts = group_epochs(mjd[mine], roll[mine], gap_days=gap_days, roll_tolerance=roll_tolerance).names
+        if len(parts) > 1:
+            lines.append(
+                f"epoch {name} of the association: its exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
+                f"{len(parts)} epochs by time and roll; but only one term is fitted"
+            )
+    return lines
+
+
+def _name_by_time(mjd, roll, gap_days, roll_tolerance):
+    """Name each epoch by the time of its first exposure."""
+    first = last = None
+    starts = np.empty(len(mjd), int)
+    for i in np.argsort(mjd, kind="stable"):
+        turned = first is not None and abs((roll[i] - roll[first] + 180) % 360 - 180) > roll_tolerance
+        if first is None or turned or mjd[i] - mjd[last] > gap_days:
+            first = i
+        starts[i] = first
+        last = i
+    return [Time(mjd[i], format="mjd").isot[:16] for i in starts]
+
+
+def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Describe different calibrations of a detector, or corrections of an array."""
+    detectors: dict[str, list[ExposureHeader]] = {}
+    arrays: dict[str, list[ExposureHeader]] = {}
+    for header in headers:
+        detectors.setdefault(" ".join((header.detector, *header.band)), []).append(header)
+        arrays.setdefault(" ".join((f"array {header.array}", *header.band)), []).append(header)
+    lines = []
+    for which, members in detectors.items():
+        for field, keyword in _CALIBRATION:
+            lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
+        # One photom file can give each time another PHOTMJSR; without its name, only the value is known.
+        for photom in dict.fromkeys(_base(header.photom) for header in members):
+            values = [header.photmjsr for header in members if _base(header.photom) == photom]
+            known = [value for value in values if value is not None]
+            if photom is None or (known and not photmjsr_agrees(max(known), min(known), same_file=True)):
+                lines += _differing(which, "PHOTMJSR", values)
+        areas = [header.pixar_sr for header in members]
+        if not photmjsr_agrees(max(areas), min(areas)):
+            lines += _differing(which, "PIXAR_SR", areas)
+    for which, members in arrays.items():
+        corrected = [header for header in members if header.status == "COMPLETE"]
+        lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
+        lines += _differing(which, "MODFHASH", [header.digest for header in corrected])
+    return lines
+
+
+def _differing(which, keyword, values) -> Iterator[str]:
+    counts = {value: values.count(value) for value in dict.fromkeys(values)}
+    if len(counts) > 1:
+        parts = (f"{value} ({count} exposure{'s' * (count > 1)})" for value, count in counts.items())
+        yield f"{which}: {keyword} is {', '.join(parts)}"
+
+
+def _base(value):
+    return PurePosixPath(value).name if isinstance(value, str) else value
+
+
+def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
+    """Group the files of one exposure: of one detector, filter, time and observation."""
+    groups: dict[tuple, list[ExposureHeader]] = {}
+    for header in headers:
+        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
+    return list(groups.values())
+
+
+def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Name files of one exposure: a copy under another name is no new measurement."""
+    groups = [group for group in group_copies(headers) if len(group) > 1]
+    return [f"{' and '.join(str(file.path) for file in group)} are one exposure of {group[0].detector}"
+            for group in groups]  # fmt: skip
+
+
+def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
+    """Name the filters in which exposures of the two modules do not overlap."""
+    lines = []
+    for band in dict.fromkeys(header.band for header in headers):
+        covered: dict[str, list] = {}
+        for header in headers:
+            if header.band == band:
+                covered.setdefault(header.module, []).append(header.cells)
+        if len(covered) < 2 or any(cells is None for parts in covered.values() for cells in parts):
+            continue
+        if set.intersection(*(set().union(*parts) for parts in covered.values())):
+            continue
+        counts = ", ".join(f"{len(parts)} of module {module}" for module, parts in sorted(covered.items()))
+        lines.append(f"{'+'.join(band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
+    return lines
+
+
+@dataclass(frozen=True, eq=False)
 class SkyGeometry:
     """The WCS of an exposure."""
 
@@ -260,132 +400,3 @@ def _read_array(header, opened: OpenExposure, name):
     if array.shape != header.shape:
         raise ExposureError(f"{header.path}: {name.upper()} must have the shape of SCI, {header.shape}")
     return array.astype(np.uint32 if name == "dq" else np.float32, copy=False)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Background:
-    """The background of an exposure."""
-
-    level: np.ndarray  # MJy/sr, shape (ny, nx)
-    noise: float  # MJy/sr, typical standard deviation of a pixel
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Clipped:
-    """Rows of sorted values, each with the range that is kept."""
-
-    values: np.ndarray  # (n, m)
-    first: np.ndarray  # (n,)
-    last: np.ndarray  # (n,), the place after the last one
-
-    @property
-    def size(self) -> np.ndarray:
-        """Number of values that are kept, (n,)."""
-        return self.last - self.first
-
-    @property
-    def median(self) -> np.ndarray:
-        """Median of each row, (n,); NaN where nothing is kept."""
-        middle = (self._at((self.first + self.last - 1) // 2) + self._at((self.first + self.last) // 2)) / 2
-        return np.where(self.size > 0, middle, middle.dtype.type(np.nan))
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """Standard deviation of each row by the median distance from the median, (n,)."""
-        middle, far = self.median, []
-        for count in (self.size - self.size // 2, self.size // 2 + 1):
-            # The nearest values are consecutive: they start where the next one above is not nearer than the first.
-            count = np.minimum(count, self.size)
-            start = _bisect(
-                self.first,
-                self.last - count,
-                lambda at, count=count: self._at(at + count) - middle < middle - self._at(at),
-            )
-            far.append(np.maximum(middle - self._at(start), self._at(start + count - 1) - middle))
-        return MAD_TO_SIGMA * ((far[0] + far[1]) / 2)
-
-    @property
-    def spread(self) -> np.ndarray:
-        """Standard deviation of each row, (n,); NaN where nothing is kept."""
-        place = np.arange(self.values.shape[1])
-        kept = (place >= self.first[:, None]) & (place < self.last[:, None])
-        off = np.where(kept, self.values - self.median[:, None], 0)
-        mean, square = (off.sum(axis=1) / np.maximum(self.size, 1) for off in (off, off**2))
-        return np.sqrt(square - mean**2)
-
-    def within(self, limit: np.ndarray) -> "Clipped":
-        """Keep the values within a distance of the median."""
-        low, high = self.median - limit, self.median + limit
-        first = _bisect(self.first, self.last, lambda at: self._at(at) < low)
-        last = _bisect(first, self.last, lambda at: self._at(at) <= high)
-        return Clipped(values=self.values, first=first, last=last)
-
-    def _at(self, place):
-        # Places outside belong to rows that are done or have no values.
-        n, m = self.values.shape
-        return self.values.take(np.arange(n) * m + place, mode="clip")
-
-
-def _bisect(low, high, is_before):
-    """Find the first place from low to high of each row where a condition ends."""
-    while (low < high).any():
-        middle = (low + high) // 2
-        before = is_before(middle) & (low < high)
-        low, high = np.where(before, middle + 1, low), np.where(before, high, middle)
-    return low
-
-
-def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> Clipped:
-    """Sort finite values of rows; keep those within some deviations of the median."""
-    # On sorted rows each round is a few searches in all rows at once: `astropy.stats.sigma_clip` with
-    # `stdfunc="mad_std"` takes three times longer.
-    values = np.where(np.isfinite(values), values, values.dtype.type(np.nan))
-    values.sort(axis=1)
-    last = values.shape[1] - np.isnan(values).sum(axis=1)
-    kept = Clipped(values=values, first=np.zeros_like(last), last=last)
-    for _ in range(rounds):
-        before, kept = kept, kept.within(sigma * kept.deviation)
-        if (kept.size == before.size).all():
-            break
-    return kept
-
-
-def map_background(frame) -> Background:
-    """Map the background: filtered medians of 64-pixel boxes, linear interpolation."""
-    kept, good, shape, box = _clip_boxes(frame)
-    if not good.any():
-        raise PhotometryError(
-            f"{frame.header.path}: no background can be measured: no box of {box} x {box} pixels is half good; "
-            "leave the exposure out"
-        )
-    noise = np.median(kept.deviation[good])
-    nearest = distance_transform_edt(~good.reshape(shape), return_distances=False, return_indices=True)
-    mesh = median_filter(kept.median.reshape(shape)[tuple(nearest)], 3, mode="nearest")
-    down, across = (_weights(size, box, n) for size, n in zip(frame.data.shape, shape, strict=True))
-    return Background(level=down @ mesh @ across.T, noise=float(noise))
-
-
-def _clip_boxes(frame, step=1):
-    """Clip boxes: their values, which of them are half good, grid shape, box size."""
-    data, bad = (array[::step, ::step] for array in (frame.data, frame.bad))
-    box = min(_BOX, *frame.data.shape) // step
-    ny, nx = (-(-size // box) for size in data.shape)
-    values = np.full((ny, box, nx, box), np.nan, data.dtype)
-    values.reshape(ny * box, nx * box)[: data.shape[0], : data.shape[1]] = np.where(bad, np.nan, data)
-    kept = clip(values.swapaxes(1, 2).reshape(ny * nx, -1))
-    return kept, kept.size > _MIN_GOOD * box**2, (ny, nx), box
-
-
-def _weights(size, box, n):
-    """Weight n boxes in each pixel, (size, n): linear between centres, then constant."""
-    centres = box * (np.arange(n) + 0.5) - 0.5
-    return np.stack([np.interp(np.arange(size), centres, one) for one in np.eye(n)], axis=1).astype(np.float32)
-
-
-def measure_sky(frame, step: int = 2) -> tuple[float, float]:
-    """Measure the sky level, a clipped median of box medians, and its error [MJy/sr]."""
-    # The error is the scatter of the boxes over the root of their number, which contains the structure of the sky.
-    kept, good, *_ = _clip_boxes(frame, step)
-    medians = clip(np.where(good, kept.median, np.nan)[None])
-    level, scatter = float(medians.median[0]), float(medians.deviation[0])
-    return level, scatter * float(np.sqrt(MEDIAN_LOSS / max(medians.size[0], 1)))

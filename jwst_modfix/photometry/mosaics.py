@@ -1,6 +1,6 @@
 """``photometry='mosaic'``: isophotal fluxes in mosaics, as in Ma et al. (2023)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,15 @@ from gwcs import WCS
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_flux
-from jwst_modfix.photometry.epochs import Epochs
 from jwst_modfix.photometry.forced import FAINTEST
-from jwst_modfix.photometry.frames import Background, ExposureHeader, map_background, measure_sky, read_geometry
-from jwst_modfix.photometry.source_list import find_connected, measure_isolation, subtract
+from jwst_modfix.photometry.frames import Epochs, ExposureHeader, read_geometry
+from jwst_modfix.photometry.source_list import (
+    find_connected,
+    map_background,
+    measure_isolation,
+    measure_sky,
+    subtract,
+)
 from jwst_modfix.text import count_nouns
 
 _THRESHOLD = 3.0  # standard deviations of a pixel
@@ -54,13 +59,14 @@ def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: floa
     total, parts, headers, numbers, skies = 0, [], [], [], []
     for number, mosaic in enumerate(mosaics):
         known = found.setdefault(mosaic.header.band, [])
-        background = map_background(mosaic)
+        level, noise = map_background(mosaic)
+        image = subtract(mosaic, level)
         if mosaic.epoch == start.setdefault(mosaic.header.band, mosaic.epoch):
-            segments = find_segments(mosaic, background, [segments for _, segments in known], faintest=faintest)
+            segments = _find_segments(mosaic, image, noise, [segments for _, segments in known], faintest)
             known.append((total, segments))
             total += len(segments.ra)
         for first, segments in known:
-            part = measure_segments(mosaic, background, segments)
+            part = _measure_segments(mosaic, image, level, segments)
             parts.append(part | {"source": first + part["source"], "exposure": np.full(len(part["source"]), number)})
         headers.append(mosaic.header)
         numbers.append(mosaic.epoch)
@@ -72,26 +78,23 @@ def measure_mosaics(mosaics: Iterable[Mosaic], epochs: Epochs, *, faintest: floa
     return combine_parts(parts, headers, Epochs(np.array(numbers), epochs.names), skies, np.zeros((len(headers), 2)))
 
 
-def find_segments(
-    mosaic: Mosaic, background: Background, known: Sequence[Segments], *, faintest: float = FAINTEST
-) -> Segments:
+def _find_segments(mosaic, image, noise, known, faintest):
     """Detect and deblend sources of a mosaic; drop those that overlap a known one."""
-    image, jansky = subtract(mosaic, background.level), mosaic.header.jansky
-    found = find_connected(image, _THRESHOLD * background.noise, _CONNECTED, to_flux(faintest) / jansky)
-    label, rows, columns = found.source, found.rows, found.columns
+    least = to_flux(faintest) / mosaic.header.jansky
+    found = find_connected(image, _THRESHOLD * noise, _CONNECTED, least)
     total, x, y = found.measure(image)
     ra, dec = mosaic.wcs(x, y, with_bounding_box=False)
     placed = np.isfinite(ra) & np.isfinite(dec) & (total > 0)
     isolation = np.full(len(total), np.inf)
     if placed.any():
         isolation[placed] = measure_isolation(ra[placed], dec[placed], total[placed])
-    columns, rows = columns + mosaic.corner[0], rows + mosaic.corner[1]
+    columns, rows = found.columns + mosaic.corner[0], found.rows + mosaic.corner[1]
     codes = [_number_pixels(one.columns, one.rows) for one in known]
     taken = np.isin(_number_pixels(columns, rows), np.concatenate([np.empty(0, np.int64), *codes]))
-    keep = placed & (total * jansky >= to_flux(faintest)) & (np.bincount(label, taken) == 0)
-    inside, number = keep[label], np.cumsum(keep) - 1
+    keep = placed & (total >= least) & (np.bincount(found.source, taken) == 0)
+    inside, number = keep[found.source], np.cumsum(keep) - 1
     return Segments(
-        columns=columns[inside], rows=rows[inside], source=number[label[inside]],
+        columns=columns[inside], rows=rows[inside], source=number[found.source[inside]],
         ra=ra[keep], dec=dec[keep], isolation=isolation[keep],
     )  # fmt: skip
 
@@ -101,7 +104,7 @@ def _number_pixels(columns, rows):
     return columns.astype(np.int64) * 2**31 + rows
 
 
-def measure_segments(mosaic: Mosaic, background: Background, segments: Segments) -> dict[str, np.ndarray]:
+def _measure_segments(mosaic, image, level, segments):
     """Sum the pixels of each segment: SExtractor's FLUX_ISO in dual-image mode."""
     ny, nx = mosaic.data.shape
     x, y = segments.columns - mosaic.corner[0], segments.rows - mosaic.corner[1]
@@ -112,14 +115,13 @@ def measure_segments(mosaic: Mosaic, background: Background, segments: Segments)
     def total(values):
         return np.bincount(segments.source, values, len(segments.ra))
 
-    size, jansky = total(np.ones(len(x))), mosaic.header.jansky
-    flux = total(np.where(outside, 0.0, subtract(mosaic, background.level)[at])) * jansky
-    masked = total(lost) / np.maximum(size, 1)
+    size, jansky = total(np.ones(len(x))), mosaic.header.jansky  # each has pixels
+    flux, masked = total(np.where(outside, 0.0, image[at])) * jansky, total(lost) / size
     flags = np.where(masked > 0, int(Flag.FILLED), 0) | np.where(masked > _MAX_MASKED, int(Flag.MASKED), 0)
     values = {
         "flux": flux,
         "flux_error": np.sqrt(total(np.where(lost, 0.0, mosaic.err[at].astype(float) ** 2))) * jansky,
-        "sky": total(background.level[at]) / np.maximum(size, 1),
+        "sky": total(level[at]) / size,
         "masked": masked,
         "flags": flags | np.where(flux <= 0, int(Flag.NEGATIVE), 0),
         "RA": segments.ra,

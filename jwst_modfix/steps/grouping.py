@@ -11,8 +11,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError, ModuleOffsetError
 from jwst_modfix.files import find_existing, locate, written_whole
-from jwst_modfix.photometry.epochs import Epochs, find_mixed, group_copies, group_epochs
-from jwst_modfix.photometry.frames import ExposureHeader, read_header
+from jwst_modfix.photometry.frames import Epochs, ExposureHeader, find_mixed, group_copies, group_epochs, read_header
 from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
 from jwst_modfix.text import count_nouns
 
