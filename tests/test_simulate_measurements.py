@@ -13,6 +13,7 @@ from jwst_modfix.simulate import (
     plan_exposures,
     scene_around,
 )
+from jwst_modfix.simulate.magnitudes import plan_pointings
 from jwst_modfix.simulate.optics import read_aperture
 
 
@@ -105,3 +106,30 @@ def test_noise_and_scatter_add_in_quadrature(observed):
     deviation = np.abs(wild["mag"] - wild["true_mag"] - wild["magnitude_error"])
     assert wild["outlier"].mean() == pytest.approx(0.05, abs=0.01)
     assert np.median(deviation[wild["outlier"]]) > 0.3
+
+
+def test_times_are_numbered_through_all_epochs(observed, exposures):
+    """Truth: exposures by their start; detectors that are exposed together share one, bands and epochs do not."""
+    starts = np.array([exposure.start for exposure in exposures])
+    np.testing.assert_array_equal(observed["time"], np.unique(starts, return_inverse=True)[1][observed["exposure"]])
+
+
+def test_pointings_of_a_plan_have_times_and_epochs_of_their_own():
+    """Truth: two epochs of three dithers, each of two detectors at once."""
+    planned = plan_pointings((0.0, 90.0), dithers=3, filters=["F444W"])
+    assert [pointing.epoch for pointing in planned] == [0] * 6 + [1] * 6
+    times = [pointing.time for pointing in planned]
+    assert len(set(times)) == 6
+    assert times[::2] == times[1::2]
+    assert {(pointing.module, pointing.filter, pointing.pupil) for pointing in planned} == {
+        ("A", "F444W", "CLEAR"), ("B", "F444W", "CLEAR"),
+    }  # fmt: skip
+
+
+def test_an_outlier_is_off_beside_its_noise(observed):
+    """Truth: with an amplitude of 0, an outlier deviates as any other measurement."""
+    rows = observed[:5000]
+    plain, wild = (draw_measurements(rows, np.random.default_rng(3), outlier_fraction=f, outlier_amplitude=0.0)
+                   for f in (0.0, 0.5))  # fmt: skip
+    np.testing.assert_array_equal(plain["mag"], wild["mag"])
+    assert wild["outlier"].any()

@@ -50,7 +50,7 @@ def test_sky_offset_and_error_are_a_mean(relative, scatter):
     level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)])
     time, module = np.tile(np.arange(6), 2), np.repeat(["A", "B"], 6)
     found = sky_offsets(time, np.full(12, "long"), module, level, relative * level)["long"]
-    sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, 1.4826 * scatter)
+    sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, scatter / norm.isf(0.25))
     assert found[0] == pytest.approx(0.02, abs=1e-9)
     assert found[1] == pytest.approx(sigma / np.sqrt(6) * np.sqrt(5 / 3), rel=1e-9)
 
