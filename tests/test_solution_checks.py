@@ -47,8 +47,8 @@ def test_errors_of_the_correction_enter_as_the_reserved_sources_feel_them():
 def test_sky_offset_and_error_are_a_mean(relative, scatter):
     """Truth: A is 20 mmag fainter, +-scatter in 6 exposures; the larger of error and scatter counts."""
     ratio = 0.02 + np.resize([scatter, -scatter], 6)
-    level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)])
-    time, module = np.tile(np.arange(6), 2), np.repeat(["A", "B"], 6)
+    time, module = np.append(np.arange(6), np.arange(6)[::-1]), np.repeat(["A", "B"], 6)
+    level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)]) * (1 + time)  # a sky that changes
     found = sky_offsets(time, np.full(12, "long"), module, level, relative * level)["long"]
     sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, scatter / norm.isf(0.25))
     assert found[0] == pytest.approx(0.02, abs=1e-9)

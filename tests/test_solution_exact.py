@@ -421,11 +421,11 @@ def solution():
         ),
         (
             lambda s: s.predict(replace(s.measurements, array=np.full(len(s.measurements), "2"))),
-            r"measurements in F200W\+CLEAR: zero point of NRCA2 is not part of the solution",
+            "measurements in F200W: zero point of NRCA2 is not part of the solution",
         ),
         (
             lambda s: s.predict(replace(s.measurements, epoch=s.measurements.epoch + 1)),
-            r"measurements in F200W\+CLEAR: term of epoch 3 is not part of the solution",
+            "measurements in F200W: term of epoch 3 is not part of the solution",
         ),
     ],
 )
