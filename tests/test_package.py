@@ -13,7 +13,7 @@ import jwst_modfix
 PACKAGE = Path(jwst_modfix.__file__).parent
 # As in docs/development/architecture.rst: a part imports what is below it, and nothing beside or above.
 LAYERS = (
-    {"__init__"},
+    {"__init__", "integration"},
     {"cli"},
     {"steps"},
     {"report", "simulate"},
@@ -25,7 +25,6 @@ LAYERS = (
     {"exposure"},
     {"errors"},
     {"text"},
-    {"integration"},
 )
 
 

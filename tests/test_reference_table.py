@@ -179,7 +179,10 @@ def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkey
     [
         (lambda: OffsetTable.read(None), "a table must be a path or the word packaged, got None"),
         (lambda: OffsetTable.read(b"mine.asdf"), "a table must be a path or the word packaged, got b'mine.asdf'"),
-        (lambda: OffsetTable.read("s3://bucket/mine.asdf"), "s3://bucket/mine.asdf: is not a file on this computer"),
+        (
+            lambda: OffsetTable.read("s3://bucket/mine.asdf"),
+            "s3://bucket/mine.asdf: is a URL; download the file and give",
+        ),
         (
             lambda: OffsetTable.read("~nobody_at_all/mine.asdf"),
             "~nobody_at_all/mine.asdf: cannot be read: No such file",

@@ -477,7 +477,7 @@ def test_a_difference_and_a_prediction_are_of_fitted_terms_and_of_one_filter():
     values = np.where(solution.fitted, solution.values, 5.0)
     places = (ORIGIN[0] + 60, ORIGIN[1]), (ORIGIN[0] - 60, ORIGIN[1])
     assert replace(solution, values=values).difference("long", *places)[0] == pytest.approx(0.01)
-    with pytest.raises(MeasurementsError, match=r"measurements in F200W\+F405N: the solution is of F200W\+CLEAR"):
+    with pytest.raises(MeasurementsError, match=r"measurements in F200W\+F405N: the solution is of F200W$"):
         solution.predict(replace(m, pupil="F405N"))
 
 
