@@ -25,8 +25,8 @@ LONGEST = (
     "test_image3",
     "test_detectors_fields",
     "test_steps_module_offset",
-    "test_steps_inputs",
-    "test_apply",
+    "test_fuzz_reference",
+    "test_fuzz_exposures",
     "test_parallel",
     "test_end_to_end",
     "test_kills",
@@ -47,9 +47,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     """Spare each step what it costs in a process of many tests: a third of the time of the tests of steps."""
-    if hasattr(asdf.schema, "_make_schema_loader"):  # asdf parses a schema again at each use of it
-        load = functools.cache(asdf.schema._make_schema_loader())
-        asdf.schema._make_schema_loader = lambda: load
+    if make_loader := getattr(asdf.schema, "_make_schema_loader", None):  # of which each parses every schema again
+        asdf.schema._make_schema_loader = functools.cache(lambda *resolver: functools.cache(make_loader(*resolver)))
     gc.get_freeze_count = lambda: 1  # our steps ask for it, and to count a million objects takes 0.02 s
     gc.freeze()
 

@@ -49,7 +49,11 @@ def strun(*words):
         warnings.resetwarnings()  # a user's are no errors
         sys.argv = ["strun", *map(str, words)]
         with Path("stderr.txt").open("w") as sys.stderr, Path("stdout.txt").open("w") as sys.stdout:
-            script.load()()
+            try:
+                script.load()()
+            except SystemExit as end:
+                if end.code:
+                    raise  # ends the child with status 1
 
     status = ending(forked(run))
     log, out = (Path(name).read_text() for name in ("stderr.txt", "stdout.txt"))

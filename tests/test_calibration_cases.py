@@ -20,7 +20,7 @@ from jwst_modfix.table.calibration import (
     read_reference,
 )
 from jwst_modfix.table.formats import read_yaml_list, write_yaml_list
-from jwst_modfix.table.rebase import Change, _along, _Blocks, read_calibration, read_values, rebase_table
+from jwst_modfix.table.rebase import Change, _along, _Blocks, _Move, read_calibration, read_values, rebase_table
 from jwst_modfix.table.table import Validity
 
 T0 = 60000.0  # MJD
@@ -272,3 +272,27 @@ def test_a_carried_row_has_the_photmjsr_of_its_date(tmp_path, date):
     assert done.table.valid_for == Validity(
         context_first="jwst_1130.pmap", context_last="jwst_1130.pmap", photom=("to.fits",)
     )
+
+
+@pytest.mark.parametrize(("remainder", "is_right"), [(None, True), (0.00299, True), (0.00301, False)])
+def test_flats_may_leave_3_mmag(tmp_path, monkeypatch, remainder, is_right):
+    sides = [read_calibration(side, photom=[write_photom(tmp_path / f"{side}.fits", "NRCA2", {"F200W": 2.0})])
+             for side in ("from", "to")]  # fmt: skip
+    monkeypatch.setattr(_Move, "change", lambda _, before, row: Change(before, row, remainder))
+    if is_right:
+        assert rebase_table(table_of(point()), *sides).changes[0].remainder == remainder
+    else:
+        with pytest.raises(ReferenceTableError, match=r"CLEAR\): 3.0 mmag rms; derive a table on the new calibration"):
+            rebase_table(table_of(point()), *sides)
+
+
+def test_a_row_carried_by_a_list_names_no_file(tmp_path):
+    """Truth: z of a detector moves by -2.5 log10 of new over old; a list says nothing of files."""
+    (tmp_path / "v.csv").write_text("detector,filter,pupil,from,to\nNRCA2,F200W,CLEAR,2.0,2.1\n")
+    table = table_of(point(photmjsr=2.0, photom="old.fits"), valid_for=Validity(flat=("f.fits",)))
+    done = rebase_table(table, *read_values(tmp_path / "v.csv"))
+    (row,) = done.table.rows
+    assert (row.photom, row.photmjsr) == (None, 2.1)
+    assert row.zero_point == pytest.approx(0.01 - 2.5 * np.log10(1.05), abs=1e-7)
+    assert done.table.valid_for == Validity(flat=("f.fits",)), "flats are taken to be the same"
+    assert "by PHOTMJSR of v.csv" in done.table.meta["history"][0]

@@ -34,15 +34,6 @@ def names_of(asn):
     return [member["expname"] for member in json.loads(asn.read_text())["products"][0]["members"]]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["show", "packaged"], ["merge", "--help"]])
-def test_starting_does_not_import_the_pipeline(words):
-    code = f"import sys; from jwst_modfix.cli import main; main({words!r}, standalone_mode=False); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    packages = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "click" in packages
-    assert not packages & {"jwst", "stdatamodels", "stpipe", "photutils", "pysiaf", "astropy"}
-
-
 @pytest.mark.parametrize("name", ["", *_COMMANDS])
 def test_every_help_has_examples(modfix, name):
     output = modfix(*name.split(), "--help")
@@ -208,7 +199,6 @@ def test_check_names_missing_rows_and_other_members(modfix, asn, tmp_path):
     assert "2 exposures: 0 apply, 0 skip, 2 refuse" in output
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["cfg", "asdf"])
 def test_init_makes_a_folder_in_which_strun_runs_as_written(modfix, asn, tmp_path, kind):
     output = modfix("init", "my offsets")

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from one_correction import TABLE, correct
+from one_correction import TABLE, correct, correct_file
 from pair_of_exposures import FACTOR, names
+from stdatamodels.jwst.datamodels import ImageModel
+from stdatamodels.schema import walk_schema
 
 from jwst_modfix import ModuleOffsetStep, OffsetRow, applied, files
 from jwst_modfix.apply.decide import Correction, refuse_together
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
-from jwst_modfix.exposure import _FACTS, Exposure
+from jwst_modfix.exposure import _FACTS, Exposure, open_exposure
 from jwst_modfix.files import check_targets, find_existing, remove_leftovers
 from jwst_modfix.jobs import Workers, _digest, _seal
 from jwst_modfix.steps.associations import read_association, rename_product
@@ -375,3 +377,112 @@ def test_a_digest_tells_parts_apart():
     assert len({_seal("key", {"x": array}) for array in arrays}) == 4
     assert _seal("key", {"x": arrays[0]}) != _seal("other", {"x": arrays[0]})
     assert _seal("key", {"x": arrays[0]}) != _seal("key", {"y": arrays[0]})
+
+
+@pytest.fixture(scope="module")
+def cards():
+    """Keyword and HDU of each entry of an image's metadata. Truth: the schemas of stdatamodels."""
+    found = {}
+
+    def add(part, path, *_):
+        if "fits_keyword" in part:
+            found[".".join(path)] = (part["fits_keyword"], part.get("fits_hdu", "PRIMARY"))
+
+    walk_schema(ImageModel().schema, add)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, fact in _FACTS.items() if fact["keyword"]])
+def test_a_fact_has_the_card_that_the_data_model_writes(cards, name):
+    fact = _FACTS[name]
+    assert cards[fact["path"]] == (fact["keyword"], fact["hdu"])
+
+
+WHERE = {
+    "photmjsr": "photometry.conversion_megajanskys", "photuja2": "photometry.conversion_microjanskys",
+    "pixar_sr": "photometry.pixelarea_steradians", "background": "background.level", "start": "exposure.start_time",
+    "middle": "exposure.mid_time", "exposure_time": "exposure.exposure_time", "pa_v3": "pointing.pa_v3",
+    "roll_ref": "wcsinfo.roll_ref", "xstart": "subarray.xstart", "ystart": "subarray.ystart",
+    "xsize": "subarray.xsize", "ysize": "subarray.ysize", "context": "ref_file.crds.context_used",
+    "photom": "ref_file.photom.name", "flat": "ref_file.flat.name", "version": "calibration_software_version",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["model", "file", "cards"])
+def test_each_fact_is_read_from_its_own_place(small_exposure, tmp_path, kind):
+    """Each has another value; with cards, those of the header are the values of the file."""
+    model = small_exposure("NRCA2", "F200W")
+    values = {}
+    for number, (name, path) in enumerate(WHERE.items(), 1):
+        values[name] = number if name[1:] in ("start", "size") else f"v{number}" if number > 13 else number + 0.5
+        values["start"] = 5.5
+        *parents, last = ("meta", *path.split("."))
+        part = model.instance
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        if kind != "cards":
+            part[last] = values[name]
+    source = model
+    if kind != "model":
+        source = tmp_path / "a_cal.fits"
+        model.save(str(source))
+    if kind == "cards":
+        with fits.open(source, mode="update") as hdulist:
+            for name, value in values.items():
+                hdulist[_FACTS[name]["hdu"]].header[_FACTS[name]["keyword"]] = value
+    with open_exposure(source) as opened:
+        assert {name: getattr(opened.exposure, name) for name in WHERE} == values
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+def test_all_numbers_in_units_of_the_data_take_the_factor(small_exposure, tmp_path, kind):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.background.level = 0.25
+    before = {name: 2.0 + number for number, name in enumerate(("photmjsr", "photuja2", "background"))}
+    for name, value in before.items():
+        part, last = WHERE[name].split(".")
+        model.instance["meta"][part][last] = value
+    if kind == "file":
+        model.save(str(tmp_path / "a_cal.fits"))
+        correct_file(tmp_path / "a_cal.fits", tmp_path / "b.fits")
+    else:
+        correct(model)
+    with open_exposure(tmp_path / "b.fits" if kind == "file" else model) as opened:
+        found = {name: getattr(opened.exposure, name) for name in before}
+        assert found == pytest.approx({name: value * FACTOR for name, value in before.items()})
+        pairs = {name: opened.tree.get(f"meta.{WHERE[name]}") for name in before}
+        assert pairs == pytest.approx(found), "in the header and in the ASDF tree"
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+def test_failed_steps_are_listed_by_name(small_exposure, tmp_path, kind):
+    model = small_exposure("NRCA2", "F200W")
+    for step in ("photom", "assign_wcs", "flat_field"):
+        model.meta.cal_step.instance[step] = "FAILED"
+    model.meta.cal_step.instance["outlier_detection"] = "SKIPPED"
+    if kind == "file":
+        model.save(str(tmp_path / "a_cal.fits"))
+    with open_exposure(tmp_path / "a_cal.fits" if kind == "file" else model) as opened:
+        expected = {"model": ("assign_wcs", "flat_field", "photom"), "file": ("S_FLAT", "S_PHOTOM", "S_WCS")}
+        assert opened.exposure.failed == expected[kind]
+
+
+def test_only_names_of_files_of_a_member_are_moved(tmp_path):
+    """Files of all these names exist; texts stay texts, and names of files that do not exist are moved all the same."""
+    texts = {"epoch": "ep1", "group_id": "g1", "asn_candidate": "c1"}
+    for name in ("science", *texts.values(), "a.ecsv"):
+        (tmp_path / name).write_text("")
+    member = {
+        "expname": "a.fits",
+        "exptype": "science",
+        "tweakreg_catalog": "b.ecsv",
+        "mine": ["a.ecsv", "no"],
+        **texts,
+    }
+    (tmp_path / "x_asn.json").write_text(json.dumps({"products": [{"name": "p", "members": [member]}]}))
+    found = read_association(str(tmp_path / "x_asn.json"))
+    corrected = found.corrected(
+        "modfix", tmp_path / "out" / "x_modfix_asn.json", {tmp_path / "a.fits": tmp_path / "out/b.fits"}
+    )
+    moved = {"expname": "b.fits", "tweakreg_catalog": "../b.ecsv", "mine": ["../a.ecsv", "no"]}
+    assert corrected.members == [member | moved]

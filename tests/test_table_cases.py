@@ -13,7 +13,7 @@ from jwst_modfix.table.describe import describe_table, describe_validity
 from jwst_modfix.table.file import PACKAGED_TABLE, check_name, choose_table, refuse_packaged
 from jwst_modfix.table.formats import read_columns
 from jwst_modfix.table.table import DETECTORS, Validity
-from jwst_modfix.table.validity import explain_failed, find_failed, is_kept
+from jwst_modfix.table.validity import explain_failed, find_failed, find_mismatch, find_missing, is_kept
 
 FIRST, LAST = "jwst_990.pmap", "jwst_1130.pmap"
 CALIBRATIONS = {
@@ -334,3 +334,30 @@ def test_zero_points_have_no_negative_zero(baseline, offset):
     z = [table.zero_point(table.rows[0], detector) for detector in ("NRCA1", "NRCB1")]
     assert z[0] - z[1] == offset
     assert "-0.0" not in [str(value) for value in z]
+
+
+# Science filters of NIRCam's wheels (JWST User Documentation), by channel; narrow bands stand in the pupil wheel.
+SHORT = ["F070W", "F090W", "F115W", "F140M", "F150W", "F150W2", "F182M", "F187N", "F200W", "F210M", "F212N"]
+LONG = ["F250M", "F277W", "F300M", "F322W2", "F335M", "F356W", "F360M", "F410M", "F430M", "F444W", "F460M", "F480M"]
+IN_PUPIL_WHEEL = {"F162M": "F150W2", "F164N": "F150W2", "F323N": "F322W2", "F405N": "F444W", "F466N": "F444W",
+                  "F470N": "F444W"}  # fmt: skip
+
+
+@pytest.mark.parametrize("band", [*SHORT, *LONG, *IN_PUPIL_WHEEL])
+def test_each_band_is_of_one_channel_and_one_place_in_the_wheels(band):
+    filter, pupil = (IN_PUPIL_WHEEL[band], band) if band in IN_PUPIL_WHEEL else (band, "CLEAR")
+    names = ("1", "4", "NRCA1", "NRCB4"), ("long", "NRCALONG", "NRCBLONG")
+    mine, others = names if filter in SHORT else names[::-1]
+    for name in mine:
+        assert find_mismatch(name, filter, pupil) is None
+    for name in others:
+        assert mine[0] in find_mismatch(name, filter, pupil) or mine[-1][:4] in find_mismatch(name, filter, pupil)
+    if pupil != "CLEAR":
+        assert find_mismatch(mine[0], band, "CLEAR").endswith(f"filter: {filter}, pupil: {pupil}")
+        assert find_mismatch(mine[0], (SHORT if filter in SHORT else LONG)[0], pupil).endswith(f"pupil: {pupil}")
+
+
+@pytest.mark.parametrize("instrument", ["MIRI", "nircam", "NIRCAM2", "", None])
+def test_another_instrument_has_no_row(instrument):
+    words = f"instrument is {instrument}, but the table is for NIRCAM"
+    assert find_missing(OffsetTable.read(), dataclasses.replace(GOOD, instrument=instrument)) == words

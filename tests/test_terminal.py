@@ -22,9 +22,6 @@ from jwst_modfix.apply.decide import Correction, correct_members
 from jwst_modfix.errors import AlreadyCorrectedError, ExposureError
 from jwst_modfix.text import annotate, log_result, results_shown_plain, show_progress
 
-# The child of strun is forked from this process, which has imported jwst.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
 ASN = "data/set_asn.json"
 NOTHING = "nothing is corrected: 2 exposures left unchanged; derive a table: strun module_offset_derive"
 

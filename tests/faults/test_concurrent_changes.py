@@ -15,9 +15,6 @@ from jwst_modfix.apply import decide
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
 from jwst_modfix.steps import inputs
 
-# Children are forked from this process, which has imported jwst: starting another Python takes seconds.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
 
 def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folder, truth, monkeypatch):
     gone, opened, seen = Path("data/jw2_cal.fits").absolute(), decide.open_exposure, []
