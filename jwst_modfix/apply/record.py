@@ -19,7 +19,7 @@ from jwst_modfix.exposure import (
     OpenExposure,
     is_ours,
     open_exposure,
-    read_header,
+    read_primary_header,
 )
 from jwst_modfix.table.table import FRAMES, Field
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AppliedOffset", "applied", "describe_applied", "find_foreign", "find_unfinished", "job_card", "read_record"]
 
-# Field, FITS keyword, comment of the card.
+# Field, FITS keyword, comment of the card. Keywords begin with MODF, or `is_ours` must know them.
 _CARDS = (
     ("table", "R_MODOFF", "Module offset reference file name"),
     ("digest", "MODFHASH", "Hash of the module offset table"),
@@ -290,7 +290,7 @@ def find_unfinished(target: Path, job: str | None) -> str:
 
 def find_foreign(target: Path, job: str) -> str:
     """Find by its header why a file is not the output of a job; empty where it is."""
-    header = read_header(target)
+    header = read_primary_header(target)
     if JOB_KEYWORD not in header:
         return f"it has no {JOB_KEYWORD}, so nothing says what it is the output of"
     if header[JOB_KEYWORD] != job_card(job, header)[1] or header.get("FILENAME") != target.name:
