@@ -93,7 +93,7 @@ def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photom
 @pytest.mark.parametrize(("photometry", "isolation"), [("exposure", 1.0), ("mosaic", 1.0), ("catalog", 0.0)])
 def test_crowded_sources_are_left_out_by_default_but_of_your_own_photometry(photometry, isolation):
     own = {"photometry": photometry, "catalogs": ("mine.ecsv",) * (photometry == "catalog")}
-    assert Options(**own).criteria.isolation == isolation
+    assert Options(**own).criteria["isolation"] == isolation
     assert Options(**own, isolation=2.5).criteria.isolation == 2.5
 
 

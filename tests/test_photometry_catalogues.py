@@ -42,7 +42,7 @@ def read(headers, tmp_path):
         paths = [tmp_path / each for each in names or [name]]
         for table, path in zip(tables, paths, strict=True):
             table.write(path, **options)
-        epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+        epochs = group_epochs(headers)
         return read_catalogues(paths, headers, epochs).measurements
 
     return read
@@ -222,12 +222,12 @@ def test_files_that_are_no_catalogue_are_refused(headers, tmp_path, name, conten
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(PhotometryError, match=message):
-        read_catalogues([tmp_path / name], headers, group_epochs([6e4, 6e4], [0, 0]))
+        read_catalogues([tmp_path / name], headers, group_epochs(headers))
 
 
 def test_a_file_of_a_spreadsheet_may_begin_with_a_mark_of_utf_8_and_have_comments(headers, tmp_path):
     text = io.StringIO()
     make_table().write(text, format="ascii.csv")
     (tmp_path / "user.csv").write_text("\ufeff# made by hand\n" + text.getvalue())
-    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    epochs = group_epochs(headers)
     assert_is_truth(read_catalogues([tmp_path / "user.csv"], headers, epochs).measurements)

@@ -5,7 +5,6 @@ import pytest
 
 from jwst_modfix.photometry.columns import (
     COLUMNS,
-    Criteria,
     Flag,
     make_measurements,
     select_measurements,
@@ -77,7 +76,7 @@ def test_limits_are_those_of_the_documentation(column, good, wrong, rule):
     np.testing.assert_array_equal(selection.mask, np.repeat([True, rule is None], 4))
     assert {name: count for name, count in selection.rejected.items() if count} == ({rule: 4} if rule else {})
     extended = make_table(compactness=np.repeat([0.8, 0.5], 4))
-    selection = select_measurements(extended, Criteria(compactness=0.7))
+    selection = select_measurements(extended, compactness=0.7)
     np.testing.assert_array_equal(selection.mask, np.repeat([True, False], 4))
 
 

@@ -20,7 +20,7 @@ from jwst_modfix.derivation.provenance import find_validity
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
-from jwst_modfix.photometry.columns import FITS_META
+from jwst_modfix.photometry.columns import FITS_META, read_table
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns, describe_band
 
@@ -90,15 +90,7 @@ def read_measurements(path: Path) -> Table:
     if path.suffix not in _FORMATS:
         raise MeasurementsError(f"{path}: must be a measurement file, {', '.join(_FORMATS)}; got {path.suffix!r}")
     options = {"mask_invalid": False} if path.suffix == ".fits" else {}
-    try:
-        table = Table.read(path, format=_FORMATS[path.suffix], **options)
-    except FileNotFoundError:
-        raise MeasurementsError(f"{path}: no such file") from None
-    except DeprecationWarning:
-        raise  # where warnings are errors; it says nothing of the file
-    except Exception as error:  # the readers pass on any error of their parsers
-        reason = str(error).partition("\n")[0]
-        raise MeasurementsError(f"{path}: cannot be read as a table: {reason}") from error
+    table = read_table(path, _FORMATS[path.suffix], MeasurementsError, **options)
     if FITS_META in table.meta:
         table.convert_bytestring_to_unicode()
         try:

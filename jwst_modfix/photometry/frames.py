@@ -11,11 +11,12 @@ from astropy.units import Unit
 from gwcs import WCS
 from numpy.typing import ArrayLike
 
-from jwst_modfix.errors import ExposureError, PhotometryError
+from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, PhotometryError
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
 from jwst_modfix.files import file_state
+from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.table.validity import explain_failed, find_failed, photmjsr_agrees
-from jwst_modfix.text import log
+from jwst_modfix.text import count_nouns, log
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _STEP = 0.5  # pixel, for derivatives of the WCS
@@ -103,6 +104,25 @@ def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHea
     return header
 
 
+def read_headers(
+    paths: Sequence[Path], noun: str, *, where: str = "", with_geometry: bool = False, workers: Workers = THIS_PROCESS
+) -> list[ExposureHeader]:
+    """Read the headers of exposures, and refuse together those that cannot be used."""
+    jobs = [(path, with_geometry) for path in paths]
+    found = list(workers.map(_inspect, jobs, [path.name for path in paths]))
+    if problems := [problem for problem in found if isinstance(problem, str)]:
+        raise AssociationError(f"{where}{len(problems)} of {count_nouns(len(paths), noun)} cannot be used", problems)
+    return found
+
+
+def _inspect(path, with_geometry):
+    """Read an exposure's headers; return them, or what is wrong with it."""
+    try:
+        return read_header(path, with_geometry=with_geometry)
+    except ModuleOffsetError as error:
+        return str(error)
+
+
 def _make_header(path, exposure):
     _check(path, exposure)
     if failed := explain_failed(exposure):
@@ -155,10 +175,13 @@ class Epochs:
         """List numbers and names: messages of the fit have the numbers."""
         return ", ".join(f"{number} {name}" for number, name in enumerate(self.names))
 
+    def split(self, headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
+        """List the exposures of each epoch."""
+        return [[headers[i] for i in np.flatnonzero(self.number == number)] for number in range(len(self.names))]
+
 
 def group_epochs(
-    mjd: ArrayLike,
-    roll: ArrayLike,
+    headers: Sequence[ExposureHeader],
     names: Sequence[str | None] | None = None,
     *,
     gap_days: float = 30.0,
@@ -167,54 +190,46 @@ def group_epochs(
     """Group exposures into epochs, numbered in the order of time."""
     # By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or
     # where its roll differs by more than the tolerance from that of the epoch's first.
-    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
         if not value > 0:
             raise PhotometryError(f"{name}: must be more than 0; got {value}")
-    for name, values in (("mjd", mjd), ("roll", roll)):
-        if not np.isfinite(values).all():
-            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
-    names = [None] * len(mjd) if names is None else [name if name is None else str(name) for name in names]
+    names = [name if name is None else str(name) for name in names or [None] * len(headers)]
     if all(name is None for name in names):
-        names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
+        names = _name_by_time(headers, gap_days, roll_tolerance)
     elif None in names:
         raise PhotometryError(
             f"epoch: {names.count(None)} of {len(names)} members have no epoch, the first is member "
             f"{names.index(None) + 1}; give it for every member or for none"
         )
-    start = {name: mjd[[other == name for other in names]].min() for name in set(names)}
+    start = {name: min(h.mjd for h, other in zip(headers, names, strict=True) if other == name) for name in set(names)}
     ordered = sorted(start, key=lambda name: (start[name], name))
     return Epochs(np.array([ordered.index(name) for name in names], int), tuple(ordered))
 
 
-def find_wide_epochs(
-    epochs: Epochs, mjd: ArrayLike, roll: ArrayLike, *, gap_days: float = 30.0, roll_tolerance: float = 5.0
-) -> list[str]:
+def find_wide_epochs(headers: Sequence[ExposureHeader], epochs: Epochs, **limits: float) -> list[str]:
     """Describe named epochs that times and rolls would split, as in two programs."""
-    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     lines = []
-    for number, name in enumerate(epochs.names):
-        mine = np.flatnonzero(epochs.number == number)
-        parts = group_epochs(mjd[mine], roll[mine], gap_days=gap_days, roll_tolerance=roll_tolerance).names
-        if len(parts) > 1:
+    for name, mine in zip(epochs.names, epochs.split(headers), strict=True):
+        parts = len(group_epochs(mine, **limits).names)
+        if parts > 1:
+            days = np.ptp([header.mjd for header in mine])
             lines.append(
-                f"epoch {name} of the association: its exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
-                f"{len(parts)} epochs by time and roll; but only one term is fitted"
+                f"epoch {name} of the association: its exposures are up to {days:.1f} days apart, {parts} epochs by "
+                "time and roll; but only one term is fitted"
             )
     return lines
 
 
-def _name_by_time(mjd, roll, gap_days, roll_tolerance):
+def _name_by_time(headers, gap_days, roll_tolerance):
     """Name each epoch by the time of its first exposure."""
-    first = last = None
-    starts = np.empty(len(mjd), int)
-    for i in np.argsort(mjd, kind="stable"):
-        turned = first is not None and abs((roll[i] - roll[first] + 180) % 360 - 180) > roll_tolerance
-        if first is None or turned or mjd[i] - mjd[last] > gap_days:
-            first = i
-        starts[i] = first
-        last = i
-    return [Time(mjd[i], format="mjd").isot[:16] for i in starts]
+    names, first, last = [""] * len(headers), None, None
+    for i in np.argsort([header.mjd for header in headers], kind="stable"):
+        header = headers[i]
+        turned = first is not None and abs((header.roll - first.roll + 180) % 360 - 180) > roll_tolerance
+        if first is None or turned or header.mjd - last.mjd > gap_days:
+            first = header
+        names[i], last = Time(first.mjd, format="mjd").isot[:16], header
+    return names
 
 
 def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
