@@ -94,7 +94,7 @@ def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photom
 def test_crowded_sources_are_left_out_by_default_but_of_your_own_photometry(photometry, isolation):
     own = {"photometry": photometry, "catalogs": ("mine.ecsv",) * (photometry == "catalog")}
     assert Options(**own).criteria["isolation"] == isolation
-    assert Options(**own, isolation=2.5).criteria.isolation == 2.5
+    assert Options(**own, isolation=2.5).criteria["isolation"] == 2.5
 
 
 def test_a_row_has_the_photmjsr_of_its_own_filter():

@@ -7,7 +7,6 @@ import pytest
 from one_header import make_header
 from scipy.special import ndtr
 
-from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.forced import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.frames import Frame
@@ -222,8 +221,3 @@ def test_apertures_are_those_of_the_documentation():
     for channel, radius in (("SHORT", 0.30), ("LONG", 0.45)):
         found = default_aperture(channel)
         assert (found.radius, found.inner, found.outer) == pytest.approx((radius, 2.5 * radius, 4 * radius))
-
-
-def test_radii_must_grow():
-    with pytest.raises(PhotometryError, match=r"aperture: must have 0 < radius <= inner < outer; got 0.3, 0.2, 1"):
-        Aperture(radius=0.3, inner=0.2, outer=1)

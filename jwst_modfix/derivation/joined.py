@@ -162,8 +162,7 @@ def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
     for name in ("mag", "mag_error", "V2", "V3"):
         if name in table.colnames and table[name].dtype.kind == "f":
             bits = np.asarray(table[name], np.float64).view(np.uint64)
-            number = (number ^ bits) * np.uint64(0x9E3779B97F4A7C15)  # wraps, which mixes the bits
-            number ^= number >> np.uint64(29)
+            number = _mix(number ^ bits)
     return np.unique(number[np.asarray(table["selected"], bool) & (number % np.uint64(thin) == 0)])
 
 
@@ -248,7 +247,7 @@ class Stream:
 
     def is_sampled(self, table: Table) -> np.ndarray:
         """Test whether the source of each row is in the sample."""
-        return _hash(np.asarray(table["source"])) < self.share
+        return _mix(np.asarray(table["source"]).astype(np.uint64)) < self.share * 2.0**64
 
 
 def open_streams(paths: Sequence[Path]) -> list[Stream]:
@@ -324,9 +323,9 @@ def _decode(column: Any, name: str, path: Path) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _hash(source: np.ndarray) -> np.ndarray:
-    """Hash numbers of sources to [0, 1) (splitmix64, Steele et al. 2014)."""
-    bits = source.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+def _mix(bits: np.ndarray) -> np.ndarray:
+    """Hash numbers of 64 bits (splitmix64, Steele et al. 2014)."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
-    return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
+    return np.asarray(bits ^ (bits >> np.uint64(31)))

@@ -1,9 +1,10 @@
 """Exposures: headers, epochs and checks that need no pixels, the WCS, the pixels."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from astropy.time import Time
@@ -234,13 +235,8 @@ def _name_by_time(headers, gap_days, roll_tolerance):
 
 def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
     """Describe different calibrations of a detector, or corrections of an array."""
-    detectors: dict[str, list[ExposureHeader]] = {}
-    arrays: dict[str, list[ExposureHeader]] = {}
-    for header in headers:
-        detectors.setdefault(" ".join((header.detector, *header.band)), []).append(header)
-        arrays.setdefault(" ".join((f"array {header.array}", *header.band)), []).append(header)
     lines = []
-    for which, members in detectors.items():
+    for which, members in _group(headers, lambda header: " ".join((header.detector, *header.band))).items():
         for field, keyword in _CALIBRATION:
             lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
         # One photom file can give each time another PHOTMJSR; without its name, only the value is known.
@@ -252,7 +248,7 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
         areas = [header.pixar_sr for header in members]
         if not photmjsr_agrees(max(areas), min(areas)):
             lines += _differing(which, "PIXAR_SR", areas)
-    for which, members in arrays.items():
+    for which, members in _group(headers, lambda header: " ".join(("array", header.array, *header.band))).items():
         corrected = [header for header in members if header.status == "COMPLETE"]
         lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
         lines += _differing(which, "MODFHASH", [header.digest for header in corrected])
@@ -272,10 +268,7 @@ def _base(value):
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
     """Group the files of one exposure: of one detector, filter, time and observation."""
-    groups: dict[tuple, list[ExposureHeader]] = {}
-    for header in headers:
-        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
-    return list(groups.values())
+    return list(_group(headers, lambda header: (header.detector, header.band, header.mjd, header.identity)).values())
 
 
 def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
@@ -288,18 +281,23 @@ def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
 def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
     """Name the filters in which exposures of the two modules do not overlap."""
     lines = []
-    for band in dict.fromkeys(header.band for header in headers):
-        covered: dict[str, list] = {}
-        for header in headers:
-            if header.band == band:
-                covered.setdefault(header.module, []).append(header.cells)
-        if len(covered) < 2 or any(cells is None for parts in covered.values() for cells in parts):
+    for band, members in _group(headers, lambda header: header.band).items():
+        modules = _group(members, lambda header: header.module)
+        covered = [[header.cells for header in mine] for mine in modules.values()]
+        if len(covered) < 2 or any(cells is None for parts in covered for cells in parts):
             continue
-        if set.intersection(*(set().union(*parts) for parts in covered.values())):
+        if set.intersection(*(set().union(*parts) for parts in covered)):
             continue
-        counts = ", ".join(f"{len(parts)} of module {module}" for module, parts in sorted(covered.items()))
+        counts = ", ".join(f"{len(mine)} of module {module}" for module, mine in sorted(modules.items()))
         lines.append(f"{'+'.join(band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
     return lines
+
+
+def _group(headers: Sequence[ExposureHeader], key: Callable) -> dict[Any, list[ExposureHeader]]:
+    groups: dict[Any, list[ExposureHeader]] = {}
+    for header in headers:
+        groups.setdefault(key(header), []).append(header)
+    return groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,7 +318,8 @@ class SkyGeometry:
     def to_pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Find pixels of sky positions; iterate the WCS's inverse to agree with forward."""
         x, y = (np.asarray(value, float) for value in self.wcs.backward_transform(ra, dec))
-        inside = np.flatnonzero(self._is_near(x, y))
+        ny, nx = self.shape
+        inside = np.flatnonzero((x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN))
         if not inside.size:
             return x, y
         back = np.linalg.inv(self.scale(x[inside], y[inside]))  # it changes by 1e-5 from pixel to pixel
@@ -337,10 +336,6 @@ class SkyGeometry:
         ra, dec = self.to_sky([x - _STEP, x + _STEP, x, x], [y, y, y - _STEP, y + _STEP])
         along = [np.stack(offsets_on_sky(ra[i], dec[i], ra[i + 1], dec[i + 1]), axis=-1) for i in (0, 2)]
         return np.stack(along, axis=-1) / (2 * _STEP)
-
-    def _is_near(self, x, y):
-        ny, nx = self.shape
-        return (x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN)
 
 
 def offsets_on_sky(ra_0: ArrayLike, dec_0: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
