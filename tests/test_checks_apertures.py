@@ -144,8 +144,9 @@ def test_measurements_without_the_larger_aperture_are_not_selected(measured):
 
 def test_floors_by_filter():
     """Truth: 1.5 to 2 mmag at short and 0.8 mmag at long wavelengths."""
-    floors = [systematic_error("r", *band) for band in (("SHORT", "F115W"), ("SHORT", "F200W"), ("LONG", "F444W"))]
-    assert floors == [0.002, 0.0015, 0.0008]
+    short = {"F070W": 0.002, "F115W": 0.002, "F140M": 0.002, "F150W": 0.0015, "F150W2": 0.0015, "F200W": 0.0015}
+    assert {name: systematic_error("r", "SHORT", name) for name in short} == short
+    assert [systematic_error("r", "LONG", name) for name in ("F250M", "F444W", "F480M")] == [0.0008] * 3
     assert systematic_error("r", "LONG", "F444W", -0.003, 0.001) == pytest.approx(1.26 * 0.002 + 0.0015)
     assert systematic_error("large", "LONG", "F444W", -0.003, 0.001) == pytest.approx(
         1.26 * 0.001 - 0.26 * 0.003 + 0.0015

@@ -5,11 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import linregress, ttest_1samp
 from score_tests import FAULTS, draw_clean, run
 from simulated_network import LW, SW, Survey, Truth, simulate
+from test_solution_exact import joined, pairs_of
 
 from jwst_modfix.errors import ModelMismatchWarning
-from jwst_modfix.fitting.checks import list_assumptions, run_score_tests, warn_of_mismatch
+from jwst_modfix.fitting.checks import (
+    Assumption,
+    ScoreTest,
+    list_assumptions,
+    run_score_tests,
+    validate,
+    warn_of_mismatch,
+)
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.simulate.scene import random_stream
 
@@ -124,3 +133,77 @@ def test_a_detector_that_was_seen_in_one_epoch_cannot_change():
     m = simulate(random_stream(6, "seen once"), Truth(offset={}), Survey(arrays=("2",), density=40))
     found = list_assumptions(solve(m.select((m.module == "B") | (m.epoch == 0)), time_term="fit"))
     assert [assumption.detector for assumption in found] == ["2 B"]
+
+
+def test_a_test_of_one_term_is_the_t_test_of_the_scores_of_the_sources():
+    """Truth: scipy's t-test of colour less its mean times the difference less its mean, for the number of tests."""
+    rng, n = np.random.default_rng(4), 40
+    shift, difference = rng.normal(0, 0.5, n), rng.normal(0, 0.003, n)
+    solution = solve(pairs_of(difference + 0.002 * shift, (0.003, 0.003)), robust=False, scatter=False)
+    tests = run_score_tests(solution, colour=np.tile(shift, 2))
+    (found,) = (test for test in tests if test.name == "colour x module")
+    own, left = shift - np.median(shift), difference + 0.002 * shift
+    score = (own - own.mean()) * (left - left.mean())
+    assert found.probability == pytest.approx(min(1, len(tests) * ttest_1samp(score, 0).pvalue), rel=1e-6)
+    slope, around = linregress(own, left), np.sum(score**2)
+    assert (found.n_terms, found.where) == (1, "A - B per mag of colour")
+    assert found.effect == pytest.approx(slope.slope)
+    assert found.effect_error == pytest.approx(np.sqrt(around) / np.sum((own - own.mean()) ** 2))
+
+
+@pytest.mark.parametrize(("number", "is_tested"), [(9, False), (10, True)])
+def test_a_term_of_fewer_than_ten_sources_is_not_tested(number, is_tested):
+    """Truth: so many of 60 sources were measured by module A in another exposure, 50 mmag too faint."""
+    m = pairs_of(0.001 * np.random.default_rng(1).standard_normal(60), (0.003, 0.003))
+    again = m.select(np.arange(120) < number)
+    again = replace(again, mag=again.mag + 0.05, exposure=np.full(number, 2), time=np.full(number, 2))
+    names = {name: np.append(getattr(m, name), getattr(again, name)) for name in ("exposure", "time")}
+    both = replace(m.select(np.append(np.arange(120), np.arange(number))), mag=np.append(m.mag, again.mag), **names)
+    solution = solve(both, robust=False, scatter=False, exposure_terms="zero")
+    where = " ".join(test.where for test in run_score_tests(solution))
+    assert ("exposure 2" in where) == is_tested
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("wave", ["cosine", "sine"])
+def test_each_wave_of_the_place_within_a_pixel_is_tested(pixels, axis, wave):
+    """Truth: a residual that is one of these waves, of 5 mmag."""
+    m = pixels.measurements
+    moved = 0.005 * {"cosine": np.cos, "sine": np.sin}[wave](2 * np.pi * getattr(m, axis))
+    tests = {test.name: test for test in run_score_tests(replace(pixels, residual=pixels.residual + moved))}
+    assert (tests["pixel phase"].where, tests["pixel phase"].is_mismatch) == (f"{wave} of {axis}", True)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """Solution of measurements with pixels."""
+    return solve(draw_clean(random_stream(8, "pixels"), LW, density=10)[0], exposure_terms="zero")
+
+
+@pytest.mark.parametrize(("probability", "is_mismatch"), [(0.00099, True), (0.001, False), (0.0011, False)])
+def test_a_test_fails_below_one_in_a_thousand(probability, is_mismatch):
+    test = ScoreTest(name="exposure", n_terms=1, probability=probability, effect=-0.005, effect_error=0.001,
+                     where="exposure 3", advice="look at it")  # fmt: skip
+    assert test.is_mismatch == is_mismatch
+    shown = "p = 0.00099" if is_mismatch else "p = 0.00"
+    assert test.words == f"residuals depend on exposure ({shown}): exposure 3 -5.0 ± 1.0 mmag; look at it"
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.5, "+0.50 d"), (-0.25, "-0.25 d")])
+def test_an_assumption_has_the_sign_of_its_share(share, shown):
+    assert Assumption(array="2", detector="2 A", epoch=1, share=share).words.endswith(f"moves it by {shown}")
+
+
+@pytest.mark.parametrize(("number", "count"), [(3, 0), (4, 1)])
+def test_four_reserved_sources_are_enough_for_a_check(number, count):
+    """Truth: sources of the fit and of the check in one epoch; a detector and epoch of no fitted source is left out."""
+    m = pairs_of(np.full(40, 0.02), (0.003, 0.003))
+    few = replace(pairs_of(np.full(number, 0.025), (0.003, 0.003), first=100), reserved=np.ones(2 * number, bool))
+    late = replace(few, source=few.source + 100, epoch=few.epoch + 1, exposure=few.exposure + 2, time=None)
+    reserved = joined(m, few, replace(late, mag=late.mag + 0.3))
+    found = validate(fit_plain(m), reserved)
+    assert [one.residual for one in found] == pytest.approx([0.005] * count)
+
+
+def fit_plain(m):
+    return solve(m, robust=False, scatter=False)

@@ -7,8 +7,8 @@ import pytest
 from derivation_of_magnitudes import derive, simulate_photometry
 from simulated_network import SW, TABLE_2_SW, Survey, simulate
 
-from jwst_modfix.errors import SkyDisagreementWarning
-from jwst_modfix.fitting.sky import compare_sky, sky_offsets
+from jwst_modfix.errors import DegenerateTermWarning, SkyDisagreementWarning
+from jwst_modfix.fitting.sky import compare_sky, judge_sky, sky_offsets, solve_sky
 from jwst_modfix.fitting.solution import fit_quietly as solve
 from jwst_modfix.fitting.verdict import NEEDED, NOT_DETERMINED, ArrayResult
 from jwst_modfix.simulate.scene import random_stream
@@ -45,6 +45,55 @@ def test_a_level_beyond_one_percent_is_a_warning(level, shown):
     assert found.disagrees
     assert [line.split(":")[0] for line in said] == ["array 1"]
     assert f"offset from the sky {shown} ± 0.5 mmag, from sources 15.0 ± 1.0 mmag" in said[0]
+
+
+@pytest.mark.parametrize(("error", "is_warning"), [(0.0034, True), (0.0037, False)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_level_is_compared_with_the_errors_of_both(error, is_warning, sign):
+    """Truth: 11 mmag over the errors in quadrature are 3.1 and 2.9 sigma."""
+    found, said = compare([OFFSET + sign * 0.011] * 3, error)
+    assert found.disagrees == bool(said) == is_warning
+
+
+@pytest.mark.parametrize(
+    ("epochs", "sigmas", "is_warning"), [(2, 2.95, False), (2, 3.05, True), (3, 3.25, False), (3, 3.4, True)]
+)
+def test_a_change_is_judged_among_all_pairs_of_epochs(epochs, sigmas, is_warning):
+    """Truth: one pair needs 3 sigma, and one of three 3.32 sigma: p = 0.00135 / 3."""
+    values = [OFFSET] * (epochs - 1) + [OFFSET + 0.008]
+    assert bool(compare(values, 0.008 / sigmas / np.sqrt(2))[1]) == is_warning
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_change_is_that_of_most_significance(sign):
+    """Truth: 8 mmag with a small error before 10 mmag the other way with a large one."""
+    result = ArrayResult(array="1", verdict=NEEDED, words="", offset=OFFSET, offset_error=0.001)
+    offsets = {0: (OFFSET, 0.0005), 1: (OFFSET + sign * 0.008, 0.0005), 2: (OFFSET - sign * 0.010, 0.010)}
+    with pytest.warns(SkyDisagreementWarning, match="from epoch 0 to epoch 1"):
+        (found,) = compare_sky({"1": (OFFSET, 0.01)}, [result], {e: {"1": known} for e, known in offsets.items()})
+    assert (found.epochs, found.change) == ((0, 1), pytest.approx(sign * 0.008))
+    assert found.change_error == pytest.approx(np.hypot(0.0005, 0.0005))
+
+
+@pytest.mark.parametrize(("times", "determined"), [(3, False), (4, True)])
+def test_zero_points_of_the_sky_need_four_exposures(times, determined):
+    """Truth: NRCA1 is 30 mmag fainter, +-5 mmag; a level without light or without an error is none."""
+    ratio = 0.03 + np.resize([0.005, -0.005], times)
+    level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), [-0.1, 0.0, 0.2, np.nan], np.full(times + 4, 0.2)])
+    error = np.where(np.arange(len(level)) == times + 2, 0.0, 0.001 * level)
+    time, module = np.tile(np.arange(times + 4), 2), np.repeat(["A", "B"], times + 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateTermWarning)
+        solution = solve_sky(time, np.full(len(time), "1"), module, level, error, ("F200W", "CLEAR"))
+    a, b = judge_sky(solution, 3.0, "B")
+    assert (a.zero_point is not None) == a.is_usable == determined
+    if determined:
+        own = solution.zero_points("B")["NRCA1"]
+        assert solution.n_sources == times
+        assert a.zero_point == own[0] == pytest.approx(0.03, abs=1e-3)
+        assert a.zero_point_error == pytest.approx(np.hypot(own[1], 0.015))
+        assert own[1] > 0.002
+        assert (b.detector, b.zero_point, b.zero_point_error) == ("NRCB1", 0.0, 0.015)
 
 
 @pytest.mark.parametrize("change", [0.008, -0.008])

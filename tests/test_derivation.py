@@ -159,6 +159,46 @@ def test_the_reference_file_holds_the_solution_of_each_filter(described, derivat
     assert 0.6 < long["bootstrap_ratio"]["offset[long]"] < 1.6
 
 
+def test_the_reference_file_has_each_number_under_its_name(described, derivation):
+    """Truth: the numbers of the solutions, which differ from each other."""
+    for band, known in zip(described["derivation"]["bands"], derivation.bands, strict=True):
+        s = known.solution
+        expected = {
+            "chi2": s.chi2, "chi2_as_given": s.chi2_as_given, "degrees_of_freedom": s.dof, "sources": s.n_sources,
+            "measurements": s.n_measurements, "error_scale": s.error_scale, "intrinsic_scatter_mag": s.sigma_int,
+            "detector_scatter_mag": s.detector_scatter,
+        }  # fmt: skip
+        assert len(set(expected.values())) >= 7
+        assert {name: band[name] for name in expected} == pytest.approx(expected)
+        assert band["remarks"] == [*s.remarks, *s.refusals]
+        points = {name: (point["value"], point["error"]) for name, point in band["zero_points"].items()}
+        assert points == s.zero_points("mean")
+        errors = dict(zip(s.names, np.sqrt(np.diag(s.covariance)), strict=True))
+        for name, ratio in band["bootstrap_ratio"].items():
+            draws = known.bootstrap.draws[:, known.bootstrap.names.index(name)]
+            assert ratio == pytest.approx(np.std(draws, ddof=1) / errors[name])
+    aperture = described["derivation"]["aperture"]
+    assert (aperture["larger_by"], aperture["radius_arcsec"]) == (1.5, {"LONG": 0.45, "SHORT": 0.30})
+    assert described["derivation"]["least_error_mag"] == 0.0007
+
+
+def test_rows_have_seven_decimals_and_the_mean_date_of_their_exposures(derivation, photometry):
+    """Truth: the solution's numbers, rounded; the day of the mean of the times of that filter."""
+    for truth in ROWS.values():
+        row, solution = derivation.table.row(*truth.key), band_of(derivation, truth.filter).solution
+        for kind in ("offset", "slope") if truth.slope else ("offset",):
+            value, error = solution.value(f"{kind}[{truth.array}]")
+            assert (getattr(row, kind), getattr(row, f"{kind}_error")) == (round(value, 7), round(error, 7))
+        times = [header.mjd for header in photometry[1] if header.filter == truth.filter]
+        assert row.photmjsr_date == Time(np.mean(times), format="mjd").isot[:10]
+
+
+def test_solutions_have_the_names_of_filter_and_pupil(derivation):
+    """Truth: a narrow band in the pupil wheel is not the filter in front of it."""
+    long = replace(derivation.bands[1], pupil="F405N")
+    assert list(replace(derivation, bands=(*derivation.bands, long)).solution) == ["F200W", "F444W", "F444W+F405N"]
+
+
 def test_counts_of_a_filter_add_up(described, derivation):
     """Used, rejected and reserved measurements are together those that were selected."""
     table = derivation.measurements
@@ -275,12 +315,54 @@ def test_the_baseline_is_that_of_the_options(photometry, baseline, scale):
 def test_options_reach_the_fit(photometry):
     """Each option changes what it names, and nothing else is fitted."""
     flat = derive(*photometry, fit_slope="none", time_term="zero", reserve_share=0.0, significance=1000.0)
-    assert not any(band.measurements.reserved.any() for band in flat.bands)
+    assert not any(band.measurements.reserved.any() or band.residuals for band in flat.bands)
     assert all(result.slope is None for band in flat.bands for result in band.results)
     assert all(value == (0.0, 0.0) for band in flat.bands for value in band.solution.epoch_terms().values())
     assert all(result.verdict != "needed" for band in flat.bands for result in band.results)
     turned = band_of(derive(*photometry, fit_direction=True), "F444W").results[0]
     assert turned.direction == pytest.approx(90, abs=3 * turned.direction_error)
+    others = {"fit_slope": "all", "time_term": "fit", "exposure_terms": "zero"}
+    for found in (derive(*photometry, **others).bands, derive(*photometry, scale="detectors", **others).bands):
+        assert [{name: getattr(band.solution.choice, name) for name in others} for band in found] == [others] * 2
+
+
+def test_options_reach_the_fit_of_detectors(photometry):
+    options = {"field_order": "2", "drift": "fit", "baseline": "A", "significance": 1000.0}
+    derivation = derive(*photometry, scale="detectors", **options)
+    for band in derivation.bands:
+        assert (band.solution.choice.field_order, band.solution.choice.drift, band.drifts) == (2, True, ())
+        assert "needed" not in [result.verdict for result in band.detectors]
+        assert [result.zero_point for result in band.detectors if result.detector[3] == "A"] == [0.0]
+    assert derivation.table.baseline == "A"
+
+
+@pytest.mark.parametrize("option", ["significance", "bootstrap", "seed", "min_snr", "isolation"])
+def test_numbers_of_options_are_zero_or_more(option):
+    assert getattr(Options(**{option: 0}), option) == 0
+    with pytest.raises(MeasurementsError, match=f"{option}: must be at least 0; got -1"):
+        Options(**{option: -1})
+    with pytest.raises(MeasurementsError, match=f"{option}: must be at least 0; got nan"):
+        Options(**{option: np.nan})
+
+
+@pytest.mark.parametrize(("share", "is_accepted"), [(0, True), (0.9, True), (0.91, False), (-0.01, False)])
+def test_a_share_of_the_sources_is_reserved(share, is_accepted):
+    if is_accepted:
+        assert Options(reserve_share=share, bootstrap=2).reserve_share == share
+    else:
+        with pytest.raises(MeasurementsError, match=f"reserve_share: must be from 0 to 0.9; got {share}"):
+            Options(reserve_share=share)
+
+
+def test_a_detector_with_two_photom_files_has_no_name_of_one(photometry):
+    """Truth: one exposure of module A in F200W names another file, with the same PHOTMJSR."""
+    made, headers, epochs = photometry
+    number = next(i for i, header in enumerate(headers) if (header.filter, header.module) == ("F200W", "A"))
+    other = replace(headers[number], photom="other.fits")
+    table = derive(made, [*headers[:number], other, *headers[number + 1 :]], epochs).table
+    assert (table.row(*SHORT.key).photom, table.row(*SHORT.key).photmjsr) == (None, PHOTMJSR)
+    assert set(table.row(*LONG.key).photom) == {"A", "B"}
+    assert "other.fits" in table.valid_for.photom
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Cases of the derivation beside the usual one: clustered sources, other methods, a calibration of no context."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.table import Table
 from derivation_of_magnitudes import PHOTMJSR, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
+from one_header import make_header
 
-from jwst_modfix.derivation.bands import find_times, number_times
+from jwst_modfix.derivation import forecast
+from jwst_modfix.derivation.bands import find_times, list_bands, number_times
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.report.figures import plot_module_differences
@@ -125,3 +128,69 @@ def test_differences_are_of_weighted_means_without_outliers(photometry):
     assert {"outlier", "variable"} <= set(reasons)
     ax = plot_module_differences(solution, ax=Figure().subplots())
     assert np.sort(ax.lines[1].get_ydata()) == pytest.approx(np.sort(expected))
+
+
+def test_bands_are_listed_in_order_and_by_filter_and_pupil():
+    table = Table({"filter": ["F444W", "F200W", "F444W", "F150W2"], "pupil": ["F405N", "CLEAR", "CLEAR", "F162M"]})
+    assert list_bands(table) == [("F150W2", "F162M"), ("F200W", "CLEAR"), ("F444W", "CLEAR"), ("F444W", "F405N")]
+
+
+@pytest.mark.parametrize(("error", "exposures"), [(0.0058, 12), (0.0071, 8), (0.02, 1)])
+def test_the_cheapest_sets_of_exposures_reach_an_error_in_each_filter(monkeypatch, error, exposures):
+    """Truth: errors of 10 and 20 mmag of one exposure fall with the root of their number in one filter each."""
+
+    def plan_bands(counts, rng, **options):
+        errors = [size / np.sqrt(np.prod(counts)) for size in (0.010, 0.020)]
+        return [SimpleNamespace(largest_error=lambda one=one: one) for one in errors]
+
+    monkeypatch.setattr(forecast, "plan_bands", plan_bands)
+    found = list(forecast.reach_error(lambda turns, dithers: (len(turns), dithers), 1, error))
+    counts = [len(turns) * dithers for turns, dithers, _ in found]
+    assert counts[0] == exposures
+    assert counts == sorted(counts)
+    assert len(found) == 5
+    asked = list(forecast.reach_error(lambda turns, dithers: (len(turns), dithers), 1, error, rolls=(0.0, 30.0)))
+    assert {turns for turns, *_ in asked} == {(0.0, 30.0)}
+
+
+def test_a_forecast_without_an_error_reaches_none():
+    """Truth: the largest error, without those of other groups; infinity where one is not determined."""
+    status = [SimpleNamespace(term=SimpleNamespace(kind=kind), expected_error=e, is_fitted=f)
+              for kind, e, f in (("offset", 0.001, True), ("offset", 0.002, True), ("slope", 0.5, True))]  # fmt: skip
+    plan = forecast.BandPlan("F200W", "CLEAR", 1, 1, 1)
+    assert plan.largest_error() == np.inf
+    made = SimpleNamespace(model=SimpleNamespace(scale="modules"), status=status)
+    assert replace(plan, forecast=made).largest_error() == 0.002
+    status[0].is_fitted = False
+    assert replace(plan, forecast=made).largest_error() == np.inf
+
+
+@pytest.mark.parametrize("dec", [60.0, -60.0])
+def test_places_are_drawn_over_the_box_of_all_exposures(dec):
+    """Truth: circles of 60 arcsec, 120 arcsec apart along RA: 240 x 120 arcsec, with 25 sources per arcmin^2."""
+    pointings = [SimpleNamespace(centre=(ra, dec), radius=60.0) for ra in (10.0, 10.0 + 120 / 3600 / 0.5)]
+    ra, dec_found = forecast.draw_places(pointings, np.random.default_rng(1), 25.0, even=True)
+    assert len(ra) == 200
+    east, north = (ra - 10.0) * 1800, (dec_found - dec) * 3600
+    assert [east.min(), east.max(), north.min(), north.max()] == pytest.approx([-60, 180, -60, 60], abs=3)
+
+
+def test_a_forecast_sees_what_is_eight_pixels_from_the_edge():
+    """Truth: an array of 200 x 100 pixels of 0.1 arcsec, from (300, 700) of the full frame on."""
+    geometry = SimpleNamespace(
+        shape=(100, 200),
+        to_sky=lambda x, y: (np.asarray(x) / 36000, np.asarray(y) / 36000),
+        to_pixel=lambda ra, dec: (ra * 36000, dec * 36000),
+        to_v2v3=lambda x, y: (-x, y),
+    )
+    headers = [
+        make_header(detector, mjd=mjd, corner=(300, 700)) for detector, mjd in (("NRCA1", 6e4), ("NRCB1", 6e4 + 1))
+    ]
+    one, other = forecast.pointings_of_exposures(headers, [geometry] * 2, [0, 1])
+    assert [(p.array, p.module, p.epoch, p.time) for p in (one, other)] == [("1", "A", 0, 0), ("1", "B", 1, 1)]
+    x, y = np.array([8.0, 8.1, 190.9, 191.0, 50.0, 50.0, 50.0, 50.0]), np.array([50.0] * 4 + [8.0, 8.1, 90.9, 91.0])
+    inside, v2, v3, column, row = one.locate(x / 36000, y / 36000)
+    assert inside.tolist() == [False, True, True, False, False, True, True, False]
+    np.testing.assert_allclose([v2, v3], [-x[inside], y[inside]])
+    np.testing.assert_allclose([column, row], [x[inside] + 300, y[inside] + 700])
+    assert one.radius == pytest.approx(np.hypot(99.5, 49.5) / 10)

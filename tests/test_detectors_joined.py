@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import Table, vstack
 from derivation_of_magnitudes import ROWS, derive, simulate_photometry
 from one_header import make_header
 
@@ -170,3 +170,33 @@ def test_a_file_of_measurements_in_fits_whose_header_was_edited_is_refused(tmp_p
         MeasurementsError, match=r"edited.fits: cannot be read as a table: card MODFIX holds no metadata"
     ):
         derive_from([tmp_path / "edited.fits"])
+
+
+def test_columns_of_all_files_are_joined_with_the_least_error(files, tmp_path):
+    """Truth: pixels are in one of two files only; 0.7 mmag are added in quadrature; the baseline is the mean."""
+    table = Table.read(files[0][1], format="ascii.ecsv")
+    table.remove_columns(["x", "y"])
+    table.write(tmp_path / "fewer.ecsv", format="ascii.ecsv")
+    for paths in ([files[0][0], tmp_path / "fewer.ecsv"], [tmp_path / "fewer.ecsv", files[0][0]]):
+        joined = derive_from(paths, baseline="mean")
+        m = joined.solutions["F200W"].measurements
+        assert (m.x, m.y, joined.table.baseline) == (None, None, "mean")
+        errors = [np.asarray(t["mag_error"][t["selected"] & ~t["reserved"]])
+                  for t in (Table.read(path, format="ascii.ecsv") for path in paths)]  # fmt: skip
+        np.testing.assert_allclose(m.mag_error, np.hypot(np.concatenate(errors), 0.0007), rtol=1e-6)
+        assert joined.files == tuple(path.name for path in paths)
+
+
+def test_measurements_that_were_not_selected_may_be_in_two_files(files, tmp_path):
+    """Truth: the rows of both files, with those of the first one added to the second, not selected."""
+    first, second = (Table.read(path, format="ascii.ecsv") for path in files[0])
+    names = second.meta["exposures"]
+    first["selected"] = np.zeros(len(first), bool)
+    first["source"] += 10**6
+    first["exposure"] += 10**6
+    first["time"] += 10**6
+    both = vstack([second, first], metadata_conflicts="silent")
+    both.meta = second.meta | {"exposures": names}
+    both.write(tmp_path / "both.ecsv", format="ascii.ecsv")
+    found, expected = derive_from([files[0][0], tmp_path / "both.ecsv"]), derive_from(files[0])
+    assert found.table.rows == expected.table.rows

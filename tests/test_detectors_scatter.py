@@ -1,14 +1,16 @@
 """Scatter of detectors from exposure to exposure: its size, and that the errors hold it."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from simulated_detectors import draw
 from simulated_network import TABLE_2_SW, Survey, simulate
+from test_solution_exact import joined, pairs_of
 
 from jwst_modfix.fitting.solution import fit, fit_quietly
-from jwst_modfix.fitting.stability import estimate_detector_scatter
+from jwst_modfix.fitting.stability import DetectorScatter, estimate_detector_scatter
 
 
 @pytest.fixture(scope="module", params=[0.001, 0.003], ids=["1 mmag", "3 mmag"])
@@ -106,3 +108,36 @@ def test_a_scatter_of_few_contrasts_is_named(design, scale, words):
     ]
     assert len(remarks) == (words is not None)
     assert words is None or re.search(words, remarks[0])
+
+
+def test_scatter_and_its_part_of_the_error_in_numbers():
+    """Truth: where A - B of six exposures has the variance v, REML gives v / 2, and the error v / 6 times 5 / 3."""
+    n, shift = 1000, np.array([4.0, -2.0, 1.0, 3.0, -5.0, -1.0]) / 1000
+    noise = 1e-4 * np.resize([1.0, -1.0], n)  # of no part in the means
+    parts = [replace(pairs_of(0.02 + d + noise, (1e-4, 1e-4), first=n * i), exposure=np.full(2 * n, i), time=None)
+             for i, d in enumerate(shift)]  # fmt: skip
+    solution = fit(joined(*parts), robust=False, exposure_terms="zero")
+    m, variance = solution.measurements, shift.var(ddof=1)
+    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    assert found.freedom == solution.scatter_freedom == 5
+    assert found.sigma == solution.detector_scatter == pytest.approx(np.sqrt(variance / 2), rel=2e-3)
+    assert found.covariance[0, 0] == pytest.approx(variance / 6 * 5 / 3, rel=4e-3)
+    # The sandwich of 6000 sources is added.
+    alone = np.mean((shift - shift.mean()) ** 2) / 5999
+    error = np.sqrt((found.covariance[0, 0] + alone) * 5999 / 5997)
+    assert solution.value("offset[1]")[1] == pytest.approx(error, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "words"),
+    [
+        (2, "is not determined (2 contrasts, minimum 3); errors do not include it"),
+        (3, "is 1.5 mmag from 3 contrasts, uncertain by 41%; the errors depend on it"),
+        (9, "is 1.5 mmag from 9 contrasts, uncertain by 24%; the errors depend on it"),
+        (10, ""),
+    ],
+)
+def test_how_well_a_scatter_is_known(freedom, words):
+    """Truth: the standard deviation of n degrees of freedom is known to 1 / sqrt(2 n)."""
+    found = DetectorScatter(0.0015, freedom, np.zeros((1, 1))).words
+    assert found == (f"the scatter of a detector from exposure to exposure {words}" if words else "")

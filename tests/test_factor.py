@@ -8,7 +8,6 @@ from astropy.coordinates import SkyCoord
 from jwst_modfix.apply.factor import (
     FactorMap,
     along_detector,
-    along_focal_plane,
     along_sky,
     apply_factor,
     gradient_coordinate,
@@ -16,6 +15,7 @@ from jwst_modfix.apply.factor import (
 )
 from jwst_modfix.exposure import open_exposure
 from jwst_modfix.simulate import detector_geometry
+from jwst_modfix.table.table import along_focal_plane
 
 GRADIENTS = {
     "focal_plane": ((-1.74, -492.4), 75.0),

@@ -7,6 +7,7 @@ import pytest
 from one_header import make_header
 from scipy.special import ndtr
 
+from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import Flag
 from jwst_modfix.photometry.forced import Aperture, default_aperture, measure_fluxes
 from jwst_modfix.photometry.frames import Frame
@@ -221,3 +222,20 @@ def test_apertures_are_those_of_the_documentation():
     for channel, radius in (("SHORT", 0.30), ("LONG", 0.45)):
         found = default_aperture(channel)
         assert (found.radius, found.inner, found.outer) == pytest.approx((radius, 2.5 * radius, 4 * radius))
+
+
+@pytest.mark.parametrize(("good", "flags"), [(0.35, Flag(0)), (0.25, Flag.SKY)])
+def test_three_tenths_of_the_annulus_are_enough_for_the_sky(good, flags):
+    """Truth: a sector of the annulus is good, so large a part of the circle."""
+    y, x = np.indices(SHAPE)
+    dx, dy = (x - 60) * SCALE[0, 0], (y - 60) * SCALE[1, 1]
+    bad = (np.hypot(dx, dy) > 0.7) & (np.abs(np.arctan2(dy, dx)) > good * np.pi)
+    assert measure_source(make_frame(draw(60.0, 60.0, 2e-6), bad), 60.0, 60.0, SCALE, APERTURE).flags == flags
+
+
+def test_radii_must_grow():
+    assert Aperture(radius=0.3, inner=0.3, outer=1).radius == 0.3
+    with pytest.raises(PhotometryError, match=r"aperture: must have 0 < radius <= inner < outer; got 0.3, 0.5, 0.5"):
+        Aperture(radius=0.3, inner=0.5, outer=0.5)
+    with pytest.raises(PhotometryError, match=r"aperture: must have 0 < radius <= inner < outer; got 0.3, 0.2, 1"):
+        Aperture(radius=0.3, inner=0.2, outer=1)

@@ -1,6 +1,7 @@
 """A user's own photometry. Truth: the numbers that are written, and the SIAF by way of the simulator."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,10 +99,10 @@ def test_magnitudes_with_their_unit(read):
 
 
 def test_negative_fluxes_have_no_magnitude(read):
-    table = make_table(mag=None, mag_error=None, flux=[3631.0, -5.0, 3631.0] * 2 * u.nJy, flux_error=[9.0] * 6 * u.nJy)
+    table = make_table(mag=None, mag_error=None, flux=[3631.0, -5.0, 0.0] * 2 * u.nJy, flux_error=[9.0] * 6 * u.nJy)
     found = read(table)
     assert found["mag"][found["flags"] == 0] == pytest.approx(22.5)
-    assert [Flag(flags) for flags in found["flags"][np.isnan(found["mag"])]] == [Flag.NEGATIVE] * 2
+    assert [Flag(flags) for flags in found["flags"][np.isnan(found["mag"])]] == [Flag.NEGATIVE] * 4
 
 
 def test_isolation_is_the_distance_to_the_nearest_comparable_source(read):
@@ -148,13 +149,54 @@ def test_a_catalogue_without_exposures_is_of_the_one_that_its_name_says(read):
     assert_is_truth(read(*parts, names=[name.replace("_cal.fits", "_cat.ecsv") for name in NAMES]))
 
 
-def test_columns_may_have_the_names_of_photutils(read):
+@pytest.mark.parametrize("change", [str, str.upper])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("id", "frame", "x_fit", "y_fit", "mag_fit", "mag_err", "flux_fit", "flux_err"),
+        ("source_id", "filename", "x", "y", "mag", "magerr", "flux", "fluxerr"),
+        ("source", "file", "x", "y", "mag", "mag_error", "flux", "flux_error"),
+    ],
+)
+def test_columns_may_have_the_names_of_other_programs(read, names, change):
+    """Truth: those of photutils and SExtractor, in any case; magnitudes or fluxes."""
     flux = 3631 * 10 ** (-0.4 * np.tile(MAG, 2))
-    others = {"frame": "exposure", "id": "source", "x_fit": "x", "y_fit": "y"}
-    table = make_table(mag=None, mag_error=None, flux_fit=flux, flux_err=flux * 0.01 * np.log(10) / 2.5)
-    for new, old in others.items():
-        table.rename_column(old, new)
-    assert_is_truth(read(table))
+    fluxes = make_table(mag=None, mag_error=None, flux=flux, flux_error=flux * 0.01 * np.log(10) / 2.5)
+    for number, table in enumerate((make_table(), fluxes)):
+        ours = ("source", "exposure", "x", "y", "mag", "mag_error", "flux", "flux_error")
+        for old, new in zip(ours, names, strict=True):
+            if old in table.colnames:
+                table.rename_column(old, change(new))
+        assert_is_truth(read(table, names=[f"{number}.ecsv"]))
+
+
+@pytest.mark.parametrize(("brightest", "is_accepted"), [(8.1, True), (7.9, False)])
+def test_the_median_magnitude_is_not_brighter_than_any_star(read, brightest, is_accepted):
+    """Truth: a third of the sources may be brighter than 8 mag: one blunder is no wrong unit."""
+    table = make_table(mag=[1.0, brightest, 20.0] * 2)
+    if is_accepted:
+        assert len(read(table)) == 6
+    else:
+        with pytest.raises(PhotometryError, match=r"must be in AB mag; its median is 7.9 mag AB, and no star"):
+            read(table)
+
+
+def test_an_exposure_that_no_source_lies_on_is_listed_without_sources(headers, tmp_path):
+    make_table().write(tmp_path / "user.ecsv")
+    third = replace(headers[1], path=headers[1].path.with_name("jw02738001001_02101_00003_nrca1_cal.fits"))
+    known = [*headers, third]
+    epochs = group_epochs(known)
+    assert read_catalogues([tmp_path / "user.ecsv"], known, epochs).exposures["sources"].tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize("column", ["filter", "pupil"])
+def test_sources_must_be_in_two_exposures_of_one_filter(headers, tmp_path, column):
+    """Truth: the second exposure is through another filter, or has another one in the pupil wheel."""
+    make_table().write(tmp_path / "user.ecsv")
+    known = [headers[0], replace(headers[1], **{column: "F162M"})]
+    epochs = group_epochs(known)
+    with pytest.raises(PhotometryError, match="no two in one filter share a source"):
+        read_catalogues([tmp_path / "user.ecsv"], known, epochs)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +208,9 @@ def test_columns_may_have_the_names_of_photutils(read):
         ({"exposure": None}, "must have the column exposure, or the name of one member as its own; it has source"),
         ({"mag": [20.0, np.nan] * 3}, "column mag must be finite; row 2 has nan"),
         ({"mag_error": [0.01, -0.1] * 3}, "column mag_error must be more than 0; row 2 has -0.1"),
+        ({"mag_error": [0.0, 0.1] * 3}, "column mag_error must be more than 0; row 1 has 0.0"),
+        ({"exposure": ["jw02738001001_02101_00001_nrc"] * 6}, "row 1, 'jw02738001001_02101_00001_nrc', names no memb"),
+        ({"y": [115.0, 20.0] * 3}, r"row 1 is at x = 10, y = 115 of jw.*_nrca1_cal.fits, which has 64 x 48 pixels"),
         ({"exposure": [NAMES[0], "other"] * 3}, "row 2, 'other', names no member"),
         ({"exposure": ["jw02738001001_02101"] * 6}, "row 1, 'jw02738001001_02101', names 2 members"),
         ({"mag": ["bright", "faint"] * 3}, "column mag must hold numbers, in mag"),

@@ -37,6 +37,8 @@ def test_a_gap_or_another_roll_ends_an_epoch(times, rolls, limits, numbers):
 
 
 def test_names_of_the_association_come_first_numbered_by_time():
+    epochs = group_epochs(at([60000, 60100, 60200], [0, 0, 0]), names=["b", "a", "b"])
+    assert (epochs.names, epochs.number.tolist()) == (("b", "a"), [0, 1, 0]), "by their first exposures"
     epochs = group_epochs(at([60500, 60000, 60501], [0, 0, 170]), names=["1", "2", "1"])
     np.testing.assert_array_equal(epochs.number, [1, 0, 1])
     assert epochs.names == ("2", "1")

@@ -6,7 +6,15 @@ from astropy.io import fits
 from one_header import make_header
 
 from jwst_modfix.errors import ExposureError
-from jwst_modfix.photometry.frames import find_apart, find_copies, find_mixed, read_frame, read_header
+from jwst_modfix.photometry.frames import (
+    find_apart,
+    find_copies,
+    find_mixed,
+    offsets_on_sky,
+    read_frame,
+    read_header,
+    shift_on_sky,
+)
 
 
 @pytest.fixture
@@ -70,6 +78,7 @@ def test_a_failed_step_is_refused_or_where_it_leaves_the_flux_scale_named_in_a_w
         ),
         (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", None), "has no PIXAR_SR in its headers; give a"),
         (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", -1.0), "PIXAR_SR must be positive, got -1.0"),
+        (lambda m: setattr(m.meta.photometry, "pixelarea_steradians", 0.0), "PIXAR_SR must be positive, got 0.0"),
     ],
 )
 def test_wrong_headers_are_refused(saved, change, message):
@@ -105,7 +114,10 @@ def test_files_without_an_extension_are_refused(saved, spoil, message):
         ({"photmjsr": 2.4}, "PHOTMJSR is 2.1 (2 exposures), 2.4 (1 exposure)"),  # more than time can do
         ({"pixar_sr": 1.03e-13}, "PIXAR_SR is 1e-13 (2 exposures), 1.03e-13 (1 exposure)"),  # of another area file
         ({"pixar_sr": 1.0000001e-13}, None),
-        ({"detector": "NRCA2", "context": "jwst_1489.pmap"}, None),
+        *(
+            ({name: other, "context": "jwst_1489.pmap"}, None)
+            for name, other in (("detector", "NRCA2"), ("filter", "F150W2"), ("pupil", "F162M"))
+        ),
     ],
 )
 def test_mixed_calibrations_are_listed(change, line):
@@ -156,13 +168,14 @@ def test_a_copy_under_another_name_is_found(change, is_copy):
     assert find_copies(headers) == (expected if is_copy else [])
 
 
+@pytest.mark.parametrize("dec", [0.0, 60.0, -60.0])
 @pytest.mark.parametrize("ra", [0.0, 120.003, 359.99])
-def test_a_footprint_is_covered_by_cells_of_the_sky(ra):
-    """Truth: a square of 60 arcsec at the equator, in cells of 4 arcsec: 15 or 16 along each side, all of them."""
-    places = np.array(sorted(make_header(east=0, ra=ra).cells))
-    rows, columns = (np.unique(place) for place in places.T)
-    assert len(places) == len(rows) * len(columns)
-    assert {len(rows), len(columns)} <= {15, 16}
+def test_a_footprint_is_covered_by_cells_of_the_sky(ra, dec):
+    """Truth: a square of 60 arcsec, in cells of 4 arcsec: 15 or 16 along each side, and one at RA = 0."""
+    places = np.array(sorted(make_header(east=0, ra=ra, dec=dec).cells))
+    rows, counts = np.unique(places[:, 0], return_counts=True)
+    assert len(rows) in (15, 16)
+    assert set(counts.tolist()) <= {15, 16, 17}
 
 
 @pytest.mark.parametrize(
@@ -175,10 +188,21 @@ def test_a_footprint_is_covered_by_cells_of_the_sky(ra):
         ({"east": None}, False),
         ({"east": 90, "detector": "NRCA3"}, False),
         ({"east": 90, "filter": "F150W"}, False),
+        ({"east": 90, "pupil": "F162M"}, False),
     ],
-    ids=["half", "across RA = 0", "east", "west", "unknown", "one module", "other filter"],
+    ids=["half", "across RA = 0", "east", "west", "unknown", "one module", "other filter", "other pupil"],
 )
-def test_modules_that_do_not_overlap_are_found_by_their_footprints(second, is_apart):
-    headers = [make_header(east=0), make_header(**{"detector": "NRCB1"} | second)]
-    line = "F200W+CLEAR: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
+@pytest.mark.parametrize("dec", [0.0, 75.0, -75.0])
+def test_modules_that_do_not_overlap_are_found_by_their_footprints(second, is_apart, dec):
+    headers = [make_header(east=0, dec=dec), make_header(**{"detector": "NRCB1", "dec": dec} | second)]
+    line = "F200W: no exposure of module A overlaps one of module B on the sky (1 of module A, 1 of module B)"
     assert find_apart(headers) == ([line] if is_apart else [])
+
+
+@pytest.mark.parametrize("dec", [60.0, -60.0])
+def test_offsets_on_the_sky_across_the_meridian_at_both_sides_of_the_equator(dec):
+    """Truth: 0.002 deg of right ascension are 3.6 arcsec at 60 deg; a shift takes an offset back."""
+    east, north = offsets_on_sky(359.999, dec, 0.001, dec + 0.001)
+    assert (east, north) == pytest.approx((3.6, 3.6))
+    assert shift_on_sky(359.999, dec, east, north) == pytest.approx((0.001, dec + 0.001))
+    assert offsets_on_sky(0.001, dec, 359.999, dec) == pytest.approx((-3.6, 0.0))

@@ -58,9 +58,15 @@ def test_order_of_exposures_does_not_matter(sky):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
-def test_too_few_pairs_give_no_shift():
-    ra, dec = np.array([10.0, 10.01]), np.array([0.0, 0.0])
-    assert find_shift(ra + ARCSEC, dec, ra, dec) == (0.0, 0.0)
+@pytest.mark.parametrize("dec", [68.9, -68.9])
+@pytest.mark.parametrize(("number", "shift"), [(4, (0.0, 0.0)), (5, (-1.0, 0.4))])
+def test_five_pairs_give_a_shift(number, shift, dec):
+    """Truth: sources 1" east and 0.4" south of the list, beside one that is 1.2" off in another direction."""
+    along = 20 * ARCSEC * np.arange(number + 1)
+    ra, place = 10.0 + along / np.cos(np.radians(dec)), np.full(number + 1, dec)
+    east, north = np.where(along == 0, -0.6, 1.0), np.where(along == 0, 1.0, -0.4)
+    found = find_shift(ra + east * ARCSEC / np.cos(np.radians(dec)), place + north * ARCSEC, ra, place)
+    assert found == pytest.approx(shift, abs=1e-4)
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(1.5, 1.5), (0.5, 1.0)])
@@ -151,11 +157,12 @@ def test_sources_near_an_exposure_are_measured_in_it():
     assert sources.rows_near(make_header()).tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("detector", "pixel"), [("NRCA1", 0.031), ("NRCBLONG", 0.062)])
 @pytest.mark.parametrize(("start", "expected"), [(32.0, 30.0), (26.0, 30.0), (37.0, 37.0), (55.0, 55.0)])
-def test_a_centroid_that_strays_to_a_neighbour_or_finds_no_light_is_given_up(start, expected):
-    """Truth: a star at (30, 30); a centroid may move by 0.15 arcsec, which are 4.8 pixels."""
+def test_a_centroid_that_strays_to_a_neighbour_or_finds_no_light_is_given_up(start, expected, detector, pixel):
+    """Truth: a star at (30, 30); a centroid may move by 0.15 or, in long wavelengths, 0.30 arcsec: 4.8 pixels."""
     y, x = np.mgrid[:61, :61]
     star = np.exp(-((x - 30) ** 2 + (y - 30) ** 2) / (2 * 1.5**2)) * (np.hypot(x - 30, y - 30) < 15)
-    header = make_header(pixar_sr=np.deg2rad(0.031 / 3600) ** 2)
+    header = make_header(detector, pixar_sr=np.deg2rad(pixel / 3600) ** 2)
     found = refine_centroids(star, np.array([start]), np.array([30.0]), header)
     assert np.ravel(found) == pytest.approx([expected, 30.0], abs=0.02)

@@ -137,6 +137,19 @@ def test_a_source_is_taken_once_and_measured_where_all_of_it_is_on_the_mosaic(ep
     assert {number: np.count_nonzero(table["epoch"] == number) for number in set(table["epoch"])} == counts
 
 
+def test_sources_of_a_second_mosaic_of_the_first_epoch_get_numbers_of_their_own():
+    """Truth: the first mosaic, from x = 100, has the two brighter sources on it, and the second one has all four."""
+    rng = np.random.default_rng(3)
+    mosaics = [
+        make_mosaic(rng, "NRCA1", 0, corner=(100, 0)),
+        make_mosaic(rng, "NRCB1", 0),
+        make_mosaic(rng, "NRCA1", 1),
+    ]
+    table = measure_mosaics(mosaics, EPOCHS).measurements
+    assert np.bincount(table["source"]).tolist() == [3, 3, 2, 2]
+    assert np.asarray(table["flux"][table["exposure"] == 2]) == pytest.approx(FLUXES[[1, 3, 0, 2]], rel=0.1)
+
+
 @pytest.mark.parametrize(("half", "rejected", "count"), [(0, 0, 8), (1, 1, 8), (6, 0, 7)])
 def test_holes_are_flagged_beyond_two_percent_and_not_measured_beyond_half(half, rejected, count):
     """Truth: a source of 310 pixels, with holes of 1, 9 and 169 of them."""

@@ -5,6 +5,7 @@ import pytest
 
 from jwst_modfix.photometry.columns import (
     COLUMNS,
+    GROWTHS,
     Flag,
     make_measurements,
     select_measurements,
@@ -64,15 +65,16 @@ def test_the_magnitude_limit_is_that_of_the_source_not_of_its_part_in_the_apertu
 @pytest.mark.parametrize(
     ("column", "good", "wrong", "rule"),
     [
-        ("flux_error", 1e-5 / 101, 1e-5 / 99, "snr"),
-        ("source_mag", 21.99, 22.01, "faint"),
-        ("isolation", 1.01, 0.99, "crowded"),
+        ("flux", 100 * 2e-8, 99.9 * 2e-8, "snr"),
+        ("source_mag", 22.0, 22.01, "faint"),
+        ("isolation", 1.0, 0.99, "crowded"),
         ("compactness", 0.0, np.nan, None),
     ],
 )
 def test_limits_are_those_of_the_documentation(column, good, wrong, rule):
-    # The truth: signal to noise of 100, 22 mag, 1 arcsec, any compactness.
-    selection = select_measurements(make_table(**{column: np.repeat([good, wrong], 4)}))
+    # The truth: signal to noise of 100, 22 mag, 1 arcsec, each of which is good enough; any compactness.
+    given = {"source_mag": np.full(8, 20.0), column: np.repeat([good, wrong], 4)}
+    selection = select_measurements(make_table(**given))
     np.testing.assert_array_equal(selection.mask, np.repeat([True, rule is None], 4))
     assert {name: count for name, count in selection.rejected.items() if count} == ({rule: 4} if rule else {})
     extended = make_table(compactness=np.repeat([0.8, 0.5], 4))
@@ -80,11 +82,26 @@ def test_limits_are_those_of_the_documentation(column, good, wrong, rule):
     np.testing.assert_array_equal(selection.mask, np.repeat([True, False], 4))
 
 
-def test_a_source_is_judged_in_each_filter():
+@pytest.mark.parametrize(("column", "names"), [("filter", ["F200W", "F444W"]), ("pupil", ["CLEAR", "F405N"])])
+def test_a_source_is_judged_in_each_filter(column, names):
     # The truth: the source is saturated and faint in one filter only.
     flags = np.array([Flag.SATURATED, 0, 0, 0, 0, 0, 0, 0])
-    table = make_table(source=np.zeros(8, int), filter=np.repeat(["F200W", "F444W"], 4), flags=flags)
+    table = make_table(source=np.zeros(8, int), flags=flags, **{column: np.repeat(names, 4)})
     np.testing.assert_array_equal(select_measurements(table).mask, np.repeat([False, True], 4))
+
+
+def test_unusable_measurements_have_no_part_in_what_is_typical():
+    """Truth: the first two of four measurements are cut by the edge, and seem faint and noisy; the others are good."""
+    edge, flux = np.array([1, 1, 0, 0] * 2), np.array([1e-8, 1e-8, 1e-5, 1e-5] * 2)
+    selection = select_measurements(make_table(flags=edge, flux=flux, compactness=flux), compactness=9e-6)
+    np.testing.assert_array_equal(selection.mask, edge == 0)
+
+
+@pytest.mark.parametrize("name", GROWTHS)
+def test_each_number_of_the_larger_apertures_is_needed_for_them(name):
+    known = dict.fromkeys(GROWTHS, np.zeros(8)) | {name: np.where(np.arange(8) == 2, np.nan, 0.0)}
+    assert select_measurements(make_table(**known), growth=True).mask.tolist() == [True, True, False] + 5 * [True]
+    assert select_measurements(make_table(**known)).mask.all()
 
 
 def test_ab_magnitudes():

@@ -90,6 +90,8 @@ def test_truth_holds_table_epoch_terms_and_pointings(dataset):
     assert terms == {("ep1", "F356W"): 0, ("ep1", "F444W"): 0, ("ep2", "F356W"): 0.01, ("ep2", "F444W"): 0.01}
     assert [exposure["filename"] for exposure in truth["exposures"]] == [p.name for p in dataset.exposures]
     assert truth["epochs"][1]["roll"] == 341.0
+    starts = [exposure["start"] for exposure in truth["exposures"]]
+    assert starts == pytest.approx([59768, 59768 + 646.1 / 86400, 59950, 59950 + 646.1 / 86400])
 
 
 def write(folder, seed=3, field="field", dithers=1, **options):

@@ -13,6 +13,7 @@ from one_exposure import one_exposure, sources_at
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
+from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate import (
     JWIDF_EPOCHS,
     CalibrationTruth,
@@ -21,9 +22,12 @@ from jwst_modfix.simulate import (
     Subarray,
     calibration_factor,
     named_subarray,
+    plan_exposures,
     scene_around,
     simulate_exposure,
 )
+from jwst_modfix.simulate.detector import WHOLE
+from jwst_modfix.simulate.header import exposure_metadata
 from jwst_modfix.simulate.optics import read_aperture
 from jwst_modfix.steps.module_offset import ModuleOffsetStep
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -261,3 +265,70 @@ def test_a_subarray_has_the_pixels_and_the_sky_of_the_full_frame(noiseless, corn
     keywords = part.meta.subarray
     assert (keywords.name, keywords.xstart, keywords.ysize) == ("GENERIC", x + 1, 50)
     assert part.meta.wcsinfo.s_region != model.meta.wcsinfo.s_region
+
+
+def test_each_detector_has_its_throughput_and_readout():
+    """Truth: PHOTMJSR is that of the band over the throughput; every other array is mounted upside down."""
+    throughput = {"NRCA1": 1.00, "NRCA2": 0.97, "NRCA3": 0.98, "NRCA4": 1.01, "NRCALONG": 1.00, "NRCB1": 1.02,
+                  "NRCB2": 0.99, "NRCB3": 1.00, "NRCB4": 1.03, "NRCBLONG": 0.98}  # fmt: skip
+    upside_down = ("NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4")
+    for detector, factor in throughput.items():
+        exposure = one_exposure(detector, "F444W" if "LONG" in detector else "F200W")
+        meta = exposure_metadata(exposure, "jwst_1130.pmap", WHOLE)
+        band = 0.092 * 4.421 / 1.024 if "LONG" in detector else 0.49 * 1.990 / 0.461
+        assert meta["photometry"]["conversion_megajanskys"] == pytest.approx(band / factor)
+        axes = meta["subarray"]["fastaxis"], meta["subarray"]["slowaxis"]
+        assert axes == ((-1, 2) if detector in upside_down else (1, -2))
+
+
+def test_times_and_numbers_of_an_exposure():
+    """Truth: the second of three dithers of 500 s, 120 s after the first; a frame takes 10.73677 s."""
+    options = {"filters": ["F356W", "F444W"], "detectors": ["NRCALONG"], "dithers": 3, "duration": 500.0}
+    exposure = plan_exposures(JWIDF_EPOCHS[:1], **options)[4]
+    meta = exposure_metadata(exposure, "jwst_1130.pmap", WHOLE)
+    times = meta["exposure"]
+    start = 59768 + 4 * 620 / 86400
+    found = [times[name] for name in ("start_time", "mid_time", "end_time")]
+    assert found == pytest.approx([start, start + 250 / 86400, start + 500 / 86400], abs=1e-9)
+    assert [times[name] for name in ("exposure_time", "effective_exposure_time", "measurement_time")] == [500.0] * 3
+    assert (times["duration"], times["elapsed_exposure_time"]) == pytest.approx((510.73677, 510.73677))
+    assert (times["frame_time"], times["group_time"]) == pytest.approx((10.73677, 53.68385))
+    numbers = {"program_number": "02738", "observation_number": "001", "activity_id": "02", "exposure_number": "2"}
+    assert {name: meta["observation"][name] for name in numbers} == numbers
+    assert [meta["dither"][name] for name in ("position_number", "total_points", "primary_type")] == [2, 3, "FULLBOX"]
+    assert meta["wcsinfo"]["roll_ref"] == pytest.approx(exposure.attitude.roll_at(*exposure.geometry.reference))
+    assert meta["wcsinfo"]["roll_ref"] != exposure.attitude.roll
+
+
+@pytest.mark.parametrize("axis", "xy")
+def test_a_subarray_lies_on_the_detector(axis):
+    """Truth: pixels 1 to 2048."""
+    whole = {"xstart": 1, "xsize": 2048, "ystart": 1, "ysize": 2048}
+    for start, size, is_inside in ((2048, 1, True), (2048, 2, False), (0, 5, False), (1, 0, False), (1, 2049, False)):
+        given = whole | {f"{axis}start": start, f"{axis}size": size}
+        if is_inside:
+            assert len(getattr(Subarray(**given), {"x": "columns", "y": "rows"}[axis])) == size
+        else:
+            with pytest.raises(SimulationError, match=f"{axis}start, {axis}size: pixels 1 to 2048, at least one; got"):
+                Subarray(**given)
+
+
+def test_a_named_subarray_that_is_not_square():
+    """Truth: the size and the corner that the SIAF gives."""
+    found = named_subarray("GRISM256_F322W2", "NRCALONG")
+    assert (found.xsize, found.ysize) == (2048, 256)
+    assert 1 <= found.ystart <= 2048 - 255
+
+
+def test_terms_of_epochs_by_filter_come_before_those_of_all_and_need_no_row():
+    """Truth: 10 mmag in ep2 in F200W, 20 mmag in ep2 in any other filter, and rows of CLEAR or of F162M only."""
+    terms = {("ep2", "F200W"): 0.01, "ep2": 0.02}
+    truth = CalibrationTruth(table=OffsetTable(rows=()), epoch_terms=terms)
+    expected = {("F200W", 1): 0.01, ("F150W", 1): 0.02, ("F200W", 0): 0.0}
+    at = {"x": np.zeros(1), "y": np.zeros(1), "v2": np.zeros(1), "v3": np.zeros(1)}
+    for (name, epoch), value in expected.items():
+        assert truth.magnitude_error(one_exposure("NRCA1", name, epoch=epoch), **at) == value
+    row = OffsetRow(array="1", filter="F150W2", pupil="F162M", offset=0.03, offset_error=0.0)
+    truth = CalibrationTruth(table=OffsetTable(rows=(row,)), epoch_terms=terms)
+    for name, value in (("F162M", 0.05), ("F150W2", 0.02)):
+        assert truth.magnitude_error(one_exposure("NRCA1", name, epoch=1), **at) == pytest.approx(value)

@@ -13,6 +13,8 @@ from jwst_modfix.simulate import (
     plan_exposures,
     scene_around,
 )
+from jwst_modfix.simulate.magnitudes import plan_pointings
+from jwst_modfix.simulate.optics import read_aperture
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +71,25 @@ def test_epoch_term_and_variation_are_those_of_the_epoch(scene, exposures, obser
     np.testing.assert_allclose(observed["true_mag"][chosen], source["mag_F200W"] + source["variation_ep3"], atol=1e-9)
 
 
-def test_noise_is_that_of_an_aperture(observed, exposures):
+@pytest.mark.parametrize(
+    ("detector", "gain", "read_noise", "wavelength", "photmjsr", "sky"),
+    [
+        ("NRCALONG", 1.82, 8.0, 4.421, 0.092 * 4.421 / 1.024, np.interp(4.421, [4.4, 4.9], [0.32, 0.55])),
+        ("NRCB2", 2.05, 9.0, 1.990, 0.49 * 1.990 / 0.461 / 0.99, np.interp(1.990, [1.5, 2.0], [0.21, 0.18])),
+    ],
+)
+def test_noise_is_that_of_an_aperture(observed, detector, gain, read_noise, wavelength, photmjsr, sky):
     """
-    Truth: electrons of the source, and of sky and read noise in an aperture of 2.5 FWHM.
+    Truth: electrons of the source, and of sky and read noise in an aperture of 2.5 FWHM, in 526.1 s.
 
-    For NRCALONG in F444W: 1.82 electrons per DN, 526.1 s, 8 electrons of read noise, 0.146 arcsec, a sky of
-    0.3291 MJy/sr, PHOTMJSR 0.3972, pixels of 0.003957 arcsec2.
+    Gains are in electrons per DN; the throughput of NRCB2 is 0.99 of that of its band; pixels are those of the SIAF.
     """
-    rows = observed[(observed["detector"] == "NRCALONG") & (observed["epoch"] == "ep1")]
-    per_electron = 0.092 * 4.421 / 1.024 / (1.82 * 526.1)  # MJy/sr
-    pixel = 0.062755 * 0.063059  # arcsec2
-    sky = np.interp(4.421, [4.4, 4.9], [0.32, 0.55])
+    rows = observed[(observed["detector"] == detector) & (observed["epoch"] == "ep1")]
+    per_electron = photmjsr / (gain * 526.1)  # MJy/sr
+    aperture = read_aperture(detector)
+    pixel = aperture.XSciScale * aperture.YSciScale  # arcsec2
     source = 3631e-6 * 10 ** (-0.4 * rows["true_mag"]) / (per_electron * pixel * np.deg2rad(1 / 3600) ** 2)
-    background = np.pi * (2.5 * 0.0327 * 4.421) ** 2 / pixel * (sky / per_electron + 8.0**2)
+    background = np.pi * (2.5 * 0.0327 * wavelength) ** 2 / pixel * (sky / per_electron + read_noise**2)
     np.testing.assert_allclose(rows["noise"], 1.0857 * np.sqrt(source + background) / source, rtol=5e-3)
 
 
@@ -98,3 +106,30 @@ def test_noise_and_scatter_add_in_quadrature(observed):
     deviation = np.abs(wild["mag"] - wild["true_mag"] - wild["magnitude_error"])
     assert wild["outlier"].mean() == pytest.approx(0.05, abs=0.01)
     assert np.median(deviation[wild["outlier"]]) > 0.3
+
+
+def test_times_are_numbered_through_all_epochs(observed, exposures):
+    """Truth: exposures by their start; detectors that are exposed together share one, bands and epochs do not."""
+    starts = np.array([exposure.start for exposure in exposures])
+    np.testing.assert_array_equal(observed["time"], np.unique(starts, return_inverse=True)[1][observed["exposure"]])
+
+
+def test_pointings_of_a_plan_have_times_and_epochs_of_their_own():
+    """Truth: two epochs of three dithers, each of two detectors at once."""
+    planned = plan_pointings((0.0, 90.0), dithers=3, filters=["F444W"])
+    assert [pointing.epoch for pointing in planned] == [0] * 6 + [1] * 6
+    times = [pointing.time for pointing in planned]
+    assert len(set(times)) == 6
+    assert times[::2] == times[1::2]
+    assert {(pointing.module, pointing.filter, pointing.pupil) for pointing in planned} == {
+        ("A", "F444W", "CLEAR"), ("B", "F444W", "CLEAR"),
+    }  # fmt: skip
+
+
+def test_an_outlier_is_off_beside_its_noise(observed):
+    """Truth: with an amplitude of 0, an outlier deviates as any other measurement."""
+    rows = observed[:5000]
+    plain, wild = (draw_measurements(rows, np.random.default_rng(3), outlier_fraction=f, outlier_amplitude=0.0)
+                   for f in (0.0, 0.5))  # fmt: skip
+    np.testing.assert_array_equal(plain["mag"], wild["mag"])
+    assert wild["outlier"].any()

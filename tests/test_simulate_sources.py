@@ -6,6 +6,7 @@ from one_exposure import one_exposure, sources_at
 
 from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate import (
+    BANDS,
     DETECTORS,
     Band,
     Population,
@@ -114,3 +115,59 @@ def test_bands_have_their_wheels_and_the_fwhm_measured_in_flight():
         Band.named("F606W")
     found = [Band.named(name).fwhm for name in ("F150W", "F200W", "F356W", "F444W")]
     np.testing.assert_allclose(found, [0.050, 0.066, 0.115, 0.145], rtol=0.03)
+
+
+def test_wavelengths_are_those_of_the_names_and_widths_those_of_the_letters():
+    """Truth: F200W is near 2.00 micron; wide bands have R of 3 to 6, medium 7 to 22, narrow 60 to 100, W2 1 to 3."""
+    resolving = {"W": (3, 6), "M": (7, 22), "N": (60, 100), "W2": (1, 3)}
+    for name, band in BANDS.items():
+        assert band.wavelength == pytest.approx(int(name[1:4]) / 100, rel=0.03 if name[4:] != "W2" else 0.12), name
+        low, high = resolving[name[4:]]
+        assert low < band.wavelength / band.bandwidth < high, name
+        in_pupil = {"F162M": "F150W2", "F164N": "F150W2", "F323N": "F322W2"}
+        in_pupil |= dict.fromkeys(("F405N", "F466N", "F470N"), "F444W")
+        assert (band.filter, band.pupil) == ((in_pupil[name], name) if name in in_pupil else (name, "CLEAR"))
+        assert band.channel == ("SHORT" if band.wavelength < 2.4 else "LONG")
+
+
+def test_galaxies_become_smaller_with_magnitude():
+    """Truth: 0.25 arcsec at 23 mag, a tenth of a dex per magnitude, within 0.08 and 1.5 arcsec; stars have no size."""
+    scene = make_scene(np.random.default_rng(6), ra=1, dec=2, radius=400, filters=["F200W"], epochs=["a"])
+    size, mag, star = (np.asarray(scene[name]) for name in ("half_light_radius", "mag_F200W", "type"))
+    for limit in (21.0, 23.0, 25.0):
+        mine = (star != "star") & (np.abs(mag - limit) < 0.5)
+        assert np.median(size[mine]) == pytest.approx(0.25 * 10 ** (-0.1 * (limit - 23)), rel=0.1)
+    assert (size[star == "star"] == 0).all()
+    assert (size[star != "star"].min(), size.max()) == (pytest.approx(0.08, abs=0.01), pytest.approx(1.5, rel=0.6))
+    assert size.max() <= 1.5
+
+
+def test_a_galaxy_has_its_axes_on_the_sky():
+    """Truth: second moments of the image less those of a star: axes of a ratio of 0.4, the longer one at 30 degrees."""
+    exposure, (dy, dx) = one_exposure("NRCA3", "F150W"), np.mgrid[-300.0:300.0, -300.0:300.0]
+    moments = []
+    for type in ("exponential", "star"):
+        image = draw_sources(sources_at(exposure, [900.0], [1100.0], type), exposure)[800:1400, 600:1200] / FLUX_20
+        moments.append([[(image * one * other).sum() for one in (dx, dy)] for other in (dx, dy)])
+    x, y = np.array([900.0, 901.0, 900.0]), np.array([1100.0, 1100.0, 1101.0])
+    ra, dec = exposure.attitude.v2v3_to_sky(*exposure.geometry.pixel_to_v2v3(x, y))
+    to_sky = 3600 * np.array([(ra[1:] - ra[0]) * np.cos(np.deg2rad(dec[0])), dec[1:] - dec[0]])  # east and north
+    value, vector = np.linalg.eigh(to_sky @ np.subtract(*moments) @ to_sky.T)
+    assert np.sqrt(value[0] / value[1]) == pytest.approx(0.4, rel=0.02)
+    assert np.degrees(np.arctan2(*vector[:, 1])) % 180 == pytest.approx(30, abs=1)
+
+
+def test_a_star_beyond_the_edge_shines_in():
+    """Truth: half of the light of a Gaussian is on either side of its centre; here, the part beyond 2 pixels of it."""
+    exposure = one_exposure("NRCALONG", "F444W")
+    on, off = (draw_sources(sources_at(exposure, [x], [1000.0]), exposure) for x in (500.0, -2.5))
+    assert off.sum() == pytest.approx(on[:, 503:].sum(), rel=0.05)
+    assert off.sum() > 0.01 * FLUX_20
+
+
+@pytest.mark.parametrize("wrong", [{"star_fraction": -0.1}, {"star_fraction": 1.1}, {"variable_fraction": -0.1},
+                                   {"density": -1}, {"brightest": 25.5}])  # fmt: skip
+def test_populations_beyond_the_limits_are_refused(wrong):
+    with pytest.raises(SimulationError, match=next(iter(wrong))):
+        Population(**wrong)
+    Population(star_fraction=1, variable_fraction=0)

@@ -50,7 +50,7 @@ def test_sky_offset_and_error_are_a_mean(relative, scatter):
     level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)])
     time, module = np.tile(np.arange(6), 2), np.repeat(["A", "B"], 6)
     found = sky_offsets(time, np.full(12, "long"), module, level, relative * level)["long"]
-    sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, 1.4826 * scatter)
+    sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, scatter / norm.isf(0.25))
     assert found[0] == pytest.approx(0.02, abs=1e-9)
     assert found[1] == pytest.approx(sigma / np.sqrt(6) * np.sqrt(5 / 3), rel=1e-9)
 
@@ -124,11 +124,16 @@ def put_in(offset, error, slope=0.0, slope_error=1e-6, correlation=0.0):
         (0.008, 0.0029, NOT_DETERMINED),  # no proof of absence
         (0.0, 0.0018, NOT_NEEDED),
         (0.0, 0.0019, NOT_DETERMINED),
+        (0.010, 0.00299, NEEDED),
+        (0.010, 0.00301, NEEDED),
     ],
 )
 def test_verdicts_of_offsets_and_errors(offset, error, verdict):
-    """Truth: the rules of the documentation, one by one."""
-    assert put_in(offset, error)[0].verdict == verdict
+    """Truth: the rules of the documentation, one by one; a table has values with errors of up to 3 mmag."""
+    result, table = put_in(offset, error)
+    assert result.verdict == verdict
+    assert len(table.rows) == result.is_usable == (error <= 0.003)
+    assert ("exceeds 3 mmag, so it is in no table" in result.words) == (error > 0.003)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -199,6 +204,12 @@ def test_errors_of_length_and_direction_of_a_gradient():
         values[numbers] = np.sqrt(chi_square / 2) * np.array([0.0001, 0.0003])
         (result,) = judge(replace(changed, values=values))
         assert (result.direction is not None) == is_known
+    # Then the slope is the component along +V2.
+    assert (result.slope, result.slope_error) == pytest.approx((values[numbers[0]], 0.0001))
+    for one, other, direction in ((8, -6, 126.87), (-8, -6, 233.13), (-8, 6, 306.87)):
+        values[numbers] = 0.001 * one, 0.001 * other
+        (result,) = judge(replace(changed, values=values))
+        assert (result.slope, result.direction) == pytest.approx((0.010, direction), abs=0.01)
 
 
 def test_reserved_measurements_of_a_detector_that_no_other_source_has_are_left_out():

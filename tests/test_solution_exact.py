@@ -14,9 +14,12 @@ from statsmodels.robust.norms import HuberT
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
 from jwst_modfix.fitting.checks import bootstrap_sources, validate
 from jwst_modfix.fitting.measurements import ORIGIN, Measurements
+from jwst_modfix.fitting.pairs import solve_pairs
 from jwst_modfix.fitting.robust import OUTLIER, VARIABLE
+from jwst_modfix.fitting.separability import count_links
 from jwst_modfix.fitting.solution import fit
 from jwst_modfix.fitting.solution import fit_quietly as solve
+from jwst_modfix.fitting.verdict import NOT_DETERMINED, judge
 
 RNG = np.random.default_rng(3)
 DIFFERENCES = 0.02 + 0.003 * RNG.standard_normal(40)  # m_A - m_B
@@ -414,7 +417,7 @@ def solution():
         (lambda s: s.difference("long", (1.0,), (2.0, 3.0)), "place_A and place_B must be V2, V3 in arcsec; got"),
         (
             lambda s: s.predict(replace(s.measurements, filter="F150W")),
-            r"measurements in F150W\+CLEAR: the solution is of F200W\+CLEAR",
+            r"measurements in F150W: the solution is of F200W",
         ),
     ],
 )
@@ -429,3 +432,139 @@ def test_a_term_without_an_error_has_no_correlation(solution):
     m = solution.measurements
     exact = fit(replace(m, mag=m.source % 4 + 20.0), fit_slope="none", scatter=False)
     assert all(0 <= status.correlation <= 1 for status in exact.status)
+
+
+def test_counts_residuals_and_chi_square_of_what_is_used():
+    """Truth: 40 pairs of +-4 mmag, whose errors are 1 mmag; one source more is measured once, and one is 1 mag off."""
+    m = joined(
+        pairs_of(0.02 + np.resize([0.004, -0.004], 40), (0.001, 0.001)),
+        pairs_of(np.array([1.0]), (0.001, 0.001), first=100),
+        pairs_of(np.array([0.0]), (0.001, 0.001), first=200).select(np.array([0])),
+    )
+    solution = fit(m)
+    found = solution.residuals()
+    assert (solution.n_measurements, solution.n_sources, solution.dof) == (80, 40, 39)
+    assert found["reason"][-3:].tolist() == ["variable", "variable", "single"]
+    np.testing.assert_array_equal(found["used"], found["reason"] == "used")
+    assert solution.chi2_as_given == pytest.approx(40 * 2 * (0.002 / 0.001) ** 2, rel=1e-3)
+    text = solution.summary()
+    assert f"intrinsic scatter {1e3 * solution.sigma_int:.2f} mmag, error scale 1.00" in text
+    assert f"exposure to exposure {1e3 * solution.detector_scatter:.2f} mmag" in text
+    assert f"chi2 {solution.chi2:.0f} for 39 degrees of freedom; 320 with the errors as given" in text
+
+
+@pytest.mark.parametrize(("robust", "scatter"), [(True, True), (True, False), (False, True), (False, False)])
+def test_errors_are_those_of_the_residuals_unless_nothing_is_asked_of_these(robust, scatter):
+    """Truth: +-4 mmag, whose scores give the sandwich; errors as stated, 20 mmag, only for plain least squares."""
+    n, size = 40, 0.004
+    solution = fit(pairs_of(np.resize([size, -size], n), (0.02, 0.02)), robust=robust, scatter=scatter)
+    variance = size**2 / n / (1 - 1 / n) if robust or scatter else 2 * 0.02**2 / n
+    assert solution.value("offset[1]")[1] == pytest.approx(np.sqrt(variance) * student(n), rel=2e-3)
+
+
+def test_a_difference_and_a_prediction_are_of_fitted_terms_and_of_one_filter():
+    """Truth: sources that do not move along V2 determine no slope; a difference then is the offset alone."""
+    m = pairs_of(np.full(40, 0.01), (0.003, 0.003), array="long", u=(0, 0))
+    solution = solve(m, robust=False, scatter=False)
+    values = np.where(solution.fitted, solution.values, 5.0)
+    places = (ORIGIN[0] + 60, ORIGIN[1]), (ORIGIN[0] - 60, ORIGIN[1])
+    assert replace(solution, values=values).difference("long", *places)[0] == pytest.approx(0.01)
+    with pytest.raises(MeasurementsError, match=r"measurements in F200W\+F405N: the solution is of F200W\+CLEAR"):
+        solution.predict(replace(m, pupil="F405N"))
+
+
+def test_a_term_that_is_not_separable_blocks_each_offset_that_it_is_part_of():
+    """Truth: arrays 1 and 2, each seen by A in epoch 0 and by B in epoch 1 only."""
+    arrays = [pairs_of(np.zeros(40), (0.003, 0.003), epochs=(0, 1), array=a, first=100 * int(a)) for a in "12"]
+    link = replace(arrays[0].select(arrays[0].module == "A"), array=np.full(40, "2"), exposure=np.full(40, 2))
+    solution = solve(joined(*arrays, link), robust=False, scatter=False)
+    (epoch,) = (s for s in solution.status if s.term.kind == "epoch")
+    assert epoch.partners == ("offset[1]", "offset[2]")
+    results = judge(solution)
+    assert [(result.verdict, result.is_usable) for result in results] == [(NOT_DETERMINED, False)] * 2
+    assert not solution.to_table().rows
+
+
+def test_epochs_that_are_not_linked_are_named_together():
+    """Truth: epochs 1 and 2 share sources with each other, and none with epoch 0; epoch 3 shares none with any."""
+    parts = [pairs_of(np.zeros(20), (0.003, 0.003), epochs=epochs, first=first)
+             for epochs, first in (((0, 0), 0), ((1, 2), 100), ((3, 3), 200))]  # fmt: skip
+    assert count_links(joined(*parts)).sentences() == [
+        "epochs 1, 2 have no common source with epoch 0", "epoch 3 has no common source with epoch 0",
+    ]  # fmt: skip
+
+
+def test_terms_of_exposures_belong_to_terms_of_time():
+    """Truth: three exposures in each of two epochs; no term of time has neither, and each of them can be asked for."""
+    m = simulate(np.random.default_rng(5), TABLE_2_SW, Survey(rolls=(0.0, 180.0), dithers=((0, 0), (9, 5), (-8, 6))))
+    found = {
+        (time, own): solve(m, time_term=time, exposure_terms=own)
+        for time, own in (("auto", "auto"), ("zero", "auto"), ("fit", "zero"), ("zero", "fit"))
+    }
+    assert [solution.has_exposures for solution in found.values()] == [True, False, False, True]
+    kinds = [{term.kind for term, free in zip(s.model.terms, s.free, strict=True) if free} for s in found.values()]
+    assert [kind & {"epoch", "exposure"} for kind in kinds] == [{"exposure"}, set(), {"epoch"}, {"exposure"}]
+
+
+@pytest.mark.parametrize(("error", "has_exposures"), [(1.05, True), (1.2, False)])
+def test_an_exposure_whose_term_has_an_error_of_more_than_50_mmag_is_not_linked(error, has_exposures):
+    """Truth: 220 sources of one exposure give 1.05 / sqrt(220) = 0.071, two thirds of it about the mean of all."""
+    rows = [(0, "AB", 0.003), (1, "AB", 0.003), (2, "AA", error)]
+    parts = [
+        replace(pairs_of(np.zeros(220), (0.003, e), modules=modules), exposure=np.repeat([0, number], 220))
+        for number, modules, e in rows
+    ]
+    solution = solve(joined(*parts), exposure_terms="fit", robust=False, scatter=False, time_term="fit")
+    own = [s for s in solution.model.terms if s.kind == "exposure"]
+    assert len(own) == 3
+    assert solution.has_exposures == has_exposures
+
+
+def test_one_array_of_one_module_has_a_level():
+    """Truth: array 2 has module B alone, which array 1 of module B links; its zero point is -10 mmag."""
+    link = pairs_of(np.full(30, -0.01), (0.003, 0.003), modules="BB", first=100)
+    link = replace(link, array=np.repeat(["2", "1"], 30))
+    solution = fit(joined(pairs_of(np.full(30, 0.02), (0.003, 0.003)), link), robust=False, scatter=False)
+    assert "level[2 B]" in solution.names
+    found = {name: value for name, (value, _) in solution.zero_points("NRCB1").items()}
+    assert found == pytest.approx({"NRCA1": 0.02, "NRCB1": 0.0, "NRCB2": -0.01}, abs=1e-9)
+
+
+def test_pairs_average_visits_by_their_variances_and_leave_out_reserved_sources():
+    """Truth: of two visits with errors of 1 and 2 mmag, 10 mmag apart, the mean is 2 mmag from the first."""
+    p, q = (pairs_of(np.full(10, 0.02 * s), (0.001, 0.001), epochs=(1, 0), modules=modules, first=first)
+            for s, modules, first in ((1, "AB", 0), (-1, "BA", 100)))  # fmt: skip
+    again = replace(p, mag=p.mag + 0.010, mag_error=2 * p.mag_error).select(p.module == "A")
+    wrong = replace(p, source=p.source + 500, mag=p.mag + 0.5 * (p.module == "A"), reserved=np.ones(20, bool))
+    (pair,) = solve_pairs(joined(p, q, again, wrong), fit_slope="none")["1"].pairs
+    assert (pair.median_p, pair.median_q) == pytest.approx((0.022, -0.02))
+    assert (pair.offset, pair.time) == pytest.approx((0.021, 0.001))
+
+
+@pytest.mark.parametrize("baseline", ["B", "mean"])
+def test_a_table_of_detectors_has_its_baseline(baseline):
+    """Truth: a difference of 20 mmag between two detectors."""
+    table = fit(pairs_of(np.full(40, 0.02), (0.003, 0.003)), scale="detectors").to_table(baseline=baseline)
+    expected = {"B": [0.02, 0.0], "mean": [0.01, -0.01]}[baseline]
+    assert [row.zero_point for row in table.zero_points] == pytest.approx(expected, abs=1e-9)
+    assert table.baseline == baseline
+
+
+def test_groups_of_detectors_and_the_dither_that_links_them():
+    """Truth: boxes of 20 x 34 arcsec, 60 arcsec from the middle: 30 arcsec must overlap, and half a turn meets."""
+    groups = [("A", 60, 30), ("B", -80, 40)]  # the second has more sources, and the baseline
+    parts = []
+    for number, (module, low, n) in enumerate(groups):
+        place = np.tile(low + 20 * np.arange(n) / (n - 1), 2)
+        part = pairs_of(np.zeros(n), (0.003, 0.003), modules=module * 2, first=100 * number)
+        parts.append(
+            replace(part, array=np.repeat(["1", "2"], n), V2=ORIGIN[0] + place, V3=ORIGIN[1] + 1.7 * (place % 20) - 17)
+        )
+    solution = solve(joined(*parts), scale="detectors", robust=False, scatter=False)
+    found = {result.detector: result for result in judge(solution, baseline="mean")}
+    assert {name: result.group for name, result in found.items()} == {"NRCA1": 1, "NRCB1": 0, "NRCA2": 1, "NRCB2": 0}
+    assert found["NRCA1"].words == (
+        "NRCA1, NRCA2: no source links them to the detectors of the baseline's group; a dither by (-150, +0) arcsec in"
+        " (V2, V3) or an epoch turned by 180 deg would"
+    )
+    assert {row.group for row in solution.to_table(baseline="mean").zero_points} == {0}

@@ -39,10 +39,15 @@ def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, tow
     ("changes", "words"),
     [
         ({"mag": [20.0]}, r"columns must have one length; got .*'mag': 1"),
-        ({"mag": [20.0, np.nan]}, r"F200W\+CLEAR: mag must be finite; 1 are not, the first in row 1"),
+        ({"mag": [20.0, np.nan]}, r"F200W: mag must be finite; 1 are not, the first in row 1"),
         ({"V2": [np.inf, 0.0]}, "V2 must be finite; 1 are not, the first in row 0"),
         ({"RA": [10.0, np.nan]}, "RA must be finite"),
+        ({"Dec": [np.nan, 10.0]}, "Dec must be finite"),
+        ({"x": [10.0, np.nan]}, "x must be finite"),
+        ({"y": [10.0, np.inf]}, "y must be finite"),
+        ({"colour": [0.0, np.nan]}, "colour must be finite"),
         ({"mag_error": [0.01, 0.0]}, "mag_error must be positive; row 1 has 0"),
+        ({"mag": [-10.1, 20.0]}, "mag must be from -10 to 50; row 0 has -10.1"),
         ({"mag": [20.0, 99.0]}, "mag must be from -10 to 50; row 1 has 99: leave rows out that were not measured"),
         ({"array": ["1", "5"]}, "array must be one of 1, 2, 3, 4, long; row 1 has '5'"),
         ({"module": ["A", "C"]}, "module must be one of A, B; row 1 has 'C'"),
@@ -54,6 +59,19 @@ def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, tow
 def test_refuses(changes, words):
     with pytest.raises(MeasurementsError, match=words):
         table(**changes)
+
+
+def test_magnitudes_at_the_limits_are_accepted():
+    assert table(mag=[-10.0, 50.0]).mag.tolist() == [-10.0, 50.0]
+
+
+@pytest.mark.parametrize(("exposure", "epoch"), [([0, 1, 0, 1], [0, 0, 1, 1]), ([7, 7, 8, 8], [0, 1, 0, 1])])
+def test_exposures_of_one_number_in_two_epochs_have_times_of_their_own(exposure, epoch):
+    """Truth: four exposures, by number and epoch; a time that is given is kept."""
+    same = {name: np.resize(getattr(table(), name), 4) for name in ("array", "module", "mag", "mag_error", "V2", "V3")}
+    known = same | {"source": [0] * 4, "exposure": exposure, "epoch": epoch}
+    assert len(np.unique(table(**known).time)) == 4
+    assert table(**known, time=[3, 4, 5, 6]).time.tolist() == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("keep", [[2, 1], [False, True, True], [1, 1, 1], [True, True, True]])
@@ -108,6 +126,23 @@ def test_the_least_error_makes_no_good_error_of_a_bad_one(error, words):
         Measurements.from_table(made, least_error=0.002)
 
 
+@pytest.mark.parametrize(("column", "wanted", "other"), [("filter", "F150W", "F150W2"), ("pupil", "F405N", "CLEAR")])
+def test_one_filter_is_taken_by_its_whole_name(column, wanted, other):
+    """Truth: F150W is the beginning of another filter's name; rows that are not selected need not be complete."""
+    made = vstack([astropy_table(**{column: [name] * 2}) for name in (wanted, other)])
+    m = Measurements.from_table(made, **{column: wanted})
+    assert (len(m), getattr(m, column)) == (2, wanted)
+    made["selected"], made["mag"] = np.asarray(made[column]) == wanted, MaskedColumn(made["mag"])
+    made["mag"].mask = ~made["selected"]
+    m = Measurements.from_table(made)
+    assert (len(m), getattr(m, column)) == (2, wanted)
+
+
+def test_epochs_are_numbered_in_the_order_of_the_rows():
+    made = vstack([astropy_table(epoch=[name] * 2, time=[n, n]) for n, name in enumerate(("b", "c", "a", "c"))])
+    assert Measurements.from_table(made).epoch.tolist() == [0, 0, 1, 1, 2, 2, 1, 1]
+
+
 def test_reads_the_columns_of_the_simulator():
     """Truth: epochs by name, in the order of the observations, and lower-case names of coordinates."""
     made = astropy_table(epoch=["ep2", "ep10"])
@@ -123,6 +158,11 @@ def test_reads_the_columns_of_the_simulator():
         ({"V2": None, "mag": None}, "no column mag, V2; it has source, exposure"),
         ({"mag": Column([1.0, 2.0], unit="Jy")}, "mag is in Jy; must be in mag"),
         ({"V3": Column([1.0, 2.0], unit="deg")}, "V3 is in deg; must be in arcsec"),
+        ({"V2": Column([1.0, 2.0], unit="arcmin")}, "V2 is in arcmin; must be in arcsec"),
+        ({"mag_error": Column([1.0, 2.0], unit="mmag")}, "mag_error is in mmag; must be in mag"),
+        ({"colour": Column([1.0, 2.0], unit="mmag")}, "colour is in mmag; must be in mag"),
+        *(({name: Column([1.0, 2.0], unit="arcsec")}, f"{name} is in arcsec; must be in pix") for name in "xy"),
+        *(({name: Column([1.0, 2.0], unit="rad")}, f"{name} is in rad; must be in deg") for name in ("RA", "Dec")),
         ({"mag": [[1.0, 2.0], [3.0, 4.0]]}, "mag must have one dimension; got 2"),
         ({"mag": MaskedColumn([1.0, 2.0], mask=[False, True])}, "mag is masked in row 1; leave the row out"),
         ({"filter": ["F200W", "F444W"]}, r"2 values of filter \(F200W, F444W\); choose one with filter="),
@@ -182,7 +222,7 @@ def test_the_least_error_is_a_number(error):
         ({"scale": "detectors", "field_order": "4"}, "field_order must be one of 0, 1, 2, 3, auto; got '4'"),
         ({"scale": "detectors", "drift": "all"}, "drift must be one of report, fit, no; got 'all'"),
         ({"scale": "detectors", "drift": "fit", "time_term": "zero"}, "drift='fit' needs terms of epochs"),
-        ({"colour_term": True}, "F200W.CLEAR: colour_term needs the column colour, the magnitude of"),
+        ({"colour_term": True}, "F200W: colour_term needs the column colour, the magnitude of"),
     ],
 )
 def test_parameters_of_another_type_or_that_contradict_are_refused(options, words):

@@ -50,7 +50,7 @@ def test_order_of_measurements_does_not_matter():
 @pytest.mark.parametrize(
     ("survey", "words"),
     [
-        (Survey(density=0), r"F200W\+CLEAR: no source that was selected is measured twice"),
+        (Survey(density=0), r"F200W: no source that was selected is measured twice"),
         (Survey(modules=("A",)), "all are of module A; an offset needs both modules"),
         (
             Survey(rolls=(0.0,), dithers=((0.0, 0.0),), arrays=LW),
@@ -87,7 +87,7 @@ def test_a_solution_describes_itself():
     assert f"scatter {1e3 * solution.sigma_int:.2f} mmag" in text
     offset, error = solution.value("offset[long]")
     shown = format_measured(offset, error, "")
-    assert repr(solution) == f"<Solution F200W+CLEAR: long: {shown} mmag>"
+    assert repr(solution) == f"<Solution F200W: long: {shown} mmag>"
     assert "<tr><th>array</th><th>offset A - B [mmag]</th>" in solution._repr_html_()
     assert f"<td>long</td><td>{shown}</td>" in solution._repr_html_()
     table = solution.to_table(name="mine", baseline="A")
@@ -100,7 +100,7 @@ def test_counts_agree_with_their_nouns():
     source = np.argmax(np.bincount(m.source))
     wild = np.arange(len(m)) == np.flatnonzero(m.source == source)[0]
     assert " single, 1 outlier, 0 of variable sources" in fit(replace(m, mag=m.mag + wild)).summary()
-    assert repr(m.select(wild)) == "<Measurements F200W+CLEAR: 1 of 1 source in 1 epoch>"
+    assert repr(m.select(wild)) == "<Measurements F200W: 1 of 1 source in 1 epoch>"
 
 
 def test_residuals_are_those_of_each_source():

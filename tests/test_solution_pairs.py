@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from simulated_network import LW, TABLE_2_LW, Survey, Truth, simulate
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
 from jwst_modfix.fitting.pairs import solve_pairs
+
+MAD_TO_SIGMA = 1 / norm.isf(0.25)  # half of a normal distribution is within its MAD
 
 
 def test_equations_7_and_8_on_exact_numbers():
@@ -73,10 +76,10 @@ def test_errors_of_medians_and_of_the_fit():
         mine = pair.difference[pair.sign == sign]
         n, mad = len(mine), np.median(np.abs(mine - np.median(mine)))
         student = np.sqrt((n - 1) / (n - 3))
-        assert error == pytest.approx(1.4826 * mad * np.sqrt(np.pi / 2 / n) * student, rel=1e-9)
+        assert error == pytest.approx(MAD_TO_SIGMA * mad * np.sqrt(np.pi / 2 / n) * student, rel=1e-9)
     X = np.column_stack([pair.sign, pair.d, np.ones(len(pair.d))])  # Eq. 9-10
     residual = pair.difference - X @ solution.values
-    e = residual / (1.4826 * np.median(np.abs(residual)) * np.sqrt(len(e0 := residual) / (len(e0) - 3)))
+    e = residual / (MAD_TO_SIGMA * np.median(np.abs(residual)) * np.sqrt(len(e0 := residual) / (len(e0) - 3)))
     inside = np.abs(e) <= 1.345
     inverse = np.linalg.inv(X[inside].T @ X[inside])
     leverage = np.einsum("ij,jk,ik->i", X, inverse, X) * inside

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jwst_modfix.apply.factor import FactorMap, apply_factor, count_nodes, gradient_coordinate, node_pixels
-from jwst_modfix.apply.record import AppliedOffset, job_card, read_record
+from jwst_modfix.apply.record import LARGEST, AppliedOffset, job_card, read_record
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.exposure import FACTOR_PATH, ONE_THREAD, Exposure, OpenExposure, open_exposure
 from jwst_modfix.files import written_whole
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _VERSION = importlib.metadata.version("jwst-modfix")
-_LARGEST_ERROR = 1.0  # mag, as of an offset; a gradient that gives more starts from a wrong origin
 _ALIGNMENT = 1.0  # arcmin; tweakreg shifts the sky by less
 _HOW_TO_UNDO = "A second correction would be wrong; to undo the first, run the step with --inverse=true"
 
@@ -208,9 +207,10 @@ def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
             f"{opened.name}: the WCS gives no position at some pixels of the array; run assign_wcs again, or set "
             "--apply_slope=false"
         )
-    if np.abs(m_sys).max() > _LARGEST_ERROR:
+    largest = LARGEST["zero_point"]
+    if np.abs(m_sys).max() > largest:  # a gradient that gives more starts from a wrong origin
         raise ExposureError(
-            f"{opened.name}: the zero-point error reaches {np.abs(m_sys).max():.3g} mag, more than {_LARGEST_ERROR}: "
+            f"{opened.name}: the zero-point error reaches {np.abs(m_sys).max():.3g} mag, more than {largest}: "
             f"check {what} of {record.table}"
         )
     return FactorMap.interpolate(m_sys, exposure.shape)

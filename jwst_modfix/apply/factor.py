@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from jwst_modfix.table.table import FULL_FRAME, along_focal_plane
+
 if TYPE_CHECKING:
     from jwst_modfix.table.table import Field
 
 __all__ = [
     "FactorMap",
     "along_detector",
-    "along_focal_plane",
     "along_sky",
     "apply_factor",
     "count_nodes",
@@ -25,8 +26,6 @@ __all__ = [
 ]
 
 Pair = tuple[float, float]
-
-_FULL_FRAME_CENTRE = 1023.5  # of 2048 pixels, 0-indexed
 
 # Distortion is a polynomial of fifth order, and the factor its exponential at a few per cent: twelve nodes an axis
 # leave less than the rounding of 32 bits (tests/test_factor.py).
@@ -51,13 +50,6 @@ def node_pixels(shape: tuple[int, ...], count: int = _NODES) -> tuple[np.ndarray
     nodes = (chebyshev.chebpts1(count) + 1) / 2
     x, y = np.meshgrid(nodes * (shape[1] - 1), nodes * (shape[0] - 1))
     return x, y
-
-
-def along_focal_plane(v2: Any, v3: Any, origin: Pair, direction: float) -> np.ndarray:
-    """Compute the coordinate along a direction of the telescope's focal plane."""
-    angle = np.radians(direction)
-    u = ((np.asarray(v2) - origin[0]) * np.sin(angle) + (np.asarray(v3) - origin[1]) * np.cos(angle)) / 60
-    return np.asarray(u)
 
 
 def along_detector(x: Any, y: Any, origin: Pair, direction: float, scale: Pair) -> np.ndarray:
@@ -90,8 +82,8 @@ def gradient_coordinate(
     """Evaluate u [arcmin] at pixels; ``corner`` is the array's in the full frame."""
     transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
     if frame == "detector":
-        x0, y0 = corner
-        scale = _pixel_scale(transform, _FULL_FRAME_CENTRE - x0, _FULL_FRAME_CENTRE - y0)
+        (x0, y0), centre = corner, (FULL_FRAME - 1) / 2
+        scale = _pixel_scale(transform, centre - x0, centre - y0)
         return along_detector(x + x0, y + y0, origin, direction, scale)
     along = along_sky if frame == "sky" else along_focal_plane
     first, second = transform(x, y)

@@ -46,7 +46,7 @@ _CARDS = (
 _SEAL = "MODFSEAL"  # digest of the other cards and of what they belong to
 _ORDER = "MODFORD"  # and MODFij for coefficient [i][j] of the field
 _OF_GRADIENT = ("frame", "direction", "origin_1", "origin_2")  # absent where the gradient is 0
-_LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/arcmin, deg: as in a table
+LARGEST = {"zero_point": 1.0, "gradient": 1.0, "direction": 360.0}  # mag, mag/arcmin, deg: as in the table's schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ def _is_valid(field: str, value: Any) -> bool:
     if field in ("table", "digest", "date", "version"):
         return isinstance(value, str) and value.strip() != ""
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    return is_number and abs(float(value)) <= _LARGEST.get(field, math.inf)
+    return is_number and abs(float(value)) <= LARGEST.get(field, math.inf)
 
 
 def applied(source: Any) -> AppliedOffset | None:

@@ -25,6 +25,8 @@ from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Photometry, Selection, select_measurements
 from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
 from jwst_modfix.photometry.frames import (
+    GAP_DAYS,
+    ROLL_TOLERANCE,
     Epochs,
     ExposureHeader,
     find_apart,
@@ -37,7 +39,7 @@ from jwst_modfix.photometry.frames import (
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, DETECTORS, MODULES, OffsetTable
-from jwst_modfix.text import count_nouns, html_table, log, show_progress
+from jwst_modfix.text import count_nouns, describe_band, html_table, log, show_progress
 
 __all__ = ["Derivation", "Options"]
 
@@ -68,8 +70,8 @@ class Options:  # numpydoc ignore=PR01
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``
     significance: float = 3.0  #: significance from which a correction is needed [sigma]
-    epoch_gap_days: float = 30.0  #: longest time between exposures of one epoch [day]
-    epoch_roll_tolerance: float = 5.0  #: largest difference of roll within one epoch [deg]
+    epoch_gap_days: float = GAP_DAYS  #: longest time between exposures of one epoch [day]
+    epoch_roll_tolerance: float = ROLL_TOLERANCE  #: largest difference of roll within one epoch [deg]
     min_snr: float = 100.0  #: smallest ratio of flux to error
     faintest: float = 22.0  #: faintest magnitude [AB]
     isolation: float | None = None  #: smallest distance to a neighbour [arcsec]; 1.0, and 0 for your own photometry
@@ -286,7 +288,7 @@ def read_members(
         )
     modules: dict[str, set[str]] = {}
     for header in headers:
-        modules.setdefault("+".join(header.band), set()).add(header.module)
+        modules.setdefault(describe_band(*header.band), set()).add(header.module)
     if scale == "detectors":
         return headers, mixed
     complete = sum(len(seen) == len(MODULES) for seen in modules.values())

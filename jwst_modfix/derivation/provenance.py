@@ -6,7 +6,6 @@ import importlib.metadata
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +20,13 @@ from jwst_modfix.table.file import tree_from_table
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.rules import context_number
 from jwst_modfix.table.table import Field, OffsetTable, Row, Validity
-from jwst_modfix.table.validity import mjd_of
+from jwst_modfix.table.validity import PHOTMJSR_TOLERANCE, base_name, mjd_of
 from jwst_modfix.text import count_nouns
 
 if TYPE_CHECKING:
     from jwst_modfix.derivation.derive import Derivation, Options
 
 _DECIMALS = 7  # of a row's numbers [mag, mag/arcmin, deg], far below any error; meta.derivation has all digits
-_LARGEST_BEND = 1e-3  # of PHOTMJSR against time, relative: what differs by more is another calibration
 _ROUNDED = (
     "offset", "offset_error", "slope", "slope_error", "direction", "zero_point", "zero_point_error", "field_error"
 )  # fmt: skip
@@ -107,7 +105,7 @@ def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: boo
     if not is_one_file or np.ptp(days) == 0:
         return None
     line = np.polynomial.Polynomial.fit(days, values, 1)
-    if np.abs(line(days) - values).max() > _LARGEST_BEND * values[0]:
+    if np.abs(line(days) - values).max() > PHOTMJSR_TOLERANCE * values[0]:
         return None
     return float(f"{line(0.0):.7g}")
 
@@ -135,7 +133,7 @@ def describe_calibration(headers: Sequence[ExposureHeader]) -> dict[str, Any]:
 def _find_names(values: Sequence[str | None]) -> tuple[str, ...]:
     """Sort file names; none if one is missing: the table would refuse its exposure."""
     names = [value for value in values if value not in (None, "N/A")]
-    return tuple(sorted({PurePosixPath(name).name for name in names})) if len(names) == len(values) else ()
+    return tuple(sorted(set(map(base_name, names)))) if len(names) == len(values) else ()
 
 
 def _write_history(derivation: Derivation, described: dict[str, Any], first: str, last: str) -> Iterator[str]:

@@ -315,7 +315,9 @@ class LinearSystem:
     def count_sources(self, weight: np.ndarray) -> np.ndarray:
         """Count the sources that have a part in each term."""
         counts, found = np.zeros(len(self.design._places)), np.zeros(self.design.n_terms + 1, dtype=int)
-        for few, many in self._sum_pieces(self.design, weight):
+        # Without signs, as entries of one source may add up to 0.
+        sizes = (Block(b.label, b.places, None if b.value is None else np.abs(b.value)) for b in self.design.blocks)
+        for few, many in self._sum_pieces(Design(tuple(sizes), self.design.n_terms), weight):
             many.sum_duplicates()
             size = len(counts) - self.design._few
             counts += [*(few != 0).sum(axis=0), *np.bincount(many.indices, many.data != 0, size)]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.linear import number_labels
-from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.table.table import ARRAYS, MODULES, along_focal_plane
 from jwst_modfix.text import count_nouns, describe_band
 
 if TYPE_CHECKING:
@@ -53,26 +53,8 @@ _UNITS |= {"colour": _MAGNITUDES, "x": _PIXELS, "y": _PIXELS, "RA": _ANGLES, "De
 def focal_plane_coordinate(
     V2: ArrayLike, V3: ArrayLike, direction: float = DIRECTION, origin: tuple[float, float] = ORIGIN
 ) -> np.ndarray:
-    """
-    Compute the coordinate u along a direction of the focal plane.
-
-    Parameters
-    ----------
-    V2, V3 : array_like, shape (n,)
-        Focal-plane coordinates [arcsec].
-    direction : float, optional
-        Direction of growing u [deg], from +V3 toward +V2.
-    origin : tuple of float, optional
-        (V2, V3) where u = 0 [arcsec].
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        u [arcmin].
-    """
-    angle = np.deg2rad(direction)
-    along = (np.asarray(V2) - origin[0]) * np.sin(angle) + (np.asarray(V3) - origin[1]) * np.cos(angle)
-    return np.asarray(along / 60.0)
+    """Compute u [arcmin] from V2, V3 [arcsec], along the gradients that are fitted."""
+    return along_focal_plane(V2, V3, origin, direction)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -175,7 +157,7 @@ class Measurements:
     def __repr__(self) -> str:
         sources = count_nouns(len(np.unique(self.source)), "source")
         epochs = count_nouns(len(np.unique(self.epoch)), "epoch")
-        return f"<Measurements {self.filter}+{self.pupil}: {len(self)} of {sources} in {epochs}>"
+        return f"<Measurements {self.band}: {len(self)} of {sources} in {epochs}>"
 
     @classmethod
     def from_table(
@@ -264,7 +246,7 @@ class Measurements:
     @property
     def place(self) -> str:
         """Name of the measurements in messages."""
-        return f"measurements in {self.filter}+{self.pupil}"
+        return f"measurements in {self.band}"
 
     def _columns(self) -> list[str]:
         names = [f.name for f in fields(self) if f.name not in ("filter", "pupil")]

@@ -12,7 +12,7 @@ from jwst_modfix.fitting.design import SLOPE_ARRAYS
 from jwst_modfix.fitting.linear import Design, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
 from jwst_modfix.fitting.separability import MAX_INFLATION
-from jwst_modfix.table.table import ARRAYS
+from jwst_modfix.table.table import ARRAYS, MAD_TO_SIGMA
 
 # Differences farther than this from the fit have no weight (variable sources, blunders).
 _OUTLIER_SIGMA = 5.0
@@ -159,7 +159,7 @@ def _fit(pairs, names, system):
 
     def find_scale(residual, used, n_terms):
         freedom = np.sqrt(n / max(n - n_terms, 1))
-        return 0.0, max(robust.MAD_TO_SIGMA * float(np.median(np.abs(residual))) * freedom, _ROUNDING)
+        return 0.0, max(MAD_TO_SIGMA * float(np.median(np.abs(residual))) * freedom, _ROUNDING)
 
     problem = robust.HuberProblem(
         system=system, free=np.ones(p, bool), y=y, error=np.ones(n), find_scale=find_scale, limit=_OUTLIER_SIGMA

@@ -10,14 +10,13 @@ from scipy.stats import chi2, norm
 
 from jwst_modfix.fitting.linear import LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import Measurements
+from jwst_modfix.table.table import MAD_TO_SIGMA
 
 # Huber (1981, Robust Statistics, section 4); the efficiency is for Gaussian errors.
 HUBER_TUNING, HUBER_EFFICIENCY = 1.345, 0.95
 _TAIL = norm.sf(HUBER_TUNING)
 # Expectation of psi(e)^2 for e of a unit Gaussian.
 _MEAN_SQUARE = float(1 - 2 * _TAIL - 2 * HUBER_TUNING * norm.pdf(HUBER_TUNING) + 2 * HUBER_TUNING**2 * _TAIL)
-# Standard deviation of a normal distribution over its median absolute deviation.
-MAD_TO_SIGMA = 1.4826
 # The leverage of a source that its residuals are corrected for, at most: beyond it one source determines a term.
 _MAX_LEVERAGE = 0.9
 _SMALL_LEVERAGE = 0.02  # below which a correction would change an error by less than 1%

@@ -162,7 +162,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         numpy.ndarray, shape (n,)
             What to subtract from the magnitudes [mag]; an array's own level included.
         """
-        mine, other = (f"{m.filter}+{m.pupil}" for m in (self.measurements, measurements))
+        mine, other = self.measurements.band, measurements.band
         if mine != other:
             raise MeasurementsError(f"measurements in {other}: the solution is of {mine}")
         predicted: np.ndarray = self.model.design(measurements) @ self.values
@@ -281,7 +281,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
 
     @property
     def _band(self) -> str:
-        return f"{self.measurements.filter}+{self.measurements.pupil}"
+        return self.measurements.band
 
     def __repr__(self) -> str:
         found = [(*result.cells(), result.verdict) for result in judge(self)]
@@ -434,8 +434,8 @@ def _check_parameters(*, measurements: Any, **given: Any) -> None:
         raise MeasurementsError("drift='fit' needs terms of epochs; got time_term='zero'")
     if given["colour_term"] and measurements.colour is None:
         raise MeasurementsError(
-            f"{measurements.filter}+{measurements.pupil}: colour_term needs the column colour, the magnitude of each "
-            "source minus that in a second filter"
+            f"{measurements.band}: colour_term needs the column colour, the magnitude of each source minus that in a "
+            "second filter"
         )
 
 

@@ -70,6 +70,12 @@ class Aperture:
     inner: float  # arcsec, of the annulus
     outer: float  # arcsec, of the annulus
 
+    def __post_init__(self) -> None:
+        if not 0 < self.radius <= self.inner < self.outer < np.inf:
+            raise PhotometryError(
+                f"aperture: must have 0 < radius <= inner < outer; got {self.radius}, {self.inner}, {self.outer}"
+            )
+
 
 def default_aperture(channel: str) -> Aperture:
     """Make the aperture of a channel: 0.30" in short, 0.45" in long wavelengths."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,15 @@ from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetErro
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
 from jwst_modfix.files import file_state
 from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.table.validity import explain_failed, find_failed, photmjsr_agrees
-from jwst_modfix.text import count_nouns, log
+from jwst_modfix.table.validity import base_name, explain_failed, find_failed, photmjsr_agrees
+from jwst_modfix.text import count_nouns, describe_band, log
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
 _STEP = 0.5  # pixel, for derivatives of the WCS
 _NEWTON_STEPS = 2
 _MARGIN = 100.0  # pixels around the array within which the inverse is improved
 _REQUIRED = (("filter", "FILTER"), ("pupil", "PUPIL"), ("pixar_sr", "PIXAR_SR"), ("roll", "PA_V3"), ("mjd", "EXPMID"))
+GAP_DAYS, ROLL_TOLERANCE = 30.0, 5.0  # day, deg: of the exposures of one epoch, unless others are given
 _CALIBRATION = (("context", "CRDS_CTX"), ("photom", "R_PHOTOM"), ("flat", "R_FLAT"))
 _JANSKY_PER_MJY = 1e6
 _CELL = 4.0  # arcsec
@@ -185,8 +186,8 @@ def group_epochs(
     headers: Sequence[ExposureHeader],
     names: Sequence[str | None] | None = None,
     *,
-    gap_days: float = 30.0,
-    roll_tolerance: float = 5.0,
+    gap_days: float = GAP_DAYS,
+    roll_tolerance: float = ROLL_TOLERANCE,
 ) -> Epochs:
     """Group exposures into epochs, numbered in the order of time."""
     # By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or
@@ -258,12 +259,12 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
 def _differing(which, keyword, values) -> Iterator[str]:
     counts = {value: values.count(value) for value in dict.fromkeys(values)}
     if len(counts) > 1:
-        parts = (f"{value} ({count} exposure{'s' * (count > 1)})" for value, count in counts.items())
+        parts = (f"{value} ({count_nouns(count, 'exposure')})" for value, count in counts.items())
         yield f"{which}: {keyword} is {', '.join(parts)}"
 
 
-def _base(value):
-    return PurePosixPath(value).name if isinstance(value, str) else value
+def _base(name: str | None) -> str | None:
+    return None if name is None else base_name(name)
 
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
@@ -289,7 +290,7 @@ def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
         if set.intersection(*(set().union(*parts) for parts in covered)):
             continue
         counts = ", ".join(f"{len(mine)} of module {module}" for module, mine in sorted(modules.items()))
-        lines.append(f"{'+'.join(band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
+        lines.append(f"{describe_band(*band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
     return lines
 
 

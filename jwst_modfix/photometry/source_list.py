@@ -8,17 +8,16 @@ import numpy as np
 from astropy.utils import minversion
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from scipy.special import ndtri
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry.columns import group_medians, to_flux
 from jwst_modfix.photometry.frames import ExposureHeader, offsets_on_sky, shift_on_sky, unit_vectors
+from jwst_modfix.table.table import MAD_TO_SIGMA
 from jwst_modfix.text import count_nouns
 
 _BOX = 64  # pixels
 _MIN_GOOD = 0.5  # share of the pixels of a box
 MEDIAN_LOSS = np.pi / 2  # variance of a median over that of a mean
-MAD_TO_SIGMA = float(1 / ndtri(0.75))  # 1.4826
 _THRESHOLD = 3.0  # standard deviations of a pixel
 _CONNECTED = 6  # pixels
 _WINDOW = {"SHORT": 0.05, "LONG": 0.10}  # arcsec, standard deviation

@@ -17,12 +17,12 @@ from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.linear import number_labels
 from jwst_modfix.fitting.measurements import EXPOSURE_SHARE, Measurements, focal_plane_coordinate
 from jwst_modfix.fitting.pairs import PairSolution
-from jwst_modfix.fitting.robust import MAD_TO_SIGMA, OUTLIER, error_of_median
+from jwst_modfix.fitting.robust import OUTLIER, error_of_median
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult
 from jwst_modfix.photometry.frames import offsets_on_sky
 from jwst_modfix.report.content import split_prediction
-from jwst_modfix.table.table import ARRAYS, MODULES
+from jwst_modfix.table.table import ARRAYS, MAD_TO_SIGMA, MODULES
 from jwst_modfix.text import format_measured
 
 __all__ = ["plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"]

@@ -37,11 +37,11 @@ class CalibrationTruth:
         constant += self.table.zero_point(row, geometry.detector)
         if row.field is not None:
             constant = constant + row.field.evaluate(*np.broadcast_arrays(x, y))
-        slope = self.table.exposure_gradient(row)
-        if slope == 0:
+        gradient = self.table.exposure_gradient(row)
+        if gradient == 0:
             return constant
         u = _coordinate(self.table, row, exposure, x=x, y=y, v2=v2, v3=v3)
-        return np.asarray(constant + slope * u)
+        return np.asarray(constant + gradient * u)
 
 
 def _coordinate(

@@ -11,7 +11,16 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import find_existing, locate, written_whole
-from jwst_modfix.photometry.frames import Epochs, ExposureHeader, find_mixed, group_copies, group_epochs, read_headers
+from jwst_modfix.photometry.frames import (
+    GAP_DAYS,
+    ROLL_TOLERANCE,
+    Epochs,
+    ExposureHeader,
+    find_mixed,
+    group_copies,
+    group_epochs,
+    read_headers,
+)
 from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
 from jwst_modfix.text import describe_band
 
@@ -25,7 +34,7 @@ class Grouping:
     notes: tuple[str, ...]  # which files were left out and why, and how the others differ in calibration
 
 
-def group_exposures(paths, *, gap_days=30.0, roll_tolerance=5.0):
+def group_exposures(paths, *, gap_days=GAP_DAYS, roll_tolerance=ROLL_TOLERANCE):
     """Find the epochs of exposures by their headers; search folders at any depth."""
     for path in paths:
         refuse_empty(path)

@@ -394,7 +394,7 @@ def _row_of_flat(table: OffsetTable, image: Image) -> Row:
     band = (image.filters[0], image.pupils[0])
     row = table.row(image.detector, *band)
     if row is None:
-        raise ReferenceTableError(f"{image.path}: {table.name} has no row for {image.detector}, {'+'.join(band)}")
+        raise ReferenceTableError(f"{image.path}: {table.name} has no row for {image.detector}, {describe_band(*band)}")
     if parts := [other.label for other in table.rows if other.key == row.key and other.subarray]:
         raise ReferenceTableError(f"{image.path}: one flat is for all subarrays and cannot carry {', '.join(parts)}")
     return row
@@ -427,8 +427,8 @@ def _factor_by_wcs(table: OffsetTable, row: Row, image: Image, exposures: Sequen
         if (found.detector, found.filter, found.pupil, found.shape, (found.xstart, found.ystart)) == wanted:
             return table.factor(path).evaluate()
     raise ReferenceTableError(
-        f"{image.path}: --wcs has no exposure of {image.detector} in {'+'.join(row.band)} with the pixels of the flat "
-        f"(shape {image.shape})"
+        f"{image.path}: --wcs has no exposure of {image.detector} in {describe_band(*row.band)} with the pixels of the "
+        f"flat (shape {image.shape})"
     )
 
 

@@ -44,6 +44,7 @@ BASELINES = ("B", "A", "mean")  # of both kinds of rows; zero points may be rela
 FRAMES = ("focal_plane", "detector", "sky")
 FULL_FRAME = 2048  # pixels of a detector along each axis
 MAG_PER_FRACTION = 2.5 / math.log(10)  # of a small relative change of a flux
+MAD_TO_SIGMA = 1.482602218505602  # standard deviation of a normal distribution over its median absolute deviation
 
 # Share of Delta_AB that each module's zero-point error z carries, by baseline: z_A - z_B = Delta_AB.
 _GAUGE = {"B": {"A": 1.0, "B": 0.0}, "A": {"A": 0.0, "B": -1.0}, "mean": {"A": 0.5, "B": -0.5}}
@@ -269,6 +270,13 @@ class Field(_Checked):
 def scale_pixels(pixel: Any) -> np.ndarray:
     """Scale 0-indexed pixels of the full frame to [-1, 1], as polynomials need."""
     return 2 * np.asarray(pixel, float) / (FULL_FRAME - 1) - 1
+
+
+def along_focal_plane(v2: Any, v3: Any, origin: tuple[float, float], direction: float) -> np.ndarray:
+    """Compute u [arcmin] along a direction [deg], from +V3 toward +V2, from V2, V3."""
+    angle = np.radians(direction)
+    u = ((np.asarray(v2) - origin[0]) * np.sin(angle) + (np.asarray(v3) - origin[1]) * np.cos(angle)) / 60
+    return np.asarray(u)
 
 
 def legendre_rms(matrix: np.ndarray) -> float:

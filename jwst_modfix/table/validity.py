@@ -17,7 +17,7 @@ from jwst_modfix.table.table import FULL_FRAME, OffsetTable, Row, Validity
 if TYPE_CHECKING:
     from jwst_modfix.exposure import Exposure  # which imports astropy and asdf
 
-_PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
+PHOTMJSR_TOLERANCE = 1e-3  # relative difference above which two values are of different flux calibrations
 _LARGEST_DRIFT = 0.1  # of one photom file: its correction for time (jwst >= 1.20) is smaller, 0.2% a year
 EXPORTED = "_modfix.fits"
 """End of the names of reference files that 'modfix convert' writes to a folder."""
@@ -56,7 +56,7 @@ IN_PUPIL_WHEEL = {
     "F162M": "F150W2", "F164N": "F150W2", "F323N": "F322W2", "F405N": "F444W", "F466N": "F444W", "F470N": "F444W",
 }  # fmt: skip
 """Bands in the pupil wheel, and the filter that is used with each."""
-_LARGEST = 0.5  # mag; of no calibration of NIRCam: such a value is one in mmag, or a factor
+_LARGEST_PLAUSIBLE = 0.5  # mag; of no calibration of NIRCam: such a value is one in mmag, or a factor
 _SMALL_MEAN = 1e-4  # mag; rounding of rows leaves less
 
 
@@ -97,8 +97,8 @@ def find_doubts(table: OffsetTable) -> Iterator[str]:
     for row in table.rows:
         if mismatch := find_mismatch(*row.identity):
             yield f"{row.label} can never match an exposure: {mismatch}"
-        if max(abs(row.value), row.error or 0.0) > _LARGEST:
-            size = f"{row.value:g} ± {row.error or 0.0:g} mag is larger than {_LARGEST} mag"
+        if max(abs(row.value), row.error or 0.0) > _LARGEST_PLAUSIBLE:
+            size = f"{row.value:g} ± {row.error or 0.0:g} mag is larger than {_LARGEST_PLAUSIBLE} mag"
             yield f"{row.label}: {size}; is it in mmag, or a factor?"
     for (filter, pupil, _), mean in find_means(table.rows, table.baseline).items():
         if abs(mean) > _SMALL_MEAN:
@@ -143,7 +143,7 @@ def find_missing(table: OffsetTable, exposure: Exposure) -> str | None:
 
 def photmjsr_agrees(value: float, other: float, *, same_file: bool = False) -> bool:
     """Test whether two PHOTMJSR are of one calibration; one file may vary in time."""
-    return abs(value / other - 1) <= (_LARGEST_DRIFT if same_file else _PHOTMJSR_TOLERANCE)
+    return abs(value / other - 1) <= (_LARGEST_DRIFT if same_file else PHOTMJSR_TOLERANCE)
 
 
 def mjd_of(date: str) -> float:
