@@ -71,7 +71,7 @@ autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-# The build needs no network, hence no inventories: names of other packages in signatures have no page to point to.
+# The build needs no network, and so no inventories: names of other packages in signatures have no page to point to.
 # Neither have classes that are not published, which appear as types of attributes.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!jwst_modfix\.).*"),

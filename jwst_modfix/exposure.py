@@ -174,6 +174,16 @@ def open_fits(path):
         yield hdulist
 
 
+def read_header(path):
+    """Read the primary header of a file; an empty one where none can be read."""
+    try:
+        return fits.getheader(path) if path.is_file() else fits.Header()
+    except DeprecationWarning:  # where warnings are errors, one says nothing of the file
+        raise
+    except Exception:  # whatever astropy raises at a damaged file
+        return fits.Header()
+
+
 @contextlib.contextmanager
 def _reading(name, problem="", advice=""):
     """Convert any error of a library at a damaged file into one of ours."""
@@ -361,7 +371,7 @@ class OpenExposure:
                 self._set(_FACTS[name], value * factor)
 
     def mark(self, status, cards=(), factor=None):
-        """Put a status and a record in the place of what is there."""
+        """Replace the status and the record."""
         status_card = [(STATUS_KEYWORD, status, "Module offset correction")] if status else []
         self._replace_cards([*status_card, *cards])
         self.tree.set(STATUS_PATH, status)
@@ -393,13 +403,13 @@ class _FitsExposure(OpenExposure):
                 try:
                     value = card.value
                 except fits.VerifyError:
-                    value = "?"  # a trace all the same
+                    value = "?"  # still a trace
                 self.cards.append((card.keyword, value))
         self._check()
         self._describe(arrays)
 
     def _check(self):
-        """Look for what would end the correction of this exposure in its middle."""
+        """Refuse a file whose correction would fail after it has begun."""
         advice = "give a _cal file of the pipeline"
         if "DATAMODL" not in self._hdulist[0].header:
             raise ExposureError(f"{self.path}: is not a JWST data model: it has no DATAMODL keyword; {advice}")
@@ -560,6 +570,12 @@ class _ModelExposure(OpenExposure):
 
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)
+
+    def put(self, arrays, factor):
+        """Put changed arrays in their places, as OpenExposure does."""
+        # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
+        self.model.instance.update(arrays)
+        super().put({}, factor)
 
     def _all_cards(self, hdu):
         """List cards of a header that no schema knows: [keyword, value, comment] each."""

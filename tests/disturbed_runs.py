@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import warnings
 from pathlib import Path
 
 from astropy.io import fits
@@ -48,8 +49,10 @@ def marks(folder):
 
 
 def forked(function):
-    """Run a function in a child; give the child's process id."""
-    child = os.fork()
+    """Run a function in a child, which has imported jwst as this process has; give the child's process id."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
     if child == 0:
         status = 1
         with contextlib.suppress(BaseException):

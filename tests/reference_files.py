@@ -76,7 +76,7 @@ def run_photom(rate, photom, area):
     """Run the stock photom step on a count rate [DN/s]."""
     step = PhotomStep()
     step.override_photom, step.override_area = str(photom), str(area)
-    result = step.process(rate.copy())
+    result = step.process(rate)
     assert result.meta.cal_step.photom == "COMPLETE"
     return result
 
@@ -86,6 +86,6 @@ def run_flat(model, flat):
     step = FlatFieldStep()
     step.override_flat = str(flat)
     step.override_fflat = step.override_sflat = step.override_dflat = "N/A"  # of NIRSpec; without them CRDS is asked
-    result = step.process(model.copy())
+    result = step.process(model)
     assert result.meta.cal_step.flat_field == "COMPLETE"
     return result

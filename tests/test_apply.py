@@ -122,6 +122,7 @@ def test_undo_needs_only_the_cards(small_exposure):
     ("change", "words"),
     [
         (lambda m: setattr(m.meta.exposure, "type", "NRC_WFSS"), "EXP_TYPE is NRC_WFSS"),
+        (lambda m: setattr(m.meta.instrument, "name", "NIRISS"), "instrument is NIRISS, but the table is for NIRCAM"),
         (lambda m: setattr(m.meta.instrument, "module", "MULTIPLE"), "MODULE is MULTIPLE"),
         (lambda m: setattr(m.meta.instrument, "filter", "F277W"), "has no row for array=long, filter=F277W"),
         (lambda m: setattr(m.meta.ref_file.crds, "context_used", "jwst_0995.pmap"), "CRDS_CTX is jwst_0995.pmap"),
@@ -281,14 +282,6 @@ def test_photmjsr_that_is_not_that_of_the_derivation_is_warned_of(small_exposure
     row = dataclasses.replace(TABLE.row("2", "F200W"), photmjsr={"A": derived, "B": 9.0})
     assert applied(dataclasses.replace(TABLE, rows=(row,)).apply(model)).zero_point == -0.05267
     assert ("check that the table fits this calibration" in caplog.text) == warns
-
-
-def test_another_instrument_is_skipped_whatever_its_detector_says(small_exposure):
-    model = small_exposure()
-    model.meta.instrument.name = "NIRISS"
-    model, decision = correct(model)
-    assert (decision.action, decision.reason) == ("skip", "instrument is NIRISS, but the table is for NIRCAM")
-    np.testing.assert_array_equal(model.data, small_exposure().data)
 
 
 SKY = dataclasses.replace(TABLE.gradient, frame="sky", direction=30.0, origin=(265.0, 69.0))
@@ -506,3 +499,51 @@ def test_an_undo_of_what_was_not_corrected_changes_nothing(small_exposure, statu
         with pytest.raises(ExposureError, match="S_MODOFF is not COMPLETE., so there is nothing to undo"):
             correct(model, inverse=True)
     np.testing.assert_array_equal(model.data, before)
+
+
+# Unusual exposures: no WCS, 64 bits, a part of a detector that is not square, an undone file.
+
+SUBARRAY = (1409, 201, 40, 96)  # first column and row, columns, rows
+
+
+@pytest.mark.parametrize(
+    "change", [lambda m: setattr(m.meta.subarray, "xsize", 2048), lambda m: delattr(m.meta, "wcs")]
+)
+def test_an_offset_alone_is_undone_whatever_became_of_the_wcs(small_exposure, change):
+    """Truth: the exposure before the correction; the factor is one number."""
+    before = small_exposure("NRCA2", "F200W")
+    model, decision = correct(before.copy())
+    assert decision.action == "apply"
+    change(model)
+    undone, decision = correct(model, inverse=True)
+    assert decision.action == "undo"
+    np.testing.assert_allclose(undone.data, before.data, rtol=3e-7)
+
+
+@pytest.mark.parametrize(("detector", "band"), [("NRCALONG", "F444W"), ("NRCA2", "F200W")])
+def test_a_file_of_64_bits_is_written_in_32(make_exposure, tmp_path, detector, band):
+    """Truth: the correction of the same file in 32 bits; columns and rows differ in number."""
+    make_exposure(detector, band, subarray=SUBARRAY).save(str(tmp_path / "a_cal.fits"))
+    with fits.open(tmp_path / "a_cal.fits") as hdulist:
+        hdulist["SCI"].data = hdulist["SCI"].data.astype(float)
+        hdulist.writeto(tmp_path / "b_cal.fits")
+    for name in "ab":
+        assert correct_file(tmp_path / f"{name}_cal.fits", tmp_path / f"{name}.fits").action == "apply"
+    one, other = (fits.getdata(tmp_path / f"{name}.fits", "SCI") for name in "ab")
+    assert one.dtype == other.dtype == np.dtype(">f4")
+    assert one.shape == (96, 40)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_that_was_undone_can_be_corrected_again(small_exposure, tmp_path):
+    """Truth: the first correction of the same file; the ASDF tree has each entry once, and no status after the undo."""
+    small_exposure("NRCALONG", "F444W").save(str(tmp_path / "a_cal.fits"))
+    steps = {"first": "a_cal", "undone": "first", "again": "undone"}
+    for target, source in steps.items():
+        options = {"table": None, "inverse": True} if target == "undone" else {}
+        correct_file(tmp_path / f"{source}.fits", tmp_path / f"{target}.fits", **options)
+        tree = fits.getdata(tmp_path / f"{target}.fits", "ASDF")["ASDF_METADATA"].tobytes()
+        assert tree.count(b" filename:") == 1
+        assert tree.count(b"module_offset: COMPLETE") == (target != "undone")
+    first, again = (fits.getdata(tmp_path / f"{name}.fits", "SCI") for name in ("first", "again"))
+    np.testing.assert_allclose(again, first, rtol=3e-7)

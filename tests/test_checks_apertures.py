@@ -32,6 +32,8 @@ def test_growth_is_the_light_between_the_apertures(sigma):
     light = [2e-5 * enclosed(0.3 * f, wider) - sky * np.pi * (0.3 * f) ** 2 for f in (1, 1.5, 2)]
     expected = -2.5 * np.log10(light[1] / light[0]), -2.5 * np.log10(light[2] / light[1])
     assert (one.growth, one.far_growth) == pytest.approx(expected, abs=3e-4)
+    core = 2e-5 * enclosed(0.15, wider) - sky * np.pi * 0.15**2
+    assert one.compactness == pytest.approx(core / light[0], abs=2e-3)
 
 
 @pytest.mark.parametrize(

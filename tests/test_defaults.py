@@ -4,10 +4,13 @@ import inspect
 import re
 from dataclasses import fields
 
+import click
 import numpy as np
 import pytest
 
+import jwst_modfix
 from jwst_modfix import ModuleOffsetDeriveStep, OffsetTable, derive, fit, simulate
+from jwst_modfix.apply.decide import Correction, Decision, Output
 from jwst_modfix.cli import main
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.forecast import plan_bands, reach_error
@@ -18,6 +21,7 @@ from jwst_modfix.fitting.measurements import Measurements, focal_plane_coordinat
 from jwst_modfix.fitting.pairs import solve_pairs
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import forecast_detectors, judge, table_of_results
+from jwst_modfix.jobs import Cache, Workers
 from jwst_modfix.photometry.columns import select_measurements
 from jwst_modfix.photometry.forced import systematic_error
 from jwst_modfix.photometry.frames import group_epochs
@@ -35,6 +39,10 @@ JWIDF = {"ra": 265.035, "dec": 68.974}
 DRAWN = {"density": 20.0, "faintest": 25.5, "star_fraction": 0.25, "variable_fraction": 0.03, "variable_amplitude": 0.2}
 EFFECTS = {"noise": True, "sky": True, "bad_pixels": True, "saturation": True, "cosmic_rays": 0}
 CONTEXT = "jwst_1130.pmap"  # of Table 2
+ROW = {"pupil": "CLEAR", "subarray": None, "photmjsr": None, "photmjsr_date": None, "photom": None}
+PLOT = {"measurements": None, "ax": None}
+WHERE = {"apply_offset": True, "apply_slope": True, "inverse": False, "on_invalid": "skip", "on_missing": "skip",
+         "on_nothing": "warn"}  # fmt: skip
 
 STATED = [
     (fit, TERMS | FIELDS | DIAGNOSTICS | GRADIENT
@@ -79,6 +87,24 @@ STATED = [
         | dict.fromkeys(("scene", "population", "truth", "effects", "subarray", "wavefronts"))),
     (simulate.observe_sources, {"truth": None, "faintest": np.inf}),
     (simulate.draw_measurements, {"scatter": 0.003, "outlier_fraction": 0.0, "outlier_amplitude": 0.3}),
+    (jwst_modfix.OffsetRow, ROW | {"slope": None, "slope_error": None, "direction": None}),
+    (jwst_modfix.ZeroPointRow, ROW | {"zero_point_error": None, "field": None, "field_error": None, "group": None}),
+    (OffsetTable, {"rows": (), "baseline": "B", "gradient": None, "name": "table"}),
+    (OffsetTable.read, {"path": "packaged"}),
+    (OffsetTable.write, {"overwrite": False}),
+    (OffsetTable.row, {"pupil": "CLEAR", "subarray": None}),
+    (derive, {"workers": 1, "scheduler": None, "cache": None}),
+    (jwst_modfix.plot_offsets, {"ax": None}),
+    (jwst_modfix.plot_residual_map, {"corrected": True, "gridsize": 30, "ax": None}),
+    (jwst_modfix.plot_module_differences, PLOT | {"corrected": False}),
+    (jwst_modfix.plot_sky_map, PLOT | {"epochs": None}),
+    (jwst_modfix.plot_patches, {"epoch_names": None, "ax": None}),
+    (Workers, {"count": 1, "scheduler": None, "threads": 1}),
+    (Cache, {"package": "jwst_modfix.photometry"}),
+    (Correction, WHERE),
+    (Decision, {"reason": "", "level": 20, "array": None, "filter": None, "name": "", "record": None, "warning": "",
+                "is_changed": False}),
+    (Output, {"source": None, "job": None, "is_finished": False}),
 ]  # fmt: skip
 
 # Options of commands, by the names of their parameters; "modfix plan" asks for mmag.
@@ -92,12 +118,33 @@ COMMANDS = {
     "derive-from": {
         "fit_slope": "long", "scale": "modules", "exposure_terms": "auto", "baseline": "B", "field_order": "0"},
     "group": EPOCHS | {"output": "modfix_asn.json"},
+    "check": {"on_invalid": "skip", "on_missing": "skip"},
+    "set": {"pupil": "CLEAR"},
+    "merge": {"validity": "intersection"},
+    **{name: {} for name in ("show", "init", "diff", "convert", "rebase")},
+}  # fmt: skip
+STEPS = {
+    "ModuleOffsetStep": WHERE | {
+        "override_moduleoffset": None, "on_existing": "overwrite", "workers": 1, "scheduler": None, "in_memory": True,
+        "suffix": "modfix", "output_use_model": True,
+    },
+    "ModuleOffsetDeriveStep": {
+        "photometry": "exposure", "catalogs": None, "method": "network", "scale": "modules", "field_order": "0",
+        "exposure_terms": "auto", "drift": "report", "fit_slope": "long", "fit_direction": False, "time_term": "auto",
+        "baseline": "B", "significance": 3.0, "epoch_gap_days": 30.0, "epoch_roll_tolerance": 5.0, "min_snr": 100.0,
+        "faintest": 22.0, "isolation": None, "compactness": None, "reserve_share": 0.2, "seed": 1, "bootstrap": 0,
+        "aperture": "r", "colour_term": False, "allow_mixed": False, "compare": None, "workers": 1, "scheduler": None,
+        "cache": None, "report": True, "suffix": "moduleoffset", "output_ext": ".asdf",
+    },
 }  # fmt: skip
 
 
 def defaults_of(function):
     parameters = inspect.signature(function).parameters.values()
-    return {one.name: one.default for one in parameters if one.default is not one.empty}
+    is_made = "<factory>"  # for each object anew
+    return {
+        one.name: one.default for one in parameters if one.default is not one.empty and repr(one.default) != is_made
+    }
 
 
 @pytest.mark.parametrize(("function", "stated"), STATED, ids=lambda one: getattr(one, "__qualname__", ""))
@@ -110,8 +157,30 @@ def test_defaults_of_a_function(function, stated):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_defaults_of_a_command(command):
-    found = {one.name: one.default for one in main.get_command(None, command).params}
-    assert {name: found[name] for name in COMMANDS[command]} == COMMANDS[command]
+    """Of every option: flags are off, and what is not stated has no default."""
+    context = click.Context(main.get_command(None, command))
+    options = [one for one in context.command.params if isinstance(one, click.Option)]
+    found = {one.name: one.get_default(context) for one in options}
+    values = {name: value for name, value in found.items() if isinstance(value, str | int | float | list | tuple)}
+    is_off = {name for name, value in values.items() if value in (False, ()) and name not in COMMANDS[command]}
+    assert {name: value for name, value in values.items() if name not in is_off} == COMMANDS[command]
+
+
+def test_each_command_is_stated():
+    assert set(main.list_commands(None)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_defaults_of_a_step(name):
+    step = getattr(jwst_modfix, name)()
+    own = [line.split(" = ")[0].strip() for line in step.spec.strip().splitlines()]
+    assert {parameter: getattr(step, parameter) for parameter in own} == STEPS[name]
+
+
+def test_the_pipelines_leave_the_defaults_of_the_step():
+    for pipeline in (jwst_modfix.ModuleOffsetImage2Pipeline(), jwst_modfix.ModuleOffsetImage3Pipeline()):
+        step, stated = pipeline.module_offset, STEPS["ModuleOffsetStep"]
+        assert {parameter: getattr(step, parameter) for parameter in stated} == stated
 
 
 def test_a_derivation_in_python_has_the_defaults_of_the_step():

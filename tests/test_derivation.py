@@ -10,6 +10,7 @@ from derivation_of_magnitudes import CONTEXTS, DRIFT, PHOTMJSR, ROWS, SKY, deriv
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
+from jwst_modfix.fitting.checks import run_score_tests
 from jwst_modfix.photometry.columns import Flag, Photometry
 from jwst_modfix.simulate import detector_geometry
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -262,12 +263,30 @@ def test_reserved_sources_are_whole_and_nothing_is_left_in_them(derivation):
         assert left.sigmas * left.residual > 0
 
 
+def test_score_tests_are_corrected_for_the_number_of_filters_and_have_the_colours(photometry):
+    """Truth: the tests of each solution alone, of two filters, with the colours of what was fitted."""
+    made, headers, epochs = photometry
+    table = made.measurements.copy()
+    table["mag"] += 0.002 * (np.asarray(table["exposure"]) % 6 == 0)
+    for band in derive(replace(made, measurements=table), headers, epochs, exposure_terms="zero").bands:
+        colour = band.colour.values[~band.measurements.reserved]
+        assert band.score_tests == run_score_tests(band.solution, colour=colour, n_bands=2)
+        assert band.score_tests != run_score_tests(band.solution, colour=colour)
+        assert "colour x module" in [test.name for test in band.score_tests]
+
+
 def test_method_pairs_writes_the_values_of_the_pairs(photometry):
     derivation = derive(*photometry, method="pairs")
     for truth in ROWS.values():
         row = derivation.table.row(*truth.key)
-        pairs = band_of(derivation, truth.filter).pairs[truth.array]
+        band = band_of(derivation, truth.filter)
+        pairs, solution = band.pairs[truth.array], band.solution
         assert (row.offset, row.offset_error) == pytest.approx(pairs.value("offset"), abs=1e-6)
+        number, others = solution.names.index(f"offset[{truth.array}]"), 2 if truth.slope else 1
+        assert (
+            np.count_nonzero(solution.covariance[number]) == np.count_nonzero(solution.covariance[:, number]) == others
+        )
+        assert {s.effective_sources for s in solution.status if s.term.kind in ("offset", "slope")} == {pairs.n_sources}
         assert row.offset == pytest.approx(truth.offset, abs=4 * row.offset_error)
     assert derivation.table.row(*LONG.key).slope == pytest.approx(LONG.slope, abs=2e-3)
 

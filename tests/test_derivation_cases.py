@@ -1,6 +1,7 @@
 """Cases of the derivation beside the usual one: clustered sources, other methods, a calibration of no context."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,11 @@ from derivation_of_magnitudes import PHOTMJSR, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
 from one_header import make_header
 
+from jwst_modfix.derivation import derive as derive_module
 from jwst_modfix.derivation import forecast
 from jwst_modfix.derivation.bands import find_times, list_bands, number_times
 from jwst_modfix.derivation.derive import Options
+from jwst_modfix.errors import NoSolutionError
 from jwst_modfix.photometry.columns import Photometry
 from jwst_modfix.report.figures import plot_module_differences
 from jwst_modfix.simulate import detector_geometry
@@ -194,3 +197,37 @@ def test_a_forecast_sees_what_is_eight_pixels_from_the_edge():
     np.testing.assert_allclose([v2, v3], [-x[inside], y[inside]])
     np.testing.assert_allclose([column, row], [x[inside] + 300, y[inside] + 700])
     assert one.radius == pytest.approx(np.hypot(99.5, 49.5) / 10)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"F150W": 90.0}, None),
+        (
+            {"F150W": 90.0, "F200W": 90.0},
+            "exposures must overlap on the sky; F200W: no exposure .*; F150W: no exposure",
+        ),
+        ({"F150W": None}, None),
+        (
+            {"F150W": None, "F200W": None},
+            "an offset needs exposures of both modules through one filter; got F200W: A, F1",
+        ),
+    ],
+    ids=["one apart", "both apart", "one of one module", "both of one module"],
+)
+def test_one_filter_in_which_modules_overlap_is_enough(monkeypatch, second, words):
+    """Truth: module B of a filter is 90 arcsec east of module A, or not there."""
+    headers = {}
+    for number, band in enumerate(("F200W", "F150W")):
+        for module, east in (("A", 0.0), ("B", second.get(band, 0.0))):
+            if east is not None:
+                name = f"{band}_{module}.fits"
+                headers[name] = make_header(f"NRC{module}1", name, east=east, filter=band, identity=(number,))
+    monkeypatch.setattr(derive_module, "_inspect", lambda path: headers[path.name])
+    members = derive_module.Members(tuple(map(Path, headers)), (None,) * len(headers), "made", "made_asn.json")
+    if words is None:
+        assert derive_module.read_members(members) == (list(headers.values()), [])
+    else:
+        with pytest.raises(NoSolutionError, match=f"made_asn.json: {words}"):
+            derive_module.read_members(members)
+    assert derive_module.read_members(members, scale="detectors")[0] == list(headers.values())

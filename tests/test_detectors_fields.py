@@ -8,10 +8,12 @@ from simulated_detectors import draw
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
 from jwst_modfix.fitting.design import DETECTORS_BY_CODE, Choice, legendre, list_powers
+from jwst_modfix.fitting.fields import Structure
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.stability import Drift, describe_drifts, forecast_drifts, list_drifts
 from jwst_modfix.fitting.verdict import forecast_detectors, judge
+from jwst_modfix.text import format_measured
 
 SMALL = ((0.0, 0.0), (15.0, -14.0), (-16.0, 20.0))  # dithers below the gap between the modules
 WIDE = ((0, 0), (50, 10), (-50, -10), (90, 0), (0, 60), (130, 60))
@@ -314,3 +316,84 @@ def test_a_drift_that_is_not_known_is_told_by_the_detector_that_it_moves_most():
     words = describe_drifts([*hidden, known])[1]
     assert words.startswith("epoch 2: a drift of NRCA1, NRCA2, NRCA3 is not separable")
     assert words.endswith("10 mmag of NRCA2 move it by up to 5.0 mmag")
+
+
+@pytest.mark.parametrize(("sigmas", "words"), [(3.9, ""), (4.1, "structure of 2.0 ± 0.2 mmag rms over the array")])
+def test_structure_is_stated_beyond_four_sigma(sigmas, words):
+    """Truth: a mean square of 4 mmag^2; the error of its root is that of the square over twice the root."""
+    found = Structure(square=4e-6, error=4e-6 / sigmas, seen=1.0)
+    assert found.is_significant == bool(words)
+    assert (words in found.words) == (bool(found.words) == bool(words))
+    assert Structure(square=-4e-6, error=1e-6, seen=1.0).rms == 0.0
+
+
+@pytest.fixture(scope="module")
+def turned():
+    """Measurements of two rolls that determine fields and drifts, and what is forecast of both [mag]."""
+    m, _ = draw("limits of fields", rolls=(0.0, 150.0), dithers=4)
+    choice = Choice(scale="detectors", field_order=1)
+    forecast = forecast_terms(m, choice)
+    found = forecast_detectors(forecast, m, "mean")
+    worst = max(max(one.error, one.field_error) for one in found)
+    drifts = forecast_terms(m, Choice(scale="detectors", drift=True))
+    errors = np.sqrt(np.diag(drifts.expect(1 / m.mag_error**2)))[drifts.fitted & drifts.model.mask("drift")]
+    return m, worst, errors.max()
+
+
+@pytest.mark.parametrize(("share", "is_fitted"), [(0.95, True), (1.05, False)])
+def test_fields_are_fitted_up_to_an_error_of_three_mmag(turned, share, is_fitted):
+    """Truth: the error of zero points or fields, the larger of both, grows with that of the measurements."""
+    m, worst, _ = turned
+    found = forecast_terms(
+        replace(m, mag_error=m.mag_error * share * 0.003 / worst), Choice(scale="detectors", field_order=1)
+    )
+    assert found.field_order == is_fitted
+    assert any("exceeds the limit of 3 mmag" in words for words in found.refusals) != is_fitted
+
+
+@pytest.mark.parametrize(("share", "is_fitted"), [(0.95, True), (1.05, False)])
+def test_drifts_are_fitted_up_to_an_error_of_ten_mmag(turned, share, is_fitted):
+    m, _, worst = turned
+    found = forecast_terms(
+        replace(m, mag_error=m.mag_error * share * 0.010 / worst), Choice(scale="detectors", drift=True)
+    )
+    assert (found.fitted & found.model.mask("drift")).any() == is_fitted
+    assert any("exceeds the limit of 10 mmag" in words for words in found.refusals) != is_fitted
+
+
+@pytest.fixture(scope="module")
+def curved():
+    """Solution with fields of order 2, all of whose values and errors are 0, and its terms of NRCA2 by their powers."""
+    solution = fit(draw("curved", dithers=4, spread=0.0)[0], scale="detectors", field_order="2")
+    mine = {
+        t.power: i for i, t in enumerate(solution.model.terms) if t.codes == (2,) and t.kind in ("field", "zero_point")
+    }
+    return replace(solution, values=0 * solution.values, covariance=0 * solution.covariance, structure={}), mine
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_detector_is_off_by_the_largest_difference_over_its_array(curved, sign):
+    """Truth: z = -10 mmag and 10 mmag times P_2 along x: 0 at both edges, -15 mmag in the middle."""
+    solution, mine = curved
+    values, covariance = solution.values.copy(), solution.covariance.copy()
+    others = [i for i, t in enumerate(solution.model.terms) if t.kind == "zero_point" and t.codes != (2,)]
+    values[[mine[None], mine[2, 0]]] = -0.010 * sign, 0.010 * sign
+    covariance[[mine[2, 0], mine[None]], [mine[2, 0], mine[None]]] = 0.001**2
+    result = judge(replace(solution, values=values, covariance=covariance))[2]
+    assert result.detector == "NRCA2"
+    assert result.zero_point == pytest.approx(-0.010 * sign)
+    assert len(others) == 7
+    assert "the detector is off by up to 15.0 mmag" in result.words
+    assert (result.field.rms, result.field_error) == pytest.approx((0.010 / np.sqrt(5), 0.001 / np.sqrt(5)))
+    assert result.cells()[:3] == ["NRCA2", format_measured(-0.010 * sign, 0.001, ""), "+4.47 ± 0.45"]
+
+
+@pytest.mark.parametrize(("share", "is_usable"), [(0.99, True), (1.01, False)])
+def test_a_detector_is_in_the_table_if_the_error_of_its_field_is_at_most_three_mmag(curved, share, is_usable):
+    """Truth: the rms over the array of 3 mmag has an error of 3 mmag sqrt(3) of the coefficient of P_1."""
+    solution, mine = curved
+    values, covariance = solution.values.copy(), solution.covariance.copy()
+    values[mine[1, 0]], covariance[mine[1, 0], mine[1, 0]] = 0.1, 3 * (share * 0.003) ** 2
+    result = judge(replace(solution, values=values, covariance=covariance))[2]
+    assert result.field_error == pytest.approx(share * 0.003)
+    assert result.is_usable == is_usable

@@ -458,43 +458,41 @@ def test_exposures_of_one_detector_have_each_their_own_wcs(model, tmp_path):
 
 
 TRACES = [
-    [("S_MODOFF", "COMPLETE")],
-    [("S_MODOFF", "SKIPPED"), ("MODFOFF", 0.1)],
-    [("S_MODOFF", "SKIPPED"), ("S_MODOFF", "COMPLETE")],
-    [("S_MODOFF", "")],
-    [("S_MODOFF", "T")],
-    [("S_MODOFF", True)],
-    [("S_MODOFF", "FAILED")],
-    [("R_MODOFF", "table.asdf")],
-    [("MODFOFF", 0.1)],
-    [("MODFHASH", "0123")],
+    ("PRIMARY", [("S_MODOFF", "COMPLETE")]),
+    ("PRIMARY", [("S_MODOFF", "SKIPPED"), ("MODFOFF", 0.1)]),
+    ("PRIMARY", [("S_MODOFF", "SKIPPED"), ("S_MODOFF", "COMPLETE")]),
+    ("PRIMARY", [("S_MODOFF", "")]),
+    ("PRIMARY", [("S_MODOFF", "T")]),
+    ("PRIMARY", [("S_MODOFF", True)]),
+    ("PRIMARY", [("S_MODOFF", "FAILED")]),
+    ("PRIMARY", [("R_MODOFF", "table.asdf")]),
+    ("PRIMARY", [("MODFOFF", 0.1)]),
+    ("PRIMARY", [("MODFHASH", "0123")]),
+    ("SCI", [("S_MODOFF", "COMPLETE")]),  # as another tool puts it there
+    ("ERR", [("MODFOFF", 0.1)]),
+    ("VAR_FLAT", [("R_MODOFF", "table.asdf")]),
 ]
+NO_TRACES = [([], None), ([("S_MODOFF", "SKIPPED")], "SKIPPED"), ([("MODFJOB", "0123")], None)]
 
 
-@pytest.mark.parametrize("cards", TRACES, ids=str)
-def test_any_trace_of_a_correction_counts(path, cards):
-    edit(path, lambda hdulist: [hdulist[0].header.append(card) for card in cards])
+@pytest.mark.parametrize(
+    ("name", "cards", "status"),
+    [(*trace, "COMPLETE") for trace in TRACES] + [("PRIMARY", *cards) for cards in NO_TRACES],
+    ids=str,
+)
+def test_any_trace_of_a_correction_counts_and_a_skipped_exposure_or_one_that_was_undone_has_none(
+    path, name, cards, status
+):
+    edit(path, lambda hdulist: [hdulist[name].header.append(card) for card in cards])
     for source in by_each_route(path):
         found = describe(source)
-        assert (found.status, found.failed) == ("COMPLETE", ()), "and no earlier step has failed"
+        assert (found.status, found.failed) == (status, ()), "and no earlier step has failed"
 
 
 def test_a_status_of_our_own_in_the_tree_of_a_model_is_a_trace_and_no_earlier_step(model):
     model.instance["meta"]["cal_step"] |= {"module_offset": "FAILED", "jump": "FAILED"}
     found = describe(model)
     assert (found.status, found.failed) == ("COMPLETE", ("jump",))
-
-
-@pytest.mark.parametrize(
-    ("name", "card"),
-    [("SCI", ("S_MODOFF", "COMPLETE")), ("ERR", ("MODFOFF", 0.1)), ("VAR_FLAT", ("R_MODOFF", "table.asdf"))],
-)
-def test_cards_that_another_tool_has_put_into_the_header_of_the_pixels_are_a_trace(path, name, card):
-    edit(path, lambda hdulist: hdulist[name].header.append(card))
-    for source in by_each_route(path):
-        assert describe(source).status == "COMPLETE"
-    edit(path, lambda hdulist: hdulist[name].header.remove(card[0]))
-    assert describe(path).status is None
 
 
 @pytest.mark.parametrize(
@@ -524,14 +522,6 @@ def test_the_tree_alone_is_a_trace(path):
         model.save(str(path))
     for source in by_each_route(path):
         assert describe(source).status == "COMPLETE"
-
-
-@pytest.mark.parametrize(("cards", "status"), [([], None), ([("S_MODOFF", "SKIPPED")], "SKIPPED"),
-                                               ([("MODFJOB", "0123")], None)])  # fmt: skip
-def test_a_skipped_exposure_and_one_that_was_undone_are_not_corrected(path, cards, status):
-    edit(path, lambda hdulist: [hdulist[0].header.append(card) for card in cards])
-    for source in by_each_route(path):
-        assert describe(source).status == status
 
 
 def failing(error):

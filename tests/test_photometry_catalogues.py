@@ -70,8 +70,11 @@ def test_magnitudes_at_pixels(read):
 @pytest.mark.parametrize(("given", "expected"), [(["b", "c", "a"], ["a", "b", "c"]), ([70, 5, 9], [5, 9, 70])])
 def test_sources_keep_the_names_of_the_user(read, given, expected):
     """Truth: rows are sorted by name, each source is in two exposures; names are text or numbers as in the input."""
-    found = read(make_table(source=np.tile(given, 2)))
+    found, known = read(make_table(source=np.tile(given, 2))), read(make_table(), names=["known.ecsv"])
     assert found["name"].tolist() == np.repeat(expected, 2).tolist()
+    for name in ("RA", "Dec", "isolation", "mag", "V2"):
+        places = [dict(zip(t["x"].round(3).tolist(), t[name].tolist(), strict=True)) for t in (found, known)]
+        assert places[0] == places[1], name
 
 
 @pytest.mark.parametrize("row", [0, 3, 4])
@@ -207,6 +210,9 @@ def test_sources_must_be_in_two_exposures_of_one_filter(headers, tmp_path, colum
         ({"x": None}, "must have the columns x and y or RA and Dec"),
         ({"exposure": None}, "must have the column exposure, or the name of one member as its own; it has source"),
         ({"mag": [20.0, np.nan] * 3}, "column mag must be finite; row 2 has nan"),
+        ({"mag": np.ma.masked_equal([20.0, 21.0] * 3, 21.0)}, "column mag must be finite; row 2 has nan"),
+        ({"mag_error": np.ma.masked_equal([0.01, 0.02] * 3, 0.02)}, "column mag_error must be finite; row 2 has nan"),
+        ({"x": np.ma.masked_equal(np.tile(X, 2), X[2])}, "column x must be finite; row 3 has nan"),
         ({"mag_error": [0.01, -0.1] * 3}, "column mag_error must be more than 0; row 2 has -0.1"),
         ({"mag_error": [0.0, 0.1] * 3}, "column mag_error must be more than 0; row 1 has 0.0"),
         ({"exposure": ["jw02738001001_02101_00001_nrc"] * 6}, "row 1, 'jw02738001001_02101_00001_nrc', names no memb"),

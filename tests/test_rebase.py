@@ -274,9 +274,9 @@ def test_an_offset_takes_up_the_mean_and_a_slope_the_gradient_of_both_modules(tm
 
     flats = []
     for detector, aperture in (("NRCALONG", "NRCA5_FULL"), ("NRCBLONG", "NRCB5_FULL")):
-        x, y = (grid.ravel() for grid in np.meshgrid(*[np.arange(2048) + 1.0] * 2))
+        x, y = (grid.ravel() for grid in np.meshgrid(*[np.arange(4.5, 2048, 8)] * 2))  # centres of 8 x 8 pixels
         v2, _ = pysiaf.Siaf("NIRCam")[aperture].sci_to_tel(x, y)
-        u = (v2.reshape(FULL) + 1.74) / 60
+        u = np.kron((v2.reshape(256, 256) + 1.74) / 60, np.ones((8, 8)))
         new = 10 ** (0.4 * (0.004 * u + 0.006 * (detector[3] == "A")))
         pair = [write_flat(tmp_path / f"{side}_{detector}.fits", detector, data, band=("F444W", "CLEAR"))
                 for side, data in (("old", np.ones(FULL)), ("new", new))]  # fmt: skip
@@ -583,7 +583,7 @@ def test_a_list_of_photmjsr_is_refused_by_its_row(modfix, text, words):
     ("name", "words"),
     [
         ("pipe", "pipe: is not a regular file"),
-        ("https://example.org/list.csv", "is not a file on this computer; download it and give its path"),
+        ("https://example.org/list.csv", "is a URL; download the file and give the copy"),
         ("none.csv", "none.csv: cannot be read: No such file or directory"),
     ],
 )

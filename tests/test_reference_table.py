@@ -6,8 +6,6 @@ import json
 import logging
 import pickle
 import re
-import subprocess
-import sys
 
 import asdf
 import numpy as np
@@ -179,7 +177,10 @@ def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkey
     [
         (lambda: OffsetTable.read(None), "a table must be a path or the word packaged, got None"),
         (lambda: OffsetTable.read(b"mine.asdf"), "a table must be a path or the word packaged, got b'mine.asdf'"),
-        (lambda: OffsetTable.read("s3://bucket/mine.asdf"), "s3://bucket/mine.asdf: is not a file on this computer"),
+        (
+            lambda: OffsetTable.read("s3://bucket/mine.asdf"),
+            "s3://bucket/mine.asdf: is a URL; download the file and give",
+        ),
         (
             lambda: OffsetTable.read("~nobody_at_all/mine.asdf"),
             "~nobody_at_all/mine.asdf: cannot be read: No such file",
@@ -294,13 +295,6 @@ def test_every_imaging_band_is_accepted_without_a_warning(tmp_path, caplog):
     OffsetTable(rows=rows, meta={"description": "d"}).write(tmp_path / "mine.asdf")
     OffsetTable.read(tmp_path / "mine.asdf")
     assert not caplog.records
-
-
-def test_reading_imports_neither_astropy_nor_the_pipeline():
-    code = "import sys; from jwst_modfix import OffsetTable; OffsetTable.read(); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    packages = {name.partition(".")[0] for name in done.stdout.split()}
-    assert not packages & {"jwst", "stdatamodels", "stpipe", "astropy", "asdf"}
 
 
 # Table 2 of Ma et al. (2023): offset, its error, slope, its error.

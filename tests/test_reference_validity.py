@@ -186,7 +186,7 @@ def test_a_missing_zero_point_is_named_by_its_detector():
 @pytest.mark.parametrize(
     ("photmjsr", "photom", "is_warned"),
     [(0.4, "a.fits", False), (0.41, "a.fits", False), (0.41, "b.fits", True), (0.41, None, True),
-     (0.4003, "b.fits", False), (0.4005, "b.fits", True)],
+     (0.4003, "b.fits", False), (0.4005, "b.fits", True), (0.39, "b.fits", True), (0.3997, "b.fits", False)],
 )  # fmt: skip
 def test_another_photmjsr_of_the_same_photom_file_is_its_time_dependence(kind, photmjsr, photom, is_warned):
     if kind == "offset":

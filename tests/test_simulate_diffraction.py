@@ -68,6 +68,15 @@ def test_light_in_a_circle_is_that_of_the_autocorrelation_of_the_pupil(name, rad
     assert encircled(diffract(wavefront, light, 0.004), radius, 0.004) == pytest.approx(expected, abs=5e-4)
 
 
+def test_three_wavelengths_stand_for_a_band():
+    """Truth: the mean of PSFs of the pivot wavelength and of 0.4 bandwidths to either side of it."""
+    known, wavefront = Band.named("F200W"), draw(60.0, 80.0).modules["A"]
+    narrow = [Band(name="n", filter="F200W", pupil="CLEAR", wavelength=1.990 + share * 0.461, bandwidth=0.0)
+              for share in (-0.4, 0.0, 0.4)]  # fmt: skip
+    expected = np.mean([diffract(wavefront, one, 0.03) for one in narrow], axis=0)
+    np.testing.assert_allclose(diffract(wavefront, known, 0.03), expected, rtol=1e-9, atol=1e-15)
+
+
 def test_modules_share_the_segments_but_not_the_rest():
     """The shared part has 0.6 of the smaller rms, so the two differ by sqrt(a^2 + b^2 - 2 0.36 a^2) on the mean."""
     differences = []

@@ -47,7 +47,7 @@ def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, tow
         ({"y": [10.0, np.inf]}, "y must be finite"),
         ({"colour": [0.0, np.nan]}, "colour must be finite"),
         ({"mag_error": [0.01, 0.0]}, "mag_error must be positive; row 1 has 0"),
-        ({"mag": [-10.1, 20.0]}, "mag must be from -10 to 50; row 0 has -10.1"),
+        ({"mag": [20.0, -10.1]}, "mag must be from -10 to 50; row 1 has -10.1"),
         ({"mag": [20.0, 99.0]}, "mag must be from -10 to 50; row 1 has 99: leave rows out that were not measured"),
         ({"array": ["1", "5"]}, "array must be one of 1, 2, 3, 4, long; row 1 has '5'"),
         ({"module": ["A", "C"]}, "module must be one of A, B; row 1 has 'C'"),
@@ -98,9 +98,19 @@ def astropy_table(**changes):
 
 
 def test_tables_go_out_and_come_back():
-    m = table(RA=[10.0, 11.0], Dec=[1.0, 2.0], x=[5.0, 6.0], y=[7.0, 8.0], reserved=[False, True], pupil="F162M")
+    m = table(
+        RA=[10.0, 11.0],
+        Dec=[1.0, 2.0],
+        x=[5.0, 6.0],
+        y=[7.0, 8.0],
+        colour=[0.0, 1.0],
+        reserved=[False, True],
+        pupil="F162M",
+    )
     made = m.to_table()
-    assert (str(made["V2"].unit), str(made["mag"].unit), str(made["RA"].unit)) == ("arcsec", "mag", "deg")
+    units = {"mag": "mag", "mag_error": "mag", "V2": "arcsec", "V3": "arcsec", "x": "pix", "y": "pix", "RA": "deg"}
+    units |= {"Dec": "deg", "colour": "mag"}
+    assert {name: str(made[name].unit) for name in made.colnames if made[name].unit is not None} == units
     again = Measurements.from_table(made)
     for name in ("source", "array", "mag", "V3", "RA", "y", "reserved"):
         np.testing.assert_array_equal(getattr(again, name), getattr(m, name))

@@ -125,15 +125,19 @@ def test_a_missing_member_that_is_not_science_is_a_warning(asn, pair, caplog):
     assert caplog.text.count("the correction does not need it") == 1, "the background of before"
 
 
-def test_science_members_may_be_in_a_later_product_only(asn, pair):
-    def split(content):
-        content["products"].append({"name": "second", "members": members(content)[:2]})
-        del members(content)[:2]
+def test_science_members_may_be_in_any_product(asn, pair):
+    """The first product has none."""
 
-    assert_corrected(models_of(correct("out", asn(split))), pair)
-    asn(lambda content: content["products"].pop())
+    def split(content):
+        content["products"] += [{"name": str(number), "members": [members(content).pop(0)]} for number in (2, 3)]
+
+    path = asn(split)
+    assert_corrected(models_of(ModuleOffsetStep.call(path)), pair)
+    assert_corrected(models_of(correct("out", path)), pair)
+    assert [len(product["members"]) for product in written()["products"]] == [1, 1, 1]
+    asn(lambda content: content["products"].__delitem__(slice(1, 3)))
     with pytest.raises(AssociationError, match="has no member of exptype science"):
-        correct("none", "data/set_asn.json")
+        correct("none", path)
 
 
 def test_a_bad_member_of_two_products_is_named_once(asn):
@@ -452,11 +456,3 @@ def test_associations_are_written_without_the_formats_that_the_pipeline_deprecat
     modfix("group", "data", "-o", "data/made_asn.json")
     assert len(read_association("data/made_asn.json").science) == 2
     ModelLibrary("data/made_asn.json")  # as the stock pipeline opens it
-
-
-def test_association_objects_and_dicts_are_taken_as_the_stock_steps_take_them(pair_folder, pair, monkeypatch):
-    """Truth: A2 scaled, B2 as it was; members are relative to the working directory."""
-    monkeypatch.chdir("data")
-    made = asn_from_list(names(pair), rule=DMS_Level3_Base, product_name="mosaic")
-    for given in (made, json.loads(json.dumps(made.data, default=dict))):
-        assert_corrected(models_of(ModuleOffsetStep.call(given)), pair)

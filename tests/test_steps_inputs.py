@@ -4,6 +4,7 @@ Truth of what is corrected: Table 2, array 2 in F200W, Delta_AB = -52.67 mmag wi
 """
 
 import bz2
+import gc
 import gzip
 import json
 import os
@@ -213,7 +214,7 @@ def test_catalogues_and_tables_that_are_urls_are_refused_as_that(pair_folder, pa
     given = [f"data/{name}" for name in names(pair)]
     with pytest.raises(ModuleOffsetError, match="c.ecsv: is a URL"):
         read_catalogues(["s3://bucket/c.ecsv"], [read_header(path) for path in given], None)
-    with pytest.raises(ModuleOffsetError, match="mine.asdf: is not a file on this computer"):
+    with pytest.raises(ModuleOffsetError, match="mine.asdf: is a URL; download the file and give the copy"):
         ModuleOffsetStep.call(given, override_moduleoffset="s3://bucket/mine.asdf")
 
 
@@ -330,3 +331,15 @@ def test_a_table_that_is_a_model_is_named_in_one_line_of_the_log(pair, caplog):
     (parameters,) = [record.getMessage() for record in caplog.records if "parameters are" in record.getMessage()]
     assert "override_moduleoffset: ma2023_table2.asdf" in parameters
     assert len(parameters.splitlines()) < 40
+
+
+@pytest.mark.parametrize(("frozen", "calls"), [(0, ["freeze", "unfreeze"]), (7, [])])
+def test_a_run_that_fails_leaves_the_garbage_collector_as_it_was(monkeypatch, frozen, calls):
+    """Objects that the user froze stay frozen, and others do not stay so."""
+    made = []
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: frozen)
+    monkeypatch.setattr(gc, "freeze", lambda: made.append("freeze"))
+    monkeypatch.setattr(gc, "unfreeze", lambda: made.append("unfreeze"))
+    with pytest.raises(ExposureError, match="absent_cal.fits"):
+        ModuleOffsetStep().run("absent_cal.fits")
+    assert made == calls

@@ -1,5 +1,6 @@
 """The step: every kind of input, associations in and out, hooks, and no network."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -14,10 +15,10 @@ from jwst.stpipe import Step
 from one_correction import correct
 from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names, run_strun, run_strun_here
 from stdatamodels.jwst import datamodels
-from stpipe import config_parser
+from stpipe import config_parser, crds_client
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
-from jwst_modfix.errors import ModuleOffsetError
+from jwst_modfix.errors import ModuleOffsetError, NoSolutionError
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 
@@ -197,17 +198,6 @@ def test_members_that_are_no_science_members_are_left_alone(pair, kind):
     assert [model.meta.cal_step.instance.get("module_offset") for model in result] == [None, "COMPLETE"]
 
 
-def test_all_products_of_an_association_are_in_the_library(pair_folder, pair):
-    content = json.loads(Path("data/set_asn.json").read_text())
-    first, second, _ = content["products"][0]["members"]
-    content["products"] = [{"name": "one", "members": [first]}, {"name": "two", "members": [second]}]
-    Path("data/two_asn.json").write_text(json.dumps(content))
-    assert_corrected(models_of(ModuleOffsetStep.call("data/two_asn.json")), pair)
-    result = ModuleOffsetStep.call("data/two_asn.json", save_results=True, output_dir="out")
-    assert_corrected(models_of(result), pair)
-    assert len(json.loads(Path("out/two_modfix_asn.json").read_text())["products"]) == 2
-
-
 @pytest.mark.parametrize("name", ["packaged", "~/mine.asdf", "$TABLES/mine.asdf", "mine.asdf"])
 def test_names_of_tables_are_expanded(pair_folder, pair, monkeypatch, name):
     """Truth: the packaged table, under each of its names."""
@@ -258,26 +248,23 @@ def test_cal_ver_and_the_context_stay(pair_folder, pair):
     assert "module_offset" in result.cal_logs.instance
 
 
-@pytest.mark.parametrize("name", ["modfix", "modfix_derive", "calwebb_image3_modfix"])
-def test_the_asdf_file_and_the_cfg_file_state_the_same_parameters(name):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("modfix", "ModuleOffsetStep"), ("modfix_derive", "ModuleOffsetDeriveStep"),
+     ("calwebb_image3_modfix", "ModuleOffsetImage3Pipeline")],
+)  # fmt: skip
+def test_the_asdf_file_and_the_cfg_file_make_the_same_step_of_the_same_parameters(name, kind):
     """Truth: the steps that stpipe makes of both, with every parameter."""
-    cfg, asdf = (Step.from_config_file(str(CONFIG / f"{name}.{kind}")) for kind in ("cfg", "asdf"))
-    assert type(cfg) is type(asdf)
+    cfg, asdf = (Step.from_config_file(str(CONFIG / f"{name}.{suffix}")) for suffix in ("cfg", "asdf"))
+    assert type(cfg).__name__ == type(asdf).__name__ == kind
     assert cfg.name == asdf.name
     assert cfg.get_pars() == asdf.get_pars()
-    stated = [config_parser.load_config_file(str(CONFIG / f"{name}.{kind}")) for kind in ("cfg", "asdf")]
+    if name != "modfix_derive":
+        step = getattr(cfg, "module_offset", cfg)
+        assert (step.suffix, step.on_invalid, step.apply_slope) == ("modfix", "skip", True)
+    stated = [config_parser.load_config_file(str(CONFIG / f"{name}.{suffix}")) for suffix in ("cfg", "asdf")]
     names = [{**one, **one.get("steps", {}).get("module_offset", {})}.keys() for one in stated]
     assert names[0] - {"steps"} == names[1] - {"steps"}
-
-
-@pytest.mark.parametrize(
-    "name", [f"{name}.{kind}" for name in ("modfix", "calwebb_image3_modfix") for kind in ("cfg", "asdf")]
-)
-def test_each_config_builds_its_step(name):
-    step = Step.from_config_file(str(CONFIG / name))
-    assert type(step).__name__ in ("ModuleOffsetStep", "ModuleOffsetImage3Pipeline")
-    module_offset = getattr(step, "module_offset", step)
-    assert (module_offset.suffix, module_offset.on_invalid, module_offset.apply_slope) == ("modfix", "skip", True)
 
 
 def test_every_parameter_has_a_help_text():
@@ -331,3 +318,15 @@ def test_an_asdf_exposure_is_corrected(pair, tmp_path):
     pair[0].save(str(tmp_path / "jw_cal.asdf"))
     result = ModuleOffsetStep.call(str(tmp_path / "jw_cal.asdf"))
     np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
+
+
+@pytest.mark.parametrize("step", ["module_offset", "module_offset_derive"])
+def test_no_server_is_asked(pair_folder, pair, monkeypatch, step):
+    """Truth: every way in which stpipe asks CRDS for a file or a context."""
+    asked = []
+    monkeypatch.delenv("STPIPE_DISABLE_CRDS_STEPPARS", raising=False)
+    for name in ("check_reference_open", "get_context_used", "get_multiple_reference_paths", "get_reference_file"):
+        monkeypatch.setattr(crds_client, name, lambda *args, **_: asked.append(args))
+    with contextlib.suppress(NoSolutionError):  # of the derivation, as the exposures do not overlap
+        Step.from_cmdline([step, *(f"data/{name}" for name in names(pair))])
+    assert asked == []

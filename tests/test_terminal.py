@@ -15,23 +15,15 @@ from astropy.io import fits
 from jwst.datamodels import ModelContainer, ModelLibrary
 from pair_of_exposures import names
 from stpipe.exceptions import StpipeExitException
+from strun import strun
 
 from jwst_modfix import ModuleOffsetImage3Pipeline, ModuleOffsetStep
 from jwst_modfix.apply.decide import Correction, correct_members
 from jwst_modfix.errors import AlreadyCorrectedError, ExposureError
 from jwst_modfix.text import annotate, log_result, results_shown_plain, show_progress
 
-STRUN = str(Path(sys.executable).with_name("strun"))
 ASN = "data/set_asn.json"
 NOTHING = "nothing is corrected: 2 exposures left unchanged; derive a table: strun module_offset_derive"
-
-
-def strun(*words, **variables):
-    """Run strun in a terminal of 80 columns: its status, and the lines of stderr and of stdout."""
-    environment = os.environ | {"COLUMNS": "80", "STPIPE_DISABLE_CRDS_STEPPARS": "true"} | variables
-    done = subprocess.run([STRUN, *words], capture_output=True, text=True, check=False, env=environment)
-    assert "Traceback" not in done.stderr + done.stdout
-    return done.returncode, done.stderr.splitlines(), done.stdout.splitlines()
 
 
 @pytest.fixture

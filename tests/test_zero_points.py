@@ -212,14 +212,6 @@ def test_the_undo_believes_no_damaged_field(small_exposure, change, words):
     np.testing.assert_array_equal(model.data, before)
 
 
-@pytest.mark.parametrize(("ratio", "warns"), [(0.9, True), (1.1, True), (1.0005, False)])
-def test_photmjsr_that_is_not_that_of_the_row_is_warned_of(small_exposure, caplog, ratio, warns):
-    model = small_exposure("NRCA2", "F200W")
-    table = table_of(photmjsr=model.meta.photometry.conversion_megajanskys / ratio)
-    assert applied(table.apply(model)) is not None
-    assert ("check that the table fits this calibration" in caplog.text) == warns
-
-
 def test_groups_without_a_common_scale_are_warned_of(small_exposure, caplog):
     row = {"filter": "F200W", "zero_point": 0.01}
     rows = [ZeroPointRow(detector=d, group=g, **row) for d, g in (("NRCA1", 1), ("NRCA2", 1), ("NRCB1", 2))]

@@ -2,7 +2,7 @@
 All ten detectors
 =================
 
-With ``scale="detectors"`` every detector that sources link to the others gets a zero point, in the place of the offset
+With ``scale="detectors"`` every detector that sources link to the others gets a zero point, instead of the offset
 between the modules.
 """
 

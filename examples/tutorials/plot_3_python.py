@@ -89,7 +89,7 @@ print(mine.to_table())
 # --------
 #
 # `OffsetTable.factor` gives the factor of one exposure, a file or a data model, and `OffsetTable.apply` a corrected
-# copy. `applied` reads what was removed from an exposure. Here the exposure is a simulated subarray of 64 x 64 pixels.
+# copy. `applied` reads what was taken out of an exposure. Here the exposure is a simulated subarray of 64 x 64 pixels.
 from jwst_modfix import applied
 
 subarray = simulate.Subarray(xstart=900, ystart=900, xsize=64, ysize=64)

@@ -36,7 +36,7 @@ from jwst_modfix.table.validity import (
 from jwst_modfix.text import annotate, count_nouns, log, log_result, plain_text, show_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 _VERSION = importlib.metadata.version("jwst-modfix")
 _ALIGNMENT = 1.0  # arcmin; tweakreg shifts the sky by less
@@ -66,9 +66,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Output:
-    """The file that holds the corrected copy of another file."""
+    """The file that holds the corrected copy of another file, or of a model."""
 
     path: Path
+    source: Path | None = None  # None for a model
     job: str | None = None  # identifies input, table, parameters and version
     is_finished: bool = False  # by a former run
 
@@ -298,35 +299,40 @@ def correct_file(path: Path, target: Path, correction: Correction, job: str | No
 
 
 def correct_members(members: Iterable[Any], correction: Correction, *, total: int,
-                    outputs: Mapping[Path, Output] | None = None, product: Path | None = None, workers: int = 1,
+                    outputs: Iterable[Output] = (), product: Path | None = None, workers: int = 1,
                     scheduler: str | None = None) -> tuple[list[Decision], list[Any]]:  # fmt: skip
     """Correct files and models in their order, and log and return what was done.
 
     A file that has an output is corrected into it, and its result is what the detectors of its exposure share. Any
     other member is corrected in memory, and its result is the model. `product` is the association of the outputs.
     """
-    outputs, decisions, results = outputs or {}, [], []
-    jobs = [(path, out.path, correction, out.job, product) for path, out in outputs.items() if not out.is_finished]
+    decisions, results = [], []
+    by_source = {output.source: output for output in outputs if output.source}
+    jobs = [
+        (source, output.path, correction, output.job, product)
+        for source, output in by_source.items()
+        if not output.is_finished
+    ]
     shown = show_progress(members, "Undoing" if correction.inverse else "Correcting", total=total, has_lines=False)
     with contextlib.ExitStack() as stack:
         stack.callback(shown.close)
         written = itertools.starmap(correct_file, jobs)
-        if len(outputs) > 1:
+        if len(by_source) > 1:
             team = Workers(count=workers, scheduler=scheduler, threads=2)  # one file is written while another is read
             written = team.map(correct_file, jobs, [path.name for path, *_ in jobs])
             stack.callback(written.close)
         for member in shown:
-            output = outputs.get(member) if isinstance(member, Path) else None
+            output = by_source.get(member) if isinstance(member, Path) else None
             try:
                 if output is None or output.is_finished:
                     decision, result = _former(member, output) if output else _correct_in_memory(member, correction)
                 else:
                     decision, result = next(written)
             except ModuleOffsetError as error:
-                if len(outputs) < 2:
+                if len(by_source) < 2:
                     raise
                 raise type(error)(
-                    f"{error}; at least {len(decisions)} of {len(outputs)} outputs are complete and kept; "
+                    f"{error}; at least {len(decisions)} of {len(by_source)} outputs are complete and kept; "
                     "run again with on_existing='skip'"
                 ) from error
             _log_warning(decision)

@@ -19,6 +19,7 @@ from jwst_modfix.exposure import (
     OpenExposure,
     is_ours,
     open_exposure,
+    read_header,
 )
 from jwst_modfix.table.table import FRAMES, Field
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from jwst_modfix.exposure import Exposure
 
-__all__ = ["AppliedOffset", "applied", "describe_applied", "job_card", "read_record"]
+__all__ = ["AppliedOffset", "applied", "describe_applied", "find_foreign", "find_unfinished", "job_card", "read_record"]
 
 # Field, FITS keyword, comment of the card.
 _CARDS = (
@@ -272,3 +273,26 @@ def job_card(job: str, header: Any) -> tuple[str, str, str]:
     lines = [str(header.cards[key]).rstrip() for key in dict.fromkeys(header) if key == "DATE" or is_ours(key)]
     signature = hashlib.sha256("\n".join([job, *lines]).encode()).hexdigest()[:16]
     return (JOB_KEYWORD, f"{job.partition(' ')[0]}-{signature}", "Hash of table, input, record and DATE")
+
+
+def find_unfinished(target: Path, job: str | None) -> str:
+    """Find why a file is not the finished output of a job; empty where it is."""
+    if job is None:
+        return "an exposure in memory does not say what file it is"
+    if target.suffix != ".fits":
+        return "only a FITS file says what it is the output of"
+    try:
+        with open_exposure(target):
+            return find_foreign(target, job)
+    except ExposureError as error:
+        return str(error).removeprefix(f"{target}: ")
+
+
+def find_foreign(target: Path, job: str) -> str:
+    """Find by its header why a file is not the output of a job; empty where it is."""
+    header = read_header(target)
+    if JOB_KEYWORD not in header:
+        return f"it has no {JOB_KEYWORD}, so nothing says what it is the output of"
+    if header[JOB_KEYWORD] != job_card(job, header)[1] or header.get("FILENAME") != target.name:
+        return "it is of another input, table, parameter or version, or was changed or saved again since"
+    return ""

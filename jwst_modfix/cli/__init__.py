@@ -1,4 +1,4 @@
-"""The command line: ``modfix``, one module for each subcommand."""
+"""The command line: ``modfix``, its subcommands, by what they work on."""
 
 from jwst_modfix.cli.commands import main
 

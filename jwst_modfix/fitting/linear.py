@@ -199,7 +199,7 @@ def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Information:
-    """What measurements tell of the terms: their normal matrix."""
+    """Information of measurements on the terms: their normal matrix."""
 
     matrix: np.ndarray  # (n_terms, n_terms), magnitudes of sources eliminated
     gram: np.ndarray  # (n_terms, n_terms), before that
@@ -340,7 +340,7 @@ class LinearSystem:
         return left
 
     def inform(self, weight: np.ndarray) -> Information:
-        """Compute what weighted measurements tell of the terms."""
+        """Compute the information of weighted measurements on the terms."""
         # The last result is kept, as several questions are asked of the same weights.
         if not self._last or not np.array_equal(self._last[0][0], weight):
             gram = self.design.gram(weight)

@@ -142,7 +142,7 @@ class Measurements:
         self._check_times()
 
     def _check_times(self) -> None:
-        """Refuse a time that is in two epochs: one term would stand for both."""
+        """Refuse a time that is in two epochs: it would have one term for both."""
         row = _find_mixed(self.time, self.epoch)
         if row is not None:
             epochs = np.unique(self.epoch[self.time == self.time[row]])

@@ -18,7 +18,7 @@ from jwst_modfix.fitting.verdict import DetectorResult, conclude, judge
 from jwst_modfix.table.table import ARRAYS
 
 SKY_FLOOR = 0.015
-"""Error of each zero point from the sky [mag], beside the scatter: what sky and sources differ by on NIRCam."""
+"""Error of a zero point from the sky [mag] in addition to its scatter: how sky and sources differ on NIRCam, rms."""
 
 # A level is a mean over millions of pixels: few exposures give its scatter.
 _MIN_EXPOSURES = 4

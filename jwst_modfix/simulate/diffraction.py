@@ -129,7 +129,7 @@ def _scale(wavefront: Array, rms: float) -> Array:
 def diffract(wavefront: Array, band: Band, step: float) -> Array:
     """Compute the PSF of a wavefront [nm] as shares of light in steps [arcsec].
 
-    Three wavelengths stand for the band; the source is in the middle of the image, whose side is odd.
+    Three wavelengths represent the band; the source is in the middle of the image, whose side is odd.
     """
     number = int(_REACH[band.channel] / step)
     place, (aperture, _) = np.arange(-number, number + 1) * step * _ARCSEC, _grid(SAMPLES)

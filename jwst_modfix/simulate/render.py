@@ -151,10 +151,10 @@ def _add_galaxy(
         _add_stamp(image, columns, rows, shares[place] * flux / stamp.sum(), stamp)
 
 
-def _stamp(center: float, sigma: float) -> Array:
+def _stamp(centre: float, sigma: float) -> Array:
     """Find the pixels within reach of a centre along one axis."""
     half = int(np.ceil(_REACH * sigma)) + 1
-    return np.arange(round(float(center)) - half, round(float(center)) + half + 1)
+    return np.arange(round(float(centre)) - half, round(float(centre)) + half + 1)
 
 
 def _integrate(offset: Array, sigma: float) -> Array:

@@ -175,8 +175,8 @@ def scene_around(
 def _reach(exposure: Exposure, ra: float, dec: float) -> float:
     """Find the distance of an exposure's farthest corner from a position [arcsec]."""
     v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 0, 2047, 2047]), np.array([0, 2047, 0, 2047]))
-    center_v2, center_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
-    return float(np.hypot(v2 - center_v2, v3 - center_v3).max())
+    centre_v2, centre_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
+    return float(np.hypot(v2 - centre_v2, v3 - centre_v3).max())
 
 
 def _draw_positions(rng: np.random.Generator, number: int, ra: float, dec: float, radius: float) -> tuple[Array, Array]:

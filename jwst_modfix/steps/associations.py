@@ -7,13 +7,14 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import locate, written_whole
+from jwst_modfix.errors import AssociationError, OutputError
+from jwst_modfix.exposure import JOB_KEYWORD, read_header
+from jwst_modfix.files import identify, locate, written_whole
 from jwst_modfix.text import has_hidden, is_url, log
 
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
@@ -74,7 +75,9 @@ class Association:
             if not is_science(member) and not os.path.isfile(path):  # noqa: PTH113 - no error for an impossible name
                 log.warning("%s: no such file; it is not a science member, and the correction does not need it", path)
 
-    def corrected(self, suffix: str, path: Path | None, renamed: Mapping[Path, Path]) -> Association:
+    def corrected(
+        self, suffix: str, path: Path | None = None, renamed: Mapping[Path | None, Path] | None = None
+    ) -> Association:
         """Describe the corrected association.
 
         Its products have other names, so that a corrected mosaic does not replace an uncorrected one. Paths
@@ -82,7 +85,7 @@ class Association:
         """
 
         def place(source: Path, is_exposure: bool) -> str:
-            target = renamed.get(source, source) if is_exposure else source
+            target = renamed.get(source, source) if renamed and is_exposure else source
             return os.path.relpath(target, path.parent) if path else str(target)
 
         content = plain_copy(self.content)
@@ -120,6 +123,27 @@ def read_association(source: Any) -> Association:
     if path is None and "table_name" not in content:
         stem = Path(content["products"][0]["name"]).name
     return Association(content, folder, stem, path)
+
+
+def refuse_mixture(path: Path, folder: Path, names: Collection[str], correction: str) -> None:
+    """Refuse to mix outputs of two corrections in an association of their folder."""
+    try:
+        association = read_association(path)
+    except AssociationError:
+        return
+    members = [member for member in association.science if identify(member.parent) == identify(folder)]
+    shared = sorted({member.name for member in members}.intersection(names))
+    others = [
+        member.name
+        for member in members
+        if identify(member) and str(read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
+    ]
+    if shared and others:
+        others.sort(key=shared.__contains__)  # name one that stays, where there is one
+        raise OutputError(
+            f"{path}: names {', '.join(shared)}, to be written now, and {others[0]} of another table, parameters "
+            f"or version: set output_dir, or remove {path.name}"
+        )
 
 
 def write_association(association: Association) -> None:

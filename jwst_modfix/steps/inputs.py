@@ -1,14 +1,15 @@
-"""Steps that work offline; inputs: files, folders, associations, models."""
+"""Steps that work offline: what their inputs name, folders of outputs, libraries."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import logging
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,20 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from stpipe import config_parser
 from stpipe.exceptions import StpipeExitException
 
-from jwst_modfix.errors import AssociationError, ModuleOffsetError
-from jwst_modfix.exposure import open_exposure
-from jwst_modfix.files import explained
-from jwst_modfix.steps.associations import Association, is_science, plain_copy, read_association, rename_product
+from jwst_modfix.apply.decide import Correction, Output
+from jwst_modfix.apply.record import find_foreign, find_unfinished
+from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
+from jwst_modfix.exposure import open_exposure, read_header
+from jwst_modfix.files import check_targets, check_writable, explained, find_existing, remove_leftovers
+from jwst_modfix.steps.associations import (
+    Association,
+    is_science,
+    plain_copy,
+    read_association,
+    refuse_mixture,
+    rename_product,
+    write_association,
+)
 from jwst_modfix.text import count_nouns, is_url, log, log_result, results_shown_plain
 
 # Suffixes that are looked for in a folder, in the order of preference where an exposure has several files: the
@@ -33,6 +44,7 @@ SUFFIXES = ("cal", "jhat", "tweakreg", "match", "crf", *_OURS)
 NAMES = re.compile(rf"[^.].*_({'|'.join(SUFFIXES)})\.fits(\.gz)?", re.IGNORECASE)
 # Ends of the names of exposures, also of packed ones, of which the opener says what they are.
 PACKED = re.compile(r"(\.fits|\.asdf)(\.\w+)?$", re.IGNORECASE)
+_ENDS = (".fits", ".asdf", "_asn.json")
 
 
 @functools.cache
@@ -139,6 +151,14 @@ def name_inputs(given: Sequence[Any], otherwise: str) -> str:
     return shlex.quote(str(given[0])) if is_named else otherwise
 
 
+def advise_on_tables(given: Sequence[Any], table: str) -> str:
+    """Name the commands that make a table for inputs that this one is not meant for."""
+    return (
+        f"derive a table: strun module_offset_derive {name_inputs(given, 'ASN')}; or carry one over: "
+        f"modfix rebase {shlex.quote(table)} --from-photom OLD --to-photom NEW -o new_moduleoffset.asdf"
+    )
+
+
 def shorten(path: Path) -> str:
     """Find the path from the working directory, where it is below that."""
     here = Path.cwd()
@@ -180,11 +200,8 @@ def suffix_of(path: Path) -> str | None:
 
 def find_other_kind(path: Path) -> str:
     """Describe a file that is not NIRCam imaging; one that cannot be read is not."""
-    try:
-        header = fits.getheader(path) if path.is_file() else {"INSTRUME": "NIRCAM"}
-    except DeprecationWarning:
-        raise  # where warnings are errors; it says nothing of the file
-    except Exception:  # whatever astropy raises at a damaged file
+    header = read_header(path)
+    if not header:
         return ""
     if header.get("INSTRUME") != "NIRCAM":
         return str(header.get("INSTRUME", "no JWST file"))
@@ -210,6 +227,14 @@ def each(members: Any, *, of_science: bool = False, modify: bool = True) -> Iter
                     members.shelve(model, index, modify=modify)
 
 
+def rename_product_of(pipeline: Any, library: ModelLibrary, suffix: str) -> None:
+    """Rename a pipeline's product of this library, if the user has not named it."""
+    name = library.asn["products"][0].get("name")
+    if name and getattr(pipeline, "output_file", None) == name:
+        pipeline.output_file = rename_product(name, suffix)
+        log.info("The product is named %s, not to replace an uncorrected %s", pipeline.output_file, name)
+
+
 def copy_members(members: Any, suffix: str) -> Any:
     """Copy a list, container or library, so that the caller's models do not change."""
     if isinstance(members, ModelLibrary):
@@ -217,6 +242,64 @@ def copy_members(members: Any, suffix: str) -> Any:
     if isinstance(members, ModelContainer):
         return members.copy()
     return [item if isinstance(item, Path) else item.copy() for item in members]
+
+
+def plan_outputs(
+    targets: Sequence[tuple[Path | None, Path]],
+    protected: Iterable[Any],
+    correction: Correction,
+    on_existing: str,
+    product: Path | None,
+) -> list[Output]:
+    """Plan the outputs of files and models (None), and prepare their folders.
+
+    ``product`` is the association of the outputs.
+    """
+    everything = [*(target for _, target in targets), *([product] if product else [])]
+    check_targets(everything, protected, ends=_ENDS, allow_existing=on_existing != "error")
+    outputs = []
+    folders: dict[Path, set[str]] = {}  # names of what is to be written in each
+    for source, target in targets:
+        job, reason = None, "it does not exist"
+        if source is not None:
+            with contextlib.suppress(OSError, ValueError):  # reported when it is opened
+                status = source.stat()
+                job = f"{correction.identity} {source.name} {status.st_size} {status.st_mtime_ns}"
+        if on_existing == "skip" and find_existing([target]):
+            reason = find_unfinished(target, job)
+            if reason:
+                log.info("%s is written again: %s", target, reason)
+        folders.setdefault(target.parent, set()).update([target.name] if reason else [])
+        outputs.append(Output(target, source, job, is_finished=not reason))
+    for folder, names in folders.items():
+        if names:
+            check_writable(folder)
+            # That of this run is withdrawn with the first output that is replaced, and written again at the end.
+            for path in sorted({*folder.glob("*.[jJ][sS][oO][nN]")} - {product}):
+                refuse_mixture(path, folder, names, correction.identity)
+        for path in remove_leftovers([folder]):
+            log.info("Removed %s, which a run that was killed had left", path)
+    return outputs
+
+
+def write_corrected(
+    association: Association, outputs: Sequence[Output], groups: Sequence[Any], *, on_disk: bool
+) -> AssociationLibrary:
+    """Write the association of outputs, which are of these groups; open its library."""
+    refuse_replaced(outputs)
+    write_association(association)
+    by_path = {output.path: group for output, group in zip(outputs, groups, strict=True)}
+    return AssociationLibrary(association, on_disk=on_disk, groups=by_path)
+
+
+def refuse_replaced(outputs: Iterable[Output]) -> None:
+    """Refuse outputs that another run has replaced by others."""
+    replaced = [str(out.path) for out in outputs if out.path.suffix == ".fits" and find_foreign(out.path, str(out.job))]
+    if replaced:
+        raise OutputError(
+            f"{', '.join(replaced)}: replaced or removed by another run meanwhile, so no association is written: "
+            "give each run its own output_dir"
+        )
 
 
 class AssociationLibrary(ModelLibrary):

@@ -30,13 +30,13 @@ def make_mosaics(headers, epochs, *, progress=iter):
     corners = {header: _corners(header) for header in headers}
     everywhere = np.concatenate(list(corners.values()), axis=1)
     turns = (everywhere[0] - everywhere[0, 0] + 180) % 360 - 180 + everywhere[0, 0]
-    center = float((turns.min() + turns.max()) / 2) % 360, float((everywhere[1].min() + everywhere[1].max()) / 2)
+    centre = float((turns.min() + turns.max()) / 2) % 360, float((everywhere[1].min() + everywhere[1].max()) / 2)
     groups = {}
     for header, epoch in zip(headers, epochs.number, strict=True):
         groups.setdefault((int(epoch), header.filter, header.pupil, header.detector), []).append(header)
     for key in progress(sorted(groups)):
         members = tuple(sorted(groups[key], key=lambda header: header.name))
-        yield _resample(members, key[0], center, np.concatenate([corners[header] for header in members], axis=1))
+        yield _resample(members, key[0], centre, np.concatenate([corners[header] for header in members], axis=1))
 
 
 def _corners(header):
@@ -45,14 +45,14 @@ def _corners(header):
     return np.array(read_geometry(header).to_sky([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]))
 
 
-def _resample(members, epoch, center, corners):
+def _resample(members, epoch, centre, corners):
     """Resample onto that part of the common grid which the exposures reach."""
     scale = _PIXEL_SCALE[members[0].channel]
-    x, y = (3600 * along / scale for along in project(*corners, center))
+    x, y = (3600 * along / scale for along in project(*corners, centre))
     first = np.floor(np.array([(-x).min(), y.min()])).astype(int) - _PADDING
     last = np.ceil(np.array([(-x).max(), y.max()])).astype(int) + _PADDING
     step = _ResampleUnsaturated(
-        crval=list(center), crpix=(-first).astype(float).tolist(), rotation=0.0, pixel_scale=scale,
+        crval=list(centre), crpix=(-first).astype(float).tolist(), rotation=0.0, pixel_scale=scale,
         output_shape=(last - first + 1).tolist(), weight_type="ivm",
         blendheaders=False, report_var=False, enable_ctx=False,
     )  # fmt: skip

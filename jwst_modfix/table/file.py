@@ -60,7 +60,7 @@ def expand(name: str | os.PathLike[str]) -> Path:
         raise ReferenceTableError("the name of the table is empty: give a path, or the word packaged")
     path = Path(os.path.expandvars(name))
     if is_url(name):
-        raise ReferenceTableError(f"{name}: is not a file on this computer; download it and give its path")
+        raise ReferenceTableError(f"{name}: is a URL; download the file and give the copy")
     if "\0" in str(path):
         raise ReferenceTableError(f"{str(path)!a}: a path cannot have a null character")
     return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves the ~ of an unknown user as it is

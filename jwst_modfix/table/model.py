@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import Any
 
+import yaml
 from asdf.tags.core import AsdfObject
 from stdatamodels.jwst.datamodels import ReferenceFileModel
 
@@ -84,3 +85,7 @@ class ModuleOffsetModel(ReferenceFileModel):
         """Write a valid table whole or not at all; the name must end in ``.asdf``."""
         file.check_name(path)
         return str(super().save(path, dir_path, *args, **kwargs))
+
+
+# stpipe writes the parameters of a step into the log as YAML: a table is named there, and not written out.
+yaml.add_representer(ModuleOffsetModel, lambda dumper, model: dumper.represent_str(model.override_handle))

@@ -33,6 +33,7 @@ from jwst_modfix.table.table import (
     scale_pixels,
 )
 from jwst_modfix.table.validity import FOCAL_PLANE, base_name, contexts_in_words, find_means, mjd_of
+from jwst_modfix.text import describe_band
 
 LARGEST_REMAINDER = 0.003  # mag rms; what the model of a row cannot hold of a new flat
 _SMALL = 1e-4  # mag; a subarray whose shift differs by more from that of the full frame gets a row of its own
@@ -490,8 +491,8 @@ def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Chan
     after = find_means([change.after for change in whole], table.baseline)
     moved = {scale: mean for scale, mean in after.items() if abs(before[scale]) <= _SMALL / 10}
     words = [
-        f"{filter}+{pupil}: the new calibration changes the flux scale of the baseline {table.baseline} by "
-        f"{-1e3 * mean:+z.2f} mmag; the new scale is kept, and its zero points are 0 in the mean again"
+        f"{describe_band(filter, pupil)}: the new calibration changes the flux scale of the baseline {table.baseline} "
+        f"by {-1e3 * mean:+z.2f} mmag; the new scale is kept, and its zero points are 0 in the mean again"
         for (filter, pupil, _), mean in moved.items()
         if abs(mean) > _SMALL / 10
     ]

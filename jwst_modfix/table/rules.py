@@ -19,14 +19,31 @@ DATA: Mapping[str, Any] = {}
 """Rule of nested plain values: they are finite, and without control characters."""
 
 
+_SCHEMAS = resources.files("jwst_modfix.table") / "schemas"
+
+
+def get_resource_mappings() -> list[Any]:
+    """
+    Map the identifiers of the schemas of this package to files, for asdf.
+
+    Returns
+    -------
+    list of asdf.resource.DirectoryResourceMapping
+        One mapping: the folder of schemas.
+    """
+    from asdf.resource import DirectoryResourceMapping  # late: this module is imported at each start of asdf
+
+    return [DirectoryResourceMapping(_SCHEMAS, "asdf://jwst-modfix.org/schemas/", recursive=True)]
+
+
 @functools.cache
 def schema_of(*path: str) -> dict[str, Any]:
     """Find a part of the schema, the statement of the rules, by fields and ``items``."""
-    # Beside the keywords of JSON schema: example, meant (what a text that is not allowed stands for), known (names).
+    # In addition to the keywords of JSON schema: example; known (names); meant (the right text for one that is wrong).
     if path:
         parent = schema_of(*path[:-1])
         return dict(parent["items"] if path[-1] == "items" else parent["properties"][path[-1]])
-    file = resources.files("jwst_modfix.table") / "schemas" / f"moduleoffset-{SCHEMA_VERSION}.yaml"
+    file = _SCHEMAS / f"moduleoffset-{SCHEMA_VERSION}.yaml"
     schema: dict[str, Any] = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     return schema
 

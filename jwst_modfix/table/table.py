@@ -300,7 +300,7 @@ class ZeroPointRow(_Row):
         z, between -1 and 1, and its standard error [mag], None where it is not known; positive: the detector measures
         faint.
     field, field_error : Field and float, optional
-        How the zero-point error changes over the detector, beside its mean z; standard error [mag rms over it].
+        How the zero-point error changes over the detector, relative to its mean z; standard error [mag rms over it].
     photmjsr, photom : float and str, optional
         PHOTMJSR [(MJy/sr) / (DN/s)] and name of the photom file of the detector where the row was derived.
     group : int, optional

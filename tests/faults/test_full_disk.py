@@ -23,9 +23,6 @@ from jwst_modfix.errors import OutputError
 from jwst_modfix.steps import module_offset, module_offset_derive
 from jwst_modfix.table.file import PACKAGED_TABLE
 
-# Children are forked from this process, which has imported jwst: starting another Python takes seconds.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
 
 @pytest.fixture
 def mounted(tmp_path):

@@ -19,9 +19,6 @@ from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, fork
 
 from jwst_modfix.steps import module_offset
 
-# Children are forked from this process, which has imported jwst: starting another Python takes seconds.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
 
 def correct_until(instant, output_dir, **parameters):
     """Correct in a child that is killed before its file operation of this number; give its ending and their number."""

@@ -1,0 +1,488 @@
+"""Exposures, corrections and runs: the other side of each rule, the last item, the other name. Truth: as stated."""
+
+import dataclasses
+import json
+import logging
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from one_correction import TABLE, correct, correct_file
+from pair_of_exposures import FACTOR, names
+from stdatamodels.jwst.datamodels import ImageModel
+from stdatamodels.schema import walk_schema
+
+from jwst_modfix import ModuleOffsetStep, OffsetRow, applied, files
+from jwst_modfix.apply.decide import Correction, refuse_together
+from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
+from jwst_modfix.exposure import _FACTS, Exposure, open_exposure
+from jwst_modfix.files import check_targets, find_existing, remove_leftovers
+from jwst_modfix.jobs import Workers, _digest, _seal
+from jwst_modfix.steps.associations import read_association, rename_product
+from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, find_exposures, plan_outputs, shorten, suffix_of
+from jwst_modfix.text import count_nouns, has_hidden, is_url, plain_text, show_progress
+
+SECOND = {"products": [{"name": "first", "members": [{"expname": "a_cal.fits", "exptype": "SCIENCE "}]},
+                       {"name": "second", "members": [{"expname": "b_cal.fits", "exptype": "Science"}]}]}  # fmt: skip
+
+
+# ---- exposures ----
+
+
+@pytest.mark.parametrize("name", _FACTS)
+def test_a_fact_of_another_kind_is_refused(name):
+    """Each number is finite, each whole number whole, each text a text, and true or false no number."""
+    kind = _FACTS[name]["kind"].__name__
+    wrong = {"Real": [math.nan, -math.inf, "1", True], "Integral": [1.5, "1", True], "str": [1, True], "bool": [1, "T"]}
+    right = {"Real": [0, -1.5, np.float32(2)], "Integral": [0, np.int64(3)], "str": [""], "bool": [True, False]}
+    for value in wrong[kind]:
+        with pytest.raises(ExposureError, match=r"^x: .* must be "):
+            Exposure(name="x", **{name: value})
+    for value in (*right[kind], None):
+        assert getattr(Exposure(name="x", **{name: value}), name) == value
+
+
+def test_a_group_is_known_by_its_identifier_or_by_all_keywords():
+    keywords = ("program_number", "observation_number", "visit_number", "visit_group", "sequence_id", "activity_id",
+                "exposure_number")  # fmt: skip
+    values = dict(zip(keywords, "1234567", strict=True))
+    assert Exposure(name="x", **values).group == values
+    assert Exposure(name="x", group_id="mine", **values).group == "mine"
+    for name in keywords:
+        assert Exposure(name="x", **values | {name: None}).group is None
+
+
+@pytest.mark.parametrize(("detector", "array"), [("NRCA1", "1"), ("NRCB4", "4"), ("NRCALONG", "long"),
+                                                 ("NRCBLONG", "long"), ("NRCA5", None), (None, None)])  # fmt: skip
+def test_the_array_of_a_detector(detector, array):
+    assert Exposure(name="x", detector=detector).array == array
+
+
+# ---- corrections ----
+
+
+@pytest.mark.parametrize(("subarray", "z"), [("SUB160", 0.03), ("SUB320", 0.01), ("SUB16", 0.01), (None, 0.01)])
+def test_an_exposure_takes_the_row_of_its_subarray(small_exposure, subarray, z):
+    rows = [OffsetRow(array="2", filter="F200W", subarray=name, offset=value, offset_error=0.001)
+            for name, value in ((None, 0.01), ("SUB160", 0.03))]  # fmt: skip
+    table = dataclasses.replace(TABLE, rows=rows, gradient=None)
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.subarray.instance["name"] = subarray
+    assert applied(correct(model, table=table)[0]).zero_point == z
+
+
+def test_the_callers_model_is_left_alone_by_a_table(small_exposure):
+    model = small_exposure("NRCA2", "F200W")
+    before = model.copy()
+    np.testing.assert_allclose(TABLE.apply(model).data, before.data * FACTOR, rtol=3e-7)
+    np.testing.assert_array_equal(model.data, before.data)
+    assert applied(model) is None
+
+
+@pytest.mark.parametrize("change", ["status", "row", "context"])
+def test_a_table_refuses_what_a_step_would_skip(small_exposure, change):
+    model = small_exposure("NRCA2", "F200W")
+    if change == "status":
+        model, _ = correct(model)
+    elif change == "row":
+        model.meta.instrument.filter = "F277W"
+    else:
+        model.meta.ref_file.crds.context_used = "jwst_0995.pmap"
+    for ask in (TABLE.factor, TABLE.apply):
+        with pytest.raises(ExposureError):
+            ask(model)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_only_where_all_were_corrected_before_an_undo_is_advised(small_exposure, order):
+    """One is corrected, the other has no row."""
+    done, _ = correct(small_exposure("NRCA2", "F200W"))
+    other = small_exposure("NRCB2", "F200W")
+    other.meta.instrument.filter = "F277W"
+    strict = Correction(table=TABLE, on_missing="error")
+    with pytest.raises(ExposureError, match="2 of 2 exposures refused") as caught:
+        refuse_together([done, other][::order], strict)
+    assert not isinstance(caught.value, AlreadyCorrectedError)
+    assert "--inverse" not in str(caught.value)
+    with pytest.raises(AlreadyCorrectedError, match="to undo the first, run the step with --inverse=true"):
+        refuse_together([done, done], strict)
+
+
+@pytest.mark.parametrize(("on_invalid", "on_missing"), [("error", "skip"), ("skip", "error")])
+def test_what_is_invalid_and_what_is_missing_are_asked_about_apart(small_exposure, on_invalid, on_missing):
+    other, older = small_exposure("NRCA2", "F200W"), small_exposure("NRCA2", "F200W")
+    other.meta.instrument.filter = "F277W"
+    older.meta.ref_file.crds.context_used = "jwst_0995.pmap"
+    correction = Correction(table=TABLE, on_invalid=on_invalid, on_missing=on_missing)
+    for model, option in ((other, on_missing), (older, on_invalid)):
+        if option == "error":
+            with pytest.raises(ExposureError):
+                refuse_together([model], correction)
+        else:
+            refuse_together([model], correction)
+
+
+@pytest.mark.parametrize("detector", ["NRCA2", "NRCALONG"])
+def test_a_stored_factor_is_refused_where_the_gradient_is_not_of_the_sky(small_exposure, detector):
+    model, _ = correct(small_exposure(detector, "F200W" if detector == "NRCA2" else "F444W"))
+    model.instance["meta"]["module_offset"] = {"factor": [[1.0]], "shape": [48, 64]}
+    with pytest.raises(ExposureError, match="has the factor of a sky gradient, but MODFFRAM is not sky"):
+        applied(model)
+
+
+@pytest.mark.parametrize(
+    "options", [{"apply_offset": False}, {"apply_slope": False}, {"inverse": True}, {"table": None}]
+)
+def test_an_output_is_of_a_table_and_of_all_parameters(options):
+    assert Correction(table=TABLE).identity != Correction(**{"table": TABLE} | options).identity
+    other = dataclasses.replace(TABLE, baseline="A")
+    assert Correction(table=TABLE).identity != Correction(table=other).identity, "names are the same"
+    assert Correction(table=TABLE, on_invalid="error").identity == Correction(table=TABLE).identity
+
+
+# ---- runs of the step ----
+
+
+def test_one_skipped_exposure_is_summed_up_too(pair_folder, pair, caplog):
+    fits.setval(f"data/{names(pair)[0]}", "CRDS_CTX", value="jwst_0995.pmap")
+    with caplog.at_level(logging.INFO):
+        ModuleOffsetStep.call(f"data/{names(pair)[0]}")
+    assert "0 of 1 exposure corrected, 1 left unchanged" in caplog.messages
+    assert any("S_MODOFF = SKIPPED" in message for message in caplog.messages)
+
+
+def test_the_inverse_needs_no_part_of_a_correction(pair):
+    """Truth: the exposure before the correction."""
+    corrected = ModuleOffsetStep.call(pair[0])
+    undone = ModuleOffsetStep.call(corrected, inverse=True, apply_offset=False, apply_slope=False)
+    np.testing.assert_allclose(undone.data, pair[0].data, rtol=3e-7)
+    with pytest.raises(ModuleOffsetError, match="both False: there is nothing to apply"):
+        ModuleOffsetStep.call(pair[0], apply_offset=False, apply_slope=False)
+
+
+@pytest.mark.parametrize(("given", "end"), [({}, "unmodfix"), ({"suffix": "mine"}, "mine")])
+def test_an_undone_file_has_its_own_suffix_or_that_of_the_user(pair_folder, pair, given, end):
+    root = names(pair)[0].removesuffix("_cal.fits")
+    ModuleOffsetStep.call(f"data/{names(pair)[0]}", save_results=True)
+    ModuleOffsetStep.call(f"{root}_modfix.fits", inverse=True, save_results=True, **given)
+    assert {path.name for path in pair_folder.glob("*.fits")} == {f"{root}_modfix.fits", f"{root}_{end}.fits"}
+
+
+def test_a_copy_of_an_output_under_another_name_is_not_that_output(pair_folder, pair):
+    """Truth: FILENAME in the file that is written again."""
+    root, options = names(pair)[0].removesuffix("_cal.fits"), {"save_results": True, "on_existing": "skip"}
+    ModuleOffsetStep.call(f"data/{names(pair)[0]}", **options)
+    shutil.copy(f"{root}_modfix.fits", f"{root}_again.fits")
+    ModuleOffsetStep.call(f"data/{names(pair)[0]}", suffix="again", **options)
+    assert fits.getval(f"{root}_again.fits", "FILENAME") == f"{root}_again.fits"
+
+
+def test_a_model_is_not_written_over_a_file_of_its_name(pair_folder, pair):
+    """Where the model was opened from is not known: it may be the file."""
+    shutil.copy(f"data/{names(pair)[0]}", "x_modfix.fits")
+    pair[0].meta.filename = "x_modfix.fits"
+    with pytest.raises(AssociationError, match=r"x_modfix.fits is an input, which is never overwritten"):
+        ModuleOffsetStep.call(pair[0], save_results=True)
+
+
+def test_an_association_of_files_in_another_folder_is_no_mixture(pair_folder, pair):
+    """It names files of the same names, of another correction."""
+    name = names(pair)[0]
+    ModuleOffsetStep.call(f"data/{name}", save_results=True, output_dir="one", apply_slope=False)
+    member = {"expname": f"../one/{name.replace('_cal', '_modfix')}", "exptype": "science"}
+    Path("two").mkdir()
+    Path("two/others_asn.json").write_text(json.dumps({"products": [{"name": "p", "members": [member]}]}))
+    ModuleOffsetStep.call(f"data/{name}", save_results=True, output_dir="two")
+    assert Path("two", Path(member["expname"]).name).is_file()
+
+
+def test_a_library_has_the_name_of_the_first_product_and_the_members_of_all(pair_folder, pair):
+    members = [{"expname": name, "exptype": "science"} for name in names(pair)]
+    products = [{"name": f"p{number}", "members": [member]} for number, member in enumerate(members)]
+    Path("data/two_asn.json").write_text(json.dumps({"products": products}))
+    library = AssociationLibrary(read_association("data/two_asn.json"), on_disk=False)
+    assert [product["name"] for product in library.asn["products"]] == ["p0"]
+    assert [Path(member["expname"]).name for member in library.asn["products"][0]["members"]] == names(pair)
+
+
+# ---- associations and folders ----
+
+
+@pytest.mark.parametrize(("group", "is_right"), [("x", True), (5, True), (None, True), ("", True), (True, False),
+                                                 (1.5, False), (["x"], False)])  # fmt: skip
+def test_a_group_is_text_or_a_whole_number(group, is_right):
+    content = {"products": [{"name": "p", "members": [{"expname": "a.fits", "exptype": "science", "group_id": group}]}]}
+    if is_right:
+        read_association(content)
+    else:
+        with pytest.raises(AssociationError, match="group_id of a.fits must be text or a whole number"):
+            read_association(content)
+
+
+def test_members_of_every_product_count_and_each_product_is_renamed():
+    found = read_association(SECOND)
+    assert [path.name for path in found.science] == ["a_cal.fits", "b_cal.fits"]
+    corrected = found.corrected("modfix", None, {})
+    assert [product["name"] for product in corrected.content["products"]] == ["first_modfix", "second_modfix"]
+    assert {member["exptype"] for member in corrected.members} == {"science"}, "as stock steps expect it"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "renamed"),
+    [("m", "modfix", "m_modfix"), ("m_modfix", "modfix", "m_modfix"), ("m_modfix", "unmodfix", "m_unmodfix"),
+     ("m_unmodfix", "modfix", "m_modfix"), ("m_modfix_a", "modfix", "m_modfix_a_modfix"), ("modfix", "x", "modfix_x")],
+)  # fmt: skip
+def test_only_the_end_of_a_product_is_renamed(name, suffix, renamed):
+    assert rename_product(name, suffix) == renamed
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a_cal.fits", "cal"), ("a_CAL.FITS", "cal"), ("a_cal.fits.gz", "cal"), ("a_unmodfix.fits", "unmodfix"),
+     ("a_modfix.fits", "modfix"), ("a_crf.fits", "crf"), ("a_i2d.fits", None), (".a_cal.fits", None),
+     ("_cal.fits", None), ("cal.fits", None), ("a_cal.fits.bak", None), ("a_cal.fit", None), ("a_calx.fits", None)],
+)  # fmt: skip
+def test_the_suffix_by_which_an_exposure_is_known(name, suffix):
+    assert suffix_of(Path("data_cal.fits", name)) == suffix
+
+
+def test_a_folder_gives_the_first_suffix_and_names_the_others(tmp_path, caplog):
+    """Our own outputs, of a former run, need no word."""
+    for name in ("a_jhat", "b_jhat", "a_crf", "a_modfix", "a_unmodfix"):
+        (tmp_path / f"{name}.fits").write_text("not read")
+    with caplog.at_level(logging.INFO):
+        assert [path.name for path in find_exposures(tmp_path)] == ["a_jhat.fits", "b_jhat.fits"]
+    (record,) = caplog.records
+    assert record.getMessage().endswith(": 2 exposures named *_jhat; left out: a_crf.fits")
+    assert record.levelno == logging.WARNING
+    (tmp_path / "a_crf.fits").unlink()
+    caplog.clear()
+    find_exposures(tmp_path)
+    assert (caplog.records[0].levelno, "left out" in caplog.text) == (logging.INFO, False)
+
+
+@pytest.mark.parametrize(("name", "is_exposure"), [("a.fits", True), ("a.FITS.bz2", True), ("a.asdf", True),
+                                                   ("a.json", False), ("fits", False)])  # fmt: skip
+def test_packed_files_are_exposures_too(name, is_exposure):
+    assert bool(PACKED.search(name)) == is_exposure
+
+
+def test_a_path_is_short_below_the_working_directory_only(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    assert shorten(tmp_path / "in" / "b" / "a.fits") == "b/a.fits"
+    assert shorten(tmp_path / "inner.fits") == str(tmp_path / "inner.fits")
+
+
+@pytest.mark.parametrize("existing", [0, 1])
+def test_no_association_is_written_where_one_of_them_exists(modfix, small_exposure, tmp_path, existing):
+    for detector, band in (("NRCALONG", "F444W"), ("NRCB2", "F200W")):
+        small_exposure(detector, band).save(str(tmp_path / f"{detector.lower()}_cal.fits"))
+    paths = [tmp_path / f"f_{band}_asn.json" for band in ("f444w", "f200w")]
+    paths[existing].write_text("mine")
+    output = modfix("group", ".", "-o", "f_asn.json", "--by-filter", status=1)
+    assert f"{paths[existing].name}: exists, and is not overwritten; nothing was written" in output
+    assert paths[existing].read_text() == "mine"
+    assert not paths[1 - existing].exists()
+
+
+@pytest.mark.parametrize("host", ["node", "node1-", "node12", "node-1", "ode1", "Node1"])
+def test_a_host_is_known_by_its_whole_name(tmp_path, monkeypatch, host):
+    """Truth: this is node1, whose process 7 has ended; of other hosts nothing is known for a week."""
+    monkeypatch.setattr(files.socket, "gethostname", lambda: "node1")
+    monkeypatch.setattr(files, "_is_alive", lambda process: process != 7)
+    for name in (f"{host}-7", "node1-7", "node1-8"):
+        (tmp_path / f".modfix-part-{name}-abc").mkdir()
+    assert [path.name for path in remove_leftovers([tmp_path])] == [".modfix-part-node1-7-abc"]
+
+
+@pytest.mark.parametrize("names_", [("a.fits", "A.fits"), ("a.fits", "a.FITS"), ("é.asdf", "É.asdf")])
+def test_outputs_whose_names_differ_in_case_only_are_one_file(tmp_path, names_):
+    targets = [tmp_path / name for name in names_]
+    with pytest.raises(AssociationError, match="would be written for 2 exposures"):
+        check_targets(targets, [])
+    check_targets([tmp_path / "a.fits", tmp_path / "b" / "a.fits", tmp_path / "a.asdf"], [])
+
+
+def test_all_outputs_that_exist_are_named(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text("")
+    (tmp_path / "c").symlink_to(tmp_path / "nowhere")
+    targets = [tmp_path / name for name in "abcd"]
+    assert find_existing(targets) == [str(path) for path in targets[:3]]
+    with pytest.raises(ModuleOffsetError, match=r"/a, .*/b, .*/c: exist, and on_existing is 'error'"):
+        check_targets(targets, [], allow_existing=False)
+    with pytest.raises(ModuleOffsetError, match=r"/a: exists, and on_existing is 'error'"):
+        check_targets(targets[:1], [], allow_existing=False)
+
+
+def test_every_kind_of_output_is_planned(tmp_path):
+    targets = [(None, tmp_path / "a.fits"), (None, tmp_path / "b.asdf")]
+    plan_outputs(targets, [], Correction(table=TABLE), "overwrite", tmp_path / "c_asn.json")
+    with pytest.raises(ModuleOffsetError, match=r"c.json: outputs are .fits or .asdf files"):
+        plan_outputs(targets, [], Correction(table=TABLE), "overwrite", tmp_path / "c.json")
+
+
+# ---- words and numbers ----
+
+
+@pytest.mark.parametrize(("name", "is_one"), [("http://x/a.fits", True), (Path("http://x/a"), True), ("s3://b", True),
+                                              ("crds:/a", True), ("C:/data/a.fits", False), ("a:b.fits", False),
+                                              ("/http:/a", False), ("1a:/b", False)])  # fmt: skip
+def test_a_url_has_a_scheme_of_two_letters_or_more(name, is_one):
+    assert is_url(name) == is_one
+
+
+@pytest.mark.parametrize("hidden", ["\n", "\x1b", "\u202e", "\u200b", "\ud800", "\u2028", "\u2029"])
+def test_characters_that_a_terminal_interprets_are_written_out(hidden):
+    assert has_hidden(f"a{hidden}")
+    assert plain_text(f"aé{hidden}b") == f"aé{ascii(hidden)[1:-1]}b"
+    assert not has_hidden(hidden, allowed=hidden)
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 epochs"), (1, "1 epoch"), (2, "2 epochs")])
+def test_counts_agree_with_nouns(number, words):
+    assert count_nouns(number, "epoch") == words
+
+
+@pytest.mark.parametrize("total", [1, 9, 10, 11, 23, 100])
+def test_progress_is_at_most_ten_lines_and_the_last_one_is_of_all(total, caplog):
+    with caplog.at_level(logging.INFO):
+        assert list(show_progress(range(total), "Reading")) == list(range(total))
+    lines = caplog.messages
+    assert min(total, 6) <= len(lines) <= 10
+    assert lines[-1] == f"Reading: {total} of {count_nouns(total, 'exposure')}"
+
+
+@pytest.mark.parametrize(("number", "lines"), [(1, 1), (5, 1), (6, 7)])
+def test_more_than_five_problems_have_a_line_each(number, lines):
+    error = ModuleOffsetError("here", [f"p{n}" for n in range(number)] + ["p0"])
+    assert len(error.lines) == lines
+    assert error.lines[0] == ("here: 6 problems:" if number == 6 else f"here: {'; '.join(error.problems)}")
+
+
+@pytest.mark.parametrize("options", [{"count": 0}, {"count": 1}, {"count": 8}, {"count": 1, "scheduler": "tcp://x"}])
+def test_numbers_of_workers_that_make_sense(options):
+    assert Workers(**options).processes >= 1
+    assert options["count"] in (0, Workers(**options).processes)
+
+
+def test_a_digest_tells_parts_apart():
+    """Truth: contents that differ only in where one part ends, or in shape and type of an array."""
+    assert len({_digest(parts) for parts in (["ab", "c"], ["a", "bc"], ["abc"], ["abc", ""])}) == 4
+    arrays = [np.zeros((2, 3)), np.zeros((3, 2)), np.zeros((2, 3), ">f8"), np.zeros((2, 3), int)]
+    assert len({_seal("key", {"x": array}) for array in arrays}) == 4
+    assert _seal("key", {"x": arrays[0]}) != _seal("other", {"x": arrays[0]})
+    assert _seal("key", {"x": arrays[0]}) != _seal("key", {"y": arrays[0]})
+
+
+@pytest.fixture(scope="module")
+def cards():
+    """Keyword and HDU of each entry of an image's metadata. Truth: the schemas of stdatamodels."""
+    found = {}
+
+    def add(part, path, *_):
+        if "fits_keyword" in part:
+            found[".".join(path)] = (part["fits_keyword"], part.get("fits_hdu", "PRIMARY"))
+
+    walk_schema(ImageModel().schema, add)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, fact in _FACTS.items() if fact["keyword"]])
+def test_a_fact_has_the_card_that_the_data_model_writes(cards, name):
+    fact = _FACTS[name]
+    assert cards[fact["path"]] == (fact["keyword"], fact["hdu"])
+
+
+WHERE = {
+    "photmjsr": "photometry.conversion_megajanskys", "photuja2": "photometry.conversion_microjanskys",
+    "pixar_sr": "photometry.pixelarea_steradians", "background": "background.level", "start": "exposure.start_time",
+    "middle": "exposure.mid_time", "exposure_time": "exposure.exposure_time", "pa_v3": "pointing.pa_v3",
+    "roll_ref": "wcsinfo.roll_ref", "xstart": "subarray.xstart", "ystart": "subarray.ystart",
+    "xsize": "subarray.xsize", "ysize": "subarray.ysize", "context": "ref_file.crds.context_used",
+    "photom": "ref_file.photom.name", "flat": "ref_file.flat.name", "version": "calibration_software_version",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["model", "file", "cards"])
+def test_each_fact_is_read_from_its_own_place(small_exposure, tmp_path, kind):
+    """Each has another value; with cards, those of the header are the values of the file."""
+    model = small_exposure("NRCA2", "F200W")
+    values = {}
+    for number, (name, path) in enumerate(WHERE.items(), 1):
+        values[name] = number if name[1:] in ("start", "size") else f"v{number}" if number > 13 else number + 0.5
+        values["start"] = 5.5
+        *parents, last = ("meta", *path.split("."))
+        part = model.instance
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        if kind != "cards":
+            part[last] = values[name]
+    source = model
+    if kind != "model":
+        source = tmp_path / "a_cal.fits"
+        model.save(str(source))
+    if kind == "cards":
+        with fits.open(source, mode="update") as hdulist:
+            for name, value in values.items():
+                hdulist[_FACTS[name]["hdu"]].header[_FACTS[name]["keyword"]] = value
+    with open_exposure(source) as opened:
+        assert {name: getattr(opened.exposure, name) for name in WHERE} == values
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+def test_all_numbers_in_units_of_the_data_take_the_factor(small_exposure, tmp_path, kind):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.background.level = 0.25
+    before = {name: 2.0 + number for number, name in enumerate(("photmjsr", "photuja2", "background"))}
+    for name, value in before.items():
+        part, last = WHERE[name].split(".")
+        model.instance["meta"][part][last] = value
+    if kind == "file":
+        model.save(str(tmp_path / "a_cal.fits"))
+        correct_file(tmp_path / "a_cal.fits", tmp_path / "b.fits")
+    else:
+        correct(model)
+    with open_exposure(tmp_path / "b.fits" if kind == "file" else model) as opened:
+        found = {name: getattr(opened.exposure, name) for name in before}
+        assert found == pytest.approx({name: value * FACTOR for name, value in before.items()})
+        pairs = {name: opened.tree.get(f"meta.{WHERE[name]}") for name in before}
+        assert pairs == pytest.approx(found), "in the header and in the ASDF tree"
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+def test_failed_steps_are_listed_by_name(small_exposure, tmp_path, kind):
+    model = small_exposure("NRCA2", "F200W")
+    for step in ("photom", "assign_wcs", "flat_field"):
+        model.meta.cal_step.instance[step] = "FAILED"
+    model.meta.cal_step.instance["outlier_detection"] = "SKIPPED"
+    if kind == "file":
+        model.save(str(tmp_path / "a_cal.fits"))
+    with open_exposure(tmp_path / "a_cal.fits" if kind == "file" else model) as opened:
+        expected = {"model": ("assign_wcs", "flat_field", "photom"), "file": ("S_FLAT", "S_PHOTOM", "S_WCS")}
+        assert opened.exposure.failed == expected[kind]
+
+
+def test_only_names_of_files_of_a_member_are_moved(tmp_path):
+    """Files of all these names exist; texts stay texts, and names of files that do not exist are moved all the same."""
+    texts = {"epoch": "ep1", "group_id": "g1", "asn_candidate": "c1"}
+    for name in ("science", *texts.values(), "a.ecsv"):
+        (tmp_path / name).write_text("")
+    member = {
+        "expname": "a.fits",
+        "exptype": "science",
+        "tweakreg_catalog": "b.ecsv",
+        "mine": ["a.ecsv", "no"],
+        **texts,
+    }
+    (tmp_path / "x_asn.json").write_text(json.dumps({"products": [{"name": "p", "members": [member]}]}))
+    found = read_association(str(tmp_path / "x_asn.json"))
+    corrected = found.corrected(
+        "modfix", tmp_path / "out" / "x_modfix_asn.json", {tmp_path / "a.fits": tmp_path / "out/b.fits"}
+    )
+    moved = {"expname": "b.fits", "tweakreg_catalog": "../b.ecsv", "mine": ["../a.ecsv", "no"]}
+    assert corrected.members == [member | moved]
