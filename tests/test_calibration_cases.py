@@ -284,3 +284,15 @@ def test_flats_may_leave_3_mmag(tmp_path, monkeypatch, remainder, is_right):
     else:
         with pytest.raises(ReferenceTableError, match=r"CLEAR\): 3.0 mmag rms; derive a table on the new calibration"):
             rebase_table(table_of(point()), *sides)
+
+
+def test_a_row_carried_by_a_list_names_no_file(tmp_path):
+    """Truth: z of a detector moves by -2.5 log10 of new over old; a list says nothing of files."""
+    (tmp_path / "v.csv").write_text("detector,filter,pupil,from,to\nNRCA2,F200W,CLEAR,2.0,2.1\n")
+    table = table_of(point(photmjsr=2.0, photom="old.fits"), valid_for=Validity(flat=("f.fits",)))
+    done = rebase_table(table, *read_values(tmp_path / "v.csv"))
+    (row,) = done.table.rows
+    assert (row.photom, row.photmjsr) == (None, 2.1)
+    assert row.zero_point == pytest.approx(0.01 - 2.5 * np.log10(1.05), abs=1e-7)
+    assert done.table.valid_for == Validity(flat=("f.fits",)), "flats are taken to be the same"
+    assert "by PHOTMJSR of v.csv" in done.table.meta["history"][0]

@@ -280,3 +280,13 @@ def test_init_writes_the_absolute_path_of_the_table(modfix, tmp_path, folder):
     (tmp_path / "other" / "modfix.asdf").write_text("mine")
     assert "modfix.asdf: exists already" in modfix("init", "other", status=1)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["modfix.asdf"]
+
+
+def test_names_of_files_keep_their_case(modfix, tmp_path):
+    for name, array in (("Mine", "1"), ("mine", "2")):
+        row = OffsetRow(array=array, filter="F200W", offset=0.01, offset_error=0.001)
+        OffsetTable(rows=(row,), meta={"description": f"The table {name}"}).write(tmp_path / f"{name}.asdf")
+    assert modfix("show", "Mine.asdf").startswith("The table Mine")
+    assert "Mine.asdf is valid" in " ".join(modfix("check", "Mine.asdf").split())
+    modfix("merge", "Mine.asdf", "mine.asdf", "-o", "Both.asdf")
+    assert (tmp_path / "Both.asdf").is_file()

@@ -69,6 +69,11 @@ def test_offsets_slope_and_epoch_terms_are_those_put_in(derivation):
     row = derivation.table.row(*LONG.key)
     assert row.slope_error < 1e-3
     assert row.slope == pytest.approx(LONG.slope, abs=3 * row.slope_error)
+    assert band_of(derivation, "F200W").module_slopes == {}
+    slopes = band_of(derivation, "F444W").module_slopes
+    assert set(slopes) == {"slope[long A]", "slope[long B]"}
+    for value, error in slopes.values():
+        assert abs(value - LONG.slope) < 4 * error < 0.012
     assert derivation.table.row(*SHORT.key).slope is None, "fit_slope='long'"
 
 
@@ -136,6 +141,8 @@ def test_the_reference_file_counts_epochs_and_measurements(described, photometry
         found = [epoch[name] for name in ("name", "exposures", "roll_deg", "first_mjd", "last_mjd")]
         assert found == [f"ep{number + 1}", len(headers) // 3, [roll], min(times), max(times)]
     failed = derivation["measurements"]["failed"]
+    assert list(failed) == ["edge", "masked", "sky", "negative", "saturated", "snr", "faint", "crowded", "single"]
+    assert failed["single"] > 0
     assert failed["saturated"] == np.count_nonzero(table["flags"] == Flag.SATURATED) > SATURATED
     assert failed["crowded"] == np.count_nonzero(table["isolation"] < 1) > CROWDED
     assert derivation["measurements"]["measured"] == len(table)

@@ -72,6 +72,13 @@ def test_files_of_other_calibrations_are_refused(files, tmp_path):
     with pytest.raises(MeasurementsError, match=r"NRCA2 F200W CLEAR has other.fits, flat.fits in mixed.ecsv and jwst"):
         derive_from([paths[0], mixed])
     assert derive_from([paths[0], mixed], allow_mixed=True).table.valid_for.is_empty
+    names = calibration["files"]["NRCA2 F200W CLEAR"]
+    both = {
+        **calibration,
+        "files": {**calibration["files"], "NRCA2 F200W CLEAR": [*names, ["z.fits", "flat.fits", None]]},
+    }
+    with pytest.raises(MeasurementsError, match=r"NRCA2 F200W CLEAR has jwst.* and z.fits, flat.fits in more.ecsv"):
+        derive_from([paths[0], change(paths[1], tmp_path / "more.ecsv", calibration=both)])
     unknown = change(paths[1], tmp_path / "unknown.ecsv", calibration=None)
     with pytest.raises(MeasurementsError, match="unknown.ecsv does not say how its exposures were calibrated"):
         derive_from([paths[0], unknown])

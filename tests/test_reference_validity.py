@@ -32,10 +32,10 @@ GOOD = Exposure(
 )
 
 
-def invalid(exposure=GOOD, valid_for=None, needs_slope=True, **changes):
+def invalid(exposure=GOOD, valid_for=None, needs_place=True, **changes):
     table = OffsetTable.read()
     table = dataclasses.replace(table, valid_for=valid_for) if valid_for else table
-    return "; ".join(find_invalid(table, dataclasses.replace(exposure, **changes), needs_slope=needs_slope))
+    return "; ".join(find_invalid(table, dataclasses.replace(exposure, **changes), needs_place=needs_place))
 
 
 def test_a_good_exposure_has_no_reason():
@@ -106,7 +106,7 @@ def test_the_place_of_each_detector_is_that_of_the_siaf(detector):
 
 @pytest.mark.parametrize("changes", [{"frames": ()}, {"shape": (100, 100)}, {"xstart": None}, {"wcs_centre": (0, 0)}])
 def test_geometry_matters_only_to_a_slope(changes):
-    assert invalid(needs_slope=False, **changes) == ""
+    assert invalid(needs_place=False, **changes) == ""
 
 
 @pytest.mark.parametrize(

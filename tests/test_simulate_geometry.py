@@ -11,6 +11,7 @@ from jwst_modfix.simulate import (
     Attitude,
     Epoch,
     detector_geometry,
+    dither_pattern,
     plan_exposures,
 )
 from jwst_modfix.simulate.optics import read_aperture
@@ -84,3 +85,13 @@ def test_each_band_takes_the_detectors_of_its_channel():
     assert len(exposures) == 3 * (8 + 2)
     assert {e.geometry.channel for e in exposures if e.band.name == "F444W"} == {"LONG"}
     assert len({exposure.filename for exposure in exposures}) == len(exposures)
+
+
+@pytest.mark.parametrize(("points", "span"), [(2, 49.1), (3, 49.1), (6, 49.0), (13, 49.5)])
+def test_dithers_are_all_different_and_spread_over_the_pattern(points, span):
+    """Truth: FULLBOX moves by about 24.5 arcsec to either side along V2; further turns are a few tenths off."""
+    offsets = np.array(dither_pattern(points))
+    assert len({tuple(offset) for offset in offsets.tolist()}) == points
+    assert np.ptp(offsets[:, 0]) == pytest.approx(span, abs=0.6)
+    assert np.abs(offsets).max(axis=0) == pytest.approx([24.5, 6.3], abs=1.2)
+    assert dither_pattern(1) == [(0.0, 0.0)]

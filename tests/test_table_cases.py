@@ -13,7 +13,7 @@ from jwst_modfix.table.describe import describe_table, describe_validity
 from jwst_modfix.table.file import PACKAGED_TABLE, check_name, choose_table, refuse_packaged
 from jwst_modfix.table.formats import read_columns
 from jwst_modfix.table.table import DETECTORS, Validity
-from jwst_modfix.table.validity import explain_failed, find_failed, find_mismatch, is_kept
+from jwst_modfix.table.validity import explain_failed, find_failed, find_mismatch, find_missing, is_kept
 
 FIRST, LAST = "jwst_990.pmap", "jwst_1130.pmap"
 CALIBRATIONS = {
@@ -355,3 +355,9 @@ def test_each_band_is_of_one_channel_and_one_place_in_the_wheels(band):
     if pupil != "CLEAR":
         assert find_mismatch(mine[0], band, "CLEAR").endswith(f"filter: {filter}, pupil: {pupil}")
         assert find_mismatch(mine[0], (SHORT if filter in SHORT else LONG)[0], pupil).endswith(f"pupil: {pupil}")
+
+
+@pytest.mark.parametrize("instrument", ["MIRI", "nircam", "NIRCAM2", "", None])
+def test_another_instrument_has_no_row(instrument):
+    words = f"instrument is {instrument}, but the table is for NIRCAM"
+    assert find_missing(OffsetTable.read(), dataclasses.replace(GOOD, instrument=instrument)) == words

@@ -110,14 +110,14 @@ class Correction:
             row = self.table.row(exposure.detector, exposure.filter, exposure.pupil, exposure.subarray)
         if row is None and (missing := find_missing(self.table, exposure)):
             return Decision("refuse" if self.on_missing == "error" else "skip", missing)
-        record = self._record(row, exposure)
+        record = self._record(row, exposure)  # without a row, of an unknown detector: `find_invalid` has the reason
         needs_wcs = record.gradient != 0
         needs_place = needs_wcs or record.field is not None
         if not (self.apply_offset or needs_place):
             return Decision("skip", "apply_offset is False, and the row has no slope or field: nothing to apply")
         if needs_wcs and not headers_only:
             exposure = opened.exposure_with_wcs
-        if invalid := find_invalid(self.table, exposure, needs_slope=needs_place):
+        if invalid := find_invalid(self.table, exposure, needs_place=needs_place):
             level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
             return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
         warnings = [explain_failed(exposure), explain_photmjsr(row, exposure), explain_groups(self.table, row)]

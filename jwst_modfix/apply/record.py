@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AppliedOffset", "applied", "describe_applied", "find_foreign", "find_unfinished", "job_card", "read_record"]
 
-# Field, FITS keyword, comment of the card.
+# Field, FITS keyword, comment of the card. Keywords begin with MODF, or `is_ours` must know them.
 _CARDS = (
     ("table", "R_MODOFF", "Module offset reference file name"),
     ("digest", "MODFHASH", "Hash of the module offset table"),

@@ -1,4 +1,4 @@
-"""What exposures would give, if sources were spread evenly over what they see."""
+"""Forecast of a derivation, for sources spread evenly over its exposures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

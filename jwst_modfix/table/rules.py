@@ -38,7 +38,7 @@ def get_resource_mappings() -> list[Any]:
 
 @functools.cache
 def schema_of(*path: str) -> dict[str, Any]:
-    """Find a part of the schema, the statement of the rules, by fields and ``items``."""
+    """Find a part of the schema by fields; ``items`` are the entries of a list."""
     # In addition to the keywords of JSON schema: example; known (names); meant (the right text for one that is wrong).
     if path:
         parent = schema_of(*path[:-1])

@@ -192,7 +192,7 @@ def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
     )
 
 
-def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -> list[str]:
+def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_place: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
     reasons = list(_not_imaging(exposure))
     if failed := find_failed(exposure):
@@ -214,7 +214,7 @@ def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_slope: bool) -
             outside.append(f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}")
     if outside and not is_copy:
         outside[-1] += f": {HOW_TO_GET_VALID}"
-    return [*reasons, *outside, *(find_untrusted(exposure) if needs_slope else [])]
+    return [*reasons, *outside, *(find_untrusted(exposure) if needs_place else [])]
 
 
 def _not_imaging(exposure: Exposure) -> Iterator[str]:
