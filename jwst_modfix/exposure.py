@@ -155,23 +155,13 @@ def open_exposure(source):
     """Open a file, which never changes, or a data model, which changes in place."""
     if not isinstance(source, str | Path):
         yield _ModelExposure(source)
-        return
-    path = Path(source)
-    with _open_regular(path) as file:
-        if path.suffix.lower() == ".asdf":
-            yield _ModelExposure(_open_asdf(path, file), path.name)
-            return
-        with _open_fits(path, file) as hdulist:
+    elif (path := Path(source)).suffix.lower() == ".asdf":
+        yield _ModelExposure(_open_asdf(path), path.name)
+    else:
+        with open_fits(path) as hdulist:
             with ONE_THREAD, _reading(path):
                 opened = _FitsExposure(hdulist, path)
             yield opened
-
-
-@contextlib.contextmanager
-def open_fits(path):
-    """Open a FITS file of any content, which is regular and whole."""
-    with _open_regular(path) as file, _open_fits(path, file) as hdulist:
-        yield hdulist
 
 
 def read_header(path):
@@ -200,7 +190,6 @@ def _reading(name, problem="", advice=""):
         raise ExposureError(f"{name}: {problem}: {error}{advice}") from error
 
 
-@contextlib.contextmanager
 def _open_regular(path):
     """Open a regular file that is not too large: others block, or fill the memory."""
     if is_url(path):
@@ -218,9 +207,7 @@ def _open_regular(path):
     if status.st_size > _LARGEST_FILE:
         raise ExposureError(f"{path}: has {status.st_size} bytes; an exposure has at most {_LARGEST_FILE}")
     with _reading(path):
-        file = path.open("rb")
-    with file:
-        yield file
+        return path.open("rb")
 
 
 _FORMATS = {
@@ -231,26 +218,28 @@ _FORMATS = {
 
 
 @contextlib.contextmanager
-def _open_fits(path, file):
-    if path.suffix.lower() == ".gz":
-        file = io.BytesIO(_unpack(path, file))
-    with _reading(path):
-        start = file.read(9)
-    if start != b"SIMPLE  =":
-        known = [words for magic, words in _FORMATS.items() if start.startswith(magic)]
-        kind = known[0] if known else f"it begins with {start!r}" if start else "it is empty"
-        raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
-    size, end = file.seek(0, io.SEEK_END), 0
-    file.seek(0)
-    with ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
-        hdulist = fits.open(file, memmap=False, disable_image_compression=True)
-        for hdu in hdulist:  # reads every header
-            before, place = end, hdu.fileinfo()
-            end = place["datLoc"] + place["datSpan"]
-            if end <= before:
-                raise ValueError("a header describes data of negative size")
-    with hdulist:
+def open_fits(path):
+    """Open a FITS file of any content, which is regular and whole."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_open_regular(path))
+        if path.suffix.lower() == ".gz":
+            file = io.BytesIO(_unpack(path, file))
+        with _reading(path):
+            start = file.read(9)
+        if start != b"SIMPLE  =":
+            known = [words for magic, words in _FORMATS.items() if start.startswith(magic)]
+            kind = known[0] if known else f"it begins with {start!r}" if start else "it is empty"
+            raise ExposureError(f"{path}: is not a FITS file, which begins with 'SIMPLE  =': {kind}")
+        size, end = file.seek(0, io.SEEK_END), 0
+        file.seek(0)
+        with ONE_THREAD, _reading(path, "cannot be read as FITS"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # what astropy warns of is refused below
+            hdulist = stack.enter_context(fits.open(file, memmap=False, disable_image_compression=True))
+            for hdu in hdulist:  # reads every header
+                before, place = end, hdu.fileinfo()
+                end = place["datLoc"] + place["datSpan"]
+                if end <= before:
+                    raise ValueError("a header describes data of negative size")
         if end != size:
             raise ExposureError(
                 f"{path}: has {size} bytes, but its headers describe {end}: it is cut short or damaged; copy it again"
@@ -266,8 +255,8 @@ def _unpack(path, file):
     return content
 
 
-def _open_asdf(path, file):
-    with _reading(path):
+def _open_asdf(path):
+    with _open_regular(path) as file, _reading(path):
         content = file.read()
     with _reading(path, _BAD_TREE):
         AsdfTree(content)
@@ -299,7 +288,7 @@ class OpenExposure:
     _has_stray_cards: bool  # cards of a correction outside of the primary header, where other tools may put them
     _copies: bool  # arrays to be changed, as something else may refer to them
 
-    def _describe(self, arrays):
+    def _describe(self, arrays, failed):
         """Check shape and data type of the arrays, given by name, and read the metadata."""
         shape, _ = arrays["data"]
         for name in (*ARRAYS, "dq"):
@@ -317,7 +306,7 @@ class OpenExposure:
             status = "SKIPPED" if traces else None
         self.exposure = Exposure(
             name=self.name, path=self.path, shape=shape, status=status,
-            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(self._find_failed())),
+            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(failed)),
             **dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True)),
         )  # fmt: skip
 
@@ -384,8 +373,10 @@ class _FitsExposure(OpenExposure):
     _copies = False
 
     def __init__(self, hdulist, path):
-        self._hdulist, self.path, self.name, self._size = hdulist, path, path.name, path.stat().st_size
-        self._hdus, self._places, self.cards, self._has_stray_cards, arrays = {}, {}, [], False, {}
+        self.path, self.name, self._size = path, path.name, path.stat().st_size
+        # Data models take the first HDU of a name, and we take EXTVER 1.
+        self._hdulist = fits.HDUList([hdulist[0], *sorted(hdulist[1:], key=operator.attrgetter("ver"))])
+        self._hdus, self._places, self.cards, self._has_stray_cards, arrays, failed = {}, {}, [], False, {}, []
         for number, hdu in enumerate(hdulist):
             name = hdu.name.strip().upper() if number else "PRIMARY"
             if f"{name},{hdu.ver}" in self._hdus:
@@ -405,8 +396,12 @@ class _FitsExposure(OpenExposure):
                 except fits.VerifyError:
                     value = "?"  # still a trace
                 self.cards.append((card.keyword, value))
+            elif card.keyword.startswith("S_"):
+                with _reading(self.name, "the status of a step cannot be read"):
+                    status = card.value
+                failed += [card.keyword] * (status == "FAILED")
         self._check()
-        self._describe(arrays)
+        self._describe(arrays, failed)
 
     def _check(self):
         """Refuse a file whose correction would fail after it has begun."""
@@ -454,13 +449,6 @@ class _FitsExposure(OpenExposure):
             value = values[0]
         return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
 
-    def _find_failed(self):
-        header = self._hdus["PRIMARY,1"].header
-        with _reading(self.name, "the status of a step cannot be read"):
-            for key in header:
-                if key.startswith("S_") and not is_ours(key) and header[key] == "FAILED":
-                    yield key
-
     def _set(self, fact, value):
         self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
         self.tree.set(fact["path"], value)
@@ -486,7 +474,7 @@ class _FitsExposure(OpenExposure):
             if "CHECKSUM" in hdu.header:
                 hdu.add_checksum()
         try:
-            self._by_version().writeto(path, output_verify="ignore")
+            self._hdulist.writeto(path, output_verify="ignore")
         except Exception as error:  # of the system, or whatever astropy raises at cards that it cannot write again
             self._read_again()
             if isinstance(error, OSError):
@@ -507,12 +495,7 @@ class _FitsExposure(OpenExposure):
         kind = getattr(datamodels, str(self._hdulist[0].header["DATAMODL"]), None)
         kind = kind if isinstance(kind, type) and issubclass(kind, datamodels.JwstDataModel) else datamodels.ImageModel
         with _reading(self.path, _BAD_MODEL):
-            return kind(self._by_version())
-
-    def _by_version(self):
-        """Sort the HDUs: data models take the first one of a name, and we take EXTVER 1."""
-        first, *others = self._hdulist
-        return fits.HDUList([first, *sorted(others, key=operator.attrgetter("ver"))])
+            return kind(self._hdulist)
 
     def _finish(self, name, log_line):
         """Bring the ASDF extension up to date."""
@@ -552,7 +535,10 @@ class _ModelExposure(OpenExposure):
         headers = self.tree.get("extra_fits")
         others = headers.keys() - {"PRIMARY"} if isinstance(headers, dict) else ()
         self._has_stray_cards = any(is_ours(card[0]) for name in others for card in self._all_cards(name))
-        self._describe({name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()})
+        steps = self.tree.get("meta.cal_step")
+        steps = steps if isinstance(steps, dict) else {}
+        failed = [name for name, status in steps.items() if status == "FAILED" and name != "module_offset"]
+        self._describe({name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()}, failed)
 
     @property
     def wcs(self):
@@ -561,12 +547,6 @@ class _ModelExposure(OpenExposure):
 
     def _get(self, fact):
         return self.tree.get(fact["path"])
-
-    def _find_failed(self):
-        steps = self.tree.get("meta.cal_step")
-        for name, status in steps.items() if isinstance(steps, dict) else ():
-            if status == "FAILED" and name != "module_offset":
-                yield name
 
     def _set(self, fact, value):
         self.tree.set(fact["path"], value)
@@ -689,26 +669,23 @@ class AsdfTree:
         wcs = _child(_child(self._root, "meta"), "wcs")
         steps = wcs and _child(wcs, "steps")
         if steps is None or len(steps.value) < 2 or len(self._blocks) > _LARGEST_SHARED:
-            return wcs and _read_entry(self._pack(wcs))
+            return wcs and _read_entry(self.to_bytes(wcs))
         # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
         # the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
         first, second = steps.value[:2]
         last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
-        start = _read_once(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
+        start = _read_once(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
         frames = start.available_frames
         bare = _with(first, "transform", last.value[-1][1])
-        found = _read_entry(self._pack(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
+        found = _read_entry(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
         found.set_transform(*frames, start.get_transform(*frames))
         return found
 
-    def _pack(self, node):
-        """Write a file with one entry."""
-        return self.to_bytes(_with(yaml.MappingNode(self._root.tag, []), _ENTRY, node))
-
-    def to_bytes(self, root=None):
-        """Write the file."""
+    def to_bytes(self, entry=None):
+        """Write the file, or one with a single entry."""
+        root = _with(yaml.MappingNode(self._root.tag, []), _ENTRY, entry) if entry else self._root
         text = yaml.serialize(
-            root or self._root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
+            root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
             explicit_start=True, explicit_end=True, version=(1, 1), tags={"!": "tag:stsci.edu:asdf/"},
         )  # fmt: skip
         return self._head + text + self._blocks

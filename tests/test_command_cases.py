@@ -290,3 +290,20 @@ def test_names_of_files_keep_their_case(modfix, tmp_path):
     assert "Mine.asdf is valid" in " ".join(modfix("check", "Mine.asdf").split())
     modfix("merge", "Mine.asdf", "mine.asdf", "-o", "Both.asdf")
     assert (tmp_path / "Both.asdf").is_file()
+
+
+def test_rebase_prints_before_after_and_change(modfix, tmp_path):
+    """Truth: -2.5 log10(1.05) = -52.97 mmag in A2, and 0 in B2; 50 mmag of error make a row that is not needed."""
+    rows = (OffsetRow(array="2", filter="F200W", offset=0.03, offset_error=0.05),
+            OffsetRow(array="1", filter="F200W", pupil="F212N", offset=-0.2, offset_error=0.002))  # fmt: skip
+    OffsetTable(rows=rows, meta={"description": "x"}).write(tmp_path / "old.asdf")
+    lines = ["NRCA2,F200W,CLEAR,2.0,2.1", "NRCB2,F200W,CLEAR,2.0,2.0", "NRCA1,F200W,F212N,1,1", "NRCB1,F200W,F212N,1,1"]
+    (tmp_path / "v.csv").write_text("\n".join(["detector,filter,pupil,from,to", *lines]) + "\n")
+    output = modfix("rebase", "old.asdf", "--photmjsr", "v.csv", "-o", "new.asdf", "--context", "jwst_1300.pmap")
+    found = [" ".join(line.split()) for line in output.splitlines()]
+    assert "2 F200W +30.00 ± 50.00 -22.97 ± 50.00 -52.97 within its error of 0: no longer needed" in found
+    assert "1 F200W+F212N -200.00 ± 2.00 -200.00 ± 2.00 +0.00" in found
+    assert "valid for CRDS context jwst_1300.pmap" in output
+    assert "give either --from-photom and --to-photom, or --photmjsr" in modfix(
+        "rebase", "old.asdf", "-o", "x.asdf", status=2
+    )

@@ -63,6 +63,8 @@ def test_a_failed_step_is_refused_or_where_it_leaves_the_flux_scale_named_in_a_w
     caplog.clear()
     read_header(saved(spoil=lambda hdulist: hdulist[0].header.set("S_JUMP", "FAILED")))
     assert "jw_cal.fits: an earlier step FAILED (S_JUMP): look at its log" in caplog.text
+    with pytest.raises(ExposureError, match=r"FAILED \(S_FLAT\): calibrate the exposure again"):
+        read_header(saved(spoil=lambda hdulist: hdulist[0].header.extend([("S_FLAT", "FAILED")], unique=False)))
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,24 @@ def test_an_output_that_was_removed_is_not_made_by_another_table(asn, pair, othe
     assert len(digests()["set_modfix_asn.json"]) == 1
 
 
+def test_a_member_that_has_become_a_pipe_is_named_and_not_waited_for(asn, pair):
+    """Truth: nothing says that the pipe holds an output of the same table."""
+    correct("out", asn())
+    output, pipe = (name.replace("_cal", "_modfix") for name in names(pair))
+    Path("out", pipe).unlink()
+    os.mkfifo(f"out/{pipe}")
+    with pytest.raises(OutputError, match=f"set_modfix_asn.json: names {output}, to be written now, and {pipe} of an"):
+        correct("out", f"data/{names(pair)[0]}")
+
+
+@pytest.mark.parametrize("name", ["own.JSON", "own_asn.json"])
+def test_an_association_is_known_by_its_name_in_any_case(asn, pair, other_table, name):
+    correct("out", asn())
+    Path("out/set_modfix_asn.json").rename(f"out/{name}")
+    with pytest.raises(OutputError, match=f"out/{name}: names "):
+        correct("out", f"data/{names(pair)[0]}", **other_table)
+
+
 def test_other_associations_and_other_json_files_do_not_matter(asn, pair, other_table):
     Path("out").mkdir()
     shutil.copy(asn(), "out/raw_asn.json")

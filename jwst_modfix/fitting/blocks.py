@@ -52,10 +52,11 @@ def report_terms(model, links, free, fitted):
         # The reference, which is not free, always belongs to them.
         base = members & (fitted | ~free)
         report[members] -= _average(base if base.any() else members)
+    epochs, drifting, has_exposures = model.mask("epoch"), model.mask("drift") & fitted, (exposures & free).any()
     for epoch in range(len(model.epochs)):
-        own, mine = (kind & (model.epoch == epoch) for kind in (exposures, model.mask("drift") & fitted))
-        term = model.mask("epoch") & (model.epoch == epoch)
-        if (exposures & free).any():
+        here = model.epoch == epoch
+        own, mine, term = exposures & here, drifting & here, epochs & here
+        if has_exposures:
             times[own] -= _average(own)
             times[term] += _average(own) - _average(exposures & (model.epoch == 0))
         drifts[mine] -= _average(mine)

@@ -152,7 +152,7 @@ class Model:
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
-        return np.isin(self._kind, kinds)
+        return np.logical_or.reduce([self._kind == kind for kind in kinds])
 
     @cached_property
     def _kind(self) -> np.ndarray:

@@ -179,7 +179,9 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
     # that cell of fields of unit rms.
     n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
-    system, terms, cells = _extend(solution, rows, Design.of_labels(cell[rows], n))
+    # Cells without a measurement are left out: to find eigenvalues takes most of the time.
+    seen, number = number_labels(cell[rows])
+    system, terms, cells = _extend(solution, rows, Design.of_labels(number, len(seen)))
     score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
     held, information = whole.project(terms, cells)
     root, before = whole.scale[cells], np.diag(whole.gram)[cells]
@@ -190,5 +192,8 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
     shapes = _unit_fields(x, y).T
     fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
-    found = covariance @ (score[cells] - held.T @ score[terms])
-    return found, covariance * (before > 0), covariance @ (information @ fields)
+    found, known, response = np.zeros(n), np.zeros((n, n)), np.zeros_like(fields)
+    found[seen] = covariance @ (score[cells] - held.T @ score[terms])
+    known[np.ix_(seen, seen)] = covariance * (before > 0)
+    response[seen] = covariance @ (information @ fields[seen])
+    return found, known, response

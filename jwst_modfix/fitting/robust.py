@@ -268,7 +268,9 @@ def _find_scatter(residual, error, used, share):
     square, variance = residual[pick] ** 2, error[pick] ** 2
 
     def excess(added, factor=1.0):
-        return np.mean(np.minimum(square / (factor * variance + added), HUBER_TUNING**2)) - _MEAN_SQUARE * share
+        return (
+            np.minimum(square / (factor * variance + added), HUBER_TUNING**2).sum() / len(pick) - _MEAN_SQUARE * share
+        )
 
     if excess(0.0) > 0:
         top = 10 * np.mean(square) + 1e-20
