@@ -283,13 +283,13 @@ def test_init_writes_the_absolute_path_of_the_table(modfix, tmp_path, folder):
 
 
 def test_names_of_files_keep_their_case(modfix, tmp_path):
-    for name, array in (("Mine", "1"), ("mine", "2")):
+    for name, array in (("Mine", "1"), ("Other", "2")):
         row = OffsetRow(array=array, filter="F200W", offset=0.01, offset_error=0.001)
         OffsetTable(rows=(row,), meta={"description": f"The table {name}"}).write(tmp_path / f"{name}.asdf")
     assert modfix("show", "Mine.asdf").startswith("The table Mine")
     assert "Mine.asdf is valid" in " ".join(modfix("check", "Mine.asdf").split())
-    modfix("merge", "Mine.asdf", "mine.asdf", "-o", "Both.asdf")
-    assert (tmp_path / "Both.asdf").is_file()
+    modfix("merge", "Mine.asdf", "Other.asdf", "-o", "Both.asdf")
+    assert "Both.asdf" in [path.name for path in tmp_path.iterdir()]
 
 
 def test_rebase_prints_before_after_and_change(modfix, tmp_path):
@@ -307,3 +307,16 @@ def test_rebase_prints_before_after_and_change(modfix, tmp_path):
     assert "give either --from-photom and --to-photom, or --photmjsr" in modfix(
         "rebase", "old.asdf", "-o", "x.asdf", status=2
     )
+
+
+def test_check_shows_warnings_beside_what_would_be_done(modfix, small_exposure, tmp_path):
+    model = small_exposure("NRCA2", "F200W")
+    model.save(str(tmp_path / "a_cal.fits"))
+    found = model.meta.photometry.conversion_megajanskys
+    row = OffsetRow(
+        array="2", filter="F200W", offset=0.05, offset_error=0.001, photmjsr={"A": 1.01 * found, "B": found}
+    )
+    OffsetTable(rows=(row,), meta={"description": "x"}).write(tmp_path / "t.asdf")
+    output = " ".join(modfix("check", "t.asdf", "a_cal.fits").split())
+    assert f"zero-point error +50.00 mmag; warning: PHOTMJSR is {found:g}, but row (array=2" in output
+    assert f"was derived at {1.01 * found:g}" in output
