@@ -1,6 +1,27 @@
 """A page of HTML as its reader sees it: tables, paragraphs and lists in words."""
 
+import contextlib
+from pathlib import Path
+
+import pytest
 from lxml import html
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+
+@contextlib.contextmanager
+def undrawn():
+    """Make the figures of reports, but do not draw them, which takes most of the time: the files are empty."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasAgg, "print_png", lambda *_: None)
+        patch.setattr(FigureCanvasPdf, "print_pdf", lambda _, path: Path(path).touch())
+        yield
+
+
+def write_report(derivation, folder, name="made.html"):
+    """Write a report without drawing the figures, and give the path of its page."""
+    with undrawn():
+        return derivation.report(folder / name)[0]
 
 
 class Page:

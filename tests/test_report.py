@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from derivation_of_magnitudes import DRIFT, ROWS, derive, simulate_photometry
 from matplotlib.figure import Figure
-from report_page import Page, measured
+from report_page import Page, measured, write_report
 
 from jwst_modfix.derivation.derive import Options
 from jwst_modfix.errors import MeasurementsError
@@ -44,11 +44,7 @@ def page(derivation, tmp_path_factory):
 
 
 def write(derivation, folder):
-    """Write a report without drawing the figures, which takes most of the time, and read its page."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda *_, **__: None)
-        first, *_ = derivation.report(folder / "made.html")
-    return Page(first.read_text())
+    return Page(write_report(derivation, folder).read_text())
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from derivation_of_magnitudes import DRIFT, ROWS, derive, simulate_photometry
-from matplotlib.figure import Figure
-from report_page import Page, measured
+from report_page import Page, measured, write_report
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.report.content import collect_points, describe_report, list_outliers
@@ -42,15 +41,12 @@ def planted():
 
 @pytest.fixture(scope="module")
 def report(planted, tmp_path_factory):
-    """Folder of a report, without the figures, which take most of the time."""
+    """Folder of a report."""
     photometry, headers, epochs, _ = planted
     folder = tmp_path_factory.mktemp("report")
     OffsetTable(rows=(OTHER,), meta={"description": "other"}).write(folder / "other.asdf")
     derivation = derive(photometry, headers, epochs, reserve_share=0.1, seed=SEED, compare=str(folder / "other.asdf"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda *_, **__: None)
-        derivation.report(folder / "made_modfix_report.html")
-    return folder
+    return write_report(derivation, folder, "made_modfix_report.html").parent
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from derivation_of_magnitudes import ROWS, derive, simulate_photometry
 from lxml import html
 from matplotlib.figure import Figure
-from report_page import Page
+from report_page import Page, write_report
 
 from jwst_modfix.report.content import collect_points
 from jwst_modfix.report.figures import draw_band, plot_residual_map
@@ -28,9 +28,7 @@ def derivation():
 
 @pytest.fixture(scope="module")
 def path(derivation, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda *_, **__: None)
-        return derivation.report(tmp_path_factory.mktemp("report") / "made.html")[0]
+    return write_report(derivation, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from jwst_modfix.simulate import (
 )
 
 CORNER = Subarray(xstart=1, ystart=1, xsize=64, ysize=64)
+DARK = {"effects": Effects(bad_pixels=False), "population": Population(density=1e-3)}
 
 
 @pytest.fixture(scope="module")
@@ -106,30 +107,43 @@ def pixels(dataset, number=0):
         return np.array(model.data)
 
 
-def test_same_seed_and_field_same_files(tmp_path):
-    np.testing.assert_array_equal(*(pixels(write(tmp_path / name)) for name in ("first", "second")))
+def are_uncorrelated(one, other):
+    """Whether noise is uncorrelated within 4 / sqrt(number of pixels)."""
+    return abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 4 / np.sqrt(one.size)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The data set that others differ from in one thing."""
+    return write(tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture(scope="module")
+def dark(tmp_path_factory):
+    """The same trial with noise and hardly any source."""
+    return write(tmp_path_factory.mktemp("dark"), **DARK)
+
+
+def test_same_seed_and_field_same_files(tmp_path, first):
+    np.testing.assert_array_equal(pixels(write(tmp_path)), pixels(first))
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"field": "trial 2"}])
-def test_two_trials_share_neither_sky_nor_noise(tmp_path, other):
-    """Truth: noise is uncorrelated within 4 / sqrt(number of pixels); skies have no source in common."""
-    options = {"effects": Effects(bad_pixels=False), "population": Population(density=1e-3)}
-    first, second = (pixels(write(tmp_path / name, **options, **more)) for name, more in (("1", {}), ("2", other)))
-    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 4 / np.sqrt(first.size)
-    skies = [Table.read(write(tmp_path / name, **more).sources) for name, more in (("1", {}), ("2", other))]
+def test_two_trials_share_neither_sky_nor_noise(tmp_path, first, dark, other):
+    """Skies have no source in common."""
+    assert are_uncorrelated(pixels(dark), pixels(write(tmp_path / "dark", **DARK, **other)))
+    skies = [Table.read(data.sources) for data in (first, write(tmp_path / "sky", **other))]
     assert not set(skies[0]["ra"]) & set(skies[1]["ra"])
 
 
 def test_exposures_of_one_trial_share_the_sky_and_not_the_noise(tmp_path):
-    options = {"effects": Effects(bad_pixels=False), "population": Population(density=1e-3)}
-    dataset = write(tmp_path, dithers=[(0.0, 0.0), (0.0, 0.0)], **options)
-    first, second = pixels(dataset, 0), pixels(dataset, 1)
-    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 4 / np.sqrt(first.size)
+    dataset = write(tmp_path, dithers=[(0.0, 0.0), (0.0, 0.0)], **DARK)
+    assert are_uncorrelated(pixels(dataset, 0), pixels(dataset, 1))
 
 
-def test_noise_of_an_exposure_does_not_depend_on_what_else_is_simulated(tmp_path):
+def test_noise_of_an_exposure_does_not_depend_on_what_else_is_simulated(tmp_path, first):
     """With children of one sequence taken by index it would."""
-    scene = Table.read(write(tmp_path / "sky").sources)
+    scene = Table.read(first.sources)
     one, two = (write(tmp_path / str(n), dithers=[(0.0, 0.0)] * n, scene=scene) for n in (1, 2))
     np.testing.assert_array_equal(pixels(one), pixels(two))
 

@@ -1,6 +1,7 @@
 """``modfix check``, ``group`` and ``plan``: exposures before they are processed."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
@@ -185,9 +186,7 @@ def _show_reached(reach, rolls, filters, seed, options):
     """List the cheapest sets that reach an error [mmag]."""
     from jwst_modfix.derivation.forecast import reach_error
 
-    def lay_out(rolls, dithers):
-        return _lay_out(rolls, dithers, filters)
-
+    lay_out = partial(_lay_out, filters=filters)
     rows = [["exposures", "rolls [deg]", "dithers", "largest error [mmag]"]]
     for turns, dithers, plans in reach_error(lay_out, seed, 1e-3 * reach, rolls=rolls, **options):
         errors = ", ".join(f"{plan.filter} {1e3 * plan.largest_error():.2f}" for plan in plans)
@@ -231,7 +230,9 @@ def _describe_plan(plan):
         return
     hidden = ("field", "drift", "zero_point")  # which have lines of their own
     known = [status for status in plan.forecast.status if status.is_fitted and status.term.kind not in hidden]
-    rows = [["", status.term.words, *_error(status), _remark(status)] for status in known]
+    units = [f"mmag{'/arcmin' * status.term.is_slope}" for status in known]
+    rows = [["", status.term.words, f"±{1e3 * status.expected_error:6.2f}", unit, _remark(status)]
+            for status, unit in zip(known, units, strict=True)]  # fmt: skip
     if plan.forecast.model.scale == "detectors":
         rows = [*_list_detectors(plan), *rows]
     yield from align(rows)
@@ -249,11 +250,6 @@ def _list_detectors(plan):
         field = "" if one.field_error is None else f"field ±{1e3 * one.field_error:.2f} mmag rms"
         name = f"zero point of {one.detector}"
         yield ["", name, *error, one.words.removeprefix(f"{name}: ") or field]
-
-
-def _error(status):
-    unit = "mmag/arcmin" if status.term.is_slope else "mmag"
-    return [f"±{1e3 * status.expected_error:6.2f}", unit]
 
 
 def _remark(status):

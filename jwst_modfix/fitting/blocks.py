@@ -52,10 +52,11 @@ def report_terms(model, links, free, fitted):
         # The reference, which is not free, always belongs to them.
         base = members & (fitted | ~free)
         report[members] -= _average(base if base.any() else members)
+    epochs, drifting, has_exposures = model.mask("epoch"), model.mask("drift") & fitted, (exposures & free).any()
     for epoch in range(len(model.epochs)):
-        own, mine = (kind & (model.epoch == epoch) for kind in (exposures, model.mask("drift") & fitted))
-        term = model.mask("epoch") & (model.epoch == epoch)
-        if (exposures & free).any():
+        here = model.epoch == epoch
+        own, mine, term = exposures & here, drifting & here, epochs & here
+        if has_exposures:
             times[own] -= _average(own)
             times[term] += _average(own) - _average(exposures & (model.epoch == 0))
         drifts[mine] -= _average(mine)
@@ -195,11 +196,7 @@ def with_drifts(found, every):
 def find_determined(found: Any) -> np.ndarray:
     """Test whether each detector's zero point is determined within its group."""
     model = found.model
-    known = found.fitted & (model.mask("offset", "zero_point") | _are_alone(model))
+    alone = model.mask("level") & ~np.isin(model.code, model.code[model.mask("offset")])  # arrays of one module
+    known = found.fitted & (model.mask("offset", "zero_point") | alone)
     codes = {code for number in np.flatnonzero(known) for code in model.terms[number].codes}
     return np.array([code in codes for code in model.detectors])
-
-
-def _are_alone(model):
-    """Find levels of arrays of which one module is there."""
-    return model.mask("level") & ~np.isin(model.code, model.code[model.mask("offset")])

@@ -41,16 +41,15 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution], l
     solutions = []
     for order in range(least, _HIGHEST + 1):
         found = solve(order)
-        if found.field_order < order and solutions:
-            break
-        solutions.append(found)
+        if found.field_order == order or not solutions:
+            solutions.append(found)
         if found.field_order < order:
             break
     reserved = reserved.select(solutions[0].model.knows(reserved))
-    for order, lower in enumerate(solutions):
-        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :]):
-            return lower
-    return solutions[-1]
+    return next(
+        lower for order, lower in enumerate(solutions)
+        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :])
+    )  # fmt: skip
 
 
 def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> float:
@@ -155,8 +154,7 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     columns = _unit_fields(m.x[rows], m.y[rows])
     blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
     system, terms, rest = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
-    moved = np.zeros((p, n * len(powers)))
-    moved[terms] = system.inform(solution.weight[rows]).project(terms, rest)[0]
+    moved = system.inform(solution.weight[rows]).project(terms, rest)[0][:p]
     return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
 
 
@@ -179,9 +177,11 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
     # that cell of fields of unit rms.
     n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
-    system, terms, cells = _extend(solution, rows, Design.of_labels(cell[rows], n))
+    # Cells without a measurement are left out: to find eigenvalues takes most of the time.
+    seen, number = number_labels(cell[rows])
+    system, terms, cells = _extend(solution, rows, Design.of_labels(number, len(seen)))
     score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
-    held, information = whole.project(terms, cells)
+    freed, information = whole.project(terms, cells)
     root, before = whole.scale[cells], np.diag(whole.gram)[cells]
     share, vector = np.linalg.eigh(information / np.outer(root, root))
     kept = share > _LEAST_SHARE
@@ -190,5 +190,8 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
     shapes = _unit_fields(x, y).T
     fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
-    found = covariance @ (score[cells] - held.T @ score[terms])
-    return found, covariance * (before > 0), covariance @ (information @ fields)
+    found, known, response = np.zeros(n), np.zeros((n, n)), np.zeros_like(fields)
+    found[seen] = covariance @ (freed.T @ score)
+    known[np.ix_(seen, seen)] = covariance * (before > 0)
+    response[seen] = covariance @ (information @ fields[seen])
+    return found, known, response

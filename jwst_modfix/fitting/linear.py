@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,8 +58,7 @@ class Design:
         """Put the columns of others after those of this one."""
         blocks, n_terms = list(self.blocks), self.n_terms
         for other in others:
-            places = (np.where(b.places < 0, -1, b.places + n_terms) for b in other.blocks)
-            blocks += [Block(b.label, p, b.value) for b, p in zip(other.blocks, places, strict=True)]
+            blocks += [replace(b, places=np.where(b.places < 0, -1, b.places + n_terms)) for b in other.blocks]
             n_terms += other.n_terms
         return Design(tuple(blocks), n_terms)
 
@@ -70,11 +69,17 @@ class Design:
         """Take some rows."""
         return Design(tuple(block.take(rows) for block in self.blocks), self.n_terms)
 
+    def _pieces(self) -> Iterator[tuple[slice, Design]]:
+        """Split the rows into pieces."""
+        pieces = list(_slice(len(self)))
+        for rows in pieces:
+            yield rows, self if len(pieces) == 1 else self.take(rows)
+
     def __matmul__(self, terms: np.ndarray) -> np.ndarray:
         """Multiply by a vector of terms."""
         total, padded = np.zeros(len(self)), np.append(terms, 0.0)  # the place -1 is that of the 0
-        for rows in _slice(len(self) if terms.any() else 0):
-            for block in self.take(rows).blocks:
+        for rows, piece in self._pieces() if terms.any() else ():
+            for block in piece.blocks:
                 total[rows] += block.times(padded[block.places][block.label])
         return total
 
@@ -88,11 +93,11 @@ class Design:
     def quadratic(self, matrix: np.ndarray) -> np.ndarray:
         """Compute ``d @ matrix @ d`` of each row d, for a symmetric matrix."""
         padded, found = np.pad(matrix, (0, 1)), np.zeros(len(self))
-        for rows in _slice(len(self)):
-            for i, one in enumerate(self.blocks):
-                for j, other in enumerate(self.blocks[: i + 1]):
-                    entries = padded[np.ix_(one.places, other.places)][one.label[rows], other.label[rows]]
-                    found[rows] += (1 + (j < i)) * one.take(rows).times(other.take(rows).times(entries))
+        for rows, piece in self._pieces():
+            for i, one in enumerate(piece.blocks):
+                for j, other in enumerate(piece.blocks[: i + 1]):
+                    entries = padded[np.ix_(one.places, other.places)][one.label, other.label]
+                    found[rows] += (1 + (j < i)) * one.times(other.times(entries))
         return found
 
     def project(self, matrix: np.ndarray, n_groups: int) -> np.ndarray:
@@ -150,8 +155,9 @@ class Design:
 
     def sums(
         self, rows: slice | np.ndarray, weight: np.ndarray, source: np.ndarray, n: int
-    ) -> tuple[np.ndarray, sparse.csr_array]:
+    ) -> tuple[np.ndarray, sparse.csr_array | None]:
         """Sum weighted rows, ordered by source, over each source: few labels dense."""
+        # Sparse sums of many labels take time even where there is none of these.
         few, many = np.empty((n, self._few)), []
         for start, block in self._ordered:
             mine, k = block.take(rows), len(block.places)
@@ -160,13 +166,17 @@ class Design:
                 few[:, start : start + k] = np.bincount(code, mine.times(weight), n * k).reshape(n, k)
             else:
                 many.append((start - self._few, mine))
+        if not many:
+            return few, None
         return few, _lay_out(many, weight, np.searchsorted(source, np.arange(n + 1)), len(self._places) - self._few)
 
     def _collect(self, total: np.ndarray, other: Design) -> np.ndarray:
         """Make the matrix of terms from that of labels."""
-        found = np.zeros((self.n_terms + 1, other.n_terms + 1))
-        np.add.at(found, (self._places[:, None], other._places), total)
-        return found[:-1, :-1]
+        rows = np.zeros((self.n_terms + 1, total.shape[1]))
+        np.add.at(rows, self._places, total)
+        found = np.zeros((other.n_terms + 1, self.n_terms + 1))
+        np.add.at(found, other._places, rows.T)
+        return found.T[:-1, :-1]
 
 
 def _lay_out(blocks: list[tuple[int, Block]], weight: np.ndarray, edges: np.ndarray, n_labels: int) -> sparse.csr_array:
@@ -203,6 +213,7 @@ class Information:
 
     matrix: np.ndarray  # (n_terms, n_terms), magnitudes of sources eliminated
     gram: np.ndarray  # (n_terms, n_terms), before that
+    _last: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list, repr=False)
 
     def __add__(self, other: Information) -> Information:
         return Information(self.matrix + other.matrix, self.gram + other.gram)
@@ -216,12 +227,16 @@ class Information:
     def invert(self, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert for the free terms, 0 for others; find a basis of their null space."""
         # Contrasts that the data determine, such as z_A - z_B, do not depend on which generalised inverse is taken.
+        # The last result is kept, as several questions are asked of the same terms.
+        if self._last and np.array_equal(self._last[0][0], free):
+            return self._last[0][1:]
         here, root = np.ix_(free, free), self.scale[free]
         eigenvalue, vector = np.linalg.eigh(self.matrix[here] / np.outer(root, root))
         kept, inverse = eigenvalue > NULL_SHARE, np.zeros_like(self.matrix)
         inverse[here] = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T / np.outer(root, root)
         null = np.zeros((len(self.matrix), np.count_nonzero(~kept)))
         null[free] = vector[:, ~kept] / root[:, None]
+        self._last[:] = [(free.copy(), inverse, null)]
         return inverse, null
 
     def touches(self, contrasts: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -237,10 +252,12 @@ class Information:
         return np.asarray(np.sqrt(np.sum((contrasts @ inverse) * contrasts, axis=1)))
 
     def project(self, held: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Take some terms out of the rest: their change by each, and what is left."""
+        """Free the rest of some terms: combinations, (n_terms, n_rest); information left."""
         pull = self.matrix[np.ix_(held, rest)]
         change = self.invert(held)[0][np.ix_(held, held)] @ pull
-        return change, self.matrix[np.ix_(rest, rest)] - pull.T @ change
+        freed = np.zeros((len(self.matrix), pull.shape[1]))
+        freed[held], freed[rest] = -change, np.eye(pull.shape[1])
+        return freed, self.matrix[np.ix_(rest, rest)] - pull.T @ change
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +302,7 @@ class LinearSystem:
 
     def _sum_pieces(
         self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
-    ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+    ) -> Iterator[tuple[np.ndarray, sparse.csr_array | None]]:
         """Sum a design's weighted rows over sources, times a factor, in ranges."""
         order, edges = self._order
         first = 0
@@ -304,9 +321,11 @@ class LinearSystem:
         pairs = zip(mine, self._sum_pieces(other, weight, root), strict=True) if other else ((s, s) for s in mine)
         for one, two in pairs:
             total[:few, : its._few] += one[0].T @ two[0]
-            total[few:, : its._few] += one[1].T @ two[0]
-            total[few:, its._few :] += (one[1].T @ two[1]).toarray()
-            if other is not None:
+            if one[1] is not None:
+                total[few:, : its._few] += one[1].T @ two[0]
+            if one[1] is not None and two[1] is not None:
+                total[few:, its._few :] += (one[1].T @ two[1]).toarray()
+            if two[1] is not None and other is not None:
                 total[:few, its._few :] += (two[1].T @ one[0]).T
         if other is None:
             total[:few, few:] = total[few:, :few].T
@@ -318,9 +337,10 @@ class LinearSystem:
         # Without signs, as entries of one source may add up to 0.
         sizes = (Block(b.label, b.places, None if b.value is None else np.abs(b.value)) for b in self.design.blocks)
         for few, many in self._sum_pieces(Design(tuple(sizes), self.design.n_terms), weight):
-            many.sum_duplicates()
-            size = len(counts) - self.design._few
-            counts += [*(few != 0).sum(axis=0), *np.bincount(many.indices, many.data != 0, size)]
+            counts[: self.design._few] += (few != 0).sum(axis=0)
+            if many is not None:
+                many.sum_duplicates()
+                counts[self.design._few :] += np.bincount(many.indices, many.data != 0, many.shape[1])
         np.add.at(found, self.design._places, counts.astype(int))
         return found[:-1]
 
