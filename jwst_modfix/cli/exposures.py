@@ -112,8 +112,7 @@ def group_command(files, output, by_filter, gap_days, roll_tolerance):  # numpyd
     grouping = group_exposures(files, gap_days=gap_days, roll_tolerance=roll_tolerance)
     written = write_groups(grouping, output, by_filter=by_filter)
     rows = [["epoch", "exposures", "V3 roll [deg]", "modules", "filters"]]
-    for number, name in enumerate(grouping.epochs.names):
-        mine = [h for h, i in zip(grouping.headers, grouping.epochs.number, strict=True) if i == number]
+    for name, mine in zip(grouping.epochs.names, grouping.epochs.split(grouping.headers), strict=True):
         rows.append([name, str(len(mine)), *_describe_epoch(mine)])
     click.echo("\n".join(align(rows)))
     click.echo("\n".join(["", *(f"note: {line}" for line in grouping.notes)]))
@@ -205,7 +204,7 @@ def _read_pointings(names, scale, limits):
 
     members = find_members(names[0] if len(names) == 1 else list(names))
     headers, _ = read_members(members, allow_mixed=True, scale=scale)
-    epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs, **limits)
+    epochs = group_epochs(headers, members.epochs, **limits)
     return pointings_of_exposures(headers, [read_geometry(header) for header in headers], epochs.number)
 
 
