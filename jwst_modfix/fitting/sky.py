@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from dataclasses import dataclass, replace
 
@@ -117,7 +118,8 @@ def compare_sky(offsets, results, by_epoch):
             continue
         (value, error), sources, sources_error = offsets[result.array], result.offset, result.offset_error
         sigmas = float((value - sources) / np.hypot(error, sources_error))
-        change = _largest_change({e: own[result.array] for e, own in by_epoch.items() if result.array in own})
+        mine = {epoch: own[result.array] for epoch, own in by_epoch.items() if result.array in own}
+        change = _largest_change(mine)
         found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
         if found[-1].disagrees:
             message = (
@@ -126,8 +128,7 @@ def compare_sky(offsets, results, by_epoch):
                 f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        pairs = len(by_epoch) * (len(by_epoch) - 1) // 2
-        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(pairs, 1))
+        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(math.comb(len(mine), 2), 1))
         epochs, by, by_error = change
         if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
             message = (
