@@ -164,8 +164,8 @@ def open_exposure(source):
             yield opened
 
 
-def read_header(path):
-    """Read the primary header of a file; an empty one where none can be read."""
+def read_primary_header(path: Path) -> fits.Header:
+    """Read the primary header of a file; an empty one if it cannot be read."""
     try:
         return fits.getheader(path) if path.is_file() else fits.Header()
     except DeprecationWarning:  # where warnings are errors, one says nothing of the file

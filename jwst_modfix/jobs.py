@@ -38,7 +38,7 @@ __all__ = ["THIS_PROCESS", "Cache", "Known", "Workers"]
 _CONNECT_TIMEOUT = 10  # s
 _VERSION = importlib.metadata.version("jwst-modfix")
 _LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
-_DIGEST = "digest"
+_KEY = "key"
 _BUFFER = 2**18  # bytes
 _RESUME = "run again: finished results are kept (on_existing='skip' for a correction, the cache for a derivation)"
 
@@ -135,7 +135,7 @@ def _do_in_processes(count, function, jobs, names):
 def _submit(pool, function, jobs):
     try:
         with _interrupt_held_back(), _hidden_main():  # a job may start a process
-            return [pool.submit(_task(function), *job) for job in jobs]
+            return [pool.submit(_record, _VERSION, function, *job) for job in jobs]
     except OSError as error:
         reason = error.strerror or error
         raise WorkerError(f"processes cannot be started: {reason}; set workers=1") from error
@@ -183,12 +183,8 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _task(function):
-    """Wrap a function for another process: it checks the version and returns its log."""
-    return functools.partial(_record, _VERSION, function)
-
-
 def _record(version, function, *job):
+    """Do a job in another process, if it has this version; return its log too."""
     if version != _VERSION:
         raise WorkerError(
             f"the worker on {socket.gethostname()} has jwst_modfix {_VERSION}, this process has {version}; "
@@ -206,25 +202,8 @@ def _record(version, function, *job):
 
 def _do_on_cluster(address, function, jobs, names):
     """Yield results and log records from a Dask cluster, which repeats lost jobs."""
-    with _connect(address) as client:
-        from distributed import KilledWorker
-
-        futures = [client.submit(_task(function), *job, pure=False) for job in jobs]
-        try:
-            for future, name in zip(futures, names, strict=True):  # noqa: B007 - the errors below name it
-                yield future.result()
-        except (KilledWorker, CancelledError) as error:
-            raise WorkerError(f"{name}: its workers died or {address} was lost: {error}; {_RESUME}") from error
-        except ModuleNotFoundError as error:
-            raise WorkerError(f"the workers of {address} must have jwst_modfix installed as here: {error}") from error
-        finally:
-            client.cancel(futures)
-
-
-@contextlib.contextmanager
-def _connect(address):
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         raise WorkerError(
             f"scheduler: {address!r} needs dask.distributed, which is not installed: install jwst_modfix with its "
@@ -236,7 +215,16 @@ def _connect(address):
         raise WorkerError(f"scheduler: {address!r} cannot be reached: {error}") from error
     with client:
         log.info("%d workers at %s", len(client.scheduler_info(n_workers=-1)["workers"]), address)
-        yield client
+        futures = [client.submit(_record, _VERSION, function, *job, pure=False) for job in jobs]
+        try:
+            for future, name in zip(futures, names, strict=True):  # noqa: B007 - the errors below name it
+                yield future.result()
+        except (KilledWorker, CancelledError) as error:
+            raise WorkerError(f"{name}: its workers died or {address} was lost: {error}; {_RESUME}") from error
+        except ModuleNotFoundError as error:
+            raise WorkerError(f"the workers of {address} must have jwst_modfix installed as here: {error}") from error
+        finally:
+            client.cancel(futures)
 
 
 class Known(dict[str, np.ndarray]):
@@ -262,7 +250,10 @@ class Cache:
             return Known(known)
         made = _as_arrays(make())
         if file_state(path) == state:  # otherwise the content is not the one of the key
-            _write(entry, key, made)
+            content = io.BytesIO()
+            np.savez(content, **made, **{_KEY: np.array(key)})
+            with contextlib.suppress(OSError), written_whole(entry) as partial:  # else the next run measures again
+                partial.write_bytes(content.getvalue())
         return made
 
 
@@ -304,26 +295,10 @@ def _as_arrays(result):
     return {name: np.asarray(value) for name, value in result.items()}
 
 
-def _seal(key, arrays):
-    """Digest of an entry: its key, and each array with its name, type and shape."""
-    parts = [key]
-    for name, array in sorted(arrays.items()):
-        parts += [name, array.dtype.str, str(array.shape), array.tobytes()]
-    return _digest(parts)
-
-
 def _read(entry, key):
     try:
         with entry.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}  # whose checksums zip compares
     except Exception:  # any error that the readers of a damaged file raise
         return None
-    return arrays if str(arrays.pop(_DIGEST, None)) == _seal(key, arrays) else None
-
-
-def _write(entry, key, arrays):
-    """Store an entry; if the folder cannot be written, the next run measures again."""
-    content = io.BytesIO()
-    np.savez(content, **arrays, **{_DIGEST: np.array(_seal(key, arrays))})
-    with contextlib.suppress(OSError), written_whole(entry) as partial:
-        partial.write_bytes(content.getvalue())
+    return arrays if str(arrays.pop(_KEY, None)) == key else None

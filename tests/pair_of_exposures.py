@@ -1,5 +1,6 @@
 """What the tests of the step share: names and checks of a pair of exposures, and strun in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,13 @@ def assert_corrected(results, originals):
     for result, original, factor in zip(results, originals, (FACTOR, 1.0)[: len(originals)], strict=True):
         np.testing.assert_allclose(result.data, original.data * factor, rtol=3e-7)
         assert result.meta.cal_step.module_offset == "COMPLETE"
+
+
+def write_association(path, *members, product="x", **keys):
+    """Write an association of science members with these keys, too; give its name."""
+    members = [{"expname": str(name), "exptype": "science"} | keys for name in members]
+    Path(path).write_text(json.dumps({"products": [{"name": product, "members": members}]}))
+    return str(path)
 
 
 def models_of(library):

@@ -296,3 +296,18 @@ def test_a_row_carried_by_a_list_names_no_file(tmp_path):
     assert row.zero_point == pytest.approx(0.01 - 2.5 * np.log10(1.05), abs=1e-7)
     assert done.table.valid_for == Validity(flat=("f.fits",)), "flats are taken to be the same"
     assert "by PHOTMJSR of v.csv" in done.table.meta["history"][0]
+
+
+def test_a_change_of_the_whole_baseline_moves_no_row_of_its_band(tmp_path):
+    """Truth: all detectors of module B by 1.05, A by 1.05 and 1.1; rows of subarrays and of A move with the scale."""
+    ratios = {"NRCB1": 1.05, "NRCB2": 1.05, "NRCA1": 1.05, "NRCA2": 1.1}
+    lines = [f"{name},F200W,CLEAR,2.0,{2 * ratio:.9g}" for name, ratio in ratios.items()]
+    (tmp_path / "v.csv").write_text("\n".join(["detector,filter,pupil,from,to", *lines]) + "\n")
+    z = {("NRCB1", None): 0.01, ("NRCB2", None): -0.01, ("NRCB1", "SUB160"): 0.02, ("NRCA1", None): 0.1,
+         ("NRCA2", None): 0.2}  # fmt: skip
+    rows = [point(detector=name, subarray=subarray, zero_point=value) for (name, subarray), value in z.items()]
+    done = rebase_table(table_of(*rows, baseline="B"), *read_values(tmp_path / "v.csv"))
+    expected = z | {("NRCA2", None): 0.2 - 2.5 * np.log10(1.1 / 1.05)}
+    assert {(one.name, one.subarray): one.zero_point for one in done.table.rows} == pytest.approx(expected, abs=1e-6)
+    words = "F200W: the new calibration changes the flux scale of the baseline B by +52.97 mmag"
+    assert any(note.startswith(words) for note in done.notes)

@@ -283,10 +283,40 @@ def test_init_writes_the_absolute_path_of_the_table(modfix, tmp_path, folder):
 
 
 def test_names_of_files_keep_their_case(modfix, tmp_path):
-    for name, array in (("Mine", "1"), ("mine", "2")):
+    for name, array in (("Mine", "1"), ("Other", "2")):
         row = OffsetRow(array=array, filter="F200W", offset=0.01, offset_error=0.001)
         OffsetTable(rows=(row,), meta={"description": f"The table {name}"}).write(tmp_path / f"{name}.asdf")
     assert modfix("show", "Mine.asdf").startswith("The table Mine")
     assert "Mine.asdf is valid" in " ".join(modfix("check", "Mine.asdf").split())
-    modfix("merge", "Mine.asdf", "mine.asdf", "-o", "Both.asdf")
-    assert (tmp_path / "Both.asdf").is_file()
+    modfix("merge", "Mine.asdf", "Other.asdf", "-o", "Both.asdf")
+    assert "Both.asdf" in [path.name for path in tmp_path.iterdir()]
+
+
+def test_rebase_prints_before_after_and_change(modfix, tmp_path):
+    """Truth: -2.5 log10(1.05) = -52.97 mmag in A2, and 0 in B2; 50 mmag of error make a row that is not needed."""
+    rows = (OffsetRow(array="2", filter="F200W", offset=0.03, offset_error=0.05),
+            OffsetRow(array="1", filter="F200W", pupil="F212N", offset=-0.2, offset_error=0.002))  # fmt: skip
+    OffsetTable(rows=rows, meta={"description": "x"}).write(tmp_path / "old.asdf")
+    lines = ["NRCA2,F200W,CLEAR,2.0,2.1", "NRCB2,F200W,CLEAR,2.0,2.0", "NRCA1,F200W,F212N,1,1", "NRCB1,F200W,F212N,1,1"]
+    (tmp_path / "v.csv").write_text("\n".join(["detector,filter,pupil,from,to", *lines]) + "\n")
+    output = modfix("rebase", "old.asdf", "--photmjsr", "v.csv", "-o", "new.asdf", "--context", "jwst_1300.pmap")
+    found = [" ".join(line.split()) for line in output.splitlines()]
+    assert "2 F200W +30.00 ± 50.00 -22.97 ± 50.00 -52.97 within its error of 0: no longer needed" in found
+    assert "1 F200W+F212N -200.00 ± 2.00 -200.00 ± 2.00 +0.00" in found
+    assert "valid for CRDS context jwst_1300.pmap" in output
+    assert "give either --from-photom and --to-photom, or --photmjsr" in modfix(
+        "rebase", "old.asdf", "-o", "x.asdf", status=2
+    )
+
+
+def test_check_shows_warnings_beside_what_would_be_done(modfix, small_exposure, tmp_path):
+    model = small_exposure("NRCA2", "F200W")
+    model.save(str(tmp_path / "a_cal.fits"))
+    found = model.meta.photometry.conversion_megajanskys
+    row = OffsetRow(
+        array="2", filter="F200W", offset=0.05, offset_error=0.001, photmjsr={"A": 1.01 * found, "B": found}
+    )
+    OffsetTable(rows=(row,), meta={"description": "x"}).write(tmp_path / "t.asdf")
+    output = " ".join(modfix("check", "t.asdf", "a_cal.fits").split())
+    assert f"zero-point error +50.00 mmag; warning: PHOTMJSR is {found:g}, but row (array=2" in output
+    assert f"was derived at {1.01 * found:g}" in output

@@ -22,9 +22,9 @@ from jwst_modfix.fitting.pairs import solve_pairs
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import forecast_detectors, judge, table_of_results
 from jwst_modfix.jobs import Cache, Workers
-from jwst_modfix.photometry.columns import Criteria
+from jwst_modfix.photometry.columns import select_measurements
 from jwst_modfix.photometry.forced import systematic_error
-from jwst_modfix.photometry.frames import find_wide_epochs, group_epochs
+from jwst_modfix.photometry.frames import group_epochs
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.photometry.source_list import clip
 from jwst_modfix.simulate.magnitudes import plan_pointings
@@ -53,7 +53,7 @@ STATED = [
         "significance": 3.0, "epoch_gap_days": 30.0, "epoch_roll_tolerance": 5.0, "min_snr": 100.0, "isolation": None,
         "reserve_share": 0.2, "seed": 1, "bootstrap": 0, "aperture": "r", "colour_term": False, "allow_mixed": False,
         "compare": None}),
-    (Criteria, SELECTION | {"snr": 100.0, "isolation": 1.0}),
+    (select_measurements, SELECTION | {"snr": 100.0, "isolation": 1.0, "growth": False}),
     (Measurements, dict.fromkeys(("x", "y", "RA", "Dec", "time", "colour", "reserved"))
         | {"filter": "unknown", "pupil": "CLEAR"}),
     (Measurements.from_table, {"filter": None, "pupil": None, "least_error": 0.0}),
@@ -67,7 +67,6 @@ STATED = [
     (reserve_sources, {"share": 0.2}),
     (bootstrap_sources, {"n_draws": 200}),
     (group_epochs, EPOCHS | {"names": None}),
-    (find_wide_epochs, EPOCHS),
     (systematic_error, {"near": 0.0, "far": 0.0}),
     (clip, {"sigma": 3.0, "rounds": 5}),
     (measure_mosaics, {"faintest": 23.0}),

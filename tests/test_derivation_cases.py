@@ -99,8 +99,8 @@ def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photom
 @pytest.mark.parametrize(("photometry", "isolation"), [("exposure", 1.0), ("mosaic", 1.0), ("catalog", 0.0)])
 def test_crowded_sources_are_left_out_by_default_but_of_your_own_photometry(photometry, isolation):
     own = {"photometry": photometry, "catalogs": ("mine.ecsv",) * (photometry == "catalog")}
-    assert Options(**own).criteria.isolation == isolation
-    assert Options(**own, isolation=2.5).criteria.isolation == 2.5
+    assert Options(**own).criteria["isolation"] == isolation
+    assert Options(**own, isolation=2.5).criteria["isolation"] == 2.5
 
 
 def test_a_row_has_the_photmjsr_of_its_own_filter():
@@ -223,7 +223,7 @@ def test_one_filter_in_which_modules_overlap_is_enough(monkeypatch, second, word
             if east is not None:
                 name = f"{band}_{module}.fits"
                 headers[name] = make_header(f"NRC{module}1", name, east=east, filter=band, identity=(number,))
-    monkeypatch.setattr(derive_module, "_inspect", lambda path: headers[path.name])
+    monkeypatch.setattr(derive_module, "read_headers", lambda paths, *_, **__: [headers[path.name] for path in paths])
     members = derive_module.Members(tuple(map(Path, headers)), (None,) * len(headers), "made", "made_asn.json")
     if words is None:
         assert derive_module.read_members(members) == (list(headers.values()), [])

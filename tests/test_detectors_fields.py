@@ -7,8 +7,9 @@ import pytest
 from simulated_detectors import draw
 
 from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
-from jwst_modfix.fitting.design import DETECTORS_BY_CODE, Choice, legendre, list_powers
+from jwst_modfix.fitting.design import Choice, legendre, list_powers
 from jwst_modfix.fitting.fields import Structure
+from jwst_modfix.fitting.measurements import DETECTORS_BY_CODE
 from jwst_modfix.fitting.separability import forecast_terms
 from jwst_modfix.fitting.solution import fit, fit_quietly
 from jwst_modfix.fitting.stability import Drift, describe_drifts, forecast_drifts, list_drifts

@@ -62,7 +62,7 @@ def test_moments_of_many_effects_agree_with_the_likelihood(monkeypatch, jitter):
     m, _ = draw("moments", 0, jitter=jitter)
     solution = fit(m, scale="detectors")
     monkeypatch.setattr("jwst_modfix.fitting.stability._MANY", 0)
-    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    found = estimate_detector_scatter(solution, solution, m)
     assert found.sigma == pytest.approx(solution.detector_scatter, rel=0.1, abs=0.0002)
     assert solution.detector_scatter == pytest.approx(jitter, rel=0.2, abs=0.0002)
     assert found.freedom == pytest.approx(solution.scatter_freedom, abs=3)
@@ -118,7 +118,7 @@ def test_scatter_and_its_part_of_the_error_in_numbers():
              for i, d in enumerate(shift)]  # fmt: skip
     solution = fit(joined(*parts), robust=False, exposure_terms="zero")
     m, variance = solution.measurements, shift.var(ddof=1)
-    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
+    found = estimate_detector_scatter(solution, solution, m)
     assert found.freedom == solution.scatter_freedom == 5
     assert found.sigma == solution.detector_scatter == pytest.approx(np.sqrt(variance / 2), rel=2e-3)
     assert found.covariance[0, 0] == pytest.approx(variance / 6 * 5 / 3, rel=4e-3)

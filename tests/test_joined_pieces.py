@@ -112,19 +112,6 @@ def test_what_the_sample_does_not_have_is_left_out_in_words(drawn):
     assert f"{count} measurements of detectors or exposures without it are left out" in solution.remarks[-1]
 
 
-def test_errors_in_pieces_are_those_of_the_residuals_whatever_errors_are_stated(drawn):
-    """Truth: errors stated three times too large change no error of a result."""
-    m, found = drawn[0].select(drawn[0].source < SOURCES // 3), []
-    for factor in (1.0, 3.0):
-        one = replace(m, mag_error=factor * m.mag_error)
-        mine = one.source < SOURCES // 9
-        found.append(
-            fit(one.select(mine), rest=lambda one=one, mine=mine: [one.select(~mine)], **OPTIONS).zero_points()
-        )
-    for name, (_, error) in found[0].items():
-        assert found[1][name][1] == pytest.approx(error, rel=0.1)
-
-
 def test_other_sources_that_contradict_the_sample_are_refused(drawn):
     """Truth: a detector is 10 mmag fainter in the sources outside of the sample."""
     m = drawn[0]

@@ -43,7 +43,7 @@ def read(headers, tmp_path):
         paths = [tmp_path / each for each in names or [name]]
         for table, path in zip(tables, paths, strict=True):
             table.write(path, **options)
-        epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+        epochs = group_epochs(headers)
         return read_catalogues(paths, headers, epochs).measurements
 
     return read
@@ -188,7 +188,7 @@ def test_an_exposure_that_no_source_lies_on_is_listed_without_sources(headers, t
     make_table().write(tmp_path / "user.ecsv")
     third = replace(headers[1], path=headers[1].path.with_name("jw02738001001_02101_00003_nrca1_cal.fits"))
     known = [*headers, third]
-    epochs = group_epochs([header.mjd for header in known], [header.roll for header in known])
+    epochs = group_epochs(known)
     assert read_catalogues([tmp_path / "user.ecsv"], known, epochs).exposures["sources"].tolist() == [3, 3, 0]
 
 
@@ -197,7 +197,7 @@ def test_sources_must_be_in_two_exposures_of_one_filter(headers, tmp_path, colum
     """Truth: the second exposure is through another filter, or has another one in the pupil wheel."""
     make_table().write(tmp_path / "user.ecsv")
     known = [headers[0], replace(headers[1], **{column: "F162M"})]
-    epochs = group_epochs([header.mjd for header in known], [header.roll for header in known])
+    epochs = group_epochs(known)
     with pytest.raises(PhotometryError, match="no two in one filter share a source"):
         read_catalogues([tmp_path / "user.ecsv"], known, epochs)
 
@@ -273,12 +273,12 @@ def test_files_that_are_no_catalogue_are_refused(headers, tmp_path, name, conten
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(PhotometryError, match=message):
-        read_catalogues([tmp_path / name], headers, group_epochs([6e4, 6e4], [0, 0]))
+        read_catalogues([tmp_path / name], headers, group_epochs(headers))
 
 
 def test_a_file_of_a_spreadsheet_may_begin_with_a_mark_of_utf_8_and_have_comments(headers, tmp_path):
     text = io.StringIO()
     make_table().write(text, format="ascii.csv")
     (tmp_path / "user.csv").write_text("\ufeff# made by hand\n" + text.getvalue())
-    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    epochs = group_epochs(headers)
     assert_is_truth(read_catalogues([tmp_path / "user.csv"], headers, epochs).measurements)

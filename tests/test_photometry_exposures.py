@@ -42,7 +42,7 @@ def exposures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def epochs(exposures):
     headers = exposures[0]
-    return group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    return group_epochs(headers)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_an_exposure_without_any_of_the_sources_has_no_measurements(exposures):
 
 def test_exposures_that_do_not_overlap_are_refused(exposures):
     headers = exposures[0][:2]  # both modules in one epoch, side by side
-    epochs = group_epochs([header.mjd for header in headers], [header.roll for header in headers])
+    epochs = group_epochs(headers)
     with pytest.raises(PhotometryError, match=r"must overlap on the sky; no two in one filter share a source: jw"):
         measure_exposures(headers, epochs)
 

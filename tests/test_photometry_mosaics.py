@@ -10,7 +10,7 @@ from one_header import make_header
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.photometry import mosaics as module
-from jwst_modfix.photometry.columns import Criteria, select_measurements
+from jwst_modfix.photometry.columns import select_measurements
 from jwst_modfix.photometry.frames import Epochs, group_epochs, offsets_on_sky, read_geometry, read_header
 from jwst_modfix.photometry.mosaics import Mosaic, measure_mosaics
 from jwst_modfix.steps.resample import make_mosaics
@@ -159,7 +159,7 @@ def test_holes_are_flagged_beyond_two_percent_and_not_measured_beyond_half(half,
     bad[50 - half : 51 + half, 40 - half : 41 + half] = True
     table = measure_mosaics([make_mosaic(rng, "NRCA1", 0), replace(mosaic, bad=bad)], EPOCHS).measurements
     assert len(table) == count
-    assert select_measurements(table, Criteria(snr=10)).rejected["masked"] == rejected
+    assert select_measurements(table, snr=10).rejected["masked"] == rejected
 
 
 def test_no_source_is_an_error():
@@ -182,7 +182,7 @@ def test_errors_hold_for_sums_over_correlated_pixels(tmp_path):
         subarray=simulate.Subarray(name="SUB320", xstart=525, ystart=525, xsize=320, ysize=320),
     )  # fmt: skip
     headers = [read_header(path) for path in tmp_path.glob("*_cal.fits")]
-    (mosaic,) = make_mosaics(headers, group_epochs([headers[0].mjd], [headers[0].roll]))
+    (mosaic,) = make_mosaics(headers, group_epochs(headers))
     ratios = {side: _scatter_over_error(mosaic, side) for side in (1, 8)}
     assert ratios[1] == pytest.approx(2 / 3, abs=0.05)
     assert ratios[8] == pytest.approx(1, abs=0.1)
@@ -205,7 +205,7 @@ def test_the_grid_has_pixels_of_the_channel(small_exposure, tmp_path, detector, 
     """Truth: 0.031 and 0.063 arcsec, of which one step along a row and the solid angle are made."""
     small_exposure(detector, band).save(str(tmp_path / "jw_cal.fits"))
     header = read_header(tmp_path / "jw_cal.fits")
-    (mosaic,) = make_mosaics([header], group_epochs([header.mjd], [header.roll]))
+    (mosaic,) = make_mosaics([header], group_epochs([header]))
     ra, dec = mosaic.wcs(np.array([10.0, 11.0]), np.array([10.0, 10.0]))
     assert np.hypot(*np.diff(offsets_on_sky(ra[0], dec[0], ra, dec)).ravel()) == pytest.approx(scale, rel=1e-4)
     assert mosaic.header.pixar_sr == pytest.approx(np.deg2rad(scale / 3600) ** 2)

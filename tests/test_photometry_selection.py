@@ -6,7 +6,6 @@ import pytest
 from jwst_modfix.photometry.columns import (
     COLUMNS,
     GROWTHS,
-    Criteria,
     Flag,
     make_measurements,
     select_measurements,
@@ -79,7 +78,7 @@ def test_limits_are_those_of_the_documentation(column, good, wrong, rule):
     np.testing.assert_array_equal(selection.mask, np.repeat([True, rule is None], 4))
     assert {name: count for name, count in selection.rejected.items() if count} == ({rule: 4} if rule else {})
     extended = make_table(compactness=np.repeat([0.8, 0.5], 4))
-    selection = select_measurements(extended, Criteria(compactness=0.7))
+    selection = select_measurements(extended, compactness=0.7)
     np.testing.assert_array_equal(selection.mask, np.repeat([True, False], 4))
 
 
@@ -94,7 +93,7 @@ def test_a_source_is_judged_in_each_filter(column, names):
 def test_unusable_measurements_have_no_part_in_what_is_typical():
     """Truth: the first two of four measurements are cut by the edge, and seem faint and noisy; the others are good."""
     edge, flux = np.array([1, 1, 0, 0] * 2), np.array([1e-8, 1e-8, 1e-5, 1e-5] * 2)
-    selection = select_measurements(make_table(flags=edge, flux=flux, compactness=flux), Criteria(compactness=9e-6))
+    selection = select_measurements(make_table(flags=edge, flux=flux, compactness=flux), compactness=9e-6)
     np.testing.assert_array_equal(selection.mask, edge == 0)
 
 

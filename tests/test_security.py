@@ -1,7 +1,6 @@
 """Hostile files run no code, reach for no other file, write nowhere else, and forge no line of a log."""
 
 import io
-import json
 import logging
 import os
 import tracemalloc
@@ -9,6 +8,7 @@ import tracemalloc
 import pytest
 from astropy.io import fits
 from fuzzing import time_limit
+from pair_of_exposures import write_association
 
 from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep, OffsetTable
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, ReferenceTableError
@@ -105,21 +105,14 @@ def data(small_exposure, tmp_path, monkeypatch):
     return tmp_path / "work" / "data"
 
 
-def write_asn(path, *names, product="mosaic"):
-    members = [{"expname": str(name), "exptype": "science"} for name in names]
-    content = {"asn_type": "image3", "asn_id": "a3001", "asn_pool": "none", "program": "none", "asn_rule": "x",
-               "products": [{"name": product, "members": members}]}  # fmt: skip
-    path.write_text(json.dumps(content))
-    return str(path)
-
-
 def tree_of(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_members_from_anywhere_are_written_into_the_output_folder_only(data, tmp_path):
     """Reading by an absolute path or by ``..`` is the user's right; writing there is not."""
-    asn = write_asn(data / "set_asn.json", data / "NRCA2_cal.fits", "../data/NRCB2_cal.fits", product="../../evil")
+    names = data / "NRCA2_cal.fits", "../data/NRCB2_cal.fits"
+    asn = write_association(data / "set_asn.json", *names, product="../../evil")
     before = tree_of(tmp_path)
     ModuleOffsetStep.call(asn, save_results=True, output_dir="out")
     assert tree_of(tmp_path) - before == {

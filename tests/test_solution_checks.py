@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from simulated_network import LW, TABLE_2_LW, TABLE_2_SW, Survey, Truth, simulate
 
-from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolutionError
+from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError
 from jwst_modfix.fitting.checks import reserve_sources, validate
 from jwst_modfix.fitting.design import Term
 from jwst_modfix.fitting.separability import too_few_sources
@@ -47,23 +47,25 @@ def test_errors_of_the_correction_enter_as_the_reserved_sources_feel_them():
 def test_sky_offset_and_error_are_a_mean(relative, scatter):
     """Truth: A is 20 mmag fainter, +-scatter in 6 exposures; the larger of error and scatter counts."""
     ratio = 0.02 + np.resize([scatter, -scatter], 6)
-    level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)])
-    time, module = np.tile(np.arange(6), 2), np.repeat(["A", "B"], 6)
+    time, module = np.append(np.arange(6), np.arange(6)[::-1]), np.repeat(["A", "B"], 6)
+    level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), np.full(6, 0.2)]) * (1 + time)  # a sky that changes
     found = sky_offsets(time, np.full(12, "long"), module, level, relative * level)["long"]
     sigma = max(2.5 / np.log(10) * np.sqrt(2) * relative, scatter / norm.isf(0.25))
     assert found[0] == pytest.approx(0.02, abs=1e-9)
     assert found[1] == pytest.approx(sigma / np.sqrt(6) * np.sqrt(5 / 3), rel=1e-9)
 
 
-def test_sky_refuses():
+@pytest.mark.parametrize("unknown", [-1.0, 0.0, np.nan, np.inf])
+def test_sky_levels_that_are_not_known_are_left_out(unknown):
+    """Truth: A is 20 mmag fainter in the 11 exposures that are known; without two at one time there is no offset."""
     time, array, module = np.tile(np.arange(12), 2), np.full(24, "long"), np.repeat(["A", "B"], 12)
-    level = error = np.full(24, 0.3)
-    with pytest.raises(MeasurementsError, match="level must be positive and finite; row 0 has -1"):
-        sky_offsets(time, array, module, np.full(24, -1.0), error)
-    with pytest.raises(MeasurementsError, match="columns must have one length"):
-        sky_offsets(time, array, module, level, error[:3])
-    with pytest.raises(NoSolutionError, match="no array has levels of both modules at one time"):
-        sky_offsets(np.arange(24), array, module, level, error)
+    level, error = np.where(module == "A", 0.3 * 10**-0.008, 0.3), np.full(24, 0.001)
+    for column in (level, error):
+        first, column[0] = column[0], unknown
+        assert sky_offsets(time, array, module, level, error)["long"][0] == pytest.approx(0.02, abs=1e-9)
+        column[0] = first
+    assert sky_offsets(time, array, module, np.full(24, unknown), error) == {}
+    assert sky_offsets(np.arange(24), array, module, level, error) == {}
 
 
 def test_a_slope_along_v2_is_not_lost_where_that_along_v3_is_not_determined():

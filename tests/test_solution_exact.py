@@ -419,6 +419,14 @@ def solution():
             lambda s: s.predict(replace(s.measurements, filter="F150W")),
             r"measurements in F150W: the solution is of F200W",
         ),
+        (
+            lambda s: s.predict(replace(s.measurements, array=np.full(len(s.measurements), "2"))),
+            "measurements in F200W: zero point of NRCA2 is not part of the solution",
+        ),
+        (
+            lambda s: s.predict(replace(s.measurements, epoch=s.measurements.epoch + 1)),
+            "measurements in F200W: term of epoch 3 is not part of the solution",
+        ),
     ],
 )
 def test_what_a_solution_does_not_hold_is_refused(solution, ask, words):

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import logging
 import math
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +23,11 @@ from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, Exposure
 from jwst_modfix.exposure import _FACTS, Exposure, open_exposure
 from jwst_modfix.files import check_targets, find_existing, remove_leftovers
 from jwst_modfix.jobs import Workers, _digest, _seal
+from jwst_modfix.photometry.frames import Epochs
 from jwst_modfix.steps.associations import read_association, rename_product
+from jwst_modfix.steps.grouping import Grouping, write_groups
 from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, find_exposures, plan_outputs, shorten, suffix_of
+from jwst_modfix.steps.module_offset_derive import find_members
 from jwst_modfix.text import count_nouns, has_hidden, is_url, plain_text, show_progress
 
 SECOND = {"products": [{"name": "first", "members": [{"expname": "a_cal.fits", "exptype": "SCIENCE "}]},
@@ -178,6 +183,9 @@ def test_a_copy_of_an_output_under_another_name_is_not_that_output(pair_folder, 
     shutil.copy(f"{root}_modfix.fits", f"{root}_again.fits")
     ModuleOffsetStep.call(f"data/{names(pair)[0]}", suffix="again", **options)
     assert fits.getval(f"{root}_again.fits", "FILENAME") == f"{root}_again.fits"
+    signature = fits.getval(f"{root}_again.fits", "MODFJOB")
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{16}", signature), "long enough not to agree by chance"
+    assert signature.partition("-")[0] == Correction(table=TABLE).identity
 
 
 def test_a_model_is_not_written_over_a_file_of_its_name(pair_folder, pair):
@@ -486,3 +494,38 @@ def test_only_names_of_files_of_a_member_are_moved(tmp_path):
     )
     moved = {"expname": "b.fits", "tweakreg_catalog": "../b.ecsv", "mine": ["../a.ecsv", "no"]}
     assert corrected.members == [member | moved]
+
+
+def test_members_keep_their_order_and_their_epochs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    epochs = {"c.fits": "late", "a.fits": "early", "b.fits": None}
+    members = [{"expname": name, "exptype": "science"} | ({"epoch": e} if e else {}) for name, e in epochs.items()]
+    found = find_members({"products": [{"name": "field_modfix", "members": [*members, members[0]]}]})
+    assert [path.name for path in found.paths] == list(epochs)
+    assert found.epochs == tuple(epochs.values())
+    assert found.product == "field_corrected"
+
+
+def test_the_line_of_an_exposure_leaves_the_advice_to_the_summary(small_exposure):
+    model = small_exposure("NRCA2", "F200W")
+    model.meta.ref_file.crds.context_used = "jwst_0995.pmap"
+    _, decision = correct(model)
+    words = "CRDS_CTX is jwst_0995.pmap, and ma2023_table2.asdf is valid for jwst_1130.pmap"
+    assert decision.reason.startswith(f"{words}: derive a table from these exposures")
+    assert decision.line == f"{model.meta.filename}: SKIPPED: {words}"
+
+
+def test_associations_by_filter_are_named_by_filter_and_pupil(tmp_path):
+    """Each has the members of its band, with their epochs, by paths from its folder."""
+    bands = [("F444W", "CLEAR"), ("F444W", "F405N"), ("F444W", "CLEAR")]
+    headers = tuple(SimpleNamespace(path=tmp_path / "data" / f"{n}_cal.fits", filter=filter, pupil=pupil)
+                    for n, (filter, pupil) in enumerate(bands))  # fmt: skip
+    grouping = Grouping(headers, Epochs(np.array([1, 0, 0]), ("first", "second")), ())
+    written = write_groups(grouping, tmp_path / "x_asn.json", by_filter=True)
+    assert [path.name for path in written] == ["x_f444w_asn.json", "x_f444w-f405n_asn.json"]
+    found = [json.loads(path.read_text())["products"][0] for path in written]
+    assert [product["name"] for product in found] == ["x_f444w", "x_f444w-f405n"]
+    members = [[(member["expname"], member["epoch"]) for member in product["members"]] for product in found]
+    assert members == [[("data/0_cal.fits", "second"), ("data/2_cal.fits", "first")], [("data/1_cal.fits", "first")]]
+    with pytest.raises(AssociationError, match=r"x.txt: the name of an association must end in '.json'"):
+        write_groups(grouping, tmp_path / "x.txt")

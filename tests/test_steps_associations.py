@@ -287,6 +287,18 @@ def test_an_association_is_known_by_its_name_in_any_case(asn, pair, other_table,
         correct("out", f"data/{names(pair)[0]}", **other_table)
 
 
+def test_an_association_of_outputs_in_another_folder_does_not_matter(asn, pair, other_table):
+    """Its members have the names of the outputs, but are other files."""
+    correct("elsewhere", asn())
+    content = json.loads(Path("elsewhere/set_modfix_asn.json").read_text())
+    for member in members(content):
+        member["expname"] = f"../elsewhere/{member['expname']}"
+    Path("out").mkdir()
+    Path("out/set_asn.json").write_text(json.dumps(content))
+    correct("out", f"data/{names(pair)[0]}", **other_table)
+    assert len(visible("out")) == 2
+
+
 def test_other_associations_and_other_json_files_do_not_matter(asn, pair, other_table):
     Path("out").mkdir()
     shutil.copy(asn(), "out/raw_asn.json")

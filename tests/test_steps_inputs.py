@@ -6,7 +6,6 @@ Truth of what is corrected: Table 2, array 2 in F200W, Delta_AB = -52.67 mmag wi
 import bz2
 import gc
 import gzip
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from astropy.io import fits
 from disturbed_runs import correct, visible
 from jwst.datamodels import ModelContainer, ModelLibrary
-from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_strun_here
+from pair_of_exposures import FACTOR, assert_corrected, models_of, names, run_strun_here, write_association
 from stdatamodels.jwst import datamodels
 from stpipe.library import AbstractModelLibrary
 
@@ -31,12 +30,6 @@ from jwst_modfix.table.file import PACKAGED_TABLE
 
 def outputs(folder="out"):
     return [path.name for path in visible(folder)]
-
-
-def write_association(name, *members, **keys):
-    content = {"products": [{"name": "x", "members": [{"expname": n, "exptype": "science"} | keys for n in members]}]}
-    Path(name).write_text(json.dumps(content))
-    return name
 
 
 # Several files, and folders.

@@ -361,3 +361,43 @@ def test_each_band_is_of_one_channel_and_one_place_in_the_wheels(band):
 def test_another_instrument_has_no_row(instrument):
     words = f"instrument is {instrument}, but the table is for NIRCAM"
     assert find_missing(OffsetTable.read(), dataclasses.replace(GOOD, instrument=instrument)) == words
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 0.01), (0.01, 0.0), (0.0, 0.0), (None, 0.01), (0.01, None)])
+def test_a_slope_of_0_is_compared_and_one_that_is_absent_is_not(slopes):
+    rows = [row("long", "F444W") if k is None else row("long", "F444W", slope=k, slope_error=0.001) for k in slopes]
+    first, second = (OffsetTable(rows=(own,), gradient=FOCAL) for own in rows)
+    found = compare_tables(first, second).pairs[0].slope
+    assert (found and found.value) == (None if None in slopes else slopes[1] - slopes[0])
+
+
+@pytest.mark.parametrize("as_recipe", [False, True])
+def test_a_converted_recipe_says_whose_gradient_it_has(tmp_path, as_recipe):
+    path = tmp_path / "idf_1130_pmap.csv"
+    path.write_text("det,filt,dmag_ab,dmag_ab_err,dmag_a,dmag_b,slope,slope_err\n1,f200w,0.02,0.003,0.02,0,0,0\n")
+    first, second, *_ = read_columns(path, as_recipe=as_recipe).meta["history"]
+    assert first == "Converted from idf_1130_pmap.csv of the released recipe."
+    assert second.startswith("Direction, origin and share of the gradient are those of ")
+    assert ("the recipe's code" in second) == as_recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("zero_point_error", 0.0), ("field_error", 0.0), ("group", 0), ("photmjsr", 2.0), ("photom", "p.fits")],
+)
+def test_a_value_of_0_is_not_an_absent_one(name, value):
+    field = {"field": Field(1, ((0.0, 0.01), (0.0,)))} if name == "field_error" else {}
+    absent, given = (OffsetTable(rows=(point(**field, **more),), baseline=None) for more in ({}, {name: value}))
+    assert absent != given
+    assert absent.digest != given.digest
+    assert getattr(given.rows[0], name) == value
+
+
+@pytest.mark.parametrize("name", ["slope", "direction"])
+def test_a_slope_or_direction_of_0_is_not_an_absent_one(name):
+    sloped = {"slope": 0.0, "slope_error": 0.0}
+    one, other = ({}, sloped) if name == "slope" else (sloped, sloped | {"direction": 0.0})
+    first, second = (OffsetTable(rows=(row(**more),), gradient=FOCAL) for more in (one, other))
+    assert first != second
+    assert first.digest != second.digest
+    assert second.direction(second.rows[0]) == (90.0 if name == "slope" else 0.0)

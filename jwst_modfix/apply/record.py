@@ -19,7 +19,7 @@ from jwst_modfix.exposure import (
     OpenExposure,
     is_ours,
     open_exposure,
-    read_header,
+    read_primary_header,
 )
 from jwst_modfix.table.table import FRAMES, Field
 
@@ -290,7 +290,7 @@ def find_unfinished(target: Path, job: str | None) -> str:
 
 def find_foreign(target: Path, job: str) -> str:
     """Find by its header why a file is not the output of a job; empty where it is."""
-    header = read_header(target)
+    header = read_primary_header(target)
     if JOB_KEYWORD not in header:
         return f"it has no {JOB_KEYWORD}, so nothing says what it is the output of"
     if header[JOB_KEYWORD] != job_card(job, header)[1] or header.get("FILENAME") != target.name:

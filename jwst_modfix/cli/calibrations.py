@@ -4,31 +4,28 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from jwst_modfix.cli.options import FILES, ManyFiles, new_table
 from jwst_modfix.errors import OutputError, ReferenceTableError
 from jwst_modfix.files import check_writable, explained, part_folder, refuse_existing
+from jwst_modfix.table import calibration
 from jwst_modfix.table.describe import describe_validity, describe_value
+from jwst_modfix.table.rebase import KINDS, Change, read_calibration, read_values, rebase_table
 from jwst_modfix.table.table import OffsetTable
 from jwst_modfix.table.validity import EXPORTED
 from jwst_modfix.text import align, describe_band, wrap
 
-if TYPE_CHECKING:
-    from jwst_modfix.table.rebase import Change
-
 
 def list_files(names: Sequence[str], kind: str) -> list[Path]:
     """List files, and the reference files of a kind in folders."""
-    from jwst_modfix.table.calibration import is_of_kind  # late, as it imports astropy
-
     found: list[Path] = []
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():
-            mine = [file for file in sorted(path.glob("*.fits")) if is_of_kind(file, kind)]
+            mine = [file for file in sorted(path.glob("*.fits")) if calibration.is_of_kind(file, kind)]
             if not mine:
                 raise ReferenceTableError(f"{path}: the folder has no {kind} file (*.fits with REFTYPE {kind.upper()})")
             found += mine
@@ -64,8 +61,6 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
           --from-flat old/*flat*.fits --to-flat new/*flat*.fits --date 2026-03-01 -o new.asdf
       modfix rebase packaged --photmjsr photmjsr.csv -o new.asdf
     """
-    from jwst_modfix.table.rebase import KINDS, read_calibration, read_values, rebase_table
-
     if bool(photmjsr) == any(files.values()):
         raise click.UsageError("give either --from-photom and --to-photom, or --photmjsr")
     refuse_existing([output], ReferenceTableError)
@@ -82,7 +77,7 @@ def rebase_command(table: str, output: str, photmjsr: str | None, date: str | No
     click.echo(f"wrote {output} (hash {done.table.digest}), valid for {describe_validity(done.table.valid_for)}")
 
 
-def _describe_changes(changes: Sequence["Change"]) -> Iterator[str]:
+def _describe_changes(changes: Sequence[Change]) -> Iterator[str]:
     rows = [["row", "filter", "before [mmag]", "after [mmag]", "change", ""]]
     for change in changes:
         before, row = change.before, change.after
@@ -118,8 +113,6 @@ def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
 
 def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:
     """Export a table into photom or flat files: none if one of them is refused."""
-    from jwst_modfix.table import calibration  # late, as it imports astropy
-
     paths = list_files(files, "flat" if kind == "flat" else "photom")
     single = len(paths) == 1 and output.lower().endswith(".fits")
     targets = [Path(output) if single else Path(output) / f"{path.stem}{EXPORTED}" for path in paths]

@@ -1,6 +1,7 @@
 """``modfix check``, ``group`` and ``plan``: exposures before they are processed."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
@@ -111,8 +112,7 @@ def group_command(files, output, by_filter, gap_days, roll_tolerance):  # numpyd
     grouping = group_exposures(files, gap_days=gap_days, roll_tolerance=roll_tolerance)
     written = write_groups(grouping, output, by_filter=by_filter)
     rows = [["epoch", "exposures", "V3 roll [deg]", "modules", "filters"]]
-    for number, name in enumerate(grouping.epochs.names):
-        mine = [h for h, i in zip(grouping.headers, grouping.epochs.number, strict=True) if i == number]
+    for name, mine in zip(grouping.epochs.names, grouping.epochs.split(grouping.headers), strict=True):
         rows.append([name, str(len(mine)), *_describe_epoch(mine)])
     click.echo("\n".join(align(rows)))
     click.echo("\n".join(["", *(f"note: {line}" for line in grouping.notes)]))
@@ -186,9 +186,7 @@ def _show_reached(reach, rolls, filters, seed, options):
     """List the cheapest sets that reach an error [mmag]."""
     from jwst_modfix.derivation.forecast import reach_error
 
-    def lay_out(rolls, dithers):
-        return _lay_out(rolls, dithers, filters)
-
+    lay_out = partial(_lay_out, filters=filters)
     rows = [["exposures", "rolls [deg]", "dithers", "largest error [mmag]"]]
     for turns, dithers, plans in reach_error(lay_out, seed, 1e-3 * reach, rolls=rolls, **options):
         errors = ", ".join(f"{plan.filter} {1e3 * plan.largest_error():.2f}" for plan in plans)
@@ -206,7 +204,7 @@ def _read_pointings(names, scale, limits):
 
     members = find_members(names[0] if len(names) == 1 else list(names))
     headers, _ = read_members(members, allow_mixed=True, scale=scale)
-    epochs = group_epochs([h.mjd for h in headers], [h.roll for h in headers], members.epochs, **limits)
+    epochs = group_epochs(headers, members.epochs, **limits)
     return pointings_of_exposures(headers, [read_geometry(header) for header in headers], epochs.number)
 
 
@@ -232,7 +230,9 @@ def _describe_plan(plan):
         return
     hidden = ("field", "drift", "zero_point")  # which have lines of their own
     known = [status for status in plan.forecast.status if status.is_fitted and status.term.kind not in hidden]
-    rows = [["", status.term.words, *_error(status), _remark(status)] for status in known]
+    units = [f"mmag{'/arcmin' * status.term.is_slope}" for status in known]
+    rows = [["", status.term.words, f"±{1e3 * status.expected_error:6.2f}", unit, _remark(status)]
+            for status, unit in zip(known, units, strict=True)]  # fmt: skip
     if plan.forecast.model.scale == "detectors":
         rows = [*_list_detectors(plan), *rows]
     yield from align(rows)
@@ -250,11 +250,6 @@ def _list_detectors(plan):
         field = "" if one.field_error is None else f"field ±{1e3 * one.field_error:.2f} mmag rms"
         name = f"zero point of {one.detector}"
         yield ["", name, *error, one.words.removeprefix(f"{name}: ") or field]
-
-
-def _error(status):
-    unit = "mmag/arcmin" if status.term.is_slope else "mmag"
-    return [f"±{1e3 * status.expected_error:6.2f}", unit]
 
 
 def _remark(status):

@@ -85,11 +85,7 @@ def several(*options: Any) -> Callable[[Any], Any]:
 
 new_table = click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")
 model_options = several(
-    chosen(
-        "--fit-slope",
-        "long all none",
-        "Arrays with a slope; or with --scale detectors, with fields of order 1 or more.",
-    ),
+    chosen("--fit-slope", "long all none", "Arrays with a slope; with --scale detectors, fields of order 1 or more."),
     chosen("--scale", "modules detectors", "What gets a zero point."),
     chosen("--exposure-terms", "auto fit zero", "Terms of exposures instead of those of epochs."),
     chosen("--baseline", " ".join([*BASELINES, *DETECTORS]), "Module or detector whose flux scale is kept."),

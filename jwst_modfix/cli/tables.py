@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from jwst_modfix.cli.calibrations import export_files
 from jwst_modfix.cli.options import FILES, Command, ManyFiles, chosen, new_table
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import refuse_existing, write_text
@@ -275,7 +274,8 @@ def convert_command(source, output, drop_slope, context, recipe_gradient, wcs, *
       modfix convert mine.asdf new --photom old/*photom*.fits all detectors, to new/*_modfix.fits
       modfix convert mine.asdf new --flat old/*flat*.fits     for --steps.flat_field.override_flat
     """
-    from jwst_modfix.table import formats  # late, as it imports astropy
+    from jwst_modfix.cli.calibrations import export_files  # late, as both import astropy
+    from jwst_modfix.table import formats
 
     kinds = (Path(source).suffix.lower(), Path(output).suffix.lower())
     exports = {kind: names for kind, names in files.items() if names}

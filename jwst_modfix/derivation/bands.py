@@ -342,15 +342,10 @@ def _compare_sky(
     # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
     m = solution.measurements
     table = photometry.exposures[_of_band(photometry.exposures, m.filter, m.pupil)]
-    table = table[np.asarray((table["sky"] > 0) & (table["sky_error"] > 0))]
-    levels = {int(epoch): _sky_offsets(table[table["epoch"] == epoch]) for epoch in np.unique(table["epoch"])}
+    by_epoch = {int(epoch): table[table["epoch"] == epoch] for epoch in np.unique(table["epoch"])}
+    levels = {epoch: sky_offsets(*_list_levels(own)) for epoch, own in by_epoch.items()}
     centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
-    return tuple(compare_sky(_sky_offsets(table), centres, levels))
-
-
-def _sky_offsets(table: Table) -> dict[str, tuple[float, float]]:
-    """Find offsets of the sky levels; none where no two exposures are simultaneous."""
-    return _attempt(lambda: sky_offsets(*_list_levels(table)))[0] or {}
+    return tuple(compare_sky(sky_offsets(*_list_levels(table)), centres, levels))
 
 
 def number_times(mjd: np.ndarray) -> np.ndarray:

@@ -15,14 +15,14 @@ from astropy.table import Table
 
 from jwst_modfix.derivation.bands import BandResult, find_times, list_bands, solve_band
 from jwst_modfix.derivation.provenance import describe_calibration, make_model, make_table
-from jwst_modfix.errors import AssociationError, MeasurementsError, ModuleOffsetError, NoSolutionError
+from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Workers
 from jwst_modfix.photometry.catalogues import read_catalogues
-from jwst_modfix.photometry.columns import Criteria, Photometry, Selection, select_measurements
+from jwst_modfix.photometry.columns import Photometry, Selection, select_measurements
 from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
 from jwst_modfix.photometry.frames import (
     GAP_DAYS,
@@ -34,7 +34,7 @@ from jwst_modfix.photometry.frames import (
     find_mixed,
     find_wide_epochs,
     group_epochs,
-    read_header,
+    read_headers,
 )
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
@@ -125,12 +125,13 @@ class Options:  # numpydoc ignore=PR01
         return tuple(OffsetTable.read(path) for path in dict.fromkeys(("packaged", self.compare or "packaged")))
 
     @property
-    def criteria(self) -> Criteria:
-        """Rules for measurements that enter the fit."""
-        isolation = self.isolation
-        if isolation is None:
-            isolation = 0.0 if self.photometry == "catalog" else Criteria.isolation
-        return Criteria(snr=self.min_snr, faintest=self.faintest, isolation=isolation, compactness=self.compactness)
+    def criteria(self) -> dict[str, Any]:
+        """Rules for measurements that enter the fit, as `select_measurements` takes them."""
+        isolation = float(self.photometry != "catalog") if self.isolation is None else self.isolation
+        return {
+            "snr": self.min_snr, "faintest": self.faintest, "isolation": isolation, "compactness": self.compactness,
+            "growth": self.aperture != "r",
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,6 +171,7 @@ class Derivation:  # numpydoc ignore=PR01
     def measurements(self) -> Table:
         """Measurements, with columns such as ``selected``, ``used`` and ``residual``."""
         table, n = Table(self.photometry.measurements, copy=False), len(self.selection.mask)
+        times = find_times(self.photometry.exposures, np.asarray(table["exposure"]))
         reserved, used, residual = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         # A colour term leaves out selected measurements of sources without a colour.
         reason = np.where(self.selection.mask, "no colour", self.selection.reason).astype("U16")
@@ -184,7 +186,7 @@ class Derivation:  # numpydoc ignore=PR01
             ("selected", self.selection.mask.copy(), "Selected for the fit"),
             ("reserved", reserved, "Not used in the fit, for validation"),
             ("used", used, "Used in the fit of the network, for method='pairs' too"),
-            ("time", self._times, "Number of the time of the exposure, which all detectors share"),
+            ("time", times, "Number of the time of the exposure, which all detectors share"),
             ("residual", residual, "Magnitude minus systematic error (of the network) minus the source's mean"),
             ("reason", reason, "Rule by which the measurement is not used in the fit"),
         ):
@@ -193,11 +195,6 @@ class Derivation:  # numpydoc ignore=PR01
         table["residual"].unit = table["mag"].unit
         table.meta["calibration"] = describe_calibration(self.headers)
         return table
-
-    @cached_property
-    def _times(self) -> np.ndarray:
-        exposure = np.asarray(self.photometry.measurements["exposure"])
-        return find_times(self.photometry.exposures, exposure)
 
     @property
     def corrected(self) -> str:
@@ -265,11 +262,10 @@ def derive_members(
     """Derive a table from exposures."""
     _ = options.others  # an unreadable table is an error before the hours of measuring
     headers, mixed = read_members(members, allow_mixed=options.allow_mixed, scale=options.scale, workers=workers)
-    times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
     limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
-    epochs = group_epochs(times, rolls, members.epochs, **limits)
+    epochs = group_epochs(headers, members.epochs, **limits)
     log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), epochs.in_words())
-    for sentence in find_wide_epochs(epochs, times, rolls, **limits):
+    for sentence in find_wide_epochs(headers, epochs, **limits):
         log.warning(sentence)
     photometry = _measure(headers, epochs, options, make_mosaics, workers, cache)
     return solve_photometry(photometry, headers, epochs, options, product=members.product, mixed=mixed)
@@ -279,13 +275,8 @@ def read_members(
     members: Members, *, allow_mixed: bool = False, scale: str = "modules", workers: Workers = THIS_PROCESS
 ) -> tuple[list[ExposureHeader], list[str]]:
     """Read the headers of all members, and refuse together those that cannot be used."""
-    paths, where = members.paths, members.where
-    found = list(workers.map(_inspect, [(path,) for path in paths], [path.name for path in paths]))
-    headers = [header for header in found if isinstance(header, ExposureHeader)]
-    if problems := [problem for problem in found if isinstance(problem, str)]:
-        raise AssociationError(
-            f"{where}: {len(problems)} of {count_nouns(len(paths), 'member')} cannot be used", problems
-        )
+    where = members.where
+    headers = read_headers(members.paths, "member", where=f"{where}: ", with_geometry=True, workers=workers)
     if copies := find_copies(headers):
         raise AssociationError(
             f"{where}: each exposure must be a member once: {'; '.join(copies)}; leave the copies out"
@@ -308,14 +299,6 @@ def read_members(
     if len(apart) == complete:
         raise NoSolutionError(f"{where}: exposures must overlap on the sky; {'; '.join(apart)}")
     return headers, mixed
-
-
-def _inspect(path: Path) -> ExposureHeader | str:
-    """Read a member's headers and WCS; return the headers, or what is wrong with it."""
-    try:
-        return read_header(path, with_geometry=True)
-    except ModuleOffsetError as error:
-        return str(error)
 
 
 def _measure(
@@ -349,7 +332,7 @@ def solve_photometry(
     mixed: Sequence[str] = (),
 ) -> Derivation:
     """Solve every filter and pupil of a set of measurements."""
-    selection = select_measurements(photometry.measurements, options.criteria, growth=options.aperture != "r")
+    selection = select_measurements(photometry.measurements, **options.criteria)
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))
     if not any(band.table is not None and band.table.rows for band in bands):
         reasons = [f"{band.name}: {band.failure}" for band in bands if band.failure]

@@ -20,7 +20,7 @@ from jwst_modfix.derivation.provenance import find_validity
 from jwst_modfix.errors import MeasurementsError, NoSolutionError
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.solution import Solution, fit_quietly
-from jwst_modfix.photometry.columns import FITS_META
+from jwst_modfix.photometry.columns import FITS_META, read_table
 from jwst_modfix.table.table import OffsetTable, Validity
 from jwst_modfix.text import count_nouns, describe_band
 
@@ -90,15 +90,7 @@ def read_measurements(path: Path) -> Table:
     if path.suffix not in _FORMATS:
         raise MeasurementsError(f"{path}: must be a measurement file, {', '.join(_FORMATS)}; got {path.suffix!r}")
     options = {"mask_invalid": False} if path.suffix == ".fits" else {}
-    try:
-        table = Table.read(path, format=_FORMATS[path.suffix], **options)
-    except FileNotFoundError:
-        raise MeasurementsError(f"{path}: no such file") from None
-    except DeprecationWarning:
-        raise  # where warnings are errors; it says nothing of the file
-    except Exception as error:  # the readers pass on any error of their parsers
-        reason = str(error).partition("\n")[0]
-        raise MeasurementsError(f"{path}: cannot be read as a table: {reason}") from error
+    table = read_table(path, _FORMATS[path.suffix], MeasurementsError, **options)
     if FITS_META in table.meta:
         table.convert_bytestring_to_unicode()
         try:
@@ -170,8 +162,7 @@ def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
     for name in ("mag", "mag_error", "V2", "V3"):
         if name in table.colnames and table[name].dtype.kind == "f":
             bits = np.asarray(table[name], np.float64).view(np.uint64)
-            number = (number ^ bits) * np.uint64(0x9E3779B97F4A7C15)  # wraps, which mixes the bits
-            number ^= number >> np.uint64(29)
+            number = _mix(number ^ bits)
     return np.unique(number[np.asarray(table["selected"], bool) & (number % np.uint64(thin) == 0)])
 
 
@@ -256,7 +247,7 @@ class Stream:
 
     def is_sampled(self, table: Table) -> np.ndarray:
         """Test whether the source of each row is in the sample."""
-        return _hash(np.asarray(table["source"])) < self.share
+        return _mix(np.asarray(table["source"]).astype(np.uint64)) < self.share * 2.0**64
 
 
 def open_streams(paths: Sequence[Path]) -> list[Stream]:
@@ -332,9 +323,9 @@ def _decode(column: Any, name: str, path: Path) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _hash(source: np.ndarray) -> np.ndarray:
-    """Hash numbers of sources to [0, 1) (splitmix64, Steele et al. 2014)."""
-    bits = source.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+def _mix(bits: np.ndarray) -> np.ndarray:
+    """Hash numbers of 64 bits (splitmix64, Steele et al. 2014)."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
-    return np.asarray((bits ^ (bits >> np.uint64(31))) / 2.0**64)
+    return np.asarray(bits ^ (bits >> np.uint64(31)))

@@ -157,13 +157,16 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     """Describe a derivation as plain values, for the reference file and the report."""
-    selection = derivation.selection
+    selection, epochs = derivation.selection, derivation.epochs
     return plain({
         "product": derivation.product,
         "options": {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"},
         "versions": {name: importlib.metadata.version(name) for name in _SOFTWARE},
         "exposures": [header.name for header in derivation.headers],
-        "epochs": [_describe_epoch(derivation, number) for number in range(len(derivation.epochs.names))],
+        "epochs": [
+            {"number": number, "name": epochs.names[number]} | _describe_epoch(mine)
+            for number, mine in enumerate(epochs.split(derivation.headers))
+        ],
         "measurements": {
             "measured": len(selection.mask),
             "selected": selection.mask.sum(),
@@ -176,13 +179,9 @@ def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def _describe_epoch(derivation: Derivation, number: int) -> dict[str, Any]:
-    mine = [header for header, n in zip(derivation.headers, derivation.epochs.number, strict=True) if n == number]
+def _describe_epoch(mine: Sequence[ExposureHeader]) -> dict[str, Any]:
     times, rolls = [header.mjd for header in mine], sorted({round(header.roll, 2) for header in mine})
-    return {
-        "number": number, "name": derivation.epochs.names[number], "exposures": len(mine), "first_mjd": min(times),
-        "last_mjd": max(times), "roll_deg": rolls,
-    }  # fmt: skip
+    return {"exposures": len(mine), "first_mjd": min(times), "last_mjd": max(times), "roll_deg": rolls}
 
 
 def _describe_aperture(derivation: Derivation) -> dict[str, Any] | None:

@@ -196,11 +196,7 @@ def with_drifts(found, every):
 def find_determined(found: Any) -> np.ndarray:
     """Test whether each detector's zero point is determined within its group."""
     model = found.model
-    known = found.fitted & (model.mask("offset", "zero_point") | _are_alone(model))
+    alone = model.mask("level") & ~np.isin(model.code, model.code[model.mask("offset")])  # arrays of one module
+    known = found.fitted & (model.mask("offset", "zero_point") | alone)
     codes = {code for number in np.flatnonzero(known) for code in model.terms[number].codes}
     return np.array([code in codes for code in model.detectors])
-
-
-def _are_alone(model):
-    """Find levels of arrays of which one module is there."""
-    return model.mask("level") & ~np.isin(model.code, model.code[model.mask("offset")])

@@ -351,18 +351,16 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
     system, weight, free = solution.system, solution.weight, solution.free
     behind = LinearSystem(columns.matrix, system.source).count_sources((weight > 0).astype(float))
     kept = np.flatnonzero(behind >= _MIN_TESTED)
-    if not (q := len(kept)):
+    if not len(kept):
         return None
     joint = system.beside(*columns.beside, columns.matrix)
     first = joint.design.n_terms - columns.matrix.n_terms
     held, tested = np.append(np.flatnonzero(free), np.arange(len(free), first)), first + kept
     information = joint.inform(weight)
-    change, left = information.project(held, tested)
-    project = np.zeros((joint.design.n_terms, q))
-    project[held], project[tested] = -change, np.eye(q)
+    freed, left = information.project(held, tested)
     # Residuals are from weighted means of the sources: their scores do not need to be freed of these again.
-    score = project.T @ joint.design.pull(weight * solution.residual)
-    spread = project.T @ joint.source_products(weight * solution.residual, np.ones(joint.n_sources)) @ project
+    score = freed.T @ joint.design.pull(weight * solution.residual)
+    spread = freed.T @ joint.source_products(weight * solution.residual, np.ones(joint.n_sources)) @ freed
     before = np.diag(information.gram)[tested]
     # Combinations with information of their own, in units of what each column held before.
     root = np.sqrt(np.maximum(before, 1e-300))
@@ -390,7 +388,5 @@ def _hotelling(score: np.ndarray, spread: np.ndarray, n: int) -> float:
     good = value > 1e-9 * max(value.max(), 1e-300)
     k = int(good.sum())
     size = float(np.sum((vector[:, good].T @ score) ** 2 / value[good]))
-    if size >= n or n <= k:
-        return 0.0 if n > k else 1.0
     # size / (1 - size / n): about the mean of the scores, not about 0.
-    return float(fisher.sf(size / (1 - size / n) * (n - k) / (n * k), k, n - k))
+    return float(fisher.sf(size / (1 - size / n) * (n - k) / (n * k), k, n - k)) if size < n else 0.0

@@ -8,7 +8,6 @@ import numpy as np
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.linear import Block, Design, number_labels
 from jwst_modfix.fitting.measurements import (
-    DETECTORS_BY_CODE,
     DIRECTION,
     EXPOSURE_SHARE,
     ORIGIN,
@@ -200,10 +199,10 @@ class Model:
         """Make the matrix of measurements: ``design @ values`` is z + g u + F + t."""
         # An exposure that is not part of the model has the term of its epoch.
         m = measurements
-        unknown = [f"detector {DETECTORS_BY_CODE[d]}" for d in np.setdiff1d(m.detector, self.detectors)]
-        unknown += [f"epoch {epoch}" for epoch in np.setdiff1d(m.epoch, self.epochs)]
+        unknown = [Term("zero_point", *PARTS[code]) for code in np.setdiff1d(m.detector, self.detectors)]
+        unknown += [Term("epoch", epoch=int(epoch)) for epoch in np.setdiff1d(m.epoch, self.epochs)]
         if unknown:
-            raise MeasurementsError(f"{unknown[0]} is not part of the solution")
+            raise MeasurementsError(f"{m.place}: {unknown[0].words} is not part of the solution")
         if self.powers:
             demand_pixels(m)
         epoch = np.searchsorted(self.epochs, m.epoch).astype(np.int32)
@@ -219,11 +218,8 @@ class Model:
     def zero_points(self) -> np.ndarray:
         """Weight terms for the detectors' zero points, shape (n_detectors, n_terms)."""
         codes = np.array(self.detectors, dtype=int)
-        rows = np.zeros((len(codes), len(self.terms)))
-        for kind, value in (("level", np.ones(len(codes))), ("offset", HALVES[codes % 2]), ("zero_point", 1.0)):
-            places = self._places(kind)[codes]
-            rows[places >= 0, places[places >= 0]] += np.broadcast_to(value, len(codes))[places >= 0]
-        return rows
+        at_origin = self._rows(codes, *(np.full(len(codes), place) for place in self.origin))  # without slopes
+        return np.stack([at_origin.pull(one) for one in np.eye(len(codes))])
 
     def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None), colour=None):
         """Set each kind of term: z = level +- Delta_AB / 2 (A, B), g = share * k."""

@@ -41,16 +41,15 @@ def choose_order(measurements: Measurements, solve: Callable[[int], Solution], l
     solutions = []
     for order in range(least, _HIGHEST + 1):
         found = solve(order)
-        if found.field_order < order and solutions:
-            break
-        solutions.append(found)
+        if found.field_order == order or not solutions:
+            solutions.append(found)
         if found.field_order < order:
             break
     reserved = reserved.select(solutions[0].model.knows(reserved))
-    for order, lower in enumerate(solutions):
-        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :]):
-            return lower
-    return solutions[-1]
+    return next(
+        lower for order, lower in enumerate(solutions)
+        if not any(tell_apart(reserved, lower, higher) > _PREFERRED for higher in solutions[order + 1 :])
+    )  # fmt: skip
 
 
 def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> float:
@@ -155,8 +154,7 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     columns = _unit_fields(m.x[rows], m.y[rows])
     blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
     system, terms, rest = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
-    moved = np.zeros((p, n * len(powers)))
-    moved[terms] = system.inform(solution.weight[rows]).project(terms, rest)[0]
+    moved = system.inform(solution.weight[rows]).project(terms, rest)[0][:p]
     return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
 
 
@@ -183,7 +181,7 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     seen, number = number_labels(cell[rows])
     system, terms, cells = _extend(solution, rows, Design.of_labels(number, len(seen)))
     score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
-    held, information = whole.project(terms, cells)
+    freed, information = whole.project(terms, cells)
     root, before = whole.scale[cells], np.diag(whole.gram)[cells]
     share, vector = np.linalg.eigh(information / np.outer(root, root))
     kept = share > _LEAST_SHARE
@@ -193,7 +191,7 @@ def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tupl
     shapes = _unit_fields(x, y).T
     fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
     found, known, response = np.zeros(n), np.zeros((n, n)), np.zeros_like(fields)
-    found[seen] = covariance @ (score[cells] - held.T @ score[terms])
+    found[seen] = covariance @ (freed.T @ score)
     known[np.ix_(seen, seen)] = covariance * (before > 0)
     response[seen] = covariance @ (information @ fields[seen])
     return found, known, response

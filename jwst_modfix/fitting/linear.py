@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,8 +58,7 @@ class Design:
         """Put the columns of others after those of this one."""
         blocks, n_terms = list(self.blocks), self.n_terms
         for other in others:
-            places = (np.where(b.places < 0, -1, b.places + n_terms) for b in other.blocks)
-            blocks += [Block(b.label, p, b.value) for b, p in zip(other.blocks, places, strict=True)]
+            blocks += [replace(b, places=np.where(b.places < 0, -1, b.places + n_terms)) for b in other.blocks]
             n_terms += other.n_terms
         return Design(tuple(blocks), n_terms)
 
@@ -253,10 +252,12 @@ class Information:
         return np.asarray(np.sqrt(np.sum((contrasts @ inverse) * contrasts, axis=1)))
 
     def project(self, held: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Take some terms out of the rest: their change by each, and what is left."""
+        """Free the rest of some terms: combinations, (n_terms, n_rest); information left."""
         pull = self.matrix[np.ix_(held, rest)]
         change = self.invert(held)[0][np.ix_(held, held)] @ pull
-        return change, self.matrix[np.ix_(rest, rest)] - pull.T @ change
+        freed = np.zeros((len(self.matrix), pull.shape[1]))
+        freed[held], freed[rest] = -change, np.eye(pull.shape[1])
+        return freed, self.matrix[np.ix_(rest, rest)] - pull.T @ change
 
 
 @dataclass(frozen=True, eq=False)

@@ -231,12 +231,9 @@ class Measurements:
         """
         from astropy.table import Table
 
-        units = {name: allowed[0] for name, allowed in _UNITS.items()}
-        table = Table({name: getattr(self, name) for name in self._columns()})
-        for name in table.colnames:
-            table[name].unit = units.get(name)
-        table["filter"], table["pupil"] = (np.full(len(table), name) for name in (self.filter, self.pupil))
-        return table
+        columns = {name: getattr(self, name) for name in self._columns()}
+        columns |= {name: np.full(len(self), getattr(self, name)) for name in ("filter", "pupil")}
+        return Table(columns, units={name: allowed[0] for name, allowed in _UNITS.items() if name in columns})
 
     @property
     def band(self) -> str:

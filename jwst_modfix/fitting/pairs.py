@@ -8,10 +8,10 @@ import numpy as np
 
 from jwst_modfix.errors import DegenerateTermWarning, NoSolutionError
 from jwst_modfix.fitting import robust
+from jwst_modfix.fitting.blocks import MAX_INFLATION
 from jwst_modfix.fitting.design import SLOPE_ARRAYS
 from jwst_modfix.fitting.linear import Design, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import focal_plane_coordinate
-from jwst_modfix.fitting.separability import MAX_INFLATION
 from jwst_modfix.table.table import ARRAYS, MAD_TO_SIGMA
 
 # Differences farther than this from the fit have no weight (variable sources, blunders).

@@ -8,15 +8,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from jwst_modfix.errors import NoSolutionError
-from jwst_modfix.fitting.blocks import (
-    MAX_INFLATION,
-    admit_drifts,
-    admit_exposures,
-    admit_field,
-    find_companions,
-    find_references,
-    report_terms,
-)
+from jwst_modfix.fitting import blocks
 from jwst_modfix.fitting.design import Choice, Model, Term, list_terms
 from jwst_modfix.fitting.linear import NULL_SHARE, Design, Information, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS, Measurements
@@ -202,9 +194,19 @@ class Forecast:
         changes: np.ndarray = contrasts @ self.invert(weight)[0] @ self.system.cross(weight, columns)
         return changes
 
+    def correlate(self, covariance: np.ndarray) -> tuple[TermStatus, ...]:
+        """State the largest correlation of each fitted term in a covariance."""
+        known = np.flatnonzero(self.fitted)
+        error = np.sqrt(np.maximum(np.diag(covariance)[known], 0))
+        product = np.outer(error, error)
+        size = np.abs(covariance[np.ix_(known, known)] / np.where(product > 0, product, np.inf))
+        np.fill_diagonal(size, 0.0)  # a term with error 0 correlates with none
+        largest = dict(zip((self.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
+        return tuple(replace(s, correlation=largest[s.term]) if s.term in largest else s for s in self.status)
+
     def report(self) -> np.ndarray:
         """Make the matrix from solved to reported terms, shape (n_terms, n_terms)."""
-        return report_terms(self.model, self.links, self.free, self.fitted)
+        return blocks.report_terms(self.model, self.links, self.free, self.fitted)
 
 
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
@@ -275,7 +277,7 @@ def _admit_terms(model, system, links, weight, choice):
     # that is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but
     # left out of the result, so that the others' errors hold. Levels of arrays are always free.
     information = system.inform(weight)
-    references = find_references(model, links)
+    references = blocks.find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references
     unknown = _undetermined_offsets(information, main, model.mask("level"))
     if (unknown == main).all():
@@ -297,13 +299,13 @@ def _admit_terms(model, system, links, weight, choice):
         number = model.terms.index(weakest.term)
         nuisance[number] = True
         refused = {number: weakest} | {i: r for i, r in refused.items() if nuisance[i]}
-    companions = (references | model.mask("level")) & find_companions(model, links, fitted)
+    companions = (references | model.mask("level")) & blocks.find_companions(model, links, fitted)
     found = replace(found, fitted=fitted | companions)
-    for admit in (admit_exposures, admit_field, admit_drifts):
+    for admit in (blocks.admit_exposures, blocks.admit_field, blocks.admit_drifts):
         found = admit(found, information)
     covariance, counts = found.expect(weight), count_effective_sources(found, weight)
     found = replace(found, status=_statuses(found, np.sqrt(np.maximum(np.diag(covariance), 0)), refused, counts))
-    return replace(found, status=correlate(found, covariance))
+    return replace(found, status=found.correlate(covariance))
 
 
 def _undetermined_offsets(information, offsets, levels):
@@ -357,21 +359,17 @@ def _find_obstacle(terms, information, admitted, number, fraction, left, varianc
     # epoch with few sources, say) do no harm, unless the term is a combination of the others altogether.
     inflation = 1 + fraction**2 / (max(left, NULL_SHARE * own) * variance)
     if left > NULL_SHARE * own:
-        inflation[[_is_same_kind(terms[j], term) for j in admitted]] = 1.0
+        inflation[[terms[j].kind == term.kind or (terms[j].is_slope and term.is_slope) for j in admitted]] = 1.0
     worst = int(np.argmax(inflation))
-    if inflation[worst] < MAX_INFLATION:
+    if inflation[worst] < blocks.MAX_INFLATION:
         return None
     correlation = float(np.sqrt(1 - 1 / inflation[worst]))
     words = (
         f"{term.words} and {terms[admitted[worst]].words} are not separable: correlation {correlation:.3f} at"
         f" these pointings; the {term.words} is fixed to 0"
     )
-    partners = tuple(terms[j].name for j, i in zip(admitted, inflation, strict=True) if i >= MAX_INFLATION)
+    partners = tuple(terms[j].name for j, i in zip(admitted, inflation, strict=True) if i >= blocks.MAX_INFLATION)
     return TermStatus(term, "not separable", words, correlation, partners=partners)
-
-
-def _is_same_kind(one, other):
-    return one.kind == other.kind or (one.is_slope and other.is_slope)
 
 
 def _find_unsupported(terms, covariance, admitted, counts, min_sources):
@@ -386,17 +384,6 @@ def _find_unsupported(terms, covariance, admitted, counts, min_sources):
             why = f"expected error {expected:.3f} exceeds the limit of {limit} {term.unit}; not fitted"
             return TermStatus.refuse(term, why, expected_error=float(expected), effective_sources=count)
     return None
-
-
-def correlate(found: Forecast, covariance: np.ndarray) -> tuple[TermStatus, ...]:
-    """State the largest correlation of each fitted term in a covariance."""
-    known = np.flatnonzero(found.fitted)
-    error = np.sqrt(np.maximum(np.diag(covariance)[known], 0))
-    product = np.outer(error, error)
-    size = np.abs(covariance[np.ix_(known, known)] / np.where(product > 0, product, np.inf))
-    np.fill_diagonal(size, 0.0)  # a term with error 0 correlates with none
-    largest = dict(zip((found.model.terms[i] for i in known), size.max(axis=1, initial=0.0).tolist(), strict=True))
-    return tuple(replace(s, correlation=largest[s.term]) if s.term in largest else s for s in found.status)
 
 
 def _statuses(found, error, refused, counts):

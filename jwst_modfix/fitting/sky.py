@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
 
-from jwst_modfix.errors import MeasurementsError, NoSolutionError, SkyDisagreementWarning
+from jwst_modfix.errors import SkyDisagreementWarning
 from jwst_modfix.fitting.linear import Design, LinearSystem
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.robust import HuberProblem, robust_width, solve_huber, start_huber, student_factor
 from jwst_modfix.fitting.solution import Solution, fit
 from jwst_modfix.fitting.verdict import DetectorResult, conclude, judge
-from jwst_modfix.table.table import ARRAYS
+from jwst_modfix.table.table import ARRAYS, MODULES
 
 SKY_FLOOR = 0.015
 """Error of a zero point from the sky [mag] in addition to its scatter: how sky and sources differ on NIRCam, rms."""
@@ -33,15 +34,21 @@ def sky_magnitudes(level: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np
     return -2.5 * np.log10(level), 2.5 / np.log(10) * error / level
 
 
+def _measured(time, array, module, level, error):
+    """Convert the sky levels that are known to magnitudes; leave out the others."""
+    good = np.isfinite(level) & np.isfinite(error) & (level > 0) & (error > 0)
+    return time[good], array[good], module[good], *sky_magnitudes(level[good], error[good])
+
+
 def solve_sky(
     time: np.ndarray, array: np.ndarray, module: np.ndarray, level: np.ndarray, error: np.ndarray, band: tuple[str, str]
 ) -> Solution:
     """Solve -2.5 log10(level) = S(time) + z: the sky of one time acts as a source."""
-    good = np.isfinite(level) & (level > 0) & (error > 0)
-    (mag, mag_error), n = sky_magnitudes(level[good], error[good]), np.count_nonzero(good)
+    time, array, module, mag, mag_error = _measured(time, array, module, level, error)
+    zeros = np.zeros(len(time))
     m = Measurements(
-        source=time[good], exposure=time[good], epoch=np.zeros(n, int), array=array[good], module=module[good],
-        mag=mag, mag_error=mag_error, V2=np.zeros(n), V3=np.zeros(n), filter=band[0], pupil=band[1],
+        source=time, exposure=time, epoch=zeros.astype(int), array=array, module=module, mag=mag, mag_error=mag_error,
+        V2=zeros, V3=zeros, filter=band[0], pupil=band[1],
     )  # fmt: skip
     options = {"time_term": "zero", "exposure_terms": "zero", "fit_slope": "none"}  # a level has no place
     return fit(m, scale="detectors", min_sources=_MIN_EXPOSURES, **options)
@@ -90,24 +97,14 @@ def sky_offsets(time, array, module, level, error):
     # errors where those are larger, with Student's factor for few exposures [mag].
     # The sky is assumed to be equally bright over both modules, so that stray light, scattered light and gradients of
     # the background enter in full: a check, not a measurement to correct by.
-    time, array, module = (np.asarray(column) for column in (time, array, module))
-    level, error = np.asarray(level, dtype=float), np.asarray(error, dtype=float)
-    lengths = {len(column) for column in (time, array, module, level, error)}
-    if len(lengths) > 1:
-        raise MeasurementsError(f"sky levels: columns must have one length; got {sorted(lengths)}")
-    for name, column in (("level", level), ("error", error)):
-        bad = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
-        if len(bad):
-            raise MeasurementsError(
-                f"sky levels: {name} must be positive and finite; row {bad[0]} has {column[bad[0]]:g}"
-            )
+    time, array, module, mag, mag_error = _measured(time, array, module, level, error)
     found = {}
     for name in ARRAYS:
-        ratio, ratio_error = _ratios(time, level, error, array == name, module)
-        if len(ratio):
-            found[name] = _robust_mean(ratio, ratio_error)
-    if not found:
-        raise NoSolutionError("sky levels: no array has levels of both modules at one time")
+        a, b = (np.flatnonzero((array == name) & (module == side)) for side in MODULES)
+        _, first, second = np.intersect1d(time[a], time[b], return_indices=True)
+        a, b = a[first], b[second]
+        if len(a):
+            found[name] = _robust_mean(mag[a] - mag[b], np.hypot(mag_error[a], mag_error[b]))
     return found
 
 
@@ -121,7 +118,8 @@ def compare_sky(offsets, results, by_epoch):
             continue
         (value, error), sources, sources_error = offsets[result.array], result.offset, result.offset_error
         sigmas = float((value - sources) / np.hypot(error, sources_error))
-        change = _largest_change({e: own[result.array] for e, own in by_epoch.items() if result.array in own})
+        mine = {epoch: own[result.array] for epoch, own in by_epoch.items() if result.array in own}
+        change = _largest_change(mine)
         found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
         if found[-1].disagrees:
             message = (
@@ -130,8 +128,7 @@ def compare_sky(offsets, results, by_epoch):
                 f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        pairs = len(by_epoch) * (len(by_epoch) - 1) // 2
-        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(pairs, 1))
+        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(math.comb(len(mine), 2), 1))
         epochs, by, by_error = change
         if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
             message = (
@@ -145,22 +142,11 @@ def compare_sky(offsets, results, by_epoch):
 
 def _largest_change(offsets):
     """Find the two epochs of the most significant change, the change and its error."""
-    best = None, 0.0, 0.0
+    changes = []
     for first, second in itertools.combinations(sorted(offsets), 2):
         (before, error_before), (after, error_after) = offsets[first], offsets[second]
-        change, error = after - before, float(np.hypot(error_before, error_after))
-        if best[0] is None or abs(change) * best[2] > abs(best[1]) * error:
-            best = (first, second), change, error
-    return best
-
-
-def _ratios(time, level, error, mine, module):
-    """Compute -2.5 log10(sky_A / sky_B) and its error for each time that has both."""
-    side = [np.flatnonzero(mine & (module == name)) for name in ("A", "B")]
-    _, a, b = np.intersect1d(time[side[0]], time[side[1]], return_indices=True)
-    a, b = side[0][a], side[1][b]
-    (mag_a, error_a), (mag_b, error_b) = (sky_magnitudes(level[rows], error[rows]) for rows in (a, b))
-    return mag_a - mag_b, np.hypot(error_a, error_b)
+        changes.append(((first, second), after - before, float(np.hypot(error_before, error_after))))
+    return max(changes, key=lambda change: abs(change[1]) / change[2], default=(None, 0.0, 0.0))
 
 
 def _robust_mean(values, errors):

@@ -16,25 +16,10 @@ from jwst_modfix.errors import DegenerateTermWarning, MeasurementsError, NoSolut
 from jwst_modfix.fitting.blocks import find_companions, find_references
 from jwst_modfix.fitting.design import CHOICES, Choice
 from jwst_modfix.fitting.fields import Structure, carry_fields, choose_order, measure_structure
-from jwst_modfix.fitting.measurements import (
-    DETECTORS_BY_CODE,
-    DIRECTION,
-    EXPOSURE_SHARE,
-    ORIGIN,
-    PARTS,
-    Measurements,
-    is_finite,
-)
+from jwst_modfix.fitting.measurements import DETECTORS_BY_CODE, EXPOSURE_SHARE, PARTS, Measurements, is_finite
 from jwst_modfix.fitting.pieces import add_pieces
 from jwst_modfix.fitting.robust import REASONS, RobustFit, fit_robust, student_factor
-from jwst_modfix.fitting.separability import (
-    Forecast,
-    TermStatus,
-    correlate,
-    count_weakest_links,
-    forecast_terms,
-    readmit_terms,
-)
+from jwst_modfix.fitting.separability import Forecast, TermStatus, count_weakest_links, forecast_terms, readmit_terms
 from jwst_modfix.fitting.stability import estimate_detector_scatter
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult, fix_gauge, judge, table_of_results
 from jwst_modfix.table.table import Gradient
@@ -46,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Solution", "fit"]
 
 _SWITCHES = ("fit_direction", "per_module", "colour_term", "robust", "scatter")
+_milli = partial(format_measured, unit="")
 # An epoch term is "not significant" where chance alone exceeds its chi-square this often.
 _EPOCH_PROBABILITY = 0.05
 # One variable source in a link of fewer looks like an offset, whatever the number of sources in other links.
@@ -292,10 +278,6 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         return html_table(self._band, ([*row[:3], row[4]] for row in self._cells()))
 
 
-def _milli(value: float | None, error: float | None) -> str:
-    return format_measured(value, error, "")
-
-
 def fit(
     measurements: Measurements,
     *,
@@ -305,8 +287,8 @@ def fit(
     exposure_terms: str = "auto",
     field_order: str = "0",
     drift: str = "report",
-    direction: float = DIRECTION,
-    origin: tuple[float, float] = ORIGIN,
+    direction: float = Choice.direction,
+    origin: tuple[float, float] = Choice.origin,
     fit_direction: bool = False,
     per_module: bool = False,
     colour_term: bool = False,
@@ -375,9 +357,7 @@ def fit(
     """
     given = dict(locals()) | {"field_order": str(field_order)}
     _check_parameters(**given)
-    colour = None
-    if colour_term and measurements.colour is not None:
-        colour = float(np.median(measurements.colour))
+    colour = float(np.median(np.asarray(measurements.colour))) if colour_term else None
     apart = ("measurements", "robust", "scatter", "colour_term", "rest")
     options = {name: given[name] for name in given if name not in apart}
     options |= {"field_order": 0 if field_order == "auto" else int(field_order), "drift": drift == "fit"}
@@ -402,10 +382,7 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def fit_quietly(measurements: Measurements, **options: Any) -> Solution:
-    """Fit without warnings."""
-    with without_warnings():
-        return fit(measurements, **options)
+fit_quietly = without_warnings()(fit)
 
 
 def _check_parameters(*, measurements: Any, **given: Any) -> None:
@@ -449,8 +426,8 @@ def _fit_choice(
     solution = solution if rest is None else add_pieces(solution, rest())
     solution = _add_detector_scatter(solution) if scatter else solution
     solution = _add_fields(solution) if choice.scale == "detectors" else solution
-    solution = _take_gauge(*_correct_for_few(solution, choice.min_sources))
-    solution = replace(solution, status=correlate(solution, solution.covariance))
+    solution = _report(solution, choice.min_sources)
+    solution = replace(solution, status=solution.correlate(solution.covariance))
     return _mark_insignificant(solution) if choice.time_term == "auto" else solution
 
 
@@ -475,13 +452,11 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
 
 def _add_detector_scatter(solution: Solution) -> Solution:
     """Add the scatter of detectors in each exposure to the covariance."""
-    m = solution.measurements
-    found = estimate_detector_scatter(solution, solution.system, solution.free, m.detector, m.time)
-    covariance = solution.covariance + found.covariance
-    remarks = (*solution.remarks, *filter(None, [found.words]))
+    found = estimate_detector_scatter(solution, solution, solution.measurements)
     return replace(
-        solution, covariance=covariance, detector_scatter=found.sigma, scatter_freedom=found.freedom, remarks=remarks
-    )
+        solution, covariance=solution.covariance + found.covariance, detector_scatter=found.sigma,
+        scatter_freedom=found.freedom, remarks=(*solution.remarks, *filter(None, [found.words])),
+    )  # fmt: skip
 
 
 def _add_fields(solution: Solution) -> Solution:
@@ -494,8 +469,8 @@ def _add_fields(solution: Solution) -> Solution:
     return replace(solution, covariance=solution.covariance + covariance, remarks=(*solution.remarks, words))
 
 
-def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np.ndarray]:
-    """Leave out what depends on a weak link; return error factors for few sources."""
+def _report(solution: Solution, min_sources: int) -> Solution:
+    """Leave out weak links; convert to reported terms, with errors for few sources."""
     model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
     weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
     least = min(_WEAKEST_LINK, min_sources)
@@ -517,7 +492,10 @@ def _correct_for_few(solution: Solution, min_sources: int) -> tuple[Solution, np
         why = "no detector that it is linked to has a zero point; not fitted"
         status[model.terms[number]] = TermStatus.refuse(model.terms[number], why)
     fitted &= ~lost
-    return replace(solution, fitted=fitted, status=tuple(status.values())), factor
+    solution = replace(solution, fitted=fitted, status=tuple(status.values()))
+    report = solution.report()
+    covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
+    return replace(solution, values=report @ solution.values, covariance=covariance)
 
 
 def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
@@ -528,13 +506,6 @@ def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
     points = np.flatnonzero(model.mask("zero_point"))
     pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
     return pairs | {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
-
-
-def _take_gauge(solution: Solution, factor: np.ndarray) -> Solution:
-    """Convert to reported terms: values and covariance, with factors for few sources."""
-    report = solution.report()
-    covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
-    return replace(solution, values=report @ solution.values, covariance=covariance)
 
 
 def _mark_insignificant(solution: Solution) -> Solution:

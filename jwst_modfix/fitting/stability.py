@@ -55,15 +55,16 @@ class DetectorScatter:
         return f"{what} is {size}, uncertain by {error:.0%}; the errors depend on it"
 
 
-def estimate_detector_scatter(
-    fit: RobustFit, system: LinearSystem, free: np.ndarray, detector: np.ndarray, time: np.ndarray
-) -> DetectorScatter:
+def estimate_detector_scatter(fit: RobustFit, forecast: Forecast, measurements: Measurements) -> DetectorScatter:
     """Estimate the scatter from final residuals by REML (Patterson & Thompson 1971)."""
     # With Z the columns of the effects, sources and terms projected out by the final weights w, the scores S = Z^T w r
     # have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within the detectors'
     # exposures.
-    weight, terms = fit.weight, np.flatnonzero(free)
-    number = number_labels(time.astype(np.int64) * 16 + detector)[1]
+    system, free, weight = forecast.system, forecast.free, fit.weight
+    terms, number = (
+        np.flatnonzero(free),
+        number_labels(measurements.time.astype(np.int64) * 16 + measurements.detector)[1],
+    )
     n = int(number.max()) + 1
     effects = Design.of_labels(number, n)
     inverse = system.inform(weight).invert(free)[0]
@@ -79,11 +80,9 @@ def estimate_detector_scatter(
     if n <= _MANY:
         joint, rest = system.beside(effects), len(free) + np.arange(n)
         information = joint.inform(weight)
-        change, left = information.project(terms, rest)
-        project = np.zeros((len(free) + n, n))
-        project[terms], project[rest] = -change, np.eye(n)
-        spread = joint.source_products(slope * weight * fit.residual, np.ones(joint.n_sources))
-        spread, whole = project.T @ spread @ project, np.diag(information.gram)[rest].max(initial=0.0)
+        freed, left = information.project(terms, rest)
+        spread = freed.T @ joint.source_products(slope * weight * fit.residual, np.ones(joint.n_sources)) @ freed
+        whole, change = np.diag(information.gram)[rest].max(initial=0.0), -freed[terms]
         variance, freedom = _maximise_likelihood(left, score, spread, squares, freedom, whole)
     else:
         # Products of the effects' columns with the terms', the sources' means taken out.
@@ -148,7 +147,7 @@ def list_drifts(solution: Solution) -> tuple[Drift, ...]:
     # The residuals of the solution are fitted: its weights are nearly right, which halves the time.
     left = replace(m, mag=m.mag - solution.predict(m))
     again, report = fit_robust(extended.system, extended.free, left, start=solution), extended.report()
-    scatter = estimate_detector_scatter(again, extended.system, extended.free, m.detector, m.time)
+    scatter = estimate_detector_scatter(again, extended, m)
     covariance, determined = again.covariance + scatter.covariance, extended.invert(again.derivative)[1]
     shares = _list_shares(solution, m, solution.derivative)
     return _collect(extended, determined, report @ again.values, report @ covariance @ report.T, shares)
@@ -165,11 +164,12 @@ def forecast_drifts(forecast: Forecast, measurements: Measurements) -> tuple[Dri
 
 def _collect(extended, determined, values, covariance, shares):
     error, found = np.sqrt(np.maximum(np.diag(covariance), 0)), []
-    for number in np.flatnonzero(extended.model.mask("drift")):
-        term = extended.model.terms[number]
+    model = extended.model
+    for number in np.flatnonzero(model.mask("drift")):
+        term = model.terms[number]
         known = bool(extended.fitted[number] and determined[number] and error[number] <= MAX_DRIFT_ERROR)
         found.append(Drift(
-            detector=term.detector, epoch=int(term.epoch), share=shares.get((term.codes[0], term.epoch), 0.0),
+            detector=term.detector, epoch=int(term.epoch), share=float(shares[model.code[number], model.epoch[number]]),
             value=float(values[number]) if known else None, error=float(error[number]) if known else None,
         ))  # fmt: skip
     return tuple(found)
@@ -191,17 +191,15 @@ def _add_drifts(found: Forecast, m: Measurements) -> Forecast | None:
     return with_drifts(Forecast(model, system, found.links, (), free, fitted, choice), every)
 
 
-def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> dict[tuple[int, int], float]:
-    """Compute the change of detectors' zero points with their magnitudes in epochs."""
-    weights, epochs = found.model.zero_points(), found.model.epochs
+def _list_shares(found: Forecast, m: Measurements, weight: np.ndarray) -> np.ndarray:
+    """Compute the change of zero points by a drift: (n_detectors, n_epochs)."""
+    weights, epochs, codes = found.model.zero_points(), found.model.epochs, list(found.model.detectors)
     cells = m.detector * np.int64(len(epochs)) + np.searchsorted(epochs, m.epoch)
     columns = Design.of_labels(cells, len(PARTS) * len(epochs))
-    shares = found.influence(weight, weights - weights.mean(axis=0), columns).reshape(len(weights), -1, len(epochs))
-    return {
-        (code, int(epoch)): float(shares[i, code, e])
-        for i, code in enumerate(found.model.detectors)
-        for e, epoch in enumerate(epochs)
-    }
+    moved = found.influence(weight, weights - weights.mean(axis=0), columns).reshape(len(codes), len(PARTS), -1)
+    shares = np.zeros(moved.shape[1:])
+    shares[codes] = moved[np.arange(len(codes)), codes]
+    return shares
 
 
 def describe_drifts(drifts: Sequence[Drift]) -> list[str]:

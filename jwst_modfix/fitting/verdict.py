@@ -235,26 +235,22 @@ def _fitted_direction(solution, array):
     """Find slope and direction from the components along V2 and V3."""
     # Where the slope is not significant, its component along the given direction is taken. Where the pointings do not
     # determine the component along V3, that along V2 is taken, where the modules lie.
-    names = [f"slope_V2[{array}]", f"slope_V3[{array}]"]
-    mine = [solution.names.index(name) for name in names]
+    mine = [solution.names.index(f"slope_{axis}[{array}]") for axis in ("V2", "V3")]
     if not solution.fitted[mine[0]]:
         return {}
-    if not solution.fitted[mine[1]]:
-        slope, slope_error = solution.value(names[0])
-        return {"slope": slope, "slope_error": slope_error, "direction": 90.0}
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
-    angle = np.deg2rad(solution.model.direction)
+    angle, found = np.deg2rad(solution.model.direction), {}
     along = np.array([np.sin(angle), np.cos(angle)])
-    if values @ np.linalg.solve(covariance, values) < chi2.isf(2 * norm.sf(_DIRECTION_SIGMAS), 2):
-        return {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
-    slope = float(np.hypot(*values))
-    along, across = values / slope, np.array([values[1], -values[0]]) / slope
-    return {
-        "slope": slope,
-        "slope_error": float(np.sqrt(along @ covariance @ along)),
-        "direction": float(np.rad2deg(np.arctan2(*values)) % 360),
-        "direction_error": float(np.rad2deg(np.sqrt(across @ covariance @ across) / slope)),
-    }
+    if not solution.fitted[mine[1]]:
+        along, found = np.array([1.0, 0.0]), {"direction": 90.0}
+    elif values @ np.linalg.solve(covariance, values) >= chi2.isf(2 * norm.sf(_DIRECTION_SIGMAS), 2):
+        size = np.hypot(*values)
+        along, across = values / size, np.array([values[1], -values[0]]) / size
+        found = {
+            "direction": float(np.rad2deg(np.arctan2(*values)) % 360),
+            "direction_error": float(np.rad2deg(np.sqrt(across @ covariance @ across) / size)),
+        }
+    return found | {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,8 +278,7 @@ def fix_gauge(solution: Forecast, baseline: str) -> Gauge:
     numbers = links.detector_group
     sources = np.diag(links.shared)
     rank = sorted(
-        set(numbers.tolist()),
-        key=lambda g: (-np.sum(kept & determined & (numbers == g)), -sources[numbers == g].sum()),
+        set(numbers.tolist()), key=lambda g: (-np.sum(kept & determined & (numbers == g)), -sources[numbers == g].sum())
     )
     for number in rank:
         mine = (numbers == number) & determined

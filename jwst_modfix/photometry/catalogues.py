@@ -1,20 +1,26 @@
 """``photometry='catalog'``: measurements from a user's photometry of exposures."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
 from astropy.units import AB, Unit, UnitConversionError
 
 from jwst_modfix.errors import PhotometryError
-from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, join_columns, to_flux, to_magnitudes
+from jwst_modfix.photometry.columns import (
+    Flag,
+    Photometry,
+    combine_parts,
+    join_columns,
+    read_table,
+    to_flux,
+    to_magnitudes,
+)
 from jwst_modfix.photometry.frames import Epochs, ExposureHeader, offsets_on_sky, read_geometry
 from jwst_modfix.photometry.source_list import measure_isolation
+from jwst_modfix.table.table import MAG_PER_FRACTION
 from jwst_modfix.text import is_url
 
-_FRACTION_PER_MAG = np.log(10) / 2.5
 _FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits", ".parquet": "parquet"}
 _FORMATS |= dict.fromkeys((".txt", ".dat", ".cat"), "ascii")
 _OPTIONS = {".csv": {"encoding": "utf-8-sig", "comment": "#"}}
@@ -101,17 +107,7 @@ def _open(path):
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix not in _FORMATS:
         raise PhotometryError(f"{path}: must be one of {', '.join(_FORMATS)}; got {suffix or 'no suffix'}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            table = Table.read(path, format=_FORMATS[suffix], **_OPTIONS.get(suffix, {}))
-    except FileNotFoundError:
-        raise PhotometryError(f"{path}: no such file") from None
-    except DeprecationWarning:
-        raise  # where warnings are errors; it says nothing of the file
-    except Exception as error:  # the readers pass on any error of their parsers
-        reason = str(error).partition("\n")[0]
-        raise PhotometryError(f"{path}: cannot be read as a table: {reason}") from error
+    table = read_table(path, _FORMATS[suffix], PhotometryError, **_OPTIONS.get(suffix, {}))
     if suffix == ".csv" and len(table.colnames) == 1:
         raise PhotometryError(f"{path}: columns must be separated by commas; its header is {table.colnames[0]!r}")
     if not len(table):
@@ -262,7 +258,7 @@ def _fluxes(path, table):
             f"{path}: column {name} must be in {'AB mag' if name == 'mag' else 'Jy, or have its unit'}; its median is "
             f"{to_magnitudes(typical, typical)[0]:.1f} mag AB, and no star brighter than {_BRIGHTEST} can be measured"
         )
-    return (values, errors) if name == "flux" else (flux, flux * errors * _FRACTION_PER_MAG)
+    return (values, errors) if name == "flux" else (flux, flux * errors / MAG_PER_FRACTION)
 
 
 def _check_sources(columns, names, headers, paths):

@@ -1,11 +1,12 @@
 """The table of measurements: its columns, flags, selection and file."""
 
-import io
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -14,7 +15,7 @@ from astropy.table import Column, Table
 from numpy.typing import ArrayLike
 from scipy.ndimage import median
 
-from jwst_modfix.errors import PhotometryError
+from jwst_modfix.errors import ModuleOffsetError, PhotometryError
 from jwst_modfix.photometry.frames import Epochs, ExposureHeader
 from jwst_modfix.table.table import MAG_PER_FRACTION
 
@@ -150,18 +151,6 @@ def combine_parts(
     return Photometry(measurements=measurements, exposures=exposures)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Criteria:
-    """Rules for the measurements that enter the fit."""
-
-    snr: float = 100.0  # minimum ratio of flux to error
-    # Faintest source [AB mag], as it was detected: an aperture holds only a part of a galaxy. As measured, where that
-    # is not known.
-    faintest: float = 22.0
-    isolation: float = 1.0  # arcsec, minimum distance to the nearest source of a tenth of the flux or more
-    compactness: float | None = None  # minimum; None for any
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Selection:
     """The selected measurements."""
@@ -176,12 +165,21 @@ class Selection:
         return np.array(["", *self.rejected])[self.rule]
 
 
-def select_measurements(table: Table, criteria: Criteria | None = None, *, growth: bool = False) -> Selection:
+def select_measurements(
+    table: Table,
+    *,
+    snr: float = 100.0,
+    faintest: float = 22.0,
+    isolation: float = 1.0,
+    compactness: float | None = None,
+    growth: bool = False,
+) -> Selection:
     """Select measurements to fit; with ``growth``, those of the larger aperture too."""
+    # Faintest: AB mag, as it was detected: an aperture holds only a part of a galaxy. As measured, where that is not
+    # known. Isolation: arcsec, distance to the nearest source of a tenth of the flux or more.
     # Signal to noise, magnitude, compactness and saturation are judged for a source through a filter as a whole, by
     # the median of its usable measurements. If each measurement were judged alone, the detector that measures fainter
     # would lose the faint half of a source's measurements, which shifts the mean of the rest.
-    criteria = criteria or Criteria()
     flags = np.asarray(table["flags"], int)
     usable = (flags & int(UNUSABLE)) == 0
     group = number_groups(table["filter"], table["pupil"], table["source"])
@@ -191,12 +189,12 @@ def select_measurements(table: Table, criteria: Criteria | None = None, *, growt
 
     fails = {flag.name.lower(): (flags & flag) != 0 for flag in UNUSABLE if flag != Flag.SATURATED}
     fails["saturated"] = np.bincount(group, (flags & Flag.SATURATED) != 0)[group] > 0
-    fails["snr"] = ~(typical(table["flux"] / table["flux_error"]) >= criteria.snr)
+    fails["snr"] = ~(typical(table["flux"] / table["flux_error"]) >= snr)
     detected = np.asarray(table["source_mag"], float)
-    fails["faint"] = ~(np.where(np.isfinite(detected), detected, typical(table["mag"])) <= criteria.faintest)
-    fails["crowded"] = ~(np.asarray(table["isolation"]) >= criteria.isolation)
-    if criteria.compactness is not None:
-        fails["extended"] = ~(typical(table["compactness"]) >= criteria.compactness)
+    fails["faint"] = ~(np.where(np.isfinite(detected), detected, typical(table["mag"])) <= faintest)
+    fails["crowded"] = ~(np.asarray(table["isolation"]) >= isolation)
+    if compactness is not None:
+        fails["extended"] = ~(typical(table["compactness"]) >= compactness)
     if growth:
         fails["large aperture"] = ~np.isfinite([np.asarray(table[name]) for name in GROWTHS]).all(axis=0)
     good = ~np.any(list(fails.values()), axis=0)
@@ -230,6 +228,19 @@ def group_medians(values: ArrayLike, group: np.ndarray, count: int) -> np.ndarra
     return medians
 
 
+def read_table(path: Path, layout: str, fault: type[ModuleOffsetError], **options: Any) -> Table:
+    """Read a table in one of astropy's formats; the error says which file and why."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Table.read(path, format=layout, **options)
+    except FileNotFoundError:
+        raise fault(f"{path}: no such file") from None
+    except Exception as error:  # the readers pass on any error of their parsers
+        reason = str(error).partition("\n")[0]
+        raise fault(f"{path}: cannot be read as a table: {reason}") from error
+
+
 def write_measurements(table: Table, stem: Path) -> Path:
     """Write a table of measurements: as text, or as FITS where it has many rows."""
     if len(table) <= _LARGE:
@@ -240,14 +251,13 @@ def write_measurements(table: Table, stem: Path) -> Path:
     path, n = stem.with_name(stem.name + ".fits"), len(table)
     # A header has no place for lists and dicts.
     first = Table(table[:1], meta={FITS_META: json.dumps(table.meta)})
-    hdu, buffer = fits.table_to_hdu(first, character_as_bytes=True), io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)  # the primary HDU is one block
+    hdu = fits.table_to_hdu(first, character_as_bytes=True)
     hdu.header["NAXIS2"] = n
     # astropy would copy the columns several times, those of text value by value.
     record = np.empty(min(n, _PIECE), hdu.data.dtype.newbyteorder(">"))
     with path.open("wb") as stream:
-        stream.write(buffer.getbuffer()[:_BLOCK])
-        stream.write(hdu.header.tostring().encode("ascii"))
+        for header in (fits.PrimaryHDU().header, hdu.header):
+            stream.write(header.tostring().encode("ascii"))
         for start in range(0, n, _PIECE):
             piece = record[: n - start]
             for name in table.colnames:

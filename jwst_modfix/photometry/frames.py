@@ -1,9 +1,10 @@
 """Exposures: headers, epochs and checks that need no pixels, the WCS, the pixels."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.time import Time
@@ -11,9 +12,10 @@ from astropy.units import Unit
 from gwcs import WCS
 from numpy.typing import ArrayLike
 
-from jwst_modfix.errors import ExposureError, PhotometryError
+from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, PhotometryError
 from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
 from jwst_modfix.files import file_state
+from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.table.validity import base_name, explain_failed, find_failed, photmjsr_agrees
 from jwst_modfix.text import count_nouns, describe_band, log
 
@@ -104,6 +106,25 @@ def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHea
     return header
 
 
+def read_headers(
+    paths: Sequence[Path], noun: str, *, where: str = "", with_geometry: bool = False, workers: Workers = THIS_PROCESS
+) -> list[ExposureHeader]:
+    """Read the headers of exposures, and refuse together those that cannot be used."""
+    jobs = [(path, with_geometry) for path in paths]
+    found = list(workers.map(_inspect, jobs, [path.name for path in paths]))
+    if problems := [problem for problem in found if isinstance(problem, str)]:
+        raise AssociationError(f"{where}{len(problems)} of {count_nouns(len(paths), noun)} cannot be used", problems)
+    return found
+
+
+def _inspect(path, with_geometry):
+    """Read an exposure's headers; return them, or what is wrong with it."""
+    try:
+        return read_header(path, with_geometry=with_geometry)
+    except ModuleOffsetError as error:
+        return str(error)
+
+
 def _make_header(path, exposure):
     _check(path, exposure)
     if failed := explain_failed(exposure):
@@ -156,10 +177,13 @@ class Epochs:
         """List numbers and names: messages of the fit have the numbers."""
         return ", ".join(f"{number} {name}" for number, name in enumerate(self.names))
 
+    def split(self, headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
+        """List the exposures of each epoch."""
+        return [[headers[i] for i in np.flatnonzero(self.number == number)] for number in range(len(self.names))]
+
 
 def group_epochs(
-    mjd: ArrayLike,
-    roll: ArrayLike,
+    headers: Sequence[ExposureHeader],
     names: Sequence[str | None] | None = None,
     *,
     gap_days: float = GAP_DAYS,
@@ -168,70 +192,52 @@ def group_epochs(
     """Group exposures into epochs, numbered in the order of time."""
     # By their names where they are given; else an epoch ends where the next exposure comes later than the gap, or
     # where its roll differs by more than the tolerance from that of the epoch's first.
-    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     for name, value in (("gap_days", gap_days), ("roll_tolerance", roll_tolerance)):
         if not value > 0:
             raise PhotometryError(f"{name}: must be more than 0; got {value}")
-    for name, values in (("mjd", mjd), ("roll", roll)):
-        if not np.isfinite(values).all():
-            raise PhotometryError(f"{name}: must be finite; that of exposure {np.argmin(np.isfinite(values))} is not")
-    names = [None] * len(mjd) if names is None else [name if name is None else str(name) for name in names]
+    names = [name if name is None else str(name) for name in names or [None] * len(headers)]
     if all(name is None for name in names):
-        names = _name_by_time(mjd, roll, gap_days, roll_tolerance)
+        names = _name_by_time(headers, gap_days, roll_tolerance)
     elif None in names:
         raise PhotometryError(
             f"epoch: {names.count(None)} of {len(names)} members have no epoch, the first is member "
             f"{names.index(None) + 1}; give it for every member or for none"
         )
-    start = {name: mjd[[other == name for other in names]].min() for name in set(names)}
+    start = {name: min(h.mjd for h, other in zip(headers, names, strict=True) if other == name) for name in set(names)}
     ordered = sorted(start, key=lambda name: (start[name], name))
     return Epochs(np.array([ordered.index(name) for name in names], int), tuple(ordered))
 
 
-def find_wide_epochs(
-    epochs: Epochs,
-    mjd: ArrayLike,
-    roll: ArrayLike,
-    *,
-    gap_days: float = GAP_DAYS,
-    roll_tolerance: float = ROLL_TOLERANCE,
-) -> list[str]:
+def find_wide_epochs(headers: Sequence[ExposureHeader], epochs: Epochs, **limits: float) -> list[str]:
     """Describe named epochs that times and rolls would split, as in two programs."""
-    mjd, roll = np.asarray(mjd, float), np.asarray(roll, float)
     lines = []
-    for number, name in enumerate(epochs.names):
-        mine = np.flatnonzero(epochs.number == number)
-        parts = group_epochs(mjd[mine], roll[mine], gap_days=gap_days, roll_tolerance=roll_tolerance).names
-        if len(parts) > 1:
+    for name, mine in zip(epochs.names, epochs.split(headers), strict=True):
+        parts = len(group_epochs(mine, **limits).names)
+        if parts > 1:
+            days = np.ptp([header.mjd for header in mine])
             lines.append(
-                f"epoch {name} of the association: its exposures are up to {np.ptp(mjd[mine]):.1f} days apart, "
-                f"{len(parts)} epochs by time and roll; but only one term is fitted"
+                f"epoch {name} of the association: its exposures are up to {days:.1f} days apart, {parts} epochs by "
+                "time and roll; but only one term is fitted"
             )
     return lines
 
 
-def _name_by_time(mjd, roll, gap_days, roll_tolerance):
+def _name_by_time(headers, gap_days, roll_tolerance):
     """Name each epoch by the time of its first exposure."""
-    first = last = None
-    starts = np.empty(len(mjd), int)
-    for i in np.argsort(mjd, kind="stable"):
-        turned = first is not None and abs((roll[i] - roll[first] + 180) % 360 - 180) > roll_tolerance
-        if first is None or turned or mjd[i] - mjd[last] > gap_days:
-            first = i
-        starts[i] = first
-        last = i
-    return [Time(mjd[i], format="mjd").isot[:16] for i in starts]
+    names, first, last = [""] * len(headers), None, None
+    for i in np.argsort([header.mjd for header in headers], kind="stable"):
+        header = headers[i]
+        turned = first is not None and abs((header.roll - first.roll + 180) % 360 - 180) > roll_tolerance
+        if first is None or turned or header.mjd - last.mjd > gap_days:
+            first = header
+        names[i], last = Time(first.mjd, format="mjd").isot[:16], header
+    return names
 
 
 def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
     """Describe different calibrations of a detector, or corrections of an array."""
-    detectors: dict[str, list[ExposureHeader]] = {}
-    arrays: dict[str, list[ExposureHeader]] = {}
-    for header in headers:
-        detectors.setdefault(" ".join((header.detector, *header.band)), []).append(header)
-        arrays.setdefault(" ".join((f"array {header.array}", *header.band)), []).append(header)
     lines = []
-    for which, members in detectors.items():
+    for which, members in _group(headers, lambda header: " ".join((header.detector, *header.band))).items():
         for field, keyword in _CALIBRATION:
             lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
         # One photom file can give each time another PHOTMJSR; without its name, only the value is known.
@@ -243,7 +249,7 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
         areas = [header.pixar_sr for header in members]
         if not photmjsr_agrees(max(areas), min(areas)):
             lines += _differing(which, "PIXAR_SR", areas)
-    for which, members in arrays.items():
+    for which, members in _group(headers, lambda header: " ".join(("array", header.array, *header.band))).items():
         corrected = [header for header in members if header.status == "COMPLETE"]
         lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
         lines += _differing(which, "MODFHASH", [header.digest for header in corrected])
@@ -263,10 +269,7 @@ def _base(name: str | None) -> str | None:
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
     """Group the files of one exposure: of one detector, filter, time and observation."""
-    groups: dict[tuple, list[ExposureHeader]] = {}
-    for header in headers:
-        groups.setdefault((header.detector, header.band, header.mjd, header.identity), []).append(header)
-    return list(groups.values())
+    return list(_group(headers, lambda header: (header.detector, header.band, header.mjd, header.identity)).values())
 
 
 def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
@@ -279,18 +282,23 @@ def find_copies(headers: Sequence[ExposureHeader]) -> list[str]:
 def find_apart(headers: Sequence[ExposureHeader]) -> list[str]:
     """Name the filters in which exposures of the two modules do not overlap."""
     lines = []
-    for band in dict.fromkeys(header.band for header in headers):
-        covered: dict[str, list] = {}
-        for header in headers:
-            if header.band == band:
-                covered.setdefault(header.module, []).append(header.cells)
-        if len(covered) < 2 or any(cells is None for parts in covered.values() for cells in parts):
+    for band, members in _group(headers, lambda header: header.band).items():
+        modules = _group(members, lambda header: header.module)
+        covered = [[header.cells for header in mine] for mine in modules.values()]
+        if len(covered) < 2 or any(cells is None for parts in covered for cells in parts):
             continue
-        if set.intersection(*(set().union(*parts) for parts in covered.values())):
+        if set.intersection(*(set().union(*parts) for parts in covered)):
             continue
-        counts = ", ".join(f"{len(parts)} of module {module}" for module, parts in sorted(covered.items()))
+        counts = ", ".join(f"{len(mine)} of module {module}" for module, mine in sorted(modules.items()))
         lines.append(f"{describe_band(*band)}: no exposure of module A overlaps one of module B on the sky ({counts})")
     return lines
+
+
+def _group(headers: Sequence[ExposureHeader], key: Callable) -> dict[Any, list[ExposureHeader]]:
+    groups: dict[Any, list[ExposureHeader]] = {}
+    for header in headers:
+        groups.setdefault(key(header), []).append(header)
+    return groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +319,8 @@ class SkyGeometry:
     def to_pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Find pixels of sky positions; iterate the WCS's inverse to agree with forward."""
         x, y = (np.asarray(value, float) for value in self.wcs.backward_transform(ra, dec))
-        inside = np.flatnonzero(self._is_near(x, y))
+        ny, nx = self.shape
+        inside = np.flatnonzero((x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN))
         if not inside.size:
             return x, y
         back = np.linalg.inv(self.scale(x[inside], y[inside]))  # it changes by 1e-5 from pixel to pixel
@@ -328,10 +337,6 @@ class SkyGeometry:
         ra, dec = self.to_sky([x - _STEP, x + _STEP, x, x], [y, y, y - _STEP, y + _STEP])
         along = [np.stack(offsets_on_sky(ra[i], dec[i], ra[i + 1], dec[i + 1]), axis=-1) for i in (0, 2)]
         return np.stack(along, axis=-1) / (2 * _STEP)
-
-    def _is_near(self, x, y):
-        ny, nx = self.shape
-        return (x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN)
 
 
 def offsets_on_sky(ra_0: ArrayLike, dec_0: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

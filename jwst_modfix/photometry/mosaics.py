@@ -11,6 +11,7 @@ from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_f
 from jwst_modfix.photometry.forced import FAINTEST
 from jwst_modfix.photometry.frames import Epochs, ExposureHeader, read_geometry
 from jwst_modfix.photometry.source_list import (
+    Connected,
     find_connected,
     map_background,
     measure_isolation,
@@ -40,12 +41,9 @@ class Mosaic:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Segments:
-    """Sets of pixels of the common grid, one for each source."""
+class Segments(Connected):
+    """Connected pixels of the common grid, and the places of their sources."""
 
-    columns: np.ndarray  # of each pixel
-    rows: np.ndarray
-    source: np.ndarray  # number of each pixel's source, from 0
     ra: np.ndarray  # deg, of each source
     dec: np.ndarray
     isolation: np.ndarray  # arcsec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -272,8 +272,8 @@ def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
     drawn = [_sky_maps(solution, m, epoch_names)]
     differences = _subtract(solution, m)
     if n := len(differences[0]):
-        picture = _picture("before_after", (9.0, 3.7), _draw_differences, differences, **both)
-        drawn.append(replace(picture, words=_say_thinned(n)))
+        words = _say_thinned(n)
+        drawn.append(_picture("before_after", (9.0, 3.7), _draw_differences, differences, words=words, **both))
     if pairs:
         drawn += [_picture("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names)]
     drawn += [_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None]
@@ -409,7 +409,7 @@ def _panels(n: int, width: float, height: float, rows: int = 1, **kwargs: Any) -
 
 def _picture(
     name: str, size: tuple[float, float], plot: Callable[..., Axes], *args: Any,
-    panels: Sequence[dict[str, Any]] = ({},), **kwargs: Any,
+    panels: Sequence[dict[str, Any]] = ({},), words: str = "", **kwargs: Any,
 ) -> Picture:  # fmt: skip
     """Make a picture of one public plot, with a panel for each of some arguments."""
     figure, axes = _panels(len(panels), *size, sharex=True, sharey=True)
@@ -417,7 +417,7 @@ def _picture(
         plot(*args, ax=ax, **own, **kwargs)
     for ax in axes[1:]:
         ax.set_ylabel("")
-    return Picture(name, figure)
+    return Picture(name, figure, words)
 
 
 def _thin(n: int) -> slice:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jwst_modfix.errors import AssociationError, OutputError
-from jwst_modfix.exposure import JOB_KEYWORD, read_header
+from jwst_modfix.exposure import JOB_KEYWORD, read_primary_header
 from jwst_modfix.files import identify, locate, written_whole
 from jwst_modfix.text import has_hidden, is_url, log
 
@@ -136,7 +136,7 @@ def refuse_mixture(path: Path, folder: Path, names: Collection[str], correction:
     others = [
         member.name
         for member in members
-        if identify(member) and str(read_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
+        if identify(member) and str(read_primary_header(member).get(JOB_KEYWORD)).partition("-")[0] != correction
     ]
     if shared and others:
         others.sort(key=shared.__contains__)  # name one that stays, where there is one

@@ -9,7 +9,7 @@ from pathlib import Path
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
-from jwst_modfix.errors import AssociationError, ModuleOffsetError
+from jwst_modfix.errors import AssociationError
 from jwst_modfix.files import find_existing, locate, written_whole
 from jwst_modfix.photometry.frames import (
     GAP_DAYS,
@@ -19,10 +19,10 @@ from jwst_modfix.photometry.frames import (
     find_mixed,
     group_copies,
     group_epochs,
-    read_header,
+    read_headers,
 )
 from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
-from jwst_modfix.text import count_nouns
+from jwst_modfix.text import describe_band
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,7 @@ def group_exposures(paths, *, gap_days=GAP_DAYS, roll_tolerance=ROLL_TOLERANCE):
         file: path.is_dir() for path in map(Path, paths) for file in (list_exposures(path) if path.is_dir() else [path])
     }
     reasons = {file: find_other_kind(file) for file in found}
-    headers, problems = [], []
-    for file in found:
-        if not reasons[file]:
-            try:
-                headers.append(read_header(file))
-            except ModuleOffsetError as error:
-                problems.append(str(error))
-    if problems:
-        raise AssociationError(f"{len(problems)} of {count_nouns(len(found), 'file')} cannot be used", problems)
+    headers = read_headers([file for file in found if not reasons[file]], "file")
     others = [f"{file.name} ({reason})" for file, reason in reasons.items() if reason]
     notes = [f"not NIRCam imaging, left out: {', '.join(others)}"] if others else []
     if not headers:
@@ -58,8 +50,7 @@ def group_exposures(paths, *, gap_days=GAP_DAYS, roll_tolerance=ROLL_TOLERANCE):
     headers, repeated = _take_once(headers, found)
     if repeated:
         notes.append(f"other files of the same exposures, left out: {', '.join(repeated)}")
-    times, rolls = [header.mjd for header in headers], [header.roll for header in headers]
-    epochs = group_epochs(times, rolls, gap_days=gap_days, roll_tolerance=roll_tolerance)
+    epochs = group_epochs(headers, gap_days=gap_days, roll_tolerance=roll_tolerance)
     notes += [f"calibrated differently: {line}" for line in find_mixed(headers)]
     return Grouping(tuple(headers), epochs, tuple(notes))
 
@@ -105,7 +96,7 @@ def _rank(name):
 def _name(output, header):
     if header is None:
         return output
-    band = header.filter if header.pupil == "CLEAR" else f"{header.filter}-{header.pupil}"
+    band = describe_band(header.filter, header.pupil).replace("+", "-")
     return output.with_name(f"{_product(output)}_{band.lower()}_asn.json")
 
 
@@ -120,7 +111,6 @@ def _association(path, group):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Input association file contains path information")
         association = asn_from_list(names, rule=DMS_Level3_Base, product_name=_product(path))
-        content = json.loads(json.dumps(association.data, default=dict))
-    for member, (_, epoch) in zip(content["products"][0]["members"], group, strict=True):
+    for member, (_, epoch) in zip(association["products"][0]["members"], group, strict=True):
         member["epoch"] = epoch
-    return json.dumps(content, indent=4) + "\n"
+    return json.dumps(association.data, indent=4, default=dict) + "\n"

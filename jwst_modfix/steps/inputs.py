@@ -24,7 +24,7 @@ from stpipe.exceptions import StpipeExitException
 from jwst_modfix.apply.decide import Correction, Output
 from jwst_modfix.apply.record import find_foreign, find_unfinished
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
-from jwst_modfix.exposure import open_exposure, read_header
+from jwst_modfix.exposure import open_exposure, read_primary_header
 from jwst_modfix.files import check_targets, check_writable, explained, find_existing, remove_leftovers
 from jwst_modfix.steps.associations import (
     Association,
@@ -200,7 +200,7 @@ def suffix_of(path: Path) -> str | None:
 
 def find_other_kind(path: Path) -> str:
     """Describe a file that is not NIRCam imaging; one that cannot be read is not."""
-    header = read_header(path)
+    header = read_primary_header(path)
     if not header:
         return ""
     if header.get("INSTRUME") != "NIRCAM":

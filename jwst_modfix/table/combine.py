@@ -12,16 +12,7 @@ import numpy as np
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table import file
 from jwst_modfix.table.rules import check, context_number, schema_of
-from jwst_modfix.table.table import (
-    Field,
-    Gradient,
-    OffsetRow,
-    OffsetTable,
-    Row,
-    Validity,
-    ZeroPointRow,
-    legendre_rms,
-)
+from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Row, Validity, ZeroPointRow, legendre_rms
 from jwst_modfix.table.validity import contexts_in_words, find_means, find_mismatch, is_kept
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
@@ -131,13 +122,9 @@ def _origin_shift(row: Row, table: OffsetTable, gradient: Gradient | None) -> fl
 
 
 def merge_tables(
-    tables: Sequence[OffsetTable],
-    *,
-    prefer: str | None = None,
-    baseline: str | None = None,
-    validity: str = "intersection",
-    name: str = "merged",
-) -> OffsetTable:
+    tables: Sequence[OffsetTable], *, prefer: str | None = None, baseline: str | None = None,
+    validity: str = "intersection", name: str = "merged",
+) -> OffsetTable:  # fmt: skip
     """Join the rows and the metadata of tables."""
     gradient = next((table.gradient for table in tables if table.gradient is not None), None)
     rows: dict[tuple[str, ...], tuple[Row, OffsetTable]] = {}
@@ -154,14 +141,9 @@ def merge_tables(
     _refuse_mixtures(rows.values(), baseline)
     options = {"prefer": prefer, "baseline": baseline, "validity": validity}
     chosen = "".join(f"; {option} {value}" for option, value in options.items() if value)
-    return OffsetTable(
-        rows=[_with_gradient(row, table, gradient) for row, table in rows.values()],
-        baseline=baseline,
-        gradient=gradient,
-        valid_for=_merge_validity(tables, validity),
-        name=name,
-        meta=_merge_meta(tables, chosen),
-    )
+    converted = [_with_gradient(row, table, gradient) for row, table in rows.values()]
+    known = {"valid_for": _merge_validity(tables, validity), "meta": _merge_meta(tables, chosen)}
+    return OffsetTable(rows=converted, baseline=baseline, gradient=gradient, name=name, **known)
 
 
 def _merge_meta(tables: Sequence[OffsetTable], chosen: str) -> dict[str, Any]:
@@ -353,12 +335,10 @@ def _compare(first: OffsetTable, one: Row, second: OffsetTable, other: Row) -> R
 
 def _field_difference(one: Field | None, other: Field | None) -> float:
     """Compute the rms over the detector of the difference of two fields [mag]."""
-    order = max((field.order for field in (one, other) if field), default=0)
-    difference = np.zeros((order + 1, order + 1))
-    for field, sign in ((one, -1), (other, 1)):
-        if field is not None:
-            difference[: field.order + 1, : field.order + 1] += sign * field.matrix
-    return legendre_rms(difference)
+    first, second = (np.zeros((1, 1)) if field is None else field.matrix for field in (one, other))
+    side = max(len(first), len(second))
+    first, second = (np.pad(matrix, (0, side - len(matrix))) for matrix in (first, second))
+    return legendre_rms(second - first)
 
 
 def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Row, Row]]) -> Iterator[str]:

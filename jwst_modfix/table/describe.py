@@ -37,10 +37,10 @@ def describe_table(table: OffsetTable, path: str) -> list[str]:
     ]
 
 
-def describe_value(value: float | None, error: float | None, digits: int = 2) -> str:
+def describe_value(value: float | None, error: float | None) -> str:
     """Write a value in mag as mmag, with its error."""
-    known = "" if error is None else f" ± {1e3 * error:.{digits}f}"
-    return "" if value is None else f"{1e3 * value:+z7.{digits}f}{known}"
+    known = "" if error is None else f" ± {1e3 * error:.2f}"
+    return "" if value is None else f"{1e3 * value:+z7.2f}{known}"
 
 
 def describe_validity(validity: Validity) -> str:

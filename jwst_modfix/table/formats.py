@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
 from astropy.units import Unit
 
 from jwst_modfix.errors import ReferenceTableError
@@ -41,16 +41,11 @@ def to_astropy(table: OffsetTable) -> Table:
     rows = [_flat(row) for row in [*tree.get("offsets", ()), *tree.get("zero_points", ())]]
     keys = {"array", "offset", "offset_error"} if "offsets" in tree else set()
     found = {"filter", "pupil"}.union(keys, *rows)
-    result = Table(meta={key: tree[key] for key in _BLOCKS if key in tree})
-    for name in _UNITS:
-        if name in found:
-            values = [row.get(name) for row in rows]
-            absent = [value is None for value in values]
-            kind: Any = int if name == "group" else float if name in _NUMBERS else str
-            filled = np.array([kind() if value is None else value for value in values], dtype=kind)
-            result[name] = MaskedColumn(filled, mask=absent) if any(absent) else filled
-            result[name].unit = _UNITS[name]
-    return result
+    units = {name: unit for name, unit in _UNITS.items() if name in found}
+    kinds = [int if name == "group" else float if name in _NUMBERS else str for name in units]
+    meta = {key: tree[key] for key in _BLOCKS if key in tree}
+    # Masked where a row has no value.
+    return Table(rows=rows or None, names=list(units), dtype=kinds, units=units, meta=meta)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -341,11 +341,10 @@ class _Move:
         """Carry a row, the one before or its copy for a subarray, to the new calibration."""
         values: dict[str, Any] = {}
         mean, remainder = 0.0, None
-        found = [self._change_of_pixels(row, detector) for detector in row.detectors]
-        maps = [blocks for blocks in found if blocks is not None]
-        if isinstance(row, ZeroPointRow) and maps:
+        maps = [blocks for name in row.detectors if (blocks := self._change_of_pixels(row, name)) is not None]
+        if maps and isinstance(row, ZeroPointRow):
             mean, values, remainder = _project_field(row, *maps)
-        elif isinstance(row, OffsetRow) and len(maps) == len(row.detectors):
+        elif maps and isinstance(row, OffsetRow):
             mean, values, remainder = _project_offset(row, self.table, *maps)
         values[row.kind] = round(row.value + self.net_shift(row) + mean, _DECIMALS)
         lines = [line for detector in row.detectors if (line := self.new.line(row, detector))]
