@@ -26,8 +26,8 @@ from jwst_modfix.jobs import Workers, _digest, _seal
 from jwst_modfix.photometry.frames import Epochs
 from jwst_modfix.steps.associations import read_association, rename_product
 from jwst_modfix.steps.grouping import Grouping, write_groups
-from jwst_modfix.steps.inputs import PACKED, AssociationLibrary, find_exposures, plan_outputs, shorten, suffix_of
 from jwst_modfix.steps.module_offset_derive import find_members
+from jwst_modfix.steps.runs import PACKED, AssociationLibrary, find_exposures, plan_outputs, shorten, suffix_of
 from jwst_modfix.text import count_nouns, has_hidden, is_url, plain_text, show_progress
 
 SECOND = {"products": [{"name": "first", "members": [{"expname": "a_cal.fits", "exptype": "SCIENCE "}]},

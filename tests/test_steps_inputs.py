@@ -23,8 +23,8 @@ from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetS
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.frames import read_header
-from jwst_modfix.steps.inputs import AssociationLibrary, LibraryCopy
 from jwst_modfix.steps.module_offset_derive import find_members
+from jwst_modfix.steps.runs import AssociationLibrary, LibraryCopy
 from jwst_modfix.table.file import PACKAGED_TABLE
 
 

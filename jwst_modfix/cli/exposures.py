@@ -66,7 +66,7 @@ def _check(inputs, table, **options):
 def find_exposures(inputs):
     """List exposures, those in folders, and the members of associations, each once."""
     from jwst_modfix.steps.associations import Association  # imports jwst
-    from jwst_modfix.steps.inputs import read_input
+    from jwst_modfix.steps.runs import read_input
 
     exposures = {}
     for name in inputs:

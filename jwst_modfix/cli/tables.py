@@ -49,7 +49,7 @@ def show_command(paths):  # numpydoc ignore=PR01
 
 
 def _list_folder(path):
-    from jwst_modfix.steps.inputs import list_exposures  # imports jwst
+    from jwst_modfix.steps.runs import list_exposures  # imports jwst
 
     return map(str, list_exposures(Path(path)))
 

@@ -21,7 +21,7 @@ from jwst_modfix.photometry.frames import (
     group_epochs,
     read_headers,
 )
-from jwst_modfix.steps.inputs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
+from jwst_modfix.steps.runs import SUFFIXES, find_other_kind, list_exposures, refuse_empty, suffix_of
 from jwst_modfix.text import describe_band
 
 

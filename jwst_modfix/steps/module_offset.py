@@ -15,7 +15,7 @@ from jwst_modfix.apply.decide import Correction, Decision, Output, correct_membe
 from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.exposure import open_model
 from jwst_modfix.files import check_writable, locate, written_whole
-from jwst_modfix.steps import inputs
+from jwst_modfix.steps import runs
 from jwst_modfix.steps.associations import Association
 from jwst_modfix.table.file import choose_table
 from jwst_modfix.text import count_nouns, log_result
@@ -23,7 +23,7 @@ from jwst_modfix.text import count_nouns, log_result
 __all__ = ["ModuleOffsetStep"]
 
 
-class ModuleOffsetStep(inputs.OfflineStep):
+class ModuleOffsetStep(runs.OfflineStep):
     """
     Take the module A/B flux offsets and gradients out of NIRCam images.
 
@@ -85,14 +85,14 @@ class ModuleOffsetStep(inputs.OfflineStep):
             )
         self.decisions, self._product, self._written = self.decisions if self.is_part else (), "", {}
         correction = self._make_correction()
-        given = inputs.read_input([input_data, *more] if more else input_data, self.make_input_path)
+        given = runs.read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix
         if isinstance(given, Association):
             given.warn_of_missing()
             if not self.in_memory:
                 check_writable(Path.cwd())  # where a library on disk keeps its files
         elif isinstance(given, ModelLibrary):
-            inputs.rename_product_of(getattr(self.parent, "parent", None), given, self._suffix)
+            runs.rename_product_of(getattr(self.parent, "parent", None), given, self._suffix)
         return self._process(given, correction)
 
     def finalize_result(self, result: Any, *args: Any) -> None:  # numpydoc ignore=PR01
@@ -122,7 +122,7 @@ class ModuleOffsetStep(inputs.OfflineStep):
 
     def _locate_output(self, name: str | None) -> Path:
         """Find where the result for an input of this name is written."""
-        name = inputs.PACKED.sub(r"\1", str(name or self.default_output_file()))
+        name = runs.PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
 
     def _make_correction(self) -> Correction:
@@ -149,20 +149,20 @@ class ModuleOffsetStep(inputs.OfflineStep):
         outputs = self._plan(members, association, product, correction) if self.save_results else []
         if not is_one or self.on_nothing == "error":  # one is refused when it is corrected
             where = association.stem if association else ""
-            refuse_together(inputs.each(members, of_science=True, modify=False), correction, where=where)
+            refuse_together(runs.each(members, of_science=True, modify=False), correction, where=where)
         if association and not product:
-            members = inputs.AssociationLibrary(association.corrected(self._suffix), on_disk=not self.in_memory)
+            members = runs.AssociationLibrary(association.corrected(self._suffix), on_disk=not self.in_memory)
         elif self.parent is None and not isinstance(given, Path):  # a pipeline's models are its own
-            members = inputs.copy_members(members, self._suffix)
+            members = runs.copy_members(members, self._suffix)
         decisions, results = correct_members(
-            inputs.each(members, of_science=True), correction, total=len(members), outputs=outputs, product=product,
+            runs.each(members, of_science=True), correction, total=len(members), outputs=outputs, product=product,
             workers=self.workers, scheduler=self.scheduler,
         )  # fmt: skip
         self.decisions += tuple(decisions)
         if association and product:
             corrected = association.corrected(self._suffix, product, {out.source: out.path for out in outputs})
-            library = inputs.write_corrected(corrected, outputs, results, on_disk=not self.in_memory)
-            self._product = f"Association of {count_nouns(len(outputs), 'member')}: {inputs.shorten(product)}"
+            library = runs.write_corrected(corrected, outputs, results, on_disk=not self.in_memory)
+            self._product = f"Association of {count_nouns(len(outputs), 'member')}: {runs.shorten(product)}"
             self._written[id(library)] = [str(output.path) for output in outputs]
             return library
         if not isinstance(members, list):
@@ -182,13 +182,13 @@ class ModuleOffsetStep(inputs.OfflineStep):
                 f"output_file is {self.output_file!r}, but {what} one for each member: set output_dir"
             )
         targets, protected = [], association.files if association else []
-        for item in inputs.each(members, modify=False):
+        for item in runs.each(members, modify=False):
             name = item.name if isinstance(item, Path) else item.meta.filename
             source, target = item if isinstance(item, Path) else None, self._locate_output(self.output_file or name)
             targets.append((source, target))
             # A model does not say where it was opened from: a file of its name in the output folder may be its own.
             protected.append(source or target.with_name(Path(str(name)).name))
-        return inputs.plan_outputs(targets, protected, correction, self.on_existing, product)
+        return runs.plan_outputs(targets, protected, correction, self.on_existing, product)
 
     def conclude(self, given: Sequence[Any]) -> None:  # numpydoc ignore=PR01
         """Log where the association is, or that nothing was corrected and what to do."""
@@ -196,5 +196,5 @@ class ModuleOffsetStep(inputs.OfflineStep):
             log_result(self._product, is_whole=True)
         if self.is_part or not self.decisions or any(decision.is_changed for decision in self.decisions):
             return
-        advice = "" if self.inverse else f"; {inputs.advise_on_tables(given, self._table)}"
+        advice = "" if self.inverse else f"; {runs.advise_on_tables(given, self._table)}"
         log_result(f"{nothing_changed(self.decisions, self.inverse)}{advice}", logging.WARNING, is_whole=True)

@@ -19,8 +19,8 @@ from jwst_modfix.fitting.stability import describe_drifts
 from jwst_modfix.jobs import Cache, Workers
 from jwst_modfix.photometry.columns import write_measurements
 from jwst_modfix.steps.associations import Association, is_science
-from jwst_modfix.steps.inputs import OfflineStep, name_inputs, read_input, shorten
 from jwst_modfix.steps.resample import make_mosaics
+from jwst_modfix.steps.runs import OfflineStep, name_inputs, read_input, shorten
 from jwst_modfix.table.file import expand
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.text import annotate, log_result

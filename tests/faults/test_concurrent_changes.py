@@ -13,7 +13,7 @@ from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, fork
 
 from jwst_modfix.apply import decide
 from jwst_modfix.errors import ExposureError, ModuleOffsetError, OutputError
-from jwst_modfix.steps import inputs
+from jwst_modfix.steps import runs
 
 
 def test_an_input_that_vanishes_in_mid_run_is_named_and_what_is_done_stays(folder, truth, monkeypatch):
@@ -56,13 +56,13 @@ def test_two_runs_at_once_into_one_folder_both_finish(folder, truth, on_existing
 
 
 def test_two_runs_of_other_parameters_at_once_write_no_association_of_a_mixture(folder, monkeypatch):
-    write = inputs.refuse_replaced
+    write = runs.refuse_replaced
 
     def overtaken(outputs):
         correct("out", "data/jw3_cal.fits", apply_offset=False)
         write(outputs)
 
-    monkeypatch.setattr(inputs, "refuse_replaced", overtaken)
+    monkeypatch.setattr(runs, "refuse_replaced", overtaken)
     with pytest.raises(OutputError) as caught:
         correct("out")
     assert re.fullmatch(

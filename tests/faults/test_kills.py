@@ -17,7 +17,7 @@ import pytest
 from astropy.io import fits
 from disturbed_runs import MEMBERS, PRODUCT, assert_whole, correct, ending, forked, hidden, marks, visible
 
-from jwst_modfix.steps import inputs
+from jwst_modfix.steps import runs
 
 
 def correct_until(instant, output_dir, **parameters):
@@ -109,6 +109,6 @@ def test_a_kill_at_each_step_of_writing_leaves_only_whole_files(folder, truth, m
 
 def test_an_association_of_a_former_run_goes_with_the_first_output_that_is_replaced(folder, monkeypatch):
     correct("out")
-    monkeypatch.setattr(inputs, "write_association", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(runs, "write_association", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     assert ending(forked(lambda: correct("out", apply_offset=False))) == -signal.SIGKILL
     assert len(visible("out")) == MEMBERS, "it would name outputs of two sets of parameters"

@@ -1,4 +1,4 @@
-"""Steps that work offline: what their inputs name, folders of outputs, libraries."""
+"""What each run of our steps does: it works offline, reads what its inputs name, plans and writes its outputs."""
 
 from __future__ import annotations
 
