@@ -1,4 +1,4 @@
-"""What each run of our steps does: it works offline, reads what its inputs name, plans and writes its outputs."""
+"""What a run of our steps does: works offline, reads inputs, plans and writes outputs."""
 
 from __future__ import annotations
 
