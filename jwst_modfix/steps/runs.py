@@ -1,4 +1,4 @@
-"""What a run of our steps does: works offline, reads inputs, plans and writes outputs."""
+"""Runs of our steps: they work offline, read inputs, plan and write outputs."""
 
 from __future__ import annotations
 
