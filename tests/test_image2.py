@@ -126,9 +126,12 @@ def test_a_step_that_is_skipped_leaves_the_status_of_a_former_correction(pair, m
     assert_corrected(models_of(seen), pair)
 
 
-@pytest.mark.parametrize(("skip", "name"), [(False, "mosaic_modfix"), (True, "mosaic")])
-def test_the_pipeline_names_the_product_anew_where_it_corrects(pair_folder, monkeypatch, skip, name):
-    pipeline, _ = run_image3(ModuleOffsetImage3Pipeline, "data/set_asn.json", monkeypatch, module_offset={"skip": skip})
+@pytest.mark.parametrize(
+    ("skip", "given", "name"), [(False, None, "mosaic_modfix"), (True, None, "mosaic"), (False, "mine", "mine")]
+)
+def test_the_pipeline_names_the_product_anew_where_it_corrects(pair_folder, monkeypatch, skip, given, name):
+    step, asn = {"module_offset": {"skip": skip}}, "data/set_asn.json"
+    pipeline, _ = run_image3(ModuleOffsetImage3Pipeline, asn, monkeypatch, output_file=given, **step)
     assert pipeline.output_file == name
 
 

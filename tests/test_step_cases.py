@@ -22,7 +22,7 @@ from jwst_modfix.apply.decide import Correction, refuse_together
 from jwst_modfix.errors import AlreadyCorrectedError, AssociationError, ExposureError, ModuleOffsetError
 from jwst_modfix.exposure import _FACTS, Exposure, open_exposure
 from jwst_modfix.files import check_targets, find_existing, remove_leftovers
-from jwst_modfix.jobs import Workers, _digest, _seal
+from jwst_modfix.jobs import Cache, Known, Workers
 from jwst_modfix.photometry.frames import Epochs
 from jwst_modfix.steps.associations import read_association, rename_product
 from jwst_modfix.steps.grouping import Grouping, write_groups
@@ -378,13 +378,14 @@ def test_numbers_of_workers_that_make_sense(options):
     assert options["count"] in (0, Workers(**options).processes)
 
 
-def test_a_digest_tells_parts_apart():
-    """Truth: contents that differ only in where one part ends, or in shape and type of an array."""
-    assert len({_digest(parts) for parts in (["ab", "c"], ["a", "bc"], ["abc"], ["abc", ""])}) == 4
-    arrays = [np.zeros((2, 3)), np.zeros((3, 2)), np.zeros((2, 3), ">f8"), np.zeros((2, 3), int)]
-    assert len({_seal("key", {"x": array}) for array in arrays}) == 4
-    assert _seal("key", {"x": arrays[0]}) != _seal("other", {"x": arrays[0]})
-    assert _seal("key", {"x": arrays[0]}) != _seal("key", {"y": arrays[0]})
+def test_results_of_parameters_that_join_to_one_text_are_kept_apart(tmp_path):
+    (tmp_path / "a.fits").write_text("pixels")
+    cache, given = Cache(tmp_path / "cache"), [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc")]
+    for is_known in (False, True):
+        for number, parameters in enumerate(given):
+            found = cache.fetch("kind", tmp_path / "a.fits", parameters, lambda n=number: {"x": np.full((2, 3), n)})
+            assert isinstance(found, Known) == is_known
+            np.testing.assert_array_equal(found["x"], np.full((2, 3), number))
 
 
 @pytest.fixture(scope="module")
