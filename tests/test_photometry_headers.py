@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from one_header import make_header
 
-from jwst_modfix.errors import ExposureError
+from jwst_modfix.errors import AssociationError, ExposureError
 from jwst_modfix.photometry.frames import (
     find_apart,
     find_copies,
@@ -13,6 +13,7 @@ from jwst_modfix.photometry.frames import (
     offsets_on_sky,
     read_frame,
     read_header,
+    read_headers,
     shift_on_sky,
 )
 
@@ -46,6 +47,19 @@ def test_headers_give_the_middle_of_the_exposure_and_the_roll_of_the_telescope(s
     assert (header.array, header.module, header.channel, header.band) == ("1", "A", "SHORT", ("F200W", "CLEAR"))
     assert (header.shape, header.corner) == ((48, 64), (700, 400))
     assert header.jansky == header.pixar_sr * 1e6
+
+
+def test_files_that_cannot_be_used_are_reported_together(saved, tmp_path):
+    """Truth: one of three files has no WCS, which counts where that is asked for, and one is not there."""
+    good = saved().rename(tmp_path / "good_cal.fits")
+    no_wcs = saved(lambda model: setattr(model.meta, "wcs", None))
+    gone = tmp_path / "gone_cal.fits"
+    assert [header.path for header in read_headers([good, no_wcs], "file")] == [good, no_wcs]
+    with pytest.raises(AssociationError, match=r"^1 of 3 files cannot be used.*gone_cal.fits: no such file"):
+        read_headers([good, no_wcs, gone], "file")
+    words = r"(?s)^a_asn.json: 2 of 3 members cannot be used.*jw_cal.fits: has no gWCS with a v2v3 frame.*gone_cal.fits"
+    with pytest.raises(AssociationError, match=words):
+        read_headers([good, no_wcs, gone], "member", where="a_asn.json: ", with_geometry=True)
 
 
 def test_an_exposure_is_known_by_its_start_and_each_of_its_numbers(saved):

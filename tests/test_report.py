@@ -269,6 +269,9 @@ def test_of_many_points_some_are_drawn_and_the_caption_says_so(derivation, monke
     assert words == ""
     monkeypatch.setattr("jwst_modfix.report.figures._MOST_POINTS", n - 1)
     assert draw() == (" One of 2 points is drawn.", -(-n // 2))
+    monkeypatch.setattr("jwst_modfix.report.figures._MOST_POINTS", 1)
+    drawn = {p.name: p.words for p in draw_band(derivation.bands[0], derivation.epochs.names)}
+    assert all(drawn[name].endswith(" points is drawn.") for name in ("sky", "before_after"))
 
 
 def test_patches_are_where_eq_7_and_8_put_them(derivation, figures):
