@@ -223,6 +223,19 @@ def test_a_drift_in_the_turned_epoch_is_not_told():
         fit(m, scale="detectors", drift="fit")
 
 
+def test_a_drift_is_relative_to_the_detectors_that_are_reported():
+    """Truth: NRCB4, whose sources no other detector sees, drifts by 30 mmag, and no other does."""
+    m, _ = draw("apart", rolls=(0.0, 150.0), dithers=4, drifts={("NRCB4", 1): 0.03})
+    apart = m.detector == DETECTORS_BY_CODE.index("NRCB4")
+    alone = m.select(~apart | ~np.isin(m.source, m.source[~apart]))
+    solution = fit_quietly(alone, scale="detectors", drift="fit")
+    values = {name: solution.value(name) for name in solution.names if name.startswith("drift")}
+    assert not np.isfinite(values.pop("drift[NRCB4 1]")[0])
+    assert len(values) == 7
+    assert sum(value for value, _ in values.values()) == pytest.approx(0, abs=1e-9)
+    assert all(abs(value) < 5 * error for value, error in values.values())
+
+
 @pytest.mark.parametrize("code", [0, 5])
 def test_the_share_of_a_drift_is_that_of_plain_least_squares(code):
     """Truth: fits of magnitudes in which one detector changes; they are linear, and the mean of all is the gauge."""
