@@ -76,19 +76,25 @@ def test_the_change_is_that_of_most_significance(sign):
     assert found.change_error == pytest.approx(np.hypot(0.0005, 0.0005))
 
 
-@pytest.mark.parametrize(("times", "determined"), [(3, False), (4, True)])
-def test_zero_points_of_the_sky_need_four_exposures(times, determined):
-    """Truth: NRCA1 is 30 mmag fainter, +-5 mmag; a level without light or without an error is none."""
+@pytest.mark.parametrize(("times", "brighter", "determined"), [(3, 1.0, False), (4, 1.0, True), (4, 1.3, True)])
+def test_zero_points_of_the_sky_need_four_exposures(times, brighter, determined):
+    """Truth: NRCA1 is 30 mmag fainter, +-5 mmag; a level without light or without an error is none.
+
+    The sky of the last exposure may be brighter, with the same error.
+    """
     ratio = 0.03 + np.resize([0.005, -0.005], times)
     level = np.concatenate([0.2 * 10 ** (-0.4 * ratio), [-0.1, 0.0, 0.2, np.nan], np.full(times + 4, 0.2)])
     error = np.where(np.arange(len(level)) == times + 2, 0.0, 0.001 * level)
     time, module = np.tile(np.arange(times + 4), 2), np.repeat(["A", "B"], times + 4)
+    level[time == times - 1] *= brighter
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateTermWarning)
         solution = solve_sky(time, np.full(len(time), "1"), module, level, error, ("F200W", "CLEAR"))
     a, b = judge_sky(solution, 3.0, "B")
     assert (a.zero_point is not None) == a.is_usable == determined
-    if determined:
+    if not determined:
+        assert a.words == "fewer than 4 exposures link its sky level to those of the baseline's detectors"
+    else:
         own = solution.zero_points("B")["NRCA1"]
         assert solution.n_sources == times
         assert a.zero_point == own[0] == pytest.approx(0.03, abs=1e-3)

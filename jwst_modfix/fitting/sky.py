@@ -51,7 +51,8 @@ def solve_sky(
         V2=zeros, V3=zeros, filter=band[0], pupil=band[1],
     )  # fmt: skip
     options = {"time_term": "zero", "exposure_terms": "zero", "fit_slope": "none"}  # a level has no place
-    return fit(m, scale="detectors", min_sources=_MIN_EXPOSURES, **options)
+    # The number is that of equal weights, which is a little less where errors differ.
+    return fit(m, scale="detectors", min_sources=_MIN_EXPOSURES - 0.9, **options)
 
 
 def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[DetectorResult, ...]:
@@ -59,7 +60,7 @@ def judge_sky(solution: Solution, significance: float, baseline: str) -> tuple[D
     found = []
     for result in judge(solution, significance, baseline):
         if result.zero_point is None or result.zero_point_error is None or result.group:
-            words = "no exposure links its sky level to those of the baseline's detectors"
+            words = f"fewer than {_MIN_EXPOSURES} exposures link its sky level to those of the baseline's detectors"
             found.append(replace(result, words=words, is_usable=False))
             continue
         error, size = float(np.hypot(result.zero_point_error, SKY_FLOOR)), np.array([abs(result.zero_point)])
