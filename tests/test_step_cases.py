@@ -465,15 +465,15 @@ def test_all_numbers_in_units_of_the_data_take_the_factor(small_exposure, tmp_pa
 
 @pytest.mark.parametrize("kind", ["model", "file"])
 def test_failed_steps_are_listed_by_name(small_exposure, tmp_path, kind):
-    model = small_exposure("NRCA2", "F200W")
-    for step in ("photom", "assign_wcs", "flat_field"):
-        model.meta.cal_step.instance[step] = "FAILED"
+    model, path = small_exposure("NRCA2", "F200W"), tmp_path / "a_cal.fits"
     model.meta.cal_step.instance["outlier_detection"] = "SKIPPED"
-    if kind == "file":
-        model.save(str(tmp_path / "a_cal.fits"))
-    with open_exposure(tmp_path / "a_cal.fits" if kind == "file" else model) as opened:
-        expected = {"model": ("assign_wcs", "flat_field", "photom"), "file": ("S_FLAT", "S_PHOTOM", "S_WCS")}
-        assert opened.exposure.failed == expected[kind]
+    names, keywords = ("assign_wcs", "flat_field", "photom"), ("S_FLAT", "S_PHOTOM", "S_WCS")
+    model.save(str(path))
+    for keyword in keywords[::-1]:
+        fits.setval(path, keyword, value="FAILED")
+    model.meta.cal_step.instance.update(dict.fromkeys(names[::-1], "FAILED"))
+    with open_exposure(path if kind == "file" else model) as opened:
+        assert opened.exposure.failed == (keywords if kind == "file" else names)
 
 
 def test_only_names_of_files_of_a_member_are_moved(tmp_path):
