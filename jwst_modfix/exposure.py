@@ -168,7 +168,7 @@ def read_primary_header(path: Path) -> fits.Header:
     """Read the primary header of a file; an empty one if it cannot be read."""
     try:
         return fits.getheader(path) if path.is_file() else fits.Header()
-    except DeprecationWarning:  # where warnings are errors, one says nothing of the file
+    except DeprecationWarning:  # an error where warnings are errors; it is not about the file
         raise
     except Exception:  # whatever astropy raises at a damaged file
         return fits.Header()
@@ -179,7 +179,7 @@ def _reading(name, problem="", advice=""):
     """Convert any error of a library at a damaged file into one of ours."""
     try:
         yield
-    except (ExposureError, DeprecationWarning):  # where warnings are errors, one says nothing of the file
+    except (ExposureError, DeprecationWarning):  # a warning, where warnings are errors, is not about the file
         raise
     except MemoryError as error:
         raise ExposureError(f"{name}: there is not enough memory to read it") from error

@@ -140,22 +140,6 @@ def test_plan_lists_what_reaches_an_error(modfix, called):
     assert "no set of up to 3 rolls and 12 dithers reaches 2 mmag" in modfix("plan", "--reach", 2, status=1)
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--field-order 1 --roll 1", "--field-order needs --scale detectors"),
-        ("--reach 1 a.fits", "--reach needs no exposures"),
-        ("a.fits --roll 1", "give either exposures (ASN or FITS) or --roll"),
-        ("--roll 361", "361.0 is not in the range"),
-        ("--scatter inf", "inf is not a finite number"),
-        ("--scatter nan", "nan is not a finite number"),
-        ("--density 0", "0.0 is not in the range"),
-    ],
-)
-def test_options_of_plan_that_contradict_are_refused(modfix, words, message):
-    assert message in modfix("plan", *words.split(), status=2)
-
-
 # ---- modfix simulate ----
 
 

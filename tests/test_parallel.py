@@ -348,6 +348,11 @@ def test_two_files_at_a_time_give_the_same_files_and_log_and_leave_the_filters_o
     assert len(threads) == 2
 
 
+def test_the_step_passes_on_its_workers_and_its_scheduler(association, tmp_path):
+    with pytest.raises(WorkerError, match="got workers=2 and scheduler='tcp://a:1'"):
+        correct(association, tmp_path / "out", workers=2, scheduler="tcp://a:1")
+
+
 def test_a_refused_member_leaves_nothing(association, tmp_path):
     with pytest.raises((ExposureError, AssociationError), match="F115W"):
         correct(association, tmp_path / "out", workers=2, on_missing="error")

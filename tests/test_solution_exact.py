@@ -321,14 +321,21 @@ def test_levels_have_a_sum_of_zero_in_each_group_of_linked_arrays():
     assert groups[0] == groups[1] != groups[2] == groups[3]
 
 
+@pytest.mark.parametrize("blunder", [False, True])
 @pytest.mark.parametrize(("change", "varies"), [(3.7, False), (4.1, True)])
-def test_a_source_varies_where_its_epochs_scatter_too_much(change, varies):
-    """Truth: means of 2 epochs of 2 measurements: chi-square is (change / sigma)^2, and 15.1 has p = 1e-4."""
+def test_a_source_varies_where_its_epochs_scatter_too_much(change, varies, blunder):
+    """Truth: means of 2 epochs of 2 measurements: chi-square is (change / sigma)^2, and 15.1 has p = 1e-4.
+
+    A third epoch, whose one measurement is rejected, changes nothing.
+    """
     difference = np.resize([1e-5, -1e-5], 60)
-    m = joined(*(pairs_of(difference, (0.003, 0.003), epochs=(epoch, epoch)) for epoch in (0, 1)))
-    mag = m.mag + 0.003 * change * ((m.source == 7) & (m.epoch == 1))
+    parts = [pairs_of(difference, (0.003, 0.003), epochs=(epoch, epoch)) for epoch in range(2 + blunder)]
+    m = joined(*parts)
+    m = m.select((m.epoch < 2) | ((m.source == 7) & (m.module == "A")))
+    mag = m.mag + 0.003 * change * ((m.source == 7) & (m.epoch == 1)) + (m.epoch == 2)
     rejected = fit(replace(m, mag=mag), scatter=False, time_term="zero").rejected
-    assert (rejected[m.source == 7] == (VARIABLE if varies else 0)).all()
+    assert (rejected[(m.source == 7) & (m.epoch < 2)] == (VARIABLE if varies else 0)).all()
+    assert (rejected[m.epoch == 2] == (VARIABLE if varies else OUTLIER)).all()
     assert not rejected[m.source != 7].any()
 
 

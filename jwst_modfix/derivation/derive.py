@@ -127,7 +127,9 @@ class Options:  # numpydoc ignore=PR01
     @property
     def criteria(self) -> dict[str, Any]:
         """Rules for measurements that enter the fit, as `select_measurements` takes them."""
-        isolation = float(self.photometry != "catalog") if self.isolation is None else self.isolation
+        isolation = self.isolation
+        if isolation is None:
+            isolation = 0.0 if self.photometry == "catalog" else 1.0
         return {
             "snr": self.min_snr, "faintest": self.faintest, "isolation": isolation, "compactness": self.compactness,
             "growth": self.aperture != "r",

@@ -109,9 +109,11 @@ def start_huber(problem, used, values=None, error_scale=1.0):
     """Start from given terms, or from 0, with the errors as given times a factor."""
     values = np.zeros(len(problem.free)) if values is None else np.asarray(values, float)
     base = used / (error_scale * problem.error) ** 2
-    known = dict.fromkeys(("weight", "derivative", "base", "kept"), base)  # which the first step finds anew
     residual = problem.system.residual(base, problem.y, values)
-    return HuberFit(values=values, residual=residual, error_scale=error_scale, **known)
+    # The other arrays are found by the first step.
+    return HuberFit(
+        values=values, residual=residual, weight=base, derivative=base, base=base, kept=base, error_scale=error_scale
+    )
 
 
 def solve_huber(problem, used, fit):
