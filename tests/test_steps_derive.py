@@ -437,6 +437,7 @@ def test_many_measurements_go_into_a_fits_file(folder, derived, tmp_path, monkey
     monkeypatch.setattr("jwst_modfix.photometry.columns._PIECE", 7)  # rows: it is written in pieces
     call(str(folder / "both_asn.json"), tmp_path, report=False)
     assert not list(tmp_path.glob("*.ecsv"))
+    assert (tmp_path / "both_modfix_measurements.fits").stat().st_size % 2880 == 0, "FITS has whole blocks"
     large = read_measurements(tmp_path / "both_modfix_measurements.fits")
     small = read_measurements(derived[0] / "both_modfix_measurements.ecsv")
     assert large.colnames == small.colnames
