@@ -334,9 +334,9 @@ class LinearSystem:
     def count_sources(self, weight: np.ndarray) -> np.ndarray:
         """Count the sources that have a part in each term."""
         counts, found = np.zeros(len(self.design._places)), np.zeros(self.design.n_terms + 1, dtype=int)
-        # Without signs, as entries of one source may add up to 0.
-        sizes = (Block(b.label, b.places, None if b.value is None else np.abs(b.value)) for b in self.design.blocks)
-        for few, many in self._sum_pieces(Design(tuple(sizes), self.design.n_terms), weight):
+        # Each entry counts as 1, as those of one source may add up to 0.
+        present = (replace(b, value=None if b.value is None else b.value != 0) for b in self.design.blocks)
+        for few, many in self._sum_pieces(Design(tuple(present), self.design.n_terms), weight):
             counts[: self.design._few] += (few != 0).sum(axis=0)
             if many is not None:
                 many.sum_duplicates()
