@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Known, Workers
-from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_flux, to_magnitudes
+from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, join_columns, to_flux, to_magnitudes
 from jwst_modfix.photometry.frames import Epochs, ExposureHeader, Frame, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
     MEDIAN_LOSS,
@@ -183,9 +183,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
 
 def _find_pointing_error(frame, image, sources):
     """Find the WCS shift against the list from bright sources, east, north [arcsec]."""
-    noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
-    if not np.isfinite(noise):
-        return 0.0, 0.0
+    noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])  # nothing is above NaN
     _, x, y = find_connected(image, _BRIGHT * noise).measure(image)
     if not len(x):
         return 0.0, 0.0
@@ -218,8 +216,7 @@ def measure_fluxes(
     """Measure flux = sum(w (data - sky) AREA) PIXAR_SR, w each pixel's share inside."""
     # `scale` has the matrices from pixels to arcsec on the sky. Result: columns of the table of measurements.
     pieces = [slice(first, first + _AT_ONCE) for first in range(0, max(len(x), 1), _AT_ONCE)]
-    parts = [_measure(frame, x[piece], y[piece], scale[piece], aperture) for piece in pieces]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return join_columns([_measure(frame, x[piece], y[piece], scale[piece], aperture) for piece in pieces])
 
 
 class _Pixels:
@@ -242,10 +239,6 @@ class _Pixels:
     def take(self, array):
         """Read an array of the frame; any of its values outside of it."""
         return array.take(self._index, mode="clip")
-
-    def as_stamps(self, values):
-        """Bring values in rows and columns, (n, ny, nx)."""
-        return values.reshape(len(values), 2 * self.half + 1, -1)
 
 
 def _measure(frame, x, y, scale, aperture):
@@ -355,9 +348,10 @@ def _fill_masked(near, image, good, lost, width):
     source, pixel = np.nonzero(lost)
     if not source.size:
         return
+    stamps = len(image), 2 * near.half + 1, -1
     place = [-near.dy[source, pixel] - near.dy[source, 0], -near.dx[source, pixel] - near.dx[source, 0]]
     weights, values = (
-        map_coordinates(near.as_stamps(array.astype(float)), [source, *place], order=1, mode="grid-constant")
+        map_coordinates(array.astype(float).reshape(stamps), [source, *place], order=1, mode="grid-constant")
         for array in (good, image)
     )  # 0 outside of the window
     values /= np.where(weights > 0, weights, 1)
