@@ -59,8 +59,7 @@ def read_catalogues(paths: Iterable[str | Path], headers: Sequence[ExposureHeade
     if len({part["source"].dtype.kind in "iu" for part in parts}) > 1:
         parts = [part | {"source": part["source"].astype(str)} for part in parts]
     columns = join_columns(parts)
-    names, columns["source"] = np.unique(columns["source"], return_inverse=True)
-    first = np.unique(columns["source"], return_index=True)[1]
+    names, first, columns["source"] = np.unique(columns["source"], return_index=True, return_inverse=True)
     _check_sources(columns, first, names, headers, ", ".join(str(path) for path in paths))
     # Each source gets one place on the sky, that of its first row.
     brightest = np.full(len(first), -np.inf)
@@ -179,8 +178,7 @@ def _texts(path, table, name):
     absent, values, count = absent[rows], values[rows], np.diff(rows, append=len(values))
     values = np.char.decode(values, "latin-1") if values.dtype.kind == "S" else np.ascontiguousarray(values, dtype=str)
     _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values), rows)
-    # Characters as numbers.
-    wide = (values.view(np.uint32).reshape(len(values), -1) > 127).any(axis=1)
+    wide = np.array([not text.isascii() for text in values.tolist()], bool)
     _refuse(path, name, wide, "be ASCII", values, rows)
     return values, count
 
@@ -194,15 +192,16 @@ def _refuse(path, name, wrong, rule, values, rows=None):
 
 def _find_exposures(path, table, headers):
     """Find the exposure of each row, by column or else by the catalogue's name."""
+    stems, places = [_stem(header.name) for header in headers], {}
     if "exposure" not in table.colnames:
-        found = [k for k, header in enumerate(headers) if _stem(path.name).startswith(_root(header.name))]
+        roots = [stem.rpartition("_")[0] or stem for stem in stems]  # without a product suffix such as _cal
+        found = [k for k, root in enumerate(roots) if _stem(path.name).startswith(root)]
         if len(found) == 1:
             return np.full(len(table), found[0])
         raise PhotometryError(
             f"{path}: must have the column exposure, or the name of one member as its own; "
             f"it has {', '.join(table.colnames)}"
         )
-    places, stems = {}, [_stem(header.name) for header in headers]
     names, count = _texts(path, table, "exposure")
     for name, row in zip(names.tolist(), np.cumsum(count) - count + 1, strict=True):
         if name in places:
@@ -221,11 +220,6 @@ def _stem(name):
     """Name of a file without .fits, .fits.gz, .ecsv and the like."""
     name = name.removesuffix(".gz")
     return Path(name).stem if Path(name).suffix in _FORMATS else name
-
-
-def _root(name):
-    """Find the beginning of a file's name without a product suffix such as _cal."""
-    return _stem(name).rpartition("_")[0] or _stem(name)
 
 
 def _refuse_outside(path, header, rows, x, y):
@@ -248,14 +242,15 @@ def _fluxes(path, table):
     if name == "mag":
         wrong = np.abs(values) > _FAINTEST
         _refuse(path, name, wrong, f"be within {_FAINTEST:g} mag; leave rows out that were not measured", values)
-    flux = values if name == "flux" else to_flux(values)
-    typical = np.median(flux)
+        flux = to_flux(values)
+        values, errors = flux, flux * errors / MAG_PER_FRACTION
+    typical = np.median(values)
     if typical > to_flux(_BRIGHTEST):
         raise PhotometryError(
             f"{path}: column {name} must be in {'AB mag' if name == 'mag' else 'Jy, or have its unit'}; its median is "
             f"{to_magnitudes(typical, typical)[0]:.1f} mag AB, and no star brighter than {_BRIGHTEST} can be measured"
         )
-    return (values, errors) if name == "flux" else (flux, flux * errors / MAG_PER_FRACTION)
+    return values, errors
 
 
 def _check_sources(columns, first, names, headers, paths):

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -86,17 +87,11 @@ def default_aperture(channel: str) -> Aperture:
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
 
 
-def find_sources(
-    headers: Sequence[ExposureHeader],
-    *,
-    faintest: float = FAINTEST,
-    progress: Callable = iter,
-    workers: Workers = THIS_PROCESS,
-    cache: Cache | None = None,
-) -> SourceList:
+def find_sources(headers: Sequence[ExposureHeader], *, faintest: float = FAINTEST, **running: Any) -> SourceList:
     """Find the sources in as few exposures as cover the sky in each band."""
-    jobs = [(header, faintest, cache) for header in choose_exposures(headers)]
-    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress, cache))
+    # `running` has progress, workers and cache, as below.
+    jobs = [(header, faintest) for header in choose_exposures(headers)]
+    sources = merge_detections(_run(_detect_exposure, jobs, **running))
     bright = sources.flux >= to_flux(faintest)
     if not bright.any():
         raise PhotometryError(
@@ -107,19 +102,12 @@ def find_sources(
 
 
 def measure_sources(
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    sources: SourceList,
-    *,
-    progress: Callable = iter,
-    workers: Workers = THIS_PROCESS,
-    cache: Cache | None = None,
+    headers: Sequence[ExposureHeader], epochs: Epochs, sources: SourceList, **running: Any
 ) -> Photometry:
     """Measure a list of sources in every exposure that covers them."""
     near = [sources.rows_near(header) for header in headers]
-    jobs = [(header, sources[rows], default_aperture(header.channel), cache)
-            for header, rows in zip(headers, near, strict=True)]  # fmt: skip
-    measured = _run(_measure_exposure, jobs, workers, progress, cache)
+    jobs = [(one, sources[rows], default_aperture(one.channel)) for one, rows in zip(headers, near, strict=True)]
+    measured = _run(_measure_exposure, jobs, **running)
     skies, shifts = ([one.pop(name) for one in measured] for name in ("level", "shift"))
     for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
         one["source"] = rows[one["source"]]
@@ -129,9 +117,10 @@ def measure_sources(
     return combine_parts(measured, headers, epochs, skies, shifts)
 
 
-def _run(function, jobs, workers, progress, cache):
+def _run(function, jobs, *, progress: Callable = iter, workers: Workers = THIS_PROCESS, cache: Cache | None = None):
     """Run a job for each exposure, its first argument; log how many were cached."""
-    headers = [header for header, *_ in jobs]
+    jobs = [(*job, cache) for job in jobs]
+    headers = [job[0] for job in jobs]
     with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
         found = [result for _, result in zip(progress(headers), results, strict=True)]
     if known := sum(is_known for is_known, _ in found):
