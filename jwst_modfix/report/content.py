@@ -93,8 +93,6 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     # not used; it ``deviates`` as an outlier, of a variable source, or reserved and as far from the mean of its source.
     m, solution = band.measurements, band.solution
     table = derivation.measurements["residual", "reason", "flags"][band.rows]
-    if solution is None:
-        raise ValueError(f"{band.name} has no solution")
     known = solution.model.knows(m)
     system, time = np.full((2, len(m)), np.nan)
     system[known], time[known] = split_prediction(solution, m.select(known))
@@ -112,8 +110,8 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     columns |= {"residual": residual, "before": residual + system, "pull": pull, "reason": reason, "used": reason == ""}
     columns |= {"detector": np.array([" ".join(part) for part in PARTS])[m.detector], "deviates": deviates}
     mjd = np.asarray(derivation.photometry.exposures["mjd"])[m.exposure]
-    columns["colour"] = np.full(len(m), np.nan) if band.colour is None else band.colour.values
     columns |= {"mjd": mjd, "flags": np.asarray(table["flags"])}
+    columns["colour"] = np.full(len(m), np.nan) if band.colour is None else band.colour.values
     return Table(columns, copy=False, meta={"filter": m.filter, "pupil": m.pupil, "first_mjd": mjd.min(initial=np.inf)})
 
 
@@ -156,22 +154,17 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     first = np.full(int(source.max(initial=-1)) + 1, len(steps))
     np.minimum.at(first, source, found)
     counts = np.stack([np.bincount(part, minlength=len(steps)) for part in (first, found)], axis=1)
-
-    def count(numbers: np.ndarray) -> dict[str, int]:
-        return dict(zip(("sources", "measurements"), numbers.tolist(), strict=True))
-
-    used, reserved = counts[:2]
-    lost = [
-        (kept, {"rule": rule} | count(own)) for (kept, rule), own in zip(steps[2:], counts[2:], strict=True) if own[1]
-    ]
+    totals = [counts.sum(axis=0), counts[: len(_REJECTED) + 2].sum(axis=0)]
+    rows = [{"sources": n, "measurements": m} for n, m in np.append(counts, totals, axis=0).tolist()]
+    used, reserved, *lost, everything, selected = rows
+    ended = [(kept, {"rule": rule} | own) for (kept, rule), own in zip(steps[2:], lost, strict=True)]
+    not_selected, rejected = (
+        [own for kept, own in ended if kept == is_selected and own["measurements"]] for is_selected in (False, True)
+    )
     return {
-        "found": count(counts.sum(axis=0)),
-        "not_selected": [part for kept, part in lost if not kept],
-        "selected": count(counts[: len(_REJECTED) + 2].sum(axis=0)),
-        "reserved": count(reserved),
-        "rejected": [part for kept, part in lost if kept],
-        "used": count(used),
-    }
+        "found": everything, "not_selected": not_selected, "selected": selected, "reserved": reserved,
+        "rejected": rejected, "used": used,
+    }  # fmt: skip
 
 
 def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Table) -> dict[str, Any]:
@@ -268,10 +261,9 @@ def _measure_quality(
         "uniformity": np.sqrt(max(excess, 0.0)),
         "pull_width": robust_width(pulls),
     }
-    for name, value in values.items():
-        limit, unit, words = _METRICS[name]
-        found = {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": bool(value <= limit)}
-        yield found | {"words": words}
+    for name, (limit, unit, words) in _METRICS.items():
+        is_met = bool(values[name] <= limit)
+        yield {"name": name, "value": values[name], "unit": unit, "threshold": limit, "passes": is_met, "words": words}
 
 
 def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
@@ -302,9 +294,7 @@ def find_everything(
     checks: list[tuple[str, Iterable[tuple[str, str, str]]]] = [("headers", mixed)]
     for band, mine in points.items():
         checks += [(band, _find_copies(mine, files)), (band, _find_misplaced(derivation, mine, files))]
-    for known in content["bands"]:
-        found = (_find_mismatches(known), _find_unscaled(derivation, known), _find_deviating(known))
-        checks += [(known["name"], check) for check in found]
+    checks += [(known["name"], _find_in_numbers(derivation, known)) for known in content["bands"]]
     checks += [("comparison", _find_opposite(comparison)) for comparison in content["comparisons"]]
     for band, mine in points.items():
         checks += [(band, _find_variable(mine)), (band, _find_saturated(mine))]
@@ -350,32 +340,24 @@ def _find_misplaced(derivation: Derivation, points: Table, files: list[str]) -> 
             yield "wrong roll", words, "correct PA_V3, or the focal-plane coordinates V2 and V3"
 
 
-def _find_mismatches(band: Mapping[str, Any]) -> _Found:
-    """Find score tests that fail."""
+def _find_in_numbers(derivation: Derivation, band: Mapping[str, Any]) -> _Found:
+    """Find score tests that fail, a solid angle left out, and exposures that are off."""
     for test in band.get("score_tests", ()):
         if test["is_mismatch"]:
             size = format_measured(test["effect"], test["effect_error"])
             words = f"residuals depend on {test['name']} (p = {test['probability']:.1g}): {test['where']} {size}"
             yield CAUSES[test["name"]], words, test["advice"]
-
-
-def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> _Found:
-    """Compare sources with sky: a solid angle left out shifts the sources alone."""
-    for sky in band.get("sky", ()):
+    for sky in band.get("sky", ()):  # a solid angle left out shifts the sources alone
         key = sky["array"], band["filter"], band["pupil"]
         areas = {h.module: h.pixar_sr for h in derivation.headers if (h.array, *h.band) == key}
         expected = 2.5 * np.log10(areas["A"] / areas["B"]) if len(areas) == 2 else 0.0
         found, error = sky["sources"] - sky["sky"], np.hypot(sky["sources_error"], sky["sky_error"])
         limit = max(_AGREES * error, abs(expected) / 4)
         if abs(expected) > _LEAST_PIXAR and abs(found) > limit and abs(found - expected) < limit:
-            words = (
-                f"array {sky['array']}: offset from sources minus that from the sky: {format_measured(found, error)}"
-            )
-            words += f"; 2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+z.1f} mmag"
+            size = format_measured(found, error)
+            words = f"array {sky['array']}: offset from sources minus that from the sky: {size}; "
+            words += f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+z.1f} mmag"
             yield "PIXAR_SR left out", words, "multiply fluxes by PIXAR_SR"
-
-
-def _find_deviating(band: Mapping[str, Any]) -> _Found:
     for e in band.get("exposures", ()):
         if abs(e["median_mag"]) > max(_SIGMAS * e["error_mag"], _LEAST_SIZE):
             words = f"{e['exposure']} ({e['detector']}) is off by {format_measured(e['median_mag'], e['error_mag'])}"
@@ -408,7 +390,6 @@ def _find_saturated(points: Table) -> _Found:
     count = np.bincount(side, minlength=2 * len(sources)).reshape(-1, 2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        """Take the mean in each source and module."""
         return np.bincount(side, values, count.size).reshape(-1, 2) / np.maximum(count, 1)
 
     twice = (count >= 2).all(axis=1)
@@ -426,7 +407,6 @@ def _find_saturated(points: Table) -> _Found:
     bright = twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))
     step, limit = residual[:, 0] - residual[:, 1], _SIGMAS * np.sqrt(np.sum(error**2 / np.maximum(count, 1), axis=1))
     for i in np.flatnonzero(bright & steady & (np.abs(step) > limit)):
-        words = (
-            f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step[i]:+z.0f} mmag"
-        )
+        words = f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: "
+        words += f"A - B is {1e3 * step[i]:+z.0f} mmag"
         yield "saturated star", words, "look for saturation that is not flagged"
