@@ -41,14 +41,6 @@ _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "fla
 _REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
 _BINS = 6  # of equal numbers, of a trend
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
-# Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
-# and PF1. Uniformity: the least error that a measurement is given.
-_METRICS = {
-    "repeatability": (0.005, "mag", "Repeatability: median rms of the brightest quarter of the sources"),
-    "outlier_fraction": (0.10, "", "Share of the fitted measurements that are outliers or of variable sources"),
-    "uniformity": (0.002, "mag", "Uniformity: rms of the exposures' median residuals, less their noise"),
-    "pull_width": (1.15, "", "Width of residuals over their errors (1 is right)"),
-}
 _Found = Iterator[tuple[str, str, str]]  # name, words, advice
 
 
@@ -255,15 +247,19 @@ def _measure_quality(
     bright = (n > 1) & (mag <= np.quantile(mag, _BRIGHT))
     medians = np.array([[e["median_mag"], e["error_mag"]] for e in exposures if e["n"] > 1]).reshape(-1, 2)
     excess = float(np.mean(medians[:, 0] ** 2 - medians[:, 1] ** 2)) if len(medians) else np.nan
-    values = {
-        "repeatability": np.median(np.sqrt(square[bright] / (n[bright] - 1))),
-        "outlier_fraction": np.mean(points["deviates"][~points["reserved"]]),
-        "uniformity": np.sqrt(max(excess, 0.0)),
-        "pull_width": robust_width(pulls),
-    }
-    for name, (limit, unit, words) in _METRICS.items():
-        is_met = bool(values[name] <= limit)
-        yield {"name": name, "value": values[name], "unit": unit, "threshold": limit, "passes": is_met, "words": words}
+    # Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17),
+    # PA1 and PF1. Uniformity: the least error that a measurement is given.
+    for name, value, limit, unit, words in (
+        ("repeatability", np.median(np.sqrt(square[bright] / (n[bright] - 1))), 0.005, "mag",
+         "Repeatability: median rms of the brightest quarter of the sources"),
+        ("outlier_fraction", np.mean(points["deviates"][~points["reserved"]]), 0.10, "",
+         "Share of the fitted measurements that are outliers or of variable sources"),
+        ("uniformity", np.sqrt(max(excess, 0.0)), 0.002, "mag",
+         "Uniformity: rms of the exposures' median residuals, less their noise"),
+        ("pull_width", robust_width(pulls), 1.15, "", "Width of residuals over their errors (1 is right)"),
+    ):  # fmt: skip
+        is_met = bool(value <= limit)
+        yield {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": is_met, "words": words}
 
 
 def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
@@ -305,13 +301,10 @@ def find_everything(
 
 def _find_copies(points: Table, files: list[str]) -> _Found:
     """Find exposures with equal magnitudes, which are one exposure."""
-    by_mag = np.argsort(points["mag"])
-    equal = np.diff(points["mag"][by_mag]) == 0  # few are: to sort all by source takes five times as long
-    rows = by_mag[np.append(equal, False) | np.append(False, equal)]
-    source, mag, exposure = (np.asarray(points[name])[rows] for name in ("source", "mag", "exposure"))
-    order = np.lexsort([exposure, mag, source])
-    same = (np.diff(source[order]) == 0) & (np.diff(mag[order]) == 0)
-    pairs = np.stack([exposure[order][:-1][same], exposure[order][1:][same]], axis=1)
+    order = np.lexsort([points[name] for name in ("exposure", "mag", "source")])
+    source, mag, exposure = (np.asarray(points[name])[order] for name in ("source", "mag", "exposure"))
+    same = (np.diff(source) == 0) & (np.diff(mag) == 0)
+    pairs = np.stack([exposure[:-1][same], exposure[1:][same]], axis=1)
     for pair, count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
         share = count / min(np.count_nonzero(points["exposure"] == number) for number in pair)
         if share > _SAME:
@@ -400,8 +393,8 @@ def _find_saturated(points: Table) -> _Found:
     # A variable star changes between epochs. One module must have seen the star in two epochs, and the results of each
     # module must agree within the errors.
     n_epochs = int(points["epoch"].max(initial=0)) + 1
-    seen = np.bincount(side * n_epochs + points["epoch"], minlength=count.size * n_epochs) > 0
-    epochs = seen.reshape(-1, 2, n_epochs).sum(axis=2)
+    seen = np.unique(side * n_epochs + points["epoch"]) // n_epochs
+    epochs = np.bincount(seen, minlength=count.size).reshape(-1, 2)
     steady = (scatter < _AGREES * error).all(axis=1) & (epochs >= 2).any(axis=1)
     magnitude = np.bincount(number, points["mag"]) / count.sum(axis=1)
     bright = twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -132,20 +133,18 @@ def choose_points(points: Mapping[str, Table], most: int = MOST_POINTS) -> dict[
 
 
 def draw_linked(points: Mapping[str, Table], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
-    """Draw each filter's plots: scripts, and the place of each by filter and name."""
-    drawn = {(band, name): plot for band, mine in points.items()
-             for name, plot in _draw_band(band, mine[chosen[band]], names).items()}  # fmt: skip
+    """Draw each filter's plots: scripts, and the places of each filter's."""
+    drawn = {band: _draw_band(band, mine[chosen[band]], names) for band, mine in points.items()}
     if not drawn:
         return {"library": "", "script": "", "places": {}}
-    script, found = components(tuple(drawn.values()))
-    places: dict[str, dict[str, str]] = {}
-    for (band, name), place in zip(drawn, found, strict=True):
-        places.setdefault(band, {})[name] = place
+    script, found = components(tuple(itertools.chain(*drawn.values())))
+    places = iter(found)
     library = Resources(mode="inline", components=["bokeh"]).render_js()
-    return {"library": library, "script": script, "places": places}
+    by_band = {band: list(itertools.islice(places, len(plots))) for band, plots in drawn.items()}
+    return {"library": library, "script": script, "places": by_band}
 
 
-def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]:
+def _draw_band(band: str, points: Table, names: Sequence[str]) -> list[Any]:
     source, limit = _fill_source(points)
     texts = {"names": list(names), "states": list(_STATES), "flags": _FLAGS}
     picked = {"source": source, "target": f"picked-{band}", **texts}
@@ -158,18 +157,18 @@ def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]
     draw = partial(_draw, source, formatters)
     plane = {"labels": ("V2 [arcsec]", "V3 [arcsec]"), "match_aspect": True, "x_range": _reversed(source.data["V2"])}
     sky = {"labels": ("east [arcmin]", "north [arcmin]"), "x_range": _reversed(source.data["east"])}
-    drawn = {
-        "before": draw("Before the correction [mmag]", "V2", "V3", colour["before"], **plane),
-        "after": draw("Residual after the correction [mmag]", "V2", "V3", colour["after"], **plane),
-        "sky": draw("Residual on the sky [mmag]", "east", "north", colour["after"], **sky),
-    }
+    drawn = [
+        draw("Before the correction [mmag]", "V2", "V3", colour["before"], **plane),
+        draw("Residual after the correction [mmag]", "V2", "V3", colour["after"], **plane),
+        draw("Residual on the sky [mmag]", "east", "north", colour["after"], **sky),
+    ]
     along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
              "time": "time since the first exposure [day]"}  # fmt: skip
     shown = models.Range1d(-1.05 * limit["after"], 1.05 * limit["after"])
     for name, label in along.items():
         if np.isfinite(source.data[name]).any():
             title, labels = f"Residual against {label.partition(' [')[0]}", (label, "residual [mmag]")
-            drawn[name] = draw(title, name, "shown", colour["after"], labels, y_range=shown)
+            drawn.append(draw(title, name, "shown", colour["after"], labels, y_range=shown))
     return drawn
 
 
