@@ -420,9 +420,9 @@ def _literal(text: str) -> str:
     return text.replace("\\", "/").replace("$", r"\$")
 
 
-def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 5.0) -> float:
-    """Find half the range to show [mmag]: variable sources may be outside."""
-    return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
+def _limit(values: np.ndarray, percentile: float, factor: float = 1.0) -> float:
+    """Find half the range to show [mmag], at least 5: variable sources may be outside."""
+    return max(5.0, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else 5.0
 
 
 def _draw_maps(
