@@ -421,7 +421,7 @@ def _literal(text: str) -> str:
 
 
 def _limit(values: np.ndarray, percentile: float, factor: float = 1.0) -> float:
-    """Find half the range to show [mmag], at least 5: variable sources may be outside."""
+    """Find half the range to show [mmag]: variable sources may be outside."""
     return max(5.0, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else 5.0
 
 
