@@ -226,10 +226,12 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
     lines = []
     for which, members in _group(headers, lambda header: " ".join((header.detector, *header.band))).items():
         for field, keyword in _CALIBRATION:
-            lines += _differing(which, keyword, [_base(getattr(header, field)) for header in members])
+            names = [getattr(header, field) for header in members]
+            lines += _differing(which, keyword, [name and base_name(name) for name in names])
         # One photom file can give each time another PHOTMJSR; without its name, only the value is known.
-        for photom in dict.fromkeys(_base(header.photom) for header in members):
-            values = [header.photmjsr for header in members if _base(header.photom) == photom]
+        photoms = [header.photom and base_name(header.photom) for header in members]
+        for photom in dict.fromkeys(photoms):
+            values = [header.photmjsr for header, name in zip(members, photoms, strict=True) if name == photom]
             known = [value for value in values if value is not None]
             if photom is None or (known and not photmjsr_agrees(max(known), min(known), same_file=True)):
                 lines += _differing(which, "PHOTMJSR", values)
@@ -237,9 +239,8 @@ def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
         if not photmjsr_agrees(max(areas), min(areas)):
             lines += _differing(which, "PIXAR_SR", areas)
     for which, members in _group(headers, lambda header: " ".join(("array", header.array, *header.band))).items():
-        corrected = [header for header in members if header.status == "COMPLETE"]
         lines += _differing(which, "S_MODOFF=COMPLETE", [str(header.status == "COMPLETE") for header in members])
-        lines += _differing(which, "MODFHASH", [header.digest for header in corrected])
+        lines += _differing(which, "MODFHASH", [header.digest for header in members if header.status == "COMPLETE"])
     return lines
 
 
@@ -248,10 +249,6 @@ def _differing(which, keyword, values) -> Iterator[str]:
     if len(counts) > 1:
         parts = (f"{value} ({count_nouns(count, 'exposure')})" for value, count in counts.items())
         yield f"{which}: {keyword} is {', '.join(parts)}"
-
-
-def _base(name: str | None) -> str | None:
-    return None if name is None else base_name(name)
 
 
 def group_copies(headers: Sequence[ExposureHeader]) -> list[list[ExposureHeader]]:
