@@ -168,16 +168,12 @@ def _read_lines(hdulist: fits.HDUList, path: str | Path) -> tuple[PhotomLine, ..
     """Read the rows of a photom file, with those of its TIMECOEFF tables."""
     data, times = _find_tables(hdulist, path)
     subarrays = data["subarray"] if "subarray" in map(str.lower, data.names) else None
+    of_time = {name: [table[column] for column in ("t0", *_THROUGHPUT[name][0])] for name, table in times.items()}
     lines = []
     for place, row in enumerate(data):
-        losses = tuple(
-            (name, tuple(float(table[column][place]) for column in ("t0", *_THROUGHPUT[name][0])))
-            for name, table in times.items()
-        )
-        subarray = None if subarrays is None else _text(subarrays[place])
-        lines.append(
-            PhotomLine(place, _text(row["filter"]), _text(row["pupil"]), subarray, float(row["photmjsr"]), losses)
-        )
+        losses = tuple((name, tuple(float(column[place]) for column in columns)) for name, columns in of_time.items())
+        names = (_text(row["filter"]), _text(row["pupil"]), None if subarrays is None else _text(subarrays[place]))
+        lines.append(PhotomLine(place, *names, float(row["photmjsr"]), losses))
     labels = [line.label for line in lines]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ReferenceTableError(f"{path}: has several rows of {'; '.join(twice)}")
@@ -357,10 +353,7 @@ def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None
 
 
 def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[str | Path] = ()) -> list[str]:
-    """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels.
-
-    A slope is evaluated by the WCS of an exposure with the pixels of the flat.
-    """
+    """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels."""
     with _copied(path, "flat", output) as (hdulist, image, history):
         row = _row_of_flat(table, image)
         if row.slope:

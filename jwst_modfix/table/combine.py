@@ -193,8 +193,7 @@ def _refuse_mixtures(rows: Iterable[tuple[Row, OffsetTable]], baseline: str | No
 
 def _find_two_scales(tables: Sequence[OffsetTable], band: tuple[str, str], baseline: str | None) -> str | None:
     """Find why zero points are not on one scale: other detectors, or several groups."""
-    points = [(table.name, [row for row in table.zero_points if row.band == band]) for table in tables]
-    points = [(name, rows) for name, rows in points if rows]
+    points = [(one.name, rows) for one in tables if (rows := [row for row in one.zero_points if row.band == band])]
     kept = [(name, sorted(row.detector for row in rows if is_kept(row, baseline))) for name, rows in points]
     if lacking := [name for name, detectors in kept if not detectors]:
         return f"{lacking[0]} has none of baseline {baseline}"

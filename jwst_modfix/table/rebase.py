@@ -17,7 +17,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.calibration import Image, Photom, PhotomLine, ReferenceFile, explain_difference, read_reference
+from jwst_modfix.table.calibration import Photom, PhotomLine, ReferenceFile, explain_difference, read_reference
 from jwst_modfix.table.file import expand, today
 from jwst_modfix.table.formats import read_text_table
 from jwst_modfix.table.table import (
@@ -70,7 +70,7 @@ class Calibration:
     def find(self, kind: str, row: Row, detector: str) -> list[Any]:
         """Find the files of a kind for a row's detector; one of its band has precedence."""
         mine = [file for file in self.of_kind(kind) if file.fits(row, detector)]
-        return [file for file in mine if isinstance(file, Image) and file.filters and file.pupils] or mine
+        return [file for file in mine if file.filters and file.pupils] or mine
 
     def line(self, row: Row, detector: str) -> PhotomLine | None:
         """Find the line of the photom file for a detector of a row."""
@@ -107,10 +107,8 @@ def rebase_table(
     table: OffsetTable, old: Calibration, new: Calibration, *, date: str | None = None, context: str | None = None,
     drop_missing: bool = False, name: str = "rebased",
 ) -> Rebased:  # fmt: skip
-    """Convert a table to another calibration; refuse all that does not fit at once.
-
-    ``date`` replaces each row's own; ``context`` is the CRDS context of the new files, which they do not tell.
-    """
+    """Convert a table to another calibration; refuse all that does not fit at once."""
+    # The date replaces each row's own; the context is that of the new files, which do not name it.
     move = _Move(table, old, new, date)
     dropped = [row for row in table.rows if drop_missing and not move.is_known(row)]
     rows = [row for row in table.rows if row not in dropped]
@@ -128,14 +126,12 @@ def rebase_table(
         )
     changes, moved = _keep_baseline(table, changes)
     lines = [*(f"{row.label}: left out, as a calibration has no values for it" for row in dropped), *moved]
-    # Flats that are not given are taken to be the same.
     photom, flat = (tuple(sorted(new.names(kind, table))) for kind in ("photom", "flat"))
+    flat = flat or table.valid_for.flat  # flats that are not given are taken to be the same
     rebased = replace(
         table,
         rows=tuple(change.after for change in changes),
-        valid_for=Validity(
-            context_first=context, context_last=context, photom=photom, flat=flat or table.valid_for.flat
-        ),
+        valid_for=Validity(context_first=context, context_last=context, photom=photom, flat=flat),
         name=name,
         meta={**table.meta, "history": [*table.meta.get("history", ()), move.history_line(), *lines]},
     )
@@ -185,13 +181,8 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
             mine.append(line)
     if problems:
         raise ReferenceTableError(str(path), problems)
-    old, new = (
-        Calibration(
-            side, tuple(Photom(path=path, detector=d, lines=tuple(of)) for d, of in found.items()), is_list=True
-        )
-        for side, found in lines.items()
-    )
-    return old, new
+    files = [[Photom(path=path, detector=d, lines=tuple(of)) for d, of in found.items()] for found in lines.values()]
+    return Calibration("from", tuple(files[0]), is_list=True), Calibration("to", tuple(files[1]), is_list=True)
 
 
 def _magnitude(ratio: float) -> float:
@@ -273,10 +264,9 @@ class _Move:
             if len(found) > 1 and kind != "photom":
                 names = " and ".join(file.path.name for file in found)
                 yield f"{option}: {names} are both of {detector} for {row.label}; give one of them"
-            elif found:
-                words = self._lack(found[0], row)
-                yield from [f"{option}: {found[0].path.name}{words}"] if words else []
-            elif kind == "photom" or (self.old.of_kind(kind) and self.new.of_kind(kind)):
+            elif found and (words := self._lack(found[0], row)):
+                yield f"{option}: {found[0].path.name}{words}"
+            elif not found and (kind == "photom" or (self.old.of_kind(kind) and self.new.of_kind(kind))):
                 yield f"{option} has no {'values' if side.is_list else 'file'} of {detector}, which {row.label} needs"
         files = [file for side in (self.old, self.new) for file in side.find("photom", row, detector)]
         values = [value for file in files if (value := _positive(file.pixar_sr))]
@@ -298,10 +288,9 @@ class _Move:
             return f" has no row of {file.detector} for {row.label}"
         if line.losses and self.mjd(row) is None:
             return f" corrects for time, and {row.label} has no date; give --date"
-        value = line.at(self.mjd(row))
-        return (
-            None if _positive(value) else f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
-        )
+        if not _positive(value := line.at(self.mjd(row))):
+            return f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
+        return None
 
     def _of_other_calibrations(self, side: Calibration, kind: str, pairs: Sequence[tuple[Row, str]]) -> Iterator[str]:
         """Find files and values that are not those of the table and its rows."""
@@ -355,10 +344,9 @@ class _Move:
         """Add rows for subarrays whose shift differs from that of the full frame."""
         if row.subarray is not None:
             return
-        files = [
-            file for side in (self.old, self.new) for name in row.detectors for file in side.find("photom", row, name)
-        ]
-        named = {line.subarray for file in files for line in file.lines if (line.filter, line.pupil) == row.band}
+        found = (side.find("photom", row, name) for side in (self.old, self.new) for name in row.detectors)
+        lines = (line for files in found for file in files for line in file.lines)
+        named = {line.subarray for line in lines if (line.filter, line.pupil) == row.band}
         named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL", ""}
         full = self.shift(row)
         for subarray in sorted(named):
@@ -496,8 +484,7 @@ def _notes(table: OffsetTable, old: Calibration, rebased: OffsetTable) -> Iterat
         yield "the new table names no calibration in valid_for, and is applied to any; give --context"
     if not old.of_kind("flat"):
         yield "flats are taken to be the same in both calibrations; if they are not, give --from-flat and --to-flat"
-    is_stated = all(row.photmjsr for row in table.rows)
-    if not is_stated and (old.is_list or not table.valid_for.photom):
+    if not all(row.photmjsr for row in table.rows) and (old.is_list or not table.valid_for.photom):
         yield (
             f"{table.name} does not say at which PHOTMJSR it was derived: check that the old values are those of "
             f"{contexts_in_words(table.valid_for) or 'its calibration'}"

@@ -78,7 +78,8 @@ class _Checked:
         """Set the values of a block; those that break a rule join the problems."""
         found: list[str] = []
         clean = check(block, schema_of(*self.path), place, found)
-        problems += found or (found := list(self._faults(clean, place)))
+        found = found or list(self._faults(clean, place))
+        problems += found
         if not found:
             self._set(clean)
         return not found
