@@ -387,7 +387,7 @@ class _Move:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Change of zero-point error over a detector: medians of blocks that are half good."""
+    """Change of zero-point error over a detector: medians of good pixels in blocks."""
 
     detector: str
     x: np.ndarray  # centres of blocks, 0-indexed pixels of the full frame
