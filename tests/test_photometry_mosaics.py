@@ -61,6 +61,7 @@ def test_the_same_pixels_are_summed_on_every_mosaic():
     a, b = (table[table["module"] == name] for name in "AB")
     np.testing.assert_array_equal(a["source"], b["source"])
     np.testing.assert_array_equal(a["masked"], 0)
+    assert np.asarray(table["sky"]) == pytest.approx(0.2, abs=0.005)  # MJy/sr, under each source
     assert np.asarray(b["flux"] / a["flux"]) == pytest.approx(1.05, abs=0.005)
     assert np.sort(a["flux"]) == pytest.approx(np.sort(FLUXES), rel=0.06)  # isophotal: the wings are missing
 
