@@ -444,12 +444,16 @@ def test_a_suffix_is_a_plain_word(pair, suffix):
         ModuleOffsetStep.call(pair[0], suffix=suffix)
 
 
-def test_a_changed_record_is_not_the_output_of_its_job(pair_folder, pair, caplog):
-    """Resume holds every card of the record against the job, not the signature alone."""
+@pytest.mark.parametrize("changed", ["record", "input"])
+def test_a_changed_record_or_input_is_not_that_of_the_job(pair_folder, pair, caplog, changed):
+    """Resume holds every card of the record against the job, and the time of the input, which may keep its size."""
     output = Path("out", names(pair)[0].replace("_cal", "_modfix"))
     correct("out", f"data/{names(pair)[0]}")
     truth = fits.getval(output, "MODFOFF")
-    fits.setval(output, "MODFOFF", value=0.1)
+    if changed == "record":
+        fits.setval(output, "MODFOFF", value=0.1)
+    else:
+        Path("data", names(pair)[0]).touch()
     correct("out", f"data/{names(pair)[0]}", on_existing="skip").close()
     assert "was changed or saved again since" in caplog.text
     assert fits.getval(output, "MODFOFF") == truth
