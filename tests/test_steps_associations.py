@@ -77,14 +77,6 @@ def test_every_path_of_a_member_is_right_in_the_new_place(asn, pair):
     assert sources == {"expname": "../../data/sources.ecsv", "exptype": "sourcecat"}
 
 
-def test_the_catalogue_of_a_library_on_disk_is_found_from_anywhere(asn):
-    path = asn(lambda content: members(content)[0].update(tweakreg_catalog="cat.ecsv") or members(content).pop())
-    library = ModelLibrary(path, on_disk=True)
-    result = ModuleOffsetStep.call(library)
-    assert result.asn["products"][0]["name"] == "mosaic_modfix"
-    assert result.asn["products"][0]["members"][0]["tweakreg_catalog"] == str(Path("data/cat.ecsv").absolute())
-
-
 def test_paths_are_right_where_folders_are_links(asn, pair):
     """Of a folder that is a link, ``..`` is the parent of its target, for the pipeline as for the system."""
     for name in ("in", "out"):
