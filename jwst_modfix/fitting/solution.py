@@ -234,10 +234,10 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             Counts, offsets and slopes with a verdict for each array, epoch terms, and what is not determined.
         """
         single, outliers, variable = (int(count) for count in np.bincount(self.rejected, minlength=4)[1:])
-        rows, results = self._cells(), judge(self)
+        results = judge(self)
         levels = [term for term in self.model.terms if term.kind == "level"]
         lines = [
-            f"{self._band}: {count_nouns(self.n_measurements, 'measurement')} of"
+            f"{self.measurements.band}: {count_nouns(self.n_measurements, 'measurement')} of"
             f" {count_nouns(self.n_sources, 'source')} in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
             f"intrinsic scatter {1e3 * self.sigma_int:.2f} mmag, error scale {self.error_scale:.2f}",
@@ -245,7 +245,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             f"chi2 {self.chi2:.0f} for {self.dof} degrees of freedom;"
             f" {self.chi2_as_given:.0f} with the errors as given",
             "",
-            *align([row[:-1] for row in rows], right=(1, 2, 3)),
+            *align([row[:-1] for row in self._cells()], right=(1, 2, 3)),
             *(f"level of array {term.array}: {_milli(*level)} mmag" for term in levels
               if np.isfinite((level := self.value(term.name))[0])),
             *(f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0),
@@ -265,17 +265,13 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         heads = [head.replace("offset", "offset A - B") for head in kind.heads]
         return [[*heads, "sources", "verdict", "reason"], *(result.cells() for result in judge(self))]
 
-    @property
-    def _band(self) -> str:
-        return self.measurements.band
-
     def __repr__(self) -> str:
-        found = [(*result.cells(), result.verdict) for result in judge(self)]
-        parts = (f"{name}: {verdict if value == '-' else value + ' mmag'}" for name, value, *_, verdict in found)
-        return f"<Solution {self._band}: {', '.join(parts)}>"
+        found = (result.cells() for result in judge(self))
+        parts = (f"{name}: {verdict if value == '-' else value + ' mmag'}" for name, value, _, _, verdict, _ in found)
+        return f"<Solution {self.measurements.band}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self._band, ([*row[:3], row[4]] for row in self._cells()))
+        return html_table(self.measurements.band, ([*row[:3], row[4]] for row in self._cells()))
 
 
 def fit(
@@ -370,7 +366,7 @@ def fit(
         solution = solve(choice, rest=rest)
     degenerate = (status.words for status in solution.status if not status.is_fitted)
     for words in (*degenerate, *solution.refusals):
-        warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
+        warnings.warn(f"{solution.measurements.band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
 
 
@@ -424,8 +420,18 @@ def _fit_choice(
     mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
     solution = solution if rest is None else add_pieces(solution, rest())
-    solution = _add_detector_scatter(solution) if scatter else solution
-    solution = _add_fields(solution) if choice.scale == "detectors" else solution
+    if scatter:
+        found = estimate_detector_scatter(solution, solution, solution.measurements)
+        solution = replace(
+            solution, covariance=solution.covariance + found.covariance, detector_scatter=found.sigma,
+            scatter_freedom=found.freedom, remarks=(*solution.remarks, *filter(None, [found.words])),
+        )  # fmt: skip
+    if choice.scale == "detectors":
+        solution = replace(solution, structure=measure_structure(solution))
+        rms, covariance = carry_fields(solution)
+        words = f"fields of detectors are not fitted: structure of {1e3 * rms:.1f} mmag rms is carried into the errors"
+        remarks = (*solution.remarks, *([words] if rms else []))
+        solution = replace(solution, covariance=solution.covariance + covariance, remarks=remarks)
     solution = _report(solution, choice.min_sources)
     solution = replace(solution, status=solution.correlate(solution.covariance))
     return _mark_insignificant(solution) if choice.time_term == "auto" else solution
@@ -448,25 +454,6 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
         settled, forecast = (again.free == forecast.free).all(), again
         if settled:
             return Solution(**vars(found), **vars(forecast), measurements=mine)
-
-
-def _add_detector_scatter(solution: Solution) -> Solution:
-    """Add the scatter of detectors in each exposure to the covariance."""
-    found = estimate_detector_scatter(solution, solution, solution.measurements)
-    return replace(
-        solution, covariance=solution.covariance + found.covariance, detector_scatter=found.sigma,
-        scatter_freedom=found.freedom, remarks=(*solution.remarks, *filter(None, [found.words])),
-    )  # fmt: skip
-
-
-def _add_fields(solution: Solution) -> Solution:
-    """Measure residual structure in detectors, and add its effect to the covariance."""
-    solution = replace(solution, structure=measure_structure(solution))
-    rms, covariance = carry_fields(solution)
-    if rms == 0:
-        return solution
-    words = f"fields of detectors are not fitted: structure of {1e3 * rms:.1f} mmag rms is carried into the errors"
-    return replace(solution, covariance=solution.covariance + covariance, remarks=(*solution.remarks, words))
 
 
 def _report(solution: Solution, min_sources: int) -> Solution:
