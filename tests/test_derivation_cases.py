@@ -223,7 +223,9 @@ def test_one_filter_in_which_modules_overlap_is_enough(monkeypatch, second, word
             if east is not None:
                 name = f"{band}_{module}.fits"
                 headers[name] = make_header(f"NRC{module}1", name, east=east, filter=band, identity=(number,))
-    monkeypatch.setattr(derive_module, "read_headers", lambda paths, *_, **__: [headers[path.name] for path in paths])
+    monkeypatch.setattr(
+        derive_module.frames, "read_headers", lambda paths, *_, **__: [headers[path.name] for path in paths]
+    )
     members = derive_module.Members(tuple(map(Path, headers)), (None,) * len(headers), "made", "made_asn.json")
     if words is None:
         assert derive_module.read_members(members) == (list(headers.values()), [])

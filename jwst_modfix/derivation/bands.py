@@ -1,7 +1,7 @@
 """One filter and pupil: its measurements, its solution and the checks of it."""
 
+import contextlib
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,6 @@ from astropy.table import Table
 
 from jwst_modfix.errors import DegenerateTermWarning, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting import checks
-from jwst_modfix.fitting.checks import ScoreTest, run_score_tests, warn_of_mismatch
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.separability import TermStatus
@@ -66,7 +65,7 @@ class BandResult:
     # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
     bootstrap: checks.Bootstrap | None = None
-    score_tests: tuple[ScoreTest, ...] = ()
+    score_tests: tuple[checks.ScoreTest, ...] = ()
     colour: Colour | None = None
     assumptions: tuple[checks.Assumption, ...] = ()
     apertures: tuple[checks.ApertureDifference, ...] = ()
@@ -183,8 +182,10 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
         solution = _replace_by_pairs(solution, pairs)
     else:
         solution = fit(measurements, **choices, fit_direction=options.fit_direction)
-        with without_warnings():  # for the comparison in the report, where that is possible
-            pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
+        pairs = {}
+        # For the comparison in the report, where that is possible.
+        with without_warnings(), contextlib.suppress(NoSolutionError):
+            pairs = _solve_pairs(measurements, options)
     return replace(
         result, solution=solution, pairs=pairs, results=judge(solution, options.significance),
         table=solution.to_table(),
@@ -200,26 +201,19 @@ def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[s
     """Solve for detectors by sources or sky; add the other where it is possible."""
     band, chosen = (result.filter, result.pupil), (options.significance, options.baseline)
     levels = _list_levels(photometry.exposures[_of_band(photometry.exposures, *band)])
-    with without_warnings():
-        by_sky, no_sky = _attempt(lambda: judge_sky(solve_sky(*levels, band), *chosen))
-    solution, no_sources = _attempt(lambda: fit(result.measurements, **choices))
-    failed = no_sky if options.method == "sky" else no_sources
-    if failed is not None:
-        raise failed
-    by_sources = judge(solution, *chosen) if solution is not None else ()
-    detectors = by_sky if options.method == "sky" else by_sources
-    known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky or () if one.zero_point is not None}
+    by_sky, by_sources, solution, is_sky = (), (), None, options.method == "sky"
+    with without_warnings(), contextlib.suppress(*(() if is_sky else (NoSolutionError,))):
+        by_sky = judge_sky(solve_sky(*levels, band), *chosen)
+    with contextlib.suppress(*((NoSolutionError,) if is_sky else ())):
+        solution = fit(result.measurements, **choices)
+    if solution is not None:
+        by_sources = judge(solution, *chosen)
+    detectors = by_sky if is_sky else by_sources
+    known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky if one.zero_point is not None}
     return replace(
         result, solution=solution, detectors=detectors, sky_points=known,
         table=table_of_results(detectors, *band, options.baseline),
     )  # fmt: skip
-
-
-def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
-    try:
-        return solve(), None
-    except NoSolutionError as error:
-        return None, error
 
 
 def _list_levels(table: Table) -> list[np.ndarray]:
@@ -242,8 +236,8 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
     centres = [difference_of_centres(measured, solution, one) for one in result.results]
     sky = compare_sky(sky_offsets(*_list_levels(exposures)), centres, by_epoch)
     colour = None if result.colour is None else result.colour.values[fitted]
-    tests = run_score_tests(solution, colour=colour, n_bands=len(list_bands(photometry.exposures)))
-    warn_of_mismatch(tests, result.name)
+    tests = checks.run_score_tests(solution, colour=colour, n_bands=len(list_bands(photometry.exposures)))
+    checks.warn_of_mismatch(tests, result.name)
     names = [name for name in ("growth", "far_growth", "growth_error") if "growth" in measured.colnames]
     growths = [np.asarray(measured[name])[result.rows[fitted]] for name in names]
     return replace(

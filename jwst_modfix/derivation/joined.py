@@ -70,10 +70,9 @@ def derive_from(
             # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
             solution = fit_quietly(_join(found.pop((filter_, pupil)), f"{filter_}+{pupil}"), **options, rest=rest)
             parts.append(solution.to_table(baseline=baseline))
+            solutions[label] = solution
         except NoSolutionError as error:
             failures[label] = str(error)
-        else:
-            solutions[label] = solution
     if not any(part.rows for part in parts):
         reasons = "; ".join(f"{label}: {why}" for label, why in failures.items())
         raise NoSolutionError(f"{', '.join(path.name for path in files)}: no row can be derived: {reasons or 'errors'}")

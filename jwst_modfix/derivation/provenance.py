@@ -147,10 +147,11 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     """Describe a derivation as plain values, for the reference file and the report."""
-    selection, epochs = derivation.selection, derivation.epochs
+    selection, epochs, options = derivation.selection, derivation.epochs, derivation.options
+    channels = sorted({header.channel for header in derivation.headers})
     return plain({
         "product": derivation.product,
-        "options": {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"},
+        "options": {name: value for name, value in asdict(options).items() if name != "catalogs"},
         "versions": {name: importlib.metadata.version(name) for name in _SOFTWARE},
         "exposures": [header.name for header in derivation.headers],
         "epochs": [
@@ -166,23 +167,15 @@ def describe_derivation(derivation: Derivation) -> dict[str, Any]:
         },
         "least_error_mag": LEAST_ERROR,
         "systematic_floor_mag": derivation.systematic_floor,
-        "aperture": _describe_aperture(derivation),
-        "bands": [_describe_band(band, derivation.options) for band in derivation.bands],
+        # Mosaics and catalogues have other apertures.
+        "aperture": None if options.photometry != "exposure" else {
+            "choice": options.aperture,
+            "radius_arcsec": {channel: default_aperture(channel).radius for channel in channels},
+            "larger_by": LARGE,
+            "growths_added": {channel: growth_shares(options.aperture, channel) for channel in channels},
+        },
+        "bands": [_describe_band(band, options) for band in derivation.bands],
     })  # fmt: skip
-
-
-def _describe_aperture(derivation: Derivation) -> dict[str, Any] | None:
-    """Describe the apertures of the photometry; None for mosaics and catalogues."""
-    options = derivation.options
-    if options.photometry != "exposure":
-        return None
-    channels = sorted({header.channel for header in derivation.headers})
-    return {
-        "choice": options.aperture,
-        "radius_arcsec": {channel: default_aperture(channel).radius for channel in channels},
-        "larger_by": LARGE,
-        "growths_added": {channel: growth_shares(options.aperture, channel) for channel in channels},
-    }
 
 
 def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:

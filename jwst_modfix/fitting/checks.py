@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.linalg import pinvh
 from scipy.stats import f as fisher
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError
@@ -350,23 +351,16 @@ def _test(solution: Solution, name: str, matrix: Design, words: Sequence[str], *
     alone = np.flatnonzero(np.diag(left) > _LEAST_SHARE * before)
     if not k or n <= k + 1 or not alone.size:
         return None
-    probability = _hotelling(vector.T @ score, vector.T @ spread @ vector, n)
+    inverse, rank = pinvh(vector.T @ spread @ vector, rtol=1e-9, return_rank=True)
+    size = float(vector.T @ score @ inverse @ vector.T @ score)
+    # size / (1 - size / n): about the mean of the scores, not about 0.
+    ratio = size / (1 - size / n) * (n - rank) / (n * rank) if size < n else np.inf
     strength = score[alone] / np.sqrt(np.maximum(np.diag(spread)[alone], 1e-300))
     effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength).round(9)))
     same = np.flatnonzero(np.abs(strength) >= _ALIAS * np.abs(strength[best]))[:3]
     places = [best, *(i for i in same if i != best)]
     return ScoreTest(
-        name=name, n_terms=k, probability=probability, effect=float(effect[best]),
+        name=name, n_terms=k, probability=float(fisher.sf(ratio, rank, n - rank)), effect=float(effect[best]),
         effect_error=float(abs(effect[best] / strength[best])) if strength[best] else 0.0,
         where=" or ".join(words[kept[alone[i]]] for i in places), advice=_REMEDIES[name][1],
     )  # fmt: skip
-
-
-def _hotelling(score: np.ndarray, spread: np.ndarray, n: int) -> float:
-    """Compute the probability of scores of n sources, from their sum of squares."""
-    value, vector = np.linalg.eigh(spread)
-    good = value > 1e-9 * max(value.max(), 1e-300)
-    k = int(good.sum())
-    size = float(np.sum((vector[:, good].T @ score) ** 2 / value[good]))
-    # size / (1 - size / n): about the mean of the scores, not about 0.
-    return float(fisher.sf(size / (1 - size / n) * (n - k) / (n * k), k, n - k)) if size < n else 0.0

@@ -99,8 +99,17 @@ def sky_offsets(time, array, module, level, error):
         a, b = (np.flatnonzero((array == name) & (module == side)) for side in MODULES)
         _, first, second = np.intersect1d(time[a], time[b], return_indices=True)
         a, b = a[first], b[second]
-        if len(a):
-            found[name] = _robust_mean(mag[a] - mag[b], np.hypot(mag_error[a], mag_error[b]))
+        if not len(a):
+            continue
+        # The Huber mean, scaled by the larger of scatter and errors.
+        values, errors, used = mag[a] - mag[b], np.hypot(mag_error[a], mag_error[b]), np.ones(len(a), bool)
+        problem = HuberProblem(
+            system=LinearSystem(Design.of_columns(np.ones((1, len(a)))), np.arange(len(a)), eliminate=False),
+            free=np.ones(1, bool), y=values, error=np.maximum(errors, robust_width(values)),
+            find_scale=lambda *_: (0.0, 1.0),
+        )  # fmt: skip
+        mean = solve_huber(problem, used, start_huber(problem, used, [np.median(values)]))
+        found[name] = float(mean.values[0]), float(student_factor(len(a)) / np.sqrt(np.sum(mean.weight)))
     return found
 
 
@@ -140,15 +149,3 @@ def compare_sky(offsets, results, by_epoch):
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
     return tuple(found)
-
-
-def _robust_mean(values, errors):
-    """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
-    n, median, scatter = len(values), np.median(values), robust_width(values)
-    problem = HuberProblem(
-        system=LinearSystem(Design.of_columns(np.ones((1, n))), np.arange(n), eliminate=False),
-        free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
-    )  # fmt: skip
-    used = np.ones(n, bool)
-    fit = solve_huber(problem, used, start_huber(problem, used, [median]))
-    return float(fit.values[0]), float(student_factor(n) / np.sqrt(np.sum(fit.weight)))

@@ -433,8 +433,17 @@ def _fit_choice(
         remarks = (*solution.remarks, *([words] if rms else []))
         solution = replace(solution, covariance=solution.covariance + covariance, remarks=remarks)
     solution = _report(solution, choice.min_sources)
-    solution = replace(solution, status=solution.correlate(solution.covariance))
-    return _mark_insignificant(solution) if choice.time_term == "auto" else solution
+    statuses = list(solution.correlate(solution.covariance))
+    # Epoch terms that are compatible with 0 are marked, each by its own chi-square. Values and errors stay: to drop a
+    # term because it looks small makes the errors of the others too small (Leeb & Poetscher 2005, Econometric Theory
+    # 21, 21).
+    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
+    for number, status in enumerate(statuses if choice.time_term == "auto" else ()):
+        value, error = solution.value(status.term.name)
+        if status.term.kind == "epoch" and status.is_fitted and abs(value) < least * error:
+            words = f"{status.term.words}: {_milli(value, error)} mmag, not significant"
+            statuses[number] = replace(status, status="not significant", words=words)
+    return replace(solution, status=tuple(statuses))
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
@@ -458,11 +467,17 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
 
 def _report(solution: Solution, min_sources: int) -> Solution:
     """Leave out weak links; convert to reported terms, with errors for few sources."""
-    model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
-    weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
+    model, links = solution.model, solution.links
+    group, references = links.group(model.code), find_references(model, links)
+    # Detectors to be linked: a detector and the reference of its group, or the modules of an offset.
+    kept = dict(zip(group[references].tolist(), model.code[references].tolist(), strict=True))
+    points = np.flatnonzero(model.mask("zero_point"))
+    pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
+    pairs |= {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
+    weakest = count_weakest_links(solution.measurements, solution.derivative > 0, pairs)
     least = min(_WEAKEST_LINK, min_sources)
     fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
-    for number in np.flatnonzero(solution.fitted & counted):
+    for number in np.flatnonzero(solution.fitted & ~model.mask("level", "exposure", "field", "drift")):
         term = model.terms[number]
         count = status[term].effective_sources
         factor[number] = student_factor(max(count, min_sources))
@@ -473,8 +488,8 @@ def _report(solution: Solution, min_sources: int) -> Solution:
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
         fitted[number] = status[term].is_fitted
     # A level is valid if its offset is, and a reference if another detector of its group is.
-    alone = find_references(model, solution.links) | model.mask("level")
-    lost = fitted & alone & ~find_companions(model, solution.links, fitted & ~alone)
+    alone = references | model.mask("level")
+    lost = fitted & alone & ~find_companions(model, links, fitted & ~alone)
     for number in np.flatnonzero(lost & model.mask("zero_point")):
         why = "no detector that it is linked to has a zero point; not fitted"
         status[model.terms[number]] = TermStatus.refuse(model.terms[number], why)
@@ -483,28 +498,3 @@ def _report(solution: Solution, min_sources: int) -> Solution:
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
     return replace(solution, values=report @ solution.values, covariance=covariance)
-
-
-def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
-    """List detectors to be linked: an offset's modules, a detector and a reference."""
-    model, group = solution.model, solution.links.group(solution.model.code)
-    references = find_references(model, solution.links)
-    kept = dict(zip(group[references].tolist(), model.code[references].tolist(), strict=True))
-    points = np.flatnonzero(model.mask("zero_point"))
-    pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
-    return pairs | {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
-
-
-def _mark_insignificant(solution: Solution) -> Solution:
-    """Mark the epoch terms that are compatible with 0, each by its own chi-square."""
-    # Values and errors stay: to drop a term because it looks small makes the errors of the others too small (Leeb &
-    # Poetscher 2005, Econometric Theory 21, 21).
-    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
-    status = []
-    for found in solution.status:
-        value, error = solution.value(found.term.name)
-        if found.term.kind == "epoch" and found.is_fitted and abs(value) < least * error:
-            words = f"{found.term.words}: {_milli(value, error)} mmag, not significant"
-            found = replace(found, status="not significant", words=words)
-        status.append(found)
-    return replace(solution, status=tuple(status))

@@ -282,10 +282,8 @@ def _judge_detector(solution: Solution, gauge: Gauge, place: int, significance: 
         matrix[tuple(np.transpose(powers))] = solution.values[fields]
         known["field"] = Field.from_matrix(matrix)
         known["field_error"] = field_error(model, np.sqrt(np.diag(solution.covariance)), code)
-        rows, shapes = (
-            np.vstack([rows, np.eye(len(model.terms))[fields]]),
-            np.vstack([shapes, legendre(*_GRID, powers)]),
-        )
+        rows = np.vstack([rows, np.eye(len(model.terms))[fields]])
+        shapes = np.vstack([shapes, legendre(*_GRID, powers)])
     elif error < _EXACT:
         verdict, words = (NOT_DETERMINED, link) if group else (NOT_NEEDED, "its flux scale is kept")
         return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
