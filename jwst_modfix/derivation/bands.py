@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from jwst_modfix.errors import DegenerateTermWarning, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting import checks
+from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.separability import TermStatus
@@ -171,33 +172,30 @@ def _of_band(table: Table, filter_: str, pupil: str) -> np.ndarray:
 
 
 def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
-    measurements = result.measurements
-    choices = _choices(options)
     if options.scale == "detectors":
-        choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
-        return _solve_detectors(result, photometry, choices, options)
+        return _solve_detectors(result, photometry, options)
+    measurements, choices = result.measurements, _choices(options)
     if options.method == "pairs":
         solution = fit_quietly(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
         solution = _replace_by_pairs(solution, pairs)
     else:
-        solution = fit(measurements, **choices, fit_direction=options.fit_direction)
+        solution = fit(measurements, **choices)
         pairs = {}
         # For the comparison in the report, where that is possible.
         with without_warnings(), contextlib.suppress(NoSolutionError):
             pairs = _solve_pairs(measurements, options)
-    return replace(
-        result, solution=solution, pairs=pairs, results=judge(solution, options.significance),
-        table=solution.to_table(),
-    )  # fmt: skip
+    results = judge(solution, options.significance)
+    return replace(result, solution=solution, pairs=pairs, results=results, table=solution.to_table())
 
 
 def _choices(options: Any) -> dict[str, Any]:
-    names = ("fit_slope", "time_term", "exposure_terms", "colour_term")
+    """List the parameters of a fit: those of another scale or method have defaults."""
+    names = (*CHOICES, "fit_direction", "colour_term")
     return {name: getattr(options, name) for name in names}
 
 
-def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[str, Any], options: Any) -> BandResult:
+def _solve_detectors(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
     """Solve for detectors by sources or sky; add the other where it is possible."""
     band, chosen = (result.filter, result.pupil), (options.significance, options.baseline)
     levels = _list_levels(photometry.exposures[_of_band(photometry.exposures, *band)])
@@ -205,15 +203,13 @@ def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[s
     with without_warnings(), contextlib.suppress(*(() if is_sky else (NoSolutionError,))):
         by_sky = judge_sky(solve_sky(*levels, band), *chosen)
     with contextlib.suppress(*((NoSolutionError,) if is_sky else ())):
-        solution = fit(result.measurements, **choices)
+        solution = fit(result.measurements, **_choices(options))
     if solution is not None:
         by_sources = judge(solution, *chosen)
     detectors = by_sky if is_sky else by_sources
     known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky if one.zero_point is not None}
-    return replace(
-        result, solution=solution, detectors=detectors, sky_points=known,
-        table=table_of_results(detectors, *band, options.baseline),
-    )  # fmt: skip
+    table = table_of_results(detectors, *band, options.baseline)
+    return replace(result, solution=solution, detectors=detectors, sky_points=known, table=table)
 
 
 def _list_levels(table: Table) -> list[np.ndarray]:
