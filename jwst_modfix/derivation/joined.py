@@ -214,8 +214,7 @@ class Stream:
         # Batches are of few row groups: Arrow keeps in memory what it has read of them.
         rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
         pieces = groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__)
-        options = {"batch_size": _PIECE, "columns": self.columns}
-        for batch in (b for _, some in pieces for b in self.file.iter_batches(row_groups=list(some), **options)):
+        for batch in (b for _, groups in pieces for b in self.file.iter_batches(_PIECE, list(groups), self.columns)):
             table = Table({name: _decode(batch.column(name), name, self.path) for name in self.columns}, copy=False)
             table = table if left is None else vstack([left, table])
             source = np.asarray(table["source"])

@@ -125,15 +125,10 @@ def table_of_results(
     results: Sequence[Result], filter: str, pupil: str, baseline: str = "B", name: str = "solution", **meta: Any
 ) -> OffsetTable:
     """Make a table of the results that are usable, as measured, whatever the verdict."""
-    # Detectors in the table are of group 0; the number is given if there are several.
-    group = {"group": 0} if len({getattr(result, "group", 0) for result in results}) > 1 else {}
-    rows = [
-        result.row(
-            filter=filter, pupil=pupil, **group, **{column: getattr(result, column) for column in result.columns}
-        )
-        for result in results
-        if result.is_usable
-    ]
+    band: dict[str, Any] = {"filter": filter, "pupil": pupil}
+    if len({getattr(result, "group", 0) for result in results}) > 1:
+        band["group"] = 0  # of all detectors in the table
+    rows = [r.row(**band, **{name: getattr(r, name) for name in r.columns}) for r in results if r.is_usable]
     known = {field: meta.pop(field) for field in ("valid_for", "gradient") if field in meta}
     return OffsetTable(rows=tuple(rows), baseline=baseline, name=name, meta=meta, **known)
 
@@ -301,10 +296,8 @@ def _find_blocking(solution: Solution | Forecast, weights: np.ndarray) -> list[s
     held = [s.words for s in solution.status if parts & set(s.partners)]
     if solution.choice.field_order and not solution.field_order:
         # Sources link detectors at their edges, where a field differs from its mean.
-        held.append(
-            f"its value holds only if no detector has a field, and that of order {solution.choice.field_order} is not"
-            " determined"
-        )
+        order = solution.choice.field_order
+        held.append(f"its value holds only if no detector has a field, and that of order {order} is not determined")
     return held
 
 
@@ -327,9 +320,8 @@ def forecast_detectors(
     covariance = forecast.expect(1 / measurements.mag_error**2)
     fields = {t.codes[0] for t, f in zip(model.terms, forecast.fitted, strict=True) if f and t.kind == "field"}
     status = {s.term.codes: s.words for s in forecast.status}
-    for code, weights, determined, group in zip(
-        gauge.codes, gauge.weights, gauge.determined, gauge.group.tolist(), strict=True
-    ):
+    for place, code in enumerate(gauge.codes):
+        weights, determined, group = gauge.weights[place], gauge.determined[place], int(gauge.group[place])
         words = describe_link(measurements, gauge, group) if group else "" if determined else status.get((code,), "")
         if determined and (blocking := _find_blocking(forecast, weights)):
             determined, words = False, "; ".join([*blocking, *filter(None, [words])])
