@@ -78,7 +78,11 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
         columns = _list_columns(pairs, array in SLOPE_ARRAYS[fit_slope], time_term == "fit")
         number = number_labels(np.concatenate([pair.source for pair in pairs]))[1]
         system = LinearSystem(Design.of_columns(list(columns.values())), number, eliminate=False)
-        if (inflation := _inflation(system)) < MAX_INFLATION:
+        information = system.inform(np.ones(len(number)))
+        inverse, null = information.invert(np.ones(len(columns), bool))
+        # The variance of the offset over that with all else known.
+        inflation = np.inf if null.size else float(inverse[0, 0] * information.matrix[0, 0])
+        if inflation < MAX_INFLATION:
             found[array] = _fit(pairs, tuple(columns), system)
         else:
             warnings.warn(
@@ -145,13 +149,6 @@ def _list_columns(pairs, sloped, timed):
     return columns
 
 
-def _inflation(system):
-    """Compute the variance of the offset over that with all else known, or inf."""
-    information = system.inform(np.ones(len(system.source)))
-    inverse, null = information.invert(np.ones(system.design.n_terms, bool))
-    return np.inf if null.size else float(inverse[0, 0] * information.matrix[0, 0])
-
-
 def _fit(pairs, names, system):
     """Fit Eq. 9-10 to all patches together; the scale is the MAD of the residuals."""
     y = np.concatenate([pair.difference for pair in pairs])
@@ -172,7 +169,7 @@ def _fit(pairs, names, system):
     first = robust.start_huber(problem, used, start, find_scale(y - system.design @ start, used, p)[1])
     fit = robust.solve_huber(problem, used, first)
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
-    effective = system.effective_sources(fit.derivative, problem.invert(fit.derivative))
+    effective = system.effective_sources(fit.derivative, problem.invert(fit.derivative)[0])
     factor = robust.student_factor(effective - p + 1)
     covariance = robust.sandwich(problem, fit) * np.outer(factor, factor)
     return PairSolution(pairs, names, fit.values, covariance, system.n_sources)

@@ -45,17 +45,13 @@ class LinkReport:
         groups = dict(zip(self.codes, self.detector_group.tolist(), strict=True))
         return np.array([groups.get(code, -1) for code in codes.tolist()], dtype=int)
 
-    def between(self, codes: tuple[int, ...]) -> int:
-        """Count the sources that all of two detectors measured."""
-        return int(self.shared[tuple(map(self.codes.index, codes))]) if set(codes) <= set(self.codes) else 0
-
     def sentences(self):
         """List in words what is not linked."""
         alone = np.flatnonzero(self.shared.sum(axis=1) == np.diag(self.shared))
         words = "array {} module {} has no common source with any other"
         found = [words.format(*PARTS[self.codes[i]]) for i in alone]
-        for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
-            members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
+        for group in np.unique(self.epoch_group)[1:]:
+            members = np.array(self.epochs)[self.epoch_group == group].astype(str)
             noun, verb = ("epoch", "has") if len(members) == 1 else ("epochs", "have")
             found.append(f"{noun} {', '.join(members)} {verb} no common source with epoch {self.epochs[0]}")
         return found
@@ -63,28 +59,20 @@ class LinkReport:
 
 def count_links(measurements: Measurements) -> LinkReport:
     """Count the sources that detectors and epochs share."""
-    source = number_labels(measurements.source)[1]
-    detectors, detector = number_labels(measurements.detector)
-    epochs, epoch = number_labels(measurements.epoch)
-    shared, shared_epochs = _shared(source, detector), _shared(source, epoch)
+    sources, source = number_labels(measurements.source)
+    found = []
+    for values in (measurements.detector, measurements.epoch):
+        labels, number = number_labels(values)
+        shape = len(sources), len(labels)
+        seen = sparse.coo_array((np.ones(len(source), dtype=np.int64), (source, number)), shape=shape).tocsr()
+        seen.data[:] = 1
+        shared = (seen.T @ seen).toarray()
+        found.append((tuple(labels.tolist()), shared, connected_components(shared, directed=False)[1]))
+    (codes, shared, detector_group), (epochs, shared_epochs, epoch_group) = found
     return LinkReport(
-        codes=tuple(detectors.tolist()),
-        shared=shared,
-        epochs=tuple(int(e) for e in epochs),
-        shared_epochs=shared_epochs,
-        detector_group=connected_components(shared, directed=False)[1],
-        epoch_group=connected_components(shared_epochs, directed=False)[1],
-        repeated=int(np.count_nonzero(np.bincount(source) > 1)),
-        n_sources=int(source.max(initial=-1)) + 1,
-    )
-
-
-def _shared(source, label):
-    """Count the sources that each pair of labels shares."""
-    shape = (int(source.max(initial=-1)) + 1, int(label.max(initial=-1)) + 1)
-    seen = sparse.coo_array((np.ones(len(source), dtype=np.int64), (source, label)), shape=shape).tocsr()
-    seen.data[:] = 1
-    return (seen.T @ seen).toarray()
+        codes=codes, shared=shared, detector_group=detector_group, epochs=epochs, shared_epochs=shared_epochs,
+        epoch_group=epoch_group, repeated=int(np.count_nonzero(np.bincount(source) > 1)), n_sources=len(sources),
+    )  # fmt: skip
 
 
 def count_weakest_links(
@@ -112,8 +100,7 @@ def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> N
     place = measurements.place
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
-    groups = [{int(g) for c, g in zip(links.codes, links.detector_group, strict=True) if c % 2 == side}
-              for side in range(len(MODULES))]  # fmt: skip
+    groups = [set(links.detector_group[np.array(links.codes) % 2 == side].tolist()) for side in (0, 1)]
     if not all(groups) and scale == "modules":
         only = MODULES[int(not groups[0])]
         raise NoSolutionError(f"{place}: all are of module {only}; an offset needs both modules")
@@ -123,7 +110,7 @@ def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> N
             why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
         raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
     if scale == "detectors":
-        if len(set(links.detector_group.tolist())) == len(links.codes):
+        if len(groups[0] | groups[1]) == len(links.codes):
             raise NoSolutionError(f"{place}: no overlap: no detector shares sources with another")
     elif not groups[0] & groups[1]:
         raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
@@ -393,7 +380,7 @@ def _statuses(found, error, refused, counts):
     for number, term in enumerate(model.terms):
         if fitted[number]:
             words, kind = "", "free"
-            if term.kind == "offset" and links.between(term.codes) == 0:
+            if term.kind == "offset" and links.shared[tuple(map(links.codes.index, term.codes))] == 0:
                 kind, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
             numbers = {"expected_error": float(error[number]), "effective_sources": counts.get(number, 0.0)}
             status.append(TermStatus(term, kind, words, **numbers))
