@@ -95,12 +95,9 @@ class Design:
 
     def project(self, matrix: np.ndarray, n_groups: int) -> np.ndarray:
         """Compute ``D @ matrix @ D.T`` for groups D of n rows: shape (n_groups, n, n)."""
-        padded, ones, n = np.pad(matrix, (0, 1)), np.ones(len(self)), len(self.blocks)
-        columns = np.stack([b.places[b.label] for b in self.blocks], axis=1).reshape(n_groups, -1)
-        values = np.stack([b.times(ones) for b in self.blocks], axis=1).reshape(n_groups, -1)
-        entries = padded[columns[:, :, None], columns[:, None, :]] * values[:, :, None] * values[:, None, :]
-        count = len(self) // n_groups
-        return entries.reshape(n_groups, count, n, count, n).sum(axis=(2, 4))
+        rows = self.lay_out(slice(None), np.ones(len(self)), np.arange(len(self) + 1)) @ self._terms
+        dense = rows.toarray().reshape(n_groups, -1, self.n_terms)
+        return np.asarray(dense @ (rows @ matrix).reshape(dense.shape).transpose(0, 2, 1))
 
     @cached_property
     def _ordered(self) -> list[tuple[int, Block]]:
@@ -146,19 +143,15 @@ class Design:
             total += np.triu(total, 1).T
         return np.asarray(self._terms.T @ total @ its._terms)
 
-    def sums(
-        self, rows: slice | np.ndarray, weight: np.ndarray, source: np.ndarray, n: int
-    ) -> tuple[np.ndarray, sparse.csr_array]:
-        """Sum weighted rows, ordered by source, over each source: few labels dense."""
-        # One sparse row with the entries of all rows of a source is their sum.
+    def lay_out(self, rows: slice | np.ndarray, weight: np.ndarray, edges: np.ndarray) -> sparse.csr_array:
+        """Lay out weighted rows by label; sum those from one edge to the next."""
         shape = len(weight), len(self._ordered)
         columns, values = np.empty(shape, np.int32), np.empty(shape)
         for number, (start, block) in enumerate(self._ordered):
             mine = block.take(rows)
             columns[:, number], values[:, number] = mine.label + np.int32(start), mine.times(weight)
-        data = values.ravel(), columns.ravel(), np.searchsorted(source, np.arange(n + 1)) * shape[1]
-        every = sparse.csr_array(data, shape=(n, self._terms.shape[0]))
-        return every[:, : self._few].toarray(), every[:, self._few :]
+        data = values.ravel(), columns.ravel(), edges * shape[1]
+        return sparse.csr_array(data, shape=(len(edges) - 1, self._terms.shape[0]))
 
 
 def _slice(n: int) -> list[slice]:
@@ -184,6 +177,7 @@ class Information:
 
     matrix: np.ndarray  # (n_terms, n_terms), magnitudes of sources eliminated
     gram: np.ndarray  # (n_terms, n_terms), before that
+    least: float = NULL_SHARE  # share of a combination below which it counts as undetermined
     _last: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list, repr=False)
 
     def __add__(self, other: Information) -> Information:
@@ -203,7 +197,7 @@ class Information:
             return self._last[0][1:]
         here, root = np.ix_(free, free), self.scale[free]
         eigenvalue, vector = np.linalg.eigh(self.matrix[here] / np.outer(root, root))
-        kept, inverse = eigenvalue > NULL_SHARE, np.zeros_like(self.matrix)
+        kept, inverse = eigenvalue > self.least, np.zeros_like(self.matrix)
         inverse[here] = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T / np.outer(root, root)
         null = np.zeros((len(self.matrix), np.count_nonzero(~kept)))
         null[free] = vector[:, ~kept] / root[:, None]
@@ -271,25 +265,23 @@ class LinearSystem:
         """Sum values over each source; count its rows without values."""
         return np.bincount(self.source, values, self.n_sources)
 
-    def _sum_pieces(
-        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
-    ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Sum a design's weighted rows over sources, times a factor, in ranges."""
+    def _sum_pieces(self, design: Design, weight: np.ndarray) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+        """Sum a design's weighted rows over sources, in ranges: few labels dense."""
         order, edges = self._order
         first = 0
         while first < self.n_sources:
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
             rows = slice(edges[first], edges[last]) if order is None else order[edges[first] : edges[last]]
-            source, own = self.source[rows] - first, weight[rows]
-            yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
+            every = design.lay_out(rows, weight[rows], edges[first : last + 1] - edges[first])
+            yield every[:, : design._few].toarray(), every[:, design._few :]
             first = last
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
         """Sum ``factor * s.T @ s`` over sources, with s (or ``t``) sums of weighted rows."""
-        its, root = other or self.design, np.sqrt(factor)
+        its, weight = other or self.design, weight * np.sqrt(factor)[self.source]
         few, total = self.design._few, np.zeros((self.design._terms.shape[0], its._terms.shape[0]))
-        mine = self._sum_pieces(self.design, weight, root)
-        pairs = zip(mine, self._sum_pieces(other, weight, root), strict=True) if other else ((s, s) for s in mine)
+        mine = self._sum_pieces(self.design, weight)
+        pairs = zip(mine, self._sum_pieces(other, weight), strict=True) if other else ((s, s) for s in mine)
         for one, two in pairs:
             total[:few, : its._few] += one[0].T @ two[0]
             total[few:, : its._few] += one[1].T @ two[0]

@@ -82,7 +82,7 @@ class HuberProblem:
     limit: float = np.inf  # sigmas beyond which a residual has no weight
 
     def invert(self, weight):
-        """Invert for the free terms; find a basis of the combinations without information."""
+        """Invert for the free terms; find a basis of their null space."""
         if not self.free.any():
             return np.zeros(2 * self.free.shape), np.zeros((len(self.free), 0))
         return self.system.inform(weight).invert(self.free)
@@ -176,10 +176,10 @@ def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.nd
     # At most: without what the sources' magnitudes take.
     trace = system.per_source(weight * system.design.quadratic(covariance))
     corrected = score.copy()
-    large, counts = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None)
+    large, counts, n_terms = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None), len(covariance)
     for count in np.unique(counts[large]).tolist():
         same = large[counts[large] == count]
-        for first in range(0, len(same), step := max(_ELEMENTS // (count * len(system.design.blocks)) ** 2, 1)):
+        for first in range(0, len(same), step := max(_ELEMENTS // (count * max(count, n_terms)), 1)):
             rows = system.find_rows(same[first : first + step]).reshape(-1, count)
             own, root = weight[rows], np.sqrt(weight[rows])
             matrix = system.design.take(rows.ravel()).project(covariance, len(rows))

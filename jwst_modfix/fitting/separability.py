@@ -1,5 +1,6 @@
 """Which terms the pointings determine, and how well: before any magnitude enters."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -192,8 +193,32 @@ class Forecast:
         return tuple(replace(s, correlation=largest[s.term]) if s.term in largest else s for s in self.status)
 
     def report(self) -> np.ndarray:
-        """Make the matrix from solved to reported terms, shape (n_terms, n_terms)."""
-        return blocks.report_terms(self.model, self.links, self.free, self.fitted)
+        """Make the matrix from solved to reported terms, (n_terms, n_terms): the gauge."""
+        # In each group of linked detectors the sum of the levels, or of the determined zero points, is 0. The term of
+        # an epoch is the mean of those of its exposures, minus that of the first epoch. The term of an exposure is its
+        # difference from that of its epoch. A drift is its difference from the mean of all detectors in the epoch.
+        model, free, fitted = self.model, self.free, self.fitted
+        report, times, drifts = np.stack([np.eye(len(model.terms))] * 3)
+        group, exposures, epochs = self.links.group(model.code), model.mask("exposure"), model.mask("epoch")
+        for kind, number in itertools.product(("level", "zero_point"), np.unique(self.links.detector_group)):
+            members = model.mask(kind) & (group == number)
+            # The reference, which is not free, always belongs to them.
+            base = members & (fitted | ~free)
+            report[members] -= _average(base if base.any() else members)
+        for epoch in range(len(model.epochs)):
+            here = model.epoch == epoch
+            own, mine, term = exposures & here, model.mask("drift") & fitted & here, epochs & here
+            if self.has_exposures:
+                times[own] -= _average(own)
+                times[term] += _average(own) - _average(exposures & (model.epoch == 0))
+            drifts[mine] -= _average(mine)
+            drifts[term] += _average(mine)
+        return drifts @ times @ report
+
+
+def _average(mask):
+    """Weight the terms for their mean; 0 where there is none."""
+    return mask / max(np.count_nonzero(mask), 1)
 
 
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
@@ -242,12 +267,11 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
     free = before & (again.free | model.mask("level"))
     fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
     # What the rejected measurements take away; terms of exposures were a choice.
-    lost = {words for words in again.refusals if words not in forecast.refusals}
-    remarks = {words for words in lost if words.startswith("terms of exposures")} - set(forecast.remarks)
-    return replace(
-        forecast, status=tuple(status), free=free, fitted=fitted,
-        remarks=(*forecast.remarks, *remarks), refusals=(*forecast.refusals, *(lost - remarks)),
-    )  # fmt: skip
+    lost = {"remarks": forecast.remarks, "refusals": forecast.refusals}
+    for words in again.refusals:
+        if words not in forecast.refusals:
+            lost["remarks" if words.startswith("terms of exposures") else "refusals"] += (words,)
+    return replace(forecast, status=tuple(status), free=free, fitted=fitted, **lost)
 
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
@@ -266,7 +290,10 @@ def _admit_terms(model, system, links, weight, choice):
     information = system.inform(weight)
     references = blocks.find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references
-    unknown = _undetermined_offsets(information, main, model.mask("level"))
+    # Zero points with a part in the null space when only levels are free with them.
+    reduced = _eliminate(information, model.mask("level"))
+    inverse, null = reduced.invert(main)
+    unknown = main & (reduced.touches(np.eye(len(main)), null) | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR))
     if (unknown == main).all():
         what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
         raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
@@ -293,14 +320,6 @@ def _admit_terms(model, system, links, weight, choice):
     covariance, counts = found.expect(weight), count_effective_sources(found, weight)
     found = replace(found, status=_statuses(found, np.sqrt(np.maximum(np.diag(covariance), 0)), refused, counts))
     return replace(found, status=found.correlate(covariance))
-
-
-def _undetermined_offsets(information, offsets, levels):
-    """Find offsets with a part in the null space when only levels are free with them."""
-    reduced = _eliminate(information, levels)
-    inverse, null = reduced.invert(offsets)
-    unlinked = reduced.touches(np.eye(len(offsets)), null)
-    return offsets & (unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR))
 
 
 def _eliminate(information, nuisance):
