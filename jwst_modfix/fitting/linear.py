@@ -204,17 +204,17 @@ class Information:
         self._last[:] = [(free.copy(), inverse, null)]
         return inverse, null
 
-    def touches(self, contrasts: np.ndarray, null: np.ndarray) -> np.ndarray:
+    def lacks(self, free: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
         """Test which combinations are undetermined: they have a part in the null space."""
+        null = self.invert(free)[1]
         size = np.linalg.norm(contrasts / self.scale, axis=1)
         return np.linalg.norm(contrasts @ null, axis=1) > np.sqrt(NULL_SHARE) * np.where(size > 0, size, 1.0)
 
     def errors(self, free: np.ndarray, contrasts: np.ndarray) -> np.ndarray | None:
         """Compute errors of combinations of terms; None where one is not determined."""
-        inverse, null = self.invert(free)
-        if self.touches(contrasts, null).any():
+        if self.lacks(free, contrasts).any():
             return None
-        return np.asarray(np.sqrt(np.sum((contrasts @ inverse) * contrasts, axis=1)))
+        return np.asarray(np.sqrt(np.sum((contrasts @ self.invert(free)[0]) * contrasts, axis=1)))
 
     def project(self, held: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Free the rest of some terms: combinations, (n_terms, n_rest); information left."""

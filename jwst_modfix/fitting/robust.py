@@ -177,16 +177,16 @@ def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.nd
     trace = system.per_source(weight * system.design.quadratic(covariance))
     corrected = score.copy()
     large, counts, n_terms = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None), len(covariance)
+    variance = system.mean_variance(weight)
     for count in np.unique(counts[large]).tolist():
         same = large[counts[large] == count]
         for first in range(0, len(same), step := max(_ELEMENTS // (count * max(count, n_terms)), 1)):
-            rows = system.find_rows(same[first : first + step]).reshape(-1, count)
+            sources = same[first : first + step]
+            rows = system.find_rows(sources).reshape(-1, count)
             own, root = weight[rows], np.sqrt(weight[rows])
             matrix = system.design.take(rows.ravel()).project(covariance, len(rows))
-            if system.eliminate:
-                total = own.sum(axis=1, keepdims=True)
-                away = np.eye(count) - (own / np.where(total > 0, total, 1.0))[:, None, :]
-                matrix = away @ matrix @ away.transpose(0, 2, 1)
+            away = np.eye(count) - (own * variance[sources, None])[:, None, :]
+            matrix = away @ matrix @ away.transpose(0, 2, 1)
             value, vector = np.linalg.eigh(root[:, :, None] * matrix * root[:, None, :])
             freed = np.divide(score[rows], root, out=np.zeros_like(root), where=root > 0)[..., None]
             freed = vector.transpose(0, 2, 1) @ freed / np.sqrt(1 - np.clip(value, 0.0, _MAX_LEVERAGE))[..., None]

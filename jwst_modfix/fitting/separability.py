@@ -169,8 +169,7 @@ class Forecast:
     def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert the information; find which reported terms it determines."""
         information = self.system.inform(weight)
-        inverse, null = information.invert(self.free)
-        return inverse, ~information.touches(self.report(), null)
+        return information.invert(self.free)[0], ~information.lacks(self.free, self.report())
 
     def expect(self, weight: np.ndarray) -> np.ndarray:
         """Predict the covariance of reported terms from inverse variances of the data."""
@@ -292,8 +291,8 @@ def _admit_terms(model, system, links, weight, choice):
     main = model.mask("offset", "zero_point") & ~references
     # Zero points with a part in the null space when only levels are free with them.
     reduced = _eliminate(information, model.mask("level"))
-    inverse, null = reduced.invert(main)
-    unknown = main & (reduced.touches(np.eye(len(main)), null) | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR))
+    error = np.sqrt(np.diag(reduced.invert(main)[0]))
+    unknown = main & (reduced.lacks(main, np.eye(len(main))) | (error > MAX_OFFSET_ERROR))
     if (unknown == main).all():
         what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
         raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
