@@ -202,7 +202,13 @@ class Measurements:
             if name in table.colnames:
                 labels = np.asarray(table[name], dtype=str)
                 keep &= True if wanted is None else labels == wanted
-                band[name] = _only(name, np.unique(labels[keep])) if wanted is None else wanted
+                there = np.unique(labels[keep])
+                if wanted is None and len(there) > 1:
+                    raise MeasurementsError(
+                        f"table of measurements: {len(there)} values of {name} ({', '.join(there)}); choose one with"
+                        f" {name}="
+                    )
+                band[name] = str(there[0]) if wanted is None and len(there) else wanted
         columns = {name: _read_column(table[alias], name, keep) for name, alias in found.items()}
         if columns["epoch"].dtype.kind in "SUO":
             _, first, number = np.unique(columns["epoch"], return_index=True, return_inverse=True)
@@ -276,15 +282,6 @@ class Measurements:
             return self
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in self._columns()}
         return replace(self, **columns)
-
-
-def _only(name: str, there: np.ndarray) -> str | None:
-    """Take the only filter or pupil of a table."""
-    if len(there) > 1:
-        raise MeasurementsError(
-            f"table of measurements: {len(there)} values of {name} ({', '.join(there)}); choose one with {name}="
-        )
-    return str(there[0]) if len(there) else None
 
 
 def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:

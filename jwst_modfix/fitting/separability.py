@@ -83,11 +83,10 @@ def count_weakest_links(
     # Two sets of detectors, with one of the pair in each, are linked by the sources that were measured on both sides.
     # Of all such sets, those with the fewest sources limit the accuracy of the difference. There are at most 512.
     source, detector = number_labels(measurements.source)[1], measurements.detector
-    seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
+    codes = np.unique(detector).tolist()
+    seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in codes)
     patterns, counts = np.unique(seen, return_counts=True)
-    sides = np.array([0])
-    for d in np.unique(detector).tolist():
-        sides = np.concatenate([sides, sides | 1 << d])
+    sides = np.unique(np.arange(1 << len(PARTS)) & sum(1 << d for d in codes))
     crossing = ((sides[:, None] & patterns) > 0) & ((~sides[:, None] & patterns) > 0)
     linked, found = crossing @ counts, {}
     for name, (one, other) in pairs.items():
