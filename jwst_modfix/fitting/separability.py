@@ -266,7 +266,7 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
     fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
     # What the rejected measurements take away; terms of exposures were a choice.
     lost = {"remarks": forecast.remarks, "refusals": forecast.refusals}
-    for words in again.refusals:
+    for words in dict.fromkeys(again.refusals):
         if words not in forecast.refusals:
             lost["remarks" if words.startswith("terms of exposures") else "refusals"] += (words,)
     return replace(forecast, status=tuple(status), free=free, fitted=fitted, **lost)
