@@ -156,7 +156,11 @@ def open_exposure(source):
     if not isinstance(source, str | Path):
         yield _ModelExposure(source)
     elif (path := Path(source)).suffix.lower() == ".asdf":
-        yield _ModelExposure(_open_asdf(path), path.name)
+        with _open_regular(path) as file, _reading(path):
+            content = file.read()
+        with _reading(path, _BAD_TREE):
+            AsdfTree(content)
+        yield _ModelExposure(open_model(path), path.name)
     else:
         with open_fits(path) as hdulist:
             with ONE_THREAD, _reading(path):
@@ -223,7 +227,10 @@ def open_fits(path):
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open_regular(path))
         if path.suffix.lower() == ".gz":
-            file = io.BytesIO(_unpack(path, file))
+            with _reading(path, "cannot be read as gzip"):
+                file = io.BytesIO(gzip.GzipFile(fileobj=file).read(_LARGEST_FILE + 1))
+            if file.getbuffer().nbytes > _LARGEST_FILE:
+                raise ExposureError(f"{path}: has more than {_LARGEST_FILE} bytes unpacked; no exposure is so large")
         with _reading(path):
             start = file.read(9)
         if start != b"SIMPLE  =":
@@ -245,22 +252,6 @@ def open_fits(path):
                 f"{path}: has {size} bytes, but its headers describe {end}: it is cut short or damaged; copy it again"
             )
         yield hdulist
-
-
-def _unpack(path, file):
-    with _reading(path, "cannot be read as gzip"):
-        content = gzip.GzipFile(fileobj=file).read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
-        raise ExposureError(f"{path}: has more than {_LARGEST_FILE} bytes unpacked; no exposure is so large")
-    return content
-
-
-def _open_asdf(path):
-    with _open_regular(path) as file, _reading(path):
-        content = file.read()
-    with _reading(path, _BAD_TREE):
-        AsdfTree(content)
-    return open_model(path)
 
 
 def open_model(path: str | Path) -> Any:
@@ -285,6 +276,7 @@ class OpenExposure:
     tree: Any  # entries by their path: ``tree.get("meta.filename")``, ``tree.set("meta.filename", name)``
     wcs: Any  # the gWCS; None where there is none
     _places: dict[str, tuple[Any, str]]  # by name of an array: the object that has it, and the attribute
+    _headers: dict[str, Any]  # of the primary and the SCI HDU of a file, whose cards have precedence over the tree
     _has_stray_cards: bool  # cards of a correction outside of the primary header, where other tools may put them
     _copies: bool  # arrays to be changed, as something else may refer to them
 
@@ -304,10 +296,21 @@ class OpenExposure:
             status = "COMPLETE"  # any trace of a correction
         else:
             status = "SKIPPED" if traces else None
+        facts = {}
+        for name, fact in _FACTS.items():
+            keyword, header, values = fact["keyword"], self._headers.get(fact["hdu"], ()), [None]
+            if keyword and keyword in header:
+                with _reading(self.name, f"the card {keyword} of {fact['hdu']} cannot be read"):  # parsed only now
+                    values = [header[keyword, number] for number in range(header.count(keyword))]
+            if len(set(map(repr, values))) > 1:
+                raise ExposureError(
+                    f"{self.name}: the cards {keyword} of {fact['hdu']} are {values}; keep the right one"
+                )
+            is_absent = values[0] is None or isinstance(values[0], fits.card.Undefined)
+            facts[name] = self.tree.get(fact["path"]) if is_absent else values[0]
         self.exposure = Exposure(
             name=self.name, path=self.path, shape=shape, status=status,
-            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(failed)),
-            **dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True)),
+            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(failed)), **facts,
         )  # fmt: skip
 
     @property
@@ -355,16 +358,31 @@ class OpenExposure:
         for name, array in arrays.items():
             setattr(*self._places[name], array)
         for name in _PHOTOMETRY:
-            value = getattr(self.exposure, name)
+            fact, value = _FACTS[name], getattr(self.exposure, name)
             if value is not None:
-                self._set(_FACTS[name], value * factor)
+                if self._headers:
+                    self._headers[fact["hdu"]][fact["keyword"]] = value * factor
+                self.tree.set(fact["path"], value * factor)
 
     def mark(self, status, cards=(), factor=None):
         """Replace the status and the record."""
-        status_card = [(STATUS_KEYWORD, status, "Module offset correction")] if status else []
-        self._replace_cards([*status_card, *cards])
+        cards = [(STATUS_KEYWORD, status, "Module offset correction"), *cards] if status else []
+        if self._headers:
+            for key in {JOB_KEYWORD, *dict(self.cards)}:
+                self._headers["PRIMARY"].remove(key, remove_all=True, ignore_missing=True)
+            for card in cards:
+                self._headers["PRIMARY"].append(card, end=True)
+        else:
+            others = [card for card in self._all_cards("PRIMARY") if not is_ours(card[0]) and card[0] != JOB_KEYWORD]
+            self.tree.set("extra_fits.PRIMARY.header", [*others, *map(list, cards)])
         self.tree.set(STATUS_PATH, status)
         self.tree.set(FACTOR_PATH, factor)
+
+    def _all_cards(self, hdu):
+        """List cards of a model's header that no schema knows: [keyword, value, comment] each."""
+        header = self.tree.get(f"extra_fits.{hdu}.header")
+        kinds = (list, tuple)
+        return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []
 
 
 class _FitsExposure(OpenExposure):
@@ -419,6 +437,7 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(
                 f"{self.path}: has no ASDF extension, which is normally the last; it is cut short: copy it again"
             )
+        self._headers = {"PRIMARY": self._hdulist[0].header, "SCI": self._places["data"][0].header}
         with _reading(self.path, _BAD_TREE):
             self.tree = AsdfTree(self._hdus["ASDF,1"].data["ASDF_METADATA"].tobytes())
         if missing := self.tree.hdus - self._hdus.keys():
@@ -439,27 +458,6 @@ class _FitsExposure(OpenExposure):
         with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
             return self.tree.read_wcs()
 
-    def _get(self, fact):
-        keyword, hdu, value = fact["keyword"], self._hdus[f"{fact['hdu']},1"], None
-        if keyword and keyword in hdu.header:
-            with _reading(self.name, f"the card {keyword} of {hdu.name} cannot be read"):  # astropy parses it only now
-                values = [hdu.header[keyword, number] for number in range(hdu.header.count(keyword))]
-            if len(set(map(repr, values))) > 1:
-                raise ExposureError(f"{self.name}: the cards {keyword} of {hdu.name} are {values}; keep the right one")
-            value = values[0]
-        return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
-
-    def _set(self, fact, value):
-        self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
-        self.tree.set(fact["path"], value)
-
-    def _replace_cards(self, cards):
-        header = self._hdulist[0].header
-        for key in {JOB_KEYWORD, *dict(self.cards)}:
-            header.remove(key, remove_all=True, ignore_missing=True)
-        for card in cards:
-            header.append(card, end=True)
-
     def save(self, path, log_line=None, sign=None):
         """Write the exposure to a file; in FITS, ``sign`` makes a card of its header."""
         if path.suffix == ".asdf":
@@ -476,16 +474,12 @@ class _FitsExposure(OpenExposure):
         try:
             self._hdulist.writeto(path, output_verify="ignore")
         except Exception as error:  # of the system, or whatever astropy raises at cards that it cannot write again
-            self._read_again()
+            with _reading(self.path), self.path.open("rb") as file:  # if the input cannot be read any more, that is why
+                if sum(map(len, iter(lambda: file.read(1 << 24), b""))) != self._size:
+                    raise ValueError("its size has changed") from None
             if isinstance(error, OSError):
                 raise
             raise ExposureError(f"{self.name}: cannot be written again: {type(error).__name__}: {error}") from error
-
-    def _read_again(self):
-        """Raise an error that names the input, if it cannot be read any more."""
-        with _reading(self.path), self.path.open("rb") as file:
-            if sum(map(len, iter(lambda: file.read(1 << 24), b""))) != self._size:
-                raise ValueError("its size has changed")
 
     def to_model(self, log_line=None):
         """Make a data model, which is independent of the file."""
@@ -520,7 +514,7 @@ class _ModelExposure(OpenExposure):
     def __init__(self, model, name=None):
         if not hasattr(model, "instance"):
             raise ExposureError(f"an exposure must be a file or a JWST data model, got {type(model).__name__}")
-        self.model, self.tree = model, _ModelTree(model.instance)
+        self.model, self.tree, self._headers = model, _ModelTree(model.instance), {}
         self.name = name or str(self.tree.get("meta.filename") or "in-memory model")
         arrays = {name: array for name, array in model.instance.items() if hasattr(array, "dtype")}
         for name in ARRAYS:
@@ -545,27 +539,11 @@ class _ModelExposure(OpenExposure):
         """The gWCS; None where the model has none."""
         return self.tree.get("meta.wcs")
 
-    def _get(self, fact):
-        return self.tree.get(fact["path"])
-
-    def _set(self, fact, value):
-        self.tree.set(fact["path"], value)
-
     def put(self, arrays, factor):
         """Put changed arrays in their places, as OpenExposure does."""
         # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
         self.model.instance.update(arrays)
         super().put({}, factor)
-
-    def _all_cards(self, hdu):
-        """List cards of a header that no schema knows: [keyword, value, comment] each."""
-        header = self.tree.get(f"extra_fits.{hdu}.header")
-        kinds = (list, tuple)
-        return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []
-
-    def _replace_cards(self, cards):
-        kept = [card for card in self._all_cards("PRIMARY") if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]
-        self.tree.set("extra_fits.PRIMARY.header", [*kept, *map(list, cards)])
 
     def save(self, path, log_line=None, sign=None):
         """Write the model to a file; only a FITS file has a place for a signature."""
@@ -634,7 +612,14 @@ class AsdfTree:
             raise ValueError("it has no mapping at its top")
         self.hdus = set()  # HDUs that hold arrays: ``NAME,VERSION`` or the number of one
         self._refuse_elsewhere()
-        self._refuse_large()
+        start = self._blocks.find(_BLOCK_MAGIC)
+        while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
+            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)
+            if magic != _BLOCK_MAGIC:
+                return
+            if unpacked > _LARGEST_BLOCK:
+                raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
+            start += 6 + size + allocated
 
     def get(self, path):
         """Read an entry of plain values; None where it is absent or not plain."""
@@ -709,17 +694,6 @@ class AsdfTree:
                 if not source.value.startswith("fits:"):
                     raise ValueError(f"it asks for an array in another file: {source.value}")
                 self.hdus.add(source.value.removeprefix("fits:").replace(" ", "").upper())
-
-    def _refuse_large(self):
-        """Refuse binary blocks that are too large when unpacked."""
-        start = self._blocks.find(_BLOCK_MAGIC)
-        while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
-            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)
-            if magic != _BLOCK_MAGIC:
-                return
-            if unpacked > _LARGEST_BLOCK:
-                raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
-            start += 6 + size + allocated
 
 
 def _child(node, key):

@@ -24,7 +24,7 @@ from stpipe.exceptions import StpipeExitException
 from jwst_modfix.apply.decide import Correction, Output
 from jwst_modfix.apply.record import find_foreign, find_unfinished
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
-from jwst_modfix.exposure import open_exposure, read_primary_header
+from jwst_modfix.exposure import Exposure, open_exposure, read_primary_header
 from jwst_modfix.files import check_targets, check_writable, explained, find_existing, remove_leftovers
 from jwst_modfix.steps.associations import (
     Association,
@@ -283,13 +283,13 @@ def plan_outputs(
 
 
 def write_corrected(
-    association: Association, outputs: Sequence[Output], groups: Sequence[Any], *, on_disk: bool
+    association: Association, outputs: Sequence[Output], exposures: Sequence[Exposure], *, on_disk: bool
 ) -> AssociationLibrary:
-    """Write the association of outputs, which are of these groups; open its library."""
+    """Write the association of outputs, which are of these exposures; open its library."""
     refuse_replaced(outputs)
     write_association(association)
-    by_path = {output.path: group for output, group in zip(outputs, groups, strict=True)}
-    return AssociationLibrary(association, on_disk=on_disk, groups=by_path)
+    groups = {output.path: exposure.group for output, exposure in zip(outputs, exposures, strict=True)}
+    return AssociationLibrary(association, on_disk=on_disk, groups=groups)
 
 
 def refuse_replaced(outputs: Iterable[Output]) -> None:
