@@ -340,23 +340,22 @@ class OpenExposure:
             array = getattr(*self._places[name])
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
-    def take(self):
-        """Take the arrays that a correction changes, by name, as 32-bit floats."""
-        arrays = {}
-        for name in ARRAYS:
-            if name in self._places:
-                with _reading(self.path or self.name):
-                    array = getattr(*self._places[name])
-                arrays[name] = array.astype(np.dtype("f4").newbyteorder(array.dtype.byteorder), copy=self._copies)
-        return arrays
-
-    def put(self, arrays, factor):
-        """Put changed arrays in their places.
+    def change(self, function, factor):
+        """Change pixels by a function of the arrays, 32-bit floats by name, in place.
 
         PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s, and the level of a measured sky take the factor.
         """
-        for name, array in arrays.items():
-            setattr(*self._places[name], array)
+        arrays = {}
+        for name in [name for name in ARRAYS if name in self._places]:
+            with _reading(self.path or self.name):
+                array = getattr(*self._places[name])
+            arrays[name] = array.astype(np.dtype("f4").newbyteorder(array.dtype.byteorder), copy=self._copies)
+        function(arrays)
+        if self._headers:
+            for name, array in arrays.items():
+                setattr(*self._places[name], array)
+        else:  # not by attributes: the schema, which these arrays meet, would be checked for longer than all else takes
+            self.model.instance.update(arrays)
         for name in _PHOTOMETRY:
             fact, value = _FACTS[name], getattr(self.exposure, name)
             if value is not None:
@@ -379,7 +378,7 @@ class OpenExposure:
         self.tree.set(FACTOR_PATH, factor)
 
     def _all_cards(self, hdu):
-        """List cards of a model's header that no schema knows: [keyword, value, comment] each."""
+        """List [keyword, value, comment] of a model's cards that no schema knows."""
         header = self.tree.get(f"extra_fits.{hdu}.header")
         kinds = (list, tuple)
         return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []
@@ -454,9 +453,22 @@ class _FitsExposure(OpenExposure):
 
     @functools.cached_property
     def wcs(self):
-        """The gWCS; None where the tree has none."""
+        """The gWCS, which must not be changed; None where the tree has none."""
+        tree = self.tree
         with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
-            return self.tree.read_wcs()
+            wcs = _child(_child(tree.root, "meta"), "wcs")
+            steps = wcs and _child(wcs, "steps")
+            if steps is None or len(steps.value) < 2 or len(tree.blocks) > _LARGEST_SHARED:
+                return wcs and _read_entry(tree.to_bytes(wcs))
+            # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most
+            # of the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
+            first, second, *others = steps.value
+            last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
+            start = _read_once(tree.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
+            bare = [_with(first, "transform", last.value[-1][1]), second, *others]
+            found = _read_entry(tree.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, bare))))
+            found.set_transform(*start.available_frames, start.get_transform(*start.available_frames))
+            return found
 
     def save(self, path, log_line=None, sign=None):
         """Write the exposure to a file; in FITS, ``sign`` makes a card of its header."""
@@ -539,12 +551,6 @@ class _ModelExposure(OpenExposure):
         """The gWCS; None where the model has none."""
         return self.tree.get("meta.wcs")
 
-    def put(self, arrays, factor):
-        """Put changed arrays in their places, as OpenExposure does."""
-        # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
-        self.model.instance.update(arrays)
-        super().put({}, factor)
-
     def save(self, path, log_line=None, sign=None):
         """Write the model to a file; only a FITS file has a place for a signature."""
         if log_line:
@@ -606,15 +612,15 @@ class AsdfTree:
         end = content.index(_END) + len(_END)
         self._head = content[: content.index(b"%YAML")]
         # The index has offsets of blocks, which move when the text changes its length; it is optional.
-        self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
-        self._root = yaml.compose(content[:end], Loader=_LOADER)
-        if not isinstance(self._root, yaml.MappingNode):
+        self.blocks = content[end:].partition(_BLOCK_INDEX)[0]
+        self.root = yaml.compose(content[:end], Loader=_LOADER)
+        if not isinstance(self.root, yaml.MappingNode):
             raise ValueError("it has no mapping at its top")
         self.hdus = set()  # HDUs that hold arrays: ``NAME,VERSION`` or the number of one
         self._refuse_elsewhere()
-        start = self._blocks.find(_BLOCK_MAGIC)
-        while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
-            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)
+        start = self.blocks.find(_BLOCK_MAGIC)
+        while start >= 0 and start + _BLOCK_HEADER.size <= len(self.blocks):
+            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self.blocks, start)
             if magic != _BLOCK_MAGIC:
                 return
             if unpacked > _LARGEST_BLOCK:
@@ -623,7 +629,7 @@ class AsdfTree:
 
     def get(self, path):
         """Read an entry of plain values; None where it is absent or not plain."""
-        node = self._root
+        node = self.root
         for key in path.split("."):
             node = _child(node, key)
         loader = _LOADER("")
@@ -637,7 +643,7 @@ class AsdfTree:
     def set(self, path, value):
         """Replace an entry; None removes it."""
         *parents, last = path.split(".")
-        node = self._root
+        node = self.root
         for key in parents:
             child = _child(node, key)
             if not isinstance(child, yaml.MappingNode):
@@ -649,35 +655,18 @@ class AsdfTree:
         dumper = yaml.SafeDumper("", default_flow_style=None)
         node.value = _with(node, last, None if value is None else dumper.represent_data(value)).value
 
-    def read_wcs(self):
-        """Read the gWCS, which must not be changed; None where there is none."""
-        wcs = _child(_child(self._root, "meta"), "wcs")
-        steps = wcs and _child(wcs, "steps")
-        if steps is None or len(steps.value) < 2 or len(self._blocks) > _LARGEST_SHARED:
-            return wcs and _read_entry(self.to_bytes(wcs))
-        # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
-        # the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
-        first, second = steps.value[:2]
-        last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
-        start = _read_once(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
-        frames = start.available_frames
-        bare = _with(first, "transform", last.value[-1][1])
-        found = _read_entry(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
-        found.set_transform(*frames, start.get_transform(*frames))
-        return found
-
     def to_bytes(self, entry=None):
         """Write the file, or one with a single entry."""
-        root = _with(yaml.MappingNode(self._root.tag, []), _ENTRY, entry) if entry else self._root
+        root = _with(yaml.MappingNode(self.root.tag, []), _ENTRY, entry) if entry else self.root
         text = yaml.serialize(
             root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
             explicit_start=True, explicit_end=True, version=(1, 1), tags={"!": "tag:stsci.edu:asdf/"},
         )  # fmt: skip
-        return self._head + text + self._blocks
+        return self._head + text + self.blocks
 
     def _refuse_elsewhere(self):
         """Find the HDUs that hold arrays; refuse arrays in another file or at a URL."""
-        seen, nodes = set(), [self._root]
+        seen, nodes = set(), [self.root]
         while nodes:
             node = nodes.pop()
             if id(node) in seen or not isinstance(node, yaml.CollectionNode):

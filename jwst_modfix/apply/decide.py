@@ -135,9 +135,8 @@ class Correction:
             undo = decision.action == "undo"
             record, factor_map = _applied_factor(opened) if undo else (record, evaluate(opened, record))
             # Data and errors take the factor, variances its square, and PHOTMJSR that of the centre.
-            arrays, factor = opened.take(), factor_map.centre
-            apply_factor(factor_map, arrays, undo=undo)
-            opened.put(arrays, 1 / factor if undo else factor)
+            factor = factor_map.centre
+            opened.change(functools.partial(apply_factor, factor_map, undo=undo), 1 / factor if undo else factor)
             if undo:
                 opened.mark(None)
                 reason = f"undid {record.table} of {record.date}"
@@ -211,7 +210,7 @@ def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
 
 
 def _applied_factor(opened: OpenExposure) -> tuple[AppliedOffset, FactorMap]:
-    """Read what was applied; refuse a record that the WCS, or the factor in the tree, does not confirm."""
+    """Read what was applied; refuse what contradicts the WCS or the ASDF tree."""
     use_before = "use the file before the correction"
     try:
         record = read_record(opened)

@@ -255,7 +255,7 @@ def plan_outputs(
 
     ``product`` is the association of the outputs.
     """
-    everything = [*(target for _, target in targets), *([product] if product else [])]
+    everything = [target for _, target in [*targets, (None, product)] if target]
     check_targets(everything, protected, ends=_ENDS, allow_existing=on_existing != "error")
     outputs = []
     folders: dict[Path, set[str]] = {}  # names of what is to be written in each
@@ -285,7 +285,7 @@ def plan_outputs(
 def write_corrected(
     association: Association, outputs: Sequence[Output], exposures: Sequence[Exposure], *, on_disk: bool
 ) -> AssociationLibrary:
-    """Write the association of outputs, which are of these exposures; open its library."""
+    """Write the association of the outputs of these exposures; open its library."""
     refuse_replaced(outputs)
     write_association(association)
     groups = {output.path: exposure.group for output, exposure in zip(outputs, exposures, strict=True)}
@@ -313,7 +313,11 @@ class AssociationLibrary(ModelLibrary):
         self.is_final = groups is not None
         members = association.move(list(filter(is_science, association.members)), lambda path, _: str(path))
         for number, member in enumerate(members, 1):
-            group = _group_of(member["expname"]) if groups is None else groups.get(Path(member["expname"]))
+            if groups is None:
+                with open_exposure(member["expname"]) as opened:
+                    group = opened.exposure.group
+            else:
+                group = groups.get(Path(member["expname"]))
             group = attrs_to_group_id(group) if isinstance(group, dict) else group or f"exposure{number:04d}"
             given = member.get("group_id")
             member["group_id"] = group if given in (None, "") else str(given)
@@ -333,11 +337,6 @@ class AssociationLibrary(ModelLibrary):
         """Record the step in each member, where that has not been done on writing."""
         if not self.is_final:
             super().finalize_result(step, reference_files_used)
-
-
-def _group_of(name: str) -> Any:
-    with open_exposure(name) as opened:
-        return opened.exposure.group
 
 
 class LibraryCopy(ModelLibrary):
