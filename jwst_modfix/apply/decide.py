@@ -321,7 +321,7 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
             output = by_source.get(member) if isinstance(member, Path) else None
             try:
                 if output is None or output.is_finished:
-                    decision, result = _former(member, output) if output else _correct_in_memory(member, correction)
+                    decision, result = _correct_here(member, output, correction)
                 else:
                     decision, result = next(written)
             except ModuleOffsetError as error:
@@ -341,17 +341,14 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
     return decisions, results
 
 
-def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
-    with open_exposure(member) as opened:
-        return correction.run(opened), opened.to_model()
-
-
-def _former(path: Path, output: Output) -> tuple[Decision, Any]:
-    """Describe the output of a former run."""
-    with open_exposure(output.path) as opened:
+def _correct_here(member: Any, former: Output | None, correction: Correction) -> tuple[Decision, Any]:
+    """Correct a member in memory, or describe its output of a former run."""
+    with open_exposure(former.path if former else member) as opened:
+        if not former:
+            return correction.run(opened), opened.to_model()
         is_changed = opened.exposure.status != "SKIPPED"
-        reason = f"{output.path} is finished and left alone"
-        return Decision("resume", reason, name=path.name, is_changed=is_changed), opened.exposure
+        reason = f"{former.path} is finished and left alone"
+        return Decision("resume", reason, name=member.name, is_changed=is_changed), opened.exposure
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
