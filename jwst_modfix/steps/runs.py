@@ -50,11 +50,7 @@ _ENDS = (".fits", ".asdf", "_asn.json")
 @functools.cache
 def _ending(kind: type[ModuleOffsetError]) -> type[ModuleOffsetError]:
     """Make a subclass of an error, with which strun ends without a traceback."""
-
-    def as_kind(error: ModuleOffsetError) -> Any:
-        return kind, error.args
-
-    content = {"exit_status": 1, "__module__": kind.__module__, "__reduce__": as_kind}
+    content = {"exit_status": 1, "__module__": kind.__module__, "__reduce__": lambda error: (kind, error.args)}
     return type(kind.__name__, (kind, StpipeExitException), content)
 
 
