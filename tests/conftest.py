@@ -15,6 +15,7 @@ from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix import simulate
 from jwst_modfix.cli import main
+from jwst_modfix.photometry import forced
 from jwst_modfix.table.file import ENVIRONMENT_VARIABLE
 
 # Each file runs in one process: those that take minutes begin first, or a core would wait for them at the end.
@@ -119,6 +120,14 @@ def pair_folder(pair_files, tmp_path, monkeypatch):
     shutil.copytree(pair_files, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def pixels_read(monkeypatch):
+    """The names of exposures whose pixels are read."""
+    read, read_frame = [], forced.read_frame
+    monkeypatch.setattr(forced, "read_frame", lambda header: read.append(header.name) or read_frame(header))
+    return read
 
 
 @pytest.fixture

@@ -198,16 +198,6 @@ def test_nothing_to_apply_is_skipped_so_that_the_offset_can_follow(small_exposur
     assert correct(model)[1].action == "apply"
 
 
-def test_a_measured_sky_level_follows_the_data(small_exposure, tmp_path):
-    model = small_exposure("NRCA2", "F200W")
-    model.meta.background.level = 0.5
-    model.save(str(tmp_path / "jw_cal.fits"))
-    correct_file(tmp_path / "jw_cal.fits", tmp_path / "out.fits")
-    factor = 10 ** (0.4 * -0.05267)
-    assert fits.getval(tmp_path / "out.fits", "BKGLEVEL") == pytest.approx(0.5 * factor)
-    assert correct(model)[0].meta.background.level == pytest.approx(0.5 * factor)
-
-
 def test_whole_numbers_are_refused(small_exposure, tmp_path):
     path = tmp_path / "jw_cal.fits"
     small_exposure().save(str(path))
@@ -408,15 +398,6 @@ def test_the_undo_believes_no_record_that_contradicts_itself(small_exposure, car
         correct(model, inverse=True)
 
 
-def test_cards_and_tree_of_two_corrections_are_not_undone(small_exposure):
-    """The cards are of the packaged table, the factor in the tree of a gradient on the sky."""
-    model, _ = correct(small_exposure())
-    other, _ = correct(small_exposure(), table=dataclasses.replace(TABLE, gradient=SKY))
-    model.meta.instance["module_offset"] = other.meta.instance["module_offset"]
-    with pytest.raises(ExposureError, match="its ASDF tree has the factor of a sky gradient, but MODFFRAM is not sky"):
-        correct(model, inverse=True)
-
-
 def test_a_photmjsr_whose_card_is_lost_is_scaled_by_each_route(small_exposure, tmp_path):
     """The tree still has it: a file and the data model of it end with the same PHOTMJSR."""
     path = tmp_path / "jw_cal.fits"
@@ -503,8 +484,6 @@ def test_an_undo_of_what_was_not_corrected_changes_nothing(small_exposure, statu
 
 # Unusual exposures: no WCS, 64 bits, a part of a detector that is not square, an undone file.
 
-SUBARRAY = (1409, 201, 40, 96)  # first column and row, columns, rows
-
 
 @pytest.mark.parametrize(
     "change", [lambda m: setattr(m.meta.subarray, "xsize", 2048), lambda m: delattr(m.meta, "wcs")]
@@ -518,21 +497,6 @@ def test_an_offset_alone_is_undone_whatever_became_of_the_wcs(small_exposure, ch
     undone, decision = correct(model, inverse=True)
     assert decision.action == "undo"
     np.testing.assert_allclose(undone.data, before.data, rtol=3e-7)
-
-
-@pytest.mark.parametrize(("detector", "band"), [("NRCALONG", "F444W"), ("NRCA2", "F200W")])
-def test_a_file_of_64_bits_is_written_in_32(make_exposure, tmp_path, detector, band):
-    """Truth: the correction of the same file in 32 bits; columns and rows differ in number."""
-    make_exposure(detector, band, subarray=SUBARRAY).save(str(tmp_path / "a_cal.fits"))
-    with fits.open(tmp_path / "a_cal.fits") as hdulist:
-        hdulist["SCI"].data = hdulist["SCI"].data.astype(float)
-        hdulist.writeto(tmp_path / "b_cal.fits")
-    for name in "ab":
-        assert correct_file(tmp_path / f"{name}_cal.fits", tmp_path / f"{name}.fits").action == "apply"
-    one, other = (fits.getdata(tmp_path / f"{name}.fits", "SCI") for name in "ab")
-    assert one.dtype == other.dtype == np.dtype(">f4")
-    assert one.shape == (96, 40)
-    np.testing.assert_array_equal(one, other)
 
 
 def test_a_file_that_was_undone_can_be_corrected_again(small_exposure, tmp_path):

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from astropy.time import Time
-from derivation_of_magnitudes import DRIFT, PHOTMJSR, derive, simulate_photometry
+from derivation_of_magnitudes import DRIFT, derive, simulate_photometry
 from reference_files import T0, run_flat, run_photom, write_area, write_flat, write_photom
 
 from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.derivation.provenance import make_model
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.photometry.frames import find_mixed
 from jwst_modfix.table.calibration import find_drifts, read_reference
 from jwst_modfix.table.table import Field, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
@@ -52,26 +50,8 @@ def test_photmjsr_at_a_date_is_that_of_the_photom_step(rate, area, tmp_path, tim
     assert bool(times) == (abs(truth / values["F200W", "CLEAR", subarray] - 1) > 1e-3)
 
 
-def test_a_row_of_the_subarray_comes_first_and_a_file_without_subarrays_is_for_all(tmp_path):
-    values = {("F200W", "CLEAR", "FULL"): 2.1, ("F200W", "CLEAR", "SUB160"): 1.9}
-    photom = read_reference(write_photom(tmp_path / "p.fits", "NRCA2", values), "photom")
-    found = [photom.find("F200W", "CLEAR", name) for name in (None, "FULL", "SUB160", "SUB64P")]
-    assert [line and line.photmjsr for line in found] == pytest.approx([2.1, 2.1, 1.9, None])
-    old = read_reference(write_photom(tmp_path / "old.fits", "NRCA2", {"F200W": 2.0}), "photom")
-    assert [old.find("F200W", "CLEAR", name).photmjsr for name in (None, "FULL", "SUB160")] == [2.0] * 3
-    assert old.find("F444W", "CLEAR") is None
-
-
 def cut_short(path):
     path.write_bytes(path.read_bytes()[:-2880])
-
-
-def of_fgs(path):
-    fits.setval(path, "DETECTOR", value="GUIDER1")
-
-
-def a_flat(path):
-    fits.setval(path, "REFTYPE", value="FLAT")
 
 
 def without_photmjsr(path):
@@ -100,8 +80,11 @@ def rows_twice(path):
         (cut_short, "cannot be read as a photom file of NIRCam imaging: .*bytes"),
         (lambda path: path.write_bytes(b"PK\x03\x04"), "it is a ZIP archive"),
         (lambda path: path.unlink(), "no such file"),
-        (of_fgs, "DETECTOR is GUIDER1"),
-        (a_flat, "is not a photom file of NIRCam imaging: REFTYPE is FLAT"),
+        (lambda path: fits.setval(path, "DETECTOR", value="GUIDER1"), "DETECTOR is GUIDER1"),
+        (
+            lambda path: fits.setval(path, "REFTYPE", value="FLAT"),
+            "is not a photom file of NIRCam imaging: REFTYPE is FLAT",
+        ),
         (without_photmjsr, "it has no column photmjsr in PHOTOM"),
         (shorter_times, "TIMECOEFF_LINEAR has 1 row, and PHOTOM has 2"),
         (two_tables, "has several extensions of one name: PHOTOM, TIMECOEFF_LINEAR, PHOTOM"),
@@ -305,7 +288,6 @@ def test_an_exported_flat_carries_a_slope_by_the_wcs_of_an_exposure(modfix, smal
     [
         (table_of(point("NRCA1")), {}, "has no row for NRCA2, F200W"),
         (table_of(point(filter="F150W")), {}, "has no row for NRCA2, F200W"),
-        (table_of(point(), point(subarray="SUB160")), {}, "cannot carry zero point (detector=NRCA2"),
         (table_of(point(), valid_for=Validity(flat=("other.fits",))), {}, "is valid for other.fits; carry it"),
         (table_of(point()), {"filter": "ANY"}, "must be of one filter and pupil, got FILTER ANY"),
     ],
@@ -427,43 +409,6 @@ def drifting():
         for number, h in enumerate(headers)
     ]
     return made, headers, epochs
-
-
-def test_photmjsr_of_one_photom_file_may_change_with_time(drifting):
-    assert not any("PHOTM" in line for line in find_mixed(drifting[1]))
-    others = [dataclasses.replace(h, photom="another.fits") if n == 0 else h for n, h in enumerate(drifting[1])]
-    assert any("R_PHOTOM is" in line for line in find_mixed(others))
-
-
-def test_rows_store_the_photom_files_and_photmjsr_at_the_mean_date(drifting):
-    """Truth: the line of 1% a year at the day of the mean of the exposures of the row."""
-    made, headers, epochs = drifting
-    start = min(header.mjd for header in headers)
-    for row in derive(made, headers, epochs).table.rows:
-        mine = [h for h in headers if (h.array, h.filter) == (row.array, row.filter)]
-        mean = np.mean([h.mjd for h in mine])
-        assert row.photmjsr_date == Time(mean, format="mjd").isot[:10]
-        day = Time(row.photmjsr_date).mjd
-        for module in "AB":
-            truth = PHOTMJSR[module] * (1 + 0.01 * (day - start) / 365)
-            assert row.photmjsr[module] == pytest.approx(truth, rel=1e-6)
-            assert {row.photom[module]} == {h.photom for h in mine if h.module == module}
-
-
-def test_photmjsr_that_jumps_is_no_drift(drifting):
-    """A value that no smooth correction for time gives: the row then states none."""
-    made, headers, epochs = drifting
-    first = next(n for n, h in enumerate(headers) if h.filter == "F444W")
-    jump = [dataclasses.replace(h, photmjsr=h.photmjsr * 1.05) if n == first else h for n, h in enumerate(headers)]
-    rows = derive(made, jump, epochs).table.rows
-    assert {row.photmjsr is None for row in rows if row.filter == "F444W"} == {True}
-    assert {row.photmjsr is None for row in rows if row.filter != "F444W"} == {False}
-
-
-def test_the_names_in_valid_for_are_those_of_all_photom_files(drifting):
-    valid_for = derive(*drifting).table.valid_for
-    assert valid_for.photom == tuple(sorted({h.photom for h in drifting[1]}))
-    assert valid_for != Validity()
 
 
 # ---- reference files that copies cannot be made of ----

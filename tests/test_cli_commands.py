@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+from pair_of_exposures import names, write_association
 from strun import strun
 
 from jwst_modfix import ModuleOffsetStep, OffsetRow, OffsetTable
@@ -16,18 +17,12 @@ from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, read_ta
 
 
 @pytest.fixture
-def asn(small_exposure, tmp_path):
-    """An association of a pair in F200W, the one on another calibration, and a file that is cut short."""
-    members = []
-    for detector in ("NRCA2", "NRCB2"):
-        model = small_exposure(detector, "F200W")
-        if detector == "NRCB2":
-            model.meta.ref_file.crds.context_used = "jwst_1200.pmap"
+def asn(pair, tmp_path):
+    """An association of a pair in F200W, the one on another calibration."""
+    pair[1].meta.ref_file.crds.context_used = "jwst_1200.pmap"
+    for model in pair:
         model.save(str(tmp_path / model.meta.filename))
-        members.append({"expname": model.meta.filename, "exptype": "science"})
-    path = tmp_path / "set_asn.json"
-    path.write_text(json.dumps({"asn_rule": "x", "products": [{"name": "set", "members": members}]}))
-    return path
+    return Path(write_association(tmp_path / "set_asn.json", *names(pair), product="set"))
 
 
 def names_of(asn):
@@ -165,7 +160,7 @@ def test_check_warns_of_another_photmjsr_as_the_step_does(modfix, small_exposure
         caplog.clear()
         ModuleOffsetStep.call(str(tmp_path / model.meta.filename), override_moduleoffset=str(tmp_path / "mine.asdf"))
         warning = f"PHOTMJSR is {photmjsr:g}, "
-        assert (f"warning: {warning}" in output) == warns
+        assert (f"+10.00 mmag; warning: {warning}" in output) == warns
         assert any(warning in record.getMessage() for record in caplog.records) == warns
 
 
@@ -210,10 +205,3 @@ def test_init_makes_a_folder_in_which_strun_runs_as_written(modfix, asn, tmp_pat
     assert status == 0, log
     header = fits.getheader(tmp_path / names_of(asn)[0].replace("_cal", "_modfix"))
     assert (header["R_MODOFF"], header["MODFOFF"]) == ("my_moduleoffset.asdf", -0.05)
-
-
-def test_init_never_overwrites(modfix, tmp_path):
-    (tmp_path / "modfix.cfg").write_text("mine")
-    assert "modfix.cfg: exists already and is not overwritten" in modfix("init", status=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["modfix.cfg"]
-    assert (tmp_path / "modfix.cfg").read_text() == "mine"

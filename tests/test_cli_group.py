@@ -49,14 +49,6 @@ def test_the_association_is_one_for_the_jwst_package(modfix, folder):
         assert load_asn(file)["asn_rule"] == "DMS_Level3_Base"
 
 
-def test_by_filter_there_is_one_for_each(modfix, folder):
-    modfix("group", "data", "-o", "field_asn.json", "--by-filter")
-    names = [m["expname"] for m in members_of(folder / "field_f444w_asn.json")]
-    assert names == ["data/nrcalong_ep1_cal.fits", "data/nrcalong_ep2_cal.fits"]
-    assert len(members_of(folder / "field_f200w_asn.json")) == 2
-    assert not (folder / "field_asn.json").exists()
-
-
 def test_damaged_files_are_refused_all_at_once(modfix, folder):
     (folder / "data" / "broken_cal.fits").write_text("nothing")
     (folder / "data" / "empty_cal.fits").write_text("")
@@ -117,9 +109,7 @@ def test_an_exposure_that_is_there_twice_is_refused(modfix, folder):
     assert not list(folder.glob("*.json"))
 
 
-def test_nothing_is_overwritten_and_an_empty_folder_is_named(modfix, folder):
-    modfix("group", "data", "-o", "field_asn.json")
-    assert "field_asn.json: exists, and is not overwritten" in modfix("group", "data", "-o", "field_asn.json", status=1)
+def test_a_name_that_no_association_has_and_an_empty_folder_are_named(modfix, folder):
     assert "must end in '.json'" in modfix("group", "data", "-o", "field.txt", status=1)
     assert "the name of an input is empty" in modfix("group", "", status=1), "and not the working directory"
     (folder / "empty").mkdir()

@@ -66,7 +66,8 @@ def test_fields_differ_by_the_rms_of_their_difference(coefficients, rms):
                                        field=found and Field(len(found) - 1, found)),))
         for found in (((0.0, 0.006), (0.0,)), coefficients)
     ]  # fmt: skip
-    assert compare_tables(*tables).pairs[0].field == pytest.approx(rms, abs=1e-12)
+    for order in (tables, tables[::-1]):
+        assert compare_tables(*order).pairs[0].field == pytest.approx(rms, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -95,37 +96,13 @@ def test_slopes_that_cannot_be_compared_are_refused(frame, direction, words):
         compare_tables(first, OffsetTable(rows=(sloped(0.004),), gradient=gradient, name="b"))
 
 
-@pytest.mark.parametrize("slope", [0.004, -0.004])
-def test_another_origin_is_noted_with_its_size(slope):
-    gradient = Gradient(frame="focal_plane", direction=90.0, origin=(58.26, -492.4), exposure_share=0.5)
-    first = OffsetTable(rows=(sloped(slope),), gradient=GRADIENT, name="a")
-    notes = compare_tables(first, OffsetTable(rows=(sloped(slope),), gradient=gradient, name="b")).notes
-    assert any("by up to 2.00 mmag" in note for note in notes)  # half of 4 mmag/arcmin over one arcmin
-
-
-def test_the_command_prints_both_tables_and_what_one_lacks(modfix, tmp_path):
-    text = PACKAGED_TABLE.read_text().replace("offset: -0.01654,", "offset: -0.02,").replace("F356W", "F410M")
-    (tmp_path / "mine.asdf").write_text(text)
-    output = modfix("diff", "packaged", "mine.asdf")
-    assert "\n1      F150W    +12.96 ± 1.55   +12.96 ± 1.55    +0.00 ± 2.19    +0.0\n" in output
-    assert "-16.54 ± 1.28   -20.00 ± 1.28    -3.46 ± 1.81    -1.9" in output  # sqrt(2) 1.28 = 1.81
-    assert output.count("+4.33 ± 0.90    +4.33 ± 0.90    +0.00 ± 1.27    +0.0") == 1  # slope of F444W, in both
-    assert output.index("offset [mmag]") < output.index("slope [mmag/arcmin]") < output.index("+4.33")
-    assert "only in T1, offset [mmag]\n  long  F356W" in output
-    assert "only in T2, offset [mmag]\n  long  F410M" in output
-
-
 def tables(**more):
     first = OffsetTable(rows=(row("1", "F200W"),), valid_for=Validity(context_first="jwst_1100.pmap"), name="a")
     return first, OffsetTable(rows=(sloped(0.004),), gradient=GRADIENT, name="b", **more)
 
 
-def test_merged_rows_keep_their_values_and_the_validity_is_common():
-    merged = merge_tables(tables(valid_for=Validity(context_last="jwst_1130.pmap", photom=("p.fits",))))
-    assert merged.rows == (row("1", "F200W"), sloped(0.004))
-    assert merged.valid_for == Validity(
-        context_first="jwst_1100.pmap", context_last="jwst_1130.pmap", photom=("p.fits",)
-    )
+def test_merged_rows_keep_their_values():
+    assert merge_tables(tables()).rows == (row("1", "F200W"), sloped(0.004))
 
 
 def test_a_merged_slope_is_the_same_gradient():
@@ -145,9 +122,7 @@ def test_tables_that_contradict_one_another_are_refused():
     assert merge_tables([first, second], baseline="mean").baseline == "mean"
     with pytest.raises(ReferenceTableError, match="is in a and in a; choose with prefer first or last"):
         merge_tables([first, first])
-    first, second = tables(valid_for=Validity(context_last="jwst_1000.pmap"))
-    with pytest.raises(ReferenceTableError, match="valid_for.context: none in common"):
-        merge_tables([first, second])
+    second = tables()[1]
     moved = Gradient(frame="focal_plane", direction=90.0, origin=(0.0, 0.0), exposure_share=0.5)
     for slope in (0.004, -0.004):
         third = OffsetTable(rows=(sloped(slope, filter="F356W"),), gradient=moved, name="c")
@@ -167,28 +142,6 @@ def test_the_metadata_of_merged_tables_are_joined():
     assert meta["history"][0] == "a: made"
     assert f"merged of a (hash {first.digest}), b (hash {second.digest})" in meta["history"][1]
     assert meta["derivation"] == {"tables": {"a": {"x": 1}}}
-
-
-@pytest.mark.parametrize(
-    ("validity", "first", "last", "photom"),
-    [("intersection", "1084", "1100", ("b.fits",)), ("union", "995", "1130", ("a.fits", "b.fits", "c.fits"))],
-)
-def test_validities_are_joined_as_asked(validity, first, last, photom):
-    one = Validity(context_first="jwst_995.pmap", context_last="jwst_1100.pmap", photom=("a.fits", "b.fits"))
-    two = Validity(context_first="jwst_1084.pmap", context_last="jwst_1130.pmap", photom=("b.fits", "c.fits"))
-    both = [OffsetTable(rows=(row(array),), valid_for=v, name=array) for array, v in (("1", one), ("2", two))]
-    for order in (both, both[::-1]):
-        merged = merge_tables(order, validity=validity).valid_for
-        assert (merged.context_first, merged.context_last) == (f"jwst_{first}.pmap", f"jwst_{last}.pmap")
-        assert tuple(sorted(merged.photom)) == photom
-
-
-@pytest.mark.parametrize(("validity", "photom", "last"), [("intersection", ("a.fits",), "jwst_1100.pmap"),
-                                                          ("union", (), None)])  # fmt: skip
-def test_a_table_that_names_no_calibration_allows_all(validity, photom, last):
-    named = OffsetTable(rows=(row("1"),), valid_for=Validity(context_last="jwst_1100.pmap", photom=("a.fits",)))
-    merged = merge_tables([named, OffsetTable(rows=(row("2"),))], validity=validity).valid_for
-    assert (merged.photom, merged.context_last) == (photom, last)
 
 
 def test_of_two_rows_the_preferred_is_taken(modfix, tmp_path):
@@ -252,19 +205,13 @@ def test_the_recipes_table_becomes_ours(modfix, tmp_path, option, gradient):
     assert (table.gradient, table.baseline, table.valid_for) == (gradient, "B", expected.valid_for)
 
 
-@pytest.mark.parametrize(
-    ("dmag_a", "dmag_b", "baseline"),
-    [(0.02, 0.0, "B"), (0.0, -0.02, "A"), (0.01, -0.01, "mean"), (0.02, -0.02, None), (0.0, 0.02, None)],
-)
-def test_the_recipes_columns_give_the_baseline(modfix, tmp_path, dmag_a, dmag_b, baseline):
-    """Truth: dmag_a - dmag_b is dmag_ab, the offset z_A - z_B, and the baseline's share is 0."""
+@pytest.mark.parametrize(("dmag_a", "dmag_b"), [(0.02, -0.02), (0.0, 0.02)])
+def test_columns_of_the_recipe_that_contradict_are_refused(modfix, tmp_path, dmag_a, dmag_b):
+    """dmag_a - dmag_b must be dmag_ab, the offset z_A - z_B, and the baseline's share 0."""
     table = [*RECIPE.splitlines(keepends=True)[:-2], f"1 f150w 0.02 0.001 {dmag_a} {dmag_b} 0.0 0.0\n"]
     (tmp_path / "idf_1130_pmap.ecsv").write_text("".join(table))
-    output = modfix("convert", "idf_1130_pmap.ecsv", "x.asdf", status=int(baseline is None))
-    if baseline is None:
-        assert "dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean" in output
-    else:
-        assert read_table(tmp_path / "x.asdf").baseline == baseline
+    words = "dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean"
+    assert words in modfix("convert", "idf_1130_pmap.ecsv", "x.asdf", status=1)
 
 
 def test_the_recipes_table_needs_a_context(modfix, tmp_path):
@@ -282,6 +229,7 @@ def test_what_an_export_cannot_carry_is_refused(modfix, tmp_path):
     assert "warning: row (array=long, filter=F444W, pupil=CLEAR): its slope, +4.33 mmag/arcmin, is left out" in output
     header, rows = fits.getheader(tmp_path / "new.fits"), fits.getdata(tmp_path / "new.fits")
     assert "ma2023_table2.asdf (hash 07d650b6cb5d)" in str(header["HISTORY"])
+    assert header["FILENAME"] == "new.fits"
     factor = 10 ** (0.4 * -0.01654)  # Table 2, F444W; the fixture's other filters have no row for this array
     np.testing.assert_allclose(rows["photmjsr"], [0.5, 0.4 * factor, 0.3], rtol=1e-7)
     np.testing.assert_allclose(rows["uncertainty"], [0.005, 0.004 * factor, 0.003], rtol=1e-6)

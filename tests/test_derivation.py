@@ -83,14 +83,18 @@ def test_the_table_names_the_calibration_of_all_exposures(derivation, photometry
     assert (valid.context_first, valid.context_last) == ("jwst_989.pmap", "jwst_1126.pmap")
     assert set(valid.photom) == {header.photom for header in photometry[1]}
     assert valid.flat == ("jwst_nircam_flat_0001.fits",)
-    assert all(row.photmjsr == PHOTMJSR for row in derivation.table.rows)
+    for row in derivation.table.rows:
+        detectors = {module: f"nrc{module}{row.array}".lower() for module in "AB"}
+        assert row.photom == {m: f"jwst_nircam_photom_{name}.fits" for m, name in detectors.items()}
+        assert row.photmjsr == PHOTMJSR
     assert derivation.table.name == "made_moduleoffset.asdf"
 
 
-@pytest.mark.parametrize("unknown", [None, "N/A"])
-def test_a_calibration_that_one_exposure_does_not_name_is_not_checked(photometry, unknown):
+@pytest.mark.parametrize("context", [None, "N/A", "my_calibration.pmap", "jwst.pmap"])
+def test_a_calibration_that_one_exposure_does_not_name_is_not_checked(photometry, context):
+    """A context without a number is of no order."""
     made, headers, epochs = photometry
-    spoilt = [replace(headers[0], context=unknown, flat=unknown), *headers[1:]]
+    spoilt = [replace(headers[0], context=context, flat="N/A" if context else None), *headers[1:]]
     valid = derive(made, spoilt, epochs).table.valid_for
     assert (valid.context_first, valid.context_last, valid.flat) == (None, None, ())
     assert valid.photom, "which all exposures name"
@@ -283,11 +287,12 @@ def test_score_tests_are_corrected_for_the_number_of_filters_and_have_the_colour
 
 
 def test_method_pairs_writes_the_values_of_the_pairs(photometry):
-    derivation = derive(*photometry, method="pairs")
+    derivation = derive(*photometry, method="pairs", bootstrap=20)
     for truth in ROWS.values():
         row = derivation.table.row(*truth.key)
         band = band_of(derivation, truth.filter)
         pairs, solution = band.pairs[truth.array], band.solution
+        assert band.bootstrap is None, "that of the network is not theirs"
         assert (row.offset, row.offset_error) == pytest.approx(pairs.value("offset"), abs=1e-6)
         number, others = solution.names.index(f"offset[{truth.array}]"), 2 if truth.slope else 1
         assert (

@@ -42,12 +42,6 @@ def test_the_sky_is_predicted_at_the_middles_of_the_arrays_wherever_the_sources_
     assert sky.sources == pytest.approx(expected, abs=3 * sky.sources_error)
 
 
-def test_pairs_have_no_bootstrap_of_the_network(photometry):
-    band = derive(*photometry, method="pairs", bootstrap=20).bands[0]
-    assert band.bootstrap is None
-    assert band.results[0].offset == band.pairs["long"].value("offset")[0]
-
-
 @pytest.mark.parametrize(("time_term", "has_time"), [("auto", True), ("fit", True), ("zero", False)])
 def test_pairs_have_a_term_of_time_unless_it_is_zero(photometry, time_term, has_time):
     (pair,) = derive(*photometry, method="pairs", time_term=time_term).bands[0].pairs.values()
@@ -87,13 +81,6 @@ def test_detectors_are_simultaneous_within_an_epoch_only():
 @pytest.mark.parametrize(("seconds", "count"), [(3.0, 1), (10.0, 2), (100.0, 2)])
 def test_detectors_that_are_exposed_together_start_within_five_seconds(seconds, count):
     assert len(set(number_times(60000.0 + np.array([seconds, 0.0]) / 86400))) == count
-
-
-@pytest.mark.parametrize("context", ["my_calibration.pmap", "jwst.pmap"])
-def test_an_exposure_whose_context_has_no_number_leaves_the_contexts_open(photometry, context):
-    made, headers, epochs = photometry
-    valid = derive(made, [replace(headers[0], context=context), *headers[1:]], epochs).table.valid_for
-    assert (valid.context_first, valid.context_last) == (None, None)
 
 
 @pytest.mark.parametrize(("photometry", "isolation"), [("exposure", 1.0), ("mosaic", 1.0), ("catalog", 0.0)])

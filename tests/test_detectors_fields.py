@@ -359,24 +359,15 @@ def turned():
 
 
 @pytest.mark.parametrize(("share", "is_fitted"), [(0.95, True), (1.05, False)])
-def test_fields_are_fitted_up_to_an_error_of_three_mmag(turned, share, is_fitted):
-    """Truth: the error of zero points or fields, the larger of both, grows with that of the measurements."""
-    m, worst, _ = turned
-    found = forecast_terms(
-        replace(m, mag_error=m.mag_error * share * 0.003 / worst), Choice(scale="detectors", field_order=1)
-    )
-    assert found.field_order == is_fitted
-    assert any("exceeds the limit of 3 mmag" in words for words in found.refusals) != is_fitted
-
-
-@pytest.mark.parametrize(("share", "is_fitted"), [(0.95, True), (1.05, False)])
-def test_drifts_are_fitted_up_to_an_error_of_ten_mmag(turned, share, is_fitted):
-    m, _, worst = turned
-    found = forecast_terms(
-        replace(m, mag_error=m.mag_error * share * 0.010 / worst), Choice(scale="detectors", drift=True)
-    )
-    assert (found.fitted & found.model.mask("drift")).any() == is_fitted
-    assert any("exceeds the limit of 10 mmag" in words for words in found.refusals) != is_fitted
+@pytest.mark.parametrize(("kind", "limit"), [("field", 3), ("drift", 10)])
+def test_fields_and_drifts_are_fitted_up_to_an_error(turned, kind, limit, share, is_fitted):
+    """Truth: errors, of zero points or fields the larger of both, grow with those of the measurements."""
+    m, *worst = turned
+    choice = Choice(scale="detectors", field_order=kind == "field", drift=kind == "drift")
+    error = m.mag_error * share * 1e-3 * limit / worst[kind == "drift"]
+    found = forecast_terms(replace(m, mag_error=error), choice)
+    assert (found.fitted & found.model.mask(kind)).any() == is_fitted
+    assert any(f"exceeds the limit of {limit} mmag" in words for words in found.refusals) != is_fitted
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,6 @@ def test_plan_reaches_an_error_with_the_cheapest_sets(modfix):
         (["--roll", "0", "--scatter", "nan"], "nan is not a finite number"),
         (["--roll", "0", "--scatter", "inf"], "inf is not a finite number"),
         (["--roll", "0", "--baseline", "NRCA9"], "'NRCA9' is not one of 'B', 'A', 'mean', 'NRCA1'"),
-        ([], "give either exposures .* or --roll"),
     ],
 )
 def test_plan_refuses(modfix, words, message):

@@ -135,14 +135,6 @@ def test_the_map_is_right_at_every_pixel(make_exposure, frame, detector, band, s
     assert np.abs(error).max() < 2e-7  # mag; the issue asks for 1e-5
 
 
-def test_focal_plane_coordinate_is_v2_in_arcmin(make_exposure):
-    model = make_exposure("NRCALONG", "F444W")
-    u = coordinate(model, "focal_plane", ((10.0, 0.0), 90.0))
-    v2, _ = model.meta.wcs.get_transform("detector", "v2v3")(300.0, 1700.0)
-    assert u(300.0, 1700.0) == pytest.approx((v2 - 10.0) / 60)
-    assert u(1700.0, 300.0) < u(300.0, 1700.0)  # V2 decreases with x
-
-
 @pytest.mark.parametrize("frame", GRADIENTS)
 def test_a_subarray_has_the_coordinate_of_its_place_in_the_full_frame(make_exposure, frame):
     full, part = make_exposure(), make_exposure(subarray=(701, 401, 64, 48))

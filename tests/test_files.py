@@ -13,7 +13,6 @@ from jwst_modfix import files
 from jwst_modfix.errors import OutputError
 from jwst_modfix.files import (
     check_writable,
-    find_existing,
     identify,
     locate,
     part_folder,
@@ -128,13 +127,6 @@ def test_a_folder_is_made_and_tried(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file: cannot be written to: File exists$"):
         check_writable(tmp_path / "file")
-
-
-def test_a_link_that_leads_nowhere_exists(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    (tmp_path / "file").write_text("")
-    names = ["link", "nothing", "file"]
-    assert find_existing([tmp_path / name for name in names]) == [str(tmp_path / name) for name in ("link", "file")]
 
 
 def test_a_working_directory_that_was_removed_is_named(tmp_path, monkeypatch):

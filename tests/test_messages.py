@@ -52,7 +52,7 @@ def test_each_message_that_is_explained_exists(quote):
     ],
 )
 def test_many_problems_are_listed_one_a_line(count, lines):
-    error = ReferenceTableError("list.csv", [f"row {n} is bad" for n in range(1, count + 1)])
+    error = ReferenceTableError("list.csv", [f"row {n} is bad" for n in range(1, count + 1)] + ["row 1 is bad"])
     assert error.lines == lines
     assert str(error).count("row ") == count
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # as workers do

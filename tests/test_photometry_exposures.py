@@ -234,19 +234,6 @@ def test_the_cache_knows_the_limit_the_places_and_the_aperture(exposures, epochs
     assert_same(*(measure_sources(headers, epochs, sources, cache=one) for one in (cache, None)))
 
 
-@pytest.fixture
-def pixels_read(monkeypatch):
-    """The names of exposures whose pixels are read."""
-    read = []
-
-    def counted(header):
-        read.append(header.name)
-        return read_frame(header)
-
-    monkeypatch.setattr(forced, "read_frame", counted)
-    return read
-
-
 def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photometry, pixels_read, tmp_path):
     headers, cache = exposures[0], Cache(tmp_path / "cache")
     assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
@@ -254,10 +241,3 @@ def test_what_was_measured_once_is_not_measured_again(exposures, epochs, photome
     pixels_read.clear()
     assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
     assert pixels_read == []
-
-    damaged = sorted(cache.folder.glob("measurements-*.npz"))[0]
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    assert_same(measure_exposures(headers, epochs, cache=cache), photometry)
-    assert len(pixels_read) == 1

@@ -15,7 +15,7 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.calibration import Photom, PhotomLine
-from jwst_modfix.table.rebase import Calibration, Change, read_calibration, rebase_table
+from jwst_modfix.table.rebase import Calibration, read_calibration, rebase_table
 from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Validity, ZeroPointRow
 
 REAL = Path(__file__).parents[1] / "docs" / "data" / "photmjsr_2023_2026.csv"
@@ -196,9 +196,12 @@ def test_a_baseline_whose_zero_points_were_not_0_in_the_mean_keeps_its_values(ca
 def test_a_correction_for_time_counts_at_the_date(calibrate, date, years):
     """Truth: the new PHOTMJSR of A is 2.1 / (1 - 0.02 t), t years of 365 days after MJD 59700 (2022-05-01)."""
     old, new = calibrate({"NRCA2": (2.0, 2.1)}, new_times={"timecoeff_linear": (0.02,)})
-    (row,) = rebase_table(table_of(point(), baseline=None), old, new, date=date).table.zero_points
+    done = rebase_table(table_of(point(), baseline=None), old, new, date=date).table
+    (row,) = done.zero_points
+    assert f"from from_NRCA2.fits to to_NRCA2.fits, at {date}" in done.meta["history"][-1]
     assert row.zero_point == pytest.approx(0.03 + change(2.0, 2.1 / (1 - 0.02 * years)), abs=1e-6)
-    assert row.photmjsr_date == date
+    assert row.photmjsr == pytest.approx(2.1 / (1 - 0.02 * years), rel=1e-6)
+    assert (row.photmjsr_date, row.photom) == (date, "to_NRCA2.fits")
     own = table_of(point(photmjsr=2.0, photmjsr_date=date), baseline=None)
     assert rebase_table(own, old, new).table.zero_points == (row,), "the date of the row itself is the default"
     other = table_of(point(photmjsr=2.0, photmjsr_date="2023-01-01"), baseline=None)
@@ -498,17 +501,6 @@ def test_the_command_carries_a_table_and_says_what_is_no_longer_needed(modfix, t
     swapped = [word.replace("from_", "x_").replace("to_", "from_").replace("x_", "to_") for word in words]
     assert "the order is wrong" in modfix("rebase", "t.asdf", *swapped, "-o", "other.asdf", status=1)
     assert not Path("other.asdf").exists()
-
-
-@pytest.mark.parametrize(
-    ("value", "slope", "is_needed"),
-    [(0.0005, None, False), (-0.002, None, True), (0.0005, -0.004, True), (-0.0005, 0.0005, False)],
-)
-def test_what_is_within_its_error_of_0_is_no_longer_needed(value, slope, is_needed):
-    """Truth: errors of 1 mmag, and of 1 mmag/arcmin."""
-    more = {} if slope is None else {"slope": slope, "slope_error": 0.001}
-    row = offset("long", "F444W", value, **more)
-    assert Change(row, row).is_needed == is_needed
 
 
 def test_folders_of_files_are_read(modfix, tmp_path, calibrate):

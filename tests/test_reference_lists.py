@@ -399,19 +399,6 @@ def test_tables_with_other_separators_or_no_rows_are_refused_by_what_they_are(mo
     assert words in modfix("convert", "list.csv", "list.asdf", status=1)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("list.csv", "list.asdf", "--drop-slope"),
-        ("list.csv", "list.asdf", "--wcs", "a.fits"),
-        ("packaged", "list.ecsv", "--context", "jwst_1293.pmap"),
-    ],
-)
-def test_an_option_that_has_no_effect_is_refused(modfix, tmp_path, words):
-    (tmp_path / "list.csv").write_text("detector,filter,zero_point\nNRCA1,F115W,0.05\n")
-    assert f"{words[2]}: has no effect on this conversion" in modfix("convert", *words, status=2)
-
-
 def test_the_context_of_a_table_is_not_replaced_by_an_option_without_a_word(modfix, folder):
     write("mine", (point(),), baseline=None)
     modfix("convert", "mine.asdf", "mine.ecsv")

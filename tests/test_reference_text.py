@@ -119,8 +119,3 @@ def test_only_regular_files_are_opened(tmp_path, kind):
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with time_limit(5), pytest.raises(ReferenceTableError, match="mine.asdf: is not a regular file"):
         read_tree(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ReferenceTableError, match="nowhere.asdf: cannot be read: No such file"):
-        read_tree(tmp_path / "nowhere.asdf")

@@ -21,7 +21,6 @@ from jwst_modfix.report.figures import (
     plot_residual_map,
     plot_sky_map,
 )
-from jwst_modfix.text import format_measured
 
 LONG, SHORT = ROWS["F444W"], ROWS["F200W"]
 SHIFT = 0.002  # arcsec: centroids of the second epoch are that far to the east
@@ -148,21 +147,6 @@ def test_the_page_compares_with_other_methods(page, derivation):
     assert value == pytest.approx(1e3 * SHORT.offset, abs=3 * error)
     ratios = [line for line in lines if line.startswith("Errors of the bootstrap")]
     assert f"slope[long] {derivation.bands[1].bootstrap.ratio[1]:.2f}" in ratios[1]
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "words"),
-    [
-        (-0.0523, 0.0006, "-52.3 ± 0.6 mmag"),
-        (0.01234, 0.00028, "+12.34 ± 0.28 mmag"),
-        (-0.00001, 0.0006, "+0.0 ± 0.6 mmag"),
-        (None, None, "-"),
-        (float("nan"), float("nan"), "-"),
-    ],
-)
-def test_measured_numbers(value, error, words):
-    """Truth: language.md; no negative zero."""
-    assert format_measured(value, error) == words
 
 
 def test_warnings_failures_and_counts_of_one(derivation, tmp_path):

@@ -13,9 +13,7 @@ from lxml import html
 from matplotlib.figure import Figure
 from report_page import Page, write_report
 
-from jwst_modfix.report.content import collect_points
 from jwst_modfix.report.figures import draw_band, plot_residual_map
-from jwst_modfix.report.page import choose_points
 
 SHORT = ROWS["F200W"]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -86,18 +84,6 @@ def test_points_have_their_state_and_exposure(derivation, plotted, path):
     first = np.asarray(derivation.photometry.exposures["mjd"])[plotted["exposure"]]
     assert (np.diff(plotted["order"][np.argsort(first, kind="stable")]) >= 0).all(), "exposures are in order of time"
     assert plotted["time"] == pytest.approx(first - first.min(), abs=1e-4)
-
-
-def test_points_are_thinned_by_whole_sources_and_outliers_stay(derivation):
-    (band,) = derivation.bands
-    points = {band.name: collect_points(derivation, band)}
-    everything = points[band.name]
-    rows = choose_points(points, most=120)[band.name]
-    assert 100 < len(rows) <= 120
-    shown = np.unique(everything["source"][rows])
-    assert len(rows) == np.count_nonzero(np.isin(everything["source"], shown))
-    assert set(everything["source"][np.isin(everything["reason"], ("outlier", "variable"))]) <= set(shown)
-    assert len(choose_points(points)[band.name]) == len(everything)
 
 
 def test_correlations_and_errors_are_those_of_the_covariance(page, derivation):

@@ -72,14 +72,6 @@ def test_offset_error_chi2_and_dof_of_two_detectors():
     assert (solution.n_measurements, solution.n_sources, solution.dof) == (80, 40, 39)
 
 
-@pytest.mark.parametrize("n", [8, 10, 25])
-def test_errors_grow_by_students_factor(n):
-    """Truth: n equal sources, so that 8 sources give sqrt(7 / 5)."""
-    m = pairs_of(np.linspace(0.01, 0.03, n), (0.004, 0.003))
-    error = fit(m, robust=False, scatter=False, min_sources=8).value("offset[1]")[1]
-    assert error == pytest.approx(0.005 / np.sqrt(n) * np.sqrt((n - 1) / (n - 3)), rel=1e-9)
-
-
 def test_scatter_and_chi2_of_residuals_of_one_size():
     """Truth: differences +-4 mmag about the offset; Huber's Proposal 2 sets their mean square to E[psi^2]."""
     n, size, error = 40, 0.004, 0.001
@@ -270,19 +262,6 @@ def test_reserved_sources_add_the_errors_of_both():
     assert left.sigmas == pytest.approx(left.residual / np.hypot(error, solution.value("offset[1]")[1]), rel=1e-3)
 
 
-def test_a_bootstrap_draw_is_the_mean_of_its_sources():
-    """Truth: sum c d / sum c, with the copies c of the generator; the ratio is their scatter over the error."""
-    n, draws = 12, 40
-    difference = 0.02 + 0.003 * np.random.default_rng(9).standard_normal(n)
-    solution = fit(pairs_of(difference, (0.003, 0.003)), robust=False, scatter=False)
-    found = bootstrap_sources(solution, np.random.default_rng(10), draws)
-    copies = np.random.default_rng(10).poisson(1.0, (draws, n))
-    expected = copies @ difference / copies.sum(axis=1)
-    assert found.names == ("offset[1]",)
-    np.testing.assert_allclose(found.draws[:, 0], expected, rtol=1e-9)
-    assert found.ratio[0] == pytest.approx(expected.std(ddof=1) / solution.value("offset[1]")[1], rel=1e-6)
-
-
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("offset", "error", "significant"), [(0.0195, 0.01, False), (0.0197, 0.01, True)])
 def test_epoch_terms_are_significant_at_95_percent(offset, error, significant, sign):
@@ -393,8 +372,11 @@ def test_correlated_epoch_terms_are_both_fitted():
     assert {status.term.name for status in solution.status if status.is_fitted} == {"offset[1]", "epoch[1]", "epoch[2]"}
 
 
-def test_bootstrap_draws_of_an_epoch_term():
-    """Truth: half the sum and half the difference of the patches' means, with the copies of the generator."""
+def test_bootstrap_draws_are_of_sources():
+    """Truth: half the sum and half the difference of the patches' means, with the copies of the generator.
+
+    The ratio is the scatter of the draws over the error.
+    """
     n, draws = 30, 40
     p, q = 0.03 + 0.002 * RNG.standard_normal(n), -0.01 + 0.003 * RNG.standard_normal(n)
     solution = fit(patches(p, q, 0.003), robust=False, scatter=False)
@@ -404,6 +386,8 @@ def test_bootstrap_draws_of_an_epoch_term():
     assert found.names == ("offset[1]", "epoch[1]")
     expected = np.stack([means[0] - means[1], means[0] + means[1]], axis=1) / 2
     np.testing.assert_allclose(found.draws, expected, rtol=1e-7)
+    errors = [solution.value(name)[1] for name in found.names]
+    np.testing.assert_allclose(found.ratio, expected.std(axis=0, ddof=1) / errors, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")

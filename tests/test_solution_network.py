@@ -34,13 +34,6 @@ def test_few_sources_are_not_rejected_for_scattering_less_than_their_errors():
         assert not (solution.rejected >= OUTLIER).any()
 
 
-def test_epoch_terms_that_are_fixed_to_zero():
-    m = simulate(np.random.default_rng(23), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW))
-    assert fit(m, time_term="zero").epoch_terms() == {0: (0.0, 0.0), 1: (0.0, 0.0), 2: (0.0, 0.0)}
-    value, error = fit(m, time_term="fit").epoch_terms()[1]
-    assert abs(value - EPOCHS[1]) < 4 * error < 0.003
-
-
 def test_order_of_measurements_does_not_matter():
     m = simulate(np.random.default_rng(25), replace(TABLE_2_LW, epoch=EPOCHS), Survey(arrays=LW, **HARD))
     shuffled = m.select(np.random.default_rng(0).permutation(len(m)))

@@ -14,18 +14,6 @@ from jwst_modfix.fitting.pairs import solve_pairs
 MAD_TO_SIGMA = 1 / norm.isf(0.25)  # half of a normal distribution is within its MAD
 
 
-def test_equations_7_and_8_on_exact_numbers():
-    """Truth: Delta_p = t + Delta_AB and Delta_q = t - Delta_AB, without noise."""
-    truth = Truth(offset={"1": 0.02}, epoch=(0.0, 0.007))
-    survey = Survey(rolls=(0.0, 180.0), arrays=("1",), error=(1e-6, 1e-6))
-    (pair,) = solve_pairs(simulate(np.random.default_rng(1), truth, survey))["1"].pairs
-    assert pair.epochs == (0, 1)
-    assert pair.median_p == pytest.approx(0.027, abs=1e-5)
-    assert pair.median_q == pytest.approx(-0.013, abs=1e-5)
-    assert pair.offset == pytest.approx(0.02, abs=1e-5)
-    assert pair.time == pytest.approx(0.007, abs=1e-5)
-
-
 def test_equations_9_and_10_on_exact_numbers():
     """Truth: Delta_p = k d + Delta_AB, so that the median is not Delta_AB, and the joint fit is."""
     truth = Truth(offset={"long": -0.01654}, slope={"long": 0.00433})

@@ -21,9 +21,8 @@ from report_page import undrawn, write_report
 from jwst_modfix import ModuleOffsetDeriveStep, ModuleOffsetModel, ModuleOffsetStep, derive, simulate
 from jwst_modfix.derivation.joined import read_measurements
 from jwst_modfix.errors import AssociationError, MeasurementsError, NoSolutionError, PhotometryError
-from jwst_modfix.photometry import forced
 from jwst_modfix.steps.associations import read_association
-from jwst_modfix.steps.module_offset_derive import _summarize, find_members
+from jwst_modfix.steps.module_offset_derive import _summarize
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
 OFFSET = 0.04  # mag: Delta_AB put in, array 1 in F200W
@@ -67,17 +66,10 @@ def f200w(folder):
 def write_association(folder, paths, product, **epochs):
     """Write an association of these files, and give its path."""
     members = [{"expname": str(path), "exptype": "science"} for path in paths]
-    for member, path in zip(members, paths, strict=True):
-        if epochs:
-            member["epoch"] = epochs[path.name[:16]]
-    content = {
-        "asn_type": "image3",
-        "asn_id": "a3001",
-        "asn_pool": "none",
-        "products": [{"name": product, "members": members}],
-    }
+    for member, path in zip(members, paths if epochs else (), strict=False):
+        member["epoch"] = epochs[path.name[:16]]
     target = folder / f"{product}_asn.json"
-    target.write_text(json.dumps(content))
+    target.write_text(json.dumps({"products": [{"name": product, "members": members}]}))
     return target
 
 
@@ -334,16 +326,6 @@ def test_an_unknown_choice_is_refused_in_python_too(name):
         derive(["no_such_file.fits"], **{name: "wrong"})
 
 
-def test_a_file_that_is_named_twice_is_one_member():
-    found = find_members(["a_cal.fits", "b_cal.fits", "a_cal.fits"])
-    assert ([path.name for path in found.paths], found.epochs) == (["a_cal.fits", "b_cal.fits"], (None, None))
-
-
-def test_an_input_that_names_no_files_is_refused():
-    with pytest.raises(AssociationError, match="input must be files, folders, .*; got int"):
-        ModuleOffsetDeriveStep.call(3)
-
-
 @pytest.mark.slow
 def test_derived_and_applied_offsets_leave_nothing(folder, derived, tmp_path):
     """Truth: 0 after the correction by the derived table."""
@@ -390,26 +372,19 @@ def test_offset_and_slope_of_table_2_are_recovered(
     assert list(tmp_path.glob("*_gradient_long.png"))
 
 
-@pytest.fixture
-def read(monkeypatch):
-    """The names of exposures whose pixels are read."""
-    names = []
-    read_frame = forced.read_frame
-    monkeypatch.setattr(forced, "read_frame", lambda header: names.append(header.name) or read_frame(header))
-    return names
-
-
-def test_the_cache_beside_the_association_serves_other_options_and_folders(folder, derived, tmp_path, read, caplog):
+def test_the_cache_beside_the_association_serves_other_options_and_folders(
+    folder, derived, tmp_path, pixels_read, caplog
+):
     """Truth: what a run without a cache gives; no pixels are read again."""
     association, options = str(folder / "both_asn.json"), {"faintest": 21.8, "fit_slope": "none", "report": False}
     assert not list(derived[0].glob("*_cache")), "not among the products"
     with caplog.at_level("INFO"):
         served = call(association, tmp_path / "one", **options)
-    assert read == []
+    assert pixels_read == []
     assert f"6 of 6 exposures from the cache {folder / 'both_modfix_cache'}" in caplog.text
     caplog.clear()
     expected = call(association, tmp_path / "two", cache="no", **options)
-    assert len(read) >= 6
+    assert len(pixels_read) >= 6
     assert served.table.rows == expected.table.rows
     assert "from the cache" not in caplog.text
 

@@ -17,7 +17,7 @@ from pair_of_exposures import CONFIG, FACTOR, assert_corrected, models_of, names
 from stdatamodels.jwst import datamodels
 from stpipe import config_parser, crds_client
 
-from jwst_modfix import ModuleOffsetModel, ModuleOffsetStep
+from jwst_modfix import ModuleOffsetStep
 from jwst_modfix.errors import ModuleOffsetError, NoSolutionError
 from jwst_modfix.table.file import PACKAGED_TABLE
 
@@ -39,12 +39,12 @@ def test_a_model_gives_a_model_and_is_left_alone(pair):
     assert pair[0].meta.photometry.instance == before.meta.photometry.instance
 
 
-@pytest.mark.parametrize("kind", [list, tuple, ModelContainer])
-def test_lists_and_containers_of_models(pair, kind):
+@pytest.mark.parametrize("kind", [list, tuple, ModelContainer, ModelLibrary])
+def test_several_models_are_copied(pair, kind):
     before = [model.copy() for model in pair]
     result = ModuleOffsetStep.call(kind(pair))
-    assert isinstance(result, ModelContainer if kind is ModelContainer else list)
-    assert_corrected(result, before)
+    assert isinstance(result, list if kind is tuple else kind)
+    assert_corrected(models_of(result) if kind is ModelLibrary else result, before)
     np.testing.assert_array_equal(pair[0].data, before[0].data)
 
 
@@ -68,15 +68,6 @@ def test_models_of_a_pipeline_that_share_arrays_are_corrected_once_each(pair):
     for model in (pair[0], other):
         np.testing.assert_allclose(model.data, truth.data * FACTOR, rtol=3e-7)
         np.testing.assert_allclose(model.err, truth.err * FACTOR, rtol=3e-7)
-
-
-def test_a_library_in_memory_is_copied(pair):
-    before = [model.copy() for model in pair]
-    library = ModelLibrary(pair)
-    result = ModuleOffsetStep.call(library)
-    assert isinstance(result, ModelLibrary)
-    assert_corrected(models_of(result), before)
-    np.testing.assert_array_equal(models_of(library)[0].data, before[0].data)
 
 
 def test_a_library_on_disk_is_copied(pair_folder, pair):
@@ -198,34 +189,11 @@ def test_members_that_are_no_science_members_are_left_alone(pair, kind):
     assert [model.meta.cal_step.instance.get("module_offset") for model in result] == [None, "COMPLETE"]
 
 
-@pytest.mark.parametrize("name", ["packaged", "~/mine.asdf", "$TABLES/mine.asdf", "mine.asdf"])
-def test_names_of_tables_are_expanded(pair_folder, pair, monkeypatch, name):
-    """Truth: the packaged table, under each of its names."""
-    shutil.copy(PACKAGED_TABLE, "mine.asdf")
-    monkeypatch.setenv("HOME", str(pair_folder))
-    monkeypatch.setenv("TABLES", str(pair_folder))
-    result = ModuleOffsetStep.call(pair[0], override_moduleoffset=name)
-    np.testing.assert_allclose(result.data, pair[0].data * FACTOR, rtol=3e-7)
-
-
 def test_the_undo_needs_no_table(pair, monkeypatch):
     corrected = ModuleOffsetStep.call(pair[0])
     monkeypatch.setenv("JWST_MODFIX_REFERENCE", "gone.asdf")
     undone = ModuleOffsetStep.call(corrected, inverse=True)
     np.testing.assert_allclose(undone.data, pair[0].data, rtol=3e-7)
-
-
-def test_a_table_that_names_no_calibration_is_applied_with_a_warning(pair, caplog):
-    model = ModuleOffsetModel(PACKAGED_TABLE)
-    model.instance["valid_for"] = {}
-    result = ModuleOffsetStep.call(pair[0], override_moduleoffset=model, configure_log=False)
-    assert result.meta.cal_step.module_offset == "COMPLETE"
-    assert "names no calibration in valid_for, and is applied to any" in caplog.text
-
-
-def test_nothing_to_apply_is_refused(pair):
-    with pytest.raises(ModuleOffsetError, match="apply_offset and apply_slope are both False"):
-        ModuleOffsetStep.call(pair[0], apply_offset=False, apply_slope=False)
 
 
 def test_a_hook_corrects_the_library_of_the_pipeline_in_place(pair):

@@ -4,7 +4,7 @@ import logging
 import random
 
 from jwst_modfix.apply.decide import Decision, summarize
-from jwst_modfix.text import align, show_progress
+from jwst_modfix.text import align
 
 OLD = "CRDS_CTX is jwst_1039.pmap, and table.asdf is valid for jwst_1130.pmap"
 
@@ -51,11 +51,3 @@ def test_one_exposure_needs_no_table(caplog):
 def test_columns_of_a_table_are_aligned():
     lines = align([["filter", "why"], ["F444W+F405N", "a long reason"], ["F200W", "b"]])
     assert [line.index(word) for line, word in zip(lines, ("why", "a long", "b"), strict=True)] == [13, 13, 13]
-
-
-def test_progress_off_a_terminal_is_ten_lines_that_name_the_stage(caplog, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    with caplog.at_level("INFO"):
-        assert list(show_progress(range(60), "Measuring sources")) == list(range(60))
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines == [f"Measuring sources: {n} of 60 exposures" for n in range(6, 61, 6)]

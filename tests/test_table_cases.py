@@ -45,14 +45,6 @@ def test_a_table_that_names_one_calibration_is_not_said_to_name_none(name, caplo
         assert "names no calibration in valid_for" in caplog.text
 
 
-@pytest.mark.parametrize("name", CALIBRATIONS)
-def test_each_part_of_the_validity_makes_another_table(name):
-    table = OffsetTable(rows=(row(),))
-    other = dataclasses.replace(table, valid_for=Validity(**{name: CALIBRATIONS[name]}))
-    assert table != other
-    assert table.digest != other.digest
-
-
 @pytest.mark.parametrize(
     ("first", "last", "words"),
     [(None, None, ""), (FIRST, FIRST, FIRST), (FIRST, LAST, f"{FIRST} to {LAST}"), (FIRST, None, f"{FIRST} to any"),
@@ -66,29 +58,6 @@ def test_both_ends_of_the_contexts_are_named(first, last, words):
 def test_all_names_of_files_are_described():
     described = describe_validity(Validity(photom=CALIBRATIONS["photom"], flat=CALIBRATIONS["flat"]))
     assert described == "photom a.fits, b.fits; flat c.fits, d.fits"
-
-
-@pytest.mark.parametrize(
-    "context", ["jwst_1130.pmap", "/crds/mappings/jwst_1130.pmap", " jwst_1130.pmap ", "jwst_01130.pmap"]
-)
-def test_a_context_is_known_by_its_number(context):
-    assert invalid(context=context) == ""
-
-
-@pytest.mark.parametrize(
-    "context", ["ajwst_1130.pmap", "jwst_1130.pmap.x", "jwst_1130", "jwst_11300.pmap", "jwst_113.pmap"]
-)
-def test_what_only_contains_the_name_of_a_context_is_another(context):
-    assert "CRDS_CTX is" in invalid(context=context)
-
-
-@pytest.mark.parametrize(("kind", "keyword"), [("photom", "R_PHOTOM"), ("flat", "R_FLAT")])
-@pytest.mark.parametrize("name", ["a_c.fits", "c.fits.gz", "C.fits", "x/d.fits", "c.fit"])
-def test_a_name_of_a_reference_file_is_whole(kind, keyword, name):
-    """Truth: c.fits alone is allowed, in any folder."""
-    valid_for = Validity(**{kind: ("b.fits", "c.fits")})
-    assert invalid(valid_for=valid_for, **{kind: "crds://c.fits"}) == ""
-    assert f"{keyword} is {name.rpartition('/')[2]}, and" in invalid(valid_for=valid_for, **{kind: name})
 
 
 @pytest.mark.parametrize("kind", ["photom", "flat"])
@@ -206,14 +175,6 @@ def test_an_unknown_error_gives_an_unknown_error_of_the_difference(errors):
     assert compare_tables(*tables).pairs[0].value.error is None
 
 
-@pytest.mark.parametrize("orders", [(1, 2), (2, 1)])
-def test_fields_of_two_orders_are_compared(orders):
-    """Truth: P_1(xi) has a mean square of 1/3, P_2(eta) of 1/5; 2 mmag and 5 mmag, in one field each."""
-    fields = {1: Field(1, ((0.0, 0.0), (0.002,))), 2: Field(2, ((0.0, 0.0, 0.005), (0.0, 0.0), (0.0,)))}
-    tables = [OffsetTable(rows=(point(field=fields[order]),), baseline=None) for order in orders]
-    assert compare_tables(*tables).pairs[0].field == pytest.approx((0.002**2 / 3 + 0.005**2 / 5) ** 0.5)
-
-
 def test_rows_and_kinds_of_only_one_table_are_told_apart():
     tables = OffsetTable(rows=(row("1"), row("2", "F150W"))), OffsetTable(rows=(row("1"), point(filter="F150W")))
     for first, second in (tables, tables[::-1]):
@@ -250,19 +211,7 @@ def test_columns_of_rows_are_shown_where_a_row_fills_them():
     )
     lines = describe_table(OffsetTable(rows=rows, baseline=None), "t.asdf")
     head, plain, full = (line.split() for line in lines if "NRCB" in line or line.startswith("detector"))
-    assert head == [
-        "detector",
-        "filter",
-        "pupil",
-        "subarray",
-        "zero",
-        "point",
-        "[mmag]",
-        "field",
-        "[mmag",
-        "rms]",
-        "group",
-    ]
+    assert " ".join(head) == "detector filter pupil subarray zero point [mmag] field [mmag rms] group"
     assert plain == ["NRCB1", "F200W", "CLEAR", "+10.00"]
     assert full == ["NRCB2", "F200W", "CLEAR", "SUB160", "+10.00", "order", "1,", "17.3", "±", "2.0", "0"]
 
@@ -391,13 +340,3 @@ def test_a_value_of_0_is_not_an_absent_one(name, value):
     assert absent != given
     assert absent.digest != given.digest
     assert getattr(given.rows[0], name) == value
-
-
-@pytest.mark.parametrize("name", ["slope", "direction"])
-def test_a_slope_or_direction_of_0_is_not_an_absent_one(name):
-    sloped = {"slope": 0.0, "slope_error": 0.0}
-    one, other = ({}, sloped) if name == "slope" else (sloped, sloped | {"direction": 0.0})
-    first, second = (OffsetTable(rows=(row(**more),), gradient=FOCAL) for more in (one, other))
-    assert first != second
-    assert first.digest != second.digest
-    assert second.direction(second.rows[0]) == (90.0 if name == "slope" else 0.0)

@@ -233,10 +233,11 @@ def test_another_table_of_the_same_name_is_another_job(monkeypatch):
     changed = dataclasses.replace(table, rows=(other, *table.rows[1:]))
     assert Correction(table=table).identity == Correction(table=dataclasses.replace(table)).identity
     assert Correction(table=table).identity != Correction(table=changed).identity
-    changes = ({"table": dataclasses.replace(table, name="other")}, {"apply_offset": False}, {"apply_slope": False},
-               {"inverse": True}, {"on_invalid": "error", "on_missing": "error", "on_nothing": "error"})  # fmt: skip
+    changes = ({"table": dataclasses.replace(table, name="other")}, {"table": dataclasses.replace(table, baseline="A")},
+               {"table": None}, {"apply_offset": False}, {"apply_slope": False}, {"inverse": True},
+               {"on_invalid": "error", "on_missing": "error", "on_nothing": "error"})  # fmt: skip
     found = [Correction(**{"table": table} | change).identity for change in changes]
-    assert len(set(found)) == 5
+    assert len(set(found)) == 7
     assert found[-1] == Correction(table=table).identity, "the outputs are the same"
     monkeypatch.setattr("jwst_modfix.apply.decide._VERSION", "0.0")
     assert Correction(table=table).identity not in found

@@ -52,12 +52,10 @@ def _read_epoch_term(text):
 def _split(text, rule, names, sizes, choices=None):
     """Split text into a number of names, the first of which has choices, and numbers."""
     parts = text.split(":")
-    if len(parts) not in sizes or (choices and parts[0] not in choices):
-        raise ValueError(rule)
-    try:
-        return parts[:names], [float(part) for part in parts[names:]]
-    except ValueError:
-        raise ValueError(rule) from None
+    with contextlib.suppress(ValueError):
+        if len(parts) in sizes and (not choices or parts[0] in choices):
+            return parts[:names], [float(part) for part in parts[names:]]
+    raise ValueError(rule)
 
 
 def _read_subarray(text):
@@ -139,9 +137,8 @@ def simulate_command(output, quiet, field, seed, context, subarray, psf, wavefro
 
     epochs = _plan_epochs(**options("epochs", "dates", "rolls", "ra", "dec"))
     exposures = _plan_exposures(epochs, **options("filters", "arrays", "dithers"), duration=given["exposure_time"])
-    if isinstance(subarray, str):
-        for detector in dict.fromkeys(exposure.geometry.detector for exposure in exposures):
-            simulate.named_subarray(subarray, detector)
+    for exposure in exposures if isinstance(subarray, str) else ():
+        simulate.named_subarray(subarray, exposure.geometry.detector)
     if wavefront and psf != "diffraction":
         raise click.UsageError("--wavefront: only together with --psf diffraction")
     rms = dict(zip("AB", wavefront or (60.0, 80.0), strict=True))

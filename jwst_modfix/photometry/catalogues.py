@@ -59,9 +59,14 @@ def read_catalogues(paths: Iterable[str | Path], headers: Sequence[ExposureHeade
     if len({part["source"].dtype.kind in "iu" for part in parts}) > 1:
         parts = [part | {"source": part["source"].astype(str)} for part in parts]
     columns = join_columns(parts)
-    names, columns["source"] = np.unique(columns["source"], return_inverse=True)
-    _check_sources(columns, names, headers, ", ".join(str(path) for path in paths))
-    _unify_places(columns)
+    names, first, columns["source"] = np.unique(columns["source"], return_index=True, return_inverse=True)
+    _check_sources(columns, first, names, headers, ", ".join(str(path) for path in paths))
+    # Each source gets one place on the sky, that of its first row.
+    brightest = np.full(len(first), -np.inf)
+    np.maximum.at(brightest, columns["source"], columns["flux"])
+    ra, dec = columns["RA"][first], columns["Dec"][first]
+    places = {"RA": ra, "Dec": dec, "isolation": measure_isolation(ra, dec, brightest)}
+    columns |= {name: values[columns["source"]] for name, values in places.items()}
     unknown = np.full(len(columns["source"]), np.nan)
     columns |= {"sky": unknown, "compactness": unknown, "masked": np.zeros(len(unknown))}
     columns["flags"] = np.where(columns["flux"] > 0, 0, int(Flag.NEGATIVE))
@@ -89,7 +94,13 @@ def _read_rows(path, headers):
         _refuse_outside(path, header, rows, x, y)
         ra, dec = geometry.to_sky(x, y) if pixels else given
         if pixels and {"RA", "Dec"} <= set(table.colnames):
-            _refuse_apart(path, header, rows, (ra, dec), [_numbers(path, table, name)[rows] for name in ("RA", "Dec")])
+            apart = np.hypot(*offsets_on_sky(*(_numbers(path, table, name)[rows] for name in ("RA", "Dec")), ra, dec))
+            if (wrong := ~(apart <= _SAME_PLACE)).any():  # of a mosaic, or another exposure
+                row = int(np.argmax(wrong))
+                raise PhotometryError(
+                    f"{path}: x, y must be pixels of the exposure, where RA, Dec are; those of row {rows[row] + 1} are "
+                    f"{apart[row]:.1f} arcsec apart in {header.name}"
+                )
         found = (x + header.corner[0], y + header.corner[1], ra, dec, *geometry.to_v2v3(x, y))
         for name, values in zip(columns, found, strict=True):
             columns[name][rows] = values
@@ -146,19 +157,15 @@ def _numbers(path, table, name):
     """Read a column as finite numbers, in our unit."""
     column = _column(path, table, name)
     try:
-        factor = 1.0 if column.unit is None or name not in _UNITS else _factor(Unit(column.unit), _UNITS[name])
+        unit = Unit(column.unit or _UNITS[name])
+        if getattr(unit, "physical_unit", None) == AB:  # that of magnitudes may be mag(AB)
+            unit = unit.function_unit
+        factor = unit.to(_UNITS[name])
         values = np.ma.filled(np.ma.masked_array(column, dtype=float), np.nan) * factor
     except (UnitConversionError, TypeError, ValueError) as error:
         raise PhotometryError(f"{path}: column {name} must hold numbers, in {_UNITS[name]}: {error}") from error
     _refuse(path, name, ~np.isfinite(values), "be finite", values)
     return values
-
-
-def _factor(unit, ours):
-    """Find the factor from a column's unit to ours; the unit of magnitudes may be AB."""
-    if getattr(unit, "physical_unit", None) == AB:
-        unit = unit.function_unit
-    return unit.to(ours)
 
 
 def _texts(path, table, name):
@@ -171,8 +178,7 @@ def _texts(path, table, name):
     absent, values, count = absent[rows], values[rows], np.diff(rows, append=len(values))
     values = np.char.decode(values, "latin-1") if values.dtype.kind == "S" else np.ascontiguousarray(values, dtype=str)
     _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values), rows)
-    # Characters as numbers.
-    wide = (values.view(np.uint32).reshape(len(values), -1) > 127).any(axis=1)
+    wide = np.array([not text.isascii() for text in values.tolist()], bool)
     _refuse(path, name, wide, "be ASCII", values, rows)
     return values, count
 
@@ -186,15 +192,16 @@ def _refuse(path, name, wrong, rule, values, rows=None):
 
 def _find_exposures(path, table, headers):
     """Find the exposure of each row, by column or else by the catalogue's name."""
+    stems, places = [_stem(header.name) for header in headers], {}
     if "exposure" not in table.colnames:
-        found = [k for k, header in enumerate(headers) if _stem(path.name).startswith(_root(header.name))]
+        roots = [stem.rpartition("_")[0] or stem for stem in stems]  # without a product suffix such as _cal
+        found = [k for k, root in enumerate(roots) if _stem(path.name).startswith(root)]
         if len(found) == 1:
             return np.full(len(table), found[0])
         raise PhotometryError(
             f"{path}: must have the column exposure, or the name of one member as its own; "
             f"it has {', '.join(table.colnames)}"
         )
-    places, stems = {}, [_stem(header.name) for header in headers]
     names, count = _texts(path, table, "exposure")
     for name, row in zip(names.tolist(), np.cumsum(count) - count + 1, strict=True):
         if name in places:
@@ -215,11 +222,6 @@ def _stem(name):
     return Path(name).stem if Path(name).suffix in _FORMATS else name
 
 
-def _root(name):
-    """Find the beginning of a file's name without a product suffix such as _cal."""
-    return _stem(name).rpartition("_")[0] or _stem(name)
-
-
 def _refuse_outside(path, header, rows, x, y):
     """Refuse positions off the exposure: of another one, in hours, or of a mosaic."""
     ny, nx = header.shape
@@ -232,17 +234,6 @@ def _refuse_outside(path, header, rows, x, y):
         )
 
 
-def _refuse_apart(path, header, rows, found, given):
-    """Refuse pixels that differ from RA and Dec: of a mosaic, or another exposure."""
-    apart = np.hypot(*offsets_on_sky(*given, *found))
-    if not (apart <= _SAME_PLACE).all():
-        worst = int(np.argmax(~(apart <= _SAME_PLACE)))
-        raise PhotometryError(
-            f"{path}: x, y must be pixels of the exposure, where RA, Dec are; those of row {rows[worst] + 1} are "
-            f"{apart[worst]:.1f} arcsec apart in {header.name}"
-        )
-
-
 def _fluxes(path, table):
     """Read fluxes and errors [Jy], from those columns or from magnitudes."""
     name, error = _demand(path, table, ("mag", "mag_error"), ("flux", "flux_error"))
@@ -251,17 +242,18 @@ def _fluxes(path, table):
     if name == "mag":
         wrong = np.abs(values) > _FAINTEST
         _refuse(path, name, wrong, f"be within {_FAINTEST:g} mag; leave rows out that were not measured", values)
-    flux = values if name == "flux" else to_flux(values)
-    typical = np.median(flux)
+        flux = to_flux(values)
+        values, errors = flux, flux * errors / MAG_PER_FRACTION
+    typical = np.median(values)
     if typical > to_flux(_BRIGHTEST):
         raise PhotometryError(
             f"{path}: column {name} must be in {'AB mag' if name == 'mag' else 'Jy, or have its unit'}; its median is "
             f"{to_magnitudes(typical, typical)[0]:.1f} mag AB, and no star brighter than {_BRIGHTEST} can be measured"
         )
-    return (values, errors) if name == "flux" else (flux, flux * errors / MAG_PER_FRACTION)
+    return values, errors
 
 
-def _check_sources(columns, names, headers, paths):
+def _check_sources(columns, first, names, headers, paths):
     """Refuse names that two sources share, as numbers that restart in each exposure."""
     source, exposure = columns["source"], columns["exposure"]
     order = np.lexsort([exposure, source])
@@ -272,8 +264,7 @@ def _check_sources(columns, names, headers, paths):
             f"{paths}: a source must have one row in an exposure; '{names[source[row]]}' has more in "
             f"{headers[exposure[row]].name}"
         )
-    first = np.unique(source, return_index=True)[1][source]
-    ra, dec = columns["RA"], columns["Dec"]
+    first, ra, dec = first[source], columns["RA"], columns["Dec"]
     apart = np.hypot(*offsets_on_sky(ra[first], dec[first], ra, dec))
     if (apart > _SAME_PLACE).any():
         row = int(np.argmax(apart > _SAME_PLACE))
@@ -282,14 +273,3 @@ def _check_sources(columns, names, headers, paths):
             f"{paths}: a source must be at one place on the sky, within {_SAME_PLACE} arcsec; "
             f"'{names[source[row]]}' is {apart[row]:.1f} arcsec apart in {where}"
         )
-
-
-def _unify_places(columns):
-    """Give each source one sky position, that of its first row, and its isolation."""
-    first = np.unique(columns["source"], return_index=True)[1]
-    brightest = np.full(len(first), -np.inf)
-    np.maximum.at(brightest, columns["source"], columns["flux"])
-    ra, dec = columns["RA"][first], columns["Dec"][first]
-    isolation = measure_isolation(ra, dec, brightest)
-    for name, values in (("RA", ra), ("Dec", dec), ("isolation", isolation)):
-        columns[name] = values[columns["source"]]

@@ -122,11 +122,7 @@ def join_columns(parts: Sequence[dict]) -> dict[str, np.ndarray]:
 
 
 def combine_parts(
-    parts: Sequence[dict],
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    skies: ArrayLike,
-    shifts: ArrayLike,
+    parts: Sequence[dict], headers: Sequence[ExposureHeader], epochs: Epochs, skies: ArrayLike, shifts: ArrayLike
 ) -> Photometry:
     """Combine columns of measurements; refuse exposures that share no source."""
     # The column `exposure` is the place among the headers. Values of whole exposures are added as columns.

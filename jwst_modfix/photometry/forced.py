@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
 from jwst_modfix.errors import PhotometryError
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Known, Workers
-from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, to_flux, to_magnitudes
+from jwst_modfix.photometry.columns import Flag, Photometry, combine_parts, join_columns, to_flux, to_magnitudes
 from jwst_modfix.photometry.frames import Epochs, ExposureHeader, Frame, read_frame, shift_on_sky
 from jwst_modfix.photometry.source_list import (
     MEDIAN_LOSS,
@@ -86,17 +87,11 @@ def default_aperture(channel: str) -> Aperture:
     return Aperture(radius=radius, inner=2.5 * radius, outer=4.0 * radius)
 
 
-def find_sources(
-    headers: Sequence[ExposureHeader],
-    *,
-    faintest: float = FAINTEST,
-    progress: Callable = iter,
-    workers: Workers = THIS_PROCESS,
-    cache: Cache | None = None,
-) -> SourceList:
+def find_sources(headers: Sequence[ExposureHeader], *, faintest: float = FAINTEST, **running: Any) -> SourceList:
     """Find the sources in as few exposures as cover the sky in each band."""
-    jobs = [(header, faintest, cache) for header in choose_exposures(headers)]
-    sources = merge_detections(_run(_detect_exposure, jobs, workers, progress, cache))
+    # `running` has progress, workers and cache, as below.
+    jobs = [(header, faintest) for header in choose_exposures(headers)]
+    sources = merge_detections(_run(_detect_exposure, jobs, **running))
     bright = sources.flux >= to_flux(faintest)
     if not bright.any():
         raise PhotometryError(
@@ -107,19 +102,12 @@ def find_sources(
 
 
 def measure_sources(
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    sources: SourceList,
-    *,
-    progress: Callable = iter,
-    workers: Workers = THIS_PROCESS,
-    cache: Cache | None = None,
+    headers: Sequence[ExposureHeader], epochs: Epochs, sources: SourceList, **running: Any
 ) -> Photometry:
     """Measure a list of sources in every exposure that covers them."""
     near = [sources.rows_near(header) for header in headers]
-    jobs = [(header, sources[rows], default_aperture(header.channel), cache)
-            for header, rows in zip(headers, near, strict=True)]  # fmt: skip
-    measured = _run(_measure_exposure, jobs, workers, progress, cache)
+    jobs = [(one, sources[rows], default_aperture(one.channel)) for one, rows in zip(headers, near, strict=True)]
+    measured = _run(_measure_exposure, jobs, **running)
     skies, shifts = ([one.pop(name) for one in measured] for name in ("level", "shift"))
     for number, (rows, one) in enumerate(zip(near, measured, strict=True)):
         one["source"] = rows[one["source"]]
@@ -129,9 +117,10 @@ def measure_sources(
     return combine_parts(measured, headers, epochs, skies, shifts)
 
 
-def _run(function, jobs, workers, progress, cache):
+def _run(function, jobs, *, progress: Callable = iter, workers: Workers = THIS_PROCESS, cache: Cache | None = None):
     """Run a job for each exposure, its first argument; log how many were cached."""
-    headers = [header for header, *_ in jobs]
+    jobs = [(*job, cache) for job in jobs]
+    headers = [job[0] for job in jobs]
     with contextlib.closing(workers.map(function, jobs, [header.name for header in headers])) as results:
         found = [result for _, result in zip(progress(headers), results, strict=True)]
     if known := sum(is_known for is_known, _ in found):
@@ -183,9 +172,7 @@ def measure_frame(frame: Frame, sources: SourceList, aperture: Aperture) -> dict
 
 def _find_pointing_error(frame, image, sources):
     """Find the WCS shift against the list from bright sources, east, north [arcsec]."""
-    noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])
-    if not np.isfinite(noise):
-        return 0.0, 0.0
+    noise = np.median(frame.err[::8, ::8][~frame.bad[::8, ::8]])  # nothing is above NaN
     _, x, y = find_connected(image, _BRIGHT * noise).measure(image)
     if not len(x):
         return 0.0, 0.0
@@ -218,8 +205,7 @@ def measure_fluxes(
     """Measure flux = sum(w (data - sky) AREA) PIXAR_SR, w each pixel's share inside."""
     # `scale` has the matrices from pixels to arcsec on the sky. Result: columns of the table of measurements.
     pieces = [slice(first, first + _AT_ONCE) for first in range(0, max(len(x), 1), _AT_ONCE)]
-    parts = [_measure(frame, x[piece], y[piece], scale[piece], aperture) for piece in pieces]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return join_columns([_measure(frame, x[piece], y[piece], scale[piece], aperture) for piece in pieces])
 
 
 class _Pixels:
@@ -242,10 +228,6 @@ class _Pixels:
     def take(self, array):
         """Read an array of the frame; any of its values outside of it."""
         return array.take(self._index, mode="clip")
-
-    def as_stamps(self, values):
-        """Bring values in rows and columns, (n, ny, nx)."""
-        return values.reshape(len(values), 2 * self.half + 1, -1)
 
 
 def _measure(frame, x, y, scale, aperture):
@@ -355,9 +337,10 @@ def _fill_masked(near, image, good, lost, width):
     source, pixel = np.nonzero(lost)
     if not source.size:
         return
+    stamps = len(image), 2 * near.half + 1, -1
     place = [-near.dy[source, pixel] - near.dy[source, 0], -near.dx[source, pixel] - near.dx[source, 0]]
     weights, values = (
-        map_coordinates(near.as_stamps(array.astype(float)), [source, *place], order=1, mode="grid-constant")
+        map_coordinates(array.astype(float).reshape(stamps), [source, *place], order=1, mode="grid-constant")
         for array in (good, image)
     )  # 0 outside of the window
     values /= np.where(weights > 0, weights, 1)

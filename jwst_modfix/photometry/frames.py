@@ -13,7 +13,7 @@ from gwcs import WCS
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetError, PhotometryError
-from jwst_modfix.exposure import DetectorNames, OpenExposure, open_exposure
+from jwst_modfix.exposure import DetectorNames, open_exposure
 from jwst_modfix.files import file_state
 from jwst_modfix.jobs import THIS_PROCESS, Workers
 from jwst_modfix.table.validity import base_name, explain_failed, find_failed, photmjsr_agrees
@@ -25,6 +25,8 @@ _NEWTON_STEPS = 2
 _MARGIN = 100.0  # pixels around the array within which the inverse is improved
 _REQUIRED = (("filter", "FILTER"), ("pupil", "PUPIL"), ("pixar_sr", "PIXAR_SR"), ("roll", "PA_V3"), ("mjd", "EXPMID"))
 GAP_DAYS, ROLL_TOLERANCE = 30.0, 5.0  # day, deg: of the exposures of one epoch, unless others are given
+_IDENTITY = ("start", "program_number", "observation_number", "visit_number", "visit_group", "sequence_id",
+             "activity_id", "exposure_number")  # fmt: skip
 _CALIBRATION = (("context", "CRDS_CTX"), ("photom", "R_PHOTOM"), ("flat", "R_FLAT"))
 _JANSKY_PER_MJY = 1e6
 _CELL = 4.0  # arcsec
@@ -100,10 +102,42 @@ def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHea
     path = Path(path)
     state = file_state(path)
     with open_exposure(path) as opened:
-        header = _make_header(path, opened.exposure)
+        exposure = opened.exposure
+        names = ("filter", "pupil", "pixar_sr", "context", "photom", "flat", "photmjsr", "status", "digest", "s_region")
+        values = {name: getattr(exposure, name) for name in ("detector", "shape", *names)}
+        values["roll"] = exposure.roll_ref if exposure.pa_v3 is None else exposure.pa_v3
+        values["mjd"] = exposure.start if exposure.middle is None else exposure.middle
+        _refuse_unusable(path, exposure, values)
+        if failed := explain_failed(exposure):
+            log.warning("%s: %s", path.name, failed)
+        values["corner"] = (exposure.xstart or 1) - 1, (exposure.ystart or 1) - 1
+        identity = () if exposure.start is None else tuple(getattr(exposure, name) for name in _IDENTITY)
+        header = ExposureHeader(path=path, identity=identity, **values)
         if with_geometry:
             _keep_geometry(header, state, opened)
     return header
+
+
+def _refuse_unusable(path, exposure, values):
+    missing, failed = [keyword for name, keyword in _REQUIRED if values[name] is None], find_failed(exposure)
+    faults = {
+        "must be of NIRCam and one of its ten detectors; "
+        f"got INSTRUME {exposure.instrument}, DETECTOR {exposure.detector}":
+            exposure.instrument != "NIRCAM" or exposure.array is None,
+        f"EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}": exposure.exp_type not in (None, "NRC_IMAGE"),
+        "is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of": exposure.resample == "COMPLETE",
+        failed: failed,
+        f"SCI must have two axes; got shape {exposure.shape}": len(exposure.shape) != 2,
+        f"BUNIT must be MJy/sr, as photom makes it; got {exposure.unit}":
+            Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"),
+        f"has no {', '.join(missing)} in its headers; give a _cal file of the pipeline": missing,
+    }  # fmt: skip
+    for name in ("filter", "pupil"):  # which name figures and files
+        is_plain = re.fullmatch(r"[A-Z0-9]+", values[name] or "")
+        faults[f"{name} must be capital letters and digits, got {values[name]!r}"] = not is_plain
+    faults[f"PIXAR_SR must be positive, got {values['pixar_sr']}"] = (values["pixar_sr"] or 0) <= 0
+    if fault := next((message for message, is_found in faults.items() if is_found), None):
+        raise ExposureError(f"{path}: {fault}")
 
 
 def read_headers(
@@ -123,47 +157,6 @@ def _inspect(path, with_geometry):
         return read_header(path, with_geometry=with_geometry)
     except ModuleOffsetError as error:
         return str(error)
-
-
-def _make_header(path, exposure):
-    _check(path, exposure)
-    if failed := explain_failed(exposure):
-        log.warning("%s: %s", path.name, failed)
-    roll = exposure.roll_ref if exposure.pa_v3 is None else exposure.pa_v3
-    values = {"roll": roll, "mjd": exposure.start if exposure.middle is None else exposure.middle}
-    names = ("filter", "pupil", "pixar_sr", "context", "photom", "flat", "photmjsr", "status", "digest", "s_region")
-    values |= {name: getattr(exposure, name) for name in ("detector", "shape", *names)}
-    missing = [keyword for name, keyword in _REQUIRED if values[name] is None]
-    if missing:
-        raise ExposureError(f"{path}: has no {', '.join(missing)} in its headers; give a _cal file of the pipeline")
-    for name in ("filter", "pupil"):  # which name figures and files
-        if not re.fullmatch(r"[A-Z0-9]+", values[name]):
-            raise ExposureError(f"{path}: {name} must be capital letters and digits, got {values[name]!r}")
-    if values["pixar_sr"] <= 0:
-        raise ExposureError(f"{path}: PIXAR_SR must be positive, got {values['pixar_sr']}")
-    values["corner"] = (exposure.xstart or 1) - 1, (exposure.ystart or 1) - 1
-    numbers = (exposure.program_number, exposure.observation_number, exposure.visit_number, exposure.visit_group)
-    numbers += (exposure.sequence_id, exposure.activity_id, exposure.exposure_number)
-    identity = () if exposure.start is None else (exposure.start, *numbers)
-    return ExposureHeader(path=path, identity=identity, **values)
-
-
-def _check(path, exposure):
-    if exposure.instrument != "NIRCAM" or exposure.array is None:
-        raise ExposureError(
-            f"{path}: must be of NIRCam and one of its ten detectors; "
-            f"got INSTRUME {exposure.instrument}, DETECTOR {exposure.detector}"
-        )
-    if exposure.exp_type not in (None, "NRC_IMAGE"):
-        raise ExposureError(f"{path}: EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}")
-    if exposure.resample == "COMPLETE":
-        raise ExposureError(f"{path}: is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of")
-    if failed := find_failed(exposure):
-        raise ExposureError(f"{path}: {failed}")
-    if len(exposure.shape) != 2:
-        raise ExposureError(f"{path}: SCI must have two axes; got shape {exposure.shape}")
-    if Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"):
-        raise ExposureError(f"{path}: BUNIT must be MJy/sr, as photom makes it; got {exposure.unit}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +190,13 @@ def group_epochs(
             raise PhotometryError(f"{name}: must be more than 0; got {value}")
     names = [name if name is None else str(name) for name in names or [None] * len(headers)]
     if all(name is None for name in names):
-        names = _name_by_time(headers, gap_days, roll_tolerance)
+        first, last = None, None
+        for i in np.argsort([header.mjd for header in headers], kind="stable"):
+            header = headers[i]
+            turned = first is not None and abs((header.roll - first.roll + 180) % 360 - 180) > roll_tolerance
+            if first is None or turned or header.mjd - last.mjd > gap_days:
+                first = header
+            names[i], last = Time(first.mjd, format="mjd").isot[:16], header
     elif None in names:
         raise PhotometryError(
             f"epoch: {names.count(None)} of {len(names)} members have no epoch, the first is member "
@@ -220,18 +219,6 @@ def find_wide_epochs(headers: Sequence[ExposureHeader], epochs: Epochs, **limits
                 "time and roll; but only one term is fitted"
             )
     return lines
-
-
-def _name_by_time(headers, gap_days, roll_tolerance):
-    """Name each epoch by the time of its first exposure."""
-    names, first, last = [""] * len(headers), None, None
-    for i in np.argsort([header.mjd for header in headers], kind="stable"):
-        header = headers[i]
-        turned = first is not None and abs((header.roll - first.roll + 180) % 360 - 180) > roll_tolerance
-        if first is None or turned or header.mjd - last.mjd > gap_days:
-            first = header
-        names[i], last = Time(first.mjd, format="mjd").isot[:16], header
-    return names
 
 
 def find_mixed(headers: Sequence[ExposureHeader]) -> list[str]:
@@ -371,15 +358,20 @@ class Frame:
 
 def read_frame(header: ExposureHeader) -> Frame:
     """Read the pixels and the WCS of an exposure."""
-    with open_exposure(header.path) as opened:
-        arrays = {name: _read_array(header, opened, name) for name in ("data", "err", "dq", "area")}
+    path, arrays = header.path, {}
+    with open_exposure(path) as opened:
+        for name in ("data", "err", "dq", "area"):
+            array = opened.array(name)
+            if array is None:
+                raise ExposureError(f"{path}: must have the extensions SCI, ERR, DQ and AREA; it has no {name.upper()}")
+            if array.shape != header.shape:
+                raise ExposureError(f"{path}: {name.upper()} must have the shape of SCI, {header.shape}")
+            arrays[name] = array.astype(np.uint32 if name == "dq" else np.float32, copy=False)
     geometry = read_geometry(header)
     flags = arrays.pop("dq")
     bad = ~(np.isfinite(arrays["data"]) & (arrays["err"] > 0)) | ((flags & _DO_NOT_USE) != 0)
     if bad.all():
-        raise PhotometryError(
-            f"{header.path}: has no good pixel: all are not finite or flagged DO_NOT_USE; leave it out"
-        )
+        raise PhotometryError(f"{path}: has no good pixel: all are not finite or flagged DO_NOT_USE; leave it out")
     return Frame(header=header, bad=bad, saturated=(flags & _SATURATED) != 0, geometry=geometry, **arrays)
 
 
@@ -402,12 +394,3 @@ def _keep_geometry(header, state, opened):
     if len(_geometries) >= _MOST_GEOMETRIES:
         _geometries.pop(next(iter(_geometries)))
     _geometries[header, state] = SkyGeometry(wcs, header.shape)
-
-
-def _read_array(header, opened: OpenExposure, name):
-    array = opened.array(name)
-    if array is None:
-        raise ExposureError(f"{header.path}: must have the extensions SCI, ERR, DQ and AREA; it has no {name.upper()}")
-    if array.shape != header.shape:
-        raise ExposureError(f"{header.path}: {name.upper()} must have the shape of SCI, {header.shape}")
-    return array.astype(np.uint32 if name == "dq" else np.float32, copy=False)

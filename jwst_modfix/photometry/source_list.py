@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache, partial
 
 import numpy as np
 from astropy.utils import minversion
@@ -77,9 +76,8 @@ class Clipped:
         mean, square = (off.sum(axis=1) / np.maximum(self.size, 1) for off in (off, off**2))
         return np.sqrt(square - mean**2)
 
-    def within(self, limit: np.ndarray) -> "Clipped":
-        """Keep the values within a distance of the median."""
-        low, high = self.median - limit, self.median + limit
+    def within(self, low: np.ndarray, high: np.ndarray) -> "Clipped":
+        """Keep the values from a low to a high limit."""
         first = _bisect(self.first, self.last, lambda at: self._at(at) < low)
         last = _bisect(first, self.last, lambda at: self._at(at) <= high)
         return Clipped(values=self.values, first=first, last=last)
@@ -108,7 +106,8 @@ def clip(values: np.ndarray, sigma: float = 3.0, rounds: int = 5) -> Clipped:
     last = values.shape[1] - np.isnan(values).sum(axis=1)
     kept = Clipped(values=values, first=np.zeros_like(last), last=last)
     for _ in range(rounds):
-        before, kept = kept, kept.within(sigma * kept.deviation)
+        middle, limit = kept.median, sigma * kept.deviation
+        before, kept = kept, kept.within(middle - limit, middle + limit)
         if (kept.size == before.size).all():
             break
     return kept
@@ -126,8 +125,12 @@ def map_background(frame) -> tuple[np.ndarray, float]:
     noise = np.median(kept.deviation[good])
     nearest = ndimage.distance_transform_edt(~good.reshape(shape), return_distances=False, return_indices=True)
     mesh = ndimage.median_filter(kept.median.reshape(shape)[tuple(nearest)], 3, mode="nearest")
-    down, across = (_weights(size, box, n) for size, n in zip(frame.data.shape, shape, strict=True))
-    return down @ mesh @ across.T, float(noise)
+    weights = []  # of boxes in each pixel along each axis, (size, n): linear between centres, then constant
+    for size, n in zip(frame.data.shape, shape, strict=True):
+        centres = box * (np.arange(n) + 0.5) - 0.5
+        rows = [np.interp(np.arange(size), centres, one) for one in np.eye(n)]
+        weights.append(np.stack(rows, axis=1).astype(np.float32))
+    return weights[0] @ mesh @ weights[1].T, float(noise)
 
 
 def _clip_boxes(frame, step=1):
@@ -139,12 +142,6 @@ def _clip_boxes(frame, step=1):
     values.reshape(ny * box, nx * box)[: data.shape[0], : data.shape[1]] = np.where(bad, np.nan, data)
     kept = clip(values.swapaxes(1, 2).reshape(ny * nx, -1))
     return kept, kept.size > _MIN_GOOD * box**2, (ny, nx), box
-
-
-def _weights(size, box, n):
-    """Weight n boxes in each pixel, (size, n): linear between centres, then constant."""
-    centres = box * (np.arange(n) + 0.5) - 0.5
-    return np.stack([np.interp(np.arange(size), centres, one) for one in np.eye(n)], axis=1).astype(np.float32)
 
 
 def measure_sky(frame, step: int = 2) -> tuple[float, float]:
@@ -218,38 +215,25 @@ def find_connected(
 
 def _deblend(image, rows, columns, connected):
     """Separate blended sources; return the number of each pixel's source, from 1."""
-    image_of_labels, deblend = _import_deblending()
-    at = rows - rows.min(), columns - columns.min()
-    cutout, mask = np.zeros((2, at[0].max() + 1, at[1].max() + 1), image.dtype)
-    cutout[at], mask[at] = image[rows, columns], 1
-    return deblend(cutout, image_of_labels(mask.astype(int)), connected).data[at]
-
-
-@cache
-def _import_deblending():
-    """Import what separates blends: late, as it takes 1 s."""
-    import photutils
+    import photutils  # late, as it takes 1 s
     from photutils.segmentation import SegmentationImage, deblend_sources
 
     # photutils 3.1 has no progress bar, and deprecates the keyword.
     no_bar = {} if minversion(photutils, "3.1") else {"progress_bar": False}
-    return SegmentationImage, partial(deblend_sources, **no_bar)
+    at = rows - rows.min(), columns - columns.min()
+    cutout, mask = np.zeros((2, at[0].max() + 1, at[1].max() + 1), image.dtype)
+    cutout[at], mask[at] = image[rows, columns], 1
+    return deblend_sources(cutout, SegmentationImage(mask.astype(int)), connected, **no_bar).data[at]
 
 
 def subtract(frame, level: np.ndarray | float) -> np.ndarray:
     """Subtract the sky; fill bad pixels with the mean of good neighbours, else 0."""
     # It keeps a bad pixel from breaking a source in two. It is not good enough for the flux.
     image = frame.data - level
-    rows, columns = np.divmod(np.flatnonzero(frame.bad), image.shape[1])
-    ny, nx = image.shape
-    total, count = np.zeros(len(rows)), np.zeros(len(rows))
-    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        y, x = rows + dy, columns + dx
-        inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-        at = y.clip(0, ny - 1), x.clip(0, nx - 1)
-        good = inside & ~frame.bad[at]
-        total += np.where(good, image[at], 0)
-        count += good
+    good, light = np.pad(~frame.bad, 1), np.pad(np.where(frame.bad, 0, image), 1)
+    rows, columns = np.nonzero(frame.bad)
+    places = [(rows + dy, columns + dx) for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2))]  # of the padded arrays
+    total, count = (sum(array[at].astype(float) for at in places) for array in (light, good))
     image[rows, columns] = total / np.maximum(count, 1)
     return image
 
@@ -331,11 +315,12 @@ def merge_detections(detections: Sequence[Detections]) -> SourceList:
         raise PhotometryError(f"no source was detected in any of {count_nouns(len(detections), 'exposure')}: {names}")
     sums, counts, rows = np.empty((0, 3)), np.empty(0, int), []  # sums of unit vectors
     for found in ordered:
-        ra, dec = found.ra, found.dec
+        ra, dec, mine = found.ra, found.dec, np.full(len(found.ra), -1)
         if rows:
             ra, dec = shift_on_sky(ra, dec, *find_shift(ra, dec, *_angles(sums)))
         vectors = unit_vectors(ra, dec)
-        mine = _match(vectors, sums / np.maximum(counts, 1)[:, None])
+        if rows:
+            mine = _match(vectors, sums / counts[:, None])
         new = np.flatnonzero(mine < 0)
         mine[new] = len(counts) + np.arange(new.size)
         sums = np.concatenate([sums, np.zeros((new.size, 3))])
@@ -343,8 +328,10 @@ def merge_detections(detections: Sequence[Detections]) -> SourceList:
         sums[mine] += vectors  # no row comes twice: matches are mutual
         counts[mine] += 1
         rows.append(mine)
-    ra, dec = _angles(sums)
-    flux = _brightest_medians(ordered, rows, len(counts))
+    ra, dec, flux = *_angles(sums), np.zeros(len(counts))
+    for band in {found.band for found in ordered}:
+        mine = [(found.flux, row) for found, row in zip(ordered, rows, strict=True) if found.band == band]
+        flux = np.fmax(flux, group_medians(*map(np.concatenate, zip(*mine, strict=True)), len(counts)))
     order = np.lexsort([dec, ra])
     ra, dec, flux = ra[order], dec[order], flux[order]
     isolation = measure_isolation(ra, dec, flux)
@@ -353,22 +340,10 @@ def merge_detections(detections: Sequence[Detections]) -> SourceList:
 
 def _match(vectors, listed):
     """Find each source's row in the list, by mutual nearest neighbours, else -1."""
-    if not len(listed):
-        return np.full(len(vectors), -1)
     distance, row = cKDTree(listed).query(vectors)
     back = cKDTree(vectors).query(listed)[1]
     mutual = back[row] == np.arange(len(vectors))
     return np.where(mutual & (distance < _MATCH_RADIUS * _ARCSEC), row, -1)
-
-
-def _brightest_medians(detections, rows, count):
-    """Take the median flux of each source's detections, in its brightest band."""
-    brightest = np.zeros(count)
-    for band in {found.band for found in detections}:
-        mine = [(found.flux, row) for found, row in zip(detections, rows, strict=True) if found.band == band]
-        flux, row = (np.concatenate(parts) for parts in zip(*mine, strict=True))
-        brightest = np.fmax(brightest, group_medians(flux, row, count))
-    return brightest
 
 
 def find_shift(ra, dec, ra_list, dec_list) -> tuple[float, float]:

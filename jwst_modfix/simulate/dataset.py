@@ -1,10 +1,10 @@
 """Simulated exposures, and data sets on disk with associations and the truth."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -169,54 +169,40 @@ def _write_associations(output_dir: Path, field: str, exposures: Sequence[Exposu
     """Write associations, per epoch and filter, per filter, and of all exposures."""
     epochs = dict.fromkeys(exposure.epoch.name for exposure in exposures)
     bands = dict.fromkeys(exposure.band.name for exposure in exposures)
-    taken = {(exposure.epoch.name, exposure.band.name) for exposure in exposures}
-    choices: list[tuple[str | None, str | None]]
-    choices = [(epoch, band) for band in bands for epoch in epochs if (epoch, band) in taken]
-    choices += [(None, band) for band in bands] + [(None, None)]
-    return tuple(_write_association(output_dir, field, exposures, *choice) for choice in choices)
-
-
-def _write_association(
-    output_dir: Path, field: str, exposures: Sequence[Exposure], epoch: str | None, band: str | None
-) -> Path:
-    members = [e for e in exposures if epoch in (None, e.epoch.name) and band in (None, e.band.name)]
-    product = "_".join(part for part in (field, epoch, band and band.lower()) if part)
-    names = [exposure.filename for exposure in members]
-    association = asn_from_list(names, rule=DMS_Level3_Base, product_name=product)
-    association["asn_type"] = "image3"
-    for member, exposure in zip(association["products"][0]["members"], members, strict=True):
-        member["epoch"] = exposure.epoch.name
-    path = output_dir / f"{'_'.join(part for part in (field, epoch, band) if part)}_image3_asn.json"
-    path.write_text(json.dumps(association.data, indent=4, default=dict) + "\n")
-    return path
+    paths = []
+    for band, epoch in [*itertools.product(bands, epochs), *((band, None) for band in [*bands, None])]:
+        members = [e for e in exposures if epoch in (None, e.epoch.name) and band in (None, e.band.name)]
+        if not members:
+            continue
+        names = [exposure.filename for exposure in members]
+        product = "_".join(part for part in (field, epoch, band and band.lower()) if part)
+        association = asn_from_list(names, rule=DMS_Level3_Base, product_name=product)
+        association["asn_type"] = "image3"
+        for member, exposure in zip(association["products"][0]["members"], members, strict=True):
+            member["epoch"] = exposure.epoch.name
+        paths.append(output_dir / f"{'_'.join(part for part in (field, epoch, band) if part)}_image3_asn.json")
+        paths[-1].write_text(json.dumps(association.data, indent=4, default=dict) + "\n")
+    return tuple(paths)
 
 
 def _write_truth(
     path: Path, exposures: Sequence[Exposure], truth: CalibrationTruth, context: str, wavefronts: Wavefronts | None
 ) -> Path:
     """Write the injected calibration error and the geometry of the exposures."""
+    taken = dict.fromkeys((exposure.epoch.name, exposure.band) for exposure in exposures)
     tree = {
         "model": "m = M + z + g u + t [mag]; pixels are multiplied by 10^(-0.4 (z + g u + t))",
         "context": context,
         "psf": "round Gaussians" if wavefronts is None else {"diffraction, wavefront rms [nm]": wavefronts.rms},
         "table": asdict(truth.table),
-        "epoch_terms": _describe_epoch_terms(truth, exposures),
+        "epoch_terms": [
+            {"epoch": epoch, "filter": band.filter, "pupil": band.pupil, "term": truth.epoch_term(epoch, band)}
+            for epoch, band in taken
+        ],
         "epochs": [asdict(epoch) for epoch in dict.fromkeys(exposure.epoch for exposure in exposures)],
         "exposures": [
-            {"filename": exposure.filename}
-            | exposure.facts
-            | {"start": exposure.start, "attitude": asdict(exposure.attitude)}
-            for exposure in exposures
+            {"filename": e.filename, **e.facts, "start": e.start, "attitude": asdict(e.attitude)} for e in exposures
         ],
     }
     path.write_text(yaml.safe_dump(plain_tree(tree), sort_keys=False))
     return path
-
-
-def _describe_epoch_terms(truth: CalibrationTruth, exposures: Sequence[Exposure]) -> list[dict[str, Any]]:
-    """List one entry for each epoch and band, whichever way the terms were given."""
-    pairs = dict.fromkeys((exposure.epoch.name, exposure.band) for exposure in exposures)
-    return [
-        {"epoch": epoch, "filter": band.filter, "pupil": band.pupil, "term": truth.epoch_term(epoch, band)}
-        for epoch, band in pairs
-    ]

@@ -9,7 +9,7 @@ from stdatamodels.jwst.datamodels.dqflags import pixel as flags
 
 from jwst_modfix.errors import SimulationError
 from jwst_modfix.simulate.observation import Exposure
-from jwst_modfix.simulate.optics import FULL_FRAME, Array, detector_geometry, read_subarray
+from jwst_modfix.simulate.optics import FULL_FRAME, Array, detector_geometry, read_aperture
 
 _GAIN = {"SHORT": 2.05, "LONG": 1.82}  # electrons per DN
 _READ_NOISE = {"SHORT": 9.0, "LONG": 8.0}  # electrons, of a fitted ramp
@@ -71,7 +71,7 @@ WHOLE = Subarray(xstart=1, ystart=1, xsize=FULL_FRAME, ysize=FULL_FRAME, name="F
 
 def named_subarray(name: str, detector: str) -> Subarray:
     """Look up a subarray of the SIAF by name, such as ``"SUB640"``, and detector."""
-    aperture = read_subarray(detector, name)
+    aperture = read_aperture(detector, name)
     if aperture is None:
         raise SimulationError(f"subarray: one that the SIAF has for {detector}, such as SUB640; got {name!r}")
     x, y = detector_geometry(detector).v2v3_to_pixel(aperture.V2Ref, aperture.V3Ref)
@@ -105,9 +105,7 @@ def photmjsr(exposure: Exposure) -> float:
     return exposure.band.photmjsr / _SENSITIVITY[exposure.geometry.detector]
 
 
-def detect(
-    brightness: Array, exposure: Exposure, rng: np.random.Generator | None, effects: Effects, subarray: Subarray
-) -> dict[str, Array]:
+def detect(brightness: Array, exposure: Exposure, rng: Any, effects: Effects, subarray: Subarray) -> dict[str, Array]:
     """Measure a surface brightness by pixels: values, errors [MJy/sr], flags.
 
     The arrays have the names of a calibrated exposure; they are NaN where nothing was measured.
@@ -118,11 +116,23 @@ def detect(
     var_poisson = electrons * per_electron**2
     var_rnoise = np.full_like(brightness, (_READ_NOISE[channel] * per_electron) ** 2)
     var_flat = (_FLAT_ERROR * brightness) ** 2
-    data = _draw_noisy(electrons, exposure, rng, subarray) if effects.noise else brightness.copy()
+    data = brightness.copy()
+    if effects.noise:  # counts and read noise, divided by a flat field that is a little wrong
+        pattern = _pattern_rng(exposure).standard_normal((FULL_FRAME, FULL_FRAME), np.float32)
+        flat = 1 + _FLAT_ERROR * subarray.cut(pattern)
+        read = _READ_NOISE[channel] * rng.standard_normal(electrons.shape, np.float32)
+        counts = rng.poisson(electrons) + read
+        data = counts * (flat * photmjsr(exposure) / (_GAIN[channel] * exposure.duration))
     err = np.sqrt(var_poisson + var_rnoise + var_flat)
     if effects.cosmic_rays:
-        _add_cosmic_rays(data, err, rng, effects.cosmic_rays)
-    dq = _flag(electrons, exposure, effects, subarray)
+        hit = rng.integers(data.shape, size=(effects.cosmic_rays, 2)).T
+        data[*hit] += err[*hit] * (10 + rng.exponential(30, effects.cosmic_rays))  # sigma
+    dq = np.zeros(electrons.shape, np.uint32)
+    if effects.saturation:
+        dq[electrons > _FULL_WELL] |= flags["SATURATED"]
+        dq[electrons > GROUPS * _FULL_WELL] |= _DO_NOT_USE
+    if effects.bad_pixels:
+        dq |= subarray.cut(_bad_pixels(exposure))
     lost = (dq & _DO_NOT_USE) != 0
     measured = {"data": data, "err": err, "var_poisson": var_poisson, "var_rnoise": var_rnoise, "var_flat": var_flat}
     for array in measured.values():
@@ -138,31 +148,6 @@ def noise_equivalent_flux(flux: Array, exposure: Exposure) -> Array:
     background = pixels * (band.sky / per_electron + _READ_NOISE[geometry.channel] ** 2)
     flux_per_electron = per_electron * geometry.nominal_solid_angle
     return np.sqrt(np.asarray(flux) / flux_per_electron + background) * flux_per_electron
-
-
-def _draw_noisy(electrons: Array, exposure: Exposure, rng: Any, subarray: Subarray) -> Array:
-    """Draw counts and read noise, then divide by a flat field that is a little wrong."""
-    pattern = _pattern_rng(exposure).standard_normal((FULL_FRAME, FULL_FRAME), np.float32)
-    flat = 1 + _FLAT_ERROR * subarray.cut(pattern)
-    read = _READ_NOISE[exposure.geometry.channel] * rng.standard_normal(electrons.shape, np.float32)
-    counts = rng.poisson(electrons) + read
-    return np.asarray(counts * (flat * photmjsr(exposure) / (_GAIN[exposure.geometry.channel] * exposure.duration)))
-
-
-def _add_cosmic_rays(data: Array, err: Array, rng: Any, number: int) -> None:
-    """Add hits of 10 sigma and more to random pixels."""
-    hit = rng.integers(data.shape, size=(number, 2)).T
-    data[*hit] += err[*hit] * (10 + rng.exponential(30, number))
-
-
-def _flag(electrons: Array, exposure: Exposure, effects: Effects, subarray: Subarray) -> Array:
-    dq = np.zeros(electrons.shape, np.uint32)
-    if effects.saturation:
-        dq[electrons > _FULL_WELL] |= flags["SATURATED"]
-        dq[electrons > GROUPS * _FULL_WELL] |= _DO_NOT_USE
-    if effects.bad_pixels:
-        dq |= subarray.cut(_bad_pixels(exposure))
-    return dq
 
 
 def _bad_pixels(exposure: Exposure) -> Array:

@@ -67,7 +67,10 @@ def pupil() -> Array:
     """Draw the amplitude of the pupil, x along -V2 and y along V3; shape (256, 256)."""
     fine = 4
     x, y = _grid(fine * SAMPLES)
-    inside = sum((_is_in_hexagon(x - cx, y - cy) for cx, cy in _centres()), np.zeros(x.shape, bool))
+    inside, flats = np.zeros((fine * SAMPLES, fine * SAMPLES), bool), np.deg2rad([30.0, 90.0, 150.0])
+    for cx, cy in _centres():  # of hexagons, which have flats toward +-y
+        across = [np.abs((x - cx) * np.cos(a) + (y - cy) * np.sin(a)) < _FLAT_TO_FLAT / 2 for a in flats]
+        inside |= np.all(across, axis=0)
     for angle in np.deg2rad(_STRUTS):
         along, across = -x * np.sin(angle) + y * np.cos(angle), x * np.cos(angle) + y * np.sin(angle)
         inside &= ~((along > 0) & (np.abs(across) < _STRUT_WIDTH / 2))
@@ -85,12 +88,6 @@ def _centres() -> list[tuple[float, float]]:
     return [(_SPACING * np.sqrt(3) / 2 * r, _SPACING * (q + r / 2)) for q, r in places]
 
 
-def _is_in_hexagon(x: Array, y: Array) -> Array:
-    """Test whether points are in a hexagon whose flats point along +-y."""
-    angles = np.deg2rad([30.0, 90.0, 150.0])
-    return np.asarray(np.all([np.abs(x * np.cos(a) + y * np.sin(a)) < _FLAT_TO_FLAT / 2 for a in angles], axis=0))
-
-
 def _draw_segments(rng: np.random.Generator) -> Array:
     """Draw piston and tilts of each segment, of equal rms."""
     x, y = _grid(SAMPLES)
@@ -104,21 +101,18 @@ def _draw_segments(rng: np.random.Generator) -> Array:
 
 def _draw_zernikes(rng: np.random.Generator) -> Array:
     """Draw Zernike polynomials of sizes that fall as one over their number."""
-    sizes = rng.normal(size=len(_ZERNIKES)) * 4 / np.array(_ZERNIKES)
-    return np.asarray(sum(size * _zernike(number) for size, number in zip(sizes, _ZERNIKES, strict=True)))
-
-
-def _zernike(number: int) -> Array:
-    """Evaluate a Zernike polynomial by Noll's number, mean square 1 over its circle."""
     x, y = _grid(SAMPLES)
     radius, angle = np.hypot(x, y) * 2 / DIAMETER, np.arctan2(y, x)
-    n = int((np.sqrt(8 * number - 7) - 1) / 2)
-    place = number - n * (n + 1) // 2 - 1
-    m = n % 2 + 2 * ((place + (n + 1) % 2) // 2)
-    k = (n - m) // 2
-    radial = (-1) ** k * radius**m * eval_jacobi(k, m, 0, 1 - 2 * radius**2)
-    turn = 1.0 if m == 0 else np.sqrt(2) * (np.cos(m * angle) if number % 2 == 0 else np.sin(m * angle))
-    return np.asarray(np.where(radius <= 1, np.sqrt(n + 1) * radial * turn, 0.0))
+    sizes, total = rng.normal(size=len(_ZERNIKES)) * 4 / np.array(_ZERNIKES), np.zeros(radius.shape)
+    for size, number in zip(sizes, _ZERNIKES, strict=True):  # by Noll's number, mean square 1 over the circle
+        n = int((np.sqrt(8 * number - 7) - 1) / 2)
+        place = number - n * (n + 1) // 2 - 1
+        m = n % 2 + 2 * ((place + (n + 1) % 2) // 2)
+        k = (n - m) // 2
+        radial = (-1) ** k * radius**m * eval_jacobi(k, m, 0, 1 - 2 * radius**2)
+        turn = 1.0 if m == 0 else np.sqrt(2) * (np.cos(m * angle) if number % 2 == 0 else np.sin(m * angle))
+        total += size * np.where(radius <= 1, np.sqrt(n + 1) * radial * turn, 0.0)
+    return total
 
 
 def _scale(wavefront: Array, rms: float) -> Array:

@@ -24,20 +24,30 @@ _COMPLETE = (
 
 def exposure_metadata(exposure: Exposure, context: str, subarray: Subarray) -> dict[str, Any]:
     """Describe an exposure of a subarray."""
+    geometry, conversion = exposure.geometry, photmjsr(exposure)
+    fast, slow = (-1, 2) if geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
     return {
         **_origin(exposure),
         **_times(exposure),
-        "instrument": _instrument(exposure),
+        "instrument": {
+            "name": "NIRCAM", "detector": geometry.detector, "module": geometry.module, "channel": geometry.channel,
+            "filter": exposure.band.filter, "pupil": exposure.band.pupil,
+        },
         "observation": _observation(exposure),
-        "aperture": {"name": exposure.geometry.aperture.AperName, "pps_name": "NRCALL_FULL"},
-        "subarray": _subarray(exposure, subarray),
-        "dither": _dither(exposure),
-        "pointing": _pointing(exposure),
-        "wcsinfo": _wcsinfo(exposure),
-        "photometry": _photometry(exposure),
+        "aperture": {"name": geometry.aperture.AperName, "pps_name": "NRCALL_FULL"},
+        "subarray": asdict(subarray) | {"fastaxis": fast, "slowaxis": slow},
+        "dither": {
+            "primary_type": "FULLBOX" if exposure.dithers > 1 else "NONE", "position_number": exposure.number,
+            "total_points": exposure.dithers, "primary_points": exposure.dithers,
+        },
+        **_pointing(exposure),
+        "photometry": {
+            "conversion_megajanskys": conversion, "conversion_microjanskys": conversion * 1e12 * SQUARE_ARCSEC,
+            "pixelarea_steradians": geometry.nominal_solid_angle, "pixelarea_arcsecsq": geometry.nominal_area,
+        },
         "ref_file": _reference_files(exposure, context),
         "cal_step": dict.fromkeys(_COMPLETE, "COMPLETE"),
-    }
+    }  # fmt: skip
 
 
 def _origin(exposure: Exposure) -> dict[str, Any]:
@@ -52,54 +62,24 @@ def _origin(exposure: Exposure) -> dict[str, Any]:
         "program": {"title": "Simulated by jwst_modfix", "category": "GTO", "pi_name": "jwst_modfix"},
         "visit": {"type": "PRIME_TARGETED_FIXED", "status": "SUCCESSFUL"},
         "velocity_aberration": {"scale_factor": 1.0},
-        "target": {
-            "catalog_name": "SIMULATED",
-            "type": "FIXED",
-            "ra": exposure.epoch.ra,
-            "dec": exposure.epoch.dec,
-        },
-    }
-
-
-def _instrument(exposure: Exposure) -> dict[str, Any]:
-    return {
-        "name": "NIRCAM",
-        "detector": exposure.geometry.detector,
-        "module": exposure.geometry.module,
-        "channel": exposure.geometry.channel,
-        "filter": exposure.band.filter,
-        "pupil": exposure.band.pupil,
+        "target": {"catalog_name": "SIMULATED", "type": "FIXED", "ra": exposure.epoch.ra, "dec": exposure.epoch.dec},
     }
 
 
 def _times(exposure: Exposure) -> dict[str, Any]:
     start, length = exposure.start, exposure.duration / SECONDS_PER_DAY
-    begin = Time(start, format="mjd", scale="utc")
     return {
-        "date": begin.isot,
+        "date": Time(start, format="mjd", scale="utc").isot,
         "exposure": {
-            "type": "NRC_IMAGE",
-            "start_time": start,
-            "mid_time": start + length / 2,
-            "end_time": start + length,
-            "exposure_time": exposure.duration,
-            "effective_exposure_time": exposure.duration,
-            "measurement_time": exposure.duration,
-            "duration": exposure.duration + _FRAME_TIME,
-            "elapsed_exposure_time": exposure.duration + _FRAME_TIME,
-            "count": exposure.dithers,
-            "readpatt": "SHALLOW4",
-            "nints": 1,
-            "ngroups": GROUPS,
-            "nframes": _FRAMES,
-            "groupgap": 1,
-            "frame_time": _FRAME_TIME,
-            "group_time": _GROUP_TIME,
-            "integration_start": 1,
-            "integration_end": 1,
-            "zero_frame": False,
+            "type": "NRC_IMAGE", "readpatt": "SHALLOW4", "count": exposure.dithers,
+            "start_time": start, "mid_time": start + length / 2, "end_time": start + length,
+            **dict.fromkeys(("exposure_time", "effective_exposure_time", "measurement_time"), exposure.duration),
+            **dict.fromkeys(("duration", "elapsed_exposure_time"), exposure.duration + _FRAME_TIME),
+            "nints": 1, "ngroups": GROUPS, "nframes": _FRAMES, "groupgap": 1,
+            "frame_time": _FRAME_TIME, "group_time": _GROUP_TIME,
+            "integration_start": 1, "integration_end": 1, "zero_frame": False,
         },
-    }
+    }  # fmt: skip
 
 
 def _observation(exposure: Exposure) -> dict[str, Any]:
@@ -107,70 +87,30 @@ def _observation(exposure: Exposure) -> dict[str, Any]:
     end = Time(exposure.start + exposure.duration / SECONDS_PER_DAY, format="mjd", scale="utc")
     program, observation = f"{exposure.program:05d}", f"{exposure.observation:03d}"
     return {
-        "date": begin.isot[:10],
-        "time": begin.isot[11:],
-        "date_beg": begin.isot,
-        "date_end": end.isot,
+        "date": begin.isot[:10], "time": begin.isot[11:], "date_beg": begin.isot, "date_end": end.isot,
         "obs_id": f"V{program}{observation}001021{exposure.activity:02d}",
         "visit_id": f"{program}{observation}001",
-        "program_number": program,
-        "observation_number": observation,
-        "observation_label": exposure.epoch.name,
-        "visit_number": "001",
-        "visit_group": "02",
-        "sequence_id": "1",
-        "activity_id": f"{exposure.activity:02d}",
+        "program_number": program, "observation_number": observation, "observation_label": exposure.epoch.name,
+        "visit_number": "001", "visit_group": "02", "sequence_id": "1", "activity_id": f"{exposure.activity:02d}",
         "exposure_number": str(exposure.number),
-    }
-
-
-def _subarray(exposure: Exposure, subarray: Subarray) -> dict[str, Any]:
-    axes = (-1, 2) if exposure.geometry.detector in _READ_ALONG_MINUS_X else (1, -2)
-    return asdict(subarray) | {"fastaxis": axes[0], "slowaxis": axes[1]}
-
-
-def _dither(exposure: Exposure) -> dict[str, Any]:
-    return {
-        "primary_type": "FULLBOX" if exposure.dithers > 1 else "NONE",
-        "position_number": exposure.number,
-        "total_points": exposure.dithers,
-        "primary_points": exposure.dithers,
-    }
+    }  # fmt: skip
 
 
 def _pointing(exposure: Exposure) -> dict[str, Any]:
-    ra, dec = exposure.attitude.v2v3_to_sky(0.0, 0.0)
-    return {
-        "ra_v1": float(ra),
-        "dec_v1": float(dec),
-        "pa_v3": exposure.attitude.roll_at(0.0, 0.0),
-        "target_ra": exposure.epoch.ra,
-        "target_dec": exposure.epoch.dec,
-    }
-
-
-def _wcsinfo(exposure: Exposure) -> dict[str, Any]:
     aperture, attitude, reference = exposure.geometry.aperture, exposure.attitude, exposure.geometry.reference
-    ra, dec = (float(angle) for angle in attitude.v2v3_to_sky(*reference))
+    ra_v1, dec_v1 = attitude.v2v3_to_sky(0.0, 0.0)
+    ra, dec = attitude.v2v3_to_sky(*reference)
     return {
-        "ra_ref": ra,
-        "dec_ref": dec,
-        "roll_ref": attitude.roll_at(*reference),
-        "v2_ref": reference[0],
-        "v3_ref": reference[1],
-        "v3yangle": aperture.V3IdlYAngle,
-        "vparity": int(aperture.VIdlParity),
-    }
-
-
-def _photometry(exposure: Exposure) -> dict[str, Any]:
-    conversion = photmjsr(exposure)
-    return {
-        "conversion_megajanskys": conversion,
-        "conversion_microjanskys": conversion * 1e12 * SQUARE_ARCSEC,
-        "pixelarea_steradians": exposure.geometry.nominal_solid_angle,
-        "pixelarea_arcsecsq": exposure.geometry.nominal_area,
-    }
+        "pointing": {
+            "ra_v1": float(ra_v1), "dec_v1": float(dec_v1), "pa_v3": exposure.attitude.roll_at(0.0, 0.0),
+            "target_ra": exposure.epoch.ra, "target_dec": exposure.epoch.dec,
+        },
+        "wcsinfo": {
+            "ra_ref": float(ra), "dec_ref": float(dec), "roll_ref": attitude.roll_at(*reference),
+            "v2_ref": reference[0], "v3_ref": reference[1],
+            "v3yangle": aperture.V3IdlYAngle, "vparity": int(aperture.VIdlParity),
+        },
+    }  # fmt: skip
 
 
 def _reference_files(exposure: Exposure, context: str) -> dict[str, Any]:

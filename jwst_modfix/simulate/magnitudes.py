@@ -111,15 +111,10 @@ def _observe(scene: Table, exposure: Exposure, truth: CalibrationTruth, faintest
     error = truth.magnitude_error(exposure, x=sources.x, y=sources.y, v2=sources.v2, v3=sources.v3)
     bright = magnitude <= faintest
     columns = {
-        "source": sources.rows,
-        "x": sources.x,
-        "y": sources.y,
-        "v2": sources.v2,
-        "v3": sources.v3,
-        "true_mag": magnitude,
-        "magnitude_error": np.broadcast_to(error, magnitude.shape),
+        "source": sources.rows, "x": sources.x, "y": sources.y, "v2": sources.v2, "v3": sources.v3,
+        "true_mag": magnitude, "magnitude_error": np.broadcast_to(error, magnitude.shape),
         "noise": MAG_PER_FRACTION * noise_equivalent_flux(flux, exposure) / flux,
-    }
+    }  # fmt: skip
     return {name: values[bright] for name, values in columns.items()}
 
 
@@ -136,10 +131,8 @@ def plan_pointings(
         Epoch(name=f"ep{number}", date=f"{2022 + number // 12}-{number % 12 + 1:02d}-01", roll=roll, ra=ra, dec=dec)
         for number, roll in enumerate(rolls)
     ]
-    return [
-        _pointing(exposure, epochs.index(exposure.epoch))
-        for exposure in plan_exposures(epochs, filters=filters, dithers=dithers)
-    ]
+    exposures = plan_exposures(epochs, filters=filters, dithers=dithers)
+    return [_pointing(exposure, epochs.index(exposure.epoch)) for exposure in exposures]
 
 
 def _pointing(exposure: Exposure, epoch: int) -> Pointing:

@@ -12,36 +12,15 @@ from jwst_modfix.table.validity import IN_PUPIL_WHEEL, LONG_FILTERS
 
 # Pivot wavelength and bandwidth [micron].
 _WAVELENGTHS = {
-    "F070W": (0.704, 0.128),
-    "F090W": (0.901, 0.194),
-    "F115W": (1.154, 0.225),
-    "F140M": (1.404, 0.142),
-    "F150W": (1.501, 0.318),
-    "F150W2": (1.671, 1.227),
-    "F162M": (1.626, 0.168),
-    "F164N": (1.644, 0.020),
-    "F182M": (1.845, 0.238),
-    "F187N": (1.874, 0.024),
-    "F200W": (1.990, 0.461),
-    "F210M": (2.093, 0.205),
-    "F212N": (2.120, 0.027),
-    "F250M": (2.503, 0.181),
-    "F277W": (2.786, 0.672),
-    "F300M": (2.996, 0.318),
-    "F322W2": (3.247, 1.339),
-    "F323N": (3.237, 0.038),
-    "F335M": (3.365, 0.347),
-    "F356W": (3.563, 0.787),
-    "F360M": (3.621, 0.372),
-    "F405N": (4.055, 0.046),
-    "F410M": (4.092, 0.436),
-    "F430M": (4.280, 0.228),
-    "F444W": (4.421, 1.024),
-    "F460M": (4.624, 0.228),
-    "F466N": (4.654, 0.054),
-    "F470N": (4.707, 0.051),
+    "F070W": (0.704, 0.128), "F090W": (0.901, 0.194), "F115W": (1.154, 0.225), "F140M": (1.404, 0.142),
+    "F150W": (1.501, 0.318), "F150W2": (1.671, 1.227), "F162M": (1.626, 0.168), "F164N": (1.644, 0.020),
+    "F182M": (1.845, 0.238), "F187N": (1.874, 0.024), "F200W": (1.990, 0.461), "F210M": (2.093, 0.205),
+    "F212N": (2.120, 0.027), "F250M": (2.503, 0.181), "F277W": (2.786, 0.672), "F300M": (2.996, 0.318),
+    "F322W2": (3.247, 1.339), "F323N": (3.237, 0.038), "F335M": (3.365, 0.347), "F356W": (3.563, 0.787),
+    "F360M": (3.621, 0.372), "F405N": (4.055, 0.046), "F410M": (4.092, 0.436), "F430M": (4.280, 0.228),
+    "F444W": (4.421, 1.024), "F460M": (4.624, 0.228), "F466N": (4.654, 0.054), "F470N": (4.707, 0.051),
     "F480M": (4.834, 0.303),
-}
+}  # fmt: skip
 
 # Sky of a dark field, zodiacal light and stray light, read off the observatory's background model.
 _SKY_WAVELENGTHS = (0.7, 1.0, 1.5, 2.0, 2.8, 3.6, 4.4, 4.9)  # micron
@@ -93,15 +72,10 @@ class Band:
 
 
 BANDS = {
-    name: Band(
-        name=name,
-        filter=IN_PUPIL_WHEEL.get(name, name),
-        pupil=name if name in IN_PUPIL_WHEEL else "CLEAR",
-        wavelength=wavelength,
-        bandwidth=bandwidth,
-    )
+    name: Band(name=name, filter=IN_PUPIL_WHEEL.get(name, name), pupil=name if name in IN_PUPIL_WHEEL else "CLEAR",
+               wavelength=wavelength, bandwidth=bandwidth)
     for name, (wavelength, bandwidth) in _WAVELENGTHS.items()
-}
+}  # fmt: skip
 """Every imaging band by its name."""
 
 SECONDS_PER_DAY = 86400.0
@@ -110,14 +84,7 @@ _OVERHEAD = 120.0  # seconds between exposures
 # FULLBOX 6TIGHT moves by about ±24.5" along V2 and ±6.3" along V3: with six exposures both modules
 # fill the 5.9' x 2.4' of the JWIDF (Ma et al. 2023, Sec. 2). The offsets have that extent; they are not
 # the observatory's table.
-_FULLBOX_6TIGHT = (
-    (-24.53, -6.31),
-    (-18.27, -0.12),
-    (-24.34, 6.08),
-    (24.47, -6.14),
-    (18.16, 0.15),
-    (24.29, 6.27),
-)
+_FULLBOX_6TIGHT = ((-24.53, -6.31), (-18.27, -0.12), (-24.34, 6.08), (24.47, -6.14), (18.16, 0.15), (24.29, 6.27))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,39 +189,25 @@ def plan_exposures(
     """
     offsets = dither_pattern(dithers) if isinstance(dithers, int) else dithers
     geometries = [detector_geometry(detector) for detector in detectors or DETECTORS]
-    return tuple(
-        Exposure(
-            epoch=epoch,
-            band=band,
-            geometry=geometry,
-            attitude=dithered_attitude(epoch, offset),
-            start=_start(epoch, activity, number, len(offsets), duration),
-            duration=duration,
-            program=program,
-            observation=observation,
-            activity=activity,
-            number=number,
-            dithers=len(offsets),
-        )
-        for observation, epoch in enumerate(epochs, 1)
-        for activity, band in enumerate((Band.named(name) for name in filters), 1)
-        for number, offset in enumerate(offsets, 1)
-        for geometry in geometries
-        if geometry.channel == band.channel
-    )
+    exposures = []
+    for observation, epoch in enumerate(epochs, 1):
+        for activity, band in enumerate((Band.named(name) for name in filters), 1):
+            for number, offset in enumerate(offsets, 1):
+                before = (activity - 1) * len(offsets) + number - 1  # one after another, bands in turn
+                start = float(Time(epoch.date, scale="utc").mjd) + before * (duration + _OVERHEAD) / SECONDS_PER_DAY
+                exposures += [
+                    Exposure(epoch=epoch, band=band, geometry=geometry, attitude=dithered_attitude(epoch, offset),
+                             start=start, duration=duration, program=program, observation=observation,
+                             activity=activity, number=number, dithers=len(offsets))
+                    for geometry in geometries
+                    if geometry.channel == band.channel
+                ]  # fmt: skip
+    return tuple(exposures)
 
 
 def dithered_attitude(epoch: Epoch, offset: tuple[float, float]) -> Attitude:
     """Find the attitude of a dither."""
-    v2 = offset[0] + epoch.offset[0]
-    v3 = offset[1] + epoch.offset[1]
+    v2, v3 = (m + (one + other) for m, one, other in zip(MODULE_MIDPOINT, offset, epoch.offset, strict=True))
     undithered = Attitude(ra=epoch.ra, dec=epoch.dec, roll=epoch.roll)
-    ra, dec = undithered.v2v3_to_sky(MODULE_MIDPOINT[0] + v2, MODULE_MIDPOINT[1] + v3)
-    roll = undithered.roll_at(MODULE_MIDPOINT[0] + v2, MODULE_MIDPOINT[1] + v3)
-    return Attitude(ra=float(ra), dec=float(dec), roll=roll)
-
-
-def _start(epoch: Epoch, activity: int, number: int, dithers: int, duration: float) -> float:
-    """Start of an exposure [MJD]: one after another, bands in turn."""
-    before = (activity - 1) * dithers + number - 1
-    return float(Time(epoch.date, scale="utc").mjd) + before * (duration + _OVERHEAD) / SECONDS_PER_DAY
+    ra, dec = undithered.v2v3_to_sky(v2, v3)
+    return Attitude(ra=float(ra), dec=float(dec), roll=undithered.roll_at(v2, v3))

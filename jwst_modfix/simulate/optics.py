@@ -45,17 +45,13 @@ _DEGREE = 5  # of the SIAF's polynomials, in each coordinate
 _HALF = (FULL_FRAME - 1) / 2  # pixels
 
 
-def _refuse_network(*args: Any, **kwargs: Any) -> None:
-    raise ConnectionError("the SIAF is read from the installed package")
-
-
 def _import_pysiaf() -> Any:
     """Import `pysiaf`, without a warning where its check for a newer SIAF fails."""
     logger = logging.getLogger("pysiaf")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with mock.patch("requests.get", _refuse_network):
+        with mock.patch("requests.get", side_effect=ConnectionError("the SIAF is read from the installed package")):
             import pysiaf.utils.rotations
     except ModuleNotFoundError as error:
         if error.name != "pysiaf":
@@ -71,13 +67,8 @@ def _read_instrument() -> Any:
     return _import_pysiaf().Siaf("NIRCam")
 
 
-def read_aperture(detector: str) -> Any:
-    """Read the full-frame aperture of a detector."""
-    return _read_instrument()[_APERTURES[detector]]
-
-
-def read_subarray(detector: str, name: str) -> Any:
-    """Read the aperture of a subarray of a detector; None where there is none."""
+def read_aperture(detector: str, name: str = "FULL") -> Any:
+    """Read the aperture of a detector or a subarray; None where there is none."""
     return _read_instrument().apertures.get(_APERTURES[detector].replace("FULL", name))
 
 
@@ -219,13 +210,8 @@ class DetectorGeometry(DetectorNames):
 @cache
 def detector_geometry(detector: str) -> DetectorGeometry:
     """Read the geometry of a detector from the SIAF."""
-    aperture = read_aperture(detector)
-    return DetectorGeometry(detector=detector, aperture=aperture, distortion=_build_distortion(aperture))
-
-
-def _build_distortion(aperture: Any) -> "Model":
-    """Join the SIAF's transforms of 0-indexed pixels to V2, V3, and back."""
-    twice = Mapping((0, 1, 0, 1))
+    # Its transforms are joined to one from 0-indexed pixels to V2, V3, and back.
+    aperture, twice = read_aperture(detector), Mapping((0, 1, 0, 1))
     to_ideal, to_pixel = aperture.distortion_transform("sci", "idl"), aperture.distortion_transform("idl", "sci")
     to_v2v3, from_v2v3 = aperture.telescope_transform("idl", "tel"), aperture.telescope_transform("tel", "idl")
     from_reference = Shift(-aperture.V2Ref) & Shift(-aperture.V3Ref)
@@ -233,7 +219,7 @@ def _build_distortion(aperture: Any) -> "Model":
     distortion = from_corner | twice | to_ideal[0] & to_ideal[1] | twice | to_v2v3[0] & to_v2v3[1]
     inverse = from_reference | twice | from_v2v3[0] & from_v2v3[1] | twice | to_pixel[0] & to_pixel[1]
     distortion.inverse = inverse | Shift(-1) & Shift(-1)
-    return distortion
+    return DetectorGeometry(detector=detector, aperture=aperture, distortion=distortion)
 
 
 def assign_wcs(model: "ImageModel", geometry: DetectorGeometry) -> None:
@@ -242,19 +228,15 @@ def assign_wcs(model: "ImageModel", geometry: DetectorGeometry) -> None:
     subarray, distortion = model.meta.subarray, geometry.distortion.copy()
     if (subarray.xstart, subarray.ystart) != (1, 1):
         distortion = Shift(subarray.xstart - 1) & Shift(subarray.ystart - 1) | distortion
-    pipeline = zip(_frames(), [distortion, Identity(2), v23tosky(model), None], strict=True)
+    pixels, arcsec, v2v3 = (u.pix, u.pix), (u.arcsec, u.arcsec), ("v2", "v3")
+    frames = [
+        coordinate_frames.Frame2D(name="detector", axes_order=(0, 1), unit=pixels),
+        coordinate_frames.Frame2D(name="v2v3", axes_order=(0, 1), axes_names=v2v3, unit=arcsec),
+        coordinate_frames.Frame2D(name="v2v3vacorr", axes_order=(0, 1), axes_names=v2v3, unit=arcsec),
+        coordinate_frames.CelestialFrame(reference_frame=coordinates.ICRS(), name="world"),
+    ]
+    pipeline = zip(frames, [distortion, Identity(2), v23tosky(model), None], strict=True)
     model.meta.wcs = WCS(list(pipeline))
     model.meta.wcs.bounding_box = ((-0.5, subarray.xsize - 0.5), (-0.5, subarray.ysize - 0.5))
     update_s_region_imaging(model)
     update_fits_wcsinfo(model)
-
-
-def _frames() -> list[Any]:
-    pixels, arcsec = (u.pix, u.pix), (u.arcsec, u.arcsec)
-    names = ("v2", "v3")
-    return [
-        coordinate_frames.Frame2D(name="detector", axes_order=(0, 1), unit=pixels),
-        coordinate_frames.Frame2D(name="v2v3", axes_order=(0, 1), axes_names=names, unit=arcsec),
-        coordinate_frames.Frame2D(name="v2v3vacorr", axes_order=(0, 1), axes_names=names, unit=arcsec),
-        coordinate_frames.CelestialFrame(reference_frame=coordinates.ICRS(), name="world"),
-    ]

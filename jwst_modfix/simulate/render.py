@@ -67,7 +67,8 @@ def draw_sources(
     flux = true_flux(scene, exposure)[sources.rows]
     types = np.asarray(scene["type"])[sources.rows]
     psf = point_spread_function(exposure.band.fwhm)
-    scale = _pixel_scales(scene[sources.rows], exposure)
+    jacobian = _sky_to_pixel_jacobian(scene[sources.rows], exposure)
+    scale = 1 / np.sqrt(np.abs(np.linalg.det(jacobian)))  # local size of a pixel [arcsec]: the PSF is fixed on the sky
     sharp = None
     if wavefronts is not None and len(scale):
         wavefront = wavefronts.modules[exposure.geometry.module]
@@ -78,41 +79,33 @@ def draw_sources(
         else:
             _add_diffracted(image, x[i], y[i], flux[i], np.zeros((2, 2)), _POINT, sharp, scale[i])
     galaxies = np.flatnonzero(types != "star")
-    if galaxies.size:
-        shapes = _pixel_shapes(scene[sources.rows[galaxies]], exposure)
-        for i, shape in zip(galaxies, shapes, strict=True):
-            profile = PROFILES[types[i]]
-            if sharp is not None:
-                wide = profile.sigmas * np.sqrt(np.trace(shape)) * scale[i] > _WIDE
-                narrow = Mixture(profile.weights[~wide], profile.sigmas[~wide])
-                profile = Mixture(profile.weights[wide], profile.sigmas[wide])
-                if narrow.sigmas.size:
-                    _add_diffracted(image, x[i], y[i], flux[i], shape, narrow, sharp, scale[i])
-            _add_galaxy(image, x[i], y[i], flux[i], shape, profile, psf, scale[i])
+    shapes = _pixel_shapes(scene[sources.rows[galaxies]], jacobian[galaxies])
+    for i, shape in zip(galaxies, shapes, strict=True):
+        profile = PROFILES[types[i]]
+        if sharp is not None:
+            wide = profile.sigmas * np.sqrt(np.trace(shape)) * scale[i] > _WIDE
+            narrow = Mixture(profile.weights[~wide], profile.sigmas[~wide])
+            profile = Mixture(profile.weights[wide], profile.sigmas[wide])
+            if narrow.sigmas.size:
+                _add_diffracted(image, x[i], y[i], flux[i], shape, narrow, sharp, scale[i])
+        _add_galaxy(image, x[i], y[i], flux[i], shape, profile, psf, scale[i])
     return image
 
 
-def _pixel_scales(sources: Table, exposure: Exposure) -> Array:
-    """Find the local pixel size at each source [arcsec]: the PSF is fixed on the sky."""
-    jacobian = _sky_to_pixel_jacobian(exposure, np.asarray(sources["ra"]), np.asarray(sources["dec"]))
-    return np.asarray(1 / np.sqrt(np.abs(np.linalg.det(jacobian))))
-
-
-def _pixel_shapes(galaxies: Table, exposure: Exposure) -> Array:
+def _pixel_shapes(galaxies: Table, jacobian: Array) -> Array:
     """Compute covariances of galaxies of unit radius, in pixels, (n, 2, 2)."""
-    ra, dec = np.asarray(galaxies["ra"]), np.asarray(galaxies["dec"])
     angle = np.deg2rad(np.asarray(galaxies["position_angle"]))
     radius = np.asarray(galaxies["half_light_radius"])
     major = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * radius[:, None]
     minor = np.stack([-np.cos(angle), np.sin(angle)], axis=-1) * radius[:, None]
     minor *= np.asarray(galaxies["axis_ratio"])[:, None]
-    on_sky = np.stack([major, minor], axis=-1)
-    on_pixels = _sky_to_pixel_jacobian(exposure, ra, dec) @ on_sky
+    on_pixels = jacobian @ np.stack([major, minor], axis=-1)
     return np.asarray(on_pixels @ np.swapaxes(on_pixels, -1, -2))
 
 
-def _sky_to_pixel_jacobian(exposure: Exposure, ra: Array, dec: Array, step: float = 0.5) -> Array:
-    """Find pixels per arcsec east and north, over a step [arcsec]: (n, 2, 2)."""
+def _sky_to_pixel_jacobian(sources: Table, exposure: Exposure) -> Array:
+    """Find pixels per arcsec east and north, over 0.5 arcsec: (n, 2, 2)."""
+    ra, dec, step = np.asarray(sources["ra"]), np.asarray(sources["dec"]), 0.5
     east, north = step * np.array([[1, -1, 0, 0], [0, 0, 1, -1]])[:, :, None]
     moved = ra + east / np.cos(np.deg2rad(dec)) / 3600, dec + north / 3600
     pixels = np.stack(exposure.geometry.v2v3_to_pixel(*exposure.attitude.sky_to_v2v3(*moved)))
@@ -123,7 +116,8 @@ def _add_star(image: Array, x: float, y: float, flux: float, psf: Mixture, scale
     """Add a point source, its Gaussians integrated over each pixel."""
     for weight, sigma in zip(psf.weights, psf.sigmas / scale, strict=True):
         columns, rows = _stamp(x, sigma), _stamp(y, sigma)
-        stamp = np.outer(_integrate(rows - y, sigma), _integrate(columns - x, sigma))
+        offsets = rows - y, columns - x
+        stamp = np.outer(*(ndtr((off + 0.5) / sigma) - ndtr((off - 0.5) / sigma) for off in offsets))
         _add_stamp(image, columns, rows, weight * flux / stamp.sum(), stamp)
 
 
@@ -147,7 +141,9 @@ def _add_galaxy(
     inverses, shares = np.linalg.inv(covariances), np.outer(profile.weights, psf.weights)
     for place in np.ndindex(shares.shape):
         columns, rows = _stamp(x, reach[place][0]), _stamp(y, reach[place][1])
-        stamp = _gaussian(columns - x, rows - y, inverses[place])
+        dx, dy, inverse = columns - x, rows - y, inverses[place]
+        along_x, along_y = np.exp(-0.5 * inverse[0, 0] * dx**2), np.exp(-0.5 * inverse[1, 1] * dy**2)
+        stamp = np.exp(-inverse[0, 1] * np.outer(dy, dx)) * along_x * along_y[:, None]
         _add_stamp(image, columns, rows, shares[place] * flux / stamp.sum(), stamp)
 
 
@@ -155,15 +151,6 @@ def _stamp(centre: float, sigma: float) -> Array:
     """Find the pixels within reach of a centre along one axis."""
     half = int(np.ceil(_REACH * sigma)) + 1
     return np.arange(round(float(centre)) - half, round(float(centre)) + half + 1)
-
-
-def _integrate(offset: Array, sigma: float) -> Array:
-    return np.asarray(ndtr((offset + 0.5) / sigma) - ndtr((offset - 0.5) / sigma))
-
-
-def _gaussian(dx: Array, dy: Array, inverse: Array) -> Array:
-    along_x, along_y = np.exp(-0.5 * inverse[0, 0] * dx**2), np.exp(-0.5 * inverse[1, 1] * dy**2)
-    return np.asarray(np.exp(-inverse[0, 1] * np.outer(dy, dx)) * along_x * along_y[:, None])
 
 
 def _add_stamp(image: Array, columns: Array, rows: Array, flux: float, stamp: Array) -> None:

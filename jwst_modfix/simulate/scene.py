@@ -42,16 +42,12 @@ PROFILES = {
         (1.20078965e-03, 8.84526493e-03, 3.91463084e-02, 1.39976817e-01, 4.60962500e-01, 1.50159566e00),
     ),
     "devaucouleurs": _mixture(
-        (
-            *(4.26347652e-02, 2.40127183e-01, 6.85907632e-01, 1.51937350e00),
-            *(2.83627243e00, 4.46467501e00, 5.72440830e00, 5.60989349e00),
-        ),
-        (
-            *(2.23759216e-04, 1.00220099e-03, 4.18731126e-03, 1.69432589e-02),
-            *(6.84850479e-02, 2.87207080e-01, 1.33320254e00, 8.40215071e00),
-        ),
+        (4.26347652e-02, 2.40127183e-01, 6.85907632e-01, 1.51937350e00, 2.83627243e00, 4.46467501e00, 5.72440830e00,
+         5.60989349e00),
+        (2.23759216e-04, 1.00220099e-03, 4.18731126e-03, 1.69432589e-02, 6.84850479e-02, 2.87207080e-01, 1.33320254e00,
+         8.40215071e00),
     ),
-}
+}  # fmt: skip
 """Mixtures of the galaxy profiles, by the ``type`` of a source; radii in half-light radii."""
 
 
@@ -148,11 +144,20 @@ def make_scene(
     number = rng.poisson(population.surface_density * np.pi * (radius / 60) ** 2)
     magnitude = population.draw_magnitudes(rng, number)
     scene = Table({"id": np.arange(1, number + 1)}, meta={"ra": ra, "dec": dec, "radius": radius})
-    scene["ra"], scene["dec"] = _draw_positions(rng, number, ra, dec, radius)
+    distance = radius * np.sqrt(rng.uniform(size=number)) * u.arcsec
+    angle = (np.pi / 2 - rng.uniform(0, 2 * np.pi, number)) * u.rad
+    places = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle, distance)
+    scene["ra"], scene["dec"] = places.ra.deg, places.dec.deg
     _add_shapes(rng, scene, magnitude, population.star_fraction)
     _add_magnitudes(rng, scene, magnitude, filters)
-    _add_variations(rng, scene, epochs, population)
-    _add_units(scene)
+    scene["variable"] = rng.uniform(size=number) < population.variable_fraction
+    for epoch in epochs:
+        variation = rng.normal(0, population.variable_amplitude, number)
+        scene[variation_column(epoch)] = np.where(scene["variable"], variation, 0.0)
+    units = {"ra": "deg", "dec": "deg", "half_light_radius": "arcsec", "position_angle": "deg"}
+    units |= {name: "mag" for name in scene.colnames if name.startswith(("mag_", "variation_"))}
+    for name, unit in units.items():
+        scene[name].unit = unit
     return scene
 
 
@@ -161,29 +166,20 @@ def scene_around(
 ) -> Table:
     """Draw the catalogue, as from `make_scene`, that covers a set of exposures."""
     ra, dec = exposures[0].epoch.ra, exposures[0].epoch.dec
+    reaches = []  # distance of each exposure's farthest corner from the centre [arcsec]
+    for exposure in exposures:
+        v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 0, 2047, 2047]), np.array([0, 2047, 0, 2047]))
+        centre_v2, centre_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
+        reaches.append(float(np.hypot(v2 - centre_v2, v3 - centre_v3).max()))
     return make_scene(
         rng,
         ra=ra,
         dec=dec,
-        radius=max(_reach(exposure, ra, dec) for exposure in exposures) + _FIELD_MARGIN,
+        radius=max(reaches) + _FIELD_MARGIN,
         filters=list(dict.fromkeys(exposure.band.name for exposure in exposures)),
         epochs=list(dict.fromkeys(exposure.epoch.name for exposure in exposures)),
         population=population,
     )
-
-
-def _reach(exposure: Exposure, ra: float, dec: float) -> float:
-    """Find the distance of an exposure's farthest corner from a position [arcsec]."""
-    v2, v3 = exposure.geometry.pixel_to_v2v3(np.array([0, 0, 2047, 2047]), np.array([0, 2047, 0, 2047]))
-    centre_v2, centre_v3 = exposure.attitude.sky_to_v2v3(ra, dec)
-    return float(np.hypot(v2 - centre_v2, v3 - centre_v3).max())
-
-
-def _draw_positions(rng: np.random.Generator, number: int, ra: float, dec: float, radius: float) -> tuple[Array, Array]:
-    distance = radius * np.sqrt(rng.uniform(size=number)) * u.arcsec
-    angle = (np.pi / 2 - rng.uniform(0, 2 * np.pi, number)) * u.rad
-    places = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle, distance)
-    return places.ra.deg, places.dec.deg
 
 
 def _add_shapes(rng: np.random.Generator, scene: Table, magnitude: Array, star_fraction: float) -> None:
@@ -207,20 +203,3 @@ def _add_magnitudes(rng: np.random.Generator, scene: Table, magnitude: Array, fi
     for name in filters:
         wavelengths = Band.named(name).wavelength / _REFERENCE_WAVELENGTH
         scene[magnitude_column(name)] = magnitude + blue * np.log10(wavelengths)
-
-
-def _add_variations(rng: np.random.Generator, scene: Table, epochs: Sequence[str], population: Population) -> None:
-    number = len(scene)
-    scene["variable"] = rng.uniform(size=number) < population.variable_fraction
-    for epoch in epochs:
-        variation = rng.normal(0, population.variable_amplitude, number)
-        scene[variation_column(epoch)] = np.where(scene["variable"], variation, 0.0)
-
-
-def _add_units(scene: Table) -> None:
-    units = {"ra": "deg", "dec": "deg", "half_light_radius": "arcsec", "position_angle": "deg"}
-    for name in scene.colnames:
-        if name.startswith(("mag_", "variation_")):
-            units[name] = "mag"
-    for name, unit in units.items():
-        scene[name].unit = unit

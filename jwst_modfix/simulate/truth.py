@@ -57,15 +57,11 @@ def _coordinate(
         scale_x, scale_y = exposure.geometry.pixel_scales
         along = (x - first) * scale_x * cos + (y - second) * scale_y * sin
     else:
-        xi, eta = _tangent_plane(*exposure.attitude.v2v3_to_sky(v2, v3), first, second)
-        along = xi * sin + eta * cos
+        ra, dec = exposure.attitude.v2v3_to_sky(v2, v3)
+        d_ra, dec, dec_0 = np.deg2rad(ra - first), np.deg2rad(dec), np.deg2rad(second)
+        # Gnomonic offsets from the origin.
+        depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(d_ra)
+        xi = np.cos(dec) * np.sin(d_ra) / depth
+        eta = (np.cos(dec_0) * np.sin(dec) - np.sin(dec_0) * np.cos(dec) * np.cos(d_ra)) / depth
+        along = np.rad2deg(xi) * 3600 * sin + np.rad2deg(eta) * 3600 * cos
     return np.asarray(along / 60)
-
-
-def _tangent_plane(ra: Array, dec: Array, ra_0: float, dec_0: float) -> tuple[Array, Array]:
-    """Compute gnomonic offsets of sky positions from an origin [arcsec]."""
-    d_ra, dec, dec_0 = np.deg2rad(ra - ra_0), np.deg2rad(dec), np.deg2rad(dec_0)
-    depth = np.sin(dec_0) * np.sin(dec) + np.cos(dec_0) * np.cos(dec) * np.cos(d_ra)
-    xi = np.cos(dec) * np.sin(d_ra) / depth
-    eta = (np.cos(dec_0) * np.sin(dec) - np.sin(dec_0) * np.cos(dec) * np.cos(d_ra)) / depth
-    return np.rad2deg(xi) * 3600, np.rad2deg(eta) * 3600

@@ -144,15 +144,6 @@ def test_files_and_lists_resume(folder, caplog):
     assert after.items() <= marks("out").items()
 
 
-def test_an_output_that_was_renamed_is_made_anew(folder, caplog):
-    """Truth: its card FILENAME is the name that it has now."""
-    correct("out", "data/jw0_cal.fits").close()
-    Path("out/jw0_modfix.fits").rename("out/jw0_again.fits")
-    correct("out", "data/jw0_cal.fits", suffix="again", on_existing="skip").close()
-    assert "out/jw0_again.fits is written again: it is of another input" in caplog.text
-    assert fits.getval("out/jw0_again.fits", "FILENAME") == "jw0_again.fits"
-
-
 def test_what_cannot_be_known_is_made_anew(folder, caplog):
     with datamodels.open("data/jw0_cal.fits") as model:
         for source, ext, words in (
