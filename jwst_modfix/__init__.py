@@ -31,29 +31,17 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     __version__: str
 
 _HOMES = {
-    "AppliedOffset": "jwst_modfix.apply.record",
-    "Derivation": "jwst_modfix.derivation.derive",
-    "Field": "jwst_modfix.table.table",
-    "Gradient": "jwst_modfix.table.table",
-    "Measurements": "jwst_modfix.fitting.measurements",
-    "ModuleOffsetDeriveStep": "jwst_modfix.steps.module_offset_derive",
-    "ModuleOffsetError": "jwst_modfix.errors",
-    "ModuleOffsetImage2Pipeline": "jwst_modfix.steps.pipelines",
-    "ModuleOffsetImage3Pipeline": "jwst_modfix.steps.pipelines",
-    "ModuleOffsetModel": "jwst_modfix.table.model",
-    "ModuleOffsetStep": "jwst_modfix.steps.module_offset",
-    "OffsetRow": "jwst_modfix.table.table",
-    "OffsetTable": "jwst_modfix.table.table",
-    "Solution": "jwst_modfix.fitting.solution",
-    "ZeroPointRow": "jwst_modfix.table.table",
-    "applied": "jwst_modfix.apply.record",
-    "derive": "jwst_modfix.steps.module_offset_derive",
-    "fit": "jwst_modfix.fitting.solution",
-    "plot_module_differences": "jwst_modfix.report.figures",
-    "plot_offsets": "jwst_modfix.report.figures",
-    "plot_patches": "jwst_modfix.report.figures",
-    "plot_residual_map": "jwst_modfix.report.figures",
-    "plot_sky_map": "jwst_modfix.report.figures",
+    "apply.record": ("AppliedOffset", "applied"),
+    "derivation.derive": ("Derivation",),
+    "errors": ("ModuleOffsetError",),
+    "fitting.measurements": ("Measurements",),
+    "fitting.solution": ("Solution", "fit"),
+    "report.figures": ("plot_module_differences", "plot_offsets", "plot_patches", "plot_residual_map", "plot_sky_map"),
+    "steps.module_offset": ("ModuleOffsetStep",),
+    "steps.module_offset_derive": ("ModuleOffsetDeriveStep", "derive"),
+    "steps.pipelines": ("ModuleOffsetImage2Pipeline", "ModuleOffsetImage3Pipeline"),
+    "table.model": ("ModuleOffsetModel",),
+    "table.table": ("Field", "Gradient", "OffsetRow", "OffsetTable", "ZeroPointRow"),
 }
 
 __all__ = [
@@ -87,8 +75,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.metadata.version("jwst-modfix")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"jwst_modfix.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

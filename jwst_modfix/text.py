@@ -16,13 +16,11 @@ WIDTH = 78
 
 Item = TypeVar("Item")
 
-HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs."""
-
 
 def has_hidden(text: str, allowed: str = "") -> bool:
     """Test whether a text has characters that a terminal interprets."""
-    return any(unicodedata.category(c) in HIDDEN_CATEGORIES and c not in allowed for c in text)
+    # Unicode's control and format characters, halves of surrogates, separators of lines and paragraphs.
+    return any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in allowed for c in text)
 
 
 def is_url(name: object) -> bool:
@@ -89,8 +87,8 @@ def html_table(caption: str, rows: Iterable[Sequence[str]]) -> str:
     return f"<table><caption>{html.escape(caption)}</caption><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
+# The logger of this package, below that of stpipe: stock pipelines, in which we are a hook, show its lines.
 log = logging.getLogger("stpipe.jwst_modfix")
-"""The logger of this package, below that of stpipe: stock pipelines, in which we are a hook, show its lines."""
 
 
 def _make_plain(record: logging.LogRecord) -> bool:
@@ -110,12 +108,14 @@ def log_result(text: str, level: int = logging.INFO, *, is_whole: bool = False) 
 class _ResultFormatter(logging.Formatter):
     """Format results for people, and all other lines as another formatter does."""
 
+    is_bar_shown = False  # a line of the log is written over it
+
     def __init__(self, other: logging.Formatter, is_terminal: bool) -> None:
         super().__init__()
         self.other, self.is_terminal = other, is_terminal
 
     def format(self, record: logging.LogRecord) -> str:
-        erased = _ERASED * _Bar.is_shown
+        erased = "\r\x1b[K" * _ResultFormatter.is_bar_shown
         if not getattr(record, "is_result", False):
             return erased + self.other.format(record)
         text = record.getMessage()
@@ -132,27 +132,13 @@ def results_shown_plain() -> Iterator[None]:
 
     A terminal gets long lines broken; in a pipe a record is one line.
     """
-    handlers = [
-        handler
-        for handler in logging.getLogger("stpipe").handlers
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
-    ]
-    formatters = {handler: handler.formatter for handler in handlers}
-    for handler in handlers:
-        handler.setFormatter(_ResultFormatter(handler.formatter or logging.Formatter(), handler.stream.isatty()))
-    try:
+    with contextlib.ExitStack() as stack:
+        for handler in logging.getLogger("stpipe").handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                stack.callback(handler.setFormatter, handler.formatter)
+                formatter = handler.formatter or logging.Formatter()
+                handler.setFormatter(_ResultFormatter(formatter, handler.stream.isatty()))
         yield
-    finally:
-        for handler, formatter in formatters.items():
-            handler.setFormatter(formatter)
-
-
-_LINES = 10
-_ERASED = "\r\x1b[K"  # a bar, before a line of the log is written over it
-
-
-class _Bar:
-    is_shown = False
 
 
 def show_progress(
@@ -166,16 +152,16 @@ def show_progress(
         from astropy.utils.console import ProgressBar
 
         log_result(f"{stage}: {count_nouns(total, what)}")
-        _Bar.is_shown = True
+        _ResultFormatter.is_bar_shown = True
         try:
             with ProgressBar(total, file=sys.stderr) as bar:
                 for item in items:
                     yield item
                     bar.update()
         finally:
-            _Bar.is_shown = False
+            _ResultFormatter.is_bar_shown = False
         return
-    every = max(1, -(-total // _LINES))
+    every = max(1, -(-total // 10))
     for number, item in enumerate(items, 1):
         yield item
         if has_lines and (number % every == 0 or number == total):

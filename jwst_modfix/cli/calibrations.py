@@ -22,15 +22,13 @@ from jwst_modfix.text import align, describe_band, wrap
 def list_files(names: Sequence[str], kind: str) -> list[Path]:
     """List files, and the reference files of a kind in folders."""
     found: list[Path] = []
-    for name in names:
-        path = Path(name).expanduser()
+    for path in (Path(name).expanduser() for name in names):
+        mine = [path]
         if path.is_dir():
             mine = [file for file in sorted(path.glob("*.fits")) if calibration.is_of_kind(file, kind)]
-            if not mine:
-                raise ReferenceTableError(f"{path}: the folder has no {kind} file (*.fits with REFTYPE {kind.upper()})")
-            found += mine
-        else:
-            found.append(path)
+        if not mine:
+            raise ReferenceTableError(f"{path}: the folder has no {kind} file (*.fits with REFTYPE {kind.upper()})")
+        found += mine
     return found
 
 
@@ -93,24 +91,6 @@ def _describe_changes(changes: Sequence[Change]) -> Iterator[str]:
 # ---- exports of modfix convert ----
 
 
-@contextlib.contextmanager
-def written_together(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
-    """Give a hidden folder for new files; move them into place if none is refused."""
-    is_new = not folder.exists()
-    check_writable(folder)
-    try:
-        with part_folder(folder) as hidden:
-            yield hidden
-            for target in targets:
-                with explained(target):
-                    (hidden / target.name).replace(target)
-    except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):  # another process may have put files there
-                folder.rmdir()
-        raise
-
-
 def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: str, **options: Any) -> None:
     """Export a table into photom or flat files: none if one of them is refused."""
     paths = list_files(files, "flat" if kind == "flat" else "photom")
@@ -120,13 +100,24 @@ def export_files(kind: str, table: OffsetTable, files: Sequence[str], output: st
         raise OutputError(f"{output}: {', '.join(twice)} would be written for several files; rename them")
     refuse_existing(targets, ReferenceTableError)
     export, problems, lines = getattr(calibration, f"export_{kind}"), [], []
-    with written_together(targets[0].parent, targets) as hidden:
-        for path, target in zip(paths, targets, strict=True):
-            try:
-                lines += [*export(table, path, hidden / target.name, **options), f"wrote {target}"]
-            except ReferenceTableError as error:
-                problems.append(str(error))
-        if problems:
-            raise ReferenceTableError(problems=problems)
+    folder = targets[0].parent
+    is_new = not folder.exists()
+    check_writable(folder)
+    try:
+        with part_folder(folder) as hidden:
+            for path, target in zip(paths, targets, strict=True):
+                try:
+                    lines += [*export(table, path, hidden / target.name, **options), f"wrote {target}"]
+                except ReferenceTableError as error:
+                    problems.append(str(error))
+            if problems:
+                raise ReferenceTableError(problems=problems)
+            for target in targets:
+                with explained(target):
+                    (hidden / target.name).replace(target)
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it has files: ours, or those of another process
+                folder.rmdir()
     for line in lines:
         click.echo(line, err=line.startswith("warning: "))

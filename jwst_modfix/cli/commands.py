@@ -33,9 +33,6 @@ Examples:
 """
 
 
-_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}  # of the subcommands, too
-
-
 class _LazyGroup(click.Group):
     """Commands by name; an error of ours is printed as one line, not as a traceback."""
 
@@ -62,7 +59,9 @@ class _LazyGroup(click.Group):
             raise click.ClickException("\n  ".join(" ".join(line.split()) for line in lines)) from error
 
 
-@click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings=_SETTINGS)
+# The settings are those of the subcommands, too.
+@click.group(cls=_LazyGroup, epilog=_EXAMPLES,
+             context_settings={"help_option_names": ["-h", "--help"], "show_default": True})  # fmt: skip
 @click.version_option(package_name="jwst-modfix", prog_name="modfix")
 def main():
     """Look at, edit and plan the flux offsets between NIRCam's modules A and B.

@@ -38,14 +38,12 @@ def check_command(table, inputs, no_offset, no_slope, **options):  # numpydoc ig
     table = OffsetTable.read(table)
     summary = f"{table.name} is valid: {count_nouns(len(table.rows), 'row')}, hash {table.digest}; "
     click.echo("\n".join(wrap(f"{summary}for {describe_validity(table.valid_for)}")))
-    if inputs:
-        _check(inputs, table, apply_offset=not no_offset, apply_slope=not no_slope, **options)
+    if not inputs:
+        return
+    from jwst_modfix.apply.decide import Correction  # late, as all that needs time to import
 
-
-def _check(inputs, table, **options):
-    from jwst_modfix.apply.decide import Correction
-
-    correction, counts = Correction(table=table, **options), Counter()
+    correction = Correction(table=table, apply_offset=not no_offset, apply_slope=not no_slope, **options)
+    counts = Counter()
     rows = [["", "exposure", "detector", "filter", ""]]
     for path in find_exposures(inputs):
         decision, exposure = _preview(path, correction)
@@ -112,19 +110,15 @@ def group_command(files, output, by_filter, gap_days, roll_tolerance):  # numpyd
     grouping = group_exposures(files, gap_days=gap_days, roll_tolerance=roll_tolerance)
     written = write_groups(grouping, output, by_filter=by_filter)
     rows = [["epoch", "exposures", "V3 roll [deg]", "modules", "filters"]]
-    for name, mine in zip(grouping.epochs.names, grouping.epochs.split(grouping.headers), strict=True):
-        rows.append([name, str(len(mine)), *_describe_epoch(mine)])
+    for name, headers in zip(grouping.epochs.names, grouping.epochs.split(grouping.headers), strict=True):
+        rolls = sorted({f"{header.roll:.1f}" for header in headers}, key=float)
+        roll = rolls[0] if len(rolls) == 1 else f"{rolls[0]} to {rolls[-1]}"
+        modules = " ".join(sorted({header.module for header in headers}))
+        bands = " ".join(sorted({describe_band(header.filter, header.pupil) for header in headers}))
+        rows.append([name, str(len(headers)), roll, modules, bands])
     click.echo("\n".join(align(rows)))
     click.echo("\n".join(["", *(f"note: {line}" for line in grouping.notes)]))
     click.echo("\n".join(f"wrote {path}" for path in written))
-
-
-def _describe_epoch(headers):
-    rolls = sorted({f"{header.roll:.1f}" for header in headers}, key=float)
-    modules = " ".join(sorted({header.module for header in headers}))
-    bands = {describe_band(header.filter, header.pupil) for header in headers}
-    roll = rolls[0] if len(rolls) == 1 else f"{rolls[0]} to {rolls[-1]}"
-    return [roll, modules, " ".join(sorted(bands))]
 
 
 @click.command("plan", cls=Command)
@@ -172,8 +166,10 @@ def plan_command(
     if reach is not None:
         _show_reached(reach, rolls, filters, seed, options)
         return
-    limits = {"gap_days": gap_days, "roll_tolerance": roll_tolerance}
-    pointings = _read_pointings(asn, terms["scale"], limits) if asn else _lay_out(rolls, dithers, filters)
+    if asn:
+        pointings = _read_pointings(asn, terms["scale"], gap_days=gap_days, roll_tolerance=roll_tolerance)
+    else:
+        pointings = _lay_out(rolls, dithers, filters)
     plans = plan_bands(pointings, np.random.default_rng(seed), **options)
     click.echo("\n\n".join("\n".join(_describe_plan(plan)) for plan in plans))
     found = [status for plan in plans if not plan.failure for status in plan.forecast.status if status.is_fitted]
@@ -196,7 +192,7 @@ def _show_reached(reach, rolls, filters, seed, options):
     click.echo("\n".join(align(rows, right=[0, 2])))
 
 
-def _read_pointings(names, scale, limits):
+def _read_pointings(names, scale, **limits):
     from jwst_modfix.derivation.derive import read_members
     from jwst_modfix.derivation.forecast import pointings_of_exposures
     from jwst_modfix.photometry.frames import group_epochs, read_geometry
@@ -228,31 +224,22 @@ def _describe_plan(plan):
     if plan.failure:
         yield f"  no solution: {plan.failure}"
         return
-    hidden = ("field", "drift", "zero_point")  # which have lines of their own
-    known = [status for status in plan.forecast.status if status.is_fitted and status.term.kind not in hidden]
-    units = [f"mmag{'/arcmin' * status.term.is_slope}" for status in known]
-    rows = [["", status.term.words, f"±{1e3 * status.expected_error:6.2f}", unit, _remark(status)]
-            for status, unit in zip(known, units, strict=True)]  # fmt: skip
-    if plan.forecast.model.scale == "detectors":
-        rows = [*_list_detectors(plan), *rows]
-    yield from align(rows)
-    yield from (
-        f"  not determined: {s.words}" for s in plan.forecast.status if not s.is_fitted and s.term.kind != "zero_point"
-    )
-    yield from (f"  not determined: {words}" for words in plan.forecast.refusals)
-    yield from (f"  note: {sentence}" for sentence in plan.forecast.links.sentences())
-    yield from (f"  note: {sentence}" for sentence in (*plan.forecast.remarks, *describe_drifts(plan.drifts)))
-
-
-def _list_detectors(plan):
-    for one in plan.detectors:
+    rows = []
+    for one in plan.detectors if plan.forecast.model.scale == "detectors" else ():
         error = ["-", ""] if one.error is None else [f"±{1e3 * one.error:6.2f}", "mmag"]
         field = "" if one.field_error is None else f"field ±{1e3 * one.field_error:.2f} mmag rms"
         name = f"zero point of {one.detector}"
-        yield ["", name, *error, one.words.removeprefix(f"{name}: ") or field]
-
-
-def _remark(status):
-    if status.correlation > 0.9:
-        return f"correlated with another term: {status.correlation:.2f}"
-    return "linked through other arrays" if status.status == "indirect" else ""
+        rows.append(["", name, *error, one.words.removeprefix(f"{name}: ") or field])
+    for status in plan.forecast.status:
+        # Fields, drifts and zero points have lines of their own.
+        if status.is_fitted and status.term.kind not in ("field", "drift", "zero_point"):
+            error = [f"±{1e3 * status.expected_error:6.2f}", f"mmag{'/arcmin' * status.term.is_slope}"]
+            remark = "linked through other arrays" if status.status == "indirect" else ""
+            if status.correlation > 0.9:
+                remark = f"correlated with another term: {status.correlation:.2f}"
+            rows.append(["", status.term.words, *error, remark])
+    yield from align(rows)
+    lost = [s.words for s in plan.forecast.status if not s.is_fitted and s.term.kind != "zero_point"]
+    yield from (f"  not determined: {words}" for words in (*lost, *plan.forecast.refusals))
+    notes = (*plan.forecast.links.sentences(), *plan.forecast.remarks, *describe_drifts(plan.drifts))
+    yield from (f"  note: {sentence}" for sentence in notes)

@@ -1,5 +1,6 @@
 """Types of options, and options that several subcommands have."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -9,8 +10,7 @@ import click
 
 from jwst_modfix.table.table import BASELINES, DETECTORS
 
-FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}
-"""Of an option of `ManyFiles`."""
+FILES: dict[str, Any] = {"multiple": True, "metavar": "FITS..."}  # of an option of `ManyFiles`
 
 
 class Command(click.Command):
@@ -26,8 +26,7 @@ class ManyFiles(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each of its words."""
-        many = {name for option in self.params if isinstance(option, click.Option) and option.multiple
-                for name in option.opts}  # fmt: skip
+        many = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
         words: list[str] = []
         current = None
         for word in args:
@@ -74,13 +73,7 @@ def chosen(name: str, choices: str, words: str, **more: Any) -> Any:
 
 def several(*options: Any) -> Callable[[Any], Any]:
     """Join options to one decorator."""
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 new_table = click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")

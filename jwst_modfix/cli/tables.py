@@ -36,7 +36,12 @@ def show_command(paths):  # numpydoc ignore=PR01
     """
     problems, named = [], []
     for path in paths or [os.environ.get(ENVIRONMENT_VARIABLE) or "packaged"]:
-        named += _list_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - any text
+        if os.path.isdir(path):  # noqa: PTH112 - any text
+            from jwst_modfix.steps.runs import list_exposures  # imports jwst
+
+            named += map(str, list_exposures(Path(path)))
+        else:
+            named.append(path)
     for number, path in enumerate(named):
         try:
             lines = _describe(path)
@@ -46,12 +51,6 @@ def show_command(paths):  # numpydoc ignore=PR01
             click.echo("\n" * (number > 0) + "\n".join(lines))
     if problems:
         raise ModuleOffsetError(problems=problems)
-
-
-def _list_folder(path):
-    from jwst_modfix.steps.runs import list_exposures  # imports jwst
-
-    return map(str, list_exposures(Path(path)))
 
 
 def _describe(path):
@@ -85,7 +84,13 @@ def init_command(folder):  # numpydoc ignore=PR01
       modfix init offsets              in the folder offsets, which is made
     """
     folder = Path(folder).expanduser()
-    contents = {name: _read_packaged(name, folder) for names in _PURPOSE for name in names}
+    table = str((folder / _TABLE_NAME).absolute())
+    if any(character in table for character in "\"'\n$%"):
+        raise ModuleOffsetError(f"{table}: a path with quotes, $ or % cannot be used in a parameter file")
+    sources = {name: resources.files("jwst_modfix") / "config" / name for names in _PURPOSE for name in names}
+    sources[_TABLE_NAME] = PACKAGED_TABLE
+    texts = {name: source.read_text(encoding="utf-8") for name, source in sources.items()}
+    contents = {name: _UNSET.sub(lambda found: f'{found[1]}"{table}"', text) for name, text in texts.items()}
     refuse_existing(folder / name for name in contents)
     for name, content in contents.items():
         write_text(folder / name, content)
@@ -95,17 +100,6 @@ def init_command(folder):  # numpydoc ignore=PR01
     config, table = (shlex.quote(str(folder / name)) for name in ("modfix.cfg", _TABLE_NAME))
     click.echo(f"\nWhat it would do:  modfix check {table} name_asn.json")
     click.echo(f"To do it:          strun {config} name_asn.json")
-
-
-def _read_packaged(name, folder):
-    """Read a file of the package; a parameter file gets the table's absolute path."""
-    if name == _TABLE_NAME:
-        return PACKAGED_TABLE.read_text(encoding="utf-8")
-    table = str((folder / _TABLE_NAME).absolute())
-    if any(character in table for character in "\"'\n$%"):
-        raise ModuleOffsetError(f"{table}: a path with quotes, $ or % cannot be used in a parameter file")
-    text = (resources.files("jwst_modfix") / "config" / name).read_text(encoding="utf-8")
-    return _UNSET.sub(lambda found: f'{found[1]}"{table}"', text)
 
 
 _OF_OFFSETS = ("offset", "offset_error", "slope", "slope_error", "direction")

@@ -41,14 +41,6 @@ _CALIBRATION = (("CRDS_CTX", "context"), ("R_PHOTOM", "photom"), ("R_FLAT", "fla
 _REJECTED = ("no solution", "variable", "outlier", "single", "no colour")
 _BINS = 6  # of equal numbers, of a trend
 _BRIGHT = 0.25  # share of the used sources, the brightest, whose repeatability is quoted
-# Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17), PA1
-# and PF1. Uniformity: the least error that a measurement is given.
-_METRICS = {
-    "repeatability": (0.005, "mag", "Repeatability: median rms of the brightest quarter of the sources"),
-    "outlier_fraction": (0.10, "", "Share of the fitted measurements that are outliers or of variable sources"),
-    "uniformity": (0.002, "mag", "Uniformity: rms of the exposures' median residuals, less their noise"),
-    "pull_width": (1.15, "", "Width of residuals over their errors (1 is right)"),
-}
 _Found = Iterator[tuple[str, str, str]]  # name, words, advice
 
 
@@ -93,8 +85,6 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     # not used; it ``deviates`` as an outlier, of a variable source, or reserved and as far from the mean of its source.
     m, solution = band.measurements, band.solution
     table = derivation.measurements["residual", "reason", "flags"][band.rows]
-    if solution is None:
-        raise ValueError(f"{band.name} has no solution")
     known = solution.model.knows(m)
     system, time = np.full((2, len(m)), np.nan)
     system[known], time[known] = split_prediction(solution, m.select(known))
@@ -112,8 +102,8 @@ def collect_points(derivation: Derivation, band: BandResult) -> Table:
     columns |= {"residual": residual, "before": residual + system, "pull": pull, "reason": reason, "used": reason == ""}
     columns |= {"detector": np.array([" ".join(part) for part in PARTS])[m.detector], "deviates": deviates}
     mjd = np.asarray(derivation.photometry.exposures["mjd"])[m.exposure]
-    columns["colour"] = np.full(len(m), np.nan) if band.colour is None else band.colour.values
     columns |= {"mjd": mjd, "flags": np.asarray(table["flags"])}
+    columns["colour"] = np.full(len(m), np.nan) if band.colour is None else band.colour.values
     return Table(columns, copy=False, meta={"filter": m.filter, "pupil": m.pupil, "first_mjd": mjd.min(initial=np.inf)})
 
 
@@ -156,22 +146,17 @@ def _count_funnel(derivation: Derivation, band: BandResult) -> dict[str, Any]:
     first = np.full(int(source.max(initial=-1)) + 1, len(steps))
     np.minimum.at(first, source, found)
     counts = np.stack([np.bincount(part, minlength=len(steps)) for part in (first, found)], axis=1)
-
-    def count(numbers: np.ndarray) -> dict[str, int]:
-        return dict(zip(("sources", "measurements"), numbers.tolist(), strict=True))
-
-    used, reserved = counts[:2]
-    lost = [
-        (kept, {"rule": rule} | count(own)) for (kept, rule), own in zip(steps[2:], counts[2:], strict=True) if own[1]
-    ]
+    totals = [counts.sum(axis=0), counts[: len(_REJECTED) + 2].sum(axis=0)]
+    rows = [{"sources": n, "measurements": m} for n, m in np.append(counts, totals, axis=0).tolist()]
+    used, reserved, *lost, everything, selected = rows
+    ended = [(kept, {"rule": rule} | own) for (kept, rule), own in zip(steps[2:], lost, strict=True)]
+    not_selected, rejected = (
+        [own for kept, own in ended if kept == is_selected and own["measurements"]] for is_selected in (False, True)
+    )
     return {
-        "found": count(counts.sum(axis=0)),
-        "not_selected": [part for kept, part in lost if not kept],
-        "selected": count(counts[: len(_REJECTED) + 2].sum(axis=0)),
-        "reserved": count(reserved),
-        "rejected": [part for kept, part in lost if kept],
-        "used": count(used),
-    }
+        "found": everything, "not_selected": not_selected, "selected": selected, "reserved": reserved,
+        "rejected": rejected, "used": used,
+    }  # fmt: skip
 
 
 def _describe_solution(derivation: Derivation, band: BandResult, solution: Solution, points: Table) -> dict[str, Any]:
@@ -262,16 +247,19 @@ def _measure_quality(
     bright = (n > 1) & (mag <= np.quantile(mag, _BRIGHT))
     medians = np.array([[e["median_mag"], e["error_mag"]] for e in exposures if e["n"] > 1]).reshape(-1, 2)
     excess = float(np.mean(medians[:, 0] ** 2 - medians[:, 1] ** 2)) if len(medians) else np.nan
-    values = {
-        "repeatability": np.median(np.sqrt(square[bright] / (n[bright] - 1))),
-        "outlier_fraction": np.mean(points["deviates"][~points["reserved"]]),
-        "uniformity": np.sqrt(max(excess, 0.0)),
-        "pull_width": robust_width(pulls),
-    }
-    for name, value in values.items():
-        limit, unit, words = _METRICS[name]
-        found = {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": bool(value <= limit)}
-        yield found | {"words": words}
+    # Repeatability of one measurement of a bright source, and share of outliers: LSST Science Requirements (LPM-17),
+    # PA1 and PF1. Uniformity: the least error that a measurement is given.
+    for name, value, limit, unit, words in (
+        ("repeatability", np.median(np.sqrt(square[bright] / (n[bright] - 1))), 0.005, "mag",
+         "Repeatability: median rms of the brightest quarter of the sources"),
+        ("outlier_fraction", np.mean(points["deviates"][~points["reserved"]]), 0.10, "",
+         "Share of the fitted measurements that are outliers or of variable sources"),
+        ("uniformity", np.sqrt(max(excess, 0.0)), 0.002, "mag",
+         "Uniformity: rms of the exposures' median residuals, less their noise"),
+        ("pull_width", robust_width(pulls), 1.15, "", "Width of residuals over their errors (1 is right)"),
+    ):  # fmt: skip
+        is_met = bool(value <= limit)
+        yield {"name": name, "value": value, "unit": unit, "threshold": limit, "passes": is_met, "words": words}
 
 
 def _compare(table: OffsetTable, other: OffsetTable) -> dict[str, Any]:
@@ -302,9 +290,7 @@ def find_everything(
     checks: list[tuple[str, Iterable[tuple[str, str, str]]]] = [("headers", mixed)]
     for band, mine in points.items():
         checks += [(band, _find_copies(mine, files)), (band, _find_misplaced(derivation, mine, files))]
-    for known in content["bands"]:
-        found = (_find_mismatches(known), _find_unscaled(derivation, known), _find_deviating(known))
-        checks += [(known["name"], check) for check in found]
+    checks += [(known["name"], _find_in_numbers(derivation, known)) for known in content["bands"]]
     checks += [("comparison", _find_opposite(comparison)) for comparison in content["comparisons"]]
     for band, mine in points.items():
         checks += [(band, _find_variable(mine)), (band, _find_saturated(mine))]
@@ -315,13 +301,10 @@ def find_everything(
 
 def _find_copies(points: Table, files: list[str]) -> _Found:
     """Find exposures with equal magnitudes, which are one exposure."""
-    by_mag = np.argsort(points["mag"])
-    equal = np.diff(points["mag"][by_mag]) == 0  # few are: to sort all by source takes five times as long
-    rows = by_mag[np.append(equal, False) | np.append(False, equal)]
-    source, mag, exposure = (np.asarray(points[name])[rows] for name in ("source", "mag", "exposure"))
-    order = np.lexsort([exposure, mag, source])
-    same = (np.diff(source[order]) == 0) & (np.diff(mag[order]) == 0)
-    pairs = np.stack([exposure[order][:-1][same], exposure[order][1:][same]], axis=1)
+    order = np.lexsort([points[name] for name in ("exposure", "mag", "source")])
+    source, mag, exposure = (np.asarray(points[name])[order] for name in ("source", "mag", "exposure"))
+    same = (np.diff(source) == 0) & (np.diff(mag) == 0)
+    pairs = np.stack([exposure[:-1][same], exposure[1:][same]], axis=1)
     for pair, count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
         share = count / min(np.count_nonzero(points["exposure"] == number) for number in pair)
         if share > _SAME:
@@ -350,32 +333,24 @@ def _find_misplaced(derivation: Derivation, points: Table, files: list[str]) -> 
             yield "wrong roll", words, "correct PA_V3, or the focal-plane coordinates V2 and V3"
 
 
-def _find_mismatches(band: Mapping[str, Any]) -> _Found:
-    """Find score tests that fail."""
+def _find_in_numbers(derivation: Derivation, band: Mapping[str, Any]) -> _Found:
+    """Find score tests that fail, a solid angle left out, and exposures that are off."""
     for test in band.get("score_tests", ()):
         if test["is_mismatch"]:
             size = format_measured(test["effect"], test["effect_error"])
             words = f"residuals depend on {test['name']} (p = {test['probability']:.1g}): {test['where']} {size}"
             yield CAUSES[test["name"]], words, test["advice"]
-
-
-def _find_unscaled(derivation: Derivation, band: Mapping[str, Any]) -> _Found:
-    """Compare sources with sky: a solid angle left out shifts the sources alone."""
-    for sky in band.get("sky", ()):
+    for sky in band.get("sky", ()):  # a solid angle left out shifts the sources alone
         key = sky["array"], band["filter"], band["pupil"]
         areas = {h.module: h.pixar_sr for h in derivation.headers if (h.array, *h.band) == key}
         expected = 2.5 * np.log10(areas["A"] / areas["B"]) if len(areas) == 2 else 0.0
         found, error = sky["sources"] - sky["sky"], np.hypot(sky["sources_error"], sky["sky_error"])
         limit = max(_AGREES * error, abs(expected) / 4)
         if abs(expected) > _LEAST_PIXAR and abs(found) > limit and abs(found - expected) < limit:
-            words = (
-                f"array {sky['array']}: offset from sources minus that from the sky: {format_measured(found, error)}"
-            )
-            words += f"; 2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+z.1f} mmag"
+            size = format_measured(found, error)
+            words = f"array {sky['array']}: offset from sources minus that from the sky: {size}; "
+            words += f"2.5 log10 of the ratio of PIXAR_SR is {1e3 * expected:+z.1f} mmag"
             yield "PIXAR_SR left out", words, "multiply fluxes by PIXAR_SR"
-
-
-def _find_deviating(band: Mapping[str, Any]) -> _Found:
     for e in band.get("exposures", ()):
         if abs(e["median_mag"]) > max(_SIGMAS * e["error_mag"], _LEAST_SIZE):
             words = f"{e['exposure']} ({e['detector']}) is off by {format_measured(e['median_mag'], e['error_mag'])}"
@@ -408,7 +383,6 @@ def _find_saturated(points: Table) -> _Found:
     count = np.bincount(side, minlength=2 * len(sources)).reshape(-1, 2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        """Take the mean in each source and module."""
         return np.bincount(side, values, count.size).reshape(-1, 2) / np.maximum(count, 1)
 
     twice = (count >= 2).all(axis=1)
@@ -419,14 +393,13 @@ def _find_saturated(points: Table) -> _Found:
     # A variable star changes between epochs. One module must have seen the star in two epochs, and the results of each
     # module must agree within the errors.
     n_epochs = int(points["epoch"].max(initial=0)) + 1
-    seen = np.bincount(side * n_epochs + points["epoch"], minlength=count.size * n_epochs) > 0
-    epochs = seen.reshape(-1, 2, n_epochs).sum(axis=2)
+    seen = np.unique(side * n_epochs + points["epoch"]) // n_epochs
+    epochs = np.bincount(seen, minlength=count.size).reshape(-1, 2)
     steady = (scatter < _AGREES * error).all(axis=1) & (epochs >= 2).any(axis=1)
     magnitude = np.bincount(number, points["mag"]) / count.sum(axis=1)
     bright = twice & (magnitude <= np.quantile(magnitude[twice], _BRIGHTEST))
     step, limit = residual[:, 0] - residual[:, 1], _SIGMAS * np.sqrt(np.sum(error**2 / np.maximum(count, 1), axis=1))
     for i in np.flatnonzero(bright & steady & (np.abs(step) > limit)):
-        words = (
-            f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: A - B is {1e3 * step[i]:+z.0f} mmag"
-        )
+        words = f"source {sources[i]}, {magnitude[i]:.2f} mag, one of the brightest: "
+        words += f"A - B is {1e3 * step[i]:+z.0f} mmag"
         yield "saturated star", words, "look for saturation that is not flagged"

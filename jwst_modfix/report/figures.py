@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,8 +39,7 @@ _SHADES = ((50, "0.92"), (20, "0.82"))  # mmag, grey
 _MOST_PANELS = 3
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
+class Picture(NamedTuple):
     """A figure, its name and the part of its caption that depends on the data."""
 
     name: str
@@ -143,13 +141,7 @@ def plot_module_differences(
     matplotlib.axes.Axes
         The axes: magnitude [AB] and A - B [mmag]; epoch terms are subtracted, 20 and 50 mmag are shaded.
     """
-    return _draw_differences(_subtract(solution, measurements), corrected=corrected, ax=ax)
-
-
-def _draw_differences(
-    differences: tuple[Measurements, np.ndarray, np.ndarray], *, corrected: bool, ax: Axes | None
-) -> Axes:
-    m, before, after = differences
+    m, before, after = _subtract(solution, measurements)
     ax, values = _axes(ax), after if corrected else before
     for size, grey in _SHADES:
         ax.axhspan(-size, size, color=grey, zorder=0)
@@ -263,50 +255,46 @@ def _subtract(
     return m.select(first[both]), subtract(m.mag - t), subtract(m.mag - t - system)
 
 
-def draw_band(band: BandResult, epoch_names: Sequence[str]) -> list[Picture]:
+def draw_band(band: BandResult, epoch_names: Sequence[str]) -> Iterator[Picture]:
     """Draw all figures of a filter that its measurements allow."""
     solution, m, pairs = band.solution, band.measurements, band.pairs
     if solution is None:
-        return []
+        return
     both: dict[str, Any] = {"panels": [{"corrected": False}, {"corrected": True}]}
-    drawn = [_sky_maps(solution, m, epoch_names)]
-    differences = _subtract(solution, m)
-    if n := len(differences[0]):
-        words = _say_thinned(n)
-        drawn.append(_picture("before_after", (9.0, 3.7), _draw_differences, differences, words=words, **both))
+    yield from _sky_maps(solution, m, epoch_names)
+    if n := len(_subtract(solution, m)[0]):
+        yield _picture(
+            "before_after", (9.0, 3.7), plot_module_differences, solution, measurements=m, words=_say_thinned(n), **both
+        )
     if pairs:
-        drawn += [_picture("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names)]
-    drawn += [_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None]
-    drawn += [_picture("residuals", (11.0, 3.4), plot_residual_map, solution, **both)]
-    return [picture for picture in drawn if picture is not None]
+        yield _picture("patches", (9.0, 4.8), plot_patches, pairs, epoch_names=epoch_names)
+    yield from (_gradient(solution, pairs.get(r.array), r) for r in band.results if r.slope is not None)
+    yield _picture("residuals", (11.0, 3.4), plot_residual_map, solution, **both)
 
 
-def draw_overview(derivation: Derivation) -> list[Picture]:
+def draw_overview(derivation: Derivation) -> Iterator[Picture]:
     """Draw the figures that hold all filters."""
     width = max(4.5, 1.6 + 0.8 * sum(len(band.results) for band in derivation.bands))
-    drawn = [
-        _picture("offsets", (width, 4.0), plot_offsets, derivation.solution),
-        _astrometry(derivation),
-        _shifts(derivation) if derivation.options.photometry == "exposure" else None,
-    ]
-    return [picture for picture in drawn if picture is not None]
+    yield _picture("offsets", (width, 4.0), plot_offsets, derivation.solution)
+    yield from _astrometry(derivation)
+    if derivation.options.photometry == "exposure":
+        yield _shifts(derivation)
 
 
-def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -> Picture | None:
+def _sky_maps(solution: Solution, m: Measurements, epoch_names: Sequence[str]) -> Iterator[Picture]:
     """Draw differences between epochs on the sky, or modules with one epoch (Fig. 5)."""
     if m.RA is None or m.Dec is None:
-        return None
+        return
     first, *later = (int(epoch) for epoch in solution.model.epochs)
     titles = {f"{epoch_names[j]} - {epoch_names[first]}": (first, j) for j in later[:_MOST_PANELS]}
-    found = {title: _subtract(solution, m, epochs) for title, epochs in titles.items()}
-    found = found or {"module A - module B": _subtract(solution, m)}
-    found = {title: differences for title, differences in found.items() if len(differences[0])}
-    if not found:
-        return None
-    figure, axes = _panels(len(found), 1.2 + 4.2 * len(found), 3.9, sharex=True, sharey=True)
-    for ax, title in zip(_draw_maps(axes, list(found.values()), m), found, strict=True):
-        ax.set_title(_literal(title))
-    return Picture("sky", figure, _say_thinned(max(len(own) for own, *_ in found.values())))
+    drawn = {title: _subtract(solution, m, epochs) for title, epochs in titles.items()}
+    drawn = drawn or {"module A - module B": _subtract(solution, m)}
+    drawn = {title: differences for title, differences in drawn.items() if len(differences[0])}
+    if drawn:
+        figure, axes = _panels(len(drawn), 1.2 + 4.2 * len(drawn), 3.9, sharex=True, sharey=True)
+        for ax, title in zip(_draw_maps(axes, list(drawn.values()), m), drawn, strict=True):
+            ax.set_title(_literal(title))
+        yield Picture("sky", figure, _say_thinned(max(len(own) for own, *_ in drawn.values())))
 
 
 def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResult) -> Picture:
@@ -343,16 +331,20 @@ def _gradient(solution: Solution, pairs: PairSolution | None, result: ArrayResul
     return Picture(f"gradient_{result.array}", figure, words)
 
 
-def _astrometry(derivation: Derivation) -> Picture | None:
+def _astrometry(derivation: Derivation) -> Iterator[Picture]:
     """Draw histograms of astrometric residuals, by array ID, module, epoch (Fig. 3)."""
     table, selected = derivation.photometry.measurements, derivation.selection.mask
-    if not np.isfinite(table["off_east"][selected]).any():
-        return None
     table = table["source", "off_east", "off_north", "array", "module", "epoch"][selected]
     source = number_labels(np.asarray(table["source"]))[1]
-    off = {name: _MILLI * _from_the_others(np.asarray(table[f"off_{name}"]), source) for name in ("east", "north")}
+    off: dict[str, np.ndarray] = {}
+    for direction in ("east", "north"):
+        values = _MILLI * np.asarray(table[f"off_{direction}"])
+        known = np.isfinite(values)
+        n, sums = (np.bincount(source, part)[source] for part in (known, np.where(known, values, 0.0)))
+        # From the mean of the source in the other exposures; NaN if there is none.
+        off[direction] = np.where(known & (n > 1), values - (sums - values) / np.maximum(n - 1, 1), np.nan)
     if not np.isfinite(off["east"]).any():
-        return None
+        return
     groups = (
         ("array", [(f"array {name}", np.asarray(table["array"]) == name) for name in ARRAYS]),
         ("module", [(f"module {name}", np.asarray(table["module"]) == name) for name in "AB"]),
@@ -360,19 +352,12 @@ def _astrometry(derivation: Derivation) -> Picture | None:
     )
     figure, axes = _panels(2 * len(groups), 11.0, 5.6, rows=2, sharex=True)
     reach = max(3.0, 6 * max(MAD_TO_SIGMA * np.nanmedian(np.abs(values)) for values in off.values()))
-    for number, direction in enumerate(off):
+    for number, (direction, values) in enumerate(off.items()):
         for ax, (name, parts) in zip(axes[number * len(groups) :], groups, strict=False):
-            _draw_histograms(ax, off[direction], parts, reach)
+            _draw_histograms(ax, values, parts, reach)
             ax.set(xlabel=f"{direction} [mas]", title=f"by {name}" if number == 0 else "")
         axes[number * len(groups)].set_ylabel("share of sources")
-    return Picture("astrometry", figure)
-
-
-def _from_the_others(values: np.ndarray, source: Any) -> np.ndarray:
-    """Subtract the mean of a source's other values from each; NaN if there is none."""
-    known = np.isfinite(values)
-    n, sums = (np.bincount(source, part)[source] for part in (known, np.where(known, values, 0.0)))
-    return np.where(known & (n > 1), values - (sums - values) / np.maximum(n - 1, 1), np.nan)
+    yield Picture("astrometry", figure)
 
 
 def _shifts(derivation: Derivation) -> Picture:
@@ -435,9 +420,9 @@ def _literal(text: str) -> str:
     return text.replace("\\", "/").replace("$", r"\$")
 
 
-def _limit(values: np.ndarray, percentile: float, factor: float = 1.0, least: float = 5.0) -> float:
+def _limit(values: np.ndarray, percentile: float, factor: float = 1.0) -> float:
     """Find half the range to show [mmag]: variable sources may be outside."""
-    return max(least, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else least
+    return max(5.0, factor * float(np.percentile(np.abs(values), percentile))) if len(values) else 5.0
 
 
 def _draw_maps(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -64,29 +64,34 @@ def write_report(derivation: Derivation, page: Path) -> list[Path]:
     points = {band.name: collect_points(derivation, band) for band in derivation.bands if band.solution is not None}
     names = [str(name) for name in derivation.photometry.exposures["file"]]
     content = describe_report(derivation, points)
-    chosen = choose_points(points)
-    shown = {band: (len(chosen[band]), len(mine)) for band, mine in points.items()}
     drawn = {"": draw_overview(derivation)}
-    drawn |= {b.name: draw_band(b, derivation.epochs.names) for b in derivation.bands if b.solution is not None}
-    figures: dict[str, list[dict[str, Any]]] = {}
+    drawn |= {band.name: draw_band(band, derivation.epochs.names) for band in derivation.bands}
     files = [page, page.with_suffix(".json")]
-    for group, pictures in drawn.items():
-        stems = ["_".join(part for part in (page.stem, group.replace("+", "_"), p.name) if part) for p in pictures]
-        figures[group] = [_save(p, page.with_name(stem), files) for p, stem in zip(pictures, stems, strict=True)]
+    figures = {group: [_save(picture, group, files) for picture in pictures] for group, pictures in drawn.items()}
     outliers = [list_outliers(mine, names) for mine in points.values()]
-    files += _write_outliers(vstack(outliers), page.with_name(f"{page.stem}_outliers")) if outliers else []
+    files += _write_outliers(vstack(outliers), page) if outliers else []
     files[1].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    linked = draw_linked(points, chosen, names)
-    page.write_text(_render(content, figures, linked, shown, [file.name for file in files]), encoding="utf-8")
+    chosen = choose_points(points)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jwst_modfix", "report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"measured": format_measured, "count": count_nouns, "milli": _format_milli}
+    text = environment.get_template("template.html").render(
+        c=content, bands=content["bands"], figures=figures, linked=draw_linked(points, chosen, names),
+        shown={band: (len(chosen[band]), len(mine)) for band, mine in points.items()}, files=[f.name for f in files],
+    )  # fmt: skip
+    page.write_text(text, encoding="utf-8")
     return files
 
 
-def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
+def _save(picture: Picture, group: str, files: list[Path]) -> dict[str, Any]:
     """Save a figure as PNG and PDF, and return what the page needs of it."""
+    stem = "_".join(part for part in (files[0].stem, group.replace("+", "_"), picture.name) if part)
+    png, pdf = (files[0].with_name(stem + suffix) for suffix in (".png", ".pdf"))
     buffer = io.BytesIO()
     # By the canvases: Figure.savefig would draw once more to make the layout.
     FigureCanvasAgg(picture.figure).print_png(buffer)
-    png, pdf = (stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf"))
     png.write_bytes(buffer.getvalue())
     picture.figure.set_layout_engine("none")  # the layout is made: to make it again takes as long as drawing
     FigureCanvasPdf(picture.figure).print_pdf(pdf)
@@ -97,28 +102,15 @@ def _save(picture: Picture, stem: Path, files: list[Path]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write_outliers(table: Table, stem: Path) -> list[Path]:
+def _write_outliers(table: Table, page: Path) -> list[Path]:
     """Write the list as a table, and as regions for DS9."""
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".ecsv", ".reg")]
+    paths = [page.with_name(f"{page.stem}_outliers{suffix}") for suffix in (".ecsv", ".reg")]
     with paths[0].open("w", encoding="utf-8") as stream:  # which astropy leaves open if the disk is full
         table.write(stream, format="ascii.ecsv")
     colors = {"variable": "magenta", "outlier": "yellow", "reserved": "cyan"}
-    values = ({name: row[name] for name in table.colnames} for row in table)
-    regions = [_REGION.format(**row, color=colors[row["reason"]]) for row in values]
+    regions = [_REGION.format(**dict(row), color=colors[row["reason"]]) for row in table]
     paths[1].write_text("\n".join(["# Region file format: DS9", "icrs", *regions]) + "\n", encoding="utf-8")
     return paths
-
-
-def _render(content: dict[str, Any], figures: Any, linked: Any, shown: Any, files: list[str]) -> str:
-    """Fill the template; text from headers is escaped."""
-    source = (resources.files("jwst_modfix.report") / "template.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"measured": format_measured, "count": count_nouns, "milli": _format_milli}
-    return environment.from_string(source).render(
-        c=content, figures=figures, linked=linked, shown=shown, files=files, bands=content["bands"]
-    )
 
 
 def _format_milli(value: float | None, sign: str = "+") -> str:
@@ -128,35 +120,31 @@ def _format_milli(value: float | None, sign: str = "+") -> str:
 
 def choose_points(points: Mapping[str, Table], most: int = MOST_POINTS) -> dict[str, np.ndarray]:
     """Choose measurements to show: all, or outliers and sources drawn at random."""
-    share = most // max(len(points), 1)
-    return {name: _thin(mine, share) for name, mine in points.items()}
-
-
-def _thin(points: Table, most: int) -> np.ndarray:
-    source = np.unique(points["source"], return_inverse=True)[1]
-    deviates = np.bincount(source, points["deviates"]) > 0
-    order = np.random.default_rng(1).permutation(len(deviates))
-    order = order[np.argsort(~deviates[order], kind="stable")]
-    keep = np.zeros(len(deviates), bool)
-    keep[order[np.cumsum(np.bincount(source)[order]) <= most]] = True
-    return np.flatnonzero(keep[source])
+    chosen = {}
+    for name, mine in points.items():
+        source = np.unique(mine["source"], return_inverse=True)[1]
+        deviates = np.bincount(source, mine["deviates"]) > 0
+        order = np.random.default_rng(1).permutation(len(deviates))
+        order = order[np.argsort(~deviates[order], kind="stable")]
+        keep = np.zeros(len(deviates), bool)
+        keep[order[np.cumsum(np.bincount(source)[order]) <= most // len(points)]] = True
+        chosen[name] = np.flatnonzero(keep[source])
+    return chosen
 
 
 def draw_linked(points: Mapping[str, Table], chosen: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
-    """Draw each filter's plots: scripts, and the place of each by filter and name."""
-    drawn = {(band, name): plot for band, mine in points.items()
-             for name, plot in _draw_band(band, mine[chosen[band]], names).items()}  # fmt: skip
+    """Draw each filter's plots: scripts, and the places of each filter's."""
+    drawn = {band: _draw_band(band, mine[chosen[band]], names) for band, mine in points.items()}
     if not drawn:
         return {"library": "", "script": "", "places": {}}
-    script, found = components(tuple(drawn.values()))
-    places: dict[str, dict[str, str]] = {}
-    for (band, name), place in zip(drawn, found, strict=True):
-        places.setdefault(band, {})[name] = place
+    script, found = components(tuple(itertools.chain(*drawn.values())))
+    places = iter(found)
     library = Resources(mode="inline", components=["bokeh"]).render_js()
-    return {"library": library, "script": script, "places": places}
+    by_band = {band: list(itertools.islice(places, len(plots))) for band, plots in drawn.items()}
+    return {"library": library, "script": script, "places": by_band}
 
 
-def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]:
+def _draw_band(band: str, points: Table, names: Sequence[str]) -> list[Any]:
     source, limit = _fill_source(points)
     texts = {"names": list(names), "states": list(_STATES), "flags": _FLAGS}
     picked = {"source": source, "target": f"picked-{band}", **texts}
@@ -169,18 +157,18 @@ def _draw_band(band: str, points: Table, names: Sequence[str]) -> dict[str, Any]
     draw = partial(_draw, source, formatters)
     plane = {"labels": ("V2 [arcsec]", "V3 [arcsec]"), "match_aspect": True, "x_range": _reversed(source.data["V2"])}
     sky = {"labels": ("east [arcmin]", "north [arcmin]"), "x_range": _reversed(source.data["east"])}
-    drawn = {
-        "before": draw("Before the correction [mmag]", "V2", "V3", colour["before"], **plane),
-        "after": draw("Residual after the correction [mmag]", "V2", "V3", colour["after"], **plane),
-        "sky": draw("Residual on the sky [mmag]", "east", "north", colour["after"], **sky),
-    }
+    drawn = [
+        draw("Before the correction [mmag]", "V2", "V3", colour["before"], **plane),
+        draw("Residual after the correction [mmag]", "V2", "V3", colour["after"], **plane),
+        draw("Residual on the sky [mmag]", "east", "north", colour["after"], **sky),
+    ]
     along = {"mag": "magnitude [AB]", "colour": "colour [mag]", "order": "exposure, in order of time",
              "time": "time since the first exposure [day]"}  # fmt: skip
     shown = models.Range1d(-1.05 * limit["after"], 1.05 * limit["after"])
     for name, label in along.items():
         if np.isfinite(source.data[name]).any():
             title, labels = f"Residual against {label.partition(' [')[0]}", (label, "residual [mmag]")
-            drawn[name] = draw(title, name, "shown", colour["after"], labels, y_range=shown)
+            drawn.append(draw(title, name, "shown", colour["after"], labels, y_range=shown))
     return drawn
 
 
