@@ -11,8 +11,6 @@ HOSTILE = (
 VALUES = (*HOSTILE, None, True, False, 0, -1, 1, 2**63, 10**400, -1e308, 1e-320, float("nan"), float("inf"), [], {},
           [[]], {"a": {}}, [1, 2], [None])  # fmt: skip
 
-_MARKS = (b"'", b'"', b":", b"{", b"[", b"-", b"&a ", b"*a", b"!", b"\n", b"|", b",")
-
 
 @contextlib.contextmanager
 def time_limit(seconds):

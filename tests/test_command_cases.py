@@ -151,6 +151,20 @@ def test_simulate_draws_the_wavefronts_of_the_modules(modfix, called, words, rms
     assert len(exposures) == 3 * 6 * (2 * 8 + 2 * 2), "epochs, dithers, filters, detectors"
 
 
+def test_simulate_passes_its_numbers_on(modfix, called):
+    named = SimpleNamespace(name="x")
+    data = SimpleNamespace(exposures=[], associations=[], truth=named, sources=named)
+    made = called(simulate, "simulate_dataset", data)
+    words = "--exposure-time 100 --ra 10 --dec -5 --seed 7 --density 3 --faintest 24 --star-fraction 0.5 --no-sky"
+    words += " --variable-fraction 0.1 --variable-amplitude 0.4 --no-saturation --cosmic-rays 2 --no-noise"
+    modfix("simulate", "out", *words.split())
+    (_, exposures, seed), given = made[0]
+    assert {(e.duration, e.epoch.ra, e.epoch.dec) for e in exposures} == {(100.0, 10.0, -5.0)}
+    fractions = {"star_fraction": 0.5, "variable_fraction": 0.1, "variable_amplitude": 0.4}
+    assert (seed, given["population"]) == (7, simulate.Population(density=3.0, faintest=24.0, **fractions))
+    assert given["effects"] == simulate.Effects(noise=False, sky=False, saturation=False, cosmic_rays=2)
+
+
 # ---- modfix set, diff, merge, convert, init ----
 
 

@@ -415,7 +415,6 @@ def test_a_detector_with_two_photom_files_has_no_name_of_one(photometry):
         ({"method": "pairs", "colour_term": True}, "colour_term: needs method='network'; got method='pairs'"),
         ({"method": "sky", "scale": "detectors", "colour_term": True}, "colour_term: needs method='network'; got"),
         ({"bootstrap": 1}, "bootstrap: must be 0"),
-        ({"seed": -1}, "seed: must be at least 0; got -1"),
     ],
 )
 def test_options_that_contradict_are_refused(options, words):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.stats import mad_std
 from one_header import make_header
+from stdatamodels.jwst.datamodels import dqflags
 
 from jwst_modfix import simulate
 from jwst_modfix.errors import PhotometryError
@@ -61,6 +62,7 @@ def test_the_same_pixels_are_summed_on_every_mosaic():
     a, b = (table[table["module"] == name] for name in "AB")
     np.testing.assert_array_equal(a["source"], b["source"])
     np.testing.assert_array_equal(a["masked"], 0)
+    assert np.asarray(table["sky"]) == pytest.approx(0.2, abs=0.005)  # MJy/sr, under each source
     assert np.asarray(b["flux"] / a["flux"]) == pytest.approx(1.05, abs=0.005)
     assert np.sort(a["flux"]) == pytest.approx(np.sort(FLUXES), rel=0.06)  # isophotal: the wings are missing
 
@@ -198,6 +200,20 @@ def _scatter_over_error(mosaic, side):
     )
     standard = (sums / np.sqrt(variances))[np.isfinite(sums)]
     return mad_std(standard)
+
+
+@pytest.mark.parametrize("flags", ["SATURATED", "DO_NOT_USE", "JUMP_DET"])
+def test_saturated_pixels_are_left_out(small_exposure, tmp_path, flags):
+    """Truth: a block of 4 x 4 flagged pixels of one exposure; the middle ones have no good neighbour."""
+    model = small_exposure("NRCA1", "F200W")
+    y, x = (size // 2 for size in model.data.shape)
+    model.dq[y : y + 4, x : x + 4] = dqflags.pixel[flags]
+    model.save(str(tmp_path / "jw_cal.fits"))
+    header = read_header(tmp_path / "jw_cal.fits")
+    (mosaic,) = make_mosaics([header], group_epochs([header]))
+    place = mosaic.wcs.invert(*read_geometry(header).to_sky(x + 1.5, y + 1.5), with_bounding_box=False)
+    column, row = np.rint(place).astype(int)
+    assert mosaic.bad[row, column] == (flags != "JUMP_DET")
 
 
 @pytest.mark.parametrize(("detector", "band", "scale"), [("NRCA1", "F200W", 0.031), ("NRCALONG", "F444W", 0.063)])

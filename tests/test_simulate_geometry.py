@@ -16,8 +16,6 @@ from jwst_modfix.simulate import (
 )
 from jwst_modfix.simulate.optics import read_aperture
 
-CORNERS = np.array([0.0, 0.0, 2047.0, 2047.0]), np.array([0.0, 2047.0, 0.0, 2047.0])
-
 
 @pytest.fixture(params=DETECTORS)
 def geometry(request):

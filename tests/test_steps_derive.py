@@ -391,7 +391,8 @@ def test_the_cache_beside_the_association_serves_other_options_and_folders(
 
 @pytest.mark.parametrize("case", ["named", "read-only", "files"])
 def test_the_cache_is_where_the_user_says_or_else_with_the_products(folder, tmp_path, monkeypatch, case):
-    options, given = {"cache": str(tmp_path / "mine")} if case == "named" else {}, str(folder / "f200w_asn.json")
+    options = {"cache": str(tmp_path / "mine"), "faintest": 23.5} if case == "named" else {}
+    given = str(folder / "f200w_asn.json")
     if case == "read-only":
         monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
     elif case == "files":
@@ -404,6 +405,9 @@ def test_the_cache_is_where_the_user_says_or_else_with_the_products(folder, tmp_
     )
     assert len(list(found.glob("measurements-*.npz"))) == 4
     assert not (folder / "f200w_modfix_cache").exists()
+    if case == "named":
+        measured = read_measurements(next((tmp_path / "out").glob("*_measurements.ecsv")))
+        assert 23.5 < measured["source_mag"].max() < 24.5, "sources beyond the limit of the selection are measured too"
 
 
 def test_many_measurements_go_into_a_fits_file(folder, derived, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from datetime import date, timedelta
 
 import click
 
@@ -167,20 +168,17 @@ def simulate_command(output, quiet, field, seed, context, subarray, psf, wavefro
 
 
 def _plan_epochs(epochs, dates, rolls, ra, dec):
-    from astropy.time import Time, TimeDelta
-
     from jwst_modfix.simulate import Epoch
 
     if epochs and dates:
         raise click.UsageError("--epochs: not together with --date")
-    if not dates:
-        half_year = TimeDelta(182, format="jd")
-        dates = [(Time("2022-07-08") + i * half_year).isot[:10] for i in range(epochs or 3)]
+    if not dates:  # half a year apart
+        dates = [(date(2022, 7, 8) + i * timedelta(days=182)).isoformat() for i in range(epochs or 3)]
     rolls = rolls or [(161.0, 341.0)[i % 2] for i in range(len(dates))]
     if len(rolls) != len(dates):
         _refuse("--roll", f"one angle for each of the {len(dates)} epochs", len(rolls))
     pairs = enumerate(zip(dates, rolls, strict=True), 1)
-    return [Epoch(name=f"ep{number}", date=date, roll=roll, ra=ra, dec=dec) for number, (date, roll) in pairs]
+    return [Epoch(name=f"ep{number}", date=start, roll=roll, ra=ra, dec=dec) for number, (start, roll) in pairs]
 
 
 def _refuse(option, rule, found):
@@ -231,8 +229,7 @@ def _check_terms(terms, epochs, filters):
 @contextlib.contextmanager
 def _progress():
     """Print a line for each exposure that is written."""
-    handler = logging.StreamHandler()
-    level = log.level
+    handler, level = logging.StreamHandler(), log.level
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:

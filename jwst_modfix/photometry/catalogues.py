@@ -178,7 +178,8 @@ def _texts(path, table, name):
     absent, values, count = absent[rows], values[rows], np.diff(rows, append=len(values))
     values = np.char.decode(values, "latin-1") if values.dtype.kind == "S" else np.ascontiguousarray(values, dtype=str)
     _refuse(path, name, absent | (values == ""), "be filled in", np.where(absent, "no value", values), rows)
-    wide = np.array([not text.isascii() for text in values.tolist()], bool)
+    # Characters as numbers.
+    wide = (values.view(np.uint32).reshape(len(values), -1) > 127).any(axis=1)
     _refuse(path, name, wide, "be ASCII", values, rows)
     return values, count
 

@@ -144,10 +144,10 @@ def _clip_boxes(frame, step=1):
     return kept, kept.size > _MIN_GOOD * box**2, (ny, nx), box
 
 
-def measure_sky(frame, step: int = 2) -> tuple[float, float]:
+def measure_sky(frame) -> tuple[float, float]:
     """Measure the sky level, a clipped median of box medians, and its error [MJy/sr]."""
     # The error is the scatter of the boxes over the root of their number, which contains the structure of the sky.
-    kept, good, *_ = _clip_boxes(frame, step)
+    kept, good, *_ = _clip_boxes(frame, step=2)
     medians = clip(np.where(good, kept.median, np.nan)[None])
     level, scatter = float(medians.median[0]), float(medians.deviation[0])
     return level, scatter * float(np.sqrt(MEDIAN_LOSS / max(medians.size[0], 1)))

@@ -193,21 +193,18 @@ def plan_exposures(
     for observation, epoch in enumerate(epochs, 1):
         for activity, band in enumerate((Band.named(name) for name in filters), 1):
             for number, offset in enumerate(offsets, 1):
+                moves = zip(MODULE_MIDPOINT, offset, epoch.offset, strict=True)
+                v2, v3 = (midpoint + (dither + error) for midpoint, dither, error in moves)
+                undithered = Attitude(ra=epoch.ra, dec=epoch.dec, roll=epoch.roll)
+                ra, dec = undithered.v2v3_to_sky(v2, v3)
+                attitude = Attitude(ra=float(ra), dec=float(dec), roll=undithered.roll_at(v2, v3))
                 before = (activity - 1) * len(offsets) + number - 1  # one after another, bands in turn
                 start = float(Time(epoch.date, scale="utc").mjd) + before * (duration + _OVERHEAD) / SECONDS_PER_DAY
                 exposures += [
-                    Exposure(epoch=epoch, band=band, geometry=geometry, attitude=dithered_attitude(epoch, offset),
+                    Exposure(epoch=epoch, band=band, geometry=geometry, attitude=attitude,
                              start=start, duration=duration, program=program, observation=observation,
                              activity=activity, number=number, dithers=len(offsets))
                     for geometry in geometries
                     if geometry.channel == band.channel
                 ]  # fmt: skip
     return tuple(exposures)
-
-
-def dithered_attitude(epoch: Epoch, offset: tuple[float, float]) -> Attitude:
-    """Find the attitude of a dither."""
-    v2, v3 = (m + (one + other) for m, one, other in zip(MODULE_MIDPOINT, offset, epoch.offset, strict=True))
-    undithered = Attitude(ra=epoch.ra, dec=epoch.dec, roll=epoch.roll)
-    ra, dec = undithered.v2v3_to_sky(v2, v3)
-    return Attitude(ra=float(ra), dec=float(dec), roll=undithered.roll_at(v2, v3))

@@ -11,7 +11,7 @@ from jwst_modfix.simulate.detector import WHOLE, Subarray
 from jwst_modfix.simulate.diffraction import DiffractionPSF, Wavefronts
 from jwst_modfix.simulate.observation import Exposure
 from jwst_modfix.simulate.optics import FULL_FRAME, Array
-from jwst_modfix.simulate.scene import PROFILES, Mixture, magnitude_column, point_spread_function, variation_column
+from jwst_modfix.simulate.scene import PROFILES, Mixture, point_spread_function
 
 _REACH = 4.5  # standard deviations: half the width of a stamp, whose sum is set to the flux
 
@@ -52,8 +52,8 @@ def locate_sources(
 
 def true_flux(scene: Table, exposure: Exposure) -> Array:
     """Compute the true flux of every source in an exposure's band and epoch [MJy]."""
-    magnitude = np.asarray(scene[magnitude_column(exposure.band.name)], float)
-    variation = np.asarray(scene[variation_column(exposure.epoch.name)], float)
+    magnitude = np.asarray(scene[f"mag_{exposure.band.name}"], float)
+    variation = np.asarray(scene[f"variation_{exposure.epoch.name}"], float)
     return np.asarray(ZERO_POINT * 10 ** (-0.4 * (magnitude + variation)))
 
 

@@ -101,16 +101,6 @@ class Population:
         return np.asarray(_COUNT_MAGNITUDE + np.log10(counts) / self.count_slope)
 
 
-def magnitude_column(filter: str) -> str:
-    """Name of the column of true magnitudes of a filter."""
-    return f"mag_{filter}"
-
-
-def variation_column(epoch: str) -> str:
-    """Name of the column of true variations in an epoch."""
-    return f"variation_{epoch}"
-
-
 def make_scene(
     rng: np.random.Generator,
     *,
@@ -149,11 +139,15 @@ def make_scene(
     places = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle, distance)
     scene["ra"], scene["dec"] = places.ra.deg, places.dec.deg
     _add_shapes(rng, scene, magnitude, population.star_fraction)
-    _add_magnitudes(rng, scene, magnitude, filters)
+    # Power-law spectra: stars are blue, galaxies of every colour.
+    is_star = scene["type"] == "star"
+    blue = np.where(is_star, rng.normal(1.5, 0.4, number), rng.normal(-0.3, 0.7, number))
+    for name in filters:
+        scene[f"mag_{name}"] = magnitude + blue * np.log10(Band.named(name).wavelength / _REFERENCE_WAVELENGTH)
     scene["variable"] = rng.uniform(size=number) < population.variable_fraction
     for epoch in epochs:
         variation = rng.normal(0, population.variable_amplitude, number)
-        scene[variation_column(epoch)] = np.where(scene["variable"], variation, 0.0)
+        scene[f"variation_{epoch}"] = np.where(scene["variable"], variation, 0.0)
     units = {"ra": "deg", "dec": "deg", "half_light_radius": "arcsec", "position_angle": "deg"}
     units |= {name: "mag" for name in scene.colnames if name.startswith(("mag_", "variation_"))}
     for name, unit in units.items():
@@ -193,13 +187,3 @@ def _add_shapes(rng: np.random.Generator, scene: Table, magnitude: Array, star_f
     scene["half_light_radius"] = np.where(is_star, 0, np.clip(size, 0.08, 1.5))
     scene["axis_ratio"] = np.where(is_star, 1, axis_ratio)
     scene["position_angle"] = np.where(is_star, 0, angle)
-
-
-def _add_magnitudes(rng: np.random.Generator, scene: Table, magnitude: Array, filters: Sequence[str]) -> None:
-    """Add magnitudes on power-law spectra: stars blue, galaxies of every colour."""
-    number = len(scene)
-    is_star = scene["type"] == "star"
-    blue = np.where(is_star, rng.normal(1.5, 0.4, number), rng.normal(-0.3, 0.7, number))
-    for name in filters:
-        wavelengths = Band.named(name).wavelength / _REFERENCE_WAVELENGTH
-        scene[magnitude_column(name)] = magnitude + blue * np.log10(wavelengths)

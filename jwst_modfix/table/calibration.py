@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,13 @@ class ReferenceFile:
     detector: str
     pixar_sr: float | None = None  # the photom step takes it from the area file, where there is one
     history: str = ""
+    filters: tuple[str, ...] = ()  # empty: of every filter
+    pupils: tuple[str, ...] = ()
 
     def fits(self, row: Row, detector: str) -> bool:
-        """Test whether the file is for a detector of a row."""
-        return detector == self.detector
+        """Test whether the file is for a detector, filter and pupil of a row."""
+        wheels = ((row.filter, self.filters), (row.pupil, self.pupils))
+        return detector == self.detector and all(not names or name in names for name, names in wheels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,24 +97,22 @@ class Photom(ReferenceFile):
 class Image(ReferenceFile):
     """The header of a flat or area file of the full frame, or of a part of it."""
 
-    filters: tuple[str, ...]  # empty: of every filter
-    pupils: tuple[str, ...]
     corner: tuple[int, int]  # full-frame pixel (0-indexed) of the first pixel, (x, y)
     shape: tuple[int, int]
 
-    def fits(self, row: Row, detector: str) -> bool:
-        """Test whether the file is for a detector, filter and pupil of a row."""
-        wheels = ((row.filter, self.filters), (row.pupil, self.pupils))
-        return detector == self.detector and all(not names or name in names for name, names in wheels)
-
     def read(self) -> np.ndarray:
         """Read the pixels, float64, shape (2048, 2048); NaN where bad or absent."""
-        full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
+        bits = _BAD_FLAT
         with _open(self.path, self.kind) as (hdulist, _):
             data = hdulist["SCI"].data.astype(float)
-            dq = _find_bad(hdulist) if self.kind == "flat" else np.zeros(data.shape, bool)
+            dq = hdulist["DQ"].data if self.kind == "flat" and "DQ" in hdulist else None
+            if "DQ_DEF" in hdulist and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
+                bits = {_text(row["NAME"]): int(row["VALUE"]) for row in hdulist["DQ_DEF"].data}
         with np.errstate(invalid="ignore"):
-            data[dq | ~(data > 0) | ~np.isfinite(data)] = np.nan
+            data[~(data > 0) | ~np.isfinite(data)] = np.nan
+        if dq is not None and dq.shape == data.shape:
+            data[(dq.astype(np.int64) & sum(bits[name] for name in _BAD_FLAT if name in bits)) != 0] = np.nan
+        full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
         x, y = self.corner
         full[y : y + data.shape[0], x : x + data.shape[1]] = data
         return full
@@ -119,22 +120,16 @@ class Image(ReferenceFile):
 
 def read_reference(path: str | Path, kind: str) -> Photom | Image:
     """Read a photom file, or the header of a flat or area file, of NIRCam imaging."""
-    with _open(path, kind) as (hdulist, about):
-        return _read(hdulist, about)
-
-
-def _read(hdulist: fits.HDUList, about: Mapping[str, Any]) -> Photom | Image:
-    if about["kind"] == "photom":
-        return Photom(**about, lines=_read_lines(hdulist, about["path"]))
-    return Image(**about, **_read_geometry(hdulist, about["path"], about["kind"]))
+    with _open(Path(path), kind) as (_, file):
+        return file
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, kind: str) -> Iterator[tuple[fits.HDUList, dict[str, Any]]]:
-    """Open a reference file of a kind, with what all kinds have."""
+def _open(path: Path, kind: str) -> Iterator[tuple[fits.HDUList, Photom | Image]]:
+    """Open a reference file of a kind, and read what it is."""
     with contextlib.ExitStack() as stack:
         try:
-            hdulist = stack.enter_context(open_fits(Path(path)))
+            hdulist = stack.enter_context(open_fits(path))
         except ExposureError as error:
             reason = str(error).removeprefix(f"{path}: ")
             raise ReferenceTableError(f"{path}: cannot be read as {_of_kind(kind)}: {reason}") from error
@@ -144,8 +139,12 @@ def _open(path: str | Path, kind: str) -> Iterator[tuple[fits.HDUList, dict[str,
             raise ReferenceTableError(f"{path}: is not {_of_kind(kind)}: REFTYPE is {header['REFTYPE']}")
         if detector not in DETECTORS:
             raise ReferenceTableError(f"{path}: is not the {kind} file of one NIRCam detector; DETECTOR is {detector}")
-        about = {"detector": detector, "pixar_sr": header.get("PIXAR_SR"), "history": str(header.get("HISTORY", ""))}
-        yield hdulist, {"path": Path(path), "kind": kind, **about}
+        about = {"path": path, "kind": kind, "detector": detector, "pixar_sr": header.get("PIXAR_SR"),
+                 "history": str(header.get("HISTORY", ""))}  # fmt: skip
+        if kind == "photom":
+            yield hdulist, Photom(**about, lines=_read_lines(hdulist, path))
+        else:
+            yield hdulist, Image(**about, **_read_geometry(hdulist, path, kind))
 
 
 def _of_kind(kind: str) -> str:
@@ -169,16 +168,12 @@ def _read_lines(hdulist: fits.HDUList, path: str | Path) -> tuple[PhotomLine, ..
     """Read the rows of a photom file, with those of its TIMECOEFF tables."""
     data, times = _find_tables(hdulist, path)
     subarrays = data["subarray"] if "subarray" in map(str.lower, data.names) else None
+    of_time = {name: [table[column] for column in ("t0", *_THROUGHPUT[name][0])] for name, table in times.items()}
     lines = []
     for place, row in enumerate(data):
-        losses = tuple(
-            (name, tuple(float(table[column][place]) for column in ("t0", *_THROUGHPUT[name][0])))
-            for name, table in times.items()
-        )
-        subarray = None if subarrays is None else _text(subarrays[place])
-        lines.append(
-            PhotomLine(place, _text(row["filter"]), _text(row["pupil"]), subarray, float(row["photmjsr"]), losses)
-        )
+        losses = tuple((name, tuple(float(column[place]) for column in columns)) for name, columns in of_time.items())
+        names = (_text(row["filter"]), _text(row["pupil"]), None if subarrays is None else _text(subarrays[place]))
+        lines.append(PhotomLine(place, *names, float(row["photmjsr"]), losses))
     labels = [line.label for line in lines]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ReferenceTableError(f"{path}: has several rows of {'; '.join(twice)}")
@@ -238,17 +233,6 @@ def _names(header: fits.Header, keyword: str, pattern: str) -> tuple[str, ...]:
     return tuple(sorted(given - _ANY))
 
 
-def _find_bad(hdulist: fits.HDUList) -> np.ndarray:
-    """Find the pixels that DQ marks as bad, with bits as in DQ_DEF, if it exists."""
-    shape = hdulist["SCI"].shape
-    if "DQ" not in hdulist or hdulist["DQ"].data is None or hdulist["DQ"].shape != shape:
-        return np.zeros(shape, bool)
-    bits = sum(_BAD_FLAT.values())
-    if "DQ_DEF" in hdulist and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
-        bits = sum(int(row["VALUE"]) for row in hdulist["DQ_DEF"].data if _text(row["NAME"]) in _BAD_FLAT)
-    return np.asarray((hdulist["DQ"].data.astype(np.int64) & bits) != 0)
-
-
 # ---- copies of reference files that contain a table; each export returns lines for the user ----
 
 
@@ -257,8 +241,8 @@ def _copied(path: Path, kind: str, output: Path) -> Iterator[tuple[fits.HDUList,
     """Give a file to change, its content, and lines for its history; write a copy."""
     refuse_existing([output], ReferenceTableError)
     history: list[str] = []
-    with _open(path, kind) as (hdulist, about):
-        yield hdulist, _read(hdulist, about), history
+    with _open(path, kind) as (hdulist, file):
+        yield hdulist, file, history
         header = hdulist[0].header
         header["FILENAME"] = output.name
         for line in history:
@@ -369,13 +353,15 @@ def explain_difference(photom: Photom, line: PhotomLine, row: Row) -> str | None
 
 
 def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[str | Path] = ()) -> list[str]:
-    """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels.
-
-    A slope is evaluated by the WCS of an exposure with the pixels of the flat.
-    """
+    """Write a flat divided by 10**(0.4 m_sys), so that the flat step corrects pixels."""
     with _copied(path, "flat", output) as (hdulist, image, history):
         row = _row_of_flat(table, image)
-        factor = _factor_by_wcs(table, row, image, wcs) if row.slope else _factor(table, row, image)
+        if row.slope:
+            factor = _factor_by_wcs(table, row, image, wcs)
+        else:
+            y, x = np.indices(image.shape)
+            field = row.field.evaluate(x + image.corner[0], y + image.corner[1]) if row.field else 0.0
+            factor = 10 ** (0.4 * (table.zero_point(row, image.detector) + field))
         for name in ("SCI", "ERR"):  # the error too: VAR_FLAT goes with the square of (data * ERR / SCI)
             if name in hdulist and hdulist[name].data is not None:
                 hdulist[name].data = (hdulist[name].data / factor).astype(np.float32)
@@ -398,15 +384,6 @@ def _row_of_flat(table: OffsetTable, image: Image) -> Row:
     if parts := [other.label for other in table.rows if other.key == row.key and other.subarray]:
         raise ReferenceTableError(f"{image.path}: one flat is for all subarrays and cannot carry {', '.join(parts)}")
     return row
-
-
-def _factor(table: OffsetTable, row: Row, image: Image) -> np.ndarray:
-    """Evaluate the factor at the pixels of a flat, shape (ny, nx)."""
-    m_sys = np.full(image.shape, table.zero_point(row, image.detector))
-    if row.field is not None:
-        y, x = np.indices(image.shape)
-        m_sys += row.field.evaluate(x + image.corner[0], y + image.corner[1])
-    return np.asarray(10 ** (0.4 * m_sys))
 
 
 def _factor_by_wcs(table: OffsetTable, row: Row, image: Image, exposures: Sequence[str | Path]) -> Any:

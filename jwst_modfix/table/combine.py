@@ -12,7 +12,7 @@ import numpy as np
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table import file
 from jwst_modfix.table.rules import check, context_number, schema_of
-from jwst_modfix.table.table import Field, Gradient, OffsetRow, OffsetTable, Row, Validity, ZeroPointRow, legendre_rms
+from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Row, Validity, ZeroPointRow, legendre_rms
 from jwst_modfix.table.validity import contexts_in_words, find_means, find_mismatch, is_kept
 
 _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error of an offset
@@ -24,10 +24,8 @@ _SMALL_SHIFT = 1e-5  # mag; shifts of m_sys below this are far below any error o
 def edit_row(
     path: str | Path, key: Mapping[str, str], changes: Mapping[str, float], output: str | Path | None = None
 ) -> tuple[str, OffsetTable]:
-    """Change or add a row, with a line in the file's history: line and new table.
-
-    The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
-    """
+    """Change or add a row, with a line in the file's history: line and new table."""
+    # The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
     path = file.locate_table(path)
     target = file.check_target(output) if output else path
     file.refuse_packaged(target)
@@ -97,17 +95,6 @@ def _convert_row(row: Row, table: OffsetTable, gradient: Gradient | None) -> Row
     return replace(row, slope=factor * row.slope, slope_error=factor * row.slope_error, direction=own_direction)
 
 
-def _turn_row(row: Row, own: float, direction: float) -> Row:
-    """Express a row's slope along another direction, which may be the opposite."""
-    sign = {0.0: 1.0, 180.0: -1.0}.get(round(own - direction, 6) % 360)
-    if sign is None:
-        raise ReferenceTableError(
-            f"{row.label}: one gradient points to {direction:g} deg and the other to {own:g} deg; slopes along "
-            "different directions cannot be compared"
-        )
-    return replace(row, slope=None if row.slope is None else sign * row.slope, direction=direction)
-
-
 def _origin_shift(row: Row, table: OffsetTable, gradient: Gradient | None) -> float:
     """Find the largest common shift of m_sys [mag] between two origins of gradients."""
     own = table.gradient
@@ -139,9 +126,16 @@ def merge_tables(
             if row.identity not in rows or prefer == "last":
                 rows[row.identity] = (row, table)
     _refuse_mixtures(rows.values(), baseline)
+    converted = []
+    for row, table in rows.values():
+        converted.append(_convert_row(row, table, gradient))
+        if gradient and table.gradient and _origin_shift(row, table, gradient) > _SMALL_SHIFT:
+            raise ReferenceTableError(
+                f"{table.name}: {row.label}: its gradient's origin {table.gradient.origin} is not the first table's "
+                f"{gradient.origin}, and one table has one origin"
+            )
     options = {"prefer": prefer, "baseline": baseline, "validity": validity}
     chosen = "".join(f"; {option} {value}" for option, value in options.items() if value)
-    converted = [_with_gradient(row, table, gradient) for row, table in rows.values()]
     known = {"valid_for": _merge_validity(tables, validity), "meta": _merge_meta(tables, chosen)}
     return OffsetTable(rows=converted, baseline=baseline, gradient=gradient, name=name, **known)
 
@@ -160,16 +154,6 @@ def _merge_meta(tables: Sequence[OffsetTable], chosen: str) -> dict[str, Any]:
     if derivations := {table.name: table.meta["derivation"] for table in tables if "derivation" in table.meta}:
         meta["derivation"] = {"tables": derivations}
     return meta
-
-
-def _with_gradient(row: Row, table: OffsetTable, gradient: Gradient | None) -> Row:
-    converted = _convert_row(row, table, gradient)
-    if gradient and table.gradient and _origin_shift(row, table, gradient) > _SMALL_SHIFT:
-        raise ReferenceTableError(
-            f"{table.name}: {row.label}: its gradient's origin {table.gradient.origin} is not the first table's "
-            f"{gradient.origin}, and one table has one origin"
-        )
-    return converted
 
 
 def in_baseline(table: OffsetTable, baseline: str | None) -> list[Row]:
@@ -209,8 +193,7 @@ def _refuse_mixtures(rows: Iterable[tuple[Row, OffsetTable]], baseline: str | No
 
 def _find_two_scales(tables: Sequence[OffsetTable], band: tuple[str, str], baseline: str | None) -> str | None:
     """Find why zero points are not on one scale: other detectors, or several groups."""
-    points = [(table.name, [row for row in table.zero_points if row.band == band]) for table in tables]
-    points = [(name, rows) for name, rows in points if rows]
+    points = [(one.name, rows) for one in tables if (rows := [row for row in one.zero_points if row.band == band])]
     kept = [(name, sorted(row.detector for row in rows if is_kept(row, baseline))) for name, rows in points]
     if lacking := [name for name, detectors in kept if not detectors]:
         return f"{lacking[0]} has none of baseline {baseline}"
@@ -250,16 +233,16 @@ def _merge_validity(tables: Sequence[OffsetTable], which: str) -> Validity:
     first, last = (context_number(found.get(name)) for name in ends)
     lacking = ["context"] if first and last and first > last else [name for name, value in found.items() if not value]
     if lacking:
-        words = "; ".join(f"{table.name} is valid for {_allowed(table.valid_for, lacking[0])}" for table in tables)
+        name, words = lacking[0], []
+        for table in tables:
+            of = table.valid_for
+            allowed = contexts_in_words(of) if name == "context" else ", ".join(getattr(of, name))
+            words.append(f"{table.name} is valid for {allowed or 'any'}")
         raise ReferenceTableError(
-            f"valid_for.{lacking[0]}: none in common ({words}), and validity holds for a whole table. Files of "
+            f"valid_for.{name}: none in common ({'; '.join(words)}), and validity holds for a whole table. Files of "
             "different detectors or filters always differ: join all names with validity 'union'"
         )
     return Validity(**found)
-
-
-def _allowed(validity: Validity, kind: str) -> str:
-    return (contexts_in_words(validity) if kind == "context" else ", ".join(getattr(validity, kind))) or "any"
 
 
 # ---- comparing ----
@@ -326,19 +309,21 @@ def compare_tables(first: OffsetTable, second: OffsetTable) -> Comparison:
 
 def _compare(first: OffsetTable, one: Row, second: OffsetTable, other: Row) -> RowPair:
     value, slope = Difference.of((one.value, one.error), (other.value, other.error)), None
-    if one.slope is not None and other.slope is not None:
-        converted = _convert_row(other, second, first.gradient)
-        other = _turn_row(converted, second.direction(other), first.direction(one))
+    if isinstance(one, OffsetRow) and isinstance(other, OffsetRow) and None not in (one.slope, other.slope):
+        wanted, found = first.direction(one), second.direction(other)
+        other = _convert_row(other, second, first.gradient)
+        sign = {0.0: 1.0, 180.0: -1.0}.get(round(found - wanted, 6) % 360)
+        if sign is None:
+            raise ReferenceTableError(
+                f"{other.label}: one gradient points to {wanted:g} deg and the other to {found:g} deg; slopes along "
+                "different directions cannot be compared"
+            )
+        other = replace(other, slope=sign * other.slope, direction=wanted)
         slope = Difference.of((one.slope, one.slope_error), (other.slope, other.slope_error))
-    return RowPair(one, other, value, slope, _field_difference(one.field, other.field))
-
-
-def _field_difference(one: Field | None, other: Field | None) -> float:
-    """Compute the rms over the detector of the difference of two fields [mag]."""
-    first, second = (np.zeros((1, 1)) if field is None else field.matrix for field in (one, other))
-    side = max(len(first), len(second))
-    first, second = (np.pad(matrix, (0, side - len(matrix))) for matrix in (first, second))
-    return legendre_rms(second - first)
+    fields = [np.zeros((1, 1)) if row.field is None else row.field.matrix for row in (one, other)]
+    side = max(map(len, fields))
+    before, after = (np.pad(matrix, (0, side - len(matrix))) for matrix in fields)
+    return RowPair(one, other, value, slope, legendre_rms(after - before))
 
 
 def _notes(first: OffsetTable, second: OffsetTable, shared: Sequence[tuple[Row, Row]]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jwst_modfix.table.table import Gradient, OffsetRow, OffsetTable, Row, Validity
+from jwst_modfix.table.table import OffsetRow, OffsetTable, Row, Validity
 from jwst_modfix.table.validity import contexts_in_words
 from jwst_modfix.text import align, count_nouns, describe_band, wrap
 
@@ -23,8 +23,15 @@ def describe_table(table: OffsetTable, path: str) -> list[str]:
         *((name, str(meta[name])) for name in ("author", "pedigree", "useafter") if name in meta),
         ("valid for", describe_validity(table.valid_for)),
         ("baseline", _describe_baseline(table)),
-        *_describe_gradient(table.gradient),
     ]
+    if gradient := table.gradient:
+        names, sense, unit = _FRAMES[gradient.frame]
+        first, second = gradient.origin
+        place, share = f"{names} = {first:g}, {second:g} {unit}", f"{gradient.exposure_share:g} of slope"
+        facts += [
+            ("gradient", f"fixed to the {gradient.frame}; grows toward {gradient.direction:g} deg ({sense})"),
+            ("", f"zero at {place}; one exposure has {share}"),
+        ]
     lines = [line for name, fact in facts for line in wrap(fact, f"  {name:11}", " " * 13)]
     return [
         *wrap(str(meta.get("description", table.name))),
@@ -63,15 +70,6 @@ def _describe_baseline(table: OffsetTable) -> str:
     if kept == "mean":
         return "mean: both modules are brought to the mean of their flux scales"
     return f"{kept}: the flux scale of module {kept} is kept"
-
-
-def _describe_gradient(gradient: Gradient | None) -> Iterator[tuple[str, str]]:
-    if gradient is None:
-        return
-    names, sense, unit = _FRAMES[gradient.frame]
-    first, second = gradient.origin
-    yield ("gradient", f"fixed to the {gradient.frame}; grows toward {gradient.direction:g} deg ({sense})")
-    yield ("", f"zero at {names} = {first:g}, {second:g} {unit}; one exposure has {gradient.exposure_share:g} of slope")
 
 
 _HEADERS = {

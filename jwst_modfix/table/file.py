@@ -110,8 +110,7 @@ def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     elif chosen:
         table, name, source = read_table(chosen), chosen, f"from {chosen}, set by ${ENVIRONMENT_VARIABLE}"
     else:
-        table, name = table_of_file(read_tree(PACKAGED_TABLE), PACKAGED_TABLE), "packaged"
-        source = f"from the package, {PACKAGED_TABLE}"
+        table, name, source = read_table(PACKAGED_TABLE), "packaged", f"from the package, {PACKAGED_TABLE}"
     log.info("Table %s (hash %s), %s", table.name, table.digest, source)
     if table.valid_for.is_empty:
         unknown = "%s names no calibration in valid_for, and is applied to any; on another calibration it is wrong"
@@ -160,16 +159,15 @@ def own_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def tree_from_table(table: OffsetTable, **meta: Any) -> dict[str, Any]:
     """Convert a table to the plain tree of its file; ``meta`` replaces its fields."""
-    tree: dict[str, Any] = plain_tree(
-        {
-            "meta": {**META_DEFAULTS, **table.meta, **meta},
-            "baseline": table.baseline,
-            "gradient": table.gradient and asdict(table.gradient),
-            "valid_for": table.valid_for.given(),
-            "offsets": [asdict(row) for row in table.offsets] or (None if table.rows else []),
-            "zero_points": [asdict(row) for row in table.zero_points] or None,
-        }
-    )
+    blocks = {
+        "meta": {**META_DEFAULTS, **table.meta, **meta},
+        "baseline": table.baseline,
+        "gradient": table.gradient and asdict(table.gradient),
+        "valid_for": table.valid_for.given(),
+        "offsets": [asdict(row) for row in table.offsets] or (None if table.rows else []),
+        "zero_points": [asdict(row) for row in table.zero_points] or None,
+    }
+    tree: dict[str, Any] = plain_tree(blocks)
     tree["meta"]["schema_version"] = needed_version(tree)
     return tree
 
@@ -212,14 +210,10 @@ def _collect(kind: Any, entries: Any, problems: list[str]) -> list[Any]:
     """Make the rows of a block that break no rule."""
     rows = []
     for number, entry in enumerate(entries, 1):
-        words = []
-        if isinstance(entry, dict):
-            known = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR", **entry}
-            for name in (kind.part, "filter", "pupil", "subarray"):
-                words += [f"{name}={known[name]}"] if name in known else []
-        row = kind.collect(entry, f"{kind.noun} {number} ({', '.join(words) or 'no mapping'})", problems)
-        rows += [row] if row else []
-    return rows
+        known = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR"} | entry if isinstance(entry, dict) else {}
+        words = [f"{name}={known[name]}" for name in (kind.part, "filter", "pupil", "subarray") if name in known]
+        rows.append(kind.collect(entry, f"{kind.noun} {number} ({', '.join(words) or 'no mapping'})", problems))
+    return [row for row in rows if row is not None]
 
 
 def _check_version(tree: Mapping[str, Any], name: str) -> None:
@@ -331,13 +325,11 @@ def parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ReferenceTableError(f"{path}: is not UTF-8 text: {error}") from error
     try:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible number
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         line = f" (line {mark.line + 1})" if mark else ""
         raise ReferenceTableError(f"{path}: cannot be read as YAML: {problem}{line}") from error
-    except ValueError as error:  # an impossible number
-        raise ReferenceTableError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ReferenceTableError(f"{path}: must hold a mapping of keys to values, got {type(tree).__name__}")
     return tree

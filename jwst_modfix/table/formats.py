@@ -37,8 +37,17 @@ _BLOCKS = ("meta", "baseline", "gradient", "valid_for")
 
 def to_astropy(table: OffsetTable) -> Table:
     """Convert all rows to an astropy table with units; the rest is in its ``meta``."""
-    tree = file.tree_from_table(table)
-    rows = [_flat(row) for row in [*tree.get("offsets", ()), *tree.get("zero_points", ())]]
+    tree, rows = file.tree_from_table(table), []
+    for row in [*tree.get("offsets", ()), *tree.get("zero_points", ())]:
+        cells: dict[str, Any] = {}
+        for name, value in row.items():
+            if name == "field":
+                cells[name] = json.dumps(value["coefficients"])
+            elif isinstance(value, Mapping):  # over the columns of the modules
+                cells |= {f"{name}_{module}": item for module, item in value.items()}
+            else:
+                cells[name] = value
+        rows.append(cells)
     keys = {"array", "offset", "offset_error"} if "offsets" in tree else set()
     found = {"filter", "pupil"}.union(keys, *rows)
     units = {name: unit for name, unit in _UNITS.items() if name in found}
@@ -46,19 +55,6 @@ def to_astropy(table: OffsetTable) -> Table:
     meta = {key: tree[key] for key in _BLOCKS if key in tree}
     # Masked where a row has no value.
     return Table(rows=rows or None, names=list(units), dtype=kinds, units=units, meta=meta)
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Spread mappings over columns of the modules; write field coefficients as text."""
-    cells = {}
-    for name, value in row.items():
-        if name == "field":
-            cells[name] = json.dumps(value["coefficients"])
-        elif isinstance(value, Mapping):
-            cells |= {f"{name}_{module}": item for module, item in value.items()}
-        else:
-            cells[name] = value
-    return cells
 
 
 def write_ecsv(table: OffsetTable, path: str | Path) -> None:
@@ -81,8 +77,7 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
         return read_recipe(content, path, context, as_recipe=as_recipe)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
     known = [*_UNITS, *_OF_LISTS]
-    unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(known))
-    if unknown:
+    if unknown := sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(known)):
         raise ReferenceTableError(
             f"{path}: unknown columns or entries of its header: {', '.join(unknown)}; known are {', '.join(known)}"
         )
@@ -122,20 +117,18 @@ def _row(line: Any, path: Path) -> dict[str, Any]:
         value = file.plain_tree(line[name]) if name in _NUMBERS else str(line[name])
         stem, _, module = name.rpartition("_")
         if name == "field":
-            row[name] = _field(value, path)
+            try:
+                lists = json.loads(value)
+            except ValueError as error:
+                raise ReferenceTableError(
+                    f"{path}: column field: must be lists of numbers, got {value!r}: {error}"
+                ) from error
+            row[name] = {"order": len(lists) - 1 if isinstance(lists, list) else 0, "coefficients": lists}
         elif stem in ("photmjsr", "photom") and module in MODULES:
             row.setdefault(stem, {})[module] = value
         else:
             row[name] = value
     return row
-
-
-def _field(text: str, path: Path) -> dict[str, Any]:
-    try:
-        coefficients = json.loads(text)
-    except ValueError as error:
-        raise ReferenceTableError(f"{path}: column field: must be lists of numbers, got {text!r}: {error}") from error
-    return {"order": len(coefficients) - 1 if isinstance(coefficients, list) else 0, "coefficients": coefficients}
 
 
 def read_text_table(path: Path, *, is_ecsv: bool = False) -> Table:
@@ -272,20 +265,32 @@ RECIPE_GRADIENT = Gradient(frame="detector", direction=180.0, origin=(0.0, 0.0),
 _RECIPE_COLUMNS = {"det", "filt", "dmag_ab", "dmag_ab_err", "dmag_a", "dmag_b", "slope", "slope_err"}
 
 
-def read_recipe(content: Table, path: Path, context: str | None = None, *, as_recipe: bool = False) -> OffsetTable:
+def read_recipe(content: Table, path: Path, context: str | None, *, as_recipe: bool) -> OffsetTable:
     """Read the recipe's table, with the packaged gradient or that of its code."""
     if missing := sorted(_RECIPE_COLUMNS - set(content.colnames)):
         raise ReferenceTableError(f"{path}: is not the recipe's table: it has no columns {', '.join(missing)}")
+    total, a, b = (np.asarray(content[name], float) for name in ("dmag_ab", "dmag_a", "dmag_b"))
+    splits = (
+        baseline
+        for baseline, share in (("B", 1.0), ("A", 0.0), ("mean", 0.5))
+        if np.allclose(a, share * total, atol=1e-9) and np.allclose(b, (share - 1) * total, atol=1e-9)
+    )
+    if (baseline := next(splits, None)) is None:
+        raise ReferenceTableError(f"{path}: dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean")
+    if not context and (found := re.search(r"_(\d{4})_pmap", path.name)):
+        context = f"jwst_{found[1]}.pmap"
+    if not context:
+        raise ReferenceTableError(f"{path}: its name has no CRDS context (as in _1130_pmap); give the context")
     packaged = OffsetTable.read()
-    history = [f"Converted from {Path(path).name} of the released recipe."]
+    history = [f"Converted from {path.name} of the released recipe."]
     if as_recipe:
         history += ["Direction, origin and share of the gradient are those of the recipe's code, in its second epoch.",
                     "For its first epoch use apply_slope = False."]  # fmt: skip
     else:
         history += packaged.meta["history"][-1:]
     tree = file.tree_from_table(packaged, history=history) | {
-        "baseline": _recipe_baseline(content, path),
-        "valid_for": {"context": dict.fromkeys(("first", "last"), context or _context(path))},
+        "baseline": baseline,
+        "valid_for": {"context": {"first": context, "last": context}},
         "offsets": [_recipe_row(line) for line in content],
     }
     if as_recipe:
@@ -300,19 +305,3 @@ def _recipe_row(line: Any) -> dict[str, Any]:
     if line["slope"] or line["slope_err"]:
         row |= {"slope": line["slope"], "slope_error": line["slope_err"]}
     return row
-
-
-def _recipe_baseline(content: Table, path: str | Path) -> str:
-    """Find the baseline by which the recipe's columns split the offset."""
-    total, a, b = (np.asarray(content[name], float) for name in ("dmag_ab", "dmag_a", "dmag_b"))
-    for baseline, share in (("B", 1.0), ("A", 0.0), ("mean", 0.5)):
-        if np.allclose(a, share * total, atol=1e-9) and np.allclose(b, (share - 1) * total, atol=1e-9):
-            return baseline
-    raise ReferenceTableError(f"{path}: dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean")
-
-
-def _context(path: str | Path) -> str:
-    found = re.search(r"_(\d{4})_pmap", Path(path).name)
-    if not found:
-        raise ReferenceTableError(f"{path}: its name has no CRDS context (as in _1130_pmap); give the context")
-    return f"jwst_{found[1]}.pmap"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from jwst_modfix.errors import ReferenceTableError
-from jwst_modfix.table.calibration import Image, Photom, PhotomLine, ReferenceFile, explain_difference, read_reference
+from jwst_modfix.table.calibration import Photom, PhotomLine, ReferenceFile, explain_difference, read_reference
 from jwst_modfix.table.file import expand, today
 from jwst_modfix.table.formats import read_text_table
 from jwst_modfix.table.table import (
@@ -30,6 +30,7 @@ from jwst_modfix.table.table import (
     Row,
     Validity,
     ZeroPointRow,
+    along_focal_plane,
     scale_pixels,
 )
 from jwst_modfix.table.validity import FOCAL_PLANE, base_name, contexts_in_words, find_means, mjd_of
@@ -69,7 +70,7 @@ class Calibration:
     def find(self, kind: str, row: Row, detector: str) -> list[Any]:
         """Find the files of a kind for a row's detector; one of its band has precedence."""
         mine = [file for file in self.of_kind(kind) if file.fits(row, detector)]
-        return [file for file in mine if isinstance(file, Image) and file.filters and file.pupils] or mine
+        return [file for file in mine if file.filters and file.pupils] or mine
 
     def line(self, row: Row, detector: str) -> PhotomLine | None:
         """Find the line of the photom file for a detector of a row."""
@@ -106,11 +107,8 @@ def rebase_table(
     table: OffsetTable, old: Calibration, new: Calibration, *, date: str | None = None, context: str | None = None,
     drop_missing: bool = False, name: str = "rebased",
 ) -> Rebased:  # fmt: skip
-    """Convert a table to another calibration; refuse all that does not fit at once.
-
-    ``date`` is the one at which photom files that correct for time are compared, in place of each row's own;
-    ``context`` is the CRDS context of the new files, which they do not tell.
-    """
+    """Convert a table to another calibration; refuse all that does not fit at once."""
+    # The date replaces each row's own; the context is that of the new files, which do not name it.
     move = _Move(table, old, new, date)
     dropped = [row for row in table.rows if drop_missing and not move.is_known(row)]
     rows = [row for row in table.rows if row not in dropped]
@@ -128,14 +126,12 @@ def rebase_table(
         )
     changes, moved = _keep_baseline(table, changes)
     lines = [*(f"{row.label}: left out, as a calibration has no values for it" for row in dropped), *moved]
-    # Flats that are not given are taken to be the same.
     photom, flat = (tuple(sorted(new.names(kind, table))) for kind in ("photom", "flat"))
+    flat = flat or table.valid_for.flat  # flats that are not given are taken to be the same
     rebased = replace(
         table,
         rows=tuple(change.after for change in changes),
-        valid_for=Validity(
-            context_first=context, context_last=context, photom=photom, flat=flat or table.valid_for.flat
-        ),
+        valid_for=Validity(context_first=context, context_last=context, photom=photom, flat=flat),
         name=name,
         meta={**table.meta, "history": [*table.meta.get("history", ()), move.history_line(), *lines]},
     )
@@ -185,17 +181,8 @@ def read_values(path: str | Path) -> tuple[Calibration, Calibration]:
             mine.append(line)
     if problems:
         raise ReferenceTableError(str(path), problems)
-    old, new = (
-        Calibration(
-            side, tuple(Photom(path=path, detector=d, lines=tuple(of)) for d, of in found.items()), is_list=True
-        )
-        for side, found in lines.items()
-    )
-    return old, new
-
-
-def _each(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    return ((row, detector) for row in rows for detector in row.detectors)
+    files = [[Photom(path=path, detector=d, lines=tuple(of)) for d, of in found.items()] for found in lines.values()]
+    return Calibration("from", tuple(files[0]), is_list=True), Calibration("to", tuple(files[1]), is_list=True)
 
 
 def _magnitude(ratio: float) -> float:
@@ -244,12 +231,13 @@ class _Move:
         """Find files that are bad, lack values, or are of another calibration."""
         yield from (*self.old.problems, *self.new.problems)
         yield from self._problems_of_files()
-        for row, detector in _each(rows):
+        pairs = [(row, detector) for row in rows for detector in row.detectors]
+        for row, detector in pairs:
             yield from self._problems_of_row(row, detector)
         for kind in ("photom", "flat"):
-            if of_others := list(self._of_other_calibrations(self.old, kind, rows)):
+            if of_others := list(self._of_other_calibrations(self.old, kind, pairs)):
                 yield from of_others
-                if self.new.of_kind(kind) and not any(self._of_other_calibrations(self.new, kind, rows)):
+                if self.new.of_kind(kind) and not any(self._of_other_calibrations(self.new, kind, pairs)):
                     what = "values" if self.new.is_list else f"{kind} files"
                     yield f"the new {what} are those of the table: the order is wrong"
 
@@ -276,10 +264,9 @@ class _Move:
             if len(found) > 1 and kind != "photom":
                 names = " and ".join(file.path.name for file in found)
                 yield f"{option}: {names} are both of {detector} for {row.label}; give one of them"
-            elif found:
-                words = self._lack(found[0], row)
-                yield from [f"{option}: {found[0].path.name}{words}"] if words else []
-            elif kind == "photom" or (self.old.of_kind(kind) and self.new.of_kind(kind)):
+            elif found and (words := self._lack(found[0], row)):
+                yield f"{option}: {found[0].path.name}{words}"
+            elif not found and (kind == "photom" or (self.old.of_kind(kind) and self.new.of_kind(kind))):
                 yield f"{option} has no {'values' if side.is_list else 'file'} of {detector}, which {row.label} needs"
         files = [file for side in (self.old, self.new) for file in side.find("photom", row, detector)]
         values = [value for file in files if (value := _positive(file.pixar_sr))]
@@ -301,18 +288,17 @@ class _Move:
             return f" has no row of {file.detector} for {row.label}"
         if line.losses and self.mjd(row) is None:
             return f" corrects for time, and {row.label} has no date; give --date"
-        value = line.at(self.mjd(row))
-        return (
-            None if _positive(value) else f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
-        )
+        if not _positive(value := line.at(self.mjd(row))):
+            return f": PHOTMJSR of {file.detector}, {line.label} must be positive, got {value:g}"
+        return None
 
-    def _of_other_calibrations(self, side: Calibration, kind: str, rows: Sequence[Row]) -> Iterator[str]:
+    def _of_other_calibrations(self, side: Calibration, kind: str, pairs: Sequence[tuple[Row, str]]) -> Iterator[str]:
         """Find files and values that are not those of the table and its rows."""
         allowed = {base_name(name) for name in getattr(self.table.valid_for, kind)}
         if allowed and (strange := side.names(kind, self.table) - allowed):
             names = ", ".join(sorted(strange)), ", ".join(sorted(allowed))
             yield f"{side.option(kind)} is {names[0]}, but the table is valid for {names[1]}"
-        for row, detector in _each(rows) if kind == "photom" else ():
+        for row, detector in pairs if kind == "photom" else ():
             name = base_name(row.of_detector("photom", detector))
             for file in side.find("photom", row, detector):
                 line = file.find(row.filter, row.pupil, row.subarray)
@@ -323,19 +309,15 @@ class _Move:
 
     # ---- rows ----
 
-    def shift(self, row: Row, detector: str) -> float:
-        """Compute -2.5 log10(R) of PHOTMJSR and PIXAR_SR [mag]."""
+    def shift(self, row: Row) -> float:
+        """Compute -2.5 log10(R) of PHOTMJSR and PIXAR_SR, of an offset A - B [mag]."""
         mjd, ratio = self.mjd(row), 1.0
-        for side, power in ((self.new, 1), (self.old, -1)):
-            ratio *= side.line(row, detector).at(mjd) ** power  # type: ignore[union-attr]
-            for area in side.find("area", row, detector):
-                ratio *= float(area.pixar_sr or 1.0) ** power
+        for detector, sign in zip(row.detectors, (1, -1), strict=False):
+            for side, power in ((self.new, sign), (self.old, -sign)):
+                ratio *= side.line(row, detector).at(mjd) ** power  # type: ignore[union-attr]
+                for area in side.find("area", row, detector):
+                    ratio *= float(area.pixar_sr or 1.0) ** power
         return _magnitude(ratio)
-
-    def net_shift(self, row: Row) -> float:
-        """Compute the shift of a zero point, or of an offset A - B [mag]."""
-        first, *second = (self.shift(row, detector) for detector in row.detectors)
-        return first - sum(second)
 
     def change(self, before: Row, row: Row) -> Change:
         """Carry a row, the one before or its copy for a subarray, to the new calibration."""
@@ -346,7 +328,7 @@ class _Move:
             mean, values, remainder = _project_field(row, *maps)
         elif maps and isinstance(row, OffsetRow):
             mean, values, remainder = _project_offset(row, self.table, *maps)
-        values[row.kind] = round(row.value + self.net_shift(row) + mean, _DECIMALS)
+        values[row.kind] = round(row.value + self.shift(row) + mean, _DECIMALS)
         lines = [line for detector in row.detectors if (line := self.new.line(row, detector))]
         names = [file.path.name for detector in row.detectors for file in self.new.find("photom", row, detector)]
         after = replace(
@@ -362,15 +344,14 @@ class _Move:
         """Add rows for subarrays whose shift differs from that of the full frame."""
         if row.subarray is not None:
             return
-        files = [
-            file for side in (self.old, self.new) for name in row.detectors for file in side.find("photom", row, name)
-        ]
-        named = {line.subarray for file in files for line in file.lines if (line.filter, line.pupil) == row.band}
+        found = (side.find("photom", row, name) for side in (self.old, self.new) for name in row.detectors)
+        lines = (line for files in found for file in files for line in file.lines)
+        named = {line.subarray for line in lines if (line.filter, line.pupil) == row.band}
         named -= {other.subarray for other in self.table.rows if other.key == row.key} | {None, "FULL", ""}
-        full = self.net_shift(row)
+        full = self.shift(row)
         for subarray in sorted(named):
             part = replace(row, subarray=subarray)
-            if self.is_known(part) and abs(self.net_shift(part) - full) > _SMALL:
+            if self.is_known(part) and abs(self.shift(part) - full) > _SMALL:
                 yield self.change(row, part)
 
     def _change_of_pixels(self, row: Row, detector: str) -> _Blocks | None:
@@ -381,13 +362,17 @@ class _Move:
             changes += [sign * 2.5 * np.log10(after / before) for before, after in pairwise(pair)]
         if not changes:
             return None
-        blocks, share = _median_blocks(detector, np.sum(changes, axis=0))
-        if share < _LEAST_SHARE:
+        count = FULL_FRAME // _BLOCK
+        blocks = np.sum(changes, axis=0).reshape(count, _BLOCK, count, _BLOCK).swapaxes(1, 2).reshape(count, count, -1)
+        good = np.isfinite(blocks).mean(axis=-1) >= 0.5
+        if (share := good.mean()) < _LEAST_SHARE:
             raise ReferenceTableError(
                 f"flat or area files of {detector} for {row.label}: both have good pixels in only {100 * share:.0f}% "
                 f"of the detector, less than {100 * _LEAST_SHARE:.0f}%; give files of the full frame"
             )
-        return blocks
+        centres = np.arange(count) * _BLOCK + (_BLOCK - 1) / 2
+        y, x = (grid[good] for grid in np.meshgrid(centres, centres, indexing="ij"))
+        return _Blocks(detector, x, y, np.nanmedian(blocks[good], axis=-1))
 
     def history_line(self) -> str:
         """Describe the change for the history of the new table."""
@@ -408,16 +393,6 @@ class _Blocks:
     x: np.ndarray  # centres of blocks, 0-indexed pixels of the full frame
     y: np.ndarray
     change: np.ndarray  # mag
-
-
-def _median_blocks(detector: str, change: np.ndarray) -> tuple[_Blocks, float]:
-    """Take medians of blocks that are half good, against bad pixels; the good share."""
-    count = len(change) // _BLOCK
-    blocks = change.reshape(count, _BLOCK, count, _BLOCK).swapaxes(1, 2).reshape(count, count, _BLOCK**2)
-    good = np.isfinite(blocks).mean(axis=-1) >= 0.5
-    centres = np.arange(count) * _BLOCK + (_BLOCK - 1) / 2
-    y, x = (grid[good] for grid in np.meshgrid(centres, centres, indexing="ij"))
-    return _Blocks(detector, x, y, np.nanmedian(blocks[good], axis=-1)), float(good.mean())
 
 
 def _project_field(row: ZeroPointRow, blocks: _Blocks) -> tuple[float, dict[str, Any], float]:
@@ -470,14 +445,14 @@ def _solve(design: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _along(blocks: _Blocks, gradient: Gradient, direction: float) -> np.ndarray:
     """Compute the coordinate u along a gradient [arcmin]."""
-    sine, cosine = np.sin(np.radians(direction)), np.cos(np.radians(direction))
-    centre, along_x, along_y = (np.array(pair) for pair in FOCAL_PLANE[blocks.detector])
+    centre, along_x, along_y = FOCAL_PLANE[blocks.detector]
     if gradient.frame == "detector":
         x, y = blocks.x - gradient.origin[0], blocks.y - gradient.origin[1]
-        return np.asarray((x * np.hypot(*along_x) * cosine + y * np.hypot(*along_y) * sine) / 60)
-    middle = (FULL_FRAME - 1) / 2
-    at = centre + np.outer(blocks.x - middle, along_x) + np.outer(blocks.y - middle, along_y)
-    return np.asarray((at - np.array(gradient.origin)) @ np.array([sine, cosine]) / 60)
+        angle = np.radians(direction)
+        return np.asarray((x * np.hypot(*along_x) * np.cos(angle) + y * np.hypot(*along_y) * np.sin(angle)) / 60)
+    x, y = (pixel - (FULL_FRAME - 1) / 2 for pixel in (blocks.x, blocks.y))
+    v2, v3 = (centre[axis] + x * along_x[axis] + y * along_y[axis] for axis in (0, 1))
+    return along_focal_plane(v2, v3, gradient.origin, direction)
 
 
 # ---- the table as a whole ----
@@ -485,9 +460,8 @@ def _along(blocks: _Blocks, gradient: Gradient, direction: float) -> np.ndarray:
 
 def _keep_baseline(table: OffsetTable, changes: list[Change]) -> tuple[list[Change], list[str]]:
     """Keep the baseline's flux scale: a mean zero point of 0 stays 0."""
-    whole = [change for change in changes if change.after.subarray is None]
-    before = find_means([change.before for change in whole], table.baseline)
-    after = find_means([change.after for change in whole], table.baseline)
+    before = find_means(dict.fromkeys(change.before for change in changes), table.baseline)
+    after = find_means([change.after for change in changes], table.baseline)
     moved = {scale: mean for scale, mean in after.items() if abs(before[scale]) <= _SMALL / 10}
     words = [
         f"{describe_band(filter, pupil)}: the new calibration changes the flux scale of the baseline {table.baseline} "
@@ -510,8 +484,7 @@ def _notes(table: OffsetTable, old: Calibration, rebased: OffsetTable) -> Iterat
         yield "the new table names no calibration in valid_for, and is applied to any; give --context"
     if not old.of_kind("flat"):
         yield "flats are taken to be the same in both calibrations; if they are not, give --from-flat and --to-flat"
-    is_stated = all(row.photmjsr for row in table.rows)
-    if not is_stated and (old.is_list or not table.valid_for.photom):
+    if not all(row.photmjsr for row in table.rows) and (old.is_list or not table.valid_for.photom):
         yield (
             f"{table.name} does not say at which PHOTMJSR it was derived: check that the old values are those of "
             f"{contexts_in_words(table.valid_for) or 'its calibration'}"

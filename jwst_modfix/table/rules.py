@@ -17,20 +17,12 @@ from jwst_modfix.text import has_hidden
 SCHEMA_VERSION = "2.0.0"  # written where a table needs it; others are written as 1.0.0, which older versions read
 DATA: Mapping[str, Any] = {}
 """Rule of nested plain values: they are finite, and without control characters."""
-
-
+_KINDS = (Mapping, "object"), (list | tuple, "array"), (bool, "boolean"), (str, "string"), (Integral, "integer")
 _SCHEMAS = resources.files("jwst_modfix.table") / "schemas"
 
 
 def get_resource_mappings() -> list[Any]:
-    """
-    Map the identifiers of the schemas of this package to files, for asdf.
-
-    Returns
-    -------
-    list of asdf.resource.DirectoryResourceMapping
-        One mapping: the folder of schemas.
-    """
+    """Map the identifiers of the schemas of this package to files, for asdf."""
     from asdf.resource import DirectoryResourceMapping  # late: this module is imported at each start of asdf
 
     return [DirectoryResourceMapping(_SCHEMAS, "asdf://jwst-modfix.org/schemas/", recursive=True)]
@@ -52,7 +44,7 @@ def check(value: Any, rule: Mapping[str, Any] | None, place: str, problems: list
     """Check and clean a value by a part of the schema; add what is wrong to problems."""
     if rule is None:  # checked elsewhere
         return value
-    kind = rule.get("type") or _kind_of(value)
+    kind = rule.get("type") or next((kind for cls, kind in _KINDS if isinstance(value, cls)), "number")
     if kind == "object":
         return _check_mapping(value, rule, place, problems)
     if "array" in kind:
@@ -64,10 +56,8 @@ def check(value: Any, rule: Mapping[str, Any] | None, place: str, problems: list
         if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", math.inf):
             expected = f"{rule['maxItems']} entries" if "maxItems" in rule else "at least 1 entry"
             problems.append(f"{place}: must have {expected}, got {len(value)}")
-        clean = []
-        for number, item in enumerate(value, 1):
-            clean.append(check(item, rule.get("items", DATA), f"{place} entry {number}", problems))
-        return tuple(clean)
+        of_items = rule.get("items", DATA)
+        return tuple(check(item, of_items, f"{place} entry {n}", problems) for n, item in enumerate(value, 1))
     is_number = kind in ("number", "integer")
     if problem := _problem_of_number(value, rule) if is_number else _problem_of_text(value, rule, kind):
         problems.append(f"{place}: {problem}")
@@ -75,12 +65,6 @@ def check(value: Any, rule: Mapping[str, Any] | None, place: str, problems: list
     if kind == "number":
         return float(value) + 0.0  # no negative zero, which would change the hash
     return int(value) if kind == "integer" else value
-
-
-def _kind_of(value: Any) -> str:
-    """Choose the type of one value of nested plain data."""
-    kinds = (Mapping, "object"), (list | tuple, "array"), (bool, "boolean"), (str, "string"), (Integral, "integer")
-    return next((kind for cls, kind in kinds if isinstance(value, cls)), "number")
 
 
 def _check_mapping(value: Any, rule: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
@@ -100,9 +84,7 @@ def _check_mapping(value: Any, rule: Mapping[str, Any], place: str, problems: li
             problems.append(f"{here}: unknown key {name}; known are {', '.join(known)}")
             continue
         clean[name] = check(value[name], known.get(name, DATA), f"{place}{joint * bool(place)}{name}", problems)
-    for name in required:
-        if name not in value:
-            problems.append(f"{here}: missing field {name}")  # noqa: PERF401 - as the next
+    problems += [f"{here}: missing field {name}" for name in required if name not in value]
     for name, (other,) in rule.get("dependencies", {}).items():
         if name in value and other not in value:
             problems.append(f"{here}: has {name}, but no {other}")
@@ -134,9 +116,16 @@ def _problem_of_text(value: Any, rule: Mapping[str, Any], kind: str) -> str | No
 
 
 def _problem_of_number(value: Any, rule: Mapping[str, Any]) -> str | None:
-    is_number: bool = isinstance(value, Real) and not isinstance(value, bool)  # those of numpy are, too
-    if not is_number:
-        return f"must be a number, got {value!r}{_hint_of_number(value)}"
+    if not isinstance(value, Real) or isinstance(value, bool):  # numbers of numpy are real, too
+        # Word processors write another minus or dash; a comma may be a decimal one.
+        plain = value.translate(str.maketrans("\u2212\u2013,", "--.")) if isinstance(value, str) else ""
+        reading = "YAML reads this as text, " if plain == value else ""
+        try:
+            number = float(plain)
+        except ValueError:
+            number = math.nan
+        hint = f"; {reading}write {number!r} without quotes" if math.isfinite(number) else ""
+        return f"must be a number, got {value!r}{hint}"
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return "must be finite, got a whole number larger than any float"
     if not math.isfinite(value):
@@ -151,18 +140,6 @@ def _problem_of_number(value: Any, rule: Mapping[str, Any]) -> str | None:
     if rule.get("type") == "integer" and value != int(value):
         return f"must be a whole number, got {value}"
     return None
-
-
-def _hint_of_number(value: Any) -> str:
-    """Explain how YAML interprets what the user probably meant."""
-    # Word processors write another minus or dash; a comma may be a decimal one.
-    plain = value.translate(str.maketrans("\u2212\u2013,", "--.")) if isinstance(value, str) else ""
-    try:
-        number = float(plain)
-    except ValueError:
-        return ""
-    reading = "YAML reads this as text, " if plain == value else ""
-    return f"; {reading}write {number!r} without quotes" if math.isfinite(number) else ""
 
 
 def context_number(context: str | None) -> int | None:

@@ -12,9 +12,9 @@ import html
 import json
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -58,35 +58,40 @@ class _Checked:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        clean = self._check(self.given(), self.label, problems)
+        self._fill(self.given(), self.label, problems)
         if problems:
             raise ReferenceTableError(problems=problems)
-        self._set(clean)
-
-    def _set(self, clean: Mapping[str, Any]) -> None:
-        """Set checked values; fields that are not given have the class's defaults."""
-        vars(self).update(clean)  # the fields are frozen
 
     def given(self) -> dict[str, Any]:
         """Collect the fields that are not left at their defaults, as a file has them."""
-        items = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {item.name: value for item in items if (value := getattr(self, item.name)) is not item.default}
-
-    @classmethod
-    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules: the clean values; what is wrong joins the problems."""
-        return cast("dict[str, Any]", check(block, schema_of(*cls.path), place, problems))
+        values = ((item, getattr(self, item.name)) for item in dataclasses.fields(self))  # type: ignore[arg-type]
+        given = {item.name: value for item, value in values if value is not item.default}
+        return {name: value.given() if isinstance(value, _Checked) else value for name, value in given.items()}
 
     @classmethod
     def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
         """Make an object of a block of a file; None where it breaks a rule."""
-        before = len(problems)
-        clean = cls._check(block, place, problems)
-        if len(problems) > before:
-            return None
-        made = object.__new__(cls)  # without __init__, which would check the values again
-        made._set(clean)
-        return made
+        made = object.__new__(cls)  # without __init__, which needs the fields
+        return made if made._fill(block, place, problems) else None
+
+    def _fill(self, block: Any, place: str, problems: list[str]) -> bool:
+        """Set the values of a block; those that break a rule join the problems."""
+        found: list[str] = []
+        clean = check(block, schema_of(*self.path), place, found)
+        found = found or list(self._faults(clean, place))
+        problems += found
+        if not found:
+            self._set(clean)
+        return not found
+
+    @classmethod
+    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
+        """Find what breaks a rule that the schema cannot state."""
+        return ()
+
+    def _set(self, clean: Mapping[str, Any]) -> None:
+        """Set checked values; fields that are not given have the class's defaults."""
+        vars(self).update(clean)  # the fields are frozen
 
     @property
     def label(self) -> str:
@@ -218,18 +223,14 @@ class Field(_Checked):
     path = ("zero_points", "items", "field")
 
     @classmethod
-    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules; the order gives the lengths of lists; the mean is 0."""
-        before, clean = len(problems), super()._check(block, place, problems)
-        if len(problems) > before:
-            return clean
+    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
+        """Find lists whose lengths are not those of the order, or a mean that is not 0."""
         order, coefficients = clean["order"], clean["coefficients"]
         sizes, expected = list(map(len, coefficients)), list(range(order + 1, 0, -1))
         if sizes != expected:
-            problems.append(f"{place}.coefficients: of order {order} must be lists of {expected} numbers, got {sizes}")
+            yield f"{place}.coefficients: of order {order} must be lists of {expected} numbers, got {sizes}"
         elif coefficients[0][0] != 0:
-            problems.append(f"{place}.coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point")
-        return clean
+            yield f"{place}.coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray) -> Self:
@@ -325,15 +326,12 @@ class ZeroPointRow(_Row):
     slope_error: ClassVar[None] = None
 
     @classmethod
-    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules, and a field to those of its class."""
-        rule = schema_of(*cls.path)
-        clean: dict[str, Any] = check(
-            block, {**rule, "properties": {**rule["properties"], "field": None}}, place, problems
-        )
-        if "field" in clean and not isinstance(clean["field"], Field):
-            clean["field"] = Field.collect(clean["field"], f"{place}, field field", problems)
-        return clean
+    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
+        """Find faults of the field."""
+        return Field._faults(clean["field"], f"{place}, field field") if "field" in clean else ()
+
+    def _set(self, clean: Mapping[str, Any]) -> None:
+        super()._set(clean if "field" not in clean else {**clean, "field": Field(**clean["field"])})
 
 
 Row = OffsetRow | ZeroPointRow
@@ -365,14 +363,11 @@ class Gradient(_Checked):
     path = ("gradient",)
 
     @classmethod
-    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules; an origin in the frame sky is a place on it."""
-        before, clean = len(problems), super()._check(block, place, problems)
-        if len(problems) == before and clean["frame"] == "sky":
-            first, second = clean["origin"]
-            if abs(first) > 360 or abs(second) > 90:
-                problems.append(f"{place}.origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]")
-        return clean
+    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
+        """Find an origin in the frame sky that is no place on it."""
+        first, second = clean["origin"]
+        if clean["frame"] == "sky" and (abs(first) > 360 or abs(second) > 90):
+            yield f"{place}.origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -403,19 +398,22 @@ class Validity(_Checked):
         return {name: value for name, value in block.items() if value not in (None, ())}
 
     @classmethod
-    def _check(cls, block: Any, place: str, problems: list[str]) -> dict[str, Any]:
-        """Hold values to the rules; contexts are in order."""
-        before, clean = len(problems), super()._check(block, place, problems)
-        context = clean.pop("context", {})
+    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
+        """Find contexts that are not in order."""
+        context = clean.get("context", {})
         first, last = context.get("first"), context.get("last")
-        if len(problems) == before and first and last and (context_number(first) or 0) > (context_number(last) or 0):
-            problems.append(f"{place}.context: first ({first}) is later than last ({last})")
-        return {**clean, "context_first": first, "context_last": last}
+        if first and last and (context_number(first) or 0) > (context_number(last) or 0):
+            yield f"{place}.context: first ({first}) is later than last ({last})"
+
+    def _set(self, clean: Mapping[str, Any]) -> None:
+        fields = dict(clean)
+        ends = fields.pop("context", {})
+        super()._set(fields | {f"context_{name}": end for name, end in ends.items()})
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of the calibration."""
-        return not (self.context_first or self.context_last or self.photom or self.flat)
+        return not self.given()
 
     def covers(self, context: str | None) -> bool:
         """Test whether a context is one of those; without one, every context is."""

@@ -151,9 +151,9 @@ def mjd_of(date: str) -> float:
     return (datetime.datetime.fromisoformat(date) - _MJD_0) / datetime.timedelta(days=1)
 
 
-def explain_photmjsr(row: Row | None, exposure: Exposure) -> str | None:
+def explain_photmjsr(row: Row, exposure: Exposure) -> str | None:
     """Describe a difference from the derivation's PHOTMJSR; None if equal or unknown."""
-    if row is None or not exposure.detector or not exposure.photmjsr:
+    if not exposure.detector or not exposure.photmjsr:
         return None
     derived = row.of_detector("photmjsr", exposure.detector)
     photom = row.of_detector("photom", exposure.detector)
@@ -168,21 +168,18 @@ def explain_photmjsr(row: Row | None, exposure: Exposure) -> str | None:
 
 def explain_failed(exposure: Exposure) -> str | None:
     """Name earlier steps that failed; None if there are none."""
-    if not exposure.failed:
-        return None
-    return f"an earlier step FAILED ({', '.join(exposure.failed)}): look at its log before you use the exposure"
+    names = ", ".join(exposure.failed)
+    return f"an earlier step FAILED ({names}): look at its log before you use the exposure" if names else None
 
 
 def find_failed(exposure: Exposure) -> str | None:
     """Name failed steps that an exposure's flux scale or WCS needs; None without."""
-    failed = [name for name in exposure.failed if name in _ESSENTIAL]
-    return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
+    names = ", ".join(name for name in exposure.failed if name in _ESSENTIAL)
+    return f"an earlier step FAILED ({names}): calibrate the exposure again" if names else None
 
 
-def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
+def explain_groups(table: OffsetTable, row: Row) -> str | None:
     """Describe detectors of a filter and pupil without common scale; None if common."""
-    if row is None:
-        return None
     others = {str(other.group) for other in table.rows if other.band == row.band and other.group != row.group}
     if not others:
         return None
@@ -194,24 +191,18 @@ def explain_groups(table: OffsetTable, row: Row | None) -> str | None:
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_place: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = list(_not_imaging(exposure))
-    if failed := find_failed(exposure):
-        reasons.append(failed)
+    reasons = [*_not_imaging(exposure), *filter(None, [find_failed(exposure)])]
     validity, outside, is_copy = table.valid_for, [], False
     if not validity.covers(exposure.context):
         outside.append(f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}")
-    for keyword, used, allowed in (
-        ("R_PHOTOM", exposure.photom, validity.photom),
-        ("R_FLAT", exposure.flat, validity.flat),
-    ):
-        name, names = base_name(used), list(map(base_name, allowed))
+    for kind in ("photom", "flat"):
+        card, name = f"R_{kind.upper()}", base_name(getattr(exposure, kind))
+        names = list(map(base_name, getattr(validity, kind)))
         if name.endswith(EXPORTED):
             is_copy = True
-            outside.append(
-                f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
-            )
+            outside.append(f"{card} is {name}, a copy that contains module offsets: a second correction would be wrong")
         elif names and name not in names:
-            outside.append(f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}")
+            outside.append(f"{card} is {name or None}, and {table.name} is valid for {', '.join(names)}")
     if outside and not is_copy:
         outside[-1] += f": {HOW_TO_GET_VALID}"
     return [*reasons, *outside, *(find_untrusted(exposure) if needs_place else [])]
@@ -219,6 +210,8 @@ def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_place: bool) -
 
 def _not_imaging(exposure: Exposure) -> Iterator[str]:
     """Find why an exposure is not a calibrated image; for another mode, one reason."""
+    from astropy import units as u  # late, as tables are read without astropy
+
     if exposure.exp_type != "NRC_IMAGE":
         yield f"EXP_TYPE is {exposure.exp_type}, and only NRC_IMAGE is imaging"
     elif exposure.is_tso:
@@ -236,23 +229,13 @@ def _not_imaging(exposure: Exposure) -> Iterator[str]:
                 yield f"MODULE is {exposure.module}, and {exposure.detector} is of module {module}"
             if exposure.channel not in (None, channel):
                 yield f"CHANNEL is {exposure.channel}, and {exposure.detector} is of channel {channel}"
-        if exposure.unit != "MJy/sr" and not _is_surface_brightness(exposure.unit or ""):
+        if u.Unit(exposure.unit or "", parse_strict="silent") != u.MJy / u.sr:  # as units: MJy / sr is the same
             yield f"BUNIT is {exposure.unit}, not MJy/sr: the photom step has not been run"
         elif (exposure.photom or "N/A").strip() == "N/A":
             yield (
                 f"R_PHOTOM is {exposure.photom}, so its calibration is not known; it is recorded after the hooks of "
                 "photom, so correct by calwebb_image2_modfix or later"
             )
-
-
-def _is_surface_brightness(unit: str) -> bool:
-    """Compare as units, as ``MJy / sr`` is the same."""
-    from astropy import units as u  # late: nearly all files have the text MJy/sr
-
-    try:
-        return bool(u.Unit(unit) == u.MJy / u.sr)
-    except ValueError:
-        return False
 
 
 def contexts_in_words(validity: Validity) -> str:
@@ -273,11 +256,9 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
     elif exposure.frames is not None and "v2v3" not in exposure.frames:
         yield f"its WCS has no v2v3 frame, which the slope needs; its frames are {exposure.frames}"
     first, size = (exposure.xstart, exposure.ystart), (exposure.xsize, exposure.ysize)
+    place = f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}"
     if None in first or None in size:
-        yield (
-            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, and a slope or field needs to know the "
-            "subarray's place"
-        )
+        yield f"{place}, and a slope or field needs to know the subarray's place"
     elif exposure.shape is not None and exposure.shape != size[::-1]:
         yield (
             f"the data have shape {exposure.shape} and the subarray keywords SUBSIZE2, SUBSIZE1 say {size[::-1]}: a "
@@ -286,16 +267,17 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
         )
     elif min(first) < 1 or max(first[0] + size[0], first[1] + size[1]) > FULL_FRAME + 1:
         yield (
-            f"SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 are {(*first, *size)}, which is not within the detector's "
-            f"{FULL_FRAME} pixels; set the keywords right, or set --apply_slope=false"
+            f"{place}, which is not within the detector's {FULL_FRAME} pixels; set the keywords right, or set "
+            "--apply_slope=false"
         )
     if exposure.wcs_centre and exposure.detector in FOCAL_PLANE:
         expected = FOCAL_PLANE[exposure.detector][0]
         if math.dist(exposure.wcs_centre, expected) > _LARGEST_SHIFT:
+            found, known = (f"({v2:.1f}, {v3:.1f})" for v2, v3 in (exposure.wcs_centre, expected))
             yield (
-                f"its WCS puts the centre of the detector at V2, V3 = {_pair(exposure.wcs_centre)} arcsec, and that of "
-                f"{exposure.detector} is {_pair(expected)}: the WCS or SUBSTRT1, SUBSTRT2 are those of something else; "
-                "set them right, or set --apply_slope=false"
+                f"its WCS puts the centre of the detector at V2, V3 = {found} arcsec, and that of {exposure.detector} "
+                f"is {known}: the WCS or SUBSTRT1, SUBSTRT2 are those of something else; set them right, or set "
+                "--apply_slope=false"
             )
     edges = np.outer((exposure.shape or ())[::-1], (0, 1)) - 0.5  # of the array, along x and y
     box = np.array(exposure.wcs_box or np.nan, float)
@@ -305,7 +287,3 @@ def find_untrusted(exposure: Exposure) -> Iterator[str]:
             f"the data have shape {exposure.shape}, but the bounding box of the WCS is {exposure.wcs_box}: a cutout "
             "whose WCS cannot be trusted for the slope; set the WCS right, or set --apply_slope=false"
         )
-
-
-def _pair(values: tuple[float, float]) -> str:
-    return f"({values[0]:.1f}, {values[1]:.1f})"
