@@ -54,11 +54,10 @@ def _read_epoch_term(text):
 
 
 def _read_finite(text):
-    rule = "must be a finite number"
-    (number,) = _split(text, rule, 0, (1,))[1]
-    if not math.isfinite(number):
-        raise ValueError(rule)
-    return number
+    with contextlib.suppress(ValueError):
+        if math.isfinite(number := float(text)):
+            return number
+    raise ValueError("must be a finite number")
 
 
 def _split(text, rule, names, sizes, choices=None):
@@ -107,7 +106,7 @@ _POSITIVE = Finite(0, min_open=True)
 )
 @click.option("--context", default="jwst_1130.pmap", help="CRDS context to write in the files.")
 @click.option("--density", type=_POSITIVE, default=20.0, help="Sources to 22 AB per arcmin^2.")
-@click.option("--faintest", type=Text(_read_finite), metavar="FLOAT", default="25.5", help="Faintest sources [AB].")
+@click.option("--faintest", type=Text(_read_finite), metavar="FLOAT", default=25.5, help="Faintest sources [AB].")
 @click.option("--star-fraction", type=_FRACTION, default=0.25, help="Of the sources.")
 @click.option("--variable-fraction", type=_FRACTION, default=0.03, help="Of the sources.")
 @click.option("--variable-amplitude", type=Finite(0), default=0.2, help="Rms [mag].")
