@@ -23,7 +23,6 @@ from importlib import resources
 from logging.handlers import QueueHandler
 from multiprocessing import connection
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -183,6 +182,20 @@ def _end_with_parent():
     os._exit(1)
 
 
+_JOB = threading.local()
+
+
+class _Recorder(QueueHandler):
+    """Keep the log records of the job that this thread does, if any."""
+
+    def enqueue(self, record):
+        if hasattr(_JOB, "records"):
+            _JOB.records.append(record)
+
+
+_RECORDER = _Recorder(None)
+
+
 def _record(version, function, *job):
     """Do a job in another process, if it has this version; return its log too."""
     if version != _VERSION:
@@ -190,14 +203,14 @@ def _record(version, function, *job):
             f"the worker on {socket.gethostname()} has jwst_modfix {_VERSION}, this process has {version}; "
             "install the same version"
         )
-    recorder, root, thread = QueueHandler(SimpleQueue()), logging.getLogger(), threading.get_ident()
-    recorder.addFilter(lambda record: record.thread == thread)
-    root.addHandler(recorder)
+    root = logging.getLogger()
+    if _RECORDER not in root.handlers:  # it stays: to remove it would hide records of other threads' jobs
+        root.addHandler(_RECORDER)
+    _JOB.records = records = []
     try:
-        result = function(*job)
+        return function(*job), records
     finally:
-        root.removeHandler(recorder)
-    return result, [recorder.queue.get() for _ in range(recorder.queue.qsize())]
+        del _JOB.records
 
 
 def _do_on_cluster(address, function, jobs, names):

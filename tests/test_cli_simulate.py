@@ -70,6 +70,11 @@ def test_offsets_and_a_gradient_of_ones_own(modfix, tmp_path):
     ("words", "message"),
     [
         ("--density 0", "Invalid value for '--density': 0.0 is not in the range x>0"),
+        ("--density nan", "Invalid value for '--density': nan is not a finite number"),
+        ("--exposure-time inf", "Invalid value for '--exposure-time': inf is not a finite number"),
+        ("--roll nan", "Invalid value for '--roll': must be a finite number; got 'nan'"),
+        ("--faintest nan", "Invalid value for '--faintest': must be a finite number; got 'nan'"),
+        ("--epoch-term ep1:nan", "'--epoch-term': must be EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01; got 'ep1:nan'"),
         ("--filter F606W", "Invalid value for '--filter': must be one of F070W"),
         ("--date yesterday", "'--date': must be a date such as 2023-01-06 or 2023-01-06T12:00:00; got 'yesterday'"),
         ("--epochs 2 --date 2023-01-06", "--epochs: not together with --date"),

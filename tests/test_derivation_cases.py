@@ -210,7 +210,9 @@ def test_one_filter_in_which_modules_overlap_is_enough(monkeypatch, second, word
             if east is not None:
                 name = f"{band}_{module}.fits"
                 headers[name] = make_header(f"NRC{module}1", name, east=east, filter=band, identity=(number,))
-    monkeypatch.setattr(derive_module, "read_headers", lambda paths, *_, **__: [headers[path.name] for path in paths])
+    monkeypatch.setattr(
+        derive_module.frames, "read_headers", lambda paths, *_, **__: [headers[path.name] for path in paths]
+    )
     members = derive_module.Members(tuple(map(Path, headers)), (None,) * len(headers), "made", "made_asn.json")
     if words is None:
         assert derive_module.read_members(members) == (list(headers.values()), [])
@@ -218,3 +220,10 @@ def test_one_filter_in_which_modules_overlap_is_enough(monkeypatch, second, word
         with pytest.raises(NoSolutionError, match=f"made_asn.json: {words}"):
             derive_module.read_members(members)
     assert derive_module.read_members(members, scale="detectors")[0] == list(headers.values())
+
+
+def test_what_is_refused_is_listed_in_the_same_order_in_each_run():
+    """Truth: in each round without newly rejected measurements, fields are tried before drifts."""
+    options = {"scale": "detectors", "field_order": "1", "drift": "fit", "time_term": "fit"}
+    refusals = derive(*simulate_photometry(), **options).solution["F444W"].refusals
+    assert [words.split()[0] for words in refusals] == ["drifts", "field", "drifts", "field"]

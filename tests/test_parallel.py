@@ -4,6 +4,7 @@ import ast
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from jwst_modfix import ModuleOffsetStep, jobs
 from jwst_modfix.apply import decide
 from jwst_modfix.errors import AssociationError, ExposureError, WorkerError
 from jwst_modfix.jobs import Workers
+from jwst_modfix.text import log
 
 TESTS = Path(__file__).parent
 
@@ -63,6 +66,7 @@ def test_no_temporary_folder_is_named():
     code = """
 import tempfile
 from jwst_modfix.jobs import Workers
+from jwst_modfix.text import log
 from parallel_jobs import process_of
 tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
 list(Workers(count=2).map(process_of, [(1,), (2,)], ["a", "b"]))
@@ -168,6 +172,7 @@ SCRIPT = """
 import os, signal, sys
 import parallel_jobs
 from jwst_modfix.jobs import Workers
+from jwst_modfix.text import log
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background passes on that it is ignored
 jobs = eval(sys.argv[2])
 print(list(Workers(count=2).map(getattr(parallel_jobs, sys.argv[1]), jobs, [str(job) for job in jobs])))
@@ -264,6 +269,32 @@ def _launch(stack, folder, role, *options):
 def test_a_cluster_gives_the_same_in_the_same_order(cluster, caplog):
     assert run(Workers(scheduler=cluster), parallel_jobs.square, [(n,) for n in range(5)]) == [0, 1, 4, 9, 16]
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [f"job {n}" for n in range(5)]
+
+
+def test_a_job_that_ends_hides_no_record_of_another_thread(monkeypatch):
+    """A worker of a cluster does jobs in threads, which share the handlers of the root logger."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    begun, logging_began, ended = (threading.Event() for _ in range(3))
+
+    class Slow(logging.Handler):
+        def emit(self, record):  # between the first job's handler and the second's, if each has one
+            logging_began.set()
+            assert ended.wait(HANG)
+
+    def first():
+        logging.getLogger().addHandler(Slow())
+        begun.set()
+        assert logging_began.wait(HANG)
+
+    def second():
+        assert begun.wait(HANG)
+        log.warning("seen")
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = (pool.submit(jobs._record, jobs._VERSION, job) for job in (first, second))
+        one.add_done_callback(lambda _: ended.set())
+        assert [record.message for record in other.result(HANG)[1]] == ["seen"]
+        assert one.result() == (None, [])
 
 
 def test_an_error_on_a_cluster_is_the_same(cluster):

@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
+import math
 from datetime import date, timedelta
 
 import click
 
-from jwst_modfix.cli.options import Command, Text, chosen
+from jwst_modfix.cli.options import Command, Finite, Text, chosen
 from jwst_modfix.table.table import ARRAYS, FRAMES, Gradient, OffsetRow, OffsetTable
 from jwst_modfix.text import count_nouns, log
 
@@ -47,7 +48,17 @@ def _read_gradient(text):
 def _read_epoch_term(text):
     rule = "must be EPOCH[:FILTER]:MAG, such as ep2:F444W:0.01"
     (epoch, *name), (term,) = _split(text, rule, -1, (2, 3))
+    if not math.isfinite(term):
+        raise ValueError(rule)
     return (epoch, _read_band(name[0])) if name else epoch, term
+
+
+def _read_finite(text):
+    rule = "must be a finite number"
+    (number,) = _split(text, rule, 0, (1,))[1]
+    if not math.isfinite(number):
+        raise ValueError(rule)
+    return number
 
 
 def _split(text, rule, names, sizes, choices=None):
@@ -70,8 +81,8 @@ def _read_subarray(text):
     return Subarray(**dict(zip(("xstart", "ystart", "xsize", "ysize"), map(int, parts), strict=True)))
 
 
-_FRACTION = click.FloatRange(0, 1)
-_POSITIVE = click.FloatRange(0, min_open=True)
+_FRACTION = Finite(0, 1)
+_POSITIVE = Finite(0, min_open=True)
 
 
 @click.command("simulate", cls=Command)
@@ -81,25 +92,25 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--epochs", type=click.IntRange(1), help="Number of epochs, half a year apart.  [default: 3]")
 @click.option("--date", "dates", type=Text(_read_date), multiple=True, metavar="DATE ...", help="Start of each epoch.")
-@click.option("--roll", "rolls", type=float, multiple=True, metavar="DEG ...",
+@click.option("--roll", "rolls", type=Text(_read_finite), multiple=True, metavar="DEG ...",
               help="Position angle of V3 in each epoch.  [default: 161, 341, 161, ...]")  # fmt: skip
-@click.option("--ra", type=click.FloatRange(0, 360), default=265.035, help="Centre of the field.")
-@click.option("--dec", type=click.FloatRange(-90, 90), default=68.974, help="Centre of the field.")
+@click.option("--ra", type=Finite(0, 360), default=265.035, help="Centre of the field.")
+@click.option("--dec", type=Finite(-90, 90), default=68.974, help="Centre of the field.")
 @click.option("--filter", "filters", type=Text(_read_band), multiple=True, metavar="FILTER ...",
               default=["F150W", "F200W", "F356W", "F444W"], help="F405N and its like by their own names.")  # fmt: skip
 @click.option("--array", "arrays", multiple=True, metavar="ARRAY ...",
               help="1 to 4 or long, of both modules, or a detector such as nrca1.  [default: all]")  # fmt: skip
 @click.option("--dithers", type=click.IntRange(1), default=6, help="Exposures per epoch and filter.")
-@click.option("--exposure-time", type=click.FloatRange(1), default=526.1, help="Of each [s].")
+@click.option("--exposure-time", type=Finite(1), default=526.1, help="Of each [s].")
 @click.option(
     "--subarray", type=Text(_read_subarray), help="Such as SUB640, or XSTART,YSTART,XSIZE,YSIZE.  [default: FULL]"
 )
 @click.option("--context", default="jwst_1130.pmap", help="CRDS context to write in the files.")
 @click.option("--density", type=_POSITIVE, default=20.0, help="Sources to 22 AB per arcmin^2.")
-@click.option("--faintest", type=float, default=25.5, help="Faintest sources [AB].")
+@click.option("--faintest", type=Text(_read_finite), metavar="FLOAT", default="25.5", help="Faintest sources [AB].")
 @click.option("--star-fraction", type=_FRACTION, default=0.25, help="Of the sources.")
 @click.option("--variable-fraction", type=_FRACTION, default=0.03, help="Of the sources.")
-@click.option("--variable-amplitude", type=click.FloatRange(0), default=0.2, help="Rms [mag].")
+@click.option("--variable-amplitude", type=Finite(0), default=0.2, help="Rms [mag].")
 @click.option("--table", metavar="TABLE", help="Table of offsets.  [default: packaged]")
 @click.option("--offset", "offsets", type=Text(_read_offset), multiple=True, metavar="ARRAY:FILTER:MAG[:SLOPE] ...",
               help="Delta_AB [mag] and k [mag/arcmin] of an array, instead of a table.")  # fmt: skip
@@ -110,7 +121,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--epoch-term", "terms", type=Text(_read_epoch_term), multiple=True, metavar="EPOCH[:FILTER]:MAG ...",
               help="Term t of an epoch, ep1, ep2, ..., in one filter or in all.")  # fmt: skip
 @chosen("--psf", "gaussian diffraction", "Round Gaussians, or the pupil of the telescope with wavefront errors.")
-@click.option("--wavefront", type=click.FloatRange(0), nargs=2, metavar="A B",
+@click.option("--wavefront", type=Finite(0), nargs=2, metavar="A B",
               help="With --psf diffraction: wavefront errors of the modules [nm rms].  [default: 60 80]")  # fmt: skip
 @click.option("--noise/--no-noise", default=True, help="Poisson, read and flat-field noise.")
 @click.option("--sky/--no-sky", default=True, help="Surface brightness of the sky.")

@@ -1,7 +1,7 @@
 """One filter and pupil: its measurements, its solution and the checks of it."""
 
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from jwst_modfix.errors import DegenerateTermWarning, ModelMismatchWarning, NoSolutionError, SkyDisagreementWarning
 from jwst_modfix.fitting import checks
-from jwst_modfix.fitting.checks import ScoreTest, run_score_tests, warn_of_mismatch
+from jwst_modfix.fitting.design import CHOICES
 from jwst_modfix.fitting.measurements import Measurements
 from jwst_modfix.fitting.pairs import PairSolution, solve_pairs
 from jwst_modfix.fitting.separability import TermStatus
@@ -66,7 +66,7 @@ class BandResult:
     # With scale='detectors': zero points from the sky, with errors that include its floor [mag].
     sky_points: dict[str, tuple[float, float]] = field(default_factory=dict)
     bootstrap: checks.Bootstrap | None = None
-    score_tests: tuple[ScoreTest, ...] = ()
+    score_tests: tuple[checks.ScoreTest, ...] = ()
     colour: Colour | None = None
     assumptions: tuple[checks.Assumption, ...] = ()
     apertures: tuple[checks.ApertureDifference, ...] = ()
@@ -127,12 +127,14 @@ def solve_band(photometry: Photometry, selected: np.ndarray, band: tuple[str, st
     measurements = Measurements.from_table(chosen, filter=filter_, pupil=pupil, least_error=LEAST_ERROR)
     measurements = _choose_aperture(measurements, table, rows, options.aperture)
     measurements = replace(measurements, time=find_times(photometry.exposures, measurements.exposure))
-    result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements)
-    result = replace(result, colour=_find_colours(photometry, selected, result))
-    if options.colour_term:
-        if result.colour is None:
-            return replace(result, failure=_NO_COLOUR)
-        result = _keep_colours(result)
+    colour = _find_colours(photometry, selected, band, rows)
+    if options.colour_term and colour is not None:
+        known = np.isfinite(colour.values)
+        rows, colour = rows[known], replace(colour, values=colour.values[known])
+        measurements = replace(measurements.select(known), colour=colour.values)
+    result = BandResult(filter=filter_, pupil=pupil, rows=rows, measurements=measurements, colour=colour)
+    if options.colour_term and colour is None:
+        return replace(result, failure=_NO_COLOUR)
     result = replace(result, measurements=checks.reserve_sources(result.measurements, rng, options.reserve_share))
     modules = np.unique(photometry.exposures["module"][_of_band(photometry.exposures, *band)])
     if len(modules) == 1 and options.scale == "modules":
@@ -170,58 +172,44 @@ def _of_band(table: Table, filter_: str, pupil: str) -> np.ndarray:
 
 
 def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
-    measurements = result.measurements
-    choices = _choices(options)
     if options.scale == "detectors":
-        choices |= {name: getattr(options, name) for name in ("scale", "field_order", "drift")}
-        return _solve_detectors(result, photometry, choices, options)
+        return _solve_detectors(result, photometry, options)
+    measurements, choices = result.measurements, _choices(options)
     if options.method == "pairs":
         solution = fit_quietly(measurements, **choices)  # for levels, epoch terms and links
         pairs = _solve_pairs(measurements, options)
         solution = _replace_by_pairs(solution, pairs)
     else:
-        solution = fit(measurements, **choices, fit_direction=options.fit_direction)
-        with without_warnings():  # for the comparison in the report, where that is possible
-            pairs = _attempt(lambda: _solve_pairs(measurements, options))[0] or {}
-    return replace(
-        result, solution=solution, pairs=pairs, results=judge(solution, options.significance),
-        table=solution.to_table(),
-    )  # fmt: skip
+        solution = fit(measurements, **choices)
+        pairs = {}
+        # For the comparison in the report, where that is possible.
+        with without_warnings(), contextlib.suppress(NoSolutionError):
+            pairs = _solve_pairs(measurements, options)
+    results = judge(solution, options.significance)
+    return replace(result, solution=solution, pairs=pairs, results=results, table=solution.to_table())
 
 
 def _choices(options: Any) -> dict[str, Any]:
-    names = ("fit_slope", "time_term", "exposure_terms", "colour_term")
+    """List the parameters of a fit: those of another scale or method have defaults."""
+    names = (*CHOICES, "fit_direction", "colour_term")
     return {name: getattr(options, name) for name in names}
 
 
-def _solve_detectors(result: BandResult, photometry: Photometry, choices: dict[str, Any], options: Any) -> BandResult:
+def _solve_detectors(result: BandResult, photometry: Photometry, options: Any) -> BandResult:
     """Solve for detectors by sources or sky; add the other where it is possible."""
     band, chosen = (result.filter, result.pupil), (options.significance, options.baseline)
-    by_sky, no_sky = _attempt(lambda: judge_sky(_solve_sky(photometry, result), *chosen))
-    solution, no_sources = _attempt(lambda: fit(result.measurements, **choices))
-    failed = no_sky if options.method == "sky" else no_sources
-    if failed is not None:
-        raise failed
-    by_sources = judge(solution, *chosen) if solution is not None else ()
-    detectors = by_sky if options.method == "sky" else by_sources
-    known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky or () if one.zero_point is not None}
-    return replace(
-        result, solution=solution, detectors=detectors, sky_points=known,
-        table=table_of_results(detectors, *band, options.baseline),
-    )  # fmt: skip
-
-
-def _attempt(solve: Callable[[], Any]) -> tuple[Any, NoSolutionError | None]:
-    try:
-        return solve(), None
-    except NoSolutionError as error:
-        return None, error
-
-
-def _solve_sky(photometry: Photometry, band: BandResult) -> Solution:
-    name = band.filter, band.pupil
-    with without_warnings():
-        return solve_sky(*_list_levels(photometry.exposures[_of_band(photometry.exposures, *name)]), name)
+    levels = _list_levels(photometry.exposures[_of_band(photometry.exposures, *band)])
+    by_sky, by_sources, solution, is_sky = (), (), None, options.method == "sky"
+    with without_warnings(), contextlib.suppress(*(() if is_sky else (NoSolutionError,))):
+        by_sky = judge_sky(solve_sky(*levels, band), *chosen)
+    with contextlib.suppress(*((NoSolutionError,) if is_sky else ())):
+        solution = fit(result.measurements, **_choices(options))
+    if solution is not None:
+        by_sources = judge(solution, *chosen)
+    detectors = by_sky if is_sky else by_sources
+    known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky if one.zero_point is not None}
+    table = table_of_results(detectors, *band, options.baseline)
+    return replace(result, solution=solution, detectors=detectors, sky_points=known, table=table)
 
 
 def _list_levels(table: Table) -> list[np.ndarray]:
@@ -232,61 +220,49 @@ def _list_levels(table: Table) -> list[np.ndarray]:
 
 def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.random.Generator) -> BandResult:
     """Check reserved sources, sky levels, bootstrap and the gradient of each module."""
-    solution = result.solution
-    draws = options.bootstrap if options.method == "network" else 0
+    solution, measured, fitted = result.solution, photometry.measurements, ~result.measurements.reserved
+    is_network = options.method == "network"
+    draws = options.bootstrap if is_network else 0
+    exposures = photometry.exposures[_of_band(photometry.exposures, result.filter, result.pupil)]
+    by_epoch = {
+        int(epoch): sky_offsets(*_list_levels(exposures[exposures["epoch"] == epoch]))
+        for epoch in np.unique(exposures["epoch"])
+    }
+    # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
+    centres = [difference_of_centres(measured, solution, one) for one in result.results]
+    sky = compare_sky(sky_offsets(*_list_levels(exposures)), centres, by_epoch)
+    colour = None if result.colour is None else result.colour.values[fitted]
+    tests = checks.run_score_tests(solution, colour=colour, n_bands=len(list_bands(photometry.exposures)))
+    checks.warn_of_mismatch(tests, result.name)
+    names = [name for name in ("growth", "far_growth", "growth_error") if "growth" in measured.colnames]
+    growths = [np.asarray(measured[name])[result.rows[fitted]] for name in names]
     return replace(
         result,
         residuals=checks.validate(solution, result.measurements),
-        sky=_compare_sky(photometry, solution, result.results),
+        sky=sky,
         bootstrap=checks.bootstrap_sources(solution, rng, draws) if draws else None,
         module_slopes=_fit_module_slopes(result.measurements, solution, options),
-        score_tests=_test_residuals(result, photometry),
+        score_tests=tests,
         assumptions=checks.list_assumptions(solution),
-        apertures=_compare_apertures(result, photometry),
-        drifts=list_drifts(solution) if options.drift == "report" and options.method == "network" else (),
+        apertures=checks.compare_apertures(solution, *growths) if growths else (),
+        drifts=list_drifts(solution) if options.drift == "report" and is_network else (),
     )
 
 
-def _test_residuals(result: BandResult, photometry: Photometry) -> tuple[ScoreTest, ...]:
-    """Test residuals for unmodelled terms; `ModelMismatchWarning` where a test fails."""
-    fitted = ~result.measurements.reserved
-    colour = None if result.colour is None else result.colour.values[fitted]
-    bands = len(list_bands(photometry.exposures))
-    tests = run_score_tests(result.solution, colour=colour, n_bands=bands)
-    warn_of_mismatch(tests, result.name)
-    return tests
-
-
-def _compare_apertures(result: BandResult, photometry: Photometry) -> tuple[checks.ApertureDifference, ...]:
-    """Compare the offsets in two apertures, where both were measured."""
-    table = photometry.measurements
-    if "growth" not in table.colnames:
-        return ()
-    fitted = result.rows[~result.measurements.reserved]
-    growths = (np.asarray(table[name])[fitted] for name in ("growth", "far_growth", "growth_error"))
-    return tuple(checks.compare_apertures(result.solution, *growths))
-
-
-def _find_colours(photometry: Photometry, selected: np.ndarray, band: BandResult) -> Colour | None:
+def _find_colours(
+    photometry: Photometry, selected: np.ndarray, band: tuple[str, str], rows: np.ndarray
+) -> Colour | None:
     """Find colours with the band that shares most sources; None if all share too few."""
     table, best = photometry.measurements, None
-    mine = _source_magnitudes(table, band.rows)
+    mine = _source_magnitudes(table, rows)
     for other in list_bands(photometry.exposures):
-        if other == (band.filter, band.pupil):
+        if other == band:
             continue
         magnitudes = mine - _source_magnitudes(table, np.flatnonzero(selected & _of_band(table, *other)))
         count = np.count_nonzero(np.isfinite(magnitudes))
         if count >= _MIN_COLOURS and (best is None or count > best[0]):
-            best = count, Colour(other=describe_band(*other), values=magnitudes[np.asarray(table["source"])[band.rows]])
+            best = count, Colour(other=describe_band(*other), values=magnitudes[np.asarray(table["source"])[rows]])
     return best and best[1]
-
-
-def _keep_colours(band: BandResult) -> BandResult:
-    """Keep the measurements of sources with a colour, for a colour term."""
-    known = np.isfinite(band.colour.values)
-    colour = replace(band.colour, values=band.colour.values[known])
-    measurements = replace(band.measurements.select(known), colour=colour.values)
-    return replace(band, rows=band.rows[known], measurements=measurements, colour=colour)
 
 
 def _source_magnitudes(table: Table, rows: np.ndarray) -> np.ndarray:
@@ -335,19 +311,6 @@ def _replace_by_pairs(solution: Solution, pairs: dict[str, PairSolution]) -> Sol
 _TOGETHER = 5 / 86400  # day: exposures of the ten detectors start and end together
 
 
-def _compare_sky(
-    photometry: Photometry, solution: Solution, results: Sequence[ArrayResult]
-) -> tuple[SkyComparison, ...]:
-    """Compare offsets between the modules' sky levels with those from sources."""
-    # The sky fills each array, so that a gradient adds its difference between the middles of the two arrays.
-    m = solution.measurements
-    table = photometry.exposures[_of_band(photometry.exposures, m.filter, m.pupil)]
-    by_epoch = {int(epoch): table[table["epoch"] == epoch] for epoch in np.unique(table["epoch"])}
-    levels = {epoch: sky_offsets(*_list_levels(own)) for epoch, own in by_epoch.items()}
-    centres = [difference_of_centres(photometry.measurements, solution, result) for result in results]
-    return tuple(compare_sky(sky_offsets(*_list_levels(table)), centres, levels))
-
-
 def number_times(mjd: np.ndarray) -> np.ndarray:
     """Give numbers to the times at which exposures were taken together."""
     order = np.argsort(mjd, kind="stable")
@@ -374,13 +337,8 @@ def difference_of_centres(table: Table, solution: Solution, result: ArrayResult)
     m = solution.measurements
     mine = _of_band(table, m.filter, m.pupil) & np.asarray(table["array"] == result.array)
     places = np.stack([table["V2"], table["V3"]])
-    a, b = (_middle(places[:, mine & np.asarray(table["module"] == module)]) for module in MODULES)
+    # The middle of the area where sources were measured: their mean would follow how they cluster.
+    seen = (places[:, mine & np.asarray(table["module"] == module)] for module in MODULES)
+    a, b = ((place.min(axis=1) + place.max(axis=1)) / 2 for place in seen)
     offset, error = solution.difference(result.array, a, b)
     return replace(result, offset=offset, offset_error=error)
-
-
-def _middle(places: np.ndarray) -> tuple[float, float]:
-    """Find the middle (V2, V3) of the area where sources were measured [arcsec]."""
-    # The mean of the sources would follow how they cluster.
-    v2, v3 = (places.min(axis=1) + places.max(axis=1)) / 2
-    return float(v2), float(v3)

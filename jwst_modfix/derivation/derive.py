@@ -21,21 +21,10 @@ from jwst_modfix.fitting.sky import SKY_FLOOR
 from jwst_modfix.fitting.solution import Solution
 from jwst_modfix.fitting.verdict import ArrayResult, DetectorResult
 from jwst_modfix.jobs import THIS_PROCESS, Cache, Workers
+from jwst_modfix.photometry import frames
 from jwst_modfix.photometry.catalogues import read_catalogues
 from jwst_modfix.photometry.columns import Photometry, Selection, select_measurements
 from jwst_modfix.photometry.forced import APERTURES, FAINTEST, find_sources, measure_sources
-from jwst_modfix.photometry.frames import (
-    GAP_DAYS,
-    ROLL_TOLERANCE,
-    Epochs,
-    ExposureHeader,
-    find_apart,
-    find_copies,
-    find_mixed,
-    find_wide_epochs,
-    group_epochs,
-    read_headers,
-)
 from jwst_modfix.photometry.mosaics import measure_mosaics
 from jwst_modfix.table.model import ModuleOffsetModel
 from jwst_modfix.table.table import BASELINES, DETECTORS, MODULES, OffsetTable
@@ -70,8 +59,8 @@ class Options:  # numpydoc ignore=PR01
     time_term: str = "auto"  #: terms of epochs: 'auto', 'fit' or 'zero'
     baseline: str = "B"  #: whose flux scale is kept: 'B', 'A', 'mean', or a detector's with ``scale='detectors'``
     significance: float = 3.0  #: significance from which a correction is needed [sigma]
-    epoch_gap_days: float = GAP_DAYS  #: longest time between exposures of one epoch [day]
-    epoch_roll_tolerance: float = ROLL_TOLERANCE  #: largest difference of roll within one epoch [deg]
+    epoch_gap_days: float = frames.GAP_DAYS  #: longest time between exposures of one epoch [day]
+    epoch_roll_tolerance: float = frames.ROLL_TOLERANCE  #: largest difference of roll within one epoch [deg]
     min_snr: float = 100.0  #: smallest ratio of flux to error
     faintest: float = 22.0  #: faintest magnitude [AB]
     isolation: float | None = None  #: smallest distance to a neighbour [arcsec]; 1.0, and 0 for your own photometry
@@ -127,12 +116,10 @@ class Options:  # numpydoc ignore=PR01
     @property
     def criteria(self) -> dict[str, Any]:
         """Rules for measurements that enter the fit, as `select_measurements` takes them."""
-        isolation = self.isolation
-        if isolation is None:
-            isolation = 0.0 if self.photometry == "catalog" else 1.0
+        isolation = 0.0 if self.photometry == "catalog" else 1.0
         return {
-            "snr": self.min_snr, "faintest": self.faintest, "isolation": isolation, "compactness": self.compactness,
-            "growth": self.aperture != "r",
+            "snr": self.min_snr, "faintest": self.faintest, "compactness": self.compactness,
+            "isolation": isolation if self.isolation is None else self.isolation, "growth": self.aperture != "r",
         }  # fmt: skip
 
 
@@ -141,8 +128,8 @@ class Derivation:  # numpydoc ignore=PR01
     """A derivation, from its inputs to its table."""
 
     product: str  #: name of the product
-    headers: tuple[ExposureHeader, ...]  #: the exposures
-    epochs: Epochs  #: the epoch of each
+    headers: tuple[frames.ExposureHeader, ...]  #: the exposures
+    epochs: frames.Epochs  #: the epoch of each
     mixed: tuple[str, ...]  #: differences in the calibration of the exposures, where ``allow_mixed`` is set
     photometry: Photometry  #: measurements and exposures
     selection: Selection  #: which measurements were selected, and counts of those that break each rule
@@ -254,85 +241,66 @@ class Members:
 
 
 def derive_members(
-    members: Members,
-    options: Options,
-    *,
-    make_mosaics: Callable[..., Any],
-    workers: Workers = THIS_PROCESS,
+    members: Members, options: Options, *, make_mosaics: Callable[..., Any], workers: Workers = THIS_PROCESS,
     cache: Cache | None = None,
-) -> Derivation:
+) -> Derivation:  # fmt: skip
     """Derive a table from exposures."""
     _ = options.others  # an unreadable table is an error before the hours of measuring
     headers, mixed = read_members(members, allow_mixed=options.allow_mixed, scale=options.scale, workers=workers)
     limits = {"gap_days": options.epoch_gap_days, "roll_tolerance": options.epoch_roll_tolerance}
-    epochs = group_epochs(headers, members.epochs, **limits)
+    epochs = frames.group_epochs(headers, members.epochs, **limits)
     log.info("Exposures: %d, epochs: %d (%s)", len(headers), len(epochs.names), epochs.in_words())
-    for sentence in find_wide_epochs(headers, epochs, **limits):
+    for sentence in frames.find_wide_epochs(headers, epochs, **limits):
         log.warning(sentence)
-    photometry = _measure(headers, epochs, options, make_mosaics, workers, cache)
+    faintest = options.faintest + _MARGIN
+    if options.photometry == "catalog":
+        photometry = read_catalogues(options.catalogs, headers, epochs)
+    elif options.photometry == "mosaic":
+        progress = partial(show_progress, stage="Resampling and measuring", what="mosaics")
+        photometry = measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=faintest)
+    else:
+        faintest = max(faintest, FAINTEST)  # with a brighter limit no less is measured: the cache serves it too
+        finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
+        sources = find_sources(headers, faintest=faintest, progress=finding, workers=workers, cache=cache)
+        log.info("Found %s", count_nouns(len(sources), "source"))
+        photometry = measure_sources(headers, epochs, sources, progress=measuring, workers=workers, cache=cache)
     return solve_photometry(photometry, headers, epochs, options, product=members.product, mixed=mixed)
 
 
 def read_members(
     members: Members, *, allow_mixed: bool = False, scale: str = "modules", workers: Workers = THIS_PROCESS
-) -> tuple[list[ExposureHeader], list[str]]:
+) -> tuple[list[frames.ExposureHeader], list[str]]:
     """Read the headers of all members, and refuse together those that cannot be used."""
     where = members.where
-    headers = read_headers(members.paths, "member", where=f"{where}: ", with_geometry=True, workers=workers)
-    if copies := find_copies(headers):
+    headers = frames.read_headers(members.paths, "member", where=f"{where}: ", with_geometry=True, workers=workers)
+    if copies := frames.find_copies(headers):
         raise AssociationError(
             f"{where}: each exposure must be a member once: {'; '.join(copies)}; leave the copies out"
         )
-    mixed = find_mixed(headers)
+    mixed = frames.find_mixed(headers)
     if mixed and not allow_mixed:
         raise AssociationError(
             f"{where}: members must be calibrated alike: {'; '.join(mixed)}; set allow_mixed to use them as they are"
         )
+    if scale == "detectors":
+        return headers, mixed
     modules: dict[str, set[str]] = {}
     for header in headers:
         modules.setdefault(describe_band(*header.band), set()).add(header.module)
-    if scale == "detectors":
-        return headers, mixed
     complete = sum(len(seen) == len(MODULES) for seen in modules.values())
     if not complete:
         words = ", ".join(f"{band}: {', '.join(sorted(seen))}" for band, seen in modules.items())
         raise NoSolutionError(f"{where}: an offset needs exposures of both modules through one filter; got {words}")
-    apart = find_apart(headers)
+    apart = frames.find_apart(headers)
     if len(apart) == complete:
         raise NoSolutionError(f"{where}: exposures must overlap on the sky; {'; '.join(apart)}")
     return headers, mixed
 
 
-def _measure(
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    options: Options,
-    make_mosaics: Callable[..., Any],
-    workers: Workers,
-    cache: Cache | None,
-) -> Photometry:
-    limit = options.faintest + _MARGIN
-    if options.photometry == "catalog":
-        return read_catalogues(options.catalogs, headers, epochs)
-    if options.photometry == "mosaic":
-        progress = partial(show_progress, stage="Resampling and measuring", what="mosaics")
-        return measure_mosaics(make_mosaics(headers, epochs, progress=progress), epochs, faintest=limit)
-    limit = max(limit, FAINTEST)  # with a brighter limit no less is measured, so that the cache serves it too
-    finding, measuring = (partial(show_progress, stage=f"{verb} sources") for verb in ("Finding", "Measuring"))
-    sources = find_sources(headers, faintest=limit, progress=finding, workers=workers, cache=cache)
-    log.info("Found %s", count_nouns(len(sources), "source"))
-    return measure_sources(headers, epochs, sources, progress=measuring, workers=workers, cache=cache)
-
-
 def solve_photometry(
-    photometry: Photometry,
-    headers: Sequence[ExposureHeader],
-    epochs: Epochs,
-    options: Options,
-    *,
-    product: str,
-    mixed: Sequence[str] = (),
-) -> Derivation:
+    photometry: Photometry, headers: Sequence[frames.ExposureHeader], epochs: frames.Epochs, options: Options, *,
+    product: str, mixed: Sequence[str] = (),
+) -> Derivation:  # fmt: skip
     """Solve every filter and pupil of a set of measurements."""
     selection = select_measurements(photometry.measurements, **options.criteria)
     bands = tuple(solve_band(photometry, selection.mask, band, options) for band in list_bands(photometry.exposures))

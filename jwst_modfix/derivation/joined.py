@@ -70,10 +70,9 @@ def derive_from(
             # What is degenerate is in the summary; the first epoch of each file has no other to be linked to.
             solution = fit_quietly(_join(found.pop((filter_, pupil)), f"{filter_}+{pupil}"), **options, rest=rest)
             parts.append(solution.to_table(baseline=baseline))
+            solutions[label] = solution
         except NoSolutionError as error:
             failures[label] = str(error)
-        else:
-            solutions[label] = solution
     if not any(part.rows for part in parts):
         reasons = "; ".join(f"{label}: {why}" for label, why in failures.items())
         raise NoSolutionError(f"{', '.join(path.name for path in files)}: no row can be derived: {reasons or 'errors'}")
@@ -112,9 +111,22 @@ def _join_calibrations(
     files: Sequence[Path], tables: Sequence[Table], numbers: Sequence[np.ndarray], *, allow_mixed: bool
 ) -> Validity:
     """Refuse files of different calibrations, or with an exposure in common."""
+    # Two files share an exposure if its name is in both, or its magnitudes.
     problems, seen, known, measured = [], {}, {}, {}
-    for path, table, rows in zip(files, tables, numbers, strict=True):
-        _refuse_twice(path, table, rows, seen, measured)
+    for path, table, mine in zip(files, tables, numbers, strict=True):
+        names = {_PRODUCT.sub("", str(name)): name for name in np.atleast_1d(table.meta.get("exposures", ()))}
+        if twice := next((stem for stem in names if stem in seen), None):
+            raise MeasurementsError(
+                f"{path}: exposure {names[twice]} is in {seen[twice]} too; each exposure must be in one file"
+            )
+        for other, rows in measured.items():
+            if number := len(np.intersect1d(mine, rows)):
+                raise MeasurementsError(
+                    f"{path}: {count_nouns(number, 'measurement')} of it, such as those of one exposure, are in"
+                    f" {other} too; each exposure must be in one file"
+                )
+        seen |= dict.fromkeys(names, path.name)
+        measured[path.name] = mine
         calibration = table.meta.get("calibration")
         if not _is_calibration(calibration):
             problems.append(f"{path.name} does not say how its exposures were calibrated")
@@ -134,30 +146,8 @@ def _join_calibrations(
     return find_validity(contexts, *([row[i] or None for row in rows] for i in (0, 1)))
 
 
-def _refuse_twice(
-    path: Path, table: Table, mine: np.ndarray, seen: dict[str, str], measured: dict[str, np.ndarray]
-) -> None:
-    """Refuse exposures that two files share, by their names and by their magnitudes."""
-    names = {_PRODUCT.sub("", str(name)): name for name in np.atleast_1d(table.meta.get("exposures", ()))}
-    if twice := next((stem for stem in names if stem in seen), None):
-        raise MeasurementsError(
-            f"{path}: exposure {names[twice]} is in {seen[twice]} too; each exposure must be in one file"
-        )
-    for other, rows in measured.items():
-        if number := len(np.intersect1d(mine, rows)):
-            raise MeasurementsError(
-                f"{path}: {count_nouns(number, 'measurement')} of it, such as those of one exposure, are in {other} "
-                "too; each exposure must be in one file"
-            )
-    seen |= dict.fromkeys(names, path.name)
-    measured[path.name] = mine
-
-
 def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
-    """Hash magnitude, error and place of each row, unique to each measurement.
-
-    Of the numbers, those are given that ``thin`` divides.
-    """
+    """Hash magnitude, error and place of each row; give the hashes ``thin`` divides."""
     number = np.zeros(len(table), np.uint64)
     for name in ("mag", "mag_error", "V2", "V3"):
         if name in table.colnames and table[name].dtype.kind == "f":
@@ -168,10 +158,8 @@ def _number_rows(table: Table, thin: int = 1) -> np.ndarray:
 
 def _is_calibration(value: Any) -> bool:
     """Test whether a header has a calibration in the form of `describe_calibration`."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("contexts"), list):
-        return False
-    files = value.get("files")
-    if not isinstance(files, Mapping):
+    files = value.get("files") if isinstance(value, Mapping) else None
+    if not isinstance(files, Mapping) or not isinstance(value.get("contexts"), list):
         return False
     return all(isinstance(rows, list) and all(isinstance(row, list) and len(row) == 3 for row in rows)
                for rows in files.values())  # fmt: skip
@@ -223,7 +211,10 @@ class Stream:
     def read(self) -> Iterator[Table]:
         """Read pieces of whole sources."""
         left, last = None, None
-        for batch in self._batches():
+        # Batches are of few row groups: Arrow keeps in memory what it has read of them.
+        rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
+        pieces = groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__)
+        for batch in (b for _, groups in pieces for b in self.file.iter_batches(_PIECE, list(groups), self.columns)):
             table = Table({name: _decode(batch.column(name), name, self.path) for name in self.columns}, copy=False)
             table = table if left is None else vstack([left, table])
             source = np.asarray(table["source"])
@@ -238,12 +229,6 @@ class Stream:
             left = table[cut:]
         if left is not None:
             yield left
-
-    def _batches(self) -> Iterator[Any]:
-        """Read batches of few row groups: Arrow keeps in memory what it has read of them."""
-        rows = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
-        for _, groups in groupby(range(len(rows)), key=(np.cumsum(rows) // _PIECE).__getitem__):
-            yield from self.file.iter_batches(batch_size=_PIECE, row_groups=list(groups), columns=self.columns)
 
     def is_sampled(self, table: Table) -> np.ndarray:
         """Test whether the source of each row is in the sample."""
@@ -273,10 +258,8 @@ def open_streams(paths: Sequence[Path]) -> list[Stream]:
 
 
 def draw_samples(streams: Sequence[Stream]) -> tuple[list[Stream], list[Table], list[np.ndarray]]:
-    """Draw sources of all files; shift their numbers; number rows to compare files.
-
-    These rows are chosen by their content, so that a measurement that is in two files is chosen in both.
-    """
+    """Draw sources of all files; shift their numbers; number rows to compare files."""
+    # These rows are chosen by their content: a measurement that is in two files is chosen in both.
     shifted, tables, numbers, free = [], [], [], dict.fromkeys(_NUMBERS, 0)
     thin = max(1, sum(stream.file.metadata.num_rows for stream in streams) // _COMPARED)
     for stream in streams:

@@ -74,40 +74,30 @@ def _complete(row: Row, headers: Sequence[ExposureHeader]) -> Row:
     if row.field is not None:
         known["field"] = Field.from_matrix(row.field.matrix.round(_DECIMALS))
     mine = [header for header in headers if header.detector in row.detectors and header.band == row.band]
-    date = _mean_date(mine)  # on which PHOTMJSR is stated, as a photom file may correct it for time
+    # The date on which PHOTMJSR is stated, as a photom file may correct it for time.
+    date = str(Time(np.mean([header.mjd for header in mine]), format="mjd").isot[:10])
     found = [_calibration_of([h for h in mine if h.detector == detector], date) for detector in row.detectors]
-    for name in ("photom", "photmjsr"):
-        if all(name in one for one in found):
-            known[name] = row.by_detector([one[name] for one in found])
+    for name, values in zip(("photom", "photmjsr"), zip(*found, strict=True), strict=True):
+        if None not in values:
+            known[name] = row.by_detector(list(values))
     return replace(row, **known, **({"photmjsr_date": date} if "photmjsr" in known else {}))
 
 
-def _mean_date(headers: Sequence[ExposureHeader]) -> str:
-    return str(Time(np.mean([header.mjd for header in headers]), format="mjd").isot[:10])
-
-
-def _calibration_of(headers: Sequence[ExposureHeader], date: str) -> dict[str, Any]:
-    """Find the photom file of a detector's or module's exposures, and its PHOTMJSR."""
+def _calibration_of(headers: Sequence[ExposureHeader], date: str) -> tuple[str | None, float | None]:
+    """Find the photom file of a detector, and PHOTMJSR: common, or on a line in time."""
     names = _find_names([header.photom for header in headers])
-    value = _value_at(mjd_of(date), headers, is_one_file=len(names) == 1)
-    known = {"photom": names[0] if len(names) == 1 else None, "photmjsr": value}
-    return {name: found for name, found in known.items() if found is not None}
-
-
-def _value_at(mjd: float, headers: Sequence[ExposureHeader], *, is_one_file: bool) -> float | None:
-    """Find PHOTMJSR on a date: the common value, or on a line through one file's."""
+    name = names[0] if len(names) == 1 else None
     values = np.array([header.photmjsr for header in headers], float)
     if not len(values) or not np.isfinite(values).all():
-        return None
+        return name, None
     if np.ptp(values) == 0:
-        return float(values[0])
-    days = np.array([header.mjd for header in headers]) - mjd
-    if not is_one_file or np.ptp(days) == 0:
-        return None
+        return name, float(values[0])
+    days = np.array([header.mjd for header in headers]) - mjd_of(date)
+    if name is None or np.ptp(days) == 0:
+        return name, None
     line = np.polynomial.Polynomial.fit(days, values, 1)
-    if np.abs(line(days) - values).max() > PHOTMJSR_TOLERANCE * values[0]:
-        return None
-    return float(f"{line(0.0):.7g}")
+    is_line = np.abs(line(days) - values).max() <= PHOTMJSR_TOLERANCE * values[0]
+    return name, float(f"{line(0.0):.7g}") if is_line else None
 
 
 def find_validity(contexts: Sequence[str | None], photom: Sequence[str | None], flat: Sequence[str | None]) -> Validity:
@@ -157,45 +147,35 @@ def _write_history(derivation: Derivation, described: dict[str, Any], first: str
 
 def describe_derivation(derivation: Derivation) -> dict[str, Any]:
     """Describe a derivation as plain values, for the reference file and the report."""
-    selection, epochs = derivation.selection, derivation.epochs
+    selection, epochs, options = derivation.selection, derivation.epochs, derivation.options
+    channels = sorted({header.channel for header in derivation.headers})
     return plain({
         "product": derivation.product,
-        "options": {name: value for name, value in asdict(derivation.options).items() if name != "catalogs"},
+        "options": {name: value for name, value in asdict(options).items() if name != "catalogs"},
         "versions": {name: importlib.metadata.version(name) for name in _SOFTWARE},
         "exposures": [header.name for header in derivation.headers],
         "epochs": [
-            {"number": number, "name": epochs.names[number]} | _describe_epoch(mine)
+            {
+                "number": number, "name": epochs.names[number], "exposures": len(mine),
+                "first_mjd": min(header.mjd for header in mine), "last_mjd": max(header.mjd for header in mine),
+                "roll_deg": sorted({round(header.roll, 2) for header in mine}),
+            }
             for number, mine in enumerate(epochs.split(derivation.headers))
         ],
         "measurements": {
-            "measured": len(selection.mask),
-            "selected": selection.mask.sum(),
-            "failed": selection.rejected,
+            "measured": len(selection.mask), "selected": selection.mask.sum(), "failed": selection.rejected
         },
         "least_error_mag": LEAST_ERROR,
         "systematic_floor_mag": derivation.systematic_floor,
-        "aperture": _describe_aperture(derivation),
-        "bands": [_describe_band(band, derivation.options) for band in derivation.bands],
+        # Mosaics and catalogues have other apertures.
+        "aperture": None if options.photometry != "exposure" else {
+            "choice": options.aperture,
+            "radius_arcsec": {channel: default_aperture(channel).radius for channel in channels},
+            "larger_by": LARGE,
+            "growths_added": {channel: growth_shares(options.aperture, channel) for channel in channels},
+        },
+        "bands": [_describe_band(band, options) for band in derivation.bands],
     })  # fmt: skip
-
-
-def _describe_epoch(mine: Sequence[ExposureHeader]) -> dict[str, Any]:
-    times, rolls = [header.mjd for header in mine], sorted({round(header.roll, 2) for header in mine})
-    return {"exposures": len(mine), "first_mjd": min(times), "last_mjd": max(times), "roll_deg": rolls}
-
-
-def _describe_aperture(derivation: Derivation) -> dict[str, Any] | None:
-    """Describe the apertures of the photometry; None for mosaics and catalogues."""
-    options = derivation.options
-    if options.photometry != "exposure":
-        return None
-    channels = sorted({header.channel for header in derivation.headers})
-    return {
-        "choice": options.aperture,
-        "radius_arcsec": {channel: default_aperture(channel).radius for channel in channels},
-        "larger_by": LARGE,
-        "growths_added": {channel: growth_shares(options.aperture, channel) for channel in channels},
-    }
 
 
 def _describe_band(band: BandResult, options: Options) -> dict[str, Any]:

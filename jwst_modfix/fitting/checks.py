@@ -7,10 +7,12 @@ Econometrica 50, 1) in Hotelling's form, F(k, n - k) for k terms and n sources.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from scipy.linalg import pinvh
 from scipy.stats import f as fisher
 
 from jwst_modfix.errors import MeasurementsError, ModelMismatchWarning, NoSolutionError
@@ -99,22 +101,20 @@ def validate(solution, measurements):
         again = fit_quietly(left, scale=solution.model.scale, **options)
     except NoSolutionError:
         return ()
-    known = [
-        (term, value, error) for term, value, error in _list_results(again)
-        if term.name in solution.names and np.isfinite(solution.value(term.name)[1])
-    ]  # fmt: skip
+    found = []
     # The part of each term of the correction in these values: the errors of the correction enter through it.
-    parts, found = _influence(again, [term for term, *_ in known], solution.model.design(again.measurements)), []
-    for (term, value, error), part in zip(known, parts, strict=True):
-        sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
-        found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
+    for (term, value, error), part in _list_influences(again, solution.model.design(again.measurements)):
+        if term.name in solution.names and np.isfinite(solution.value(term.name)[1]):
+            sigmas = float(value / np.hypot(error, np.sqrt(part @ solution.covariance @ part)))
+            found.append(Residual(array=term.part, residual=value, residual_error=error, sigmas=sigmas))
     return tuple(found)
 
 
-def _influence(solution: Solution, terms: Sequence[Term], columns: Design) -> np.ndarray:
-    """Compute the change of terms, as reported, with each column of magnitudes."""
-    rows = solution.report()[[solution.names.index(term.name) for term in terms]]
-    return solution.influence(solution.derivative, rows, columns)
+def _list_influences(solution: Solution, columns: Design) -> Iterator[tuple[tuple[Term, float, float], np.ndarray]]:
+    """List determined offsets or zero points, and their change by each column."""
+    found = list(_list_results(solution))
+    rows = solution.report()[[solution.names.index(term.name) for term, *_ in found]]
+    return zip(found, solution.influence(solution.derivative, rows, columns), strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,19 +138,18 @@ class Assumption:
 
 def list_assumptions(solution):
     """Find the detector whose change in one epoch alone would shift an offset most."""
+    if solution.model.scale != "modules":
+        return ()
     m, found = solution.measurements, []
     epochs, epoch = number_labels(m.epoch)
     cell, shape = m.detector * np.int64(len(epochs)) + epoch, (len(PARTS), len(epochs))
     # A detector that is seen in one epoch alone is what the offset measures: it cannot change.
     seen = (np.bincount(cell, minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
-    terms = [term for term, *_ in _list_results(solution)] if solution.model.scale == "modules" else []
-    influences = _influence(solution, terms, Design.of_labels(cell, len(PARTS) * len(epochs)))
-    for term, moved in zip(terms, influences, strict=True):
+    for (term, *_), moved in _list_influences(solution, Design.of_labels(cell, len(PARTS) * len(epochs))):
         shares = moved.reshape(shape) * (seen > 1)[:, None]
         d, e = np.unravel_index(np.argmax(np.abs(shares).round(9)), shape)
-        if shares[d, e]:
-            where = {"detector": " ".join(PARTS[d]), "epoch": int(epochs[e])}
-            found.append(Assumption(array=term.array, share=float(shares[d, e]), **where))
+        if share := float(shares[d, e]):
+            found.append(Assumption(array=term.array, detector=" ".join(PARTS[d]), epoch=int(epochs[e]), share=share))
     return tuple(found)
 
 
@@ -243,22 +242,11 @@ class ScoreTest:
         return f"residuals depend on {self.name} ({chance}): {self.where} {size}; {self.advice}"
 
 
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """Columns to test, shape (n, q), and each in words."""
-
-    matrix: Design
-    words: Sequence[str]
-    beside: tuple[Design, ...] = ()  # columns that have tests of their own: what they explain is not tested
-
-
 def run_score_tests(solution: Solution, *, colour: np.ndarray | None = None, n_bands: int = 1) -> tuple[ScoreTest, ...]:
     """Test a solution for unmodelled terms, if they are separable from its own."""
     # ``colour`` is that of the source of each measurement fitted [mag], NaN where it is not known. Probabilities are
     # corrected for all tests of ``n_bands`` solutions (Bonferroni).
-    found = [
-        test for name, columns in _list_tests(solution, colour) if (test := _test(solution, name, columns)) is not None
-    ]
+    found = [test for columns in _list_tests(solution, colour) if (test := _test(solution, *columns)) is not None]
     return tuple(replace(test, probability=min(1.0, test.probability * len(found) * n_bands)) for test in found)
 
 
@@ -269,52 +257,46 @@ def warn_of_mismatch(tests: Sequence[ScoreTest], band: str) -> None:
             warnings.warn(f"{band}: {test.words}", ModelMismatchWarning, stacklevel=2)
 
 
-def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple[str, _Columns]]:
+def _list_tests(solution: Solution, colour: np.ndarray | None) -> Iterator[tuple[Any, ...]]:
+    """List a test's name, columns, these in words, and columns tested on their own."""
     m, weight = solution.measurements, solution.weight
     detectors = ["array {} module {}".format(*part) for part in PARTS]
-    by_epoch = _indicate([(m.detector, detectors), (m.epoch, "in epoch")])
-    by_exposure = _indicate([(m.time, "exposure")])
-    each = _indicate([(m.detector, detectors), (m.time, "in exposure")])
-    yield "detector x epoch", by_epoch
-    yield "exposure", by_exposure
-    yield "exposure x detector", replace(each, beside=(by_epoch.matrix, by_exposure.matrix))
+    detector, exposure = (m.detector, detectors.__getitem__), (m.time, "exposure {}".format)
+    by_epoch, by_exposure = _indicate(detector, (m.epoch, "epoch {}".format)), _indicate(exposure)
+    yield "detector x epoch", *by_epoch
+    yield "exposure", *by_exposure
+    yield "exposure x detector", *_indicate(detector, exposure), by_epoch[0], by_exposure[0]
     side = HALVES[m.module_code]
     magnitude = solution.system.source_mean(weight, m.mag - solution.system.design @ solution.values)
     magnitude = magnitude[solution.system.source]
     middle = np.average(magnitude, weights=weight) if weight.any() else 0.0
     contamination = 10 ** (0.4 * (magnitude - _CONTAMINATED))
     # 2.5 mag are a factor of 10 in flux.
-    yield (
-        "magnitude x module",
-        _stack([side * (magnitude - middle) / 2.5, side * contamination], ["A - B per dex", "A - B at 22 mag"]),
-    )
+    columns = [side * (magnitude - middle) / 2.5, side * contamination]
+    yield "magnitude x module", Design.of_columns(columns), ["A - B per dex", "A - B at 22 mag"]
     if colour is not None and np.isfinite(colour).any():
         shift = np.nan_to_num(colour - np.nanmedian(colour))
-        yield "colour x module", _stack([side * shift], ["A - B per mag of colour"])
+        yield "colour x module", Design.of_columns([side * shift]), ["A - B per mag of colour"]
     yield from _list_maps(solution, detectors)
     if m.x is not None and m.y is not None:
         phases = [wave(2 * np.pi * place) for place in (m.x, m.y) for wave in (np.cos, np.sin)]
-        yield "pixel phase", _stack(phases, [f"{wave} of {axis}" for axis in "xy" for wave in ("cosine", "sine")])
+        words = [f"{wave} of {axis}" for axis in "xy" for wave in ("cosine", "sine")]
+        yield "pixel phase", Design.of_columns(phases), words
 
 
-def _indicate(labels: Sequence[tuple[np.ndarray, str | Sequence[str]]]) -> _Columns:
+def _indicate(*labels: tuple[np.ndarray, Callable[[Any], str]]) -> tuple[Design, list[str]]:
     """Make one column for each combination of labels that occurs: 1 in its rows."""
-    code, known = np.zeros(len(labels[0][0]), dtype=np.int64), []
-    for values, words in labels:
-        found, number = number_labels(np.asarray(values))
-        known.append([f"{words} {label}" if isinstance(words, str) else words[label] for label in found])
-        code = code * len(found) + number
-    codes, column = number_labels(code)
-    places = np.unravel_index(codes, [len(words) for words in known])
-    names = [" ".join(words[i] for words, i in zip(known, place, strict=True)) for place in np.transpose(places)]
-    return _Columns(Design.of_labels(column, len(codes)), names)
+    known = [number_labels(values) for values, _ in labels]
+    shape = [len(found) for found, _ in known]
+    codes, column = number_labels(np.ravel_multi_index([number for _, number in known], shape))
+    parts = [
+        [write(found[i]) for i in place]
+        for (_, write), (found, _), place in zip(labels, known, np.unravel_index(codes, shape), strict=True)
+    ]
+    return Design.of_labels(column, len(codes)), [" in ".join(words) for words in zip(*parts, strict=True)]
 
 
-def _stack(columns: Sequence[np.ndarray], words: Sequence[str]) -> _Columns:
-    return _Columns(Design.of_columns(columns), words)
-
-
-def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[str, _Columns]]:
+def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """List Legendre polynomials to order 2 of detector pixels, else of V2 and V3."""
     m = solution.measurements
     axes = ("V2", "V3") if m.x is None or m.y is None else ("x", "y")
@@ -325,14 +307,13 @@ def _list_maps(solution: Solution, detectors: Sequence[str]) -> Iterator[tuple[s
     shapes = (f"along {axes[0]}", f"along {axes[1]}", f"curved along {axes[0]}", "twisted", f"curved along {axes[1]}")
     places = len(shapes) * np.arange(len(codes))
     blocks = (Block(detector, places + i, shape) for i, shape in enumerate(on_detector))
-    matrix = Design(tuple(blocks), len(shapes) * len(codes))
     words = [f"{detectors[code]} {shape}" for code in codes for shape in shapes]
-    yield "position on detector", _Columns(matrix, words)
+    yield "position on detector", Design(tuple(blocks), len(words)), words
     if len(modules) == len(MODULES):
         side = HALVES[m.module_code]
         columns = [side * shape for shape in (*on_detector, *in_module)]
         words = [f"A - B {shape}, {part}" for part in ("each detector", "whole module") for shape in shapes]
-        yield "position x module", _stack(columns, words)
+        yield "position x module", Design.of_columns(columns), words
 
 
 def _map(places: Iterable[np.ndarray], group: np.ndarray) -> np.ndarray:
@@ -346,15 +327,15 @@ def _map(places: Iterable[np.ndarray], group: np.ndarray) -> np.ndarray:
     return multiply_legendre(*scaled, list_powers(2))
 
 
-def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
-    """Test the columns together; None where the fitted terms leave nothing of them."""
+def _test(solution: Solution, name: str, matrix: Design, words: Sequence[str], *beside: Design) -> ScoreTest | None:
+    """Test columns together; None where terms and those beside leave nothing of them."""
     system, weight, free = solution.system, solution.weight, solution.free
-    behind = LinearSystem(columns.matrix, system.source).count_sources((weight > 0).astype(float))
+    behind = LinearSystem(matrix, system.source).count_sources((weight > 0).astype(float))
     kept = np.flatnonzero(behind >= _MIN_TESTED)
     if not len(kept):
         return None
-    joint = system.beside(*columns.beside, columns.matrix)
-    first = joint.design.n_terms - columns.matrix.n_terms
+    joint = system.beside(*beside, matrix)
+    first = joint.design.n_terms - matrix.n_terms
     held, tested = np.append(np.flatnonzero(free), np.arange(len(free), first)), first + kept
     information = joint.inform(weight)
     freed, left = information.project(held, tested)
@@ -370,23 +351,16 @@ def _test(solution: Solution, name: str, columns: _Columns) -> ScoreTest | None:
     alone = np.flatnonzero(np.diag(left) > _LEAST_SHARE * before)
     if not k or n <= k + 1 or not alone.size:
         return None
-    probability = _hotelling(vector.T @ score, vector.T @ spread @ vector, n)
+    inverse, rank = pinvh(vector.T @ spread @ vector, rtol=1e-9, return_rank=True)
+    size = float(vector.T @ score @ inverse @ vector.T @ score)
+    # size / (1 - size / n): about the mean of the scores, not about 0.
+    ratio = size / (1 - size / n) * (n - rank) / (n * rank) if size < n else np.inf
     strength = score[alone] / np.sqrt(np.maximum(np.diag(spread)[alone], 1e-300))
     effect, best = score[alone] / np.diag(left)[alone], int(np.argmax(np.abs(strength).round(9)))
     same = np.flatnonzero(np.abs(strength) >= _ALIAS * np.abs(strength[best]))[:3]
     places = [best, *(i for i in same if i != best)]
     return ScoreTest(
-        name=name, n_terms=k, probability=probability, effect=float(effect[best]),
+        name=name, n_terms=k, probability=float(fisher.sf(ratio, rank, n - rank)), effect=float(effect[best]),
         effect_error=float(abs(effect[best] / strength[best])) if strength[best] else 0.0,
-        where=" or ".join(str(columns.words[kept[alone[i]]]) for i in places), advice=_REMEDIES[name][1],
+        where=" or ".join(words[kept[alone[i]]] for i in places), advice=_REMEDIES[name][1],
     )  # fmt: skip
-
-
-def _hotelling(score: np.ndarray, spread: np.ndarray, n: int) -> float:
-    """Compute the probability of scores of n sources, from their sum of squares."""
-    value, vector = np.linalg.eigh(spread)
-    good = value > 1e-9 * max(value.max(), 1e-300)
-    k = int(good.sum())
-    size = float(np.sum((vector[:, good].T @ score) ** 2 / value[good]))
-    # size / (1 - size / n): about the mean of the scores, not about 0.
-    return float(fisher.sf(size / (1 - size / n) * (n - k) / (n * k), k, n - k)) if size < n else 0.0

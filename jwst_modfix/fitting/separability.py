@@ -255,11 +255,12 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
     free = before & (again.free | model.mask("level"))
     fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
     # What the rejected measurements take away; terms of exposures were a choice.
-    lost = {words for words in again.refusals if words not in forecast.refusals}
-    remarks = {words for words in lost if words.startswith("terms of exposures")} - set(forecast.remarks)
+    lost = [words for words in dict.fromkeys(again.refusals) if words not in forecast.refusals]
+    remarks = [words for words in lost if words.startswith("terms of exposures") and words not in forecast.remarks]
     return replace(
         forecast, status=tuple(status), free=free, fitted=fitted,
-        remarks=(*forecast.remarks, *remarks), refusals=(*forecast.refusals, *(lost - remarks)),
+        remarks=(*forecast.remarks, *remarks),
+        refusals=(*forecast.refusals, *(words for words in lost if words not in remarks)),
     )  # fmt: skip
 
 

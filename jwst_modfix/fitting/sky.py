@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from dataclasses import dataclass, replace
 
@@ -29,15 +28,11 @@ _DISAGREEMENT = 3.0  # sigmas between the sky and the sources, or between two ep
 _LEAST_LEVEL, _LEAST_CHANGE = 0.010, 0.005
 
 
-def sky_magnitudes(level: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute magnitudes of sky levels and their errors [mag]."""
-    return -2.5 * np.log10(level), 2.5 / np.log(10) * error / level
-
-
 def _measured(time, array, module, level, error):
-    """Convert the sky levels that are known to magnitudes; leave out the others."""
+    """Convert the sky levels that are known, and errors, to magnitudes."""
     good = np.isfinite(level) & np.isfinite(error) & (level > 0) & (error > 0)
-    return time[good], array[good], module[good], *sky_magnitudes(level[good], error[good])
+    level, error = level[good], error[good]
+    return time[good], array[good], module[good], -2.5 * np.log10(level), 2.5 / np.log(10) * error / level
 
 
 def solve_sky(
@@ -104,8 +99,17 @@ def sky_offsets(time, array, module, level, error):
         a, b = (np.flatnonzero((array == name) & (module == side)) for side in MODULES)
         _, first, second = np.intersect1d(time[a], time[b], return_indices=True)
         a, b = a[first], b[second]
-        if len(a):
-            found[name] = _robust_mean(mag[a] - mag[b], np.hypot(mag_error[a], mag_error[b]))
+        if not len(a):
+            continue
+        # The Huber mean, scaled by the larger of scatter and errors.
+        values, errors, used = mag[a] - mag[b], np.hypot(mag_error[a], mag_error[b]), np.ones(len(a), bool)
+        problem = HuberProblem(
+            system=LinearSystem(Design.of_columns(np.ones((1, len(a)))), np.arange(len(a)), eliminate=False),
+            free=np.ones(1, bool), y=values, error=np.maximum(errors, robust_width(values)),
+            find_scale=lambda *_: (0.0, 1.0),
+        )  # fmt: skip
+        mean = solve_huber(problem, used, start_huber(problem, used, [np.median(values)]))
+        found[name] = float(mean.values[0]), float(student_factor(len(a)) / np.sqrt(np.sum(mean.weight)))
     return found
 
 
@@ -119,8 +123,14 @@ def compare_sky(offsets, results, by_epoch):
             continue
         (value, error), sources, sources_error = offsets[result.array], result.offset, result.offset_error
         sigmas = float((value - sources) / np.hypot(error, sources_error))
-        mine = {epoch: own[result.array] for epoch, own in by_epoch.items() if result.array in own}
-        change = _largest_change(mine)
+        mine = {epoch: own[result.array] for epoch, own in sorted(by_epoch.items()) if result.array in own}
+        changes = [
+            ((first, second), after - before, float(np.hypot(error_before, error_after)))
+            for (first, (before, error_before)), (second, (after, error_after)) in itertools.combinations(
+                mine.items(), 2
+            )
+        ]
+        change = max(changes, key=lambda change: abs(change[1]) / change[2], default=(None, 0.0, 0.0))
         found.append(SkyComparison(result.array, value, error, sources, sources_error, sigmas, *change))
         if found[-1].disagrees:
             message = (
@@ -129,7 +139,7 @@ def compare_sky(offsets, results, by_epoch):
                 f" {abs(sigmas):.1f} sigma; find the reason before you use the offset"
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
-        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(math.comb(len(mine), 2), 1))
+        limit = norm.isf(norm.sf(_DISAGREEMENT) / max(len(changes), 1))
         epochs, by, by_error = change
         if epochs is not None and abs(by) >= max(limit * by_error, _LEAST_CHANGE):
             message = (
@@ -139,24 +149,3 @@ def compare_sky(offsets, results, by_epoch):
             )
             warnings.warn(message, SkyDisagreementWarning, stacklevel=2)
     return tuple(found)
-
-
-def _largest_change(offsets):
-    """Find the two epochs of the most significant change, the change and its error."""
-    changes = []
-    for first, second in itertools.combinations(sorted(offsets), 2):
-        (before, error_before), (after, error_after) = offsets[first], offsets[second]
-        changes.append(((first, second), after - before, float(np.hypot(error_before, error_after))))
-    return max(changes, key=lambda change: abs(change[1]) / change[2], default=(None, 0.0, 0.0))
-
-
-def _robust_mean(values, errors):
-    """Compute the Huber mean, scaled by the larger of scatter and errors; its error."""
-    n, median, scatter = len(values), np.median(values), robust_width(values)
-    problem = HuberProblem(
-        system=LinearSystem(Design.of_columns(np.ones((1, n))), np.arange(n), eliminate=False),
-        free=np.ones(1, bool), y=values, error=np.maximum(errors, scatter), find_scale=lambda *_: (0.0, 1.0),
-    )  # fmt: skip
-    used = np.ones(n, bool)
-    fit = solve_huber(problem, used, start_huber(problem, used, [median]))
-    return float(fit.values[0]), float(student_factor(n) / np.sqrt(np.sum(fit.weight)))

@@ -234,10 +234,10 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             Counts, offsets and slopes with a verdict for each array, epoch terms, and what is not determined.
         """
         single, outliers, variable = (int(count) for count in np.bincount(self.rejected, minlength=4)[1:])
-        rows, results = self._cells(), judge(self)
+        results = judge(self)
         levels = [term for term in self.model.terms if term.kind == "level"]
         lines = [
-            f"{self._band}: {count_nouns(self.n_measurements, 'measurement')} of"
+            f"{self.measurements.band}: {count_nouns(self.n_measurements, 'measurement')} of"
             f" {count_nouns(self.n_sources, 'source')} in {count_nouns(len(self.model.epochs), 'epoch')}",
             f"rejected: {single} single, {count_nouns(outliers, 'outlier')}, {variable} of variable sources",
             f"intrinsic scatter {1e3 * self.sigma_int:.2f} mmag, error scale {self.error_scale:.2f}",
@@ -245,7 +245,7 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
             f"chi2 {self.chi2:.0f} for {self.dof} degrees of freedom;"
             f" {self.chi2_as_given:.0f} with the errors as given",
             "",
-            *align([row[:-1] for row in rows], right=(1, 2, 3)),
+            *align([row[:-1] for row in self._cells()], right=(1, 2, 3)),
             *(f"level of array {term.array}: {_milli(*level)} mmag" for term in levels
               if np.isfinite((level := self.value(term.name))[0])),
             *(f"epoch {epoch}: {_milli(*term)} mmag" for epoch, term in self.epoch_terms().items() if term[1] > 0),
@@ -265,17 +265,13 @@ class Solution(Forecast, RobustFit):  # numpydoc ignore=PR01
         heads = [head.replace("offset", "offset A - B") for head in kind.heads]
         return [[*heads, "sources", "verdict", "reason"], *(result.cells() for result in judge(self))]
 
-    @property
-    def _band(self) -> str:
-        return self.measurements.band
-
     def __repr__(self) -> str:
-        found = [(*result.cells(), result.verdict) for result in judge(self)]
-        parts = (f"{name}: {verdict if value == '-' else value + ' mmag'}" for name, value, *_, verdict in found)
-        return f"<Solution {self._band}: {', '.join(parts)}>"
+        found = (result.cells() for result in judge(self))
+        parts = (f"{name}: {verdict if value == '-' else value + ' mmag'}" for name, value, _, _, verdict, _ in found)
+        return f"<Solution {self.measurements.band}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self._band, ([*row[:3], row[4]] for row in self._cells()))
+        return html_table(self.measurements.band, ([*row[:3], row[4]] for row in self._cells()))
 
 
 def fit(
@@ -370,7 +366,7 @@ def fit(
         solution = solve(choice, rest=rest)
     degenerate = (status.words for status in solution.status if not status.is_fitted)
     for words in (*degenerate, *solution.refusals):
-        warnings.warn(f"{solution._band}: {words}", DegenerateTermWarning, stacklevel=2)
+        warnings.warn(f"{solution.measurements.band}: {words}", DegenerateTermWarning, stacklevel=2)
     return solution
 
 
@@ -424,11 +420,30 @@ def _fit_choice(
     mine = measurements.select(~measurements.reserved) if measurements.reserved.any() else measurements
     solution = _fit_used(forecast_terms(mine, choice), mine, robust=robust, scatter=scatter)
     solution = solution if rest is None else add_pieces(solution, rest())
-    solution = _add_detector_scatter(solution) if scatter else solution
-    solution = _add_fields(solution) if choice.scale == "detectors" else solution
+    if scatter:
+        found = estimate_detector_scatter(solution, solution, solution.measurements)
+        solution = replace(
+            solution, covariance=solution.covariance + found.covariance, detector_scatter=found.sigma,
+            scatter_freedom=found.freedom, remarks=(*solution.remarks, *filter(None, [found.words])),
+        )  # fmt: skip
+    if choice.scale == "detectors":
+        solution = replace(solution, structure=measure_structure(solution))
+        rms, covariance = carry_fields(solution)
+        words = f"fields of detectors are not fitted: structure of {1e3 * rms:.1f} mmag rms is carried into the errors"
+        remarks = (*solution.remarks, *([words] if rms else []))
+        solution = replace(solution, covariance=solution.covariance + covariance, remarks=remarks)
     solution = _report(solution, choice.min_sources)
-    solution = replace(solution, status=solution.correlate(solution.covariance))
-    return _mark_insignificant(solution) if choice.time_term == "auto" else solution
+    statuses = list(solution.correlate(solution.covariance))
+    # Epoch terms that are compatible with 0 are marked, each by its own chi-square. Values and errors stay: to drop a
+    # term because it looks small makes the errors of the others too small (Leeb & Poetscher 2005, Econometric Theory
+    # 21, 21).
+    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
+    for number, status in enumerate(statuses if choice.time_term == "auto" else ()):
+        value, error = solution.value(status.term.name)
+        if status.term.kind == "epoch" and status.is_fitted and abs(value) < least * error:
+            words = f"{status.term.words}: {_milli(value, error)} mmag, not significant"
+            statuses[number] = replace(status, status="not significant", words=words)
+    return replace(solution, status=tuple(statuses))
 
 
 def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: bool) -> Solution:
@@ -450,32 +465,19 @@ def _fit_used(forecast: Forecast, mine: Measurements, *, robust: bool, scatter: 
             return Solution(**vars(found), **vars(forecast), measurements=mine)
 
 
-def _add_detector_scatter(solution: Solution) -> Solution:
-    """Add the scatter of detectors in each exposure to the covariance."""
-    found = estimate_detector_scatter(solution, solution, solution.measurements)
-    return replace(
-        solution, covariance=solution.covariance + found.covariance, detector_scatter=found.sigma,
-        scatter_freedom=found.freedom, remarks=(*solution.remarks, *filter(None, [found.words])),
-    )  # fmt: skip
-
-
-def _add_fields(solution: Solution) -> Solution:
-    """Measure residual structure in detectors, and add its effect to the covariance."""
-    solution = replace(solution, structure=measure_structure(solution))
-    rms, covariance = carry_fields(solution)
-    if rms == 0:
-        return solution
-    words = f"fields of detectors are not fitted: structure of {1e3 * rms:.1f} mmag rms is carried into the errors"
-    return replace(solution, covariance=solution.covariance + covariance, remarks=(*solution.remarks, words))
-
-
 def _report(solution: Solution, min_sources: int) -> Solution:
     """Leave out weak links; convert to reported terms, with errors for few sources."""
-    model, counted = solution.model, ~solution.model.mask("level", "exposure", "field", "drift")
-    weakest = count_weakest_links(solution.measurements, solution.derivative > 0, _link_pairs(solution))
+    model, links = solution.model, solution.links
+    group, references = links.group(model.code), find_references(model, links)
+    # Detectors to be linked: a detector and the reference of its group, or the modules of an offset.
+    kept = dict(zip(group[references].tolist(), model.code[references].tolist(), strict=True))
+    points = np.flatnonzero(model.mask("zero_point"))
+    pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
+    pairs |= {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
+    weakest = count_weakest_links(solution.measurements, solution.derivative > 0, pairs)
     least = min(_WEAKEST_LINK, min_sources)
     fitted, factor, status = solution.fitted.copy(), np.ones(len(solution.free)), {s.term: s for s in solution.status}
-    for number in np.flatnonzero(solution.fitted & counted):
+    for number in np.flatnonzero(solution.fitted & ~model.mask("level", "exposure", "field", "drift")):
         term = model.terms[number]
         count = status[term].effective_sources
         factor[number] = student_factor(max(count, min_sources))
@@ -486,8 +488,8 @@ def _report(solution: Solution, min_sources: int) -> Solution:
             status[term] = TermStatus.refuse(term, why, effective_sources=count)
         fitted[number] = status[term].is_fitted
     # A level is valid if its offset is, and a reference if another detector of its group is.
-    alone = find_references(model, solution.links) | model.mask("level")
-    lost = fitted & alone & ~find_companions(model, solution.links, fitted & ~alone)
+    alone = references | model.mask("level")
+    lost = fitted & alone & ~find_companions(model, links, fitted & ~alone)
     for number in np.flatnonzero(lost & model.mask("zero_point")):
         why = "no detector that it is linked to has a zero point; not fitted"
         status[model.terms[number]] = TermStatus.refuse(model.terms[number], why)
@@ -496,28 +498,3 @@ def _report(solution: Solution, min_sources: int) -> Solution:
     report = solution.report()
     covariance = report @ solution.covariance @ report.T * np.outer(factor, factor)
     return replace(solution, values=report @ solution.values, covariance=covariance)
-
-
-def _link_pairs(solution: Solution) -> dict[str, tuple[int, int]]:
-    """List detectors to be linked: an offset's modules, a detector and a reference."""
-    model, group = solution.model, solution.links.group(solution.model.code)
-    references = find_references(model, solution.links)
-    kept = dict(zip(group[references].tolist(), model.code[references].tolist(), strict=True))
-    points = np.flatnonzero(model.mask("zero_point"))
-    pairs = {model.terms[i].name: (int(model.code[i]), kept[group[i]]) for i in points}
-    return pairs | {term.name: (term.codes[0], term.codes[1]) for term in model.terms if term.kind == "offset"}
-
-
-def _mark_insignificant(solution: Solution) -> Solution:
-    """Mark the epoch terms that are compatible with 0, each by its own chi-square."""
-    # Values and errors stay: to drop a term because it looks small makes the errors of the others too small (Leeb &
-    # Poetscher 2005, Econometric Theory 21, 21).
-    least = np.sqrt(chi2.isf(_EPOCH_PROBABILITY, 1))
-    status = []
-    for found in solution.status:
-        value, error = solution.value(found.term.name)
-        if found.term.kind == "epoch" and found.is_fitted and abs(value) < least * error:
-            words = f"{found.term.words}: {_milli(value, error)} mmag, not significant"
-            found = replace(found, status="not significant", words=words)
-        status.append(found)
-    return replace(solution, status=tuple(status))

@@ -61,10 +61,8 @@ def estimate_detector_scatter(fit: RobustFit, forecast: Forecast, measurements: 
     # have the covariance c G + sigma^2 G G with G = Z^T w Z. The noise c is that of the residuals within the detectors'
     # exposures.
     system, free, weight = forecast.system, forecast.free, fit.weight
-    terms, number = (
-        np.flatnonzero(free),
-        number_labels(measurements.time.astype(np.int64) * 16 + measurements.detector)[1],
-    )
+    terms = np.flatnonzero(free)
+    number = number_labels(measurements.time.astype(np.int64) * 16 + measurements.detector)[1]
     n = int(number.max()) + 1
     effects = Design.of_labels(number, n)
     inverse = system.inform(weight).invert(free)[0]
@@ -89,7 +87,7 @@ def estimate_detector_scatter(fit: RobustFit, forecast: Forecast, measurements: 
         cross = system.cross(weight, effects)[terms]
         change = inverse[np.ix_(terms, terms)] @ cross  # of the terms, by each effect
         alone = LinearSystem(effects, system.source)
-        variance, freedom = _take_moments(alone, weight, (cross, change), score, squares / max(freedom, 1))
+        variance, freedom = _take_moments(alone, weight, cross, change, score, squares / max(freedom, 1))
     covariance = np.zeros((len(free), len(free)))
     if variance > 0:
         factor = freedom / (freedom - 2) if freedom >= _LEAST_FREEDOM else np.inf
@@ -117,9 +115,8 @@ def _maximise_likelihood(information, score, spread, squares, left, whole):
     return (float(best**2) if lack(best) < lack(0.0) else 0.0), freedom
 
 
-def _take_moments(effects, weight, held, score, noise):
+def _take_moments(effects, weight, cross, change, score, noise):
     """Solve E S^T S = c tr G + sigma^2 tr G G; random vectors give the traces."""
-    cross, change = held
     probes = np.random.default_rng(len(score)).choice([-1.0, 1.0], (len(score), _PROBES))
     seen = np.stack([effects.score(weight, effects.design @ probe) for probe in probes.T], axis=1)
     moved = seen - cross.T @ (change @ probes)
@@ -148,9 +145,9 @@ def list_drifts(solution: Solution) -> tuple[Drift, ...]:
     left = replace(m, mag=m.mag - solution.predict(m))
     again, report = fit_robust(extended.system, extended.free, left, start=solution), extended.report()
     scatter = estimate_detector_scatter(again, extended, m)
-    covariance, determined = again.covariance + scatter.covariance, extended.invert(again.derivative)[1]
+    covariance = report @ (again.covariance + scatter.covariance) @ report.T
     shares = _list_shares(solution, m, solution.derivative)
-    return _collect(extended, determined, report @ again.values, report @ covariance @ report.T, shares)
+    return _collect(extended, again.derivative, report @ again.values, covariance, shares)
 
 
 def forecast_drifts(forecast: Forecast, measurements: Measurements) -> tuple[Drift, ...]:
@@ -158,16 +155,15 @@ def forecast_drifts(forecast: Forecast, measurements: Measurements) -> tuple[Dri
     extended, weight = _add_drifts(forecast, measurements), 1 / measurements.mag_error**2
     if extended is None:
         return ()
-    determined, shares = extended.invert(weight)[1], _list_shares(forecast, measurements, weight)
-    return _collect(extended, determined, np.zeros(len(determined)), extended.expect(weight), shares)
+    shares = _list_shares(forecast, measurements, weight)
+    return _collect(extended, weight, np.zeros(len(extended.free)), extended.expect(weight), shares)
 
 
-def _collect(extended, determined, values, covariance, shares):
-    error, found = np.sqrt(np.maximum(np.diag(covariance), 0)), []
-    model = extended.model
+def _collect(extended, weight, values, covariance, shares):
+    model, found, error = extended.model, [], np.sqrt(np.maximum(np.diag(covariance), 0))
+    determined = extended.fitted & extended.invert(weight)[1] & (error <= MAX_DRIFT_ERROR)
     for number in np.flatnonzero(model.mask("drift")):
-        term = model.terms[number]
-        known = bool(extended.fitted[number] and determined[number] and error[number] <= MAX_DRIFT_ERROR)
+        term, known = model.terms[number], determined[number]
         found.append(Drift(
             detector=term.detector, epoch=int(term.epoch), share=float(shares[model.code[number], model.epoch[number]]),
             value=float(values[number]) if known else None, error=float(error[number]) if known else None,

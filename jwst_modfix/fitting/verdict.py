@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,32 +55,20 @@ class Result:
 
     heads: ClassVar[tuple[str, str, str]]  # of the name and the two values
     row: ClassVar[type[OffsetRow] | type[ZeroPointRow]]
-    columns: ClassVar[tuple[str, ...]]  # of the row; the first three are the name, the value and its error
-
-    @property
-    def name(self) -> str:
-        """Array ID or name of the detector."""
-        return str(getattr(self, self.columns[0]))
+    columns: ClassVar[tuple[str, ...]]  # of the row; first the name, and both values with their errors
 
     @property
     def title(self) -> str:
         """The array or detector in words."""
-        return f"array {self.name}" if self.columns[0] == "array" else self.name
-
-    @property
-    def value(self) -> tuple[float | None, float | None]:
-        """Value in the table, and its error [mag]."""
-        return getattr(self, self.columns[1]), getattr(self, self.columns[2])
-
-    @property
-    def second(self) -> tuple[float | None, float | None]:
-        """Slope [mag/arcmin] or rms of a field [mag], and its error."""
-        raise NotImplementedError
+        name = str(getattr(self, self.columns[0]))
+        return f"array {name}" if self.columns[0] == "array" else name
 
     def cells(self) -> list[str]:
         """List the name, both values [mmag], effective sources, verdict and reason."""
-        numbers = [format_measured(*number, "") for number in (self.value, self.second)]
-        return [self.name, *numbers, f"{self.n_sources:.0f}", self.verdict, self.words]
+        name, value, error, second, second_error = (getattr(self, column) for column in self.columns[:5])
+        second = second.rms if isinstance(second, Field) else second  # or a slope [mag/arcmin]
+        numbers = format_measured(value, error, ""), format_measured(second, second_error, "")
+        return [name, *numbers, f"{self.n_sources:.0f}", self.verdict, self.words]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +88,6 @@ class ArrayResult(Result):
     row = OffsetRow
     columns = ("array", "offset", "offset_error", "slope", "slope_error", "direction")
 
-    @property
-    def second(self) -> tuple[float | None, float | None]:
-        """Slope k and its error [mag/arcmin]."""
-        return self.slope, self.slope_error
-
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorResult(Result):
@@ -120,11 +104,6 @@ class DetectorResult(Result):
     heads = ("detector", "zero point [mmag]", "field rms [mmag]")
     row = ZeroPointRow
     columns = ("detector", "zero_point", "zero_point_error", "field", "field_error")
-
-    @property
-    def second(self) -> tuple[float | None, float | None]:
-        """Field, rms over the array, and its error [mag]."""
-        return self.field and self.field.rms, self.field_error
 
 
 def judge(solution: Solution, significance: float = 3.0, baseline: str = "B") -> tuple[Any, ...]:
@@ -146,15 +125,10 @@ def table_of_results(
     results: Sequence[Result], filter: str, pupil: str, baseline: str = "B", name: str = "solution", **meta: Any
 ) -> OffsetTable:
     """Make a table of the results that are usable, as measured, whatever the verdict."""
-    # Detectors in the table are of group 0; the number is given if there are several.
-    group = {"group": 0} if len({getattr(result, "group", 0) for result in results}) > 1 else {}
-    rows = [
-        result.row(
-            filter=filter, pupil=pupil, **group, **{column: getattr(result, column) for column in result.columns}
-        )
-        for result in results
-        if result.is_usable
-    ]
+    band: dict[str, Any] = {"filter": filter, "pupil": pupil}
+    if len({getattr(result, "group", 0) for result in results}) > 1:
+        band["group"] = 0  # of all detectors in the table
+    rows = [r.row(**band, **{name: getattr(r, name) for name in r.columns}) for r in results if r.is_usable]
     known = {field: meta.pop(field) for field in ("valid_for", "gradient") if field in meta}
     return OffsetTable(rows=tuple(rows), baseline=baseline, name=name, meta=meta, **known)
 
@@ -216,41 +190,34 @@ def conclude(
     return {"verdict": verdict, "words": words, "significance": sigmas, "is_usable": is_usable}
 
 
-def _measured(solution, array):
-    """List offset, slope and direction of the array, as fields of its result."""
+def _measured(solution: Solution, array: str) -> dict[str, float]:
+    """Find offset, slope and direction of the array, as fields of its result."""
+    # A slope has components along V2 and V3 where its direction is fitted. Where it is not significant, its component
+    # along the given direction is taken. Where the pointings do not determine the component along V3, that along V2 is
+    # taken, where the modules lie.
+    names, angle = solution.names, np.deg2rad(solution.model.direction)
     offset, offset_error = solution.value(f"offset[{array}]")
     found = {"offset": offset, "offset_error": offset_error}
-    if f"slope_V2[{array}]" in solution.names:
-        return found | _fitted_direction(solution, array)
-    name = f"slope[{array}]"
-    if name in solution.names and np.isfinite(solution.value(name)[0]):
-        slope, slope_error = solution.value(name)
-        shared = solution.covariance[solution.names.index(name), solution.names.index(f"offset[{array}]")]
-        found |= {"slope": slope, "slope_error": slope_error}
-        found["correlation"] = float(shared / (slope_error * offset_error))
-    return found
-
-
-def _fitted_direction(solution, array):
-    """Find slope and direction from the components along V2 and V3."""
-    # Where the slope is not significant, its component along the given direction is taken. Where the pointings do not
-    # determine the component along V3, that along V2 is taken, where the modules lie.
-    mine = [solution.names.index(f"slope_{axis}[{array}]") for axis in ("V2", "V3")]
-    if not solution.fitted[mine[0]]:
-        return {}
+    slopes = (f"{kind}[{array}]" for kind in ("slope", "slope_V2", "slope_V3"))
+    mine = [names.index(name) for name in slopes if name in names]
+    if not mine or not solution.fitted[mine[0]]:
+        return found
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
-    angle, found = np.deg2rad(solution.model.direction), {}
     along = np.array([np.sin(angle), np.cos(angle)])
-    if not solution.fitted[mine[1]]:
-        along, found = np.array([1.0, 0.0]), {"direction": 90.0}
+    if len(mine) == 1:
+        along = np.ones(1)
+    elif not solution.fitted[mine[1]]:
+        along, found["direction"] = np.array([1.0, 0.0]), 90.0
     elif values @ np.linalg.solve(covariance, values) >= chi2.isf(2 * norm.sf(_DIRECTION_SIGMAS), 2):
         size = np.hypot(*values)
         along, across = values / size, np.array([values[1], -values[0]]) / size
-        found = {
-            "direction": float(np.rad2deg(np.arctan2(*values)) % 360),
-            "direction_error": float(np.rad2deg(np.sqrt(across @ covariance @ across) / size)),
-        }
-    return found | {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
+        found["direction"] = float(np.rad2deg(np.arctan2(*values)) % 360)
+        found["direction_error"] = float(np.rad2deg(np.sqrt(across @ covariance @ across) / size))
+    slope_error = float(np.sqrt(along @ covariance @ along))
+    if len(mine) == 1:
+        shared = solution.covariance[mine[0], names.index(f"offset[{array}]")]
+        found["correlation"] = float(shared / (slope_error * offset_error))
+    return found | {"slope": float(along @ values), "slope_error": slope_error}
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,10 +277,8 @@ def _judge_detector(solution: Solution, gauge: Gauge, place: int, significance: 
         matrix[tuple(np.transpose(powers))] = solution.values[fields]
         known["field"] = Field.from_matrix(matrix)
         known["field_error"] = field_error(model, np.sqrt(np.diag(solution.covariance)), code)
-        rows, shapes = (
-            np.vstack([rows, np.eye(len(model.terms))[fields]]),
-            np.vstack([shapes, legendre(*_GRID, powers)]),
-        )
+        rows = np.vstack([rows, np.eye(len(model.terms))[fields]])
+        shapes = np.vstack([shapes, legendre(*_GRID, powers)])
     elif error < _EXACT:
         verdict, words = (NOT_DETERMINED, link) if group else (NOT_NEEDED, "its flux scale is kept")
         return DetectorResult(verdict=verdict, words=words, is_usable=not group, **known)
@@ -331,10 +296,8 @@ def _find_blocking(solution: Solution | Forecast, weights: np.ndarray) -> list[s
     held = [s.words for s in solution.status if parts & set(s.partners)]
     if solution.choice.field_order and not solution.field_order:
         # Sources link detectors at their edges, where a field differs from its mean.
-        held.append(
-            f"its value holds only if no detector has a field, and that of order {solution.choice.field_order} is not"
-            " determined"
-        )
+        order = solution.choice.field_order
+        held.append(f"its value holds only if no detector has a field, and that of order {order} is not determined")
     return held
 
 
@@ -357,9 +320,8 @@ def forecast_detectors(
     covariance = forecast.expect(1 / measurements.mag_error**2)
     fields = {t.codes[0] for t, f in zip(model.terms, forecast.fitted, strict=True) if f and t.kind == "field"}
     status = {s.term.codes: s.words for s in forecast.status}
-    for code, weights, determined, group in zip(
-        gauge.codes, gauge.weights, gauge.determined, gauge.group.tolist(), strict=True
-    ):
+    for place, code in enumerate(gauge.codes):
+        weights, determined, group = gauge.weights[place], gauge.determined[place], int(gauge.group[place])
         words = describe_link(measurements, gauge, group) if group else "" if determined else status.get((code,), "")
         if determined and (blocking := _find_blocking(forecast, weights)):
             determined, words = False, "; ".join([*blocking, *filter(None, [words])])
@@ -373,32 +335,23 @@ def forecast_detectors(
 
 def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
     """Name a dither or roll that would link a group with that of the baseline."""
-    boxes = {code: _box(measurements, code) for code in gauge.codes}
-    mine, others = ([code for code, g in zip(gauge.codes, gauge.group, strict=True) if g == wanted]
-                    for wanted in (group, 0))  # fmt: skip
-    shifts = [_shift(boxes[one], boxes[other]) for one in mine for other in others]
-    shift = min(shifts, key=lambda one: float(np.hypot(*one)))
-    rolls = [roll for roll in _ROLLS if any(_meets(boxes[one], boxes[other], roll) for one in mine for other in others)]
-    names = ", ".join(DETECTORS_BY_CODE[code] for code in mine)
-    words = (
-        f"{names}: no source links {'it' if len(mine) == 1 else 'them'} to the detectors of the baseline's group; a"
-        f" dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
+    places = np.stack([measurements.V2, measurements.V3], axis=1) - ORIGIN
+    seen = (places[measurements.detector == code] for code in gauge.codes)
+    # Corners (low, high) of the sources of each detector, and of each pair of one in the group and one outside.
+    boxes = np.array([[place.min(axis=0), place.max(axis=0)] for place in seen])
+    pairs = list(itertools.product(boxes[gauge.group == group], boxes[gauge.group == 0]))
+    one, other = np.swapaxes(pairs, 0, 1)
+    # The least shift that makes two of them overlap.
+    gap = np.maximum(other[:, 0] - one[:, 1], one[:, 0] - other[:, 1]) + _OVERLAP
+    shifts = np.where(gap > 0, gap * np.sign(other.mean(axis=1) - one.mean(axis=1)), 0.0)
+    shift = shifts[np.argmin(np.hypot(*shifts.T))]
+    roll = next((roll for roll in _ROLLS if any(_meets(*pair, roll) for pair in pairs)), None)
+    names = [DETECTORS_BY_CODE[code] for code in np.array(gauge.codes)[gauge.group == group]]
+    return (
+        f"{', '.join(names)}: no source links {'it' if len(names) == 1 else 'them'} to the detectors of the baseline's"
+        f" group; a dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
+        f"{'' if roll is None else f' or an epoch turned by {roll:.0f} deg'} would"
     )
-    return words + (f" or an epoch turned by {rolls[0]:.0f} deg would" if rolls else " would")
-
-
-def _box(measurements: Measurements, code: int) -> np.ndarray:
-    """Find corners (low, high) of a detector's sources, V2, V3 from origin [arcsec]."""
-    mine = measurements.detector == code
-    place = np.stack([measurements.V2[mine], measurements.V3[mine]], axis=1) - ORIGIN
-    return np.stack([place.min(axis=0), place.max(axis=0)])
-
-
-def _shift(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Find the least shift that makes two boxes overlap [arcsec]."""
-    gap = np.maximum(other[0] - one[1], one[0] - other[1]) + _OVERLAP
-    direction = np.sign(other.mean(axis=0) - one.mean(axis=0))
-    return np.where(gap > 0, gap * direction, 0.0)
 
 
 def _meets(one: np.ndarray, other: np.ndarray, roll: float) -> bool:

@@ -77,8 +77,7 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
         return read_recipe(content, path, context, as_recipe=as_recipe)
     blocks = {key: value for key, value in content.meta.items() if key != "comments"}
     known = [*_UNITS, *_OF_LISTS]
-    unknown = sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(known))
-    if unknown:
+    if unknown := sorted(set(blocks) - set(_BLOCKS)) + sorted(set(content.colnames) - set(known)):
         raise ReferenceTableError(
             f"{path}: unknown columns or entries of its header: {', '.join(unknown)}; known are {', '.join(known)}"
         )

@@ -168,15 +168,14 @@ def explain_photmjsr(row: Row, exposure: Exposure) -> str | None:
 
 def explain_failed(exposure: Exposure) -> str | None:
     """Name earlier steps that failed; None if there are none."""
-    if not exposure.failed:
-        return None
-    return f"an earlier step FAILED ({', '.join(exposure.failed)}): look at its log before you use the exposure"
+    names = ", ".join(exposure.failed)
+    return f"an earlier step FAILED ({names}): look at its log before you use the exposure" if names else None
 
 
 def find_failed(exposure: Exposure) -> str | None:
     """Name failed steps that an exposure's flux scale or WCS needs; None without."""
-    failed = [name for name in exposure.failed if name in _ESSENTIAL]
-    return f"an earlier step FAILED ({', '.join(failed)}): calibrate the exposure again" if failed else None
+    names = ", ".join(name for name in exposure.failed if name in _ESSENTIAL)
+    return f"an earlier step FAILED ({names}): calibrate the exposure again" if names else None
 
 
 def explain_groups(table: OffsetTable, row: Row) -> str | None:
@@ -192,22 +191,18 @@ def explain_groups(table: OffsetTable, row: Row) -> str | None:
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_place: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = list(_not_imaging(exposure))
-    if failed := find_failed(exposure):
-        reasons.append(failed)
+    reasons = [*_not_imaging(exposure), *filter(None, [find_failed(exposure)])]
     validity, outside, is_copy = table.valid_for, [], False
     if not validity.covers(exposure.context):
         outside.append(f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}")
     for kind in ("photom", "flat"):
-        keyword, name = f"R_{kind.upper()}", base_name(getattr(exposure, kind))
+        card, name = f"R_{kind.upper()}", base_name(getattr(exposure, kind))
         names = list(map(base_name, getattr(validity, kind)))
         if name.endswith(EXPORTED):
             is_copy = True
-            outside.append(
-                f"{keyword} is {name}, a copy that contains module offsets: a second correction would be wrong"
-            )
+            outside.append(f"{card} is {name}, a copy that contains module offsets: a second correction would be wrong")
         elif names and name not in names:
-            outside.append(f"{keyword} is {name or None}, and {table.name} is valid for {', '.join(names)}")
+            outside.append(f"{card} is {name or None}, and {table.name} is valid for {', '.join(names)}")
     if outside and not is_copy:
         outside[-1] += f": {HOW_TO_GET_VALID}"
     return [*reasons, *outside, *(find_untrusted(exposure) if needs_place else [])]
