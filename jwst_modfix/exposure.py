@@ -156,7 +156,11 @@ def open_exposure(source):
     if not isinstance(source, str | Path):
         yield _ModelExposure(source)
     elif (path := Path(source)).suffix.lower() == ".asdf":
-        yield _ModelExposure(_open_asdf(path), path.name)
+        with _open_regular(path) as file, _reading(path):
+            content = file.read()
+        with _reading(path, _BAD_TREE):
+            AsdfTree(content)
+        yield _ModelExposure(open_model(path), path.name)
     else:
         with open_fits(path) as hdulist:
             with ONE_THREAD, _reading(path):
@@ -223,7 +227,10 @@ def open_fits(path):
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open_regular(path))
         if path.suffix.lower() == ".gz":
-            file = io.BytesIO(_unpack(path, file))
+            with _reading(path, "cannot be read as gzip"):
+                file = io.BytesIO(gzip.GzipFile(fileobj=file).read(_LARGEST_FILE + 1))
+            if file.getbuffer().nbytes > _LARGEST_FILE:
+                raise ExposureError(f"{path}: has more than {_LARGEST_FILE} bytes unpacked; no exposure is so large")
         with _reading(path):
             start = file.read(9)
         if start != b"SIMPLE  =":
@@ -245,22 +252,6 @@ def open_fits(path):
                 f"{path}: has {size} bytes, but its headers describe {end}: it is cut short or damaged; copy it again"
             )
         yield hdulist
-
-
-def _unpack(path, file):
-    with _reading(path, "cannot be read as gzip"):
-        content = gzip.GzipFile(fileobj=file).read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
-        raise ExposureError(f"{path}: has more than {_LARGEST_FILE} bytes unpacked; no exposure is so large")
-    return content
-
-
-def _open_asdf(path):
-    with _open_regular(path) as file, _reading(path):
-        content = file.read()
-    with _reading(path, _BAD_TREE):
-        AsdfTree(content)
-    return open_model(path)
 
 
 def open_model(path: str | Path) -> Any:
@@ -285,6 +276,7 @@ class OpenExposure:
     tree: Any  # entries by their path: ``tree.get("meta.filename")``, ``tree.set("meta.filename", name)``
     wcs: Any  # the gWCS; None where there is none
     _places: dict[str, tuple[Any, str]]  # by name of an array: the object that has it, and the attribute
+    _headers: dict[str, Any]  # of the primary and the SCI HDU of a file, whose cards have precedence over the tree
     _has_stray_cards: bool  # cards of a correction outside of the primary header, where other tools may put them
     _copies: bool  # arrays to be changed, as something else may refer to them
 
@@ -304,10 +296,21 @@ class OpenExposure:
             status = "COMPLETE"  # any trace of a correction
         else:
             status = "SKIPPED" if traces else None
+        facts = {}
+        for name, fact in _FACTS.items():
+            keyword, header, values = fact["keyword"], self._headers.get(fact["hdu"], ()), [None]
+            if keyword and keyword in header:
+                with _reading(self.name, f"the card {keyword} of {fact['hdu']} cannot be read"):  # parsed only now
+                    values = [header[keyword, number] for number in range(header.count(keyword))]
+            if len(set(map(repr, values))) > 1:
+                raise ExposureError(
+                    f"{self.name}: the cards {keyword} of {fact['hdu']} are {values}; keep the right one"
+                )
+            is_absent = values[0] is None or isinstance(values[0], fits.card.Undefined)
+            facts[name] = self.tree.get(fact["path"]) if is_absent else values[0]
         self.exposure = Exposure(
             name=self.name, path=self.path, shape=shape, status=status,
-            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(failed)),
-            **dict(zip(_FACTS, map(self._get, _FACTS.values()), strict=True)),
+            digest=digest if isinstance(digest, str) else None, failed=tuple(sorted(failed)), **facts,
         )  # fmt: skip
 
     @property
@@ -337,34 +340,48 @@ class OpenExposure:
             array = getattr(*self._places[name])
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
-    def take(self):
-        """Take the arrays that a correction changes, by name, as 32-bit floats."""
-        arrays = {}
-        for name in ARRAYS:
-            if name in self._places:
-                with _reading(self.path or self.name):
-                    array = getattr(*self._places[name])
-                arrays[name] = array.astype(np.dtype("f4").newbyteorder(array.dtype.byteorder), copy=self._copies)
-        return arrays
-
-    def put(self, arrays, factor):
-        """Put changed arrays in their places.
+    def change(self, function, factor):
+        """Change pixels by a function of the arrays, 32-bit floats by name, in place.
 
         PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s, and the level of a measured sky take the factor.
         """
-        for name, array in arrays.items():
-            setattr(*self._places[name], array)
+        arrays = {}
+        for name in [name for name in ARRAYS if name in self._places]:
+            with _reading(self.path or self.name):
+                array = getattr(*self._places[name])
+            arrays[name] = array.astype(np.dtype("f4").newbyteorder(array.dtype.byteorder), copy=self._copies)
+        function(arrays)
+        if self._headers:
+            for name, array in arrays.items():
+                setattr(*self._places[name], array)
+        else:  # not by attributes: the schema, which these arrays meet, would be checked for longer than all else takes
+            self.model.instance.update(arrays)
         for name in _PHOTOMETRY:
-            value = getattr(self.exposure, name)
+            fact, value = _FACTS[name], getattr(self.exposure, name)
             if value is not None:
-                self._set(_FACTS[name], value * factor)
+                if self._headers:
+                    self._headers[fact["hdu"]][fact["keyword"]] = value * factor
+                self.tree.set(fact["path"], value * factor)
 
     def mark(self, status, cards=(), factor=None):
         """Replace the status and the record."""
-        status_card = [(STATUS_KEYWORD, status, "Module offset correction")] if status else []
-        self._replace_cards([*status_card, *cards])
+        cards = [(STATUS_KEYWORD, status, "Module offset correction"), *cards] if status else []
+        if self._headers:
+            for key in {JOB_KEYWORD, *dict(self.cards)}:
+                self._headers["PRIMARY"].remove(key, remove_all=True, ignore_missing=True)
+            for card in cards:
+                self._headers["PRIMARY"].append(card, end=True)
+        else:
+            others = [card for card in self._all_cards("PRIMARY") if not is_ours(card[0]) and card[0] != JOB_KEYWORD]
+            self.tree.set("extra_fits.PRIMARY.header", [*others, *map(list, cards)])
         self.tree.set(STATUS_PATH, status)
         self.tree.set(FACTOR_PATH, factor)
+
+    def _all_cards(self, hdu):
+        """List [keyword, value, comment] of a model's cards that no schema knows."""
+        header = self.tree.get(f"extra_fits.{hdu}.header")
+        kinds = (list, tuple)
+        return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []
 
 
 class _FitsExposure(OpenExposure):
@@ -419,6 +436,7 @@ class _FitsExposure(OpenExposure):
             raise ExposureError(
                 f"{self.path}: has no ASDF extension, which is normally the last; it is cut short: copy it again"
             )
+        self._headers = {"PRIMARY": self._hdulist[0].header, "SCI": self._places["data"][0].header}
         with _reading(self.path, _BAD_TREE):
             self.tree = AsdfTree(self._hdus["ASDF,1"].data["ASDF_METADATA"].tobytes())
         if missing := self.tree.hdus - self._hdus.keys():
@@ -435,30 +453,22 @@ class _FitsExposure(OpenExposure):
 
     @functools.cached_property
     def wcs(self):
-        """The gWCS; None where the tree has none."""
+        """The gWCS, which must not be changed; None where the tree has none."""
+        tree = self.tree
         with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
-            return self.tree.read_wcs()
-
-    def _get(self, fact):
-        keyword, hdu, value = fact["keyword"], self._hdus[f"{fact['hdu']},1"], None
-        if keyword and keyword in hdu.header:
-            with _reading(self.name, f"the card {keyword} of {hdu.name} cannot be read"):  # astropy parses it only now
-                values = [hdu.header[keyword, number] for number in range(hdu.header.count(keyword))]
-            if len(set(map(repr, values))) > 1:
-                raise ExposureError(f"{self.name}: the cards {keyword} of {hdu.name} are {values}; keep the right one")
-            value = values[0]
-        return self.tree.get(fact["path"]) if value is None or isinstance(value, fits.card.Undefined) else value
-
-    def _set(self, fact, value):
-        self._hdus[f"{fact['hdu']},1"].header[fact["keyword"]] = value
-        self.tree.set(fact["path"], value)
-
-    def _replace_cards(self, cards):
-        header = self._hdulist[0].header
-        for key in {JOB_KEYWORD, *dict(self.cards)}:
-            header.remove(key, remove_all=True, ignore_missing=True)
-        for card in cards:
-            header.append(card, end=True)
+            wcs = _child(_child(tree.root, "meta"), "wcs")
+            steps = wcs and _child(wcs, "steps")
+            if steps is None or len(steps.value) < 2 or len(tree.blocks) > _LARGEST_SHARED:
+                return wcs and _read_entry(tree.to_bytes(wcs))
+            # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most
+            # of the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
+            first, second, *others = steps.value
+            last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
+            start = _read_once(tree.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
+            bare = [_with(first, "transform", last.value[-1][1]), second, *others]
+            found = _read_entry(tree.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, bare))))
+            found.set_transform(*start.available_frames, start.get_transform(*start.available_frames))
+            return found
 
     def save(self, path, log_line=None, sign=None):
         """Write the exposure to a file; in FITS, ``sign`` makes a card of its header."""
@@ -476,16 +486,12 @@ class _FitsExposure(OpenExposure):
         try:
             self._hdulist.writeto(path, output_verify="ignore")
         except Exception as error:  # of the system, or whatever astropy raises at cards that it cannot write again
-            self._read_again()
+            with _reading(self.path), self.path.open("rb") as file:  # if the input cannot be read any more, that is why
+                if sum(map(len, iter(lambda: file.read(1 << 24), b""))) != self._size:
+                    raise ValueError("its size has changed") from None
             if isinstance(error, OSError):
                 raise
             raise ExposureError(f"{self.name}: cannot be written again: {type(error).__name__}: {error}") from error
-
-    def _read_again(self):
-        """Raise an error that names the input, if it cannot be read any more."""
-        with _reading(self.path), self.path.open("rb") as file:
-            if sum(map(len, iter(lambda: file.read(1 << 24), b""))) != self._size:
-                raise ValueError("its size has changed")
 
     def to_model(self, log_line=None):
         """Make a data model, which is independent of the file."""
@@ -520,7 +526,7 @@ class _ModelExposure(OpenExposure):
     def __init__(self, model, name=None):
         if not hasattr(model, "instance"):
             raise ExposureError(f"an exposure must be a file or a JWST data model, got {type(model).__name__}")
-        self.model, self.tree = model, _ModelTree(model.instance)
+        self.model, self.tree, self._headers = model, _ModelTree(model.instance), {}
         self.name = name or str(self.tree.get("meta.filename") or "in-memory model")
         arrays = {name: array for name, array in model.instance.items() if hasattr(array, "dtype")}
         for name in ARRAYS:
@@ -544,28 +550,6 @@ class _ModelExposure(OpenExposure):
     def wcs(self):
         """The gWCS; None where the model has none."""
         return self.tree.get("meta.wcs")
-
-    def _get(self, fact):
-        return self.tree.get(fact["path"])
-
-    def _set(self, fact, value):
-        self.tree.set(fact["path"], value)
-
-    def put(self, arrays, factor):
-        """Put changed arrays in their places, as OpenExposure does."""
-        # Not by attributes: the schema, which these arrays meet, would be checked for longer than the correction takes.
-        self.model.instance.update(arrays)
-        super().put({}, factor)
-
-    def _all_cards(self, hdu):
-        """List cards of a header that no schema knows: [keyword, value, comment] each."""
-        header = self.tree.get(f"extra_fits.{hdu}.header")
-        kinds = (list, tuple)
-        return [card for card in header if isinstance(card, kinds) and card] if isinstance(header, kinds) else []
-
-    def _replace_cards(self, cards):
-        kept = [card for card in self._all_cards("PRIMARY") if not (is_ours(card[0]) or card[0] == JOB_KEYWORD)]
-        self.tree.set("extra_fits.PRIMARY.header", [*kept, *map(list, cards)])
 
     def save(self, path, log_line=None, sign=None):
         """Write the model to a file; only a FITS file has a place for a signature."""
@@ -628,17 +612,24 @@ class AsdfTree:
         end = content.index(_END) + len(_END)
         self._head = content[: content.index(b"%YAML")]
         # The index has offsets of blocks, which move when the text changes its length; it is optional.
-        self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
-        self._root = yaml.compose(content[:end], Loader=_LOADER)
-        if not isinstance(self._root, yaml.MappingNode):
+        self.blocks = content[end:].partition(_BLOCK_INDEX)[0]
+        self.root = yaml.compose(content[:end], Loader=_LOADER)
+        if not isinstance(self.root, yaml.MappingNode):
             raise ValueError("it has no mapping at its top")
         self.hdus = set()  # HDUs that hold arrays: ``NAME,VERSION`` or the number of one
         self._refuse_elsewhere()
-        self._refuse_large()
+        start = self.blocks.find(_BLOCK_MAGIC)
+        while start >= 0 and start + _BLOCK_HEADER.size <= len(self.blocks):
+            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self.blocks, start)
+            if magic != _BLOCK_MAGIC:
+                return
+            if unpacked > _LARGEST_BLOCK:
+                raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
+            start += 6 + size + allocated
 
     def get(self, path):
         """Read an entry of plain values; None where it is absent or not plain."""
-        node = self._root
+        node = self.root
         for key in path.split("."):
             node = _child(node, key)
         loader = _LOADER("")
@@ -652,7 +643,7 @@ class AsdfTree:
     def set(self, path, value):
         """Replace an entry; None removes it."""
         *parents, last = path.split(".")
-        node = self._root
+        node = self.root
         for key in parents:
             child = _child(node, key)
             if not isinstance(child, yaml.MappingNode):
@@ -664,35 +655,18 @@ class AsdfTree:
         dumper = yaml.SafeDumper("", default_flow_style=None)
         node.value = _with(node, last, None if value is None else dumper.represent_data(value)).value
 
-    def read_wcs(self):
-        """Read the gWCS, which must not be changed; None where there is none."""
-        wcs = _child(_child(self._root, "meta"), "wcs")
-        steps = wcs and _child(wcs, "steps")
-        if steps is None or len(steps.value) < 2 or len(self._blocks) > _LARGEST_SHARED:
-            return wcs and _read_entry(self.to_bytes(wcs))
-        # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
-        # the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
-        first, second = steps.value[:2]
-        last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
-        start = _read_once(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
-        frames = start.available_frames
-        bare = _with(first, "transform", last.value[-1][1])
-        found = _read_entry(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [bare, *steps.value[1:]]))))
-        found.set_transform(*frames, start.get_transform(*frames))
-        return found
-
     def to_bytes(self, entry=None):
         """Write the file, or one with a single entry."""
-        root = _with(yaml.MappingNode(self._root.tag, []), _ENTRY, entry) if entry else self._root
+        root = _with(yaml.MappingNode(self.root.tag, []), _ENTRY, entry) if entry else self.root
         text = yaml.serialize(
             root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
             explicit_start=True, explicit_end=True, version=(1, 1), tags={"!": "tag:stsci.edu:asdf/"},
         )  # fmt: skip
-        return self._head + text + self._blocks
+        return self._head + text + self.blocks
 
     def _refuse_elsewhere(self):
         """Find the HDUs that hold arrays; refuse arrays in another file or at a URL."""
-        seen, nodes = set(), [self._root]
+        seen, nodes = set(), [self.root]
         while nodes:
             node = nodes.pop()
             if id(node) in seen or not isinstance(node, yaml.CollectionNode):
@@ -709,17 +683,6 @@ class AsdfTree:
                 if not source.value.startswith("fits:"):
                     raise ValueError(f"it asks for an array in another file: {source.value}")
                 self.hdus.add(source.value.removeprefix("fits:").replace(" ", "").upper())
-
-    def _refuse_large(self):
-        """Refuse binary blocks that are too large when unpacked."""
-        start = self._blocks.find(_BLOCK_MAGIC)
-        while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
-            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)
-            if magic != _BLOCK_MAGIC:
-                return
-            if unpacked > _LARGEST_BLOCK:
-                raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
-            start += 6 + size + allocated
 
 
 def _child(node, key):

@@ -138,7 +138,7 @@ def check_targets(
     """Refuse outputs that cannot be written, or would overwrite each other or inputs."""
     protected, bad, problems = set(map(identify, inputs)) - {None}, [], []
     # Two names that differ in case only are one file on some systems.
-    counts = Counter((target.parent, target.name.lower()) for target in targets)
+    counts = Counter([(target.parent, target.name.lower()) for target in targets])
     for target in dict.fromkeys(targets):
         count = counts[target.parent, target.name.lower()]
         if not target.name.endswith(ends):

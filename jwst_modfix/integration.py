@@ -8,14 +8,7 @@ __all__ = ["get_resource_mappings", "get_steps"]
 
 
 def get_steps() -> list[tuple[str, str, bool]]:
-    """
-    List the steps of this package for ``stpipe list`` and ``strun``.
-
-    Returns
-    -------
-    list of tuple
-        ``(class name, alias, is a pipeline)`` of each step.
-    """
+    """List class, alias and whether it is a pipeline, of each step, for stpipe."""
     return [
         ("jwst_modfix.ModuleOffsetStep", "module_offset", False),
         ("jwst_modfix.ModuleOffsetDeriveStep", "module_offset_derive", False),

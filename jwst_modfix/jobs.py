@@ -39,6 +39,7 @@ _VERSION = importlib.metadata.version("jwst-modfix")
 _LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
 _KEY = "key"
 _BUFFER = 2**18  # bytes
+_MAIN_LOCK = threading.Lock()
 _RESUME = "run again: finished results are kept (on_existing='skip' for a correction, the cache for a derivation)"
 
 
@@ -75,8 +76,16 @@ class Workers:
             results = _do_on_cluster(self.scheduler, function, jobs, names)
         elif min(self.processes, len(jobs)) > 1:
             results = _do_in_processes(self.processes, function, jobs, names)
+        elif (threads := min(self.threads, _count_cores(), len(jobs))) > 1:
+            pool = ThreadPoolExecutor(threads)
+            try:
+                for future in [pool.submit(function, *job) for job in jobs]:
+                    yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)  # jobs that were begun are completed
+            return
         else:
-            yield from _do_here(min(self.threads, _count_cores(), len(jobs)), function, jobs)
+            yield from itertools.starmap(function, jobs)
             return
         with contextlib.closing(results):
             for result, records in results:
@@ -90,19 +99,6 @@ THIS_PROCESS = Workers()
 
 def _count_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _do_here(threads, function, jobs):
-    """Yield results from this process, so many jobs at a time."""
-    if threads < 2:
-        yield from itertools.starmap(function, jobs)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for future in [pool.submit(function, *job) for job in jobs]:
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # jobs that were begun are completed
 
 
 def _do_in_processes(count, function, jobs, names):
@@ -133,8 +129,13 @@ def _do_in_processes(count, function, jobs, names):
 
 def _submit(pool, function, jobs):
     try:
-        with _interrupt_held_back(), _hidden_main():  # a job may start a process
-            return [pool.submit(_record, _VERSION, function, *job) for job in jobs]
+        with _interrupt_held_back(), _MAIN_LOCK:  # a job may start a process
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = types.ModuleType("__main__")  # or each process runs the user's script again
+            try:
+                return [pool.submit(_record, _VERSION, function, *job) for job in jobs]
+            finally:
+                sys.modules["__main__"] = main
     except OSError as error:
         reason = error.strerror or error
         raise WorkerError(f"processes cannot be started: {reason}; set workers=1") from error
@@ -154,21 +155,6 @@ def _interrupt_held_back():
         signal.signal(signal.SIGINT, before)
         if held and callable(before):
             before(*held[0])
-
-
-_MAIN_LOCK = threading.Lock()
-
-
-@contextlib.contextmanager
-def _hidden_main():
-    """Hide the user's script from new processes, which would run it again."""
-    with _MAIN_LOCK:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
 
 
 def _prepare_process():
@@ -255,14 +241,13 @@ class Cache:
         self, kind: str, path: Path, parameters: Iterable[str | bytes], make: Callable[[], Mapping]
     ) -> dict[str, np.ndarray]:
         """Return the result from the cache, if intact, else compute and store it."""
-        if (state := file_state(path)) is None:
-            return _as_arrays(make())  # the reader's message says what is wrong with the file
-        key = _digest([kind, _code(self.package), _digest_file(path, state), *parameters])
-        entry = self.folder / f"{kind}-{key}.npz"
-        if (known := _read(entry, key)) is not None:
-            return Known(known)
-        made = _as_arrays(make())
-        if file_state(path) == state:  # otherwise the content is not the one of the key
+        if (state := file_state(path)) is not None:  # else the reader's message says what is wrong with the file
+            key = _digest([kind, _code(self.package), _digest_file(path, state), *parameters])
+            entry = self.folder / f"{kind}-{key}.npz"
+            if (known := _read(entry, key)) is not None:
+                return Known(known)
+        made = {name: np.asarray(value) for name, value in make().items()}
+        if state is not None and file_state(path) == state:  # otherwise the content is not the one of the key
             content = io.BytesIO()
             np.savez(content, **made, **{_KEY: np.array(key)})
             with contextlib.suppress(OSError), written_whole(entry) as partial:  # else the next run measures again
@@ -302,10 +287,6 @@ def _digest(parts):
         content = part.encode() if isinstance(part, str) else bytes(part)
         digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()
-
-
-def _as_arrays(result):
-    return {name: np.asarray(value) for name, value in result.items()}
 
 
 def _read(entry, key):

@@ -289,11 +289,12 @@ def test_a_job_that_ends_hides_no_record_of_another_thread(monkeypatch):
     def second():
         assert begun.wait(HANG)
         log.warning("seen")
+        log.warning("seen after the end of the first")
 
     with ThreadPoolExecutor(2) as pool:
         one, other = (pool.submit(jobs._record, jobs._VERSION, job) for job in (first, second))
         one.add_done_callback(lambda _: ended.set())
-        assert [record.message for record in other.result(HANG)[1]] == ["seen"]
+        assert [record.message for record in other.result(HANG)[1]] == ["seen", "seen after the end of the first"]
         assert one.result() == (None, [])
 
 

@@ -116,8 +116,8 @@ def test_what_is_not_determined_does_not_depend_on_the_errors_nor_on_units(syste
     free[100:109] = free[10:99] = False
     null = both.invert(free)[1]
     assert null.shape == (110, 1)
-    assert both.touches(contrasts, null).tolist() == [True, True, True, False]
+    assert both.lacks(free, contrasts).tolist() == [True, True, True, False]
     assert both.errors(free, contrasts[:3]) is None
     # Rounding leaves up to the root of NULL_SHARE, 1e-5, of what is not determined in what is.
     parts = contrasts[3] + np.outer((1e-7, 1e-3), contrasts[0])
-    assert both.touches(parts, null).tolist() == [False, True]
+    assert both.lacks(free, parts).tolist() == [False, True]

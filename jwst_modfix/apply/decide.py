@@ -128,20 +128,27 @@ class Correction:
         decision, exposure = self.decide(opened), opened.exposure
         if decision.action == "refuse":
             raise _refusal([f"{opened.name}: {decision.reason}"], [exposure.status == "COMPLETE"], self)
+        reason, record = decision.reason, decision.record
         if decision.action == "skip":
             opened.mark(None if self.inverse else "SKIPPED")
-        elif decision.action == "undo":
-            decision = self._undo(opened)
         else:
-            factor_map = evaluate(opened, decision.record)
-            _scale(opened, factor_map)
-            # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
-            stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
-            cards = decision.record.cards(exposure, factor_map.centre)
-            opened.mark("COMPLETE", cards, stored if decision.record.frame == "sky" else None)
-            reason = f"took out {decision.record.in_words()}"
-            decision = Decision("apply", reason, warning=decision.warning, is_changed=True)
-        return replace(decision, array=exposure.array, filter=exposure.filter, name=opened.name)
+            undo = decision.action == "undo"
+            record, factor_map = _applied_factor(opened) if undo else (record, evaluate(opened, record))
+            # Data and errors take the factor, variances its square, and PHOTMJSR that of the centre.
+            factor = factor_map.centre
+            opened.change(functools.partial(apply_factor, factor_map, undo=undo), 1 / factor if undo else factor)
+            if undo:
+                opened.mark(None)
+                reason = f"undid {record.table} of {record.date}"
+            else:
+                # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
+                stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
+                opened.mark("COMPLETE", record.cards(exposure, factor), stored if record.frame == "sky" else None)
+                reason = f"took out {record.in_words()}"
+        return replace(
+            decision, reason=reason, record=None, is_changed=decision.action != "skip",
+            array=exposure.array, filter=exposure.filter, name=opened.name,
+        )  # fmt: skip
 
     def preview(self, opened: OpenExposure) -> Decision:
         """Decide what `run` would do with an exposure, without its pixels."""
@@ -169,21 +176,6 @@ class Correction:
             version=_VERSION,
             **taken,
         )
-
-    def _undo(self, opened: OpenExposure) -> Decision:
-        try:
-            record = read_record(opened)
-        except ExposureError as error:
-            raise ExposureError(f"{error}, so it cannot be undone; use the file before the correction") from None
-        exposure = opened.exposure_with_wcs if record.gradient else opened.exposure
-        if (record.gradient or record.field) and (reasons := list(find_untrusted(exposure))):
-            raise ExposureError(f"{opened.name}: cannot be undone: {'; '.join(reasons)}")
-        factor_map = evaluate(opened, record)
-        if record.frame == "sky":
-            factor_map = _stored_factor(opened, record, factor_map)
-        _scale(opened, factor_map, undo=True)
-        opened.mark(None)
-        return Decision("undo", f"undid {record.table} of {record.date}", is_changed=True)
 
 
 def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
@@ -217,8 +209,19 @@ def evaluate(opened: OpenExposure, record: AppliedOffset) -> FactorMap:
     return FactorMap.interpolate(m_sys, exposure.shape)
 
 
-def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: FactorMap) -> FactorMap:
-    """Read the factor that was applied; refuse it where record and WCS give another."""
+def _applied_factor(opened: OpenExposure) -> tuple[AppliedOffset, FactorMap]:
+    """Read what was applied; refuse what contradicts the WCS or the ASDF tree."""
+    use_before = "use the file before the correction"
+    try:
+        record = read_record(opened)
+    except ExposureError as error:
+        raise ExposureError(f"{error}, so it cannot be undone; {use_before}") from None
+    exposure = opened.exposure_with_wcs if record.gradient else opened.exposure
+    if (record.gradient or record.field) and (reasons := list(find_untrusted(exposure))):
+        raise ExposureError(f"{opened.name}: cannot be undone: {'; '.join(reasons)}")
+    evaluated = evaluate(opened, record)
+    if record.frame != "sky":
+        return record, evaluated
     node = opened.tree.get(FACTOR_PATH)
     try:
         coefficients, shape = np.array(node["factor"], dtype=float), tuple(node["shape"])
@@ -227,7 +230,7 @@ def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: Facto
     if coefficients.shape != evaluated.coefficients.shape or shape != opened.exposure.shape:
         raise ExposureError(
             f"{opened.name}: cannot be undone: the factor of its sky gradient is not in the ASDF tree, or has another "
-            "shape; use the file before the correction"
+            f"shape; {use_before}"
         )
     stored = FactorMap(coefficients, shape)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -235,16 +238,9 @@ def _stored_factor(opened: OpenExposure, record: AppliedOffset, evaluated: Facto
     if not np.all(difference <= abs(record.gradient) * _ALIGNMENT + 1e-6):  # not-a-number is refused, too
         raise ExposureError(
             f"{opened.name}: cannot be undone: the factor in its ASDF tree is not that of MODFOFF, MODFGRAD and the "
-            "WCS; use the file before the correction"
+            f"WCS; {use_before}"
         )
-    return stored
-
-
-def _scale(opened: OpenExposure, factor_map: FactorMap, *, undo: bool = False) -> None:
-    """Scale data and errors by the factor, variances by its square, and PHOTMJSR."""
-    arrays = opened.take()
-    apply_factor(factor_map, arrays, undo=undo)
-    opened.put(arrays, 1 / factor_map.centre if undo else factor_map.centre)
+    return record, stored
 
 
 def refuse_together(inputs: Iterable[Any], correction: Correction, *, where: str = "") -> None:
@@ -295,7 +291,7 @@ def correct_file(path: Path, target: Path, correction: Correction, job: str | No
             opened.save(partial, decision.line, job and functools.partial(job_card, job))
             if product:
                 product.unlink(missing_ok=True)
-        return decision, opened.exposure.group
+        return decision, opened.exposure
 
 
 def correct_members(members: Iterable[Any], correction: Correction, *, total: int,
@@ -303,8 +299,8 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
                     scheduler: str | None = None) -> tuple[list[Decision], list[Any]]:  # fmt: skip
     """Correct files and models in their order, and log and return what was done.
 
-    A file that has an output is corrected into it, and its result is what the detectors of its exposure share. Any
-    other member is corrected in memory, and its result is the model. `product` is the association of the outputs.
+    A file that has an output is corrected into it, and its result is its description. Any other member is corrected in
+    memory, and its result is the model. `product` is the association of the outputs.
     """
     decisions, results = [], []
     by_source = {output.source: output for output in outputs if output.source}
@@ -325,7 +321,7 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
             output = by_source.get(member) if isinstance(member, Path) else None
             try:
                 if output is None or output.is_finished:
-                    decision, result = _former(member, output) if output else _correct_in_memory(member, correction)
+                    decision, result = _correct_here(member, output, correction)
                 else:
                     decision, result = next(written)
             except ModuleOffsetError as error:
@@ -335,7 +331,8 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
                     f"{error}; at least {len(decisions)} of {len(by_source)} outputs are complete and kept; "
                     "run again with on_existing='skip'"
                 ) from error
-            _log_warning(decision)
+            if decision.warning:
+                log.warning("%s: %s", decision.name, decision.warning)
             log_result(decision.line, decision.level, is_whole=True)
             decisions.append(decision)
             results.append(result)
@@ -344,22 +341,14 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
     return decisions, results
 
 
-def _log_warning(decision: Decision) -> None:
-    if decision.warning:
-        log.warning("%s: %s", decision.name, decision.warning)
-
-
-def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
-    with open_exposure(member) as opened:
-        return correction.run(opened), opened.to_model()
-
-
-def _former(path: Path, output: Output) -> tuple[Decision, Any]:
-    """Describe the output of a former run."""
-    with open_exposure(output.path) as opened:
+def _correct_here(member: Any, former: Output | None, correction: Correction) -> tuple[Decision, Any]:
+    """Correct a member in memory, or describe its output of a former run."""
+    with open_exposure(former.path if former else member) as opened:
+        if not former:
+            return correction.run(opened), opened.to_model()
         is_changed = opened.exposure.status != "SKIPPED"
-        reason = f"{output.path} is finished and left alone"
-        return Decision("resume", reason, name=path.name, is_changed=is_changed), opened.exposure.group
+        reason = f"{former.path} is finished and left alone"
+        return Decision("resume", reason, name=member.name, is_changed=is_changed), opened.exposure
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}
@@ -374,20 +363,16 @@ def summarize(decisions: Sequence[Decision]) -> None:
     before = f", {counts['resume']} finished before" if counts["resume"] else ""
     total = count_nouns(len(decisions), "exposure")
     log_result(f"{done} of {total} {verb}, {counts['skip']} left unchanged{before}", level)
-    for line in _count(decisions) if len(decisions) > 1 else ():
-        log_result(line, level)
+    if len(decisions) > 1:
+        groups = Counter(
+            (_WHAT[item.action], item.filter or "-", item.array or "-", item.reason if item.action == "skip" else "")
+            for item in decisions
+        )
+        rows = [[str(count), band, array, what, why] for (what, band, array, why), count in sorted(groups.items())]
+        for line in annotate([["exposures", "filter", "array", "what", "why"], *rows], right=[0], indent="  "):
+            log_result(line, level)
     if counts["skip"]:
         log_result(f"  {_SKIPPED}", level)
-
-
-def _count(decisions: Sequence[Decision]) -> list[str]:
-    """Count exposures by action, filter, array and reason, as lines of a table."""
-    groups = Counter(
-        (_WHAT[item.action], item.filter or "-", item.array or "-", item.reason if item.action == "skip" else "")
-        for item in decisions
-    )
-    rows = [[str(count), band, array, what, why] for (what, band, array, why), count in sorted(groups.items())]
-    return annotate([["exposures", "filter", "array", "what", "why"], *rows], right=[0], indent="  ")
 
 
 def factor_of(table: OffsetTable, source: Any) -> FactorMap:
@@ -405,5 +390,7 @@ def corrected_copy(table: OffsetTable, model: Any) -> Any:
     correction = Correction(table=table, on_invalid="error", on_missing="error")
     is_model = hasattr(model, "instance")  # others are files, or refused
     with open_exposure(model.copy() if is_model else model) as opened:
-        _log_warning(correction.run(opened))
+        decision = correction.run(opened)
+        if decision.warning:
+            log.warning("%s: %s", decision.name, decision.warning)
         return opened.to_model()

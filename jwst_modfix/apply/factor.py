@@ -82,20 +82,16 @@ def gradient_coordinate(
     """Evaluate u [arcmin] at pixels; ``corner`` is the array's in the full frame."""
     transform = wcs.get_transform("detector", wcs.output_frame.name if frame == "sky" else "v2v3")
     if frame == "detector":
-        (x0, y0), centre = corner, (FULL_FRAME - 1) / 2
-        scale = _pixel_scale(transform, centre - x0, centre - y0)
+        # The size of a pixel along x and y [arcsec] in the focal plane is that at the centre of the full frame.
+        (x0, y0), step = corner, np.array([-0.5, 0.5])
+        x_centre, y_centre = (FULL_FRAME - 1) / 2 - x0, (FULL_FRAME - 1) / 2 - y0
+        along_x = np.diff(transform(x_centre + step, np.full(2, y_centre)))
+        along_y = np.diff(transform(np.full(2, x_centre), y_centre + step))
+        scale = float(np.hypot(*along_x).item()), float(np.hypot(*along_y).item())
         return along_detector(x + x0, y + y0, origin, direction, scale)
     along = along_sky if frame == "sky" else along_focal_plane
     first, second = transform(x, y)
     return along(first, second, origin, direction)
-
-
-def _pixel_scale(to_v2v3: Any, x: float, y: float) -> Pair:
-    """Compute the size of a pixel along x and y [arcsec] in the focal plane."""
-    step = np.array([-0.5, 0.5])
-    along_x = np.diff(to_v2v3(x + step, np.full(2, y)))
-    along_y = np.diff(to_v2v3(np.full(2, x), y + step))
-    return float(np.hypot(*along_x).item()), float(np.hypot(*along_y).item())
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +142,13 @@ class FactorMap:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the array a few rows at a time."""
-        ny, nx = self.shape
-        along_x = _basis(nx, self.coefficients.shape[1]) @ self.coefficients.T
-        along_y = _basis(ny, self.coefficients.shape[0])
-        for start in range(0, ny, _ROWS):
-            rows = slice(start, min(start + _ROWS, ny))
+        bases = []  # polynomials at the pixels of each axis
+        for size, count in zip(self.shape, self.coefficients.shape, strict=True):
+            scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
+            bases.append(chebyshev.chebvander(scaled, count - 1))
+        along_y, along_x = bases[0], bases[1] @ self.coefficients.T
+        for start in range(0, len(along_y), _ROWS):
+            rows = slice(start, min(start + _ROWS, len(along_y)))
             yield rows, (along_y[rows] @ along_x.T).astype(np.float32)
 
 
@@ -160,9 +158,3 @@ def apply_factor(factor_map: FactorMap, arrays: Mapping[str, np.ndarray], *, und
     for rows, factor in factor_map.blocks():
         for name, array in arrays.items():
             scale(array[rows], factor * factor if name.startswith("var_") else factor, out=array[rows])
-
-
-def _basis(size: int, count: int) -> np.ndarray:
-    """Evaluate Chebyshev polynomials at the pixels of an axis, shape (size, count)."""
-    scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
-    return np.asarray(chebyshev.chebvander(scaled, count - 1))

@@ -1,6 +1,5 @@
-"""Terms of exposures, fields and drifts, and the gauge of the reported terms."""
+"""Terms of exposures, fields and drifts, and those that the gauge implies."""
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -38,35 +37,6 @@ def find_companions(model: Model, links: Any, fitted: np.ndarray) -> np.ndarray:
     held = model.mask("level") & ~np.isin(code, code[model.mask("offset") & ~fitted])
     several = np.bincount(group[held], minlength=group.max() + 1)[group] > 1
     return (points & np.isin(group, group[points & fitted])) | (held & several)
-
-
-def report_terms(model, links, free, fitted):
-    """Make the matrix from the terms as solved to the terms as reported: the gauge."""
-    # In each group of linked detectors the sum of the levels, or of the determined zero points, is 0. The term of an
-    # epoch is the mean of those of its exposures, minus that of the first epoch. The term of an exposure is its
-    # difference from that of its epoch. A drift is its difference from the mean of all detectors in the epoch.
-    report, times, drifts = np.stack([np.eye(len(model.terms))] * 3)
-    group, exposures = links.group(model.code), model.mask("exposure")
-    for kind, number in itertools.product(("level", "zero_point"), np.unique(links.detector_group)):
-        members = model.mask(kind) & (group == number)
-        # The reference, which is not free, always belongs to them.
-        base = members & (fitted | ~free)
-        report[members] -= _average(base if base.any() else members)
-    epochs, drifting, has_exposures = model.mask("epoch"), model.mask("drift") & fitted, (exposures & free).any()
-    for epoch in range(len(model.epochs)):
-        here = model.epoch == epoch
-        own, mine, term = exposures & here, drifting & here, epochs & here
-        if has_exposures:
-            times[own] -= _average(own)
-            times[term] += _average(own) - _average(exposures & (model.epoch == 0))
-        drifts[mine] -= _average(mine)
-        drifts[term] += _average(mine)
-    return drifts @ times @ report
-
-
-def _average(mask):
-    """Weight the terms for their mean; 0 where there is none."""
-    return mask / max(np.count_nonzero(mask), 1)
 
 
 def admit_exposures(found, information):
@@ -198,5 +168,4 @@ def find_determined(found: Any) -> np.ndarray:
     model = found.model
     alone = model.mask("level") & ~np.isin(model.code, model.code[model.mask("offset")])  # arrays of one module
     known = found.fitted & (model.mask("offset", "zero_point") | alone)
-    codes = {code for number in np.flatnonzero(known) for code in model.terms[number].codes}
-    return np.array([code in codes for code in model.detectors])
+    return np.isin(model.detectors, [code for number in np.flatnonzero(known) for code in model.terms[number].codes])

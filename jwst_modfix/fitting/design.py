@@ -1,9 +1,11 @@
 """The terms of the model m = M + z + g u + F + t, and their design."""
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.special import eval_legendre
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.linear import Block, Design, number_labels
@@ -21,8 +23,6 @@ SLOPE_ARRAYS = {"long": ("long",), "all": ARRAYS, "none": ()}
 """Array IDs that have a gradient, by the parameter ``fit_slope``."""
 
 _SLOPES = ("slope", "slope_V2", "slope_V3")
-# Rows of which polynomials are evaluated at once, which bounds the memory.
-_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,6 @@ class Choice:
     colour: float | None = None  # at which zero points hold, with a colour term [mag]
     min_sources: int = 10  # the scatter of fewer gives no reliable error, and one that varies looks like an offset
 
-    @property
-    def has_exposures(self) -> bool:
-        """Whether terms of exposures are wanted."""
-        return self.exposure_terms == "fit" or (self.exposure_terms == "auto" and self.time_term != "zero")
-
     def least_order(self, measurements: Measurements) -> int:
         """Find the order of the detectors' fields that a gradient requires: 0 or 1."""
         arrays = {PARTS[code][0] for code in np.unique(measurements.detector)}
@@ -151,11 +146,7 @@ class Model:
 
     def mask(self, *kinds: str) -> np.ndarray:
         """Find the terms of some kinds."""
-        return np.logical_or.reduce([self._kind == kind for kind in kinds])
-
-    @cached_property
-    def _kind(self) -> np.ndarray:
-        return np.array([term.kind for term in self.terms], dtype=str)
+        return np.isin([term.kind for term in self.terms], kinds)
 
     @cached_property
     def code(self) -> np.ndarray:
@@ -182,9 +173,8 @@ class Model:
     @cached_property
     def detectors(self) -> tuple[int, ...]:
         """Numbers of the detectors that have a zero point."""
-        return tuple(
-            sorted({code for term in self.terms if term.kind in ("level", "zero_point") for code in term.codes})
-        )
+        codes = (term.codes for term in self.terms if term.kind in ("level", "zero_point"))
+        return tuple(sorted({*itertools.chain(*codes)}))
 
     def knows(self, measurements: Measurements) -> np.ndarray:
         """Test which measurements are of detectors and epochs of the model."""
@@ -221,35 +211,28 @@ class Model:
         at_origin = self._rows(codes, *(np.full(len(codes), place) for place in self.origin))  # without slopes
         return np.stack([at_origin.pull(one) for one in np.eye(len(codes))])
 
-    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=(None, None), colour=None):
+    def _rows(self, detector, V2, V3, *, epoch=None, time=None, pixel=None, colour=None):
         """Set each kind of term: z = level +- Delta_AB / 2 (A, B), g = share * k."""
-        entries = [("zero_point", detector, None)]
+        blocks = [self._block("zero_point", detector)]
         if self.scale == "modules":
-            entries = [("level", detector, None), ("offset", detector, HALVES[detector % 2])]
+            blocks = [self._block("level", detector), self._block("offset", detector, HALVES[detector % 2])]
         for kind, angle in zip(_SLOPES, (self.direction, 90.0, 0.0), strict=True):
             if self.mask(kind).any():
-                entries.append((kind, detector, EXPOSURE_SHARE * focal_plane_coordinate(V2, V3, angle, self.origin)))
+                u = focal_plane_coordinate(V2, V3, angle, self.origin)
+                blocks.append(self._block(kind, detector, EXPOSURE_SHARE * u))
         if self.colour is not None and colour is not None:
-            entries.append(("colour", detector, HALVES[detector % 2] * (colour - self.colour)))
+            blocks.append(self._block("colour", detector, HALVES[detector % 2] * (colour - self.colour)))
         if epoch is not None:
-            entries.append(("epoch", epoch, None))
+            blocks.append(self._block("epoch", epoch))
             if self.mask("exposure").any():
-                entries.append(("exposure", time, None))
+                blocks.append(self._block("exposure", time))
             if self.mask("drift").any():
-                entries.append(("drift", detector * np.int32(len(self.epochs)) + epoch, None))
-        blocks = [Block(label, self._places(kind), value) for kind, label, value in entries]
-        powers = self.powers if pixel[0] is not None else ()
-        shapes = np.empty((len(powers), len(detector)))
-        for first in range(0, len(detector) if powers else 0, _ROWS):
-            rows = slice(first, first + _ROWS)
-            shapes[:, rows] = legendre(pixel[0][rows], pixel[1][rows], powers)
-        blocks += [
-            Block(detector, self._places("field", power), shape) for power, shape in zip(powers, shapes, strict=True)
-        ]
+                blocks.append(self._block("drift", detector * np.int32(len(self.epochs)) + epoch))
+        blocks += [self._block("field", detector, legendre(*pixel, (one,))[0], one) for one in self.powers if pixel]
         return Design(tuple(blocks), len(self.terms))
 
-    def _places(self, kind, power=None):
-        """Find the column of a kind of term by detector, epoch and exposure, else -1."""
+    def _block(self, kind, label, value=None, power=None):
+        """Find the columns of a kind of term by detector, epoch or exposure."""
         n_epochs = len(self.epochs)
         shape = {"epoch": n_epochs, "exposure": len(self.times) + 1, "drift": len(PARTS) * n_epochs}
         places = np.full(shape.get(kind, len(PARTS)), -1, dtype=np.int32)
@@ -261,7 +244,7 @@ class Model:
                 places[n_epochs * max(self.code[number], 0) + self.epoch[number]] = number
             elif term.power == power:
                 places[list(term.codes) or slice(None)] = number
-        return places
+        return Block(label, places, value)
 
 
 HALVES = np.array([0.5, -0.5])
@@ -275,9 +258,7 @@ def legendre(x: np.ndarray, y: np.ndarray, powers: tuple[tuple[int, int], ...]) 
 
 def multiply_legendre(xi: np.ndarray, eta: np.ndarray, powers: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Evaluate P_i(xi) P_j(eta) for each (i, j), shape (n_powers, n)."""
-    degree = max((max(power) for power in powers), default=0)
-    along, up = (np.polynomial.legendre.legvander(v, degree).T for v in (xi, eta))
-    return np.stack([along[i] * up[j] for i, j in powers])
+    return np.stack([eval_legendre(i, xi) * eval_legendre(j, eta) for i, j in powers])
 
 
 def list_powers(order: int) -> tuple[tuple[int, int], ...]:
@@ -306,7 +287,7 @@ def list_terms(measurements, choice):
     epoch_of_time = np.zeros(len(times), dtype=int)
     epoch_of_time[time] = epoch
     shared = np.bincount(epoch_of_time, minlength=len(epochs)) > 1
-    if choice.has_exposures:
+    if choice.exposure_terms == "fit" or (choice.exposure_terms == "auto" and choice.time_term != "zero"):
         # An epoch of one exposure keeps its own term.
         terms += [Term("exposure", time=int(times[i])) for i in np.flatnonzero(shared[epoch_of_time])]
     if choice.drift:
@@ -331,12 +312,11 @@ def demand_pixels(measurements):
 def _list_tilts(model, measurements):
     """Fit gradients along V2 and V3 by zero points and fields of order 1."""
     demand_pixels(measurements)
-    m, powers = measurements, ((1, 0), (0, 1))
+    m, planar = measurements, model.mask("zero_point") | (model.order == 1)
     tilts = np.zeros((2, len(model.terms)))
     for code in model.detectors:
         mine = m.detector == code
-        shapes = np.vstack([np.ones(np.count_nonzero(mine)), legendre(m.x[mine], m.y[mine], powers)]).T
+        shapes = legendre(m.x[mine], m.y[mine], ((0, 0), (1, 0), (0, 1)))
         places = np.column_stack([m.V2[mine], m.V3[mine]]) / 60
-        columns = [model._places("zero_point")[code], *(model._places("field", power)[code] for power in powers)]
-        tilts[:, columns] = np.linalg.lstsq(shapes, places, rcond=None)[0].T
+        tilts[:, planar & (model.code == code)] = np.linalg.lstsq(shapes.T, places, rcond=None)[0].T
     return tuple(tilts)

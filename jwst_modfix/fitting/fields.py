@@ -10,7 +10,7 @@ import numpy as np
 
 from jwst_modfix.errors import MeasurementsError
 from jwst_modfix.fitting.design import legendre, list_powers
-from jwst_modfix.fitting.linear import Block, Design, LinearSystem, number_labels
+from jwst_modfix.fitting.linear import Block, Design, Information, LinearSystem, number_labels
 from jwst_modfix.fitting.measurements import PARTS, Measurements
 from jwst_modfix.table.table import FULL_FRAME
 
@@ -60,24 +60,22 @@ def tell_apart(reserved: Measurements, lower: Solution, higher: Solution) -> flo
     added, left = higher.predict(reserved) - lower.predict(reserved), reserved.mag - lower.predict(reserved)
     source = number_labels(reserved.source)[1]
     exposure = number_labels(reserved.time.astype(np.int64) * 16 + reserved.detector)[1]
-    weight = 1 / variance
-    for _ in range(2):  # again without outliers
-        freed = _take_means(np.stack([added, left]), weight, (source, exposure))
-        weight = np.where(np.abs(freed[1]) < _CLIP * np.sqrt(variance), 1 / variance, 0.0)
-    added, left = _take_means(np.stack([added, left]), weight, (source, exposure))
-    score = np.bincount(source, weight * added * left)
+    columns, weight = np.stack([added, left]), 1 / variance
+    for _ in range(3):  # the second and third time without outliers
+        added, left = _take_means(columns, weight, (source, exposure))
+        score = np.bincount(source, weight * added * left)
+        weight = np.where(np.abs(left) < _CLIP * np.sqrt(variance), 1 / variance, 0.0)
     spread = np.sqrt(np.sum(score**2))
     return float(np.sum(score) / spread) if spread > 0 else 0.0
 
 
 def _take_means(columns: np.ndarray, weight: np.ndarray, groups: tuple[np.ndarray, ...]) -> np.ndarray:
     """Subtract the weighted means of two groupings, in turn until both are 0."""
-    for _ in range(_SWEEPS):
-        for group in groups:
-            total = np.bincount(group, weight)
-            sums = np.stack([np.bincount(group, weight * column) for column in columns])
-            means = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
-            columns = columns - means[:, group]
+    for group in groups * _SWEEPS:
+        total = np.bincount(group, weight)
+        sums = np.stack([np.bincount(group, weight * column) for column in columns])
+        means = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+        columns = columns - means[:, group]
     return columns
 
 
@@ -118,8 +116,8 @@ def measure_structure(solution: Solution) -> dict[int, Structure]:
     m = solution.measurements
     if m.x is None or m.y is None:
         return {}
-    places = (np.clip(np.floor(_CELLS * (v + 0.5) / FULL_FRAME), 0, _CELLS - 1) for v in (m.x, m.y))
-    column, row = (place.astype(np.int32) for place in places)
+    edges = FULL_FRAME / _CELLS * np.arange(1, _CELLS) - 0.5
+    column, row = (np.searchsorted(edges, place, side="right").astype(np.int32) for place in (m.x, m.y))
     cell = (m.detector * _CELLS + row) * _CELLS + column
     step = max(2, len(cell) // _SAMPLE)
     halves = [_solve_cells(solution, cell, np.flatnonzero(solution.system.source % step == half)) for half in (0, 1)]
@@ -153,8 +151,7 @@ def carry_fields(solution: Solution) -> tuple[float, np.ndarray]:
     rows, powers = np.flatnonzero(solution.system.source % max(1, len(m) // _SAMPLE) == 0), list_powers(2)
     columns = _unit_fields(m.x[rows], m.y[rows])
     blocks = (Block(m.detector[rows], n * k + np.arange(n), column) for k, column in enumerate(columns))
-    system, terms, rest = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))
-    moved = system.inform(solution.weight[rows]).project(terms, rest)[0][:p]
+    moved = _extend(solution, rows, Design(tuple(blocks), n * len(powers)))[1][:p]
     return float(np.sqrt(variance)), variance / len(powers) * moved @ moved.T
 
 
@@ -164,34 +161,31 @@ def _unit_fields(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return legendre(x, y, powers) * np.sqrt([[(2 * i + 1) * (2 * j + 1)] for i, j in powers])
 
 
-def _extend(solution: Solution, rows: np.ndarray, columns: Design) -> tuple[LinearSystem, np.ndarray, np.ndarray]:
-    """Add columns to the terms, for some rows: the system, free terms and columns."""
-    system = LinearSystem(
-        solution.system.design.take(rows).beside(columns), number_labels(solution.system.source[rows])[1]
-    )
-    return system, np.flatnonzero(solution.free), len(solution.free) + np.arange(columns.n_terms)
+def _extend(solution: Solution, rows: np.ndarray, columns: Design) -> tuple[LinearSystem, np.ndarray, Information]:
+    """Add columns to the terms, for some rows: free them, find their information."""
+    source = number_labels(solution.system.source[rows])[1]
+    system = LinearSystem(solution.system.design.take(rows).beside(columns), source)
+    whole, rest = system.inform(solution.weight[rows]), len(solution.free) + np.arange(columns.n_terms)
+    freed, left = whole.project(np.flatnonzero(solution.free), rest)
+    return system, freed, Information(left, whole.gram[np.ix_(rest, rest)], least=_LEAST_SHARE)
 
 
 def _solve_cells(solution: Solution, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Solve for cells (0: not determined), their covariance and response to fields."""
     # The response has a column for each polynomial of each detector: the squares of a row add up to the mean square in
     # that cell of fields of unit rms.
-    n, weight = len(PARTS) * _CELLS**2, solution.weight[rows]
     # Cells without a measurement are left out: to find eigenvalues takes most of the time.
     seen, number = number_labels(cell[rows])
-    system, terms, cells = _extend(solution, rows, Design.of_labels(number, len(seen)))
-    score, whole = system.score(weight, solution.residual[rows]), system.inform(weight)
-    freed, information = whole.project(terms, cells)
-    root, before = whole.scale[cells], np.diag(whole.gram)[cells]
-    share, vector = np.linalg.eigh(information / np.outer(root, root))
-    kept = share > _LEAST_SHARE
-    covariance = (vector[:, kept] / share[kept]) @ vector[:, kept].T / np.outer(root, root)
+    system, freed, information = _extend(solution, rows, Design.of_labels(number, len(seen)))
+    score = freed.T @ system.score(solution.weight[rows], solution.residual[rows])
+    covariance = information.invert(np.ones(len(seen), bool))[0]
     row, column = np.divmod(np.arange(_CELLS**2), _CELLS)
     y, x = ((place + 0.5) * FULL_FRAME / _CELLS - 0.5 for place in (row, column))
     shapes = _unit_fields(x, y).T
     fields = np.kron(np.eye(len(PARTS)), shapes / np.sqrt(shapes.shape[1]))
+    n = len(fields)
     found, known, response = np.zeros(n), np.zeros((n, n)), np.zeros_like(fields)
-    found[seen] = covariance @ (freed.T @ score)
-    known[np.ix_(seen, seen)] = covariance * (before > 0)
-    response[seen] = covariance @ (information @ fields[seen])
+    found[seen] = covariance @ score
+    known[np.ix_(seen, seen)] = covariance * (np.diag(information.gram) > 0)
+    response[seen] = covariance @ (information.matrix @ fields[seen])
     return found, known, response

@@ -69,45 +69,35 @@ class Design:
         """Take some rows."""
         return Design(tuple(block.take(rows) for block in self.blocks), self.n_terms)
 
-    def _pieces(self) -> Iterator[tuple[slice, Design]]:
-        """Split the rows into pieces."""
-        pieces = list(_slice(len(self)))
-        for rows in pieces:
-            yield rows, self if len(pieces) == 1 else self.take(rows)
-
     def __matmul__(self, terms: np.ndarray) -> np.ndarray:
         """Multiply by a vector of terms."""
         total, padded = np.zeros(len(self)), np.append(terms, 0.0)  # the place -1 is that of the 0
-        for rows, piece in self._pieces() if terms.any() else ():
-            for block in piece.blocks:
+        for rows in _slice(len(self)) if terms.any() else ():
+            for block in self.take(rows).blocks:
                 total[rows] += block.times(padded[block.places][block.label])
         return total
 
     def pull(self, values: np.ndarray) -> np.ndarray:
         """Multiply the transposed design by a vector of rows."""
-        total = np.zeros(self.n_terms + 1)
-        for block in self.blocks:
-            np.add.at(total, block.places, np.bincount(block.label, block.times(values), len(block.places)))
-        return total[:-1]
+        sums = [np.bincount(block.label, block.times(values), len(block.places)) for _, block in self._ordered]
+        return np.asarray(self._terms.T @ np.concatenate(sums))
 
     def quadratic(self, matrix: np.ndarray) -> np.ndarray:
         """Compute ``d @ matrix @ d`` of each row d, for a symmetric matrix."""
         padded, found = np.pad(matrix, (0, 1)), np.zeros(len(self))
-        for rows, piece in self._pieces():
-            for i, one in enumerate(piece.blocks):
-                for j, other in enumerate(piece.blocks[: i + 1]):
+        for rows in _slice(len(self)):
+            blocks = self.take(rows).blocks
+            for i, one in enumerate(blocks):
+                for j, other in enumerate(blocks[: i + 1]):
                     entries = padded[np.ix_(one.places, other.places)][one.label, other.label]
                     found[rows] += (1 + (j < i)) * one.times(other.times(entries))
         return found
 
     def project(self, matrix: np.ndarray, n_groups: int) -> np.ndarray:
         """Compute ``D @ matrix @ D.T`` for groups D of n rows: shape (n_groups, n, n)."""
-        padded, ones, n = np.pad(matrix, (0, 1)), np.ones(len(self)), len(self.blocks)
-        columns = np.stack([b.places[b.label] for b in self.blocks], axis=1).reshape(n_groups, -1)
-        values = np.stack([b.times(ones) for b in self.blocks], axis=1).reshape(n_groups, -1)
-        entries = padded[columns[:, :, None], columns[:, None, :]] * values[:, :, None] * values[:, None, :]
-        count = len(self) // n_groups
-        return entries.reshape(n_groups, count, n, count, n).sum(axis=(2, 4))
+        rows = self.lay_out(slice(None), np.ones(len(self)), np.arange(len(self) + 1)) @ self._terms
+        dense = rows.toarray().reshape(n_groups, -1, self.n_terms)
+        return np.asarray(dense @ (rows @ matrix).reshape(dense.shape).transpose(0, 2, 1))
 
     @cached_property
     def _ordered(self) -> list[tuple[int, Block]]:
@@ -122,14 +112,17 @@ class Design:
         return sum(len(block.places) for block in self.blocks if len(block.places) <= _FEW_LABELS)
 
     @cached_property
-    def _places(self) -> np.ndarray:
-        """Column of each label of all blocks."""
-        return np.concatenate([block.places for _, block in self._ordered])
+    def _terms(self) -> sparse.csr_array:
+        """Matrix (n_labels, n_terms) that is 1 in the column of each label of all blocks."""
+        places = np.concatenate([block.places for _, block in self._ordered])
+        labels = np.flatnonzero(places >= 0)
+        entries = np.ones(len(labels)), (labels, places[labels])
+        return sparse.coo_array(entries, shape=(len(places), self.n_terms)).tocsr()
 
     def gram(self, weight: np.ndarray, other: Design | None = None) -> np.ndarray:
         """Multiply the transposed design by weighted rows of itself or of another one."""
         its = other or self
-        total = np.zeros((len(self._places), len(its._places)))
+        total = np.zeros((self._terms.shape[0], its._terms.shape[0]))
         for rows in _slice(len(self)):
             codes: dict[tuple[int, int], np.ndarray] = {}
             for start, one in self._ordered:
@@ -139,9 +132,6 @@ class Design:
                         continue
                     m, entries = len(two.places), two.take(rows).times(pulled)
                     part = total[start : start + n, first : first + m]
-                    if n == m == 1:
-                        part += entries.sum()
-                        continue
                     if one.label is two.label:
                         np.fill_diagonal(part, np.diag(part) + np.bincount(one.label[rows], entries, n))
                         continue
@@ -151,48 +141,22 @@ class Design:
                     part += np.bincount(codes[key], entries, n * m).reshape(n, m)
         if other is None:
             total += np.triu(total, 1).T
-        return self._collect(total, its)
+        return np.asarray(self._terms.T @ total @ its._terms)
 
-    def sums(
-        self, rows: slice | np.ndarray, weight: np.ndarray, source: np.ndarray, n: int
-    ) -> tuple[np.ndarray, sparse.csr_array | None]:
-        """Sum weighted rows, ordered by source, over each source: few labels dense."""
-        # Sparse sums of many labels take time even where there is none of these.
-        few, many = np.empty((n, self._few)), []
-        for start, block in self._ordered:
-            mine, k = block.take(rows), len(block.places)
-            if start < self._few:
-                code = source if k == 1 else source * k + mine.label
-                few[:, start : start + k] = np.bincount(code, mine.times(weight), n * k).reshape(n, k)
-            else:
-                many.append((start - self._few, mine))
-        if not many:
-            return few, None
-        return few, _lay_out(many, weight, np.searchsorted(source, np.arange(n + 1)), len(self._places) - self._few)
-
-    def _collect(self, total: np.ndarray, other: Design) -> np.ndarray:
-        """Make the matrix of terms from that of labels."""
-        rows = np.zeros((self.n_terms + 1, total.shape[1]))
-        np.add.at(rows, self._places, total)
-        found = np.zeros((other.n_terms + 1, self.n_terms + 1))
-        np.add.at(found, other._places, rows.T)
-        return found.T[:-1, :-1]
+    def lay_out(self, rows: slice | np.ndarray, weight: np.ndarray, edges: np.ndarray) -> sparse.csr_array:
+        """Lay out weighted rows by label; sum those from one edge to the next."""
+        shape = len(weight), len(self._ordered)
+        columns, values = np.empty(shape, np.int32), np.empty(shape)
+        for number, (start, block) in enumerate(self._ordered):
+            mine = block.take(rows)
+            columns[:, number], values[:, number] = mine.label + np.int32(start), mine.times(weight)
+        data = values.ravel(), columns.ravel(), edges * shape[1]
+        return sparse.csr_array(data, shape=(len(edges) - 1, self._terms.shape[0]))
 
 
-def _lay_out(blocks: list[tuple[int, Block]], weight: np.ndarray, edges: np.ndarray, n_labels: int) -> sparse.csr_array:
-    """Lay out weighted sparse rows of blocks; rows between two edges become one row."""
-    shape = len(weight), len(blocks)
-    columns, values = np.empty(shape, np.int32), np.empty(shape)
-    for number, (start, block) in enumerate(blocks):
-        columns[:, number], values[:, number] = block.label + np.int32(start), block.times(weight)
-    data = values.ravel(), columns.ravel(), edges * len(blocks)
-    return sparse.csr_array(data, shape=(len(edges) - 1, n_labels))
-
-
-def _slice(n: int) -> Iterator[slice]:
+def _slice(n: int) -> list[slice]:
     """Split n rows into pieces."""
-    for start in range(0, n, _PIECE):
-        yield slice(start, min(start + _PIECE, n))
+    return [slice(start, start + _PIECE) for start in range(0, n, _PIECE)]
 
 
 def number_labels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -213,6 +177,7 @@ class Information:
 
     matrix: np.ndarray  # (n_terms, n_terms), magnitudes of sources eliminated
     gram: np.ndarray  # (n_terms, n_terms), before that
+    least: float = NULL_SHARE  # share of a combination below which it counts as undetermined
     _last: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list, repr=False)
 
     def __add__(self, other: Information) -> Information:
@@ -232,24 +197,24 @@ class Information:
             return self._last[0][1:]
         here, root = np.ix_(free, free), self.scale[free]
         eigenvalue, vector = np.linalg.eigh(self.matrix[here] / np.outer(root, root))
-        kept, inverse = eigenvalue > NULL_SHARE, np.zeros_like(self.matrix)
+        kept, inverse = eigenvalue > self.least, np.zeros_like(self.matrix)
         inverse[here] = (vector[:, kept] / eigenvalue[kept]) @ vector[:, kept].T / np.outer(root, root)
         null = np.zeros((len(self.matrix), np.count_nonzero(~kept)))
         null[free] = vector[:, ~kept] / root[:, None]
         self._last[:] = [(free.copy(), inverse, null)]
         return inverse, null
 
-    def touches(self, contrasts: np.ndarray, null: np.ndarray) -> np.ndarray:
+    def lacks(self, free: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
         """Test which combinations are undetermined: they have a part in the null space."""
+        null = self.invert(free)[1]
         size = np.linalg.norm(contrasts / self.scale, axis=1)
         return np.linalg.norm(contrasts @ null, axis=1) > np.sqrt(NULL_SHARE) * np.where(size > 0, size, 1.0)
 
     def errors(self, free: np.ndarray, contrasts: np.ndarray) -> np.ndarray | None:
         """Compute errors of combinations of terms; None where one is not determined."""
-        inverse, null = self.invert(free)
-        if self.touches(contrasts, null).any():
+        if self.lacks(free, contrasts).any():
             return None
-        return np.asarray(np.sqrt(np.sum((contrasts @ inverse) * contrasts, axis=1)))
+        return np.asarray(np.sqrt(np.sum((contrasts @ self.invert(free)[0]) * contrasts, axis=1)))
 
     def project(self, held: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Free the rest of some terms: combinations, (n_terms, n_rest); information left."""
@@ -300,49 +265,43 @@ class LinearSystem:
         """Sum values over each source; count its rows without values."""
         return np.bincount(self.source, values, self.n_sources)
 
-    def _sum_pieces(
-        self, design: Design, weight: np.ndarray, factor: np.ndarray | None = None
-    ) -> Iterator[tuple[np.ndarray, sparse.csr_array | None]]:
-        """Sum a design's weighted rows over sources, times a factor, in ranges."""
+    def _sum_pieces(self, design: Design, weight: np.ndarray) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+        """Sum a design's weighted rows over sources, in ranges: few labels dense."""
         order, edges = self._order
         first = 0
         while first < self.n_sources:
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
             rows = slice(edges[first], edges[last]) if order is None else order[edges[first] : edges[last]]
-            source, own = self.source[rows] - first, weight[rows]
-            yield design.sums(rows, own if factor is None else own * factor[first:last][source], source, last - first)
+            every = design.lay_out(rows, weight[rows], edges[first : last + 1] - edges[first])
+            yield every[:, : design._few].toarray(), every[:, design._few :]
             first = last
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
         """Sum ``factor * s.T @ s`` over sources, with s (or ``t``) sums of weighted rows."""
-        its, root = other or self.design, np.sqrt(factor)
-        few, total = self.design._few, np.zeros((len(self.design._places), len(its._places)))
-        mine = self._sum_pieces(self.design, weight, root)
-        pairs = zip(mine, self._sum_pieces(other, weight, root), strict=True) if other else ((s, s) for s in mine)
+        its, weight = other or self.design, weight * np.sqrt(factor)[self.source]
+        few, total = self.design._few, np.zeros((self.design._terms.shape[0], its._terms.shape[0]))
+        mine = self._sum_pieces(self.design, weight)
+        pairs = zip(mine, self._sum_pieces(other, weight), strict=True) if other else ((s, s) for s in mine)
         for one, two in pairs:
             total[:few, : its._few] += one[0].T @ two[0]
-            if one[1] is not None:
-                total[few:, : its._few] += one[1].T @ two[0]
-            if one[1] is not None and two[1] is not None:
-                total[few:, its._few :] += (one[1].T @ two[1]).toarray()
-            if two[1] is not None and other is not None:
+            total[few:, : its._few] += one[1].T @ two[0]
+            total[few:, its._few :] += (one[1].T @ two[1]).toarray()
+            if other is not None:
                 total[:few, its._few :] += (two[1].T @ one[0]).T
         if other is None:
             total[:few, few:] = total[few:, :few].T
-        return self.design._collect(total, its)
+        return np.asarray(self.design._terms.T @ total @ its._terms)
 
     def count_sources(self, weight: np.ndarray) -> np.ndarray:
         """Count the sources that have a part in each term."""
-        counts, found = np.zeros(len(self.design._places)), np.zeros(self.design.n_terms + 1, dtype=int)
+        counts = np.zeros(self.design._terms.shape[0])
         # Each entry counts as 1, as those of one source may add up to 0.
         present = (replace(b, value=None if b.value is None else b.value != 0) for b in self.design.blocks)
         for few, many in self._sum_pieces(Design(tuple(present), self.design.n_terms), weight):
-            counts[: self.design._few] += (few != 0).sum(axis=0)
-            if many is not None:
-                many.sum_duplicates()
-                counts[self.design._few :] += np.bincount(many.indices, many.data != 0, many.shape[1])
-        np.add.at(found, self.design._places, counts.astype(int))
-        return found[:-1]
+            many.sum_duplicates()
+            own = np.bincount(many.indices, many.data != 0, many.shape[1])
+            counts += np.concatenate([(few != 0).sum(axis=0), own])
+        return np.asarray((self.design._terms.T @ counts).astype(int))
 
     def source_mean(self, weight: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Average over each source with weights, to estimate M; 0 without M in the model."""
@@ -378,10 +337,7 @@ class LinearSystem:
 
     def kept_share(self, weight: np.ndarray) -> np.ndarray:
         """Find the root of the share of variance kept without the mean of the source."""
-        if not self.eliminate:
-            return np.ones(len(weight))
-        total = self.per_source(weight)[self.source]
-        share = np.divide(weight, total, out=np.ones_like(weight), where=total > 0)
+        share = weight * self.mean_variance(weight)[self.source]
         return np.sqrt(np.maximum(1 - share, 1e-6))
 
     def effective_sources(self, weight: np.ndarray, influences: np.ndarray) -> np.ndarray:

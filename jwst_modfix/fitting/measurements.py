@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -37,17 +37,16 @@ DIRECTION = 90.0
 # Ma et al. (2023), Eq. 9-10: Delta = g (u_j - u_i) = 2 g d, thus k = 2 g and one exposure carries half of k.
 EXPOSURE_SHARE = 0.5
 
-_INTEGERS = ("source", "exposure", "epoch")
-_COUNTS = (*_INTEGERS, "time")
-_LABELS = ("array", "module")
-_FLOATS = ("mag", "mag_error", "V2", "V3")
-_OPTIONAL = ("x", "y", "RA", "Dec", "time", "colour")
+# Columns that are not real numbers.
+_TYPES: dict[str, type] = {"array": str, "module": str, "reserved": bool}
+_TYPES |= dict.fromkeys(("source", "exposure", "epoch", "time"), int)
 # Other names of columns of a table, and the units that a column may have.
 _ALIASES = {"mag_error": "mag_err", "V2": "v2", "V3": "v3", "RA": "ra", "Dec": "dec"}
-_MAGNITUDES, _ANGLES, _PIXELS = ("mag", "mag(AB)"), ("deg",), ("pix", "pixel")
-_UNITS = {"mag": _MAGNITUDES, "mag_error": _MAGNITUDES, "V2": ("arcsec",), "V3": ("arcsec",)}
+_UNITS: dict[str, tuple[str, ...]] = dict.fromkeys(("mag", "mag_error", "colour"), ("mag", "mag(AB)"))
+_UNITS |= dict.fromkeys("xy", ("pix", "pixel"))
+_UNITS |= dict.fromkeys(("V2", "V3"), ("arcsec",)) | dict.fromkeys(("RA", "Dec"), ("deg",))
+_BAND = ("filter", "pupil")
 _MAGNITUDE_LIMITS = (-10.0, 50.0)  # catalogues have 99 or -99 where there is no magnitude
-_UNITS |= {"colour": _MAGNITUDES, "x": _PIXELS, "y": _PIXELS, "RA": _ANGLES, "Dec": _ANGLES}
 
 
 def focal_plane_coordinate(
@@ -121,7 +120,7 @@ class Measurements:
             object.__setattr__(self, "time", _number_exposures(self.exposure, self.epoch))
         if len(set(lengths.values())) > 1:
             raise MeasurementsError(f"{self.place}: columns must have one length; got {lengths}")
-        for name in [name for name in (*_FLOATS, *_OPTIONAL) if name in lengths]:
+        for name in [name for name in lengths if name not in _TYPES]:
             bad = np.flatnonzero(~np.isfinite(getattr(self, name)))
             if len(bad):
                 raise MeasurementsError(
@@ -139,15 +138,11 @@ class Measurements:
             value = self.mag_error[row]
             raise MeasurementsError(f"{self.place}: mag_error must be positive; row {row} has {value:g}")
         _ = self.detector
-        self._check_times()
-
-    def _check_times(self) -> None:
-        """Refuse a time that is in two epochs: it would have one term for both."""
-        row = _find_mixed(self.time, self.epoch)
-        if row is not None:
-            epochs = np.unique(self.epoch[self.time == self.time[row]])
+        # A time that is in two epochs would have one term for both.
+        if (mixed := _find_mixed(self.time, self.epoch)) is not None:
+            epochs = np.unique(self.epoch[self.time == self.time[mixed]])
             raise MeasurementsError(
-                f"{self.place}: time {self.time[row]} is in epochs {epochs[0]} and {epochs[1]}; each exposure has a"
+                f"{self.place}: time {self.time[mixed]} is in epochs {epochs[0]} and {epochs[1]}; each exposure has a"
                 " time of its own"
             )
 
@@ -193,10 +188,9 @@ class Measurements:
             raise MeasurementsError(f"measurements must be an astropy table, got {type(table).__name__}")
         if not (is_finite(least_error) and least_error >= 0):
             raise MeasurementsError(f"least_error must be a number of at least 0, got {least_error!r}")
-        names = (*_INTEGERS, *_LABELS, *_FLOATS)
-        known = {name: (_ALIASES.get(name), name) for name in (*names, *_OPTIONAL)}
+        known = {f.name: (_ALIASES.get(f.name), f.name) for f in fields(cls) if f.name not in ("reserved", *_BAND)}
         found = {name: alias for name, both in known.items() for alias in both if alias in table.colnames}
-        missing = [name for name in names if name not in found]
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in found]
         if missing:
             raise MeasurementsError(
                 f"table of measurements: no column {', '.join(missing)}; it has {', '.join(table.colnames)}"
@@ -208,7 +202,13 @@ class Measurements:
             if name in table.colnames:
                 labels = np.asarray(table[name], dtype=str)
                 keep &= True if wanted is None else labels == wanted
-                band[name] = _only(name, np.unique(labels[keep])) if wanted is None else wanted
+                there = np.unique(labels[keep])
+                if wanted is None and len(there) > 1:
+                    raise MeasurementsError(
+                        f"table of measurements: {len(there)} values of {name} ({', '.join(there)}); choose one with"
+                        f" {name}="
+                    )
+                band[name] = str(there[0]) if wanted is None and len(there) else wanted
         columns = {name: _read_column(table[alias], name, keep) for name, alias in found.items()}
         if columns["epoch"].dtype.kind in "SUO":
             _, first, number = np.unique(columns["epoch"], return_index=True, return_inverse=True)
@@ -232,7 +232,7 @@ class Measurements:
         from astropy.table import Table
 
         columns = {name: getattr(self, name) for name in self._columns()}
-        columns |= {name: np.full(len(self), getattr(self, name)) for name in ("filter", "pupil")}
+        columns |= {name: np.full(len(self), getattr(self, name)) for name in _BAND}
         return Table(columns, units={name: allowed[0] for name, allowed in _UNITS.items() if name in columns})
 
     @property
@@ -246,7 +246,7 @@ class Measurements:
         return f"measurements in {self.band}"
 
     def _columns(self) -> list[str]:
-        names = [f.name for f in fields(self) if f.name not in ("filter", "pupil")]
+        names = (f.name for f in fields(self) if f.name not in _BAND)
         return [name for name in names if getattr(self, name) is not None]
 
     @cached_property
@@ -282,15 +282,6 @@ class Measurements:
             return self
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in self._columns()}
         return replace(self, **columns)
-
-
-def _only(name: str, there: np.ndarray) -> str | None:
-    """Take the only filter or pupil of a table."""
-    if len(there) > 1:
-        raise MeasurementsError(
-            f"table of measurements: {len(there)} values of {name} ({', '.join(there)}); choose one with {name}="
-        )
-    return str(there[0]) if len(there) else None
 
 
 def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
@@ -343,7 +334,7 @@ def _find_mixed(time: np.ndarray, epoch: np.ndarray) -> int | None:
 
 def _column(name: str, values: ArrayLike, place: str) -> np.ndarray:
     """Read one column as a one-dimensional array of its type."""
-    kind: type = int if name in _COUNTS else bool if name == "reserved" else str if name in _LABELS else float
+    kind: type = _TYPES.get(name, float)
     values = np.asarray(values)
     if values.ndim != 1:
         raise MeasurementsError(f"{place}: {name} must have one dimension; got {values.ndim}")

@@ -75,11 +75,16 @@ def solve_pairs(measurements, *, fit_slope="long", time_term="fit"):
         pairs = tuple(pair for i, j in epochs if (pair := _patch_pair(mine, i, j)) is not None)
         if not pairs:
             continue
-        columns = _list_columns(pairs, array in SLOPE_ARRAYS[fit_slope], time_term == "fit")
         number = number_labels(np.concatenate([pair.source for pair in pairs]))[1]
-        system = LinearSystem(Design.of_columns(list(columns.values())), number, eliminate=False)
-        if (inflation := _inflation(system)) < MAX_INFLATION:
-            found[array] = _fit(pairs, tuple(columns), system)
+        columns = _list_columns(pairs, array in SLOPE_ARRAYS[fit_slope], time_term == "fit")
+        system = LinearSystem(Design.of_columns([column for column, _ in columns.values()]), number, eliminate=False)
+        information = system.inform(np.ones(len(number)))
+        inverse, null = information.invert(np.ones(len(columns), bool))
+        # The variance of the offset over that with all else known.
+        inflation = np.inf if null.size else float(inverse[0, 0] * information.matrix[0, 0])
+        if inflation < MAX_INFLATION:
+            start = np.array([first for _, first in columns.values()])
+            found[array] = _fit(pairs, tuple(columns), system, start)
         else:
             warnings.warn(
                 f"{place}: array {array}: offset and slope are not separable in these patches: the variance is"
@@ -135,24 +140,16 @@ def _patch_pair(visits, i, j):
 
 
 def _list_columns(pairs, sloped, timed):
-    """List the columns of Eq. 9-10 for all patches at once, by name."""
-    columns = {"offset": np.concatenate([pair.sign for pair in pairs])}
-    if sloped:
-        columns["slope"] = np.concatenate([pair.d for pair in pairs])
+    """List the columns of Eq. 9-10 by name, with robust starts from Eq. 7-8."""
+    sign, d = (np.concatenate([getattr(pair, name) for pair in pairs]) for name in ("sign", "d"))
+    columns = {"offset": (sign, np.median([pair.offset for pair in pairs]))} | ({"slope": (d, 0.0)} if sloped else {})
     for pair in pairs if timed else ():
-        own = [np.full(len(other.d), float(other is pair)) for other in pairs]
-        columns[f"time[{pair.epochs[0]}-{pair.epochs[1]}]"] = np.concatenate(own)
+        own = np.concatenate([np.full(len(other.d), float(other is pair)) for other in pairs])
+        columns[f"time[{pair.epochs[0]}-{pair.epochs[1]}]"] = own, pair.time
     return columns
 
 
-def _inflation(system):
-    """Compute the variance of the offset over that with all else known, or inf."""
-    information = system.inform(np.ones(len(system.source)))
-    inverse, null = information.invert(np.ones(system.design.n_terms, bool))
-    return np.inf if null.size else float(inverse[0, 0] * information.matrix[0, 0])
-
-
-def _fit(pairs, names, system):
+def _fit(pairs, names, system, start):
     """Fit Eq. 9-10 to all patches together; the scale is the MAD of the residuals."""
     y = np.concatenate([pair.difference for pair in pairs])
     n, p = len(y), len(names)
@@ -164,15 +161,11 @@ def _fit(pairs, names, system):
     problem = robust.HuberProblem(
         system=system, free=np.ones(p, bool), y=y, error=np.ones(n), find_scale=find_scale, limit=_OUTLIER_SIGMA
     )
-    # The medians of Eq. 7-8 are a robust start.
-    medians = {"offset": np.median([pair.offset for pair in pairs])}
-    medians |= {f"time[{pair.epochs[0]}-{pair.epochs[1]}]": pair.time for pair in pairs}
-    start = np.array([medians.get(name, 0.0) for name in names])
     used = np.ones(n, bool)
     first = robust.start_huber(problem, used, start, find_scale(y - system.design @ start, used, p)[1])
     fit = robust.solve_huber(problem, used, first)
     # As in the network's solution, errors are those of Student's t, with the degrees of freedom that are left.
-    effective = system.effective_sources(fit.derivative, problem.invert(fit.derivative))
+    effective = system.effective_sources(fit.derivative, problem.invert(fit.derivative)[0])
     factor = robust.student_factor(effective - p + 1)
     covariance = robust.sandwich(problem, fit) * np.outer(factor, factor)
     return PairSolution(pairs, names, fit.values, covariance, system.n_sources)

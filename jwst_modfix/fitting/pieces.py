@@ -28,32 +28,31 @@ def add_pieces(solution: Solution, pieces: Iterable[Measurements]) -> Solution:
     terms are determined, the scatter and the links are those of the solution; a piece has whole sources.
     """
     model, free, system = solution.model, solution.free, solution.system
-    n, information = solution.n_measurements, system.inform(solution.derivative)
+    information = system.inform(solution.derivative)
     inverse = information.invert(free)[0]
     # Of the sandwich, which the covariance is.
     scatter = information.matrix @ solution.covariance @ information.matrix
-    score, counts = np.zeros(len(free)), np.zeros(3, int)
+    score, n_used, n_sources, n_unknown = np.zeros(len(free)), solution.n_measurements, solution.n_sources, 0
     for piece in pieces:
         known = model.knows(piece) & np.isin(piece.time, model.times) & ~piece.reserved
         m = piece.select(known)
-        counts[2] += np.count_nonzero(~(known | piece.reserved))
+        n_unknown += np.count_nonzero(~(known | piece.reserved))
         if not len(m):
             continue
         own, weight, pull, used = _settle_piece(solution, m)
         information, score = information + own.inform(weight), score + own.design.pull(pull)
         # The leverage of a source is less than with the sample alone.
         scatter += own.source_products(correct_leverage(own, weight, inverse, pull), np.ones(own.n_sources))
-        counts[:2] += used, own.n_sources
+        n_used, n_sources = n_used + used, n_sources + own.n_sources
     inverse = information.invert(free)[0]
     step = inverse @ score
     _refuse_large(solution, step)
     words = (
-        f"values and errors are from {count_nouns(int(n + counts[0]), 'measurement')} of "
-        f"{count_nouns(int(solution.n_sources + counts[1]), 'source')} in pieces; counts, links, scatter, structure "
-        "and what is determined are of the sample above"
+        f"values and errors are from {count_nouns(n_used, 'measurement')} of {count_nouns(n_sources, 'source')} in"
+        " pieces; counts, links, scatter, structure and what is determined are of the sample above"
     )
-    if counts[2]:
-        words += f"; {count_nouns(int(counts[2]), 'measurement')} of detectors or exposures without it are left out"
+    if n_unknown:
+        words += f"; {count_nouns(n_unknown, 'measurement')} of detectors or exposures without it are left out"
     return replace(
         solution, values=solution.values + step, covariance=inverse @ scatter @ inverse,
         remarks=(*solution.remarks, words),

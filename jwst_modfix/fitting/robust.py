@@ -1,7 +1,7 @@
 """Huber's estimator and the robust fit: scatter, outliers, variable sources."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -79,14 +79,13 @@ class HuberProblem:
     # quadrature [mag], and the factor of both.
     find_scale: Callable[[np.ndarray, np.ndarray, int], tuple[float, float]]
     robust: bool = True
-    rescale: bool = True  # False: one step, with the errors as given
     limit: float = np.inf  # sigmas beyond which a residual has no weight
 
     def invert(self, weight):
-        """Invert for the free terms; combinations without information keep their value."""
+        """Invert for the free terms; find a basis of their null space."""
         if not self.free.any():
-            return np.zeros(2 * self.free.shape)
-        return self.system.inform(weight).invert(self.free)[0]
+            return np.zeros(2 * self.free.shape), np.zeros((len(self.free), 0))
+        return self.system.inform(weight).invert(self.free)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,24 +124,19 @@ def solve_huber(problem, used, fit):
     # At a start from 0 the first residuals contain the terms themselves, and give no weights.
     robust = problem.robust and (fit.values.any() or fit.iterations > 0)
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
-    matrix_scale, inverse = fit.scale, problem.invert(fit.base)
+    matrix_scale, enough = np.inf, 1 if problem.free.any() else _SWEEPS
     for _ in range(_MAX_ITERATIONS):
-        before, scale_before = fit.values, fit.scale
-        values = before + inverse @ system.score(fit.weight, fit.residual)
-        residual = system.residual(fit.weight, problem.y, values)
-        scale = problem.find_scale(residual / fit.kept, used, np.count_nonzero(problem.free))
-        fit = replace(fit, values=values, residual=residual, iterations=fit.iterations + 1)
-        fit = _rescale(problem, used, fit, *scale, problem.robust)
-        change = np.abs(fit.values - before)
-        settled = abs(fit.scale - scale_before) <= _TOLERANCE * scale_before
-        error = np.sqrt(np.maximum(np.diag(inverse), 0))
-        enough = 1 if problem.free.any() else _SWEEPS
-        if fit.iterations > enough and settled and (change <= _TOLERANCE * error + _ROUNDING).all():
-            break
-        if not (problem.robust or problem.rescale):
-            break
         if abs(fit.scale / matrix_scale - 1) > _STALE:
-            matrix_scale, inverse = fit.scale, problem.invert(fit.base)
+            matrix_scale, inverse = fit.scale, problem.invert(fit.base)[0]
+        step, before = inverse @ system.score(fit.weight, fit.residual), fit.scale
+        residual = system.residual(fit.weight, problem.y, fit.values + step)
+        scale = problem.find_scale(residual / fit.kept, used, np.count_nonzero(problem.free))
+        fit = replace(fit, values=fit.values + step, residual=residual, iterations=fit.iterations + 1)
+        fit = _rescale(problem, used, fit, *scale, problem.robust)
+        settled = abs(fit.scale - before) <= _TOLERANCE * before
+        settled &= (np.abs(step) <= _TOLERANCE * np.sqrt(np.maximum(np.diag(inverse), 0)) + _ROUNDING).all()
+        if settled and fit.iterations > enough:
+            break
     return fit
 
 
@@ -164,16 +158,13 @@ def _rescale(problem, used, fit, sigma_int, error_scale, robust):
     )  # fmt: skip
 
 
-def sandwich(problem, fit, as_given=False):
+def sandwich(problem, fit):
     """Compute the sandwich covariance over sources (Huber 1967) of the free terms.
 
     ``H^-1 (sum U U^T) H^-1`` with the scores U of the sources holds for correlated residuals of one source as well.
     Residuals of a source that determines a term are too small: they are corrected for the leverage of the source.
-    ``as_given``: H^-1, where the errors are known.
     """
-    system, inverse = problem.system, problem.invert(fit.derivative)
-    if as_given:
-        return inverse
+    system, inverse = problem.system, problem.invert(fit.derivative)[0]
     score = correct_leverage(system, fit.derivative, inverse, fit.weight * fit.residual)
     return inverse @ system.source_products(score, np.ones(system.n_sources)) @ inverse
 
@@ -185,17 +176,17 @@ def correct_leverage(system: LinearSystem, weight: np.ndarray, covariance: np.nd
     # At most: without what the sources' magnitudes take.
     trace = system.per_source(weight * system.design.quadratic(covariance))
     corrected = score.copy()
-    large, counts = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None)
+    large, counts, n_terms = np.flatnonzero(trace > _SMALL_LEVERAGE), system.per_source(None), len(covariance)
+    variance = system.mean_variance(weight)
     for count in np.unique(counts[large]).tolist():
         same = large[counts[large] == count]
-        for first in range(0, len(same), step := max(_ELEMENTS // (count * len(system.design.blocks)) ** 2, 1)):
-            rows = system.find_rows(same[first : first + step]).reshape(-1, count)
+        for first in range(0, len(same), step := max(_ELEMENTS // (count * max(count, n_terms)), 1)):
+            sources = same[first : first + step]
+            rows = system.find_rows(sources).reshape(-1, count)
             own, root = weight[rows], np.sqrt(weight[rows])
             matrix = system.design.take(rows.ravel()).project(covariance, len(rows))
-            if system.eliminate:
-                total = own.sum(axis=1, keepdims=True)
-                away = np.eye(count) - (own / np.where(total > 0, total, 1.0))[:, None, :]
-                matrix = away @ matrix @ away.transpose(0, 2, 1)
+            away = np.eye(count) - (own * variance[sources, None])[:, None, :]
+            matrix = away @ matrix @ away.transpose(0, 2, 1)
             value, vector = np.linalg.eigh(root[:, :, None] * matrix * root[:, None, :])
             freed = np.divide(score[rows], root, out=np.zeros_like(root), where=root > 0)[..., None]
             freed = vector.transpose(0, 2, 1) @ freed / np.sqrt(1 - np.clip(value, 0.0, _MAX_LEVERAGE))[..., None]
@@ -220,36 +211,36 @@ def fit_robust(
     # The scatter sigma_int is added in quadrature so that robust reduced chi-square is 1. Rejected are: a measurement
     # beyond 5 sigma; a whole source with two such measurements (and more than a tenth of all), or whose epochs
     # scatter with a chi-square that chance exceeds once in 10^4.
-    problem, fit, rejected = settle(system, free, measurements, robust=robust, scatter=scatter, start=start)
+    known = None if scatter else (0.0, 1.0)
+    problem, fit, rejected = settle(system, free, measurements, robust=robust, scale=known, start=start)
     chi2_used = float(np.sum(fit.base * fit.residual**2))
-    covariance = sandwich(problem, fit, as_given=not (robust or scatter))
+    covariance = sandwich(problem, fit) if robust or scatter else problem.invert(fit.derivative)[0]
     fit = replace(fit, residual=_residual(problem, fit, 1 / (problem.error**2 + fit.sigma_int**2)))
     return RobustFit(**vars(fit), covariance=covariance, rejected=rejected, chi2=chi2_used)
 
 
 def settle(
-    system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True, scatter: bool = True,
-    start: RobustFit | None = None, scale: tuple[float, float] | None = None,
+    system: LinearSystem, free: np.ndarray, measurements: Measurements, *, robust: bool = True,
+    scale: tuple[float, float] | None = None, start: RobustFit | None = None,
 ) -> tuple[HuberProblem, HuberFit, np.ndarray]:  # fmt: skip
     """Iterate terms, weights and rejections; ``scale``: known scatter, error factor."""
     error = measurements.mag_error
 
     def find_scale(residual, used, n_terms):
-        if scale is not None or not scatter:
-            return scale or (0.0, 1.0)
+        if scale is not None:
+            return scale
         freedom = np.count_nonzero(used) - np.count_nonzero(system.per_source(used))
         return _find_scatter(residual, error, used, max(1 - n_terms / max(freedom, 1), 0.2))
 
     problem = HuberProblem(
-        system=system, free=free, y=measurements.mag, error=error, find_scale=find_scale,
-        robust=robust, rescale=scatter,
-    )  # fmt: skip
+        system=system, free=free, y=measurements.mag, error=error, find_scale=find_scale, robust=robust
+    )
     # A source measured once has no information on the terms.
     rejected = np.where(system.per_source(None)[system.source] < 2, SINGLE, USED).astype(np.int8)
     fit = start_huber(problem, rejected == USED)
     if start is not None:
-        known = {field.name: getattr(start, field.name) for field in fields(HuberFit)}
-        rejected, fit = start.rejected, HuberFit(**known | {"values": fit.values})
+        names = ("residual", "sigma_int", "error_scale", "iterations")
+        rejected, fit = start.rejected, replace(fit, **{name: getattr(start, name) for name in names})
     fit = solve_huber(problem, rejected == USED, fit)
     for _ in range(_MAX_ROUNDS if robust else 0):
         found = _reject(problem, fit, rejected, measurements.epoch)
@@ -310,9 +301,7 @@ def _find_links(problem, weight, used):
     # If one of few sources varies, a fit can follow it and reject the others. They stay: Huber's weights decide.
     system = problem.system
     found = np.zeros(system.n_sources, dtype=bool)
-    if not problem.free.any():
-        return found
-    for direction in system.inform(weight * used).invert(problem.free)[1].T:
+    for direction in problem.invert(weight * used)[1].T:
         pull, whole = system.residual(weight, 0.0, direction), np.sum(weight * (system.design @ direction) ** 2)
         found |= system.per_source(weight * pull**2) > _INFORMED * whole
     return found

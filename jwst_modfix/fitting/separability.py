@@ -1,5 +1,6 @@
 """Which terms the pointings determine, and how well: before any magnitude enters."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -45,17 +46,13 @@ class LinkReport:
         groups = dict(zip(self.codes, self.detector_group.tolist(), strict=True))
         return np.array([groups.get(code, -1) for code in codes.tolist()], dtype=int)
 
-    def between(self, codes: tuple[int, ...]) -> int:
-        """Count the sources that all of two detectors measured."""
-        return int(self.shared[tuple(map(self.codes.index, codes))]) if set(codes) <= set(self.codes) else 0
-
     def sentences(self):
         """List in words what is not linked."""
         alone = np.flatnonzero(self.shared.sum(axis=1) == np.diag(self.shared))
         words = "array {} module {} has no common source with any other"
         found = [words.format(*PARTS[self.codes[i]]) for i in alone]
-        for group in range(1, int(self.epoch_group.max(initial=0)) + 1):
-            members = [str(e) for e, g in zip(self.epochs, self.epoch_group, strict=True) if g == group]
+        for group in np.unique(self.epoch_group)[1:]:
+            members = np.array(self.epochs)[self.epoch_group == group].astype(str)
             noun, verb = ("epoch", "has") if len(members) == 1 else ("epochs", "have")
             found.append(f"{noun} {', '.join(members)} {verb} no common source with epoch {self.epochs[0]}")
         return found
@@ -63,28 +60,20 @@ class LinkReport:
 
 def count_links(measurements: Measurements) -> LinkReport:
     """Count the sources that detectors and epochs share."""
-    source = number_labels(measurements.source)[1]
-    detectors, detector = number_labels(measurements.detector)
-    epochs, epoch = number_labels(measurements.epoch)
-    shared, shared_epochs = _shared(source, detector), _shared(source, epoch)
+    sources, source = number_labels(measurements.source)
+    found = []
+    for values in (measurements.detector, measurements.epoch):
+        labels, number = number_labels(values)
+        shape = len(sources), len(labels)
+        seen = sparse.coo_array((np.ones(len(source), dtype=np.int64), (source, number)), shape=shape).tocsr()
+        seen.data[:] = 1
+        shared = (seen.T @ seen).toarray()
+        found.append((tuple(labels.tolist()), shared, connected_components(shared, directed=False)[1]))
+    (codes, shared, detector_group), (epochs, shared_epochs, epoch_group) = found
     return LinkReport(
-        codes=tuple(detectors.tolist()),
-        shared=shared,
-        epochs=tuple(int(e) for e in epochs),
-        shared_epochs=shared_epochs,
-        detector_group=connected_components(shared, directed=False)[1],
-        epoch_group=connected_components(shared_epochs, directed=False)[1],
-        repeated=int(np.count_nonzero(np.bincount(source) > 1)),
-        n_sources=int(source.max(initial=-1)) + 1,
-    )
-
-
-def _shared(source, label):
-    """Count the sources that each pair of labels shares."""
-    shape = (int(source.max(initial=-1)) + 1, int(label.max(initial=-1)) + 1)
-    seen = sparse.coo_array((np.ones(len(source), dtype=np.int64), (source, label)), shape=shape).tocsr()
-    seen.data[:] = 1
-    return (seen.T @ seen).toarray()
+        codes=codes, shared=shared, detector_group=detector_group, epochs=epochs, shared_epochs=shared_epochs,
+        epoch_group=epoch_group, repeated=int(np.count_nonzero(np.bincount(source) > 1)), n_sources=len(sources),
+    )  # fmt: skip
 
 
 def count_weakest_links(
@@ -94,11 +83,10 @@ def count_weakest_links(
     # Two sets of detectors, with one of the pair in each, are linked by the sources that were measured on both sides.
     # Of all such sets, those with the fewest sources limit the accuracy of the difference. There are at most 512.
     source, detector = number_labels(measurements.source)[1], measurements.detector
-    seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in np.unique(detector))
+    codes = np.unique(detector).tolist()
+    seen = sum((np.bincount(source, used & (detector == d)) > 0).astype(int) << d for d in codes)
     patterns, counts = np.unique(seen, return_counts=True)
-    sides = np.array([0])
-    for d in np.unique(detector).tolist():
-        sides = np.concatenate([sides, sides | 1 << d])
+    sides = np.unique(np.arange(1 << len(PARTS)) & sum(1 << d for d in codes))
     crossing = ((sides[:, None] & patterns) > 0) & ((~sides[:, None] & patterns) > 0)
     linked, found = crossing @ counts, {}
     for name, (one, other) in pairs.items():
@@ -112,8 +100,7 @@ def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> N
     place = measurements.place
     if links.n_sources == 0:
         raise NoSolutionError(f"{place}: no source that was selected is measured twice")
-    groups = [{int(g) for c, g in zip(links.codes, links.detector_group, strict=True) if c % 2 == side}
-              for side in range(len(MODULES))]  # fmt: skip
+    groups = [set(links.detector_group[np.array(links.codes) % 2 == side].tolist()) for side in (0, 1)]
     if not all(groups) and scale == "modules":
         only = MODULES[int(not groups[0])]
         raise NoSolutionError(f"{place}: all are of module {only}; an offset needs both modules")
@@ -123,7 +110,7 @@ def check_linked(measurements: Measurements, links: LinkReport, scale: str) -> N
             why = f"one epoch (epoch {links.epochs[0]}) and no dithers"
         raise NoSolutionError(f"{place}: {why}: none of {links.n_sources} sources is measured twice")
     if scale == "detectors":
-        if len(set(links.detector_group.tolist())) == len(links.codes):
+        if len(groups[0] | groups[1]) == len(links.codes):
             raise NoSolutionError(f"{place}: no overlap: no detector shares sources with another")
     elif not groups[0] & groups[1]:
         raise NoSolutionError(f"{place}: no overlap: no array of module A shares sources with one of module B")
@@ -181,8 +168,7 @@ class Forecast:
     def invert(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert the information; find which reported terms it determines."""
         information = self.system.inform(weight)
-        inverse, null = information.invert(self.free)
-        return inverse, ~information.touches(self.report(), null)
+        return information.invert(self.free)[0], ~information.lacks(self.free, self.report())
 
     def expect(self, weight: np.ndarray) -> np.ndarray:
         """Predict the covariance of reported terms from inverse variances of the data."""
@@ -205,8 +191,32 @@ class Forecast:
         return tuple(replace(s, correlation=largest[s.term]) if s.term in largest else s for s in self.status)
 
     def report(self) -> np.ndarray:
-        """Make the matrix from solved to reported terms, shape (n_terms, n_terms)."""
-        return blocks.report_terms(self.model, self.links, self.free, self.fitted)
+        """Make the matrix from solved to reported terms, (n_terms, n_terms): the gauge."""
+        # In each group of linked detectors the sum of the levels, or of the determined zero points, is 0. The term of
+        # an epoch is the mean of those of its exposures, minus that of the first epoch. The term of an exposure is its
+        # difference from that of its epoch. A drift is its difference from the mean of all detectors in the epoch.
+        model, free, fitted = self.model, self.free, self.fitted
+        report, times, drifts = np.stack([np.eye(len(model.terms))] * 3)
+        group, exposures, epochs = self.links.group(model.code), model.mask("exposure"), model.mask("epoch")
+        for kind, number in itertools.product(("level", "zero_point"), np.unique(self.links.detector_group)):
+            members = model.mask(kind) & (group == number)
+            # The reference, which is not free, always belongs to them.
+            base = members & (fitted | ~free)
+            report[members] -= _average(base if base.any() else members)
+        for epoch in range(len(model.epochs)):
+            here = model.epoch == epoch
+            own, mine, term = exposures & here, model.mask("drift") & fitted & here, epochs & here
+            if self.has_exposures:
+                times[own] -= _average(own)
+                times[term] += _average(own) - _average(exposures & (model.epoch == 0))
+            drifts[mine] -= _average(mine)
+            drifts[term] += _average(mine)
+        return drifts @ times @ report
+
+
+def _average(mask):
+    """Weight the terms for their mean; 0 where there is none."""
+    return mask / max(np.count_nonzero(mask), 1)
 
 
 def forecast_terms(measurements: Measurements, choice: Choice | None = None) -> Forecast:
@@ -255,13 +265,11 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
     free = before & (again.free | model.mask("level"))
     fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
     # What the rejected measurements take away; terms of exposures were a choice.
-    lost = [words for words in dict.fromkeys(again.refusals) if words not in forecast.refusals]
-    remarks = [words for words in lost if words.startswith("terms of exposures") and words not in forecast.remarks]
-    return replace(
-        forecast, status=tuple(status), free=free, fitted=fitted,
-        remarks=(*forecast.remarks, *remarks),
-        refusals=(*forecast.refusals, *(words for words in lost if words not in remarks)),
-    )  # fmt: skip
+    lost = {"remarks": forecast.remarks, "refusals": forecast.refusals}
+    for words in dict.fromkeys(again.refusals):
+        if words not in forecast.refusals:
+            lost["remarks" if words.startswith("terms of exposures") else "refusals"] += (words,)
+    return replace(forecast, status=tuple(status), free=free, fitted=fitted, **lost)
 
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
@@ -280,7 +288,10 @@ def _admit_terms(model, system, links, weight, choice):
     information = system.inform(weight)
     references = blocks.find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references
-    unknown = _undetermined_offsets(information, main, model.mask("level"))
+    # Zero points with a part in the null space when only levels are free with them.
+    reduced = _eliminate(information, model.mask("level"))
+    error = np.sqrt(np.diag(reduced.invert(main)[0]))
+    unknown = main & (reduced.lacks(main, np.eye(len(main))) | (error > MAX_OFFSET_ERROR))
     if (unknown == main).all():
         what = "an array of module A to its namesake in B" if model.scale == "modules" else "any two detectors"
         raise NoSolutionError(f"no chain of common sources links {what} to better than {MAX_OFFSET_ERROR} mag")
@@ -307,14 +318,6 @@ def _admit_terms(model, system, links, weight, choice):
     covariance, counts = found.expect(weight), count_effective_sources(found, weight)
     found = replace(found, status=_statuses(found, np.sqrt(np.maximum(np.diag(covariance), 0)), refused, counts))
     return replace(found, status=found.correlate(covariance))
-
-
-def _undetermined_offsets(information, offsets, levels):
-    """Find offsets with a part in the null space when only levels are free with them."""
-    reduced = _eliminate(information, levels)
-    inverse, null = reduced.invert(offsets)
-    unlinked = reduced.touches(np.eye(len(offsets)), null)
-    return offsets & (unlinked | (np.sqrt(np.diag(inverse)) > MAX_OFFSET_ERROR))
 
 
 def _eliminate(information, nuisance):
@@ -394,7 +397,7 @@ def _statuses(found, error, refused, counts):
     for number, term in enumerate(model.terms):
         if fitted[number]:
             words, kind = "", "free"
-            if term.kind == "offset" and links.between(term.codes) == 0:
+            if term.kind == "offset" and links.shared[tuple(map(links.codes.index, term.codes))] == 0:
                 kind, words = "indirect", f"{term.words}: linked through other arrays; its modules share no source"
             numbers = {"expected_error": float(error[number]), "effective_sources": counts.get(number, 0.0)}
             status.append(TermStatus(term, kind, words, **numbers))

@@ -14,7 +14,7 @@ from typing import Any
 
 from jwst_modfix.errors import AssociationError, OutputError
 from jwst_modfix.exposure import JOB_KEYWORD, read_primary_header
-from jwst_modfix.files import identify, locate, written_whole
+from jwst_modfix.files import identify, locate, write_text
 from jwst_modfix.text import has_hidden, is_url, log
 
 _MAX_BYTES = 64 * 1024**2  # an association of 10,000 members takes 2 MB
@@ -61,12 +61,10 @@ class Association:
             return {name: self.move(item, change, name, is_science(value)) for name, item in value.items()}
         if isinstance(value, list):
             return [self.move(item, change, key) for item in value]
-        return change(self.path(value), is_exposure and key == "expname") if self._is_path(value, key) else value
-
-    def _is_path(self, value: Any, key: Any) -> bool:
-        if not isinstance(value, str) or not value.strip() or is_url(value) or key in _TEXTS:
-            return False
-        return key in _PATHS or os.path.isfile(self.folder / value)  # noqa: PTH113 - the same
+        is_name = isinstance(value, str) and value.strip() and not is_url(value) and key not in _TEXTS
+        if is_name and (key in _PATHS or os.path.isfile(self.folder / value)):  # noqa: PTH113 - the same
+            return change(self.path(value), is_exposure and key == "expname")
+        return value
 
     def warn_of_missing(self) -> None:
         """Warn of members that are not there and that the correction does not need."""
@@ -78,18 +76,14 @@ class Association:
     def corrected(
         self, suffix: str, path: Path | None = None, renamed: Mapping[Path | None, Path] | None = None
     ) -> Association:
-        """Describe the corrected association.
-
-        Its products have other names, so that a corrected mosaic does not replace an uncorrected one. Paths
-        are relative to the place of its file, ``path``, or absolute where it has none.
-        """
+        """Describe the corrected association; its paths are relative to its file."""
 
         def place(source: Path, is_exposure: bool) -> str:
             target = renamed.get(source, source) if renamed and is_exposure else source
             return os.path.relpath(target, path.parent) if path else str(target)
 
         content = plain_copy(self.content)
-        for product in content["products"]:
+        for product in content["products"]:  # of another name, so that its mosaic does not replace an uncorrected one
             product["name"] = rename_product(product["name"], suffix)
             product["members"] = self.move(product["members"], place)
             for member in filter(is_science, product["members"]):
@@ -112,7 +106,11 @@ def rename_product(name: str, suffix: str) -> str:
 def read_association(source: Any) -> Association:
     """Read an association: a JSON file, or a mapping such as the pipeline's object."""
     if isinstance(source, Mapping):
-        content, path, folder = _plain_mapping(source), None, Path.cwd()
+        path, folder = None, Path.cwd()
+        try:
+            content = plain_copy(source)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise AssociationError(f"association: must hold text, numbers, lists and mappings only: {error}") from error
         name = content.get("table_name") or "association"
         _check_name(name, "association", "table_name")
     else:
@@ -152,8 +150,7 @@ def write_association(association: Association) -> None:
     with contextlib.suppress(OSError, ValueError):
         if Path(str(association.source)).read_text(encoding="utf-8") == text:
             return  # a run that resumes and finds all done touches nothing
-    with written_whole(association.source) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(association.source, text)
 
 
 def plain_copy(content: Any) -> Any:
@@ -161,24 +158,9 @@ def plain_copy(content: Any) -> Any:
     return json.loads(json.dumps(content, default=dict))
 
 
-def _plain_mapping(source: Any) -> Any:
-    try:
-        return plain_copy(source)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise AssociationError(f"association: must hold text, numbers, lists and mappings only: {error}") from error
-
-
 def _load(path: Path) -> Any:
     if path.suffix.lower() != ".json":
         raise AssociationError(f"{path}: is neither an exposure (.fits, .asdf) nor an association (.json)")
-    text = _read(path)
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise AssociationError(f"{path}: is not an association: {error}") from error
-
-
-def _read(path: Path) -> Any:
     if not os.path.isfile(path) and os.path.exists(path):  # noqa: PTH110, PTH113 - no error for an impossible name
         raise AssociationError(f"{path}: is not a regular file")
     try:
@@ -191,9 +173,11 @@ def _read(path: Path) -> Any:
     if len(content) > _MAX_BYTES:
         raise AssociationError(f"{path}: is larger than {_MAX_BYTES} bytes, too large for an association")
     try:
-        return content.decode("utf-8")
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise AssociationError(f"{path}: is not UTF-8 text: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise AssociationError(f"{path}: is not an association: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -218,18 +202,14 @@ def _check_name(name: Any, where: str, what: str) -> None:
         )
 
 
-def _check_depth(content: Any, name: str) -> None:
+def _check(content: Any, name: str) -> None:
+    """Check the structure that every later line relies on."""
     level = [content]
     for _ in range(_MAX_DEPTH):
         parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
         level = list(itertools.chain.from_iterable(parts))
     if level:
         raise AssociationError(f"{name}: is nested more than {_MAX_DEPTH} levels deep")
-
-
-def _check(content: Any, name: str) -> None:
-    """Check the structure that every later line relies on."""
-    _check_depth(content, name)
     products = content.get("products") if isinstance(content, dict) else None
     if not isinstance(products, list) or not products:
         raise AssociationError(f"{name}: is not an association: it must have a list of products, got {products!r}")

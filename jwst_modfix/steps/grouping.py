@@ -10,7 +10,7 @@ from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
 
 from jwst_modfix.errors import AssociationError
-from jwst_modfix.files import find_existing, locate, written_whole
+from jwst_modfix.files import find_existing, locate, write_text
 from jwst_modfix.photometry.frames import (
     GAP_DAYS,
     ROLL_TOLERANCE,
@@ -60,15 +60,24 @@ def write_groups(grouping, output, *, by_filter=False):
     output = Path(output)
     if output.suffix != ".json":
         raise AssociationError(f"{output}: the name of an association must end in '.json'")
-    members = list(zip(grouping.headers, (grouping.epochs.names[i] for i in grouping.epochs.number), strict=True))
     groups = {}
-    for header, epoch in members:
-        groups.setdefault(_name(output, header if by_filter else None), []).append((header, epoch))
+    for header, number in zip(grouping.headers, grouping.epochs.number, strict=True):
+        path = output
+        if by_filter:
+            band = describe_band(header.filter, header.pupil).replace("+", "-").lower()
+            path = output.with_name(f"{output.stem.removesuffix('_asn')}_{band}_asn.json")
+        groups.setdefault(path, []).append((header, grouping.epochs.names[number]))
     if existing := find_existing(groups):
         raise AssociationError(f"{', '.join(existing)}: exists, and is not overwritten; nothing was written")
+    folder = os.path.realpath(output.parent)  # which paths of members are relative to
     for path, group in groups.items():
-        with written_whole(path) as partial:
-            partial.write_text(_association(path, group), encoding="utf-8")
+        names = [os.path.relpath(locate(header.path), folder) for header, _ in group]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Input association file contains path information")
+            association = asn_from_list(names, rule=DMS_Level3_Base, product_name=path.stem.removesuffix("_asn"))
+        for member, (_, epoch) in zip(association["products"][0]["members"], group, strict=True):
+            member["epoch"] = epoch
+        write_text(path, json.dumps(association.data, indent=4, default=dict) + "\n")
     return list(groups)
 
 
@@ -91,26 +100,3 @@ def _rank(name):
     """Rank files of one exposure: that of the lowest rank is taken."""
     suffix = suffix_of(Path(name))
     return SUFFIXES.index(suffix) if suffix else len(SUFFIXES)
-
-
-def _name(output, header):
-    if header is None:
-        return output
-    band = describe_band(header.filter, header.pupil).replace("+", "-")
-    return output.with_name(f"{_product(output)}_{band.lower()}_asn.json")
-
-
-def _product(path):
-    return path.stem.removesuffix("_asn")
-
-
-def _association(path, group):
-    """Write the members, relative to the association's folder, with their epochs."""
-    folder = os.path.realpath(path.parent)
-    names = [os.path.relpath(locate(header.path), folder) for header, _ in group]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Input association file contains path information")
-        association = asn_from_list(names, rule=DMS_Level3_Base, product_name=_product(path))
-    for member, (_, epoch) in zip(association["products"][0]["members"], group, strict=True):
-        member["epoch"] = epoch
-    return json.dumps(association.data, indent=4, default=dict) + "\n"

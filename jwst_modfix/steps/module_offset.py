@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,14 @@ class ModuleOffsetStep(runs.OfflineStep):
                 "pipeline calwebb_image2_modfix, or the hook --steps.tweakreg.pre_hooks of calwebb_image3"
             )
         self.decisions, self._product, self._written = self.decisions if self.is_part else (), "", {}
-        correction = self._make_correction()
+        if not (self.apply_offset or self.apply_slope or self.inverse):
+            raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
+            raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
+        # The table is not found by stpipe, which would put the folder before ~ and $VAR.
+        table, self._table = (None, "") if self.inverse else choose_table(self.override_moduleoffset)
+        names = [field.name for field in fields(Correction) if field.name != "table"]
+        correction = Correction(table=table, **{name: getattr(self, name) for name in names})
         given = runs.read_input([input_data, *more] if more else input_data, self.make_input_path)
         self._suffix = "unmodfix" if self.inverse and self.suffix == "modfix" else self.suffix
         if isinstance(given, Association):
@@ -124,19 +132,6 @@ class ModuleOffsetStep(runs.OfflineStep):
         """Find where the result for an input of this name is written."""
         name = runs.PACKED.sub(r"\1", str(name or self.default_output_file()))
         return locate(self.make_output_path(basepath=name, suffix=self._suffix))
-
-    def _make_correction(self) -> Correction:
-        """Gather the parameters, refuse contradictions, and log which table is used."""
-        if not (self.apply_offset or self.apply_slope or self.inverse):
-            raise ModuleOffsetError("apply_offset and apply_slope are both False: there is nothing to apply")
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
-            raise ModuleOffsetError(f"suffix must be letters, digits, - and _, at least one; got {self.suffix!r}")
-        # The table is not found by stpipe, which would put the folder before ~ and $VAR.
-        table, self._table = (None, "") if self.inverse else choose_table(self.override_moduleoffset)
-        return Correction(
-            table=table, apply_offset=self.apply_offset, apply_slope=self.apply_slope, inverse=self.inverse,
-            on_invalid=self.on_invalid, on_missing=self.on_missing, on_nothing=self.on_nothing,
-        )  # fmt: skip
 
     def _process(self, given: Any, correction: Correction) -> Any:
         """Correct files and models; the result is of the kind of the input."""
@@ -194,7 +189,7 @@ class ModuleOffsetStep(runs.OfflineStep):
         """Log where the association is, or that nothing was corrected and what to do."""
         if self._product:
             log_result(self._product, is_whole=True)
-        if self.is_part or not self.decisions or any(decision.is_changed for decision in self.decisions):
+        if self.is_part or not self.decisions or True in [decision.is_changed for decision in self.decisions]:
             return
         advice = "" if self.inverse else f"; {runs.advise_on_tables(given, self._table)}"
         log_result(f"{nothing_changed(self.decisions, self.inverse)}{advice}", logging.WARNING, is_whole=True)

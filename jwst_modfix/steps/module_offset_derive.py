@@ -144,7 +144,14 @@ class ModuleOffsetDeriveStep(OfflineStep):
         if self.save_results:
             check_writable(self._folder)
         members = find_members([input_data, *more] if more else input_data, self.make_input_path)
-        cache = self._choose_cache(members)
+        # Results are kept in the user's folder, or in one beside the association or the products.
+        folder = members.folder if members.folder and os.access(members.folder, os.W_OK) else self._folder
+        is_kept = self.save_results or self.output_file
+        cache = Cache(folder / f"{members.product}_modfix_cache") if is_kept else None
+        if self.cache is not None:
+            if self.cache.strip().lower() in ("", "yes", "true"):
+                raise MeasurementsError(f"cache must be the name of a folder, or 'no'; got {self.cache!r}")
+            cache = None if self.cache.lower() in ("no", "false") else Cache(expand(self.cache))
         if self.output_file:
             members = replace(members, product=Path(self.output_file).stem.removesuffix(f"_{SUFFIX}"))
         self._derivation = derive_members(
@@ -154,35 +161,12 @@ class ModuleOffsetDeriveStep(OfflineStep):
         _summarize(self._derivation)
         return self._derivation.model
 
-    def _choose_cache(self, members: Members) -> Cache | None:
-        """Choose the user's folder, or one beside the association or the products."""
-        if self.cache is not None:
-            if self.cache.strip().lower() in ("", "yes", "true"):
-                raise MeasurementsError(f"cache must be the name of a folder, or 'no'; got {self.cache!r}")
-            return None if self.cache.lower() in ("no", "false") else Cache(expand(self.cache))
-        folder = members.folder if members.folder and os.access(members.folder, os.W_OK) else self._folder
-        return Cache(folder / f"{members.product}_modfix_cache") if self.save_results or self.output_file else None
-
     def finalize_result(self, *_: Any) -> None:  # numpydoc ignore=PR01
         """Leave the reference file as it is: it has no metadata of an exposure."""
 
-    def save_model(
-        self,
-        model: ModuleOffsetModel,
-        suffix: str | None = None,
-        idx: int | None = None,
-        output_file: str | None = None,
-        force: bool = False,
-        **components: Any,
-    ) -> str | None:  # numpydoc ignore=PR01
-        """
-        Write the reference file, the measurements and the report, all of them or none.
-
-        Returns
-        -------
-        str or None
-            Path of the reference file; None if saving was not requested.
-        """
+    def save_model(self, model: ModuleOffsetModel, suffix: Any = None, idx: Any = None, output_file: Any = None,
+                   force: bool = False, **components: Any) -> str | None:  # numpydoc ignore=PR01,RT01 # fmt: skip
+        """Write table, measurements and report, all or none; return the first path."""
         if not (force or self.save_results or output_file or self.output_file):
             return None
         paths = write_products(self._derivation, model, self._folder, report=self.report)

@@ -53,20 +53,8 @@ class ModuleOffsetImage2Pipeline(_OnStockPipeline, Image2Pipeline):
         """Name an exposure by its result, as messages do."""
         return "cal"
 
-    def process_exposure_product(self, *args: Any, **kwargs: Any) -> Any:
-        """
-        Calibrate one exposure; correct it between photom and resample.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            Passed on.
-
-        Returns
-        -------
-        JwstDataModel
-            The corrected exposure.
-        """
+    def process_exposure_product(self, *args: Any, **kwargs: Any) -> Any:  # numpydoc ignore=PR01,RT01
+        """Calibrate one exposure; correct it between photom and resample."""
         run_photom = self.photom.run
         # After its run, and not as a hook: hooks see the context and photom file of the rate file.
         self.photom.run = lambda model: self.module_offset.run(run_photom(model))

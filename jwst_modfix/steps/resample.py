@@ -27,7 +27,10 @@ def make_mosaics(headers, epochs, *, progress=iter):
 
     Saturated pixels are left out as bad ones are.
     """
-    corners = {header: _corners(header) for header in headers}
+    corners = {}  # RA, Dec of the corners of each exposure, shape (2, 4) [deg]
+    for header in headers:
+        x, y = header.shape[1] - 1, header.shape[0] - 1
+        corners[header] = np.array(read_geometry(header).to_sky([0, x, x, 0], [0, 0, y, y]))
     everywhere = np.concatenate(list(corners.values()), axis=1)
     turns = (everywhere[0] - everywhere[0, 0] + 180) % 360 - 180 + everywhere[0, 0]
     centre = float((turns.min() + turns.max()) / 2) % 360, float((everywhere[1].min() + everywhere[1].max()) / 2)
@@ -37,12 +40,6 @@ def make_mosaics(headers, epochs, *, progress=iter):
     for key in progress(sorted(groups)):
         members = tuple(sorted(groups[key], key=lambda header: header.name))
         yield _resample(members, key[0], centre, np.concatenate([corners[header] for header in members], axis=1))
-
-
-def _corners(header):
-    """Find the RA, Dec of the corners of an exposure, shape (2, 4) [deg]."""
-    ny, nx = header.shape
-    return np.array(read_geometry(header).to_sky([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]))
 
 
 def _resample(members, epoch, centre, corners):

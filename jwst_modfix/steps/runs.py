@@ -24,7 +24,7 @@ from stpipe.exceptions import StpipeExitException
 from jwst_modfix.apply.decide import Correction, Output
 from jwst_modfix.apply.record import find_foreign, find_unfinished
 from jwst_modfix.errors import AssociationError, ModuleOffsetError, OutputError
-from jwst_modfix.exposure import open_exposure, read_primary_header
+from jwst_modfix.exposure import Exposure, open_exposure, read_primary_header
 from jwst_modfix.files import check_targets, check_writable, explained, find_existing, remove_leftovers
 from jwst_modfix.steps.associations import (
     Association,
@@ -50,11 +50,7 @@ _ENDS = (".fits", ".asdf", "_asn.json")
 @functools.cache
 def _ending(kind: type[ModuleOffsetError]) -> type[ModuleOffsetError]:
     """Make a subclass of an error, with which strun ends without a traceback."""
-
-    def as_kind(error: ModuleOffsetError) -> Any:
-        return kind, error.args
-
-    content = {"exit_status": 1, "__module__": kind.__module__, "__reduce__": as_kind}
+    content = {"exit_status": 1, "__module__": kind.__module__, "__reduce__": lambda error: (kind, error.args)}
     return type(kind.__name__, (kind, StpipeExitException), content)
 
 
@@ -255,7 +251,7 @@ def plan_outputs(
 
     ``product`` is the association of the outputs.
     """
-    everything = [*(target for _, target in targets), *([product] if product else [])]
+    everything = [target for _, target in [*targets, (None, product)] if target]
     check_targets(everything, protected, ends=_ENDS, allow_existing=on_existing != "error")
     outputs = []
     folders: dict[Path, set[str]] = {}  # names of what is to be written in each
@@ -283,13 +279,13 @@ def plan_outputs(
 
 
 def write_corrected(
-    association: Association, outputs: Sequence[Output], groups: Sequence[Any], *, on_disk: bool
+    association: Association, outputs: Sequence[Output], exposures: Sequence[Exposure], *, on_disk: bool
 ) -> AssociationLibrary:
-    """Write the association of outputs, which are of these groups; open its library."""
+    """Write the association of the outputs of these exposures; open its library."""
     refuse_replaced(outputs)
     write_association(association)
-    by_path = {output.path: group for output, group in zip(outputs, groups, strict=True)}
-    return AssociationLibrary(association, on_disk=on_disk, groups=by_path)
+    groups = {output.path: exposure.group for output, exposure in zip(outputs, exposures, strict=True)}
+    return AssociationLibrary(association, on_disk=on_disk, groups=groups)
 
 
 def refuse_replaced(outputs: Iterable[Output]) -> None:
@@ -313,7 +309,11 @@ class AssociationLibrary(ModelLibrary):
         self.is_final = groups is not None
         members = association.move(list(filter(is_science, association.members)), lambda path, _: str(path))
         for number, member in enumerate(members, 1):
-            group = _group_of(member["expname"]) if groups is None else groups.get(Path(member["expname"]))
+            if groups is None:
+                with open_exposure(member["expname"]) as opened:
+                    group = opened.exposure.group
+            else:
+                group = groups.get(Path(member["expname"]))
             group = attrs_to_group_id(group) if isinstance(group, dict) else group or f"exposure{number:04d}"
             given = member.get("group_id")
             member["group_id"] = group if given in (None, "") else str(given)
@@ -333,11 +333,6 @@ class AssociationLibrary(ModelLibrary):
         """Record the step in each member, where that has not been done on writing."""
         if not self.is_final:
             super().finalize_result(step, reference_files_used)
-
-
-def _group_of(name: str) -> Any:
-    with open_exposure(name) as opened:
-        return opened.exposure.group
 
 
 class LibraryCopy(ModelLibrary):
