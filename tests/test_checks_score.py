@@ -71,6 +71,20 @@ def test_the_place_of_a_drift_is_named(scale):
     assert abs(found.effect - 0.010) < 4 * found.effect_error < 0.005
 
 
+@pytest.mark.parametrize("drift", [0.02, -0.02])
+def test_what_the_data_cannot_tell_apart_is_named_together(drift):
+    """Truth: in three epochs of one array, turned by half a turn, four changes have one effect, but for its sign."""
+    m = simulate(
+        random_stream(2, "alias"), Truth(offset={}), Survey(rolls=(0.0, 180.0, 0.0), arrays=("2",), density=40)
+    )
+    m = replace(m, mag=m.mag + drift * ((m.module == "A") & (m.epoch == 2)))
+    tests = {test.name: test for test in run_score_tests(solve(m, time_term="fit", exposure_terms="zero"))}
+    names = [
+        f"array 2 module {place}" for place in ("A in epoch 0", "A in epoch 2", "B in epoch 0")
+    ]  # of at most three
+    assert tests["detector x epoch"].where == " or ".join(names)
+
+
 def test_a_tilt_has_the_size_at_the_edge_of_the_detector():
     """Truth: array 2 of module A, V2 from 88.5" to 151", is 10 mmag too faint at its far edge, and too bright here."""
     m = simulate(random_stream(7, "tilt"), Truth(offset={}), Survey(rolls=(0.0, 90.0, 180.0, 270.0), density=40))

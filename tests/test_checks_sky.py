@@ -103,6 +103,15 @@ def test_zero_points_of_the_sky_need_four_exposures(times, brighter, determined)
         assert (b.detector, b.zero_point, b.zero_point_error) == ("NRCB1", 0.0, 0.015)
 
 
+def test_the_sky_of_other_times_has_no_common_scale():
+    """Truth: array 1 was exposed eight times, and array 2 at six others: nothing links it to the baseline."""
+    time, array = np.repeat(np.arange(14), 2), np.repeat(["1", "2"], [16, 12])
+    level = 0.2 * 10 ** (0.002 * np.random.default_rng(1).standard_normal(28))
+    solution = solve_sky(time, array, np.tile(["A", "B"], 14), level, 0.001 * level, ("F200W", "CLEAR"))
+    found = {result.detector: result.is_usable for result in judge_sky(solution, 3.0, "B")}
+    assert found == {"NRCA1": True, "NRCB1": True, "NRCA2": False, "NRCB2": False}
+
+
 @pytest.mark.parametrize("change", [0.008, -0.008])
 def test_a_change_between_epochs_is_a_warning(change):
     """Truth: module A becomes fainter or brighter by 8 mmag in the last of three epochs."""

@@ -65,7 +65,9 @@ def test_files_that_are_not_nircam_imaging_are_left_out_and_named_in_one_line(mo
         shutil.copy(source, folder / "data" / f"{name}_cal.fits")
         fits.setval(folder / "data" / f"{name}_cal.fits", keyword, value=value)
     fits.PrimaryHDU().writeto(folder / "data" / "other_cal.fits")
+    fits.setval(source, "CRDS_CTX", value="jwst_1200.pmap")
     output = modfix("group", "data")
+    assert "note: calibrated differently: NRCB2 F200W CLEAR: CRDS_CTX is jwst_1200.pmap (1 exposure), jwst" in output
     line = (
         "note: not NIRCam imaging, left out: grism_cal.fits (NRC_WFSS), miri_cal.fits (MIRI), other_cal.fits (no JWST"
     )

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 from reference_files import write_photom
 
+from jwst_modfix.cli.commands import main
 from jwst_modfix.errors import ReferenceTableError
 from jwst_modfix.table.combine import compare_tables, merge_tables
 from jwst_modfix.table.file import PACKAGED_TABLE, read_table
@@ -220,13 +221,17 @@ def test_the_recipes_table_needs_a_context(modfix, tmp_path):
     modfix("convert", "recipe.ecsv", "x.asdf", "--context", "jwst_1130.pmap")
 
 
-def test_what_an_export_cannot_carry_is_refused(modfix, tmp_path):
+def test_what_an_export_cannot_carry_is_refused(modfix, tmp_path, capsys):
     name = write_photom(tmp_path / "photom.fits", "NRCALONG", {"F200W": 0.5, "F444W": 0.4, "F090W": 0.3})
     assert "cannot carry the slope of row (array=long, filter=F444W" in modfix(
         "convert", "packaged", "new.fits", "--photom", name, status=1
     )
     output = modfix("convert", "packaged", "new.fits", "--photom", name, "--drop-slope")
     assert "warning: row (array=long, filter=F444W, pupil=CLEAR): its slope, +4.33 mmag/arcmin, is left out" in output
+    main(["convert", "packaged", "again.fits", "--photom", str(name), "--drop-slope"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "warning: row" in err
+    assert "warning" not in out
     header, rows = fits.getheader(tmp_path / "new.fits"), fits.getdata(tmp_path / "new.fits")
     assert "ma2023_table2.asdf (hash 07d650b6cb5d)" in str(header["HISTORY"])
     assert header["FILENAME"] == "new.fits"

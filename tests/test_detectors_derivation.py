@@ -7,7 +7,7 @@ from astropy.table import vstack
 from derivation_of_magnitudes import PHOTMJSR, derive, simulate_photometry
 
 from jwst_modfix.derivation.provenance import describe_derivation, make_model
-from jwst_modfix.errors import NoSolutionError
+from jwst_modfix.errors import AssociationError, NoSolutionError
 from jwst_modfix.steps.module_offset_derive import write_products
 from jwst_modfix.table.table import OffsetRow, OffsetTable
 
@@ -49,6 +49,15 @@ def test_record_has_verdicts_of_detectors_and_terms_with_covariance(derivation):
     assert {residual["array"] for residual in band["reserved"]} <= {r.detector for r in derivation.table.zero_points}
     assert len(band["reserved"]) > 4
     assert max(abs(residual["sigmas"]) for residual in band["reserved"]) < 5
+
+
+def test_a_catalogue_is_never_overwritten(derivation, tmp_path):
+    own = tmp_path / f"{derivation.product}_modfix_measurements.ecsv"
+    own.write_text("mine")
+    options = replace(derivation.options, photometry="catalog", catalogs=(str(own),))
+    with pytest.raises(AssociationError, match="measurements.ecsv is an input, which is never overwritten"):
+        write_products(replace(derivation, options=options), make_model(derivation), tmp_path, report=False)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_products_are_written_and_read_again(derivation, tmp_path):

@@ -112,12 +112,13 @@ def test_what_the_sample_does_not_have_is_left_out_in_words(drawn):
     assert f"; {count} measurements of detectors or exposures without it are left out" in solution.remarks[-1]
 
 
-def test_other_sources_that_contradict_the_sample_are_refused(drawn):
-    """Truth: a detector is 10 mmag fainter in the sources outside of the sample."""
+@pytest.mark.parametrize("sign", "+-")
+def test_other_sources_that_contradict_the_sample_are_refused(drawn, sign):
+    """Truth: a detector is 10 mmag fainter, or brighter, in the sources outside of the sample."""
     m = drawn[0]
     mine = m.source < SOURCES // 3
-    other = replace(m, mag=m.mag + 0.01 * (m.detector == 4)).select(~mine)
-    with pytest.raises(MeasurementsError, match=r"outside of the sample move the zero point of NRCA3 by \+"):
+    other = replace(m, mag=m.mag + float(f"{sign}0.01") * (m.detector == 4)).select(~mine)
+    with pytest.raises(MeasurementsError, match=rf"outside of the sample move the zero point of NRCA3 by \{sign}"):
         fit(m.select(mine), rest=lambda: [other], **OPTIONS)
 
 

@@ -1,6 +1,7 @@
 """The cache: a hit equals a new measurement; any difference in content, parameters or code is no hit."""
 
 import gzip
+import importlib.metadata
 import io
 import pickle
 
@@ -57,6 +58,15 @@ def test_another_kind_parameter_content_or_code_is_measured_again(fetch, exposur
     if code := change.pop("code", None):
         monkeypatch.setattr(jobs, "_code", lambda package: code)
     assert fetch(**change)
+
+
+@pytest.mark.parametrize("library", ["astropy", "gwcs", "numpy", "photutils", "scipy"])
+def test_what_another_version_of_a_library_made_is_measured_again(fetch, monkeypatch, library):
+    fetch()
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if name == library else version(name))
+    monkeypatch.setattr(jobs, "_code", jobs._code.__wrapped__)  # which is found once in a process
+    assert fetch()
 
 
 @pytest.mark.parametrize("name", ["PRIMARY", "SCI", "ERR", "DQ", "AREA", "ASDF", "VAR_POISSON"])

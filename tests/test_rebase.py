@@ -358,6 +358,22 @@ def test_flats_of_a_part_of_the_detector_do_not_stand_for_the_rest(tmp_path, cal
         assert row.zero_point == pytest.approx(0.03 - change(1.0, 1.1), abs=1e-6)
 
 
+@pytest.mark.parametrize(("bad", "is_refused"), [(8, False), (9, True)])
+def test_blocks_of_flats_are_half_good(tmp_path, calibrate, bad, is_refused):
+    """Truth: 8 or 9 bad rows in each block of 16, of which the others have a change of 10%."""
+    data = np.where(np.arange(2048)[:, None] % 16 < bad, np.nan, np.ones((2048, 2048)))
+    flats = [
+        write_flat(tmp_path / f"{side}.fits", "NRCA2", value * data) for side, value in (("old", 1.0), ("new", 1.1))
+    ]
+    old, new = calibrate({"NRCA2": (2.0, 2.0)}, flat=[flats])
+    if is_refused:
+        with pytest.raises(ReferenceTableError, match="good pixels in only 0% of the detector"):
+            rebase_table(table_of(point(), baseline=None), old, new)
+    else:
+        (row,) = rebase_table(table_of(point(), baseline=None), old, new).table.zero_points
+        assert row.zero_point == pytest.approx(0.03 - change(1.0, 1.1), abs=1e-6)
+
+
 # ---- what is refused ----
 
 

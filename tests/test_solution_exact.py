@@ -505,6 +505,15 @@ def test_terms_of_exposures_belong_to_terms_of_time():
     assert [kind & {"epoch", "exposure"} for kind in kinds] == [{"exposure"}, set(), {"epoch"}, {"exposure"}]
 
 
+def test_the_term_of_an_epoch_is_the_mean_of_its_exposures_less_that_of_the_first_epoch():
+    """Truth: shifts of three exposures in each of two epochs, of 10 and -20 mmag in the mean."""
+    m = simulate(np.random.default_rng(5), TABLE_2_SW, Survey(rolls=(0.0, 180.0), dithers=((0, 0), (9, 5), (-8, 6))))
+    shifts = np.array([0.04, 0.03, -0.04, -0.05, -0.03, 0.02])
+    moved = replace(m, mag=m.mag + shifts[np.unique(m.time, return_inverse=True)[1]])
+    before, after = (solve(one, exposure_terms="fit").value("epoch[1]") for one in (m, moved))
+    assert after[0] - before[0] == pytest.approx(-0.03, abs=1e-4)
+
+
 @pytest.mark.parametrize(("error", "has_exposures"), [(1.05, True), (1.2, False)])
 def test_an_exposure_whose_term_has_an_error_of_more_than_50_mmag_is_not_linked(error, has_exposures):
     """Truth: 220 sources of one exposure give 1.05 / sqrt(220) = 0.071, two thirds of it about the mean of all."""
@@ -569,3 +578,9 @@ def test_groups_of_detectors_and_the_dither_that_links_them():
         " (V2, V3) or an epoch turned by 180 deg would"
     )
     assert {row.group for row in solution.to_table(baseline="mean").zero_points} == {0}
+    assert {r.detector: r.group for r in judge(solution, baseline="A")} == {
+        "NRCA1": 0,
+        "NRCB1": 1,
+        "NRCA2": 0,
+        "NRCB2": 1,
+    }

@@ -265,6 +265,13 @@ def test_the_offset_of_the_recipe_is_a_minus_b_whatever_the_baseline(tmp_path, s
     assert table.valid_for == Validity(context_first="jwst_1130.pmap", context_last="jwst_1130.pmap")
 
 
+@pytest.mark.parametrize("last", ["jwst_1100.pmap", "jwst_1130.pmap"])
+def test_another_calibration_is_noted_where_there_is_one(last):
+    known = [Validity(context_first="jwst_1100.pmap", context_last=one) for one in ("jwst_1100.pmap", last)]
+    notes = compare_tables(*(OffsetTable(rows=(row(),), valid_for=one) for one in known)).notes
+    assert ("valid for different calibrations" in " ".join(notes)) == (last != "jwst_1100.pmap")
+
+
 def test_the_largest_shift_of_all_rows_is_noted():
     """Truth: g of the table that is converted, times the distance: 60 arcsec, half of 2, 8 and -6 mmag/arcmin."""
     rows = [row("long", band, slope=slope, slope_error=0.001)
