@@ -100,9 +100,10 @@ def test_a_calibration_that_one_exposure_does_not_name_is_not_checked(photometry
     assert valid.photom, "which all exposures name"
 
 
-def test_photmjsr_that_differs_between_exposures_is_not_written(photometry):
+@pytest.mark.parametrize("detector", ["NRCALONG", "NRCBLONG"])
+def test_photmjsr_that_differs_between_exposures_is_not_written(photometry, detector):
     made, headers, epochs = photometry
-    number = next(i for i, header in enumerate(headers) if header.filter == "F444W")
+    number = next(i for i, header in enumerate(headers) if header.detector == detector)
     headers = [*headers[:number], replace(headers[number], photmjsr=2.2), *headers[number + 1 :]]
     table = derive(made, headers, epochs).table
     assert table.row(*LONG.key).photmjsr is None
