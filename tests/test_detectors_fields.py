@@ -221,6 +221,14 @@ def test_a_drift_is_told_from_a_zero_point(rolls, dithers, epoch, low, high):
     assert all(abs(d.value + DRIFT / 8) < 5 * d.error for d in others)
 
 
+def test_the_error_of_a_drift_has_the_scatter_of_exposures():
+    """Truth: 4 mmag rms; a drift is a difference of the means of four exposures, less the mean of eight detectors."""
+    m, _ = draw("drift", rolls=(0.0, 150.0), dithers=4, jitter=0.004)
+    errors = [drift.error for drift in list_drifts(fit(m, scale="detectors")) if drift.error is not None]
+    assert len(errors) > 4
+    assert min(errors) > 0.9 * 0.004 * np.sqrt(2 / 4 * 7 / 8)
+
+
 def test_a_drift_in_the_turned_epoch_is_not_told():
     """Truth: it moves the zero point, by the share that the next test measures."""
     m, _ = draw("turned", dithers=SMALL)

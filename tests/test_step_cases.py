@@ -139,6 +139,14 @@ def test_a_group_is_text_or_a_whole_number(group, is_right):
             read_association(content)
 
 
+def test_a_url_that_a_member_names_stays():
+    member = {"expname": "a.fits", "exptype": "science", "tweakreg_catalog": "https://archive.org/a_cat.ecsv"}
+    found = read_association({"products": [{"name": "p", "members": [member]}]}).corrected(
+        "modfix", Path("/b/p_asn.json")
+    )
+    assert found.members[0]["tweakreg_catalog"] == member["tweakreg_catalog"]
+
+
 @pytest.mark.parametrize(
     ("name", "suffix", "renamed"),
     [("m", "modfix", "m_modfix"), ("m_modfix", "modfix", "m_modfix"), ("m_modfix", "unmodfix", "m_unmodfix"),
