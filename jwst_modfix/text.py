@@ -10,7 +10,8 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 WIDTH = 78
 
@@ -105,14 +106,13 @@ def log_result(text: str, level: int = logging.INFO, *, is_whole: bool = False) 
     log.log(level, "%s", text, extra={"is_result": True, "is_whole": is_whole})
 
 
+@dataclass(eq=False)
 class _ResultFormatter(logging.Formatter):
     """Format results for people, and all other lines as another formatter does."""
 
-    is_bar_shown = False  # a line of the log is written over it
-
-    def __init__(self, other: logging.Formatter, is_terminal: bool) -> None:
-        super().__init__()
-        self.other, self.is_terminal = other, is_terminal
+    other: logging.Formatter
+    is_terminal: bool
+    is_bar_shown: ClassVar[bool] = False  # a line of the log is written over it
 
     def format(self, record: logging.LogRecord) -> str:
         erased = "\r\x1b[K" * _ResultFormatter.is_bar_shown

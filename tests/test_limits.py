@@ -13,9 +13,9 @@ from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import check_targets
 from jwst_modfix.steps.associations import read_association
 from jwst_modfix.table.combine import compare_tables, merge_tables
-from jwst_modfix.table.file import parse_tree, read_bytes
+from jwst_modfix.table.file import read_bytes, read_tree
 from jwst_modfix.table.table import Validity
-from jwst_modfix.table.validity import explain_photmjsr, find_doubts
+from jwst_modfix.table.validity import find_doubts, find_warnings
 from jwst_modfix.text import format_measured, wrap
 
 
@@ -33,7 +33,8 @@ def gradient(frame="focal_plane", direction=0.0, origin=(0.0, 0.0), exposure_sha
 
 def has_no_warning_of_photmjsr(ratio, photom):
     found = dataclasses.replace(GOOD, photmjsr=0.4 * ratio)
-    return explain_photmjsr(row(photmjsr={"A": 0.4, "B": 9.0}, photom={"A": photom, "B": "b.fits"}), found) is None
+    derived = row(photmjsr={"A": 0.4, "B": 9.0}, photom={"A": photom, "B": "b.fits"})
+    return not list(find_warnings(OffsetTable(rows=[derived]), derived, found))
 
 
 def has_no_doubt(*rows, baseline="B"):
@@ -129,7 +130,7 @@ LIMITS = {
     "bytes of a file's name": (lambda v: check_targets([Path(f"{'é' * v}.asdf")], []) is None, 125, 1),  # two each
     "length of a product's name": (lambda v: association("x" * v), 200, 1),
     "depth of an association": (lambda v: association(nested=v), 30, 1),
-    "depth of a table": (lambda v: parse_tree(f"a: {'[' * v}1{']' * v}\n".encode(), "t"), 30, 1),
+    "depth of a table": (lambda v: read_tree("t", f"a: {'[' * v}1{']' * v}\n".encode(), is_asdf=False), 30, 1),
 }  # fmt: skip
 
 

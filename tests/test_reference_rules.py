@@ -269,6 +269,15 @@ def test_all_that_is_wrong_is_reported_at_once(tree):
         assert place in str(caught.value)
 
 
+def test_zero_points_are_checked_where_the_gradient_is_refused_and_slopes_are_not(tree):
+    edit(tree, ["gradient", "direction"], 999)
+    edit(tree, ["zero_points"], [tree["zero_points"][0]] * 2)
+    with pytest.raises(ReferenceTableError) as caught:
+        table_from_tree(tree, "mine.asdf")
+    assert "duplicate zero point (detector=" in str(caught.value)
+    assert "has a slope" not in str(caught.value)
+
+
 def test_numbers_of_numpy_are_written_as_plain_numbers(tmp_path, tree):
     tree["offsets"][0]["offset"] = np.float64(0.0123456789012345)
     tree["offsets"][0]["slope"] = None

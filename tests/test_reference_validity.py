@@ -7,7 +7,7 @@ import pytest
 
 from jwst_modfix.exposure import Exposure
 from jwst_modfix.table.table import OffsetRow, OffsetTable, Validity, ZeroPointRow
-from jwst_modfix.table.validity import explain_photmjsr, find_invalid, find_missing
+from jwst_modfix.table.validity import find_invalid, find_missing, find_warnings
 
 GOOD = Exposure(
     name="jw.fits",
@@ -183,9 +183,10 @@ def test_another_photmjsr_of_the_same_photom_file_is_its_time_dependence(kind, p
                         photom={"A": "a.fits", "B": "b.fits"})  # fmt: skip
     else:
         row = ZeroPointRow(detector="NRCALONG", filter="F444W", zero_point=0.1, photmjsr=0.4, photom="a.fits")
-    warning = explain_photmjsr(row, dataclasses.replace(GOOD, photmjsr=photmjsr, photom=photom and f"crds://{photom}"))
-    assert (warning is not None) == is_warned
-    assert warning is None or f"PHOTMJSR is {photmjsr}, but {row.label} was derived at 0.4" in warning
+    exposure = dataclasses.replace(GOOD, photmjsr=photmjsr, photom=photom and f"crds://{photom}")
+    warnings = list(find_warnings(OffsetTable(rows=[row]), row, exposure))
+    assert len(warnings) == is_warned
+    assert not is_warned or f"PHOTMJSR is {photmjsr}, but {row.label} was derived at 0.4" in warnings[0]
 
 
 def test_a_row_that_can_never_match_is_named_where_its_band_is_skipped():

@@ -13,7 +13,7 @@ from jwst_modfix.table.describe import describe_table, describe_validity
 from jwst_modfix.table.file import PACKAGED_TABLE, check_name, choose_table, refuse_packaged
 from jwst_modfix.table.formats import read_columns
 from jwst_modfix.table.table import DETECTORS, Validity
-from jwst_modfix.table.validity import explain_failed, find_failed, find_mismatch, find_missing, is_kept
+from jwst_modfix.table.validity import explain_failed, find_mismatch, find_missing, is_kept
 
 FIRST, LAST = "jwst_990.pmap", "jwst_1130.pmap"
 CALIBRATIONS = {
@@ -75,9 +75,10 @@ ESSENTIAL = ("S_PHOTOM", "S_FLAT", "S_WCS", "photom", "flat_field", "assign_wcs"
 def test_a_failed_step_that_the_flux_scale_needs_makes_an_exposure_invalid(names):
     found = dataclasses.replace(GOOD, failed=(*names, "S_TWKREG"))
     needed = [name for name in names if name != "S_DARK"]
-    assert find_failed(found) == f"an earlier step FAILED ({', '.join(needed)}): calibrate the exposure again"
+    words = f"an earlier step FAILED ({', '.join(needed)}): calibrate the exposure again"
+    assert explain_failed(found, is_essential=True) == words
     assert ", ".join([*names, "S_TWKREG"]) in explain_failed(found)
-    assert find_failed(dataclasses.replace(GOOD, failed=("S_TWKREG", "S_DARK"))) is None
+    assert explain_failed(dataclasses.replace(GOOD, failed=("S_TWKREG", "S_DARK")), is_essential=True) is None
 
 
 @pytest.mark.parametrize("channel", [None, "LONG"])

@@ -26,12 +26,10 @@ from jwst_modfix.jobs import Workers
 from jwst_modfix.table.table import OffsetTable, Row
 from jwst_modfix.table.validity import (
     HOW_TO_GET_VALID,
-    explain_failed,
-    explain_groups,
-    explain_photmjsr,
     find_invalid,
     find_missing,
     find_untrusted,
+    find_warnings,
 )
 from jwst_modfix.text import annotate, count_nouns, log, log_result, plain_text, show_progress
 
@@ -120,8 +118,7 @@ class Correction:
         if invalid := find_invalid(self.table, exposure, needs_place=needs_place):
             level = logging.WARNING if self.on_invalid == "warn" else logging.INFO
             return Decision("refuse" if self.on_invalid == "error" else "skip", "; ".join(invalid), level)
-        warnings = [explain_failed(exposure), explain_photmjsr(row, exposure), explain_groups(self.table, row)]
-        return Decision("apply", record=record, warning="; ".join(filter(None, warnings)))
+        return Decision("apply", record=record, warning="; ".join(find_warnings(self.table, row, exposure)))
 
     def run(self, opened: OpenExposure) -> Decision:
         """Correct an exposure in memory, or mark it as skipped."""

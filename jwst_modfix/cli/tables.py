@@ -13,7 +13,7 @@ from jwst_modfix.errors import ModuleOffsetError
 from jwst_modfix.files import refuse_existing, write_text
 from jwst_modfix.table.combine import compare_tables, edit_row, merge_tables
 from jwst_modfix.table.describe import describe_table, describe_validity, describe_value
-from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, locate_table
+from jwst_modfix.table.file import ENVIRONMENT_VARIABLE, PACKAGED_TABLE, expand
 from jwst_modfix.table.table import ARRAYS, BASELINES, DETECTORS, OffsetTable
 from jwst_modfix.text import align, count_nouns, describe_band, wrap
 
@@ -55,7 +55,7 @@ def show_command(paths):  # numpydoc ignore=PR01
 
 def _describe(path):
     if not _EXPOSURE.search(path):
-        return describe_table(OffsetTable.read(path), str(locate_table(path)))
+        return describe_table(OffsetTable.read(path), str(expand(path, is_table=True)))
     from jwst_modfix.apply.record import describe_applied
 
     return describe_applied(Path(path))

@@ -16,7 +16,7 @@ from jwst_modfix.errors import AssociationError, ExposureError, ModuleOffsetErro
 from jwst_modfix.exposure import DetectorNames, open_exposure
 from jwst_modfix.files import file_state
 from jwst_modfix.jobs import THIS_PROCESS, Workers
-from jwst_modfix.table.validity import base_name, explain_failed, find_failed, photmjsr_agrees
+from jwst_modfix.table.validity import base_name, explain_failed, photmjsr_agrees
 from jwst_modfix.text import count_nouns, describe_band, log
 
 _DO_NOT_USE, _SATURATED = 1, 2  # bits of the DQ array
@@ -119,7 +119,8 @@ def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHea
 
 
 def _refuse_unusable(path, exposure, values):
-    missing, failed = [keyword for name, keyword in _REQUIRED if values[name] is None], find_failed(exposure)
+    missing = [keyword for name, keyword in _REQUIRED if values[name] is None]
+    failed = explain_failed(exposure, is_essential=True)
     faults = {
         "must be of NIRCam and one of its ten detectors; "
         f"got INSTRUME {exposure.instrument}, DETECTOR {exposure.detector}":

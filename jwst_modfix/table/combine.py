@@ -26,7 +26,7 @@ def edit_row(
 ) -> tuple[str, OffsetTable]:
     """Change or add a row, with a line in the file's history: line and new table."""
     # The key has an array or a detector, a filter, a pupil and, for a row of one subarray only, a subarray.
-    path = file.locate_table(path)
+    path = file.expand(path, is_table=True)
     target = file.check_target(output) if output else path
     file.refuse_packaged(target)
     kind = OffsetRow if "array" in key else ZeroPointRow

@@ -52,8 +52,8 @@ def today() -> str:
 # ---- names of files ----
 
 
-def expand(name: str | os.PathLike[str]) -> Path:
-    """Expand ``~`` and ``$VAR`` in the name of a file."""
+def expand(name: str | os.PathLike[str], *, is_table: bool = False) -> Path:
+    """Expand ``~`` and ``$VAR`` in the name of a file; of a table, ``packaged`` too."""
     if not isinstance(name, str | os.PathLike):
         raise ReferenceTableError(f"a table must be a path or the word packaged, got {name!r}")
     if not str(name).strip():
@@ -63,13 +63,9 @@ def expand(name: str | os.PathLike[str]) -> Path:
         raise ReferenceTableError(f"{name}: is a URL; download the file and give the copy")
     if "\0" in str(path):
         raise ReferenceTableError(f"{str(path)!a}: a path cannot have a null character")
+    if is_table and str(name) == "packaged" and not path.exists():
+        return PACKAGED_TABLE
     return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves the ~ of an unknown user as it is
-
-
-def locate_table(name: str | os.PathLike[str]) -> Path:
-    """Find a table by path, with ``~`` and ``$VAR`` expanded, or as ``packaged``."""
-    path = expand(name)
-    return PACKAGED_TABLE if str(name) == "packaged" and not path.exists() else path
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
@@ -118,14 +114,17 @@ def choose_table(override: Any = None) -> tuple[OffsetTable, str]:
     return table, name
 
 
-def read_table(path: str | os.PathLike[str], cls: type = OffsetTable) -> Any:
-    """Read a table, and warn of what is doubtful in it."""
-    path = locate_table(path)
-    return table_of_file(read_tree(path), path, cls)
-
-
-def table_of_file(tree: Mapping[str, Any], path: Path, cls: type = OffsetTable, problems: Iterable[str] = ()) -> Any:
-    """Make the table that a file's tree describes; warn of doubtful values."""
+def read_table(
+    path: str | os.PathLike[str],
+    cls: type = OffsetTable,
+    *,
+    tree: Mapping[str, Any] | None = None,
+    problems: Iterable[str] = (),
+) -> Any:
+    """Read a table, or make it of its file's tree; warn of doubtful values."""
+    if tree is None:
+        path = expand(path, is_table=True)
+        tree = read_tree(path)
     table = table_from_tree(tree, str(path), cls, problems)
     for words in find_doubts(table):  # such as rows that no exposure can match
         log.warning("%s: %s", path, words)
@@ -189,31 +188,28 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable,
     known["offsets"] = known["zero_points"] = {"type": "array", "minItems": 1, "items": None}
     blocks = check(tree, {**schema_of(), "properties": known}, "", problems)
     gradient = Gradient.collect(blocks["gradient"], "gradient", problems) if "gradient" in blocks else None
-    offsets = _collect(OffsetRow, blocks.get("offsets", ()), problems)
-    zero_points = _collect(ZeroPointRow, blocks.get("zero_points", ()), problems)
-    if gradient is None and "gradient" in blocks:
-        offsets = []  # whose slopes would be said to have no gradient
+    rows: list[Any] = []
+    for kind in (OffsetRow, ZeroPointRow):
+        for number, entry in enumerate(blocks.get(kind.path[0], ()), 1):
+            key: dict[str, Any] = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR"}
+            key = key | entry if isinstance(entry, dict) else {}
+            words = [f"{field}={key[field]}" for field in (kind.part, "filter", "pupil", "subarray") if field in key]
+            place = f"{kind.noun} {number} ({', '.join(words) or 'no mapping'})"
+            if row := kind.collect(entry, place, problems):
+                rows.append(row)
+        if kind is OffsetRow and gradient is None and "gradient" in blocks:
+            rows = []  # whose slopes would be said to have no gradient
     if not tree.keys() & {"offsets", "zero_points"}:
         problems.append("top level: missing field offsets or zero_points")
     valid_for = Validity.collect(blocks.get("valid_for", {}), "valid_for", problems) or Validity()
     try:  # with what could be made of the rest, so that all is said at once
-        table = cls(rows=[*offsets, *zero_points], gradient=gradient, valid_for=valid_for, name=Path(name).name,
+        table = cls(rows=rows, gradient=gradient, valid_for=valid_for, name=Path(name).name,
                     meta=blocks.get("meta", {}), baseline=blocks.get("baseline"))  # fmt: skip
     except ReferenceTableError as error:
         problems += error.problems
     if problems:
         raise ReferenceTableError(name, problems)
     return table
-
-
-def _collect(kind: Any, entries: Any, problems: list[str]) -> list[Any]:
-    """Make the rows of a block that break no rule."""
-    rows = []
-    for number, entry in enumerate(entries, 1):
-        known = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR"} | entry if isinstance(entry, dict) else {}
-        words = [f"{name}={known[name]}" for name in (kind.part, "filter", "pupil", "subarray") if name in known]
-        rows.append(kind.collect(entry, f"{kind.noun} {number} ({', '.join(words) or 'no mapping'})", problems))
-    return [row for row in rows if row is not None]
 
 
 def _check_version(tree: Mapping[str, Any], name: str) -> None:
@@ -293,32 +289,20 @@ for _kind, _pattern in {
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None)
 
 
-def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the tree of an ASDF file of YAML only, without asdf's own entries."""
-    content = read_bytes(Path(path))
-    if not content.startswith(b"#ASDF "):
-        raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
-    head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
-    if not end and not head.endswith(b"\n..."):
-        raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
-    if tail.strip():
-        raise ReferenceTableError(f"{path}: must end with the end marker '...' of the YAML document; more follows it")
-    return parse_tree(head.removesuffix(b"\n...") + b"\n...", path)
-
-
-def write_tree(tree: Mapping[str, Any], path: Path) -> None:
-    """Write a plain tree as an ASDF file without binary blocks, whole or not at all."""
-    write_text(path, f"{_HEADER}{to_yaml(tree, width=160)}...\n")
-
-
-def to_yaml(value: Any, width: float) -> str:
-    """Write plain values as YAML, short lists and mappings in one line."""
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=width, allow_unicode=True)
-
-
-def parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Parse YAML 1.1 to plain dicts, lists and scalars, without asdf's own entries."""
-    # ASDF's tags of blocks are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
+def read_tree(path: str | os.PathLike[str], content: bytes | None = None, *, is_asdf: bool = True) -> dict[str, Any]:
+    """Read a file, or its content, of YAML 1.1 as plain dicts, lists and scalars."""
+    # ASDF's own entries and tags are dropped. Other tags, aliases, duplicate keys and keys without a value are refused.
+    content = read_bytes(Path(path)) if content is None else content
+    if is_asdf:
+        if not content.startswith(b"#ASDF "):
+            raise ReferenceTableError(f"{path}: is not an ASDF file: it must begin with '#ASDF', got {content[:20]!r}")
+        head, end, tail = content.replace(b"\r\n", b"\n").partition(b"\n...\n")
+        if not end and not head.endswith(b"\n..."):
+            raise ReferenceTableError(f"{path}: is cut short: the end marker '...' of the YAML document is missing")
+        if tail.strip():
+            reason = "must end with the end marker '...' of the YAML document; more follows it"
+            raise ReferenceTableError(f"{path}: {reason}")
+        content = head.removesuffix(b"\n...") + b"\n..."
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -333,6 +317,16 @@ def parse_tree(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ReferenceTableError(f"{path}: must hold a mapping of keys to values, got {type(tree).__name__}")
     return tree
+
+
+def write_tree(tree: Mapping[str, Any], path: Path) -> None:
+    """Write a plain tree as an ASDF file without binary blocks, whole or not at all."""
+    write_text(path, f"{_HEADER}{to_yaml(tree, width=160)}...\n")
+
+
+def to_yaml(value: Any, width: float) -> str:
+    """Write plain values as YAML, short lists and mappings in one line."""
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=width, allow_unicode=True)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -416,8 +410,8 @@ class TableText:
         stream = io.StringIO()
         self._yaml.dump(self.tree, stream)
         content = f"{self._header}{stream.getvalue()}...\n".encode()
-        tree = parse_tree(content, output)
-        table: OffsetTable = table_of_file(tree, output)
+        tree = read_tree(output, content)
+        table: OffsetTable = read_table(output, tree=tree)
         if tree != expected:
             raise ReferenceTableError(f"{output}: its layout cannot be edited safely; edit it in a text editor")
         with written_whole(output) as partial:

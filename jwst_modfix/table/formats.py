@@ -90,7 +90,7 @@ def read_columns(path: str | Path, context: str | None = None, *, as_recipe: boo
         return table_of_list(rows, path, context)
     tree = blocks | {"offsets": [row for row in rows if "detector" not in row] or None,
                      "zero_points": [row for row in rows if "detector" in row] or None}  # fmt: skip
-    table: OffsetTable = file.table_of_file(file.plain_tree(tree), path)
+    table: OffsetTable = file.read_table(path, tree=file.plain_tree(tree))
     return table
 
 
@@ -175,7 +175,7 @@ def table_of_list(rows: Sequence[Mapping[str, Any]], path: Path, context: str | 
         "valid_for": {"context": {"first": context, "last": context}} if context else {},
         "zero_points": points,
     }
-    table: OffsetTable = file.table_of_file(tree, path, problems=problems)
+    table: OffsetTable = file.read_table(path, tree=tree, problems=problems)
     return table
 
 
@@ -222,7 +222,7 @@ def read_yaml_list(path: str | Path, context: str | None = None) -> OffsetTable:
     path = file.expand(path)
     problems: list[str] = []
     rows, areas = [], {}
-    for key, values in file.parse_tree(file.read_bytes(path), path).items():
+    for key, values in file.read_tree(path, is_asdf=False).items():
         names = key.split("-")
         if len(names) != 3:
             problems.append(f"{key}: must be DETECTOR-FILTER-PUPIL")
@@ -295,7 +295,7 @@ def read_recipe(content: Table, path: Path, context: str | None, *, as_recipe: b
     }
     if as_recipe:
         tree["gradient"] = file.plain_tree(vars(RECIPE_GRADIENT))
-    table: OffsetTable = file.table_of_file(tree, path)
+    table: OffsetTable = file.read_table(path, tree=tree)
     return table
 
 

@@ -42,9 +42,9 @@ class ModuleOffsetModel(ReferenceFileModel):
     def __init__(self, init: Any = None, **kwargs: Any) -> None:
         name = None
         if isinstance(init, str | PurePath):
-            path = file.locate_table(init)
+            path = file.expand(init, is_table=True)
             name, init = path.name, file.read_tree(path)
-            file.table_of_file(init, path)
+            file.read_table(path, tree=init)
         elif isinstance(init, OffsetTable):
             name, init = init.name, file.tree_from_table(init)
         elif not isinstance(init, dict | ModuleOffsetModel | None):

@@ -57,7 +57,8 @@ def check(value: Any, rule: Mapping[str, Any] | None, place: str, problems: list
             expected = f"{rule['maxItems']} entries" if "maxItems" in rule else "at least 1 entry"
             problems.append(f"{place}: must have {expected}, got {len(value)}")
         of_items = rule.get("items", DATA)
-        return tuple(check(item, of_items, f"{place} entry {n}", problems) for n, item in enumerate(value, 1))
+        checked = [check(item, of_items, f"{place} entry {n}", problems) for n, item in enumerate(value, 1)]
+        return tuple(checked)
     is_number = kind in ("number", "integer")
     if problem := _problem_of_number(value, rule) if is_number else _problem_of_text(value, rule, kind):
         problems.append(f"{place}: {problem}")

@@ -12,7 +12,7 @@ import html
 import json
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -58,9 +58,10 @@ class _Checked:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        self._fill(self.given(), self.label, problems)
-        if problems:
+        checked = self.collect(self.given(), self.label, problems)
+        if checked is None:
             raise ReferenceTableError(problems=problems)
+        vars(self).update(vars(checked))  # the fields are frozen
 
     def given(self) -> dict[str, Any]:
         """Collect the fields that are not left at their defaults, as a file has them."""
@@ -72,26 +73,17 @@ class _Checked:
     def collect(cls, block: Any, place: str, problems: list[str]) -> Self | None:
         """Make an object of a block of a file; None where it breaks a rule."""
         made = object.__new__(cls)  # without __init__, which needs the fields
-        return made if made._fill(block, place, problems) else None
-
-    def _fill(self, block: Any, place: str, problems: list[str]) -> bool:
-        """Set the values of a block; those that break a rule join the problems."""
         found: list[str] = []
-        clean = check(block, schema_of(*self.path), place, found)
-        found = found or list(self._faults(clean, place))
-        problems += found
+        clean = check(block, schema_of(*cls.path), place, found)
         if not found:
-            self._set(clean)
-        return not found
+            vars(made).update(clean)  # fields that are not given have the class's defaults
+            found = made._finish(place)
+        problems += found
+        return None if found else made
 
-    @classmethod
-    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
-        """Find what breaks a rule that the schema cannot state."""
-        return ()
-
-    def _set(self, clean: Mapping[str, Any]) -> None:
-        """Set checked values; fields that are not given have the class's defaults."""
-        vars(self).update(clean)  # the fields are frozen
+    def _finish(self, place: str) -> list[str]:
+        """Set what follows from the fields; list faults that the schema cannot state."""
+        raise NotImplementedError
 
     @property
     def label(self) -> str:
@@ -122,8 +114,7 @@ class _Row(_Checked):
     value: float  # the offset or zero point [mag]
     error: float | None  # its standard error [mag]
 
-    def _set(self, clean: Mapping[str, Any]) -> None:
-        super()._set(clean)
+    def _finish(self, place: str) -> list[str]:
         name, band = getattr(self, self.part), (self.filter, self.pupil)
         vars(self).update(
             name=name,
@@ -131,10 +122,11 @@ class _Row(_Checked):
             band=band,
             key=(name, *band),
             identity=(name, *band, self.subarray or ""),
-            scale=(*band, clean.get("group")),
+            scale=(*band, vars(self).get("group")),
             value=getattr(self, self.kind),
             error=getattr(self, f"{self.kind}_error"),
         )
+        return []
 
     @property
     def label(self) -> str:
@@ -222,15 +214,14 @@ class Field(_Checked):
 
     path = ("zero_points", "items", "field")
 
-    @classmethod
-    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
-        """Find lists whose lengths are not those of the order, or a mean that is not 0."""
-        order, coefficients = clean["order"], clean["coefficients"]
+    def _finish(self, place: str) -> list[str]:
+        order, coefficients = self.order, self.coefficients
         sizes, expected = list(map(len, coefficients)), list(range(order + 1, 0, -1))
         if sizes != expected:
-            yield f"{place}.coefficients: of order {order} must be lists of {expected} numbers, got {sizes}"
-        elif coefficients[0][0] != 0:
-            yield f"{place}.coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"
+            return [f"{place}.coefficients: of order {order} must be lists of {expected} numbers, got {sizes}"]
+        if coefficients[0][0] != 0:
+            return [f"{place}.coefficients: [0][0] must be 0, got {coefficients[0][0]}; add it to zero_point"]
+        return []
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray) -> Self:
@@ -325,13 +316,11 @@ class ZeroPointRow(_Row):
     slope: ClassVar[None] = None  # only offsets have one
     slope_error: ClassVar[None] = None
 
-    @classmethod
-    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
-        """Find faults of the field."""
-        return Field._faults(clean["field"], f"{place}, field field") if "field" in clean else ()
-
-    def _set(self, clean: Mapping[str, Any]) -> None:
-        super()._set(clean if "field" not in clean else {**clean, "field": Field(**clean["field"])})
+    def _finish(self, place: str) -> list[str]:
+        problems = super()._finish(place)
+        if self.field is not None:  # still the block of a file
+            vars(self)["field"] = Field.collect(self.field, f"{place}, field field", problems)
+        return problems
 
 
 Row = OffsetRow | ZeroPointRow
@@ -362,12 +351,11 @@ class Gradient(_Checked):
 
     path = ("gradient",)
 
-    @classmethod
-    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
-        """Find an origin in the frame sky that is no place on it."""
-        first, second = clean["origin"]
-        if clean["frame"] == "sky" and (abs(first) > 360 or abs(second) > 90):
-            yield f"{place}.origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]"
+    def _finish(self, place: str) -> list[str]:
+        first, second = self.origin
+        if self.frame == "sky" and (abs(first) > 360 or abs(second) > 90):
+            return [f"{place}.origin: must be RA, Dec [deg] in frame sky, got [{first}, {second}]"]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,23 +385,18 @@ class Validity(_Checked):
         block = {"context": context or None, "photom": self.photom, "flat": self.flat}
         return {name: value for name, value in block.items() if value not in (None, ())}
 
-    @classmethod
-    def _faults(cls, clean: dict[str, Any], place: str) -> Iterable[str]:
-        """Find contexts that are not in order."""
-        context = clean.get("context", {})
-        first, last = context.get("first"), context.get("last")
+    def _finish(self, place: str) -> list[str]:
+        context = vars(self).pop("context", {})
+        vars(self).update({f"context_{name}": end for name, end in context.items()})
+        first, last = self.context_first, self.context_last
         if first and last and (context_number(first) or 0) > (context_number(last) or 0):
-            yield f"{place}.context: first ({first}) is later than last ({last})"
-
-    def _set(self, clean: Mapping[str, Any]) -> None:
-        fields = dict(clean)
-        ends = fields.pop("context", {})
-        super()._set(fields | {f"context_{name}": end for name, end in ends.items()})
+            return [f"{place}.context: first ({first}) is later than last ({last})"]
+        return []
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of the calibration."""
-        return not self.given()
+        return not any(vars(self).values())
 
     def covers(self, context: str | None) -> bool:
         """Test whether a context is one of those; without one, every context is."""
@@ -514,7 +497,7 @@ class OffsetTable:
         return tuple(row for row in self.rows if isinstance(row, ZeroPointRow))
 
     def __eq__(self, other: object) -> bool:
-        return self._content() == other._content() if isinstance(other, OffsetTable) else NotImplemented
+        return self.digest == other.digest if isinstance(other, OffsetTable) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -635,20 +618,17 @@ class OffsetTable:
 
         return corrected_copy(self, model)
 
-    def _content(self) -> dict[str, Any]:
-        """Collect values for equality and digest; schema 2 fields only where present."""
+    @functools.cached_property
+    def digest(self) -> str:
+        """First 12 hex digits of the SHA-256 of the coefficients, without metadata."""
         rows = map(asdict, sorted(self.rows, key=operator.attrgetter("identity")))
-        return {
+        content = {  # fields of schema 2 only where present
             "rows": [{n: value for n, value in row.items() if value is not None or n in _SCHEMA_1} for row in rows],
             "baseline": self.baseline,
             "gradient": self.gradient and asdict(self.gradient),
             "valid_for": asdict(self.valid_for),
         }
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """First 12 hex digits of the SHA-256 of the coefficients, without metadata."""
-        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def row(
         self, name: str | None, filter: str | None, pupil: str | None = "CLEAR", subarray: str | None = None

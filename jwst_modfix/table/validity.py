@@ -151,47 +151,37 @@ def mjd_of(date: str) -> float:
     return (datetime.datetime.fromisoformat(date) - _MJD_0) / datetime.timedelta(days=1)
 
 
-def explain_photmjsr(row: Row, exposure: Exposure) -> str | None:
-    """Describe a difference from the derivation's PHOTMJSR; None if equal or unknown."""
-    if not exposure.detector or not exposure.photmjsr:
-        return None
-    derived = row.of_detector("photmjsr", exposure.detector)
-    photom = row.of_detector("photom", exposure.detector)
-    same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
-    if not derived or photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
-        return None
-    return (
-        f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table fits "
-        "this calibration, or carry it over by 'modfix rebase'"
-    )
+def explain_failed(exposure: Exposure, *, is_essential: bool = False) -> str | None:
+    """Name earlier steps that failed, or those that flux scale and WCS need, or None."""
+    names = ", ".join([name for name in exposure.failed if not is_essential or name in _ESSENTIAL])
+    advice = "calibrate the exposure again" if is_essential else "look at its log before you use the exposure"
+    return f"an earlier step FAILED ({names}): {advice}" if names else None
 
 
-def explain_failed(exposure: Exposure) -> str | None:
-    """Name earlier steps that failed; None if there are none."""
-    names = ", ".join(exposure.failed)
-    return f"an earlier step FAILED ({names}): look at its log before you use the exposure" if names else None
-
-
-def find_failed(exposure: Exposure) -> str | None:
-    """Name failed steps that an exposure's flux scale or WCS needs; None without."""
-    names = ", ".join(name for name in exposure.failed if name in _ESSENTIAL)
-    return f"an earlier step FAILED ({names}): calibrate the exposure again" if names else None
-
-
-def explain_groups(table: OffsetTable, row: Row) -> str | None:
-    """Describe detectors of a filter and pupil without common scale; None if common."""
+def find_warnings(table: OffsetTable, row: Row, exposure: Exposure) -> Iterator[str]:
+    """Find doubts of a correction: failed steps, another PHOTMJSR, unlinked groups."""
+    if failed := explain_failed(exposure):
+        yield failed
+    if exposure.detector and exposure.photmjsr:
+        derived = row.of_detector("photmjsr", exposure.detector)
+        photom = row.of_detector("photom", exposure.detector)
+        same_file = photom is not None and base_name(photom) == base_name(exposure.photom)
+        if derived and not photmjsr_agrees(exposure.photmjsr, derived, same_file=same_file):
+            yield (
+                f"PHOTMJSR is {exposure.photmjsr:g}, but {row.label} was derived at {derived:g}: check that the table "
+                "fits this calibration, or carry it over by 'modfix rebase'"
+            )
     others = {str(other.group) for other in table.rows if other.band == row.band and other.group != row.group}
-    if not others:
-        return None
-    return (
-        f"{row.label} is of group {row.group}, and other detectors are of group {', '.join(sorted(others))}: nothing "
-        "links the groups, and their corrected fluxes have no common scale"
-    )
+    if others:
+        yield (
+            f"{row.label} is of group {row.group}, and other detectors are of group {', '.join(sorted(others))}: "
+            "nothing links the groups, and their corrected fluxes have no common scale"
+        )
 
 
 def find_invalid(table: OffsetTable, exposure: Exposure, *, needs_place: bool) -> list[str]:
     """List the reasons why a table is not valid for an exposure."""
-    reasons = [*_not_imaging(exposure), *filter(None, [find_failed(exposure)])]
+    reasons = [*_not_imaging(exposure), *filter(None, [explain_failed(exposure, is_essential=True)])]
     validity, outside, is_copy = table.valid_for, [], False
     if not validity.covers(exposure.context):
         outside.append(f"CRDS_CTX is {exposure.context}, and {table.name} is valid for {contexts_in_words(validity)}")
