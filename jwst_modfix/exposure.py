@@ -5,10 +5,10 @@ import functools
 import gzip
 import io
 import itertools
-import math
 import operator
 import stat
 import struct
+import sys
 import threading
 import warnings
 from dataclasses import dataclass, field, fields, replace
@@ -129,7 +129,7 @@ class Exposure:
         for name, fact in _FACTS.items():
             value, kind = getattr(self, name), fact["kind"]
             is_right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if value is not None and not (is_right and (kind is not Real or math.isfinite(value))):
+            if value is not None and not (is_right and (kind is not Real or abs(value) <= sys.float_info.max)):
                 wrong.append(f"{fact['keyword'] or fact['path']} must be {_KINDS[kind]}, got {value!r}")
         if wrong:
             raise ExposureError(f"{self.name}: {'; '.join(wrong)}")

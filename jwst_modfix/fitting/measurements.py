@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from numbers import Real
@@ -288,7 +288,8 @@ def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
     """Test whether a value has finite numbers of this shape; text and True have none."""
     items = np.asarray(value, dtype=object)
     numbers = [item for item in items.ravel() if isinstance(item, Real) and not isinstance(item, bool)]
-    return items.shape == shape and len(numbers) == items.size and all(map(math.isfinite, numbers))
+    finite = [number for number in numbers if abs(number) <= sys.float_info.max]
+    return items.shape == shape and len(finite) == items.size
 
 
 def _read_flags(column: Any, name: str) -> np.ndarray:
