@@ -129,7 +129,9 @@ class Exposure:
         for name, fact in _FACTS.items():
             value, kind = getattr(self, name), fact["kind"]
             is_right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if value is not None and not (is_right and (kind is not Real or abs(value) <= sys.float_info.max)):
+            if is_right and kind is Real:  # float32 has no room for the limit, and no float for some integers
+                is_right = abs(value if isinstance(value, int) else float(value)) <= sys.float_info.max
+            if value is not None and not is_right:
                 wrong.append(f"{fact['keyword'] or fact['path']} must be {_KINDS[kind]}, got {value!r}")
         if wrong:
             raise ExposureError(f"{self.name}: {'; '.join(wrong)}")

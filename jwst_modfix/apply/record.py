@@ -198,8 +198,10 @@ def _is_valid(field: str, value: Any) -> bool:
         return value in FRAMES
     if field in ("table", "digest", "date", "version"):
         return isinstance(value, str) and value.strip() != ""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and bool(abs(value) <= LARGEST.get(field, sys.float_info.max))
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    # float32 has no room for the limit, and no float for some integers.
+    return abs(value if isinstance(value, int) else float(value)) <= LARGEST.get(field, sys.float_info.max)
 
 
 def applied(source: Any) -> AppliedOffset | None:

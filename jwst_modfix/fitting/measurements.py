@@ -288,7 +288,9 @@ def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
     """Test whether a value has finite numbers of this shape; text and True have none."""
     items = np.asarray(value, dtype=object)
     numbers = [item for item in items.ravel() if isinstance(item, Real) and not isinstance(item, bool)]
-    finite = [number for number in numbers if abs(number) <= sys.float_info.max]
+    # float32 has no room for the limit, and no float for some integers.
+    sizes = [abs(number if isinstance(number, int) else float(number)) for number in numbers]
+    finite = [size for size in sizes if size <= sys.float_info.max]
     return items.shape == shape and len(finite) == items.size
 
 
