@@ -5,10 +5,10 @@ import functools
 import gzip
 import io
 import itertools
-import math
 import operator
 import stat
 import struct
+import sys
 import threading
 import warnings
 from dataclasses import dataclass, field, fields, replace
@@ -80,6 +80,7 @@ class Exposure:
     path: Path | None = None  # None for a data model
     instrument: str | None = _fact(str, "instrument.name", "INSTRUME")
     detector: str | None = _fact(str, "instrument.detector", "DETECTOR")
+    array: str | None = field(init=False)  # "1" to "4" or "long"; None for an unknown detector
     module: str | None = _fact(str, "instrument.module", "MODULE")
     exp_type: str | None = _fact(str, "exposure.type", "EXP_TYPE")
     channel: str | None = _fact(str, "instrument.channel", "CHANNEL")
@@ -128,15 +129,13 @@ class Exposure:
         for name, fact in _FACTS.items():
             value, kind = getattr(self, name), fact["kind"]
             is_right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if value is not None and not (is_right and (kind is not Real or math.isfinite(value))):
+            if is_right and kind is Real:  # float32 has no room for the limit, and no float for some integers
+                is_right = abs(value if isinstance(value, int) else float(value)) <= sys.float_info.max
+            if value is not None and not is_right:
                 wrong.append(f"{fact['keyword'] or fact['path']} must be {_KINDS[kind]}, got {value!r}")
         if wrong:
             raise ExposureError(f"{self.name}: {'; '.join(wrong)}")
-
-    @property
-    def array(self):
-        """Array ID, ``"1"`` to ``"4"`` or ``"long"``; None for an unknown detector."""
-        return _DETECTORS.get(self.detector)
+        object.__setattr__(self, "array", _DETECTORS.get(self.detector))
 
     @property
     def group(self):
@@ -456,8 +455,7 @@ class _FitsExposure(OpenExposure):
         """The gWCS, which must not be changed; None where the tree has none."""
         tree = self.tree
         with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
-            wcs = _child(_child(tree.root, "meta"), "wcs")
-            steps = wcs and _child(wcs, "steps")
+            wcs, steps = tree.get("meta.wcs", as_node=True), tree.get("meta.wcs.steps", as_node=True)
             if steps is None or len(steps.value) < 2 or len(tree.blocks) > _LARGEST_SHARED:
                 return wcs and _read_entry(tree.to_bytes(wcs))
             # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most
@@ -627,14 +625,18 @@ class AsdfTree:
                 raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
             start += 6 + size + allocated
 
-    def get(self, path):
-        """Read an entry of plain values; None where it is absent or not plain."""
+    def get(self, path, *, as_node=False):
+        """Read a plain entry, or the node of any entry; None where there is none."""
         node = self.root
         for key in path.split("."):
-            node = _child(node, key)
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            found = [child for name, child in pairs if name.value == key]
+            node = found[0] if found else None
+        if node is None or as_node:
+            return node
         loader = _LOADER("")
         try:
-            return None if node is None else loader.construct_document(node)
+            return loader.construct_document(node)
         except yaml.YAMLError:
             return None
         finally:
@@ -645,13 +647,13 @@ class AsdfTree:
         *parents, last = path.split(".")
         node = self.root
         for key in parents:
-            child = _child(node, key)
-            if not isinstance(child, yaml.MappingNode):
+            found = [child for name, child in node.value if name.value == key]
+            if not (found and isinstance(found[0], yaml.MappingNode)):
                 if value is None:
                     return
-                child = yaml.MappingNode("tag:yaml.org,2002:map", [])
-                node.value = _with(node, key, child).value
-            node = child
+                found = [yaml.MappingNode("tag:yaml.org,2002:map", [])]
+                node.value = _with(node, key, found[0]).value
+            node = found[0]
         dumper = yaml.SafeDumper("", default_flow_style=None)
         node.value = _with(node, last, None if value is None else dumper.represent_data(value)).value
 
@@ -678,18 +680,12 @@ class AsdfTree:
                 nodes += node.value
                 continue
             nodes += itertools.chain.from_iterable(node.value)
-            source = _child(node, "source") if "core/ndarray" in node.tag else None
-            if isinstance(source, yaml.ScalarNode) and not source.value.lstrip("-").isdecimal():
-                if not source.value.startswith("fits:"):
-                    raise ValueError(f"it asks for an array in another file: {source.value}")
-                self.hdus.add(source.value.removeprefix("fits:").replace(" ", "").upper())
-
-
-def _child(node, key):
-    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if name.value == key:
-            return value
-    return None
+            for key, source in node.value if "core/ndarray" in node.tag else ():
+                is_source = key.value == "source" and isinstance(source, yaml.ScalarNode)
+                if is_source and not source.value.lstrip("-").isdecimal():
+                    if not source.value.startswith("fits:"):
+                        raise ValueError(f"it asks for an array in another file: {source.value}")
+                    self.hdus.add(source.value.removeprefix("fits:").replace(" ", "").upper())
 
 
 def _with(node, key, child):

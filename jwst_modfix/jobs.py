@@ -36,7 +36,7 @@ __all__ = ["THIS_PROCESS", "Cache", "Known", "Workers"]
 
 _CONNECT_TIMEOUT = 10  # s
 _VERSION = importlib.metadata.version("jwst-modfix")
-_LIBRARIES = ("astropy", "gwcs", "numpy", "photutils", "scipy")
+_LIBRARIES = ("astropy", "gwcs", "jwst-modfix", "numpy", "photutils", "scipy")
 _KEY = "key"
 _BUFFER = 2**18  # bytes
 _MAIN_LOCK = threading.Lock()
@@ -275,7 +275,8 @@ def _digest_file(path, _state):
 @functools.cache
 def _code(package):
     """Digest code that makes results: a package, and versions of libraries."""
-    sources = sorted(resources.files(package).iterdir(), key=lambda file: file.name)
+    files = [*resources.files(package).iterdir(), resources.files("jwst_modfix") / "exposure.py"]
+    sources = sorted(files, key=lambda file: file.name)
     content = [file.read_bytes() for file in sources if file.name.endswith(".py")]
     return _digest([*content, *(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)])
 

@@ -324,6 +324,8 @@ def test_the_undo_is_exact_whatever_table_is_in_use(small_exposure, frame, is_al
         ("MODFFRAM", "moon", "the card MODFFRAM of the correction is 'moon'"),
         ("MODFDIR", None, "the card MODFDIR of the correction is missing"),
         ("MODFORG1", float("-inf"), "the card MODFORG1 of the correction is -inf"),
+        ("MODFORG1", 10**400, "the card MODFORG1 of the correction is 10{400}"),
+        ("MODFORG1", np.float32(np.inf), r"the card MODFORG1 of the correction is np.float32\(inf\)"),
     ],
 )
 def test_the_undo_believes_no_damaged_record(small_exposure, keyword, value, words):

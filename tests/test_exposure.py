@@ -114,6 +114,13 @@ def test_a_value_of_another_kind_is_named(path, keyword, value, words):
         describe(path)
 
 
+def test_a_whole_number_larger_than_any_float_is_no_number(small_exposure):
+    model = small_exposure()
+    model.instance["meta"]["photometry"]["conversion_megajanskys"] = 10**400
+    with pytest.raises(ExposureError, match="PHOTMJSR must be a finite number, got 10000"):
+        describe(model)
+
+
 def arrays(path):
     with fits.open(path) as hdulist:
         return {hdu.name: hdu.data for hdu in hdulist[1:] if hdu.is_image}

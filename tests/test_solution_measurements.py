@@ -198,7 +198,7 @@ def test_what_is_no_table_is_refused(made):
         Measurements.from_table(made)
 
 
-@pytest.mark.parametrize("error", [np.nan, -0.001, "0.001", None])
+@pytest.mark.parametrize("error", [np.nan, -0.001, "0.001", None, 10**400, np.float32(np.inf)])
 def test_the_least_error_is_a_number(error):
     with pytest.raises(MeasurementsError, match="least_error must be a number of at least 0, got"):
         Measurements.from_table(astropy_table(), least_error=error)

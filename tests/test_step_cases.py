@@ -35,7 +35,12 @@ from jwst_modfix.text import count_nouns, has_hidden, is_url, plain_text, show_p
 def test_a_fact_of_another_kind_is_refused(name):
     """Each number is finite, each whole number whole, each text a text, and true or false no number."""
     kind = _FACTS[name]["kind"].__name__
-    wrong = {"Real": [math.nan, -math.inf, "1", True], "Integral": [1.5, "1", True], "str": [1, True], "bool": [1, "T"]}
+    wrong = {
+        "Real": [math.nan, -math.inf, np.float32(math.inf), "1", True],
+        "Integral": [1.5, "1", True],
+        "str": [1, True],
+        "bool": [1, "T"],
+    }
     right = {"Real": [0, -1.5, np.float32(2)], "Integral": [0, np.int64(3)], "str": [""], "bool": [True, False]}
     for value in wrong[kind]:
         with pytest.raises(ExposureError, match=r"^x: .* must be "):

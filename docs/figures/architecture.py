@@ -3,7 +3,7 @@ Draw the parts of the package, their files with numbers of lines, and which part
 
 Run as ``python docs/figures/architecture.py PICTURE.svg``; the build of the documentation calls `draw`. A part is
 drawn above all parts that it imports. An arrow is left out if it follows from others: if cli imports steps and steps
-imports table, the arrow from cli to table is not drawn. The one import that points upward is not drawn (see `UPWARD`).
+imports table, the arrow from cli to table is not drawn. Imports that point upward are not drawn (see `UPWARD`).
 """
 
 import ast

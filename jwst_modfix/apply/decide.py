@@ -54,12 +54,7 @@ class Decision:
     record: AppliedOffset | None = None  # of what is to be applied
     warning: str = ""  # on what is to be applied
     is_changed: bool = False  # whether pixels were changed, by this run or the former one
-
-    @property
-    def line(self) -> str:
-        """Describe in one line what was done; the summary says once what to do."""
-        reason = self.reason.replace(f": {HOW_TO_GET_VALID}", "")
-        return f"{self.name}: {'SKIPPED: ' if self.action == 'skip' else ''}{reason}"
+    line: str = ""  # of the log, on what was done
 
 
 @dataclass(frozen=True)
@@ -126,8 +121,10 @@ class Correction:
         if decision.action == "refuse":
             raise _refusal([f"{opened.name}: {decision.reason}"], [exposure.status == "COMPLETE"], self)
         reason, record = decision.reason, decision.record
+        line = f"{opened.name}: "
         if decision.action == "skip":
             opened.mark(None if self.inverse else "SKIPPED")
+            line += "SKIPPED: "
         else:
             undo = decision.action == "undo"
             record, factor_map = _applied_factor(opened) if undo else (record, evaluate(opened, record))
@@ -145,6 +142,7 @@ class Correction:
         return replace(
             decision, reason=reason, record=None, is_changed=decision.action != "skip",
             array=exposure.array, filter=exposure.filter, name=opened.name,
+            line=line + reason.replace(f": {HOW_TO_GET_VALID}", ""),  # the summary says once what to do
         )  # fmt: skip
 
     def preview(self, opened: OpenExposure) -> Decision:
@@ -345,7 +343,8 @@ def _correct_here(member: Any, former: Output | None, correction: Correction) ->
             return correction.run(opened), opened.to_model()
         is_changed = opened.exposure.status != "SKIPPED"
         reason = f"{former.path} is finished and left alone"
-        return Decision("resume", reason, name=member.name, is_changed=is_changed), opened.exposure
+        line = f"{member.name}: {reason}"
+        return Decision("resume", reason, name=member.name, is_changed=is_changed, line=line), opened.exposure
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -135,26 +135,21 @@ class FactorMap:
 
     def evaluate(self) -> np.ndarray:
         """Evaluate the factor at every pixel, float32, shape (ny, nx)."""
-        factor = np.empty(self.shape, np.float32)
-        for rows, block in self.blocks():
-            factor[rows] = block
+        factor = np.ones(self.shape, np.float32)
+        apply_factor(self, {"factor": factor})
         return factor
-
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through the array a few rows at a time."""
-        bases = []  # polynomials at the pixels of each axis
-        for size, count in zip(self.shape, self.coefficients.shape, strict=True):
-            scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
-            bases.append(chebyshev.chebvander(scaled, count - 1))
-        along_y, along_x = bases[0], bases[1] @ self.coefficients.T
-        for start in range(0, len(along_y), _ROWS):
-            rows = slice(start, min(start + _ROWS, len(along_y)))
-            yield rows, (along_y[rows] @ along_x.T).astype(np.float32)
 
 
 def apply_factor(factor_map: FactorMap, arrays: Mapping[str, np.ndarray], *, undo: bool = False) -> None:
     """Multiply arrays by the factor, in place, and ``var_`` arrays by its square."""
     scale = np.divide if undo else np.multiply
-    for rows, factor in factor_map.blocks():
+    bases = []  # polynomials at the pixels of each axis
+    for size, count in zip(factor_map.shape, factor_map.coefficients.shape, strict=True):
+        scaled = 2 * np.arange(size) / (size - 1) - 1 if size > 1 else np.zeros(1)
+        bases.append(chebyshev.chebvander(scaled, count - 1))
+    along_y, along_x = bases[0], bases[1] @ factor_map.coefficients.T
+    for start in range(0, len(along_y), _ROWS):
+        rows = slice(start, start + _ROWS)
+        factor = (along_y[rows] @ along_x.T).astype(np.float32)
         for name, array in arrays.items():
             scale(array[rows], factor * factor if name.startswith("var_") else factor, out=array[rows])

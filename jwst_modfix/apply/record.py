@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import re
+import sys
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -198,8 +198,10 @@ def _is_valid(field: str, value: Any) -> bool:
         return value in FRAMES
     if field in ("table", "digest", "date", "version"):
         return isinstance(value, str) and value.strip() != ""
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    return is_number and abs(float(value)) <= LARGEST.get(field, math.inf)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    # float32 has no room for the limit, and no float for some integers.
+    return abs(value if isinstance(value, int) else float(value)) <= LARGEST.get(field, sys.float_info.max)
 
 
 def applied(source: Any) -> AppliedOffset | None:

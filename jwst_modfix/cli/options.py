@@ -1,6 +1,5 @@
 """Types of options, and options that several subcommands have."""
 
-import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -73,7 +72,13 @@ def chosen(name: str, choices: str, words: str, **more: Any) -> Any:
 
 def several(*options: Any) -> Callable[[Any], Any]:
     """Join options to one decorator."""
-    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 new_table = click.option("-o", "--output", metavar="OUT", required=True, help="The table to write; never overwritten.")

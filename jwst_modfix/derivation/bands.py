@@ -190,7 +190,7 @@ def _solve(result: BandResult, photometry: Photometry, options: Any) -> BandResu
 
 
 def _choices(options: Any) -> dict[str, Any]:
-    """List the parameters of a fit: those of another scale or method have defaults."""
+    """List the parameters of a fit; `Options` refuses those of another scale."""
     names = (*CHOICES, "fit_direction", "colour_term")
     return {name: getattr(options, name) for name in names}
 
@@ -200,11 +200,18 @@ def _solve_detectors(result: BandResult, photometry: Photometry, options: Any) -
     band, chosen = (result.filter, result.pupil), (options.significance, options.baseline)
     levels = _list_levels(photometry.exposures[_of_band(photometry.exposures, *band)])
     by_sky, by_sources, solution, is_sky = (), (), None, options.method == "sky"
-    with without_warnings(), contextlib.suppress(*(() if is_sky else (NoSolutionError,))):
-        by_sky = judge_sky(solve_sky(*levels, band), *chosen)
-    with contextlib.suppress(*((NoSolutionError,) if is_sky else ())):
+    try:
+        with without_warnings():
+            by_sky = judge_sky(solve_sky(*levels, band), *chosen)
+    except NoSolutionError:
+        if is_sky:  # the method that was asked for
+            raise
+    try:
         solution = fit(result.measurements, **_choices(options))
-    if solution is not None:
+    except NoSolutionError:
+        if not is_sky:
+            raise
+    else:
         by_sources = judge(solution, *chosen)
     detectors = by_sky if is_sky else by_sources
     known = {one.detector: (one.zero_point, one.zero_point_error) for one in by_sky if one.zero_point is not None}
@@ -234,8 +241,10 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
     colour = None if result.colour is None else result.colour.values[fitted]
     tests = checks.run_score_tests(solution, colour=colour, n_bands=len(list_bands(photometry.exposures)))
     checks.warn_of_mismatch(tests, result.name)
-    names = [name for name in ("growth", "far_growth", "growth_error") if "growth" in measured.colnames]
-    growths = [np.asarray(measured[name])[result.rows[fitted]] for name in names]
+    apertures = ()
+    if "growth" in measured.colnames:
+        growths = [np.asarray(measured[name])[result.rows[fitted]] for name in ("growth", "far_growth", "growth_error")]
+        apertures = checks.compare_apertures(solution, *growths)
     return replace(
         result,
         residuals=checks.validate(solution, result.measurements),
@@ -244,7 +253,7 @@ def _check(result: BandResult, photometry: Photometry, options: Any, rng: np.ran
         module_slopes=_fit_module_slopes(result.measurements, solution, options),
         score_tests=tests,
         assumptions=checks.list_assumptions(solution),
-        apertures=checks.compare_apertures(solution, *growths) if growths else (),
+        apertures=apertures,
         drifts=list_drifts(solution) if options.drift == "report" and is_network else (),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from numbers import Real
@@ -120,8 +120,8 @@ class Measurements:
             object.__setattr__(self, "time", _number_exposures(self.exposure, self.epoch))
         if len(set(lengths.values())) > 1:
             raise MeasurementsError(f"{self.place}: columns must have one length; got {lengths}")
-        for name in [name for name in lengths if name not in _TYPES]:
-            bad = np.flatnonzero(~np.isfinite(getattr(self, name)))
+        for name in lengths:
+            bad = () if name in _TYPES else np.flatnonzero(~np.isfinite(getattr(self, name)))
             if len(bad):
                 raise MeasurementsError(
                     f"{self.place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
@@ -288,7 +288,10 @@ def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
     """Test whether a value has finite numbers of this shape; text and True have none."""
     items = np.asarray(value, dtype=object)
     numbers = [item for item in items.ravel() if isinstance(item, Real) and not isinstance(item, bool)]
-    return items.shape == shape and len(numbers) == items.size and all(map(math.isfinite, numbers))
+    # float32 has no room for the limit, and no float for some integers.
+    sizes = [abs(number if isinstance(number, int) else float(number)) for number in numbers]
+    finite = [size for size in sizes if size <= sys.float_info.max]
+    return items.shape == shape and len(finite) == items.size
 
 
 def _read_flags(column: Any, name: str) -> np.ndarray:

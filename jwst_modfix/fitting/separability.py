@@ -283,8 +283,8 @@ def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:
 def _admit_terms(model, system, links, weight, choice):
     """Admit zero points, epoch terms and slopes one by one, then exposures together."""
     # A term is fixed to 0 where it would take the information of a term of another kind (``MAX_INFLATION``). A term
-    # that is constrained by too few sources (``MIN_SOURCES``), or whose error would be too large, is solved for but
-    # left out of the result, so that the others' errors hold. Levels of arrays are always free.
+    # that is constrained by too few sources (``Choice.min_sources``), or whose error would be too large, is solved for
+    # but left out of the result, so that the others' errors hold. Levels of arrays are always free.
     information = system.inform(weight)
     references = blocks.find_references(model, links)
     main = model.mask("offset", "zero_point") & ~references

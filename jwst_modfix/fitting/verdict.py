@@ -203,21 +203,20 @@ def _measured(solution: Solution, array: str) -> dict[str, float]:
     if not mine or not solution.fitted[mine[0]]:
         return found
     values, covariance = solution.values[mine], solution.covariance[np.ix_(mine, mine)]
-    along = np.array([np.sin(angle), np.cos(angle)])
     if len(mine) == 1:
-        along = np.ones(1)
-    elif not solution.fitted[mine[1]]:
+        slope_error = float(np.sqrt(covariance[0, 0]))
+        shared = solution.covariance[mine[0], names.index(f"offset[{array}]")]
+        correlation = float(shared / (slope_error * offset_error))
+        return found | {"slope": float(values[0]), "slope_error": slope_error, "correlation": correlation}
+    along = np.array([np.sin(angle), np.cos(angle)])
+    if not solution.fitted[mine[1]]:
         along, found["direction"] = np.array([1.0, 0.0]), 90.0
     elif values @ np.linalg.solve(covariance, values) >= chi2.isf(2 * norm.sf(_DIRECTION_SIGMAS), 2):
         size = np.hypot(*values)
         along, across = values / size, np.array([values[1], -values[0]]) / size
         found["direction"] = float(np.rad2deg(np.arctan2(*values)) % 360)
         found["direction_error"] = float(np.rad2deg(np.sqrt(across @ covariance @ across) / size))
-    slope_error = float(np.sqrt(along @ covariance @ along))
-    if len(mine) == 1:
-        shared = solution.covariance[mine[0], names.index(f"offset[{array}]")]
-        found["correlation"] = float(shared / (slope_error * offset_error))
-    return found | {"slope": float(along @ values), "slope_error": slope_error}
+    return found | {"slope": float(along @ values), "slope_error": float(np.sqrt(along @ covariance @ along))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,11 +345,12 @@ def describe_link(measurements: Measurements, gauge: Gauge, group: int) -> str:
     shifts = np.where(gap > 0, gap * np.sign(other.mean(axis=1) - one.mean(axis=1)), 0.0)
     shift = shifts[np.argmin(np.hypot(*shifts.T))]
     roll = next((roll for roll in _ROLLS if any(_meets(*pair, roll) for pair in pairs)), None)
+    turn = "" if roll is None else f" or an epoch turned by {roll:.0f} deg"
     names = [DETECTORS_BY_CODE[code] for code in np.array(gauge.codes)[gauge.group == group]]
     return (
         f"{', '.join(names)}: no source links {'it' if len(names) == 1 else 'them'} to the detectors of the baseline's"
         f" group; a dither by ({shift[0]:+z.0f}, {shift[1]:+z.0f}) arcsec in (V2, V3)"
-        f"{'' if roll is None else f' or an epoch turned by {roll:.0f} deg'} would"
+        f"{turn} would"
     )
 
 

@@ -107,7 +107,8 @@ def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHea
         values = {name: getattr(exposure, name) for name in ("detector", "shape", *names)}
         values["roll"] = exposure.roll_ref if exposure.pa_v3 is None else exposure.pa_v3
         values["mjd"] = exposure.start if exposure.middle is None else exposure.middle
-        _refuse_unusable(path, exposure, values)
+        if fault := next(_find_faults(exposure, values), None):
+            raise ExposureError(f"{path}: {fault}")
         if failed := explain_failed(exposure):
             log.warning("%s: %s", path.name, failed)
         values["corner"] = (exposure.xstart or 1) - 1, (exposure.ystart or 1) - 1
@@ -118,27 +119,28 @@ def read_header(path: str | Path, *, with_geometry: bool = False) -> ExposureHea
     return header
 
 
-def _refuse_unusable(path, exposure, values):
-    missing = [keyword for name, keyword in _REQUIRED if values[name] is None]
-    failed = explain_failed(exposure, is_essential=True)
-    faults = {
-        "must be of NIRCam and one of its ten detectors; "
-        f"got INSTRUME {exposure.instrument}, DETECTOR {exposure.detector}":
-            exposure.instrument != "NIRCAM" or exposure.array is None,
-        f"EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}": exposure.exp_type not in (None, "NRC_IMAGE"),
-        "is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of": exposure.resample == "COMPLETE",
-        failed: failed,
-        f"SCI must have two axes; got shape {exposure.shape}": len(exposure.shape) != 2,
-        f"BUNIT must be MJy/sr, as photom makes it; got {exposure.unit}":
-            Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"),
-        f"has no {', '.join(missing)} in its headers; give a _cal file of the pipeline": missing,
-    }  # fmt: skip
+def _find_faults(exposure, values):
+    """Find why an exposure cannot be used; the words follow its name."""
+    if exposure.instrument != "NIRCAM" or exposure.array is None:
+        about = f"got INSTRUME {exposure.instrument}, DETECTOR {exposure.detector}"
+        yield f"must be of NIRCam and one of its ten detectors; {about}"
+    if exposure.exp_type not in (None, "NRC_IMAGE"):
+        yield f"EXP_TYPE must be NRC_IMAGE; got {exposure.exp_type}"
+    if exposure.resample == "COMPLETE":
+        yield "is a mosaic (S_RESAMP is COMPLETE); give the exposures that it is made of"
+    if failed := explain_failed(exposure, is_essential=True):
+        yield failed
+    if len(exposure.shape) != 2:
+        yield f"SCI must have two axes; got shape {exposure.shape}"
+    if Unit(exposure.unit or "", parse_strict="silent") != Unit("MJy/sr"):
+        yield f"BUNIT must be MJy/sr, as photom makes it; got {exposure.unit}"
+    if missing := [keyword for name, keyword in _REQUIRED if values[name] is None]:
+        yield f"has no {', '.join(missing)} in its headers; give a _cal file of the pipeline"
     for name in ("filter", "pupil"):  # which name figures and files
-        is_plain = re.fullmatch(r"[A-Z0-9]+", values[name] or "")
-        faults[f"{name} must be capital letters and digits, got {values[name]!r}"] = not is_plain
-    faults[f"PIXAR_SR must be positive, got {values['pixar_sr']}"] = (values["pixar_sr"] or 0) <= 0
-    if fault := next((message for message, is_found in faults.items() if is_found), None):
-        raise ExposureError(f"{path}: {fault}")
+        if not re.fullmatch(r"[A-Z0-9]+", values[name]):
+            yield f"{name} must be capital letters and digits, got {values[name]!r}"
+    if values["pixar_sr"] <= 0:
+        yield f"PIXAR_SR must be positive, got {values['pixar_sr']}"
 
 
 def read_headers(
