@@ -120,8 +120,8 @@ class Measurements:
             object.__setattr__(self, "time", _number_exposures(self.exposure, self.epoch))
         if len(set(lengths.values())) > 1:
             raise MeasurementsError(f"{self.place}: columns must have one length; got {lengths}")
-        for name in lengths:
-            bad = () if name in _TYPES else np.flatnonzero(~np.isfinite(getattr(self, name)))
+        for name in [name for name in lengths if name not in _TYPES]:
+            bad = np.flatnonzero(~np.isfinite(getattr(self, name)))
             if len(bad):
                 raise MeasurementsError(
                     f"{self.place}: {name} must be finite; {len(bad)} are not, the first in row {bad[0]}"
