@@ -23,6 +23,7 @@ from importlib import resources
 from logging.handlers import QueueHandler
 from multiprocessing import connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ _VERSION = importlib.metadata.version("jwst-modfix")
 _LIBRARIES = ("astropy", "gwcs", "jwst-modfix", "numpy", "photutils", "scipy")
 _KEY = "key"
 _BUFFER = 2**18  # bytes
-_MAIN_LOCK = threading.Lock()
+_MAIN_LOCK, _LOGGING_LOCK = threading.Lock(), threading.Lock()
 _RESUME = "run again: finished results are kept (on_existing='skip' for a correction, the cache for a derivation)"
 
 
@@ -168,20 +169,6 @@ def _end_with_parent():
     os._exit(1)
 
 
-_JOB = threading.local()
-
-
-class _Recorder(QueueHandler):
-    """Keep the log records of the job that this thread does, if any."""
-
-    def enqueue(self, record):
-        if hasattr(_JOB, "records"):
-            _JOB.records.append(record)
-
-
-_RECORDER = _Recorder(None)
-
-
 def _record(version, function, *job):
     """Do a job in another process, if it has this version; return its log too."""
     if version != _VERSION:
@@ -189,14 +176,17 @@ def _record(version, function, *job):
             f"the worker on {socket.gethostname()} has jwst_modfix {_VERSION}, this process has {version}; "
             "install the same version"
         )
-    root = logging.getLogger()
-    if _RECORDER not in root.handlers:  # it stays: to remove it would hide records of other threads' jobs
-        root.addHandler(_RECORDER)
-    _JOB.records = records = []
+    recorder, root, thread = QueueHandler(SimpleQueue()), logging.getLogger(), threading.get_ident()
+    recorder.addFilter(lambda record: record.thread == thread)
+    # A new list each time: other threads go through the old one, and would skip a handler where it shrinks.
+    with _LOGGING_LOCK:
+        root.handlers = [*root.handlers, recorder]
     try:
-        return function(*job), records
+        result = function(*job)
     finally:
-        del _JOB.records
+        with _LOGGING_LOCK:
+            root.handlers = [handler for handler in root.handlers if handler is not recorder]
+    return result, [recorder.queue.get() for _ in range(recorder.queue.qsize())]
 
 
 def _do_on_cluster(address, function, jobs, names):

@@ -244,6 +244,14 @@ def test_an_exported_flat_gives_what_the_correction_gives(modfix, small_exposure
         np.testing.assert_allclose(getattr(exported, name)[good], truth, rtol=1e-6)
 
 
+def test_an_exported_flat_is_divided_in_double_precision(modfix, flat):
+    """Single precision would be off by one in the last digit of most pixels."""
+    table_of(point(), baseline=None).write("t.asdf")
+    pixels = fits.getdata(flat(), "SCI").astype(float)
+    modfix("convert", "t.asdf", "new.fits", "--flat", "flat.fits")
+    np.testing.assert_array_equal(fits.getdata("new.fits", "SCI"), (pixels / 10 ** (0.4 * 0.05)).astype("f4"))
+
+
 def test_the_flat_of_a_subarray_has_its_part_of_the_field(modfix, tmp_path):
     """Truth: the flat is 1, and the field at the full-frame pixels of the subarray."""
     table_of(point(field=FIELD), baseline=None).write("t.asdf")

@@ -89,7 +89,7 @@ _POSITIVE = Finite(0, min_open=True)
 @click.option("--field", default="field", help="Name of the field, for names of files.")
 @click.option("--seed", type=click.IntRange(0), default=1, help="With the field: sources and noise.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--epochs", type=click.IntRange(1), help="Number of epochs, half a year apart.  [default: 3]")
+@click.option("--epochs", type=click.IntRange(1, 1000), help="Number of epochs, half a year apart.  [default: 3]")
 @click.option("--date", "dates", type=Text(_read_date), multiple=True, metavar="DATE ...", help="Start of each epoch.")
 @click.option("--roll", "rolls", type=Text(_read_finite), multiple=True, metavar="DEG ...",
               help="Position angle of V3 in each epoch.  [default: 161, 341, 161, ...]")  # fmt: skip

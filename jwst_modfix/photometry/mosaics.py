@@ -87,14 +87,19 @@ def _find_segments(mosaic, image, noise, known, faintest):
     if placed.any():
         isolation[placed] = measure_isolation(ra[placed], dec[placed], total[placed])
     columns, rows = found.columns + mosaic.corner[0], found.rows + mosaic.corner[1]
-    others = [one.columns + 1j * one.rows for one in known]  # one number for each pixel of the grid
-    taken = np.isin(columns + 1j * rows, np.concatenate([np.empty(0), *others]))
+    codes = [_number_pixels(one.columns, one.rows) for one in known]
+    taken = np.isin(_number_pixels(columns, rows), np.concatenate([np.empty(0, np.int64), *codes]))
     keep = placed & (total >= least) & (np.bincount(found.source, taken) == 0)
     inside, number = keep[found.source], np.cumsum(keep) - 1
     return Segments(
         columns=columns[inside], rows=rows[inside], source=number[found.source[inside]],
         ra=ra[keep], dec=dec[keep], isolation=isolation[keep],
     )  # fmt: skip
+
+
+def _number_pixels(columns, rows):
+    """Make one number for each pixel of the common grid."""
+    return columns.astype(np.int64) * 2**31 + rows
 
 
 def _measure_segments(mosaic, image, level, segments):

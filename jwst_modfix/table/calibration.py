@@ -106,12 +106,13 @@ class Image(ReferenceFile):
         with _open(self.path, self.kind) as (hdulist, _):
             data = hdulist["SCI"].data.astype(float)
             dq = hdulist["DQ"].data if self.kind == "flat" and "DQ" in hdulist else None
-            if "DQ_DEF" in hdulist and hdulist["DQ_DEF"].data is not None and len(hdulist["DQ_DEF"].data):
-                bits = {_text(row["NAME"]): int(row["VALUE"]) for row in hdulist["DQ_DEF"].data}
+            named = hdulist["DQ_DEF"].data if dq is not None and "DQ_DEF" in hdulist else None
+            if named is not None and len(named):
+                bits = {name: int(row["VALUE"]) for row in named if (name := _text(row["NAME"])) in _BAD_FLAT}
         with np.errstate(invalid="ignore"):
             data[~(data > 0) | ~np.isfinite(data)] = np.nan
         if dq is not None and dq.shape == data.shape:
-            data[(dq.astype(np.int64) & sum(bits[name] for name in _BAD_FLAT if name in bits)) != 0] = np.nan
+            data[(dq.astype(np.int64) & sum(bits.values())) != 0] = np.nan
         full = np.full((FULL_FRAME, FULL_FRAME), np.nan)
         x, y = self.corner
         full[y : y + data.shape[0], x : x + data.shape[1]] = data
@@ -361,7 +362,8 @@ def export_flat(table: OffsetTable, path: Path, output: Path, *, wcs: Sequence[s
         else:
             y, x = np.indices(image.shape)
             field = row.field.evaluate(x + image.corner[0], y + image.corner[1]) if row.field else 0.0
-            factor = 10 ** (0.4 * (table.zero_point(row, image.detector) + field))
+            # Of numpy, also without a field: by a Python number, pixels would be divided as float32.
+            factor = np.float64(10) ** (0.4 * (table.zero_point(row, image.detector) + field))
         for name in ("SCI", "ERR"):  # the error too: VAR_FLAT goes with the square of (data * ERR / SCI)
             if name in hdulist and hdulist[name].data is not None:
                 hdulist[name].data = (hdulist[name].data / factor).astype(np.float32)

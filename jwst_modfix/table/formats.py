@@ -270,12 +270,12 @@ def read_recipe(content: Table, path: Path, context: str | None, *, as_recipe: b
     if missing := sorted(_RECIPE_COLUMNS - set(content.colnames)):
         raise ReferenceTableError(f"{path}: is not the recipe's table: it has no columns {', '.join(missing)}")
     total, a, b = (np.asarray(content[name], float) for name in ("dmag_ab", "dmag_a", "dmag_b"))
-    splits = (
+    splits = [
         baseline
         for baseline, share in (("B", 1.0), ("A", 0.0), ("mean", 0.5))
         if np.allclose(a, share * total, atol=1e-9) and np.allclose(b, (share - 1) * total, atol=1e-9)
-    )
-    if (baseline := next(splits, None)) is None:
+    ]
+    if not splits:
         raise ReferenceTableError(f"{path}: dmag_a and dmag_b are not dmag_ab in the baseline B, A or mean")
     if not context and (found := re.search(r"_(\d{4})_pmap", path.name)):
         context = f"jwst_{found[1]}.pmap"
@@ -289,7 +289,7 @@ def read_recipe(content: Table, path: Path, context: str | None, *, as_recipe: b
     else:
         history += packaged.meta["history"][-1:]
     tree = file.tree_from_table(packaged, history=history) | {
-        "baseline": baseline,
+        "baseline": splits[0],
         "valid_for": {"context": {"first": context, "last": context}},
         "offsets": [_recipe_row(line) for line in content],
     }
