@@ -5,10 +5,10 @@ import functools
 import gzip
 import io
 import itertools
+import math
 import operator
 import stat
 import struct
-import sys
 import threading
 import warnings
 from dataclasses import dataclass, field, fields, replace
@@ -49,6 +49,16 @@ _KINDS = {str: "text", Real: "a finite number", Integral: "a whole number", bool
 def _fact(kind, path, keyword, hdu="PRIMARY"):
     """Make a field from its path below meta, and its card, which has precedence."""
     return field(default=None, metadata={"kind": kind, "path": f"meta.{path}", "keyword": keyword, "hdu": hdu})
+
+
+def is_finite_number(value: Any) -> bool:
+    """Test whether a value is a number and finite as a float; text and True are not."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 class DetectorNames:
@@ -129,9 +139,7 @@ class Exposure:
         for name, fact in _FACTS.items():
             value, kind = getattr(self, name), fact["kind"]
             is_right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if is_right and kind is Real:  # float32 has no room for the limit, and no float for some integers
-                is_right = abs(value if isinstance(value, int) else float(value)) <= sys.float_info.max
-            if value is not None and not is_right:
+            if value is not None and not (is_right and (kind is not Real or is_finite_number(value))):
                 wrong.append(f"{fact['keyword'] or fact['path']} must be {_KINDS[kind]}, got {value!r}")
         if wrong:
             raise ExposureError(f"{self.name}: {'; '.join(wrong)}")

@@ -182,6 +182,11 @@ def points_of(container):
     return *line.get_data(), np.array(errors)
 
 
+def test_a_report_without_reserved_sources(tmp_path):
+    derivation = derive(*simulate_photometry([ROWS["F200W"]], epochs=2, seed=5), reserve_share=0)
+    assert "F200W" in Page(write_report(derivation, tmp_path).read_text()).text
+
+
 def test_offsets_are_drawn_in_mmag(derivation, figures):
     ax = plot_offsets(derivation.solution, ax=Figure().subplots())
     names = [label.get_text() for label in ax.get_xticklabels()]

@@ -47,6 +47,8 @@ def test_u_is_one_arcmin_60_arcsec_along_the_direction(direction, toward_v2, tow
         ({"y": [10.0, np.inf]}, "y must be finite"),
         ({"colour": [0.0, np.nan]}, "colour must be finite"),
         ({"mag_error": [0.01, 0.0]}, "mag_error must be positive; row 1 has 0"),
+        ({"mag_error": [0.01, 1e160]}, r"mag_error must be from 1e-100 to 1e\+100; row 1 has 1e\+160"),
+        ({"mag_error": [1e-160, 0.01]}, r"mag_error must be from 1e-100 to 1e\+100; row 0 has 1e-160"),
         ({"mag": [20.0, -10.1]}, "mag must be from -10 to 50; row 1 has -10.1"),
         ({"mag": [20.0, 99.0]}, "mag must be from -10 to 50; row 1 has 99: leave rows out that were not measured"),
         ({"array": ["1", "5"]}, "array must be one of 1, 2, 3, 4, long; row 1 has '5'"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
-import sys
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from jwst_modfix.exposure import (
     LOG_PATH,
     STATUS_KEYWORD,
     OpenExposure,
+    is_finite_number,
     is_ours,
     open_exposure,
     read_primary_header,
@@ -198,10 +199,7 @@ def _is_valid(field: str, value: Any) -> bool:
         return value in FRAMES
     if field in ("table", "digest", "date", "version"):
         return isinstance(value, str) and value.strip() != ""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    # float32 has no room for the limit, and no float for some integers.
-    return abs(value if isinstance(value, int) else float(value)) <= LARGEST.get(field, sys.float_info.max)
+    return is_finite_number(value) and abs(float(value)) <= LARGEST.get(field, math.inf)
 
 
 def applied(source: Any) -> AppliedOffset | None:

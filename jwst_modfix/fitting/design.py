@@ -228,7 +228,8 @@ class Model:
                 blocks.append(self._block("exposure", time))
             if self.mask("drift").any():
                 blocks.append(self._block("drift", detector * np.int32(len(self.epochs)) + epoch))
-        blocks += [self._block("field", detector, legendre(*pixel, (one,))[0], one) for one in self.powers if pixel]
+        for power in self.powers if pixel else ():
+            blocks.append(self._block("field", detector, legendre(*pixel, (power,))[0], power))
         return Design(tuple(blocks), len(self.terms))
 
     def _block(self, kind, label, value=None, power=None):

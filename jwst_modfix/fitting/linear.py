@@ -181,7 +181,7 @@ class Information:
     _last: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list, repr=False)
 
     def __add__(self, other: Information) -> Information:
-        return Information(self.matrix + other.matrix, self.gram + other.gram)
+        return Information(self.matrix + other.matrix, self.gram + other.gram, self.least)
 
     @cached_property
     def scale(self) -> np.ndarray:
@@ -208,7 +208,7 @@ class Information:
         """Test which combinations are undetermined: they have a part in the null space."""
         null = self.invert(free)[1]
         size = np.linalg.norm(contrasts / self.scale, axis=1)
-        return np.linalg.norm(contrasts @ null, axis=1) > np.sqrt(NULL_SHARE) * np.where(size > 0, size, 1.0)
+        return np.linalg.norm(contrasts @ null, axis=1) > np.sqrt(self.least) * np.where(size > 0, size, 1.0)
 
     def errors(self, free: np.ndarray, contrasts: np.ndarray) -> np.ndarray | None:
         """Compute errors of combinations of terms; None where one is not determined."""
@@ -310,7 +310,8 @@ class LinearSystem:
     def mean_variance(self, weight: np.ndarray) -> np.ndarray:
         """Estimate the variance of each source's mean; 0 without weight or without M."""
         total = self.per_source(weight)
-        return np.divide(1.0, total, out=np.zeros_like(total), where=(total > 0) & self.eliminate)
+        out = np.zeros(len(total))  # not like the sums, which are whole numbers where there is no measurement
+        return np.divide(1.0, total, out=out, where=(total > 0) & self.eliminate)
 
     def residual(self, weight: np.ndarray, y: np.ndarray | float, beta: np.ndarray) -> np.ndarray:
         """Subtract the terms and the sources' means."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jwst_modfix.errors import MeasurementsError
+from jwst_modfix.exposure import is_finite_number
 from jwst_modfix.fitting.linear import number_labels
 from jwst_modfix.table.table import ARRAYS, MODULES, along_focal_plane
 from jwst_modfix.text import count_nouns, describe_band
@@ -47,6 +46,7 @@ _UNITS |= dict.fromkeys("xy", ("pix", "pixel"))
 _UNITS |= dict.fromkeys(("V2", "V3"), ("arcsec",)) | dict.fromkeys(("RA", "Dec"), ("deg",))
 _BAND = ("filter", "pupil")
 _MAGNITUDE_LIMITS = (-10.0, 50.0)  # catalogues have 99 or -99 where there is no magnitude
+_ERROR_LIMITS = 1e-100, 1e100  # mag; beyond them squares are not floats
 
 
 def focal_plane_coordinate(
@@ -133,10 +133,12 @@ class Measurements:
                 f"{self.place}: mag must be from {low:g} to {high:g}; row {row} has {self.mag[row]:g}: leave rows out "
                 "that were not measured"
             )
-        if len(self) and self.mag_error.min() <= 0:
-            row = int(np.argmin(self.mag_error))
+        low, high = _ERROR_LIMITS
+        if len(self) and (self.mag_error.min() < low or self.mag_error.max() > high):
+            row = int(np.argmax((self.mag_error < low) | (self.mag_error > high)))
             value = self.mag_error[row]
-            raise MeasurementsError(f"{self.place}: mag_error must be positive; row {row} has {value:g}")
+            rule = "positive" if value <= 0 else f"from {low:g} to {high:g}"
+            raise MeasurementsError(f"{self.place}: mag_error must be {rule}; row {row} has {value:g}")
         _ = self.detector
         # A time that is in two epochs would have one term for both.
         if (mixed := _find_mixed(self.time, self.epoch)) is not None:
@@ -287,11 +289,7 @@ class Measurements:
 def is_finite(value: Any, shape: tuple[int, ...] = ()) -> bool:
     """Test whether a value has finite numbers of this shape; text and True have none."""
     items = np.asarray(value, dtype=object)
-    numbers = [item for item in items.ravel() if isinstance(item, Real) and not isinstance(item, bool)]
-    # float32 has no room for the limit, and no float for some integers.
-    sizes = [abs(number if isinstance(number, int) else float(number)) for number in numbers]
-    finite = [size for size in sizes if size <= sys.float_info.max]
-    return items.shape == shape and len(finite) == items.size
+    return items.shape == shape and all(map(is_finite_number, items.ravel()))
 
 
 def _read_flags(column: Any, name: str) -> np.ndarray:

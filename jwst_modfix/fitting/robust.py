@@ -124,7 +124,8 @@ def solve_huber(problem, used, fit):
     # At a start from 0 the first residuals contain the terms themselves, and give no weights.
     robust = problem.robust and (fit.values.any() or fit.iterations > 0)
     fit = _rescale(problem, used, fit, fit.sigma_int, fit.error_scale, robust)
-    matrix_scale, enough = np.inf, 1 if problem.free.any() else _SWEEPS
+    matrix_scale, inverse = fit.scale, problem.invert(fit.base)[0]
+    enough = 1 if problem.free.any() else _SWEEPS
     for _ in range(_MAX_ITERATIONS):
         if abs(fit.scale / matrix_scale - 1) > _STALE:
             matrix_scale, inverse = fit.scale, problem.invert(fit.base)[0]

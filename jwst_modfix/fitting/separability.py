@@ -265,11 +265,11 @@ def readmit_terms(forecast: Forecast, weight: np.ndarray) -> Forecast:
     free = before & (again.free | model.mask("level"))
     fitted = (forecast.fitted & again.fitted) & (~model.mask("exposure") | again.has_exposures)
     # What the rejected measurements take away; terms of exposures were a choice.
-    lost = {"remarks": forecast.remarks, "refusals": forecast.refusals}
+    known = {"remarks": forecast.remarks, "refusals": forecast.refusals}
     for words in dict.fromkeys(again.refusals):
         if words not in forecast.refusals:
-            lost["remarks" if words.startswith("terms of exposures") else "refusals"] += (words,)
-    return replace(forecast, status=tuple(status), free=free, fitted=fitted, **lost)
+            known["remarks" if words.startswith("terms of exposures") else "refusals"] += (words,)
+    return replace(forecast, status=tuple(status), free=free, fitted=fitted, **known)
 
 
 def too_few_sources(term: Term, count: float, needed: int) -> TermStatus:

@@ -64,8 +64,8 @@ def write_report(derivation: Derivation, page: Path) -> list[Path]:
     points = {band.name: collect_points(derivation, band) for band in derivation.bands if band.solution is not None}
     names = [str(name) for name in derivation.photometry.exposures["file"]]
     content = describe_report(derivation, points)
-    drawn = {"": draw_overview(derivation)}
-    drawn |= {band.name: draw_band(band, derivation.epochs.names) for band in derivation.bands}
+    drawn = {"": list(draw_overview(derivation))}
+    drawn |= {band.name: list(draw_band(band, derivation.epochs.names)) for band in derivation.bands}
     files = [page, page.with_suffix(".json")]
     figures = {group: [_save(picture, group, files) for picture in pictures] for group, pictures in drawn.items()}
     outliers = [list_outliers(mine, names) for mine in points.values()]
