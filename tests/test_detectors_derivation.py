@@ -51,11 +51,18 @@ def test_record_has_verdicts_of_detectors_and_terms_with_covariance(derivation):
     assert max(abs(residual["sigmas"]) for residual in band["reserved"]) < 5
 
 
-def test_a_catalogue_is_never_overwritten(derivation, tmp_path):
-    own = tmp_path / f"{derivation.product}_modfix_measurements.ecsv"
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("modfix_measurements.ecsv", lambda path: {"photometry": "catalog", "catalogs": (path,)}),
+        ("moduleoffset.asdf", lambda path: {"compare": path}),
+    ],
+)
+def test_an_input_is_never_overwritten(derivation, tmp_path, name, options):
+    own = tmp_path / f"{derivation.product}_{name}"
     own.write_text("mine")
-    options = replace(derivation.options, photometry="catalog", catalogs=(str(own),))
-    with pytest.raises(AssociationError, match="measurements.ecsv is an input, which is never overwritten"):
+    options = replace(derivation.options, **options(str(own)))
+    with pytest.raises(AssociationError, match=f"{name} is an input, which is never overwritten"):
         write_products(replace(derivation, options=options), make_model(derivation), tmp_path, report=False)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 

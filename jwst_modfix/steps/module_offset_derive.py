@@ -208,7 +208,8 @@ def write_products(
             with explained(folder / page):
                 written += derivation.report(partial / page)
         targets = [folder / path.name for path in written]
-        check_targets(targets, derivation.options.catalogs)
+        options = derivation.options
+        check_targets(targets, [*options.catalogs, expand(options.compare or "packaged", is_table=True)])
         for path, target in reversed(list(zip(written, targets, strict=True))):
             with explained(target):
                 path.replace(target)
