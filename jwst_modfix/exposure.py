@@ -167,6 +167,7 @@ def open_exposure(source):
             content = file.read()
         with _reading(path, _BAD_TREE):
             AsdfTree(content)
+        del content  # as large as the file
         yield _ModelExposure(open_model(path), path.name)
     else:
         with open_fits(path) as hdulist:
@@ -353,9 +354,10 @@ class OpenExposure:
         PHOTMJSR and PHOTUJA2, so that data / PHOTMJSR stays DN/s, and the level of a measured sky take the factor.
         """
         arrays = {}
-        for name in [name for name in ARRAYS if name in self._places]:
+        places = {name: self._places[name] for name in ARRAYS if name in self._places}
+        for name, place in places.items():
             with _reading(self.path or self.name):
-                array = getattr(*self._places[name])
+                array = getattr(*place)
             arrays[name] = array.astype(np.dtype("f4").newbyteorder(array.dtype.byteorder), copy=self._copies)
         function(arrays)
         if self._headers:
@@ -628,7 +630,7 @@ class AsdfTree:
         while start >= 0 and start + _BLOCK_HEADER.size <= len(self.blocks):
             magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self.blocks, start)
             if magic != _BLOCK_MAGIC:
-                return
+                break
             if unpacked > _LARGEST_BLOCK:
                 raise ValueError(f"it asks for {unpacked} bytes of memory for one array, more than {_LARGEST_BLOCK}")
             start += 6 + size + allocated

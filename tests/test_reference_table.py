@@ -160,7 +160,10 @@ def test_home_and_variables_are_expanded_and_packaged_is_a_word(tmp_path, monkey
     assert OffsetTable.read("~/mine.asdf") == OffsetTable.read("$TABLES/mine.asdf") == make_table()
     assert OffsetTable.read("packaged") == OffsetTable.read() == OffsetTable.read(PACKAGED_TABLE)
     assert choose_table("~/mine.asdf")[0] == choose_table("$TABLES/mine.asdf")[0] == make_table()
-    (tmp_path / "mine.asdf").rename(tmp_path / "packaged")
+    (tmp_path / "$TABLES").mkdir()
+    (tmp_path / "mine.asdf").rename(tmp_path / "$TABLES" / "mine.asdf")
+    assert OffsetTable.read(tmp_path / "$TABLES" / "mine.asdf") == make_table(), "a folder of that name comes first"
+    (tmp_path / "$TABLES" / "mine.asdf").rename(tmp_path / "packaged")
     assert OffsetTable.read("packaged") == make_table()  # a file of that name comes first
 
 

@@ -189,7 +189,7 @@ class ModuleOffsetStep(runs.OfflineStep):
         """Log where the association is, or that nothing was corrected and what to do."""
         if self._product:
             log_result(self._product, is_whole=True)
-        if self.is_part or not self.decisions or True in [decision.is_changed for decision in self.decisions]:
+        if self.is_part or not self.decisions or any(decision.is_changed for decision in self.decisions):
             return
         advice = "" if self.inverse else f"; {runs.advise_on_tables(given, self._table)}"
         log_result(f"{nothing_changed(self.decisions, self.inverse)}{advice}", logging.WARNING, is_whole=True)

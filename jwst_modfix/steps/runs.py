@@ -251,7 +251,8 @@ def plan_outputs(
 
     ``product`` is the association of the outputs.
     """
-    everything = [target for _, target in [*targets, (None, product)] if target]
+    everything = [target for _, target in targets]
+    everything += [product] if product else []
     check_targets(everything, protected, ends=_ENDS, allow_existing=on_existing != "error")
     outputs = []
     folders: dict[Path, set[str]] = {}  # names of what is to be written in each

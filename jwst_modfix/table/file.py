@@ -58,11 +58,12 @@ def expand(name: str | os.PathLike[str], *, is_table: bool = False) -> Path:
         raise ReferenceTableError(f"a table must be a path or the word packaged, got {name!r}")
     if not str(name).strip():
         raise ReferenceTableError("the name of the table is empty: give a path, or the word packaged")
-    path = Path(os.path.expandvars(name))
     if is_url(name):
         raise ReferenceTableError(f"{name}: is a URL; download the file and give the copy")
-    if "\0" in str(path):
-        raise ReferenceTableError(f"{str(path)!a}: a path cannot have a null character")
+    if "\0" in str(name):
+        raise ReferenceTableError(f"{str(name)!a}: a path cannot have a null character")
+    # A name that exists is taken as it is: the folder of the package, for one, may have a $ in its name.
+    path = Path(name if os.path.exists(name) else os.path.expandvars(name))  # noqa: PTH110 - of any name
     if is_table and str(name) == "packaged" and not path.exists():
         return PACKAGED_TABLE
     return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves the ~ of an unknown user as it is
