@@ -103,7 +103,7 @@ STATED = [
     (Cache, {"package": "jwst_modfix.photometry"}),
     (Correction, WHERE),
     (Decision, {"reason": "", "level": 20, "array": None, "filter": None, "name": "", "record": None, "warning": "",
-                "is_changed": False}),
+                "is_changed": False, "line": ""}),
     (Output, {"source": None, "job": None, "is_finished": False}),
 ]  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_none_of_the_products_of_a_derivation(mounted, room):
 
 def derivation(measurements):
     """As much of a derivation as its products need, without a report."""
-    table, options = SimpleNamespace(name="x_moduleoffset.asdf"), SimpleNamespace(catalogs=())
+    table, options = SimpleNamespace(name="x_moduleoffset.asdf"), SimpleNamespace(catalogs=(), compare=None)
     return SimpleNamespace(table=table, options=options, product="x", measurements=measurements)
 
 
