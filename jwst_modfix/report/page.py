@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,12 @@ def write_report(derivation: Derivation, page: Path) -> list[Path]:
     files += _write_outliers(vstack(outliers), page) if outliers else []
     files[1].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     chosen = choose_points(points)
+    source = (resources.files("jwst_modfix.report") / "template.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jwst_modfix", "report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"measured": format_measured, "count": count_nouns, "milli": _format_milli}
-    text = environment.get_template("template.html").render(
+    text = environment.from_string(source).render(
         c=content, bands=content["bands"], figures=figures, linked=draw_linked(points, chosen, names),
         shown={band: (len(chosen[band]), len(mine)) for band, mine in points.items()}, files=[f.name for f in files],
     )  # fmt: skip
