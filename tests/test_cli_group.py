@@ -165,3 +165,7 @@ def test_a_plan_of_exposures_agrees_with_one_of_their_pointings(modfix, make_exp
     errors = [[float(line.split("±")[1].split()[0]) for line in text.splitlines() if "±" in line]
               for text in (of_files, of_rolls)]  # fmt: skip
     np.testing.assert_allclose(*errors, rtol=0.15)
+    assert "epoch 1" in of_files
+    files = sorted(path.name for path in tmp_path.glob("*_cal.fits"))
+    of_one_epoch = modfix("plan", *files, "--gap-days", "400", "--roll-tolerance", "181", *words)
+    assert "epoch 1" not in of_one_epoch
