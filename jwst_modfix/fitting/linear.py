@@ -278,10 +278,11 @@ class LinearSystem:
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
         """Sum ``factor * s.T @ s`` over sources, with s (or ``t``) sums of weighted rows."""
-        its, weight = other or self.design, weight * np.sqrt(factor)[self.source]
+        its, scaled = other or self.design, np.sqrt(factor)[self.source]
+        scaled *= weight
         few, total = self.design._few, np.zeros((self.design._terms.shape[0], its._terms.shape[0]))
-        mine = self._sum_pieces(self.design, weight)
-        pairs = zip(mine, self._sum_pieces(other, weight), strict=True) if other else ((s, s) for s in mine)
+        mine = self._sum_pieces(self.design, scaled)
+        pairs = zip(mine, self._sum_pieces(other, scaled), strict=True) if other else ((s, s) for s in mine)
         for one, two in pairs:
             total[:few, : its._few] += one[0].T @ two[0]
             total[few:, : its._few] += one[1].T @ two[0]
@@ -338,7 +339,8 @@ class LinearSystem:
 
     def kept_share(self, weight: np.ndarray) -> np.ndarray:
         """Find the root of the share of variance kept without the mean of the source."""
-        share = weight * self.mean_variance(weight)[self.source]
+        share = self.mean_variance(weight)[self.source]
+        share *= weight
         return np.sqrt(np.maximum(1 - share, 1e-6))
 
     def effective_sources(self, weight: np.ndarray, influences: np.ndarray) -> np.ndarray:
