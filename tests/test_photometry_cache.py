@@ -60,12 +60,27 @@ def test_another_kind_parameter_content_or_code_is_measured_again(fetch, exposur
     assert fetch(**change)
 
 
-@pytest.mark.parametrize("library", ["astropy", "gwcs", "numpy", "photutils", "scipy"])
+@pytest.mark.parametrize("library", ["astropy", "gwcs", "jwst-modfix", "numpy", "photutils", "scipy"])
 def test_what_another_version_of_a_library_made_is_measured_again(fetch, monkeypatch, library):
     fetch()
     version = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if name == library else version(name))
     monkeypatch.setattr(jobs, "_code", jobs._code.__wrapped__)  # which is found once in a process
+    assert fetch()
+
+
+@pytest.mark.parametrize("name", ["photometry/forced.py", "exposure.py"])
+def test_what_other_code_of_the_package_made_is_measured_again(fetch, monkeypatch, tmp_path, name):
+    """The code that measures, and the code that opens exposures."""
+    folders = {"jwst_modfix": tmp_path / "code", "jwst_modfix.photometry": tmp_path / "code" / "photometry"}
+    folders["jwst_modfix.photometry"].mkdir(parents=True)
+    for file in ("photometry/forced.py", "exposure.py"):
+        (tmp_path / "code" / file).write_text("before")
+    monkeypatch.setattr(jobs.resources, "files", folders.__getitem__)
+    monkeypatch.setattr(jobs, "_code", jobs._code.__wrapped__)  # which is found once in a process
+    fetch()
+    assert not fetch()
+    (tmp_path / "code" / name).write_text("after")
     assert fetch()
 
 
