@@ -265,24 +265,26 @@ class LinearSystem:
         """Sum values over each source; count its rows without values."""
         return np.bincount(self.source, values, self.n_sources)
 
-    def _sum_pieces(self, design: Design, weight: np.ndarray) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Sum a design's weighted rows over sources, in ranges: few labels dense."""
+    def _sum_pieces(
+        self, design: Design, weight: np.ndarray, root: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+        """Sum rows times weight and root of the source over sources; few labels dense."""
         order, edges = self._order
         first = 0
         while first < self.n_sources:
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _PIECE, side="right")) - 1)
             rows = slice(edges[first], edges[last]) if order is None else order[edges[first] : edges[last]]
-            every = design.lay_out(rows, weight[rows], edges[first : last + 1] - edges[first])
+            own = weight[rows] * root[self.source[rows]]
+            every = design.lay_out(rows, own, edges[first : last + 1] - edges[first])
             yield every[:, : design._few].toarray(), every[:, design._few :]
             first = last
 
     def source_products(self, weight: np.ndarray, factor: np.ndarray, other: Design | None = None) -> np.ndarray:
         """Sum ``factor * s.T @ s`` over sources, with s (or ``t``) sums of weighted rows."""
-        its, scaled = other or self.design, np.sqrt(factor)[self.source]
-        scaled *= weight
+        its, root = other or self.design, np.sqrt(factor)
         few, total = self.design._few, np.zeros((self.design._terms.shape[0], its._terms.shape[0]))
-        mine = self._sum_pieces(self.design, scaled)
-        pairs = zip(mine, self._sum_pieces(other, scaled), strict=True) if other else ((s, s) for s in mine)
+        mine = self._sum_pieces(self.design, weight, root)
+        pairs = zip(mine, self._sum_pieces(other, weight, root), strict=True) if other else ((s, s) for s in mine)
         for one, two in pairs:
             total[:few, : its._few] += one[0].T @ two[0]
             total[few:, : its._few] += one[1].T @ two[0]
@@ -298,7 +300,7 @@ class LinearSystem:
         counts = np.zeros(self.design._terms.shape[0])
         # Each entry counts as 1, as those of one source may add up to 0.
         present = (replace(b, value=None if b.value is None else b.value != 0) for b in self.design.blocks)
-        for few, many in self._sum_pieces(Design(tuple(present), self.design.n_terms), weight):
+        for few, many in self._sum_pieces(Design(tuple(present), self.design.n_terms), weight, np.ones(self.n_sources)):
             many.sum_duplicates()
             own = np.bincount(many.indices, many.data != 0, many.shape[1])
             counts += np.concatenate([(few != 0).sum(axis=0), own])
