@@ -463,20 +463,8 @@ class _FitsExposure(OpenExposure):
     @functools.cached_property
     def wcs(self):
         """The gWCS, which must not be changed; None where the tree has none."""
-        tree = self.tree
         with ONE_THREAD, _reading(self.name, "its WCS cannot be read", "; run assign_wcs again"):
-            wcs, steps = tree.get("meta.wcs", as_node=True), tree.get("meta.wcs.steps", as_node=True)
-            if steps is None or len(steps.value) < 2 or len(tree.blocks) > _LARGEST_SHARED:
-                return wcs and _read_entry(tree.to_bytes(wcs))
-            # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most
-            # of the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
-            first, second, *others = steps.value
-            last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
-            start = _read_once(tree.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
-            bare = [_with(first, "transform", last.value[-1][1]), second, *others]
-            found = _read_entry(tree.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, bare))))
-            found.set_transform(*start.available_frames, start.get_transform(*start.available_frames))
-            return found
+            return self.tree.read_wcs()
 
     def save(self, path, log_line=None, sign=None):
         """Write the exposure to a file; in FITS, ``sign`` makes a card of its header."""
@@ -620,15 +608,15 @@ class AsdfTree:
         end = content.index(_END) + len(_END)
         self._head = content[: content.index(b"%YAML")]
         # The index has offsets of blocks, which move when the text changes its length; it is optional.
-        self.blocks = content[end:].partition(_BLOCK_INDEX)[0]
-        self.root = yaml.compose(content[:end], Loader=_LOADER)
-        if not isinstance(self.root, yaml.MappingNode):
+        self._blocks = content[end:].partition(_BLOCK_INDEX)[0]
+        self._root = yaml.compose(content[:end], Loader=_LOADER)
+        if not isinstance(self._root, yaml.MappingNode):
             raise ValueError("it has no mapping at its top")
         self.hdus = set()  # HDUs that hold arrays: ``NAME,VERSION`` or the number of one
         self._refuse_elsewhere()
-        start = self.blocks.find(_BLOCK_MAGIC)
-        while start >= 0 and start + _BLOCK_HEADER.size <= len(self.blocks):
-            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self.blocks, start)
+        start = self._blocks.find(_BLOCK_MAGIC)
+        while start >= 0 and start + _BLOCK_HEADER.size <= len(self._blocks):
+            magic, size, _, _, allocated, _, unpacked = _BLOCK_HEADER.unpack_from(self._blocks, start)
             if magic != _BLOCK_MAGIC:
                 break
             if unpacked > _LARGEST_BLOCK:
@@ -637,7 +625,7 @@ class AsdfTree:
 
     def get(self, path, *, as_node=False):
         """Read a plain entry, or the node of any entry; None where there is none."""
-        node = self.root
+        node = self._root
         for key in path.split("."):
             pairs = node.value if isinstance(node, yaml.MappingNode) else ()
             found = [child for name, child in pairs if name.value == key]
@@ -655,7 +643,7 @@ class AsdfTree:
     def set(self, path, value):
         """Replace an entry; None removes it."""
         *parents, last = path.split(".")
-        node = self.root
+        node = self._root
         for key in parents:
             found = [child for name, child in node.value if name.value == key]
             if not (found and isinstance(found[0], yaml.MappingNode)):
@@ -667,18 +655,33 @@ class AsdfTree:
         dumper = yaml.SafeDumper("", default_flow_style=None)
         node.value = _with(node, last, None if value is None else dumper.represent_data(value)).value
 
+    def read_wcs(self):
+        """Read the gWCS; None where there is none."""
+        wcs, steps = self.get("meta.wcs", as_node=True), self.get("meta.wcs.steps", as_node=True)
+        if steps is None or len(steps.value) < 2 or len(self._blocks) > _LARGEST_SHARED:
+            return wcs and _read_entry(self.to_bytes(wcs))
+        # The first transform, to V2V3, is the same in all exposures of a detector through a filter, and takes most of
+        # the time and memory: it is read once, as a WCS of two steps, and the WCSs of these files share it.
+        first, second, *others = steps.value
+        last = _with(second, "transform", yaml.ScalarNode("tag:yaml.org,2002:null", "null"))
+        start = _read_once(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, [first, last]))))
+        bare = [_with(first, "transform", last.value[-1][1]), second, *others]
+        found = _read_entry(self.to_bytes(_with(wcs, "steps", yaml.SequenceNode(steps.tag, bare))))
+        found.set_transform(*start.available_frames, start.get_transform(*start.available_frames))
+        return found
+
     def to_bytes(self, entry=None):
         """Write the file, or one with a single entry."""
-        root = _with(yaml.MappingNode(self.root.tag, []), _ENTRY, entry) if entry else self.root
+        root = _with(yaml.MappingNode(self._root.tag, []), _ENTRY, entry) if entry else self._root
         text = yaml.serialize(
             root, Dumper=_DUMPER, encoding="utf-8", allow_unicode=True,
             explicit_start=True, explicit_end=True, version=(1, 1), tags={"!": "tag:stsci.edu:asdf/"},
         )  # fmt: skip
-        return self._head + text + self.blocks
+        return self._head + text + self._blocks
 
     def _refuse_elsewhere(self):
         """Find the HDUs that hold arrays; refuse arrays in another file or at a URL."""
-        seen, nodes = set(), [self.root]
+        seen, nodes = set(), [self._root]
         while nodes:
             node = nodes.pop()
             if id(node) in seen or not isinstance(node, yaml.CollectionNode):

@@ -120,29 +120,28 @@ class Correction:
         decision, exposure = self.decide(opened), opened.exposure
         if decision.action == "refuse":
             raise _refusal([f"{opened.name}: {decision.reason}"], [exposure.status == "COMPLETE"], self)
-        reason, record = decision.reason, decision.record
-        line = f"{opened.name}: "
+        reason = decision.reason
+        # Data and errors take the factor, variances its square, and PHOTMJSR that of the centre.
         if decision.action == "skip":
             opened.mark(None if self.inverse else "SKIPPED")
-            line += "SKIPPED: "
+        elif decision.action == "undo":
+            record, factor_map = _applied_factor(opened)
+            opened.change(functools.partial(apply_factor, factor_map, undo=True), 1 / factor_map.centre)
+            opened.mark(None)
+            reason = f"undid {record.table} of {record.date}"
         else:
-            undo = decision.action == "undo"
-            record, factor_map = _applied_factor(opened) if undo else (record, evaluate(opened, record))
-            # Data and errors take the factor, variances its square, and PHOTMJSR that of the centre.
-            factor = factor_map.centre
-            opened.change(functools.partial(apply_factor, factor_map, undo=undo), 1 / factor if undo else factor)
-            if undo:
-                opened.mark(None)
-                reason = f"undid {record.table} of {record.date}"
-            else:
-                # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
-                stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
-                opened.mark("COMPLETE", record.cards(exposure, factor), stored if record.frame == "sky" else None)
-                reason = f"took out {record.in_words()}"
+            record, factor_map = decision.record, evaluate(opened, decision.record)
+            opened.change(functools.partial(apply_factor, factor_map), factor_map.centre)
+            # tweakreg changes the way to the sky, so the undo cannot evaluate this factor again.
+            stored = {"factor": factor_map.coefficients.tolist(), "shape": list(factor_map.shape)}
+            cards = record.cards(exposure, factor_map.centre)
+            opened.mark("COMPLETE", cards, stored if record.frame == "sky" else None)
+            reason = f"took out {record.in_words()}"
+        is_changed = decision.action != "skip"
+        shown = reason.replace(f": {HOW_TO_GET_VALID}", "")  # the summary says once what to do
         return replace(
-            decision, reason=reason, record=None, is_changed=decision.action != "skip",
-            array=exposure.array, filter=exposure.filter, name=opened.name,
-            line=line + reason.replace(f": {HOW_TO_GET_VALID}", ""),  # the summary says once what to do
+            decision, reason=reason, record=None, is_changed=is_changed, array=exposure.array, filter=exposure.filter,
+            name=opened.name, line=f"{opened.name}: {'' if is_changed else 'SKIPPED: '}{shown}",
         )  # fmt: skip
 
     def preview(self, opened: OpenExposure) -> Decision:
@@ -316,7 +315,7 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
             output = by_source.get(member) if isinstance(member, Path) else None
             try:
                 if output is None or output.is_finished:
-                    decision, result = _correct_here(member, output, correction)
+                    decision, result = _former(member, output) if output else _correct_in_memory(member, correction)
                 else:
                     decision, result = next(written)
             except ModuleOffsetError as error:
@@ -336,15 +335,18 @@ def correct_members(members: Iterable[Any], correction: Correction, *, total: in
     return decisions, results
 
 
-def _correct_here(member: Any, former: Output | None, correction: Correction) -> tuple[Decision, Any]:
-    """Correct a member in memory, or describe its output of a former run."""
-    with open_exposure(former.path if former else member) as opened:
-        if not former:
-            return correction.run(opened), opened.to_model()
+def _correct_in_memory(member: Any, correction: Correction) -> tuple[Decision, Any]:
+    with open_exposure(member) as opened:
+        return correction.run(opened), opened.to_model()
+
+
+def _former(path: Path, output: Output) -> tuple[Decision, Any]:
+    """Describe the output of a former run."""
+    with open_exposure(output.path) as opened:
         is_changed = opened.exposure.status != "SKIPPED"
-        reason = f"{former.path} is finished and left alone"
-        line = f"{member.name}: {reason}"
-        return Decision("resume", reason, name=member.name, is_changed=is_changed, line=line), opened.exposure
+        reason = f"{output.path} is finished and left alone"
+        line = f"{path.name}: {reason}"
+        return Decision("resume", reason, name=path.name, is_changed=is_changed, line=line), opened.exposure
 
 
 _WHAT = {"apply": "applied", "undo": "undone", "skip": "skipped", "resume": "finished before"}

@@ -193,7 +193,7 @@ def table_from_tree(tree: Mapping[str, Any], name: str, cls: type = OffsetTable,
     for kind in (OffsetRow, ZeroPointRow):
         for number, entry in enumerate(blocks.get(kind.path[0], ()), 1):
             key: dict[str, Any] = {kind.part: "missing", "filter": "missing", "pupil": "CLEAR"}
-            key = key | entry if isinstance(entry, dict) else {}
+            key = (key | entry) if isinstance(entry, dict) else {}
             words = [f"{field}={key[field]}" for field in (kind.part, "filter", "pupil", "subarray") if field in key]
             place = f"{kind.noun} {number} ({', '.join(words) or 'no mapping'})"
             if row := kind.collect(entry, place, problems):
